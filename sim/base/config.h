@@ -1,0 +1,85 @@
+/* Configuration: YAML with a strict schema.
+ *
+ * A `struct option` table is the one place where a set of parameters is declared: it
+ * parses, gives defaults, checks ranges, prints help and documents. cfg_bind() fills a
+ * plain struct from a YAML mapping by such a table. An unknown key, a wrong type or a
+ * value out of range gives one sentence with file, line, column and what was expected.
+ * The document owns every string that binding hands out; keep it while they are used. */
+#ifndef MOESIM_BASE_CONFIG_H
+#define MOESIM_BASE_CONFIG_H
+
+#include "err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct cfg;      /* one parsed document */
+struct cfg_node; /* a scalar, sequence or mapping in it; borrowed from the document */
+
+enum opt_type {
+    OPT_INT,    /* int64_t; plain decimal, or 1e6 when exact */
+    OPT_DOUBLE, /* double, finite */
+    OPT_BOOL,   /* bool: true|false|yes|no|on|off */
+    OPT_STRING, /* const char * */
+    OPT_CHOICE, /* int: index into `choices` */
+    OPT_BYTES,  /* uint64_t: number with optional KiB MiB GiB TiB kB MB GB TB */
+    OPT_TIME,   /* sim_time: number with unit ps ns us ms s */
+    OPT_NODE,   /* const struct cfg_node *: left to the caller */
+};
+
+/* One parameter. `min` and `max` bound the numeric types (both 0: no bound); OPT_BYTES
+ * and OPT_TIME bound in bytes and seconds. `def` is the default as it would be written
+ * in YAML, or NULL: the key is required. For OPT_NODE "" means absent is NULL; for
+ * OPT_STRING the default "" is the empty string. A table ends with {.name = NULL}. */
+struct option {
+    const char *name;
+    enum opt_type type;
+    size_t offset;
+    const char *def;
+    double min, max;
+    const char *const *choices; /* OPT_CHOICE: NULL-terminated */
+    const char *help;           /* one line, with unit and source where it has one */
+};
+
+struct cfg *cfg_load(const char *path, struct err *e);
+/* `name` stands for the file in messages. `text` is copied. */
+struct cfg *cfg_parse(const char *name, const char *text, size_t size, struct err *e);
+void cfg_free(struct cfg *c);
+
+/* Applies "a.b.0.c=value": replaces or adds one scalar (sequence items by index). The
+ * value is parsed as YAML, so lists and mappings in flow style work too. */
+int cfg_override(struct cfg *c, const char *assignment, struct err *e);
+
+const struct cfg_node *cfg_root(const struct cfg *c);
+bool cfg_is_map(const struct cfg_node *n);
+bool cfg_is_list(const struct cfg_node *n);
+bool cfg_is_scalar(const struct cfg_node *n);
+/* Number of items of a list or mapping; 0 for a scalar. */
+size_t cfg_count(const struct cfg_node *n);
+const struct cfg_node *cfg_item(const struct cfg_node *n, size_t i);
+/* i-th key of a mapping; NULL otherwise. */
+const char *cfg_key(const struct cfg_node *n, size_t i);
+/* Value under `key`, or NULL. */
+const struct cfg_node *cfg_find(const struct cfg_node *n, const char *key);
+/* The scalar's text; NULL if it is not a scalar. */
+const char *cfg_text(const struct cfg_node *n);
+
+/* Writes "file:line:column: " + sentence into `e`; returns -1. */
+int cfg_error(const struct cfg_node *n, struct err *e, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Fills `target` from mapping `n` (NULL: all defaults). 0 or -1. */
+int cfg_bind(const struct cfg_node *n, const struct option *table, void *target,
+             struct err *e);
+/* One scalar by one option, as cfg_bind would. For numbers given on a command line. */
+int cfg_parse_value(const char *text, const struct option *o, void *target,
+                    struct err *e);
+/* Prints the table as help, one option per line, indented by `indent`. */
+void cfg_help(const struct option *table, int indent, FILE *out);
+
+/* Emits the document (overrides applied) as YAML for the provenance record. Owned. */
+char *cfg_dump(const struct cfg *c);
+
+#endif

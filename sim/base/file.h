@@ -1,0 +1,35 @@
+/* Output files that are complete or absent. A file is written under a temporary name in
+ * the same folder and renamed into place when it is whole; if the program is stopped
+ * (SIGINT, SIGTERM) or fails, the temporary file is removed. */
+#ifndef MOESIM_BASE_FILE_H
+#define MOESIM_BASE_FILE_H
+
+#include "err.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+struct file_out; /* one output being written; opaque, owned by the caller */
+
+/* Makes the temporary file (empty). The folder must exist. Returns owned, or NULL. */
+struct file_out *file_out_new(const char *path, struct err *e);
+/* The temporary name to write to (for libraries that open by name); borrowed. */
+const char *file_out_name(const struct file_out *f);
+/* A stdio stream on the temporary file, opened on first use; borrowed. */
+FILE *file_out_stream(struct file_out *f);
+/* Flushes, checks for write errors, renames into place and frees. 0 or -1. */
+int file_out_commit(struct file_out *f, struct err *e);
+/* Removes the temporary file and frees. NULL is fine. */
+void file_out_abandon(struct file_out *f);
+
+/* mkdir -p. 0 or -1. */
+int file_make_folder(const char *path, struct err *e);
+/* Reads a whole file of at most `limit` bytes, with a NUL after the last byte. Owned by
+ * the caller (free). NULL on failure. */
+char *file_read(const char *path, size_t limit, size_t *size, struct err *e);
+
+/* Asks long loops to stop: set by SIGINT and SIGTERM once file_catch_signals() ran. */
+void file_catch_signals(void);
+bool file_interrupted(void);
+
+#endif

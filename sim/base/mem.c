@@ -1,0 +1,72 @@
+#include "mem.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void out_of_memory(size_t count, size_t size)
+{
+    (void)fprintf(stderr, "moesim: out of memory allocating %zu x %zu bytes\n", count,
+                  size);
+    exit(1);
+}
+
+static size_t product(size_t count, size_t size)
+{
+    if (size != 0 && count > SIZE_MAX / size)
+        out_of_memory(count, size);
+    return count * size == 0 ? 1 : count * size;
+}
+
+void *mem_alloc(size_t count, size_t size)
+{
+    void *block = malloc(product(count, size));
+
+    if (block == NULL)
+        out_of_memory(count, size);
+    return block;
+}
+
+void *mem_zalloc(size_t count, size_t size)
+{
+    void *block = calloc(1, product(count, size));
+
+    if (block == NULL)
+        out_of_memory(count, size);
+    return block;
+}
+
+void *mem_resize(void *block, size_t count, size_t size)
+{
+    void *moved = realloc(block, product(count, size));
+
+    if (moved == NULL)
+        out_of_memory(count, size);
+    return moved;
+}
+
+char *mem_strdup(const char *text)
+{
+    size_t size = strlen(text) + 1;
+
+    return memcpy(mem_alloc(size, 1), text, size);
+}
+
+char *mem_format(const char *format, ...)
+{
+    va_list args;
+    va_list again;
+    char *text;
+    int length;
+
+    va_start(args, format);
+    va_copy(again, args);
+    length = vsnprintf(NULL, 0, format, args);
+    text = mem_alloc((size_t)length + 1, 1);
+    (void)vsnprintf(text, (size_t)length + 1, format, again);
+    va_end(again);
+    va_end(args);
+    return text;
+}

@@ -1,0 +1,14 @@
+/* Memory: allocation that cannot fail (out of memory ends the program with a sentence),
+ * with the multiplication checked. Blocks are freed with free(). */
+#ifndef MOESIM_BASE_MEM_H
+#define MOESIM_BASE_MEM_H
+
+#include <stddef.h>
+
+void *mem_alloc(size_t count, size_t size);  /* uninitialised */
+void *mem_zalloc(size_t count, size_t size); /* zeroed */
+void *mem_resize(void *block, size_t count, size_t size);
+char *mem_strdup(const char *text);
+char *mem_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif
