@@ -1,0 +1,149 @@
+# moesim. One makefile for the whole tree; `make help` lists what it can do.
+#
+#   MODE=release|debug|asan|tsan|coverage   how to compile (default release)
+#   CC=gcc|clang                            with what
+# Objects go to build/$(CC)-$(MODE)/, so modes live side by side.
+
+MODE ?= release
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PYTHON ?= /usr/bin/python3
+prefix ?= /usr/local
+
+B := build/$(notdir $(CC))-$(MODE)
+
+WARN := -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wstrict-prototypes \
+        -Wmissing-prototypes -Werror
+MODE_release := -O2 -g
+MODE_debug := -O0 -g3
+MODE_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+             -fno-omit-frame-pointer
+MODE_tsan := -O1 -g -fsanitize=thread
+MODE_coverage := -O0 -g --coverage
+ifeq ($(MODE_$(MODE)),)
+$(error MODE=$(MODE) is not known; use release, debug, asan, tsan or coverage)
+endif
+
+# HDF5's serial flavour by name: plain "hdf5" means OpenMPI's once that is installed.
+PACKAGES := hdf5-serial gsl yaml-0.1
+isystem = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(1) 2>/dev/null))
+LIB_CFLAGS := $(call isystem,$(PACKAGES))
+LIB_LDLIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm -lpthread
+
+CPPFLAGS += -D_POSIX_C_SOURCE=200809L -I. $(LIB_CFLAGS)
+CFLAGS += -std=c17 -pedantic -ffp-contract=off $(WARN) $(MODE_$(MODE))
+
+SRC := $(sort $(wildcard sim/base/*.c sim/engine/*.c sim/policy/*.c sim/run/*.c \
+                         models/*.c traces/*.c validate/*.c))
+CMD_SRC := $(sort $(wildcard sim/cmd/*.c))
+TEST_SRC := $(sort $(wildcard tests/test_*.c))
+TEST_HELP := $(sort $(filter-out $(wildcard tests/test_*.c),$(wildcard tests/*.c)))
+BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
+PROTOS := $(sort $(wildcard sim/*/*.h models/*.h traces/*.h validate/*.h gpu/*.h))
+
+OBJ := $(SRC:%.c=$(B)/%.o)
+CMD_OBJ := $(CMD_SRC:%.c=$(B)/%.o)
+TEST_HELP_OBJ := $(TEST_HELP:%.c=$(B)/%.o)
+TESTS := $(TEST_SRC:tests/%.c=$(B)/%)
+BENCHES := $(BENCH_SRC:tests/bench/%.c=$(B)/bench_%)
+
+# ---- what a user calls ----
+
+demo: setup ## build, replay the shipped trace under several policies, write out/
+	@$(MAKE) --no-print-directory moesim
+	@sh tests/demo.sh $(B)/moesim
+
+test: setup ## build and run every test of the fast tier
+	@$(MAKE) --no-print-directory moesim tests
+	@tests/run $(B)
+
+moesim: $(B)/moesim ## build the program
+	@ln -sfn $(B)/moesim build/moesim
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@sed -n '3,5s/^# *//p' Makefile
+
+setup:
+	@.ci/setup
+
+# ---- building ----
+
+$(B)/moesim: $(CMD_OBJ) $(OBJ)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
+
+$(B)/libmoesim.a: $(OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(B)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(TESTS): $(B)/test_%: $(B)/tests/test_%.o $(TEST_HELP_OBJ) $(B)/libmoesim.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIB_LDLIBS)
+
+$(BENCHES): $(B)/bench_%: $(B)/tests/bench/%.o $(B)/libmoesim.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
+
+tests: $(TESTS)
+benches: $(BENCHES)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+# ---- keeping it well ----
+
+layers: ## includes point downward only
+	@tests/layers
+
+headers: ## every header compiles alone, as C17 and first in line
+	@for h in $(PROTOS); do \
+	    echo "#include \"$$h\"" | $(CC) $(CPPFLAGS) -std=c17 -pedantic $(WARN) \
+	        -fsyntax-only -x c - || { echo "$$h does not compile alone"; exit 1; }; \
+	done
+
+lint: ## gcc -fanalyzer and cppcheck, both at zero
+	@for f in $(SRC) $(CMD_SRC); do \
+	    gcc $(CPPFLAGS) -std=c17 -pedantic $(WARN) -O1 -fanalyzer -c -o /dev/null $$f \
+	        || exit 1; \
+	done
+	@cppcheck --std=c11 --quiet --error-exitcode=1 --inline-suppr -I. \
+	    --enable=warning,performance,portability --suppress=missingIncludeSystem \
+	    -D_POSIX_C_SOURCE=200809L -DSIZE_MAX=18446744073709551615UL sim models traces
+
+format: ## what .clang-format would change (fails if anything)
+	@clang-format --dry-run --Werror $(PROTOS) $(SRC) $(CMD_SRC) $(TEST_SRC) \
+	    $(TEST_HELP) $(BENCH_SRC) $(FUZZ_SRC)
+
+bench: setup ## print the benchmark figures (CSV)
+	@$(MAKE) --no-print-directory moesim benches
+	@tests/bench/run $(B)
+
+FUZZ_SECONDS ?= 60
+fuzz: ## libFuzzer on every target of tests/fuzz, FUZZ_SECONDS each
+	@mkdir -p build/fuzz
+	@for f in $(FUZZ_SRC); do \
+	    n=$$(basename $$f .c); \
+	    clang $(CPPFLAGS) -std=c17 -pedantic -g -O1 \
+	        -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+	        -o build/fuzz/$$n $$f $(SRC) $(LIB_LDLIBS) || exit 1; \
+	    mkdir -p build/fuzz/$$n.corpus; \
+	    ASAN_OPTIONS=detect_leaks=1 build/fuzz/$$n -max_total_time=$(FUZZ_SECONDS) \
+	        -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
+	        build/fuzz/$$n.corpus $(wildcard tests/fuzz/$$n.seeds) || exit 1; \
+	done
+
+install: moesim ## copy the program and its data to $(prefix)
+	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/moesim
+	install $(B)/moesim $(DESTDIR)$(prefix)/bin/moesim
+	cp -r models traces/samples $(DESTDIR)$(prefix)/share/moesim/
+
+clean: ## remove build/ and out/
+	rm -rf build out
+
+.PHONY: demo test moesim help setup tests benches layers headers lint format bench fuzz \
+        install clean
+.DELETE_ON_ERROR:
+.SUFFIXES:
