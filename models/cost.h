@@ -1,0 +1,67 @@
+/* What operations cost: roofline with launch overhead for GEMMs and grouped GEMMs,
+ * attention over context, alpha-beta copies. Each function gives GPU time for one
+ * operation, launch overhead of the host not included (cost_kernels() tells how many
+ * kernels it launches). t(kernel) = max(floor, max(flops / (peak * efficiency),
+ * bytes / (HBM * efficiency))) (Williams, Waterman, Patterson, "Roofline", CACM 2009).
+ * Pure functions: the same on both executors, and for policies that ask. */
+#ifndef MOESIM_MODELS_COST_H
+#define MOESIM_MODELS_COST_H
+
+#include "machine.h"
+#include "model.h"
+
+/* The batch of one pass, as attention sees it. */
+struct cost_batch {
+    uint32_t tokens;    /* rows of the pass */
+    uint32_t outputs;   /* rows whose logits are wanted */
+    uint64_t kv_tokens; /* sum over requests of the context read */
+    uint64_t pairs;     /* sum over rows of the context each attends to */
+    uint64_t window_kv_tokens, window_pairs; /* the same through the model's window */
+};
+
+/* The expert work of one layer, or of a part of it. */
+struct cost_experts {
+    uint32_t distinct;    /* experts with at least one row: their weights are read */
+    uint64_t rows;        /* sum over experts of their tokens */
+    uint64_t padded_rows; /* ... each rounded up to the machine's tile_rows */
+};
+
+struct cost {
+    const struct model *model;
+    const struct machine *machine;
+    bool graph; /* kernels run from a captured graph */
+};
+
+/* Adds one expert with `tokens` rows to `x`. */
+static inline void cost_experts_add(struct cost_experts *x, uint32_t tokens,
+                                    uint32_t tile_rows)
+{
+    x->distinct++;
+    x->rows += tokens;
+    x->padded_rows += (tokens + tile_rows - 1) / tile_rows * tile_rows;
+}
+
+/* Attention, norms, and the dense FFN (non-MoE layers) or shared FFN of decoder layer l.
+ */
+sim_time cost_dense(const struct cost *c, uint32_t layer, const struct cost_batch *b);
+/* Router GEMM and top-k of one MoE layer. */
+sim_time cost_gate(const struct cost *c, uint32_t tokens);
+/* Permute, grouped GEMMs with activation, un-permute with weighted sum. */
+sim_time cost_expert_group(const struct cost *c, const struct cost_experts *x);
+/* Embedding, final norm and head. */
+sim_time cost_head(const struct cost *c, const struct cost_batch *b);
+/* The layer's experts on the host CPU: max(flops / host flops, weights / DRAM). */
+sim_time cost_host_experts(const struct cost *c, const struct cost_experts *x);
+
+enum cost_part { COST_DENSE, COST_GATE, COST_EXPERTS, COST_HEAD };
+/* Kernels that a part launches (an MoE layer's dense block, gate, expert group; the
+ * head): for the host's launch overhead. */
+uint32_t cost_kernels(const struct cost *c, enum cost_part part);
+
+/* alpha-beta copy of n bytes, alone on its link. */
+static inline sim_time cost_copy(const struct machine_copy *k, uint64_t bytes)
+{
+    return k->latency + sim_time_of_seconds((double)bytes / k->bytes_per_s);
+}
+
+#endif

@@ -1,0 +1,69 @@
+/* A machine: GPUs, links, host, storage, with costs. Loaded from models/machine/NAME.yaml
+ * (strict); every number there stands with its unit and source, and with its fit error
+ * where it was fitted: `hbm_bandwidth: {value: 3.35 TB/s, source: "...", error: 0.03}`.
+ * Bandwidths are in bytes per second, one direction. All GPUs of a machine are alike. */
+#ifndef MOESIM_MODELS_MACHINE_H
+#define MOESIM_MODELS_MACHINE_H
+
+#include "sim/base/err.h"
+#include "sim/base/units.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Where weights can live, fastest first. On a unified-memory machine (a phone) the host
+ * tier and the GPU tier are one memory and copies between them are free. */
+enum tier { TIER_GPU, TIER_HOST, TIER_STORAGE, TIERS };
+
+struct machine_gpu {
+    char *name;
+    uint64_t memory_bytes;
+    double hbm_bytes_per_s;
+    double bf16_flops; /* dense peak, flop/s */
+    double fp32_flops;
+    double gemm_efficiency;   /* reached share of peak in large GEMMs, (0, 1] */
+    double memory_efficiency; /* reached share of HBM bandwidth, (0, 1] */
+    uint32_t tile_rows;       /* grouped GEMM pads each expert's rows to this */
+    sim_time kernel_floor;    /* least GPU time of one kernel */
+};
+
+struct machine_host {
+    uint64_t memory_bytes;
+    double dram_bytes_per_s;
+    double flops;          /* reached by CPU expert GEMMs */
+    sim_time launch_eager; /* host time per kernel launch */
+    sim_time launch_graph; /* GPU time per kernel node of a replayed graph */
+    sim_time graph_launch; /* host time to launch one graph */
+    sim_time round_trip;   /* small device-to-host copy, synchronise, resume */
+    sim_time copy_call;    /* host time to issue one asynchronous copy */
+};
+
+struct machine_copy { /* t(n) = latency + n / bandwidth */
+    sim_time latency;
+    double bytes_per_s;
+};
+
+struct machine {
+    char *name;
+    char *source;
+    uint32_t gpus; /* per node */
+    uint32_t nodes;
+    bool unified; /* GPU and host share one memory */
+    struct machine_gpu gpu;
+    struct machine_host host;
+    struct machine_copy h2d_pinned, h2d_pageable, d2h_pinned, d2h_pageable;
+    double h2d_duplex, d2h_duplex; /* share of its bandwidth a direction keeps while the
+                                      other runs too, (0, 1] */
+    bool has_storage;
+    uint64_t storage_bytes;
+    struct machine_copy storage_read; /* NVMe, phone flash; per read request */
+    bool has_nvlink;
+    struct machine_copy nvlink; /* GPU to GPU inside a node, per GPU and direction */
+    bool has_network;
+    struct machine_copy network; /* between nodes, per GPU and direction */
+};
+
+struct machine *machine_load(const char *path_or_name, const char *folder, struct err *e);
+void machine_free(struct machine *m);
+
+#endif

@@ -1,0 +1,58 @@
+/* A model architecture: what an MoE transformer is, as far as its costs go.
+ * Loaded from models/arch/NAME.yaml (strict; see models/README.md); every file states its
+ * source, and `from_memory: yes` marks figures that were not read in the model's own
+ * configuration. Sizes are per decoder layer unless they say otherwise. */
+#ifndef MOESIM_MODELS_MODEL_H
+#define MOESIM_MODELS_MODEL_H
+
+#include "sim/base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum model_gate { MODEL_GATE_SOFTMAX, MODEL_GATE_SIGMOID, MODEL_GATE_TOPK_SOFTMAX };
+
+enum model_attention { MODEL_ATTENTION_GQA, MODEL_ATTENTION_MLA };
+
+struct model {
+    char *name;
+    char *source;
+    bool from_memory;
+    uint32_t layers;         /* decoder layers (encoder + decoder for Switch, NLLB) */
+    uint32_t encoder_layers; /* of those; 0 for decoder-only models */
+    uint32_t first_moe;      /* decoder layer number of the first MoE layer */
+    uint32_t moe_every;      /* distance between MoE layers; 1: all from first_moe on */
+    uint32_t moe_layers;     /* derived: how many MoE layers */
+    uint32_t hidden;
+    uint32_t expert_ffn; /* inner size f of one expert */
+    uint32_t matrices;   /* 3 gated (gate, up, down), 2 plain (in, out) */
+    uint32_t experts, top_k;
+    uint32_t shared_ffn; /* inner size of the always-on shared FFN; 0: none */
+    uint32_t dense_ffn;  /* inner size of the non-MoE layers' FFN; 0: none */
+    enum model_attention attention;
+    uint32_t heads, kv_heads, head_dim;
+    uint32_t kv_rank, q_rank, rope_dim; /* MLA: compressed sizes; q_rank 0: no q-LoRA */
+    uint32_t window;       /* sliding-window attention of this many tokens; 0: none */
+    uint32_t window_every; /* every n-th layer uses the window (1: all, 2: alternate) */
+    uint32_t vocab;
+    enum model_gate gate;
+    double expert_bits;     /* stored bits per expert weight, scales included */
+    double dense_bits;      /* per weight of everything else */
+    double activation_bits; /* per activation value, and per KV-cache value */
+};
+
+/* Reads a file, or NAME looked up in `folder` (models/arch). Returns owned, or NULL. */
+struct model *model_load(const char *path_or_name, const char *folder, struct err *e);
+void model_free(struct model *m);
+
+/* Bytes of one routed expert: matrices * hidden * expert_ffn * expert_bits / 8. */
+uint64_t model_expert_bytes(const struct model *m);
+/* Weights that are always resident: attention, norms, routers, shared and dense FFNs,
+ * embedding and head. */
+uint64_t model_dense_bytes(const struct model *m);
+/* KV-cache bytes of one token in one layer. */
+double model_kv_bytes(const struct model *m);
+/* True if layer `l` (decoder number) attends through the window. */
+bool model_layer_windowed(const struct model *m, uint32_t l);
+
+#endif

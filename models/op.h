@@ -1,0 +1,87 @@
+/* Operations and the executor boundary: the one seam between deciding and doing.
+ *
+ * The runner walks the trace, asks the policy and submits operations; an executor either
+ * computes how long each takes (sim/run/exec_sim.c) or performs it (gpu/). Runner and
+ * policies never know which. Operations on one lane run in order of submission within
+ * their class; dependencies across lanes are explicit. */
+#ifndef MOESIM_MODELS_OP_H
+#define MOESIM_MODELS_OP_H
+
+#include "cost.h"
+#include "sim/engine/engine.h"
+
+enum op_kind {
+    OP_DENSE,    /* dense block of a decoder layer: attention, norms, dense/shared FFN */
+    OP_GATE,     /* router and top-k */
+    OP_HOST,     /* host decision on data from the GPU: read back, decide, resume */
+    OP_EXPERTS,  /* a group of experts of one layer on the GPU */
+    OP_COPY_IN,  /* one expert's weights from its home tier into a slot */
+    OP_COPY_OUT, /* one expert's weights from a slot back to the host (write-back) */
+    OP_HEAD,     /* final norm and LM head of a pass */
+    OP_KINDS
+};
+const char *op_kind_name(enum op_kind kind);
+
+enum op_lane { LANE_COMPUTE, LANE_COPY_IN, LANE_COPY_OUT, LANE_HOST, OP_LANES };
+const char *op_lane_name(enum op_lane lane);
+
+typedef work_id op_id; /* 0: none */
+
+struct op {
+    enum op_kind kind;
+    enum op_lane lane;
+    enum work_class class_;
+    uint32_t layer;     /* index of the MoE layer; decoder layer for OP_DENSE */
+    const op_id *after; /* borrowed until submit returns */
+    uint32_t after_count;
+    union {
+        const struct cost_batch *batch; /* OP_DENSE, OP_GATE, OP_HEAD */
+        struct {
+            struct cost_experts work;
+            const uint16_t *expert; /* [count] ascending ids */
+            const uint32_t *slot;   /* [count] where each one's weights are */
+            const uint32_t *tokens; /* [experts of the layer] rows of each expert id */
+            uint32_t count;
+        } group; /* OP_EXPERTS; arrays borrowed until submit returns */
+        struct {
+            uint32_t expert;
+            uint32_t slot;
+            uint64_t bytes;
+            uint64_t chunk_bytes; /* 0: one piece */
+            enum tier home;       /* the tier it comes from or goes to */
+        } copy;                   /* OP_COPY_IN, OP_COPY_OUT */
+    };
+};
+
+struct exec; /* an executor's state; the table's functions take it first */
+
+struct op_times {
+    sim_time issued; /* when the host had launched it: it could not begin before */
+    sim_time start, end;
+    bool cancelled;
+};
+
+struct exec_ops {
+    const char *name;
+    /* Returns at once. */
+    op_id (*submit)(struct exec *x, const struct op *op);
+    /* The host waits until the operation is done; returns its end. */
+    sim_time (*wait)(struct exec *x, op_id id);
+    /* The host's time. */
+    sim_time (*now)(struct exec *x);
+    /* The host idles until t. */
+    void (*sleep_until)(struct exec *x, sim_time t);
+    /* True if the operation has ended by the host's time. */
+    bool (*done)(struct exec *x, op_id id);
+    /* Raises queued prefetch copies to demand. */
+    void (*promote)(struct exec *x, op_id id);
+    void (*cancel)(struct exec *x, op_id id);
+    /* Times of an operation that has ended and is not retired. */
+    struct op_times (*times)(struct exec *x, op_id id);
+    /* Times of operations below `id` will not be asked for again. */
+    void (*retire)(struct exec *x, op_id id);
+    /* Waits for everything. 0 or -1 (a device that failed, a conservation law broken). */
+    int (*drain)(struct exec *x, struct err *e);
+};
+
+#endif
