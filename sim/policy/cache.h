@@ -1,0 +1,155 @@
+/* The cache slot: what stays resident in GPU memory.
+ *
+ * Two layers. A *replacement algorithm* (struct cache_algorithm, one file each) orders
+ * the objects of one *set* and names victims. The *cache* (struct cache) does the rest
+ * for all of them: scope (one set per layer, or one for all), capacity in slots or bytes,
+ * which slot holds which expert, admission, in-step protection, preloading.
+ *
+ * An access is one expert of one layer in one pass, however many tokens it has. The
+ * accesses of a step (pass, layer) come in ascending expert id. In-step protection: an
+ * expert that is active in this step is never a victim (strict, the default), only when
+ * nothing else is resident (prefer), or like any other (none). A miss that finds no
+ * victim, or that is not admitted, *bypasses*: it is loaded into a staging slot for this
+ * step and not kept.
+ *
+ * Object ids: within a per-layer set the expert id; within a global set
+ * layer * experts + expert. */
+#ifndef MOESIM_POLICY_CACHE_H
+#define MOESIM_POLICY_CACHE_H
+
+#include "plugin.h"
+#include "sim/base/rng.h"
+
+#include <stdint.h>
+
+#define CACHE_NONE UINT32_MAX  /* no object, no slot */
+#define CACHE_NEVER UINT32_MAX /* next_use: never again */
+
+/* ---- what an algorithm sees of its set; outlives the algorithm's state ---- */
+
+struct cache_env {
+    uint32_t objects;         /* ids are 0 .. objects - 1 */
+    uint32_t capacity;        /* most objects that can be resident at once, at least 1 */
+    bool protect;             /* active objects of this step may not be victims now */
+    uint64_t step;            /* the current step's number */
+    const uint64_t *stamp;    /* [objects] the last step in which it was active */
+    const uint32_t *next_use; /* [objects] pass of the next use, CACHE_NEVER; NULL without
+                                 NEED_FUTURE. Two objects with the same next pass are used
+                                 in ascending object id */
+    const uint64_t
+        *profile;   /* [objects] load in the profile; NULL without NEED_PROFILE */
+    struct rng rng; /* the set's own stream, for algorithms that draw: copy it */
+};
+
+static inline bool cache_env_protected(const struct cache_env *env, uint32_t object)
+{
+    return env->protect && env->stamp[object] == env->step;
+}
+
+struct cache_algorithm {
+    struct plugin plugin;
+    /* Bytes of state for one set; `params` is the struct its options filled. */
+    size_t (*state_size)(const struct cache_env *env, const void *params);
+    /* `state` is zeroed memory, 16-aligned. Nothing is resident. */
+    void (*init)(void *state, const struct cache_env *env, const void *params);
+    /* A resident object is accessed. */
+    void (*hit)(void *state, uint32_t object);
+    /* A non-resident object is accessed, before victim() and insert(). NULL: nothing. */
+    void (*miss)(void *state, uint32_t object);
+    /* May the object become resident? NULL: always. */
+    bool (*admit)(void *state, uint32_t object);
+    /* A resident, unprotected object to make room for `incoming`, or CACHE_NONE: there is
+     * none, or the incoming object had better not be kept. evict() follows at once. */
+    uint32_t (*victim)(void *state, uint32_t incoming);
+    /* The object is no longer resident. */
+    void (*evict)(void *state, uint32_t object);
+    /* The object is now resident. */
+    void (*insert)(void *state, uint32_t object);
+    /* A pass has ended. NULL: nothing. */
+    void (*end_pass)(void *state);
+    /* Objects it wants resident from the start: fills `object`, at most `capacity`, and
+     * returns how many (insert() follows for each). NULL: none. */
+    uint32_t (*preload)(void *state, uint32_t *object);
+};
+
+/* ---- the cache ---- */
+
+enum cache_scope { CACHE_PER_LAYER, CACHE_GLOBAL };
+enum cache_protect { CACHE_PROTECT_STRICT, CACHE_PROTECT_PREFER, CACHE_PROTECT_NONE };
+enum cache_admission { CACHE_ADMIT_ALWAYS, CACHE_ADMIT_SECOND_MISS };
+enum cache_preload { CACHE_PRELOAD_NONE, CACHE_PRELOAD_LINEAR };
+
+/* Options common to all algorithms; beside the algorithm's own in the same mapping. */
+struct cache_params {
+    int scope;       /* enum cache_scope */
+    int64_t slots;   /* per set; 0: by bytes */
+    uint64_t bytes;  /* of the whole cache (per-layer scope: an equal share each) */
+    int protect;     /* enum cache_protect */
+    int admission;   /* enum cache_admission */
+    int preload;     /* enum cache_preload: start empty, or full with the lowest ids */
+    bool write_back; /* a victim is copied to the host (weights that were swapped) */
+    int64_t staging; /* staging slots for bypassing experts, at least 1 */
+};
+extern const struct option cache_options[];
+
+struct cache_config {
+    const struct cache_algorithm *algorithm;
+    const void *algorithm_params;
+    struct cache_params params;
+    uint32_t layers, experts;
+    const uint64_t *expert_bytes; /* [layers] */
+    const uint64_t *profile;      /* (layer, expert) or NULL */
+    bool future;                  /* next uses will be given */
+    uint64_t seed;
+};
+
+struct cache;
+
+/* Copies what it keeps. Fails with a sentence if not one expert fits. */
+struct cache *cache_new(const struct cache_config *config, struct err *e);
+void cache_free(struct cache *c);
+
+/* Slots 0 .. cache_slots - 1 hold residents, the next `staging` ones are for bypass. */
+uint32_t cache_slots(const struct cache *c);
+/* Most bytes the residents can take, and the staging slots beside them. */
+uint64_t cache_capacity_bytes(const struct cache *c);
+uint64_t cache_staging_bytes(const struct cache *c);
+/* Slot of an expert, or CACHE_NONE. */
+uint32_t cache_slot_of(const struct cache *c, uint32_t layer, uint32_t expert);
+/* Residents at the moment; for tests and reports. */
+uint32_t cache_resident_count(const struct cache *c);
+
+/* Starts the next step: these experts are active in it (ascending ids). */
+void cache_begin_step(struct cache *c, uint32_t layer, const uint16_t *active,
+                      uint32_t count);
+
+struct cache_eviction {
+    uint32_t layer, expert, slot;
+};
+
+enum cache_outcome {
+    CACHE_HIT,   /* resident, in `slot` */
+    CACHE_LOAD,  /* to be loaded into `slot`, and stays */
+    CACHE_BYPASS /* to be loaded into staging slot `slot`, for this step only */
+};
+
+/* What an access did. `evicted` is owned by the cache and valid until the next call. */
+struct cache_result {
+    enum cache_outcome outcome;
+    uint32_t slot;
+    uint32_t evicted_count;
+    const struct cache_eviction *evicted;
+};
+
+/* Accesses one active expert. `next_use`: the pass in which it is used next
+ * (CACHE_NEVER; ignored without `future`). */
+struct cache_result cache_access(struct cache *c, uint32_t layer, uint32_t expert,
+                                 uint32_t next_use);
+/* Makes an expert resident ahead of its use. Victims are neither active in this step nor
+ * prefetched and still unused. CACHE_BYPASS: no room, nothing was done; CACHE_HIT: it is
+ * there already. `next_use`: the pass it is loaded for. */
+struct cache_result cache_prefetch(struct cache *c, uint32_t layer, uint32_t expert,
+                                   uint32_t next_use);
+void cache_end_pass(struct cache *c);
+
+#endif

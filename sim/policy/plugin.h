@@ -1,0 +1,66 @@
+/* Policies: seven slots, each filled by a one-file plug-in.
+ *
+ * A plug-in is one `const` struct that begins with `struct plugin`: who it is, its
+ * parameters (one option table, bound to a plain struct), what it needs of a trace, and
+ * whether it is lossless (the layer's output is the same as without it). Its functions
+ * work on `void *state` of a size it tells; the runner owns the memory. They read the
+ * view (view.h), fill an output array, allocate nothing, and never touch the executor,
+ * the clock or a file. registry.c lists all plug-ins: adding one is one file and one
+ * line. */
+#ifndef MOESIM_POLICY_PLUGIN_H
+#define MOESIM_POLICY_PLUGIN_H
+
+#include "sim/base/config.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum policy_slot {
+    SLOT_GATE,     /* capacity or dropless */
+    SLOT_SELECT,   /* which experts a token may use */
+    SLOT_PLACE,    /* which GPU holds which expert */
+    SLOT_CACHE,    /* what stays resident */
+    SLOT_PREFETCH, /* what to load early */
+    SLOT_OFFLOAD,  /* where a non-resident expert runs */
+    SLOT_SCHEDULE, /* how copies and compute are arranged */
+    POLICY_SLOTS
+};
+/* "gate", "select", ...: the key in a configuration. */
+const char *policy_slot_name(enum policy_slot slot);
+
+/* What a plug-in needs beyond executed expert ids; bit set. */
+enum policy_need {
+    NEED_SCORES = 1 << 0,     /* scores of the executed experts */
+    NEED_ALL_SCORES = 1 << 1, /* scores of every expert */
+    NEED_PREDICTED = 1 << 2,  /* predictions recorded by the engine */
+    NEED_FUTURE = 1 << 3,     /* an oracle: the routing of later steps. Only for workloads
+                                 whose passes do not depend on time */
+    NEED_PROFILE = 1 << 4     /* expert loads of a profile trace (or of this trace) */
+};
+
+enum policy_variant {
+    VARIANT_STANDARD,      /* textbook algorithm */
+    VARIANT_PAPER,         /* as published */
+    VARIANT_RELEASED,      /* as the released code does it */
+    VARIANT_RECONSTRUCTION /* never published in full */
+};
+const char *policy_variant_name(enum policy_variant variant);
+
+struct plugin {
+    enum policy_slot slot;
+    const char *name;
+    const char *help;   /* one line */
+    const char *source; /* paper, equation, or code it follows */
+    enum policy_variant variant;
+    bool lossless;
+    unsigned needs;               /* enum policy_need bits */
+    const struct option *options; /* NULL: no parameters */
+    size_t params_size;           /* of the struct the options fill */
+};
+
+/* All plug-ins, in slot order, NULL at the end. */
+const struct plugin *const *registry_all(void);
+/* NULL if there is none of that name. */
+const struct plugin *registry_find(enum policy_slot slot, const char *name);
+
+#endif

@@ -1,0 +1,86 @@
+/* The interfaces of the slots other than cache (cache.h). A NULL function means that the
+ * plug-in leaves things as they are, and costs nothing per step. */
+#ifndef MOESIM_POLICY_SLOTS_H
+#define MOESIM_POLICY_SLOTS_H
+
+#include "view.h"
+
+/* Sizes known before the run, for state_size and init. */
+struct policy_shape {
+    uint32_t layers, experts, top_k;
+    uint64_t seed;
+    const uint64_t *profile; /* (layer, expert) loads, or NULL without NEED_PROFILE */
+};
+
+/* ---- gate: capacity or dropless ---- */
+
+struct gate_result {
+    uint64_t dropped;  /* choices set to VIEW_NO_EXPERT */
+    uint32_t capacity; /* rows that *every* expert computes on, padded; 0: as routed */
+};
+
+struct gate_type {
+    struct plugin plugin;
+    /* `choice` is (row, rank), contiguous, in and out. `scratch` has one uint32_t per
+     * expert. v->active and v->tokens are not set yet. NULL: dropless. */
+    struct gate_result (*apply)(const void *params, const struct view *v,
+                                uint16_t *choice, uint32_t *scratch);
+};
+
+/* ---- select: which experts a token may use (changes routing) ---- */
+
+struct select_type {
+    struct plugin plugin;
+    /* Rewrites choices in place; returns how many changed. NULL: as recorded. */
+    uint64_t (*apply)(const void *params, const struct view *v, uint16_t *choice);
+};
+
+/* ---- place: which GPU holds which expert ---- */
+
+struct place_type {
+    struct plugin plugin;
+    /* Fills gpu[experts] for one layer. */
+    void (*assign)(const void *params, const struct policy_shape *shape, uint32_t layer,
+                   uint32_t gpus, uint16_t *gpu);
+};
+
+/* ---- prefetch: what to load early ---- */
+
+struct prefetch_want {
+    uint32_t ahead; /* steps after this one: 1 is the next layer; past the last layer it
+                       means the first layers of the next pass */
+    uint32_t expert;
+};
+
+struct prefetch_type {
+    struct plugin plugin;
+    size_t (*state_size)(const struct policy_shape *shape, const void *params);
+    void (*init)(void *state, const struct policy_shape *shape, const void *params);
+    /* Most wants per step. */
+    uint32_t (*width)(const struct policy_shape *shape, const void *params);
+    /* Called for every step once its routing is known, demand loads first: learns from
+     * the step and fills `want` in order of importance. Returns how many. NULL: none. */
+    uint32_t (*step)(void *state, const struct view *v, struct prefetch_want *want);
+};
+
+/* ---- offload: where a non-resident expert runs ---- */
+
+enum offload_where { OFFLOAD_FETCH };
+
+struct offload_type {
+    struct plugin plugin;
+    /* For each missing expert (ids, ascending): where it runs. NULL: all are fetched. */
+    void (*decide)(const void *params, const struct view *v, const uint16_t *missing,
+                   uint32_t count, uint8_t *where);
+};
+
+/* ---- schedule: how copies and compute are arranged ---- */
+
+struct schedule_type {
+    struct plugin plugin;
+    bool copies_wait; /* copies wait for the compute lane, and compute for them: one
+                         stream */
+    bool split;       /* resident experts run while the missing ones load */
+};
+
+#endif

@@ -1,0 +1,48 @@
+/* What a policy sees: one step (pass, layer), read-only. Arrays are borrowed and valid
+ * during the call. Choices are (row, rank): the executed experts of this layer in
+ * recorded order, VIEW_NO_EXPERT where one was dropped or not recorded. */
+#ifndef MOESIM_POLICY_VIEW_H
+#define MOESIM_POLICY_VIEW_H
+
+#include "cache.h"
+#include "models/cost.h"
+
+#define VIEW_NO_EXPERT UINT16_MAX
+
+struct view_row {
+    uint32_t request;
+    uint32_t position;
+    uint8_t phase; /* 0 prefill, 1 decode, 2 draft, 3 verify (as in the trace file) */
+};
+
+struct view_future; /* the runner's oracle */
+
+struct view {
+    const struct cost *cost; /* and through it the model and the machine */
+    uint64_t pass;
+    uint32_t layer, layers; /* index among the MoE layers */
+    uint32_t experts, top_k, candidates;
+    uint32_t rows;
+    const struct view_row *row;
+    const uint16_t *choice; /* row r's choices begin at choice[r * choice_stride] */
+    size_t choice_stride;
+    const float
+        *score; /* candidates' scores, row r from score[r * score_stride]; or NULL */
+    size_t score_stride;
+    const uint16_t *predicted; /* recorded predictions for this layer, width values a row;
+                                  NULL without NEED_PREDICTED */
+    size_t predicted_stride;
+    uint32_t predicted_width;
+    const uint16_t *active; /* ascending ids of the experts with tokens */
+    uint32_t active_count;
+    const uint32_t *tokens; /* [experts] rows of each */
+    const uint64_t *load;   /* (layer, expert) tokens in the passes before this one */
+    const struct cache *cache;
+    /* Oracles only: the active experts `ahead` steps after this one (1: the next layer;
+     * beyond the last layer, the next pass). Returns how many; 0 past the end. */
+    uint32_t (*future)(const struct view_future *f, uint32_t ahead,
+                       const uint32_t **expert);
+    const struct view_future *future_context;
+};
+
+#endif
