@@ -18,9 +18,9 @@ struct exec_sim_options {
     struct cost cost;  /* copied; its model and machine are borrowed */
     bool event_driven; /* needed for prefetch class and write-back */
     bool pageable;     /* host memory is not pinned */
-    /* Told every operation that ends; may be NULL. */
-    void (*observe)(void *context, op_id id, const struct op *label,
-                    const struct op_times *times);
+    /* Told every operation that ends; may be NULL. `expert` is that of a copy, else 0. */
+    void (*observe)(void *context, op_id id, enum op_kind kind, enum op_lane lane,
+                    uint32_t layer, uint32_t expert, const struct op_times *times);
     void *observe_context;
 };
 

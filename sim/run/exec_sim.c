@@ -1,0 +1,351 @@
+#include "exec_sim.h"
+
+#include "sim/base/mem.h"
+#include "sim/base/rng.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { EXPERT_MEMO = 512, DENSE_CLASSES = 4 };
+
+/* Link numbers in the order in which they are added. */
+enum link { LINK_DRAM, LINK_IN, LINK_OUT, LINK_ROOT, LINK_STORAGE, LINKS };
+
+struct expert_memo {
+    struct cost_experts key;
+    sim_time time;
+};
+
+struct exec {
+    struct engine *engine;
+    struct cost cost;
+    bool pageable;
+    sim_time host_now;
+    sim_time launch; /* per kernel; 0 from a graph */
+    bool graph_open; /* the graph's one launch was paid for this pass */
+    uint32_t kernels[COST_HEAD + 1];
+    /* Costs remembered: the same shapes come again and again. */
+    struct expert_memo expert[EXPERT_MEMO];
+    struct cost_batch batch; /* of which dense, gate and head costs are remembered */
+    sim_time dense[DENSE_CLASSES], gate, head; /* -1: not computed */
+    /* When each live operation was issued, by id & mask. */
+    sim_time *issued;
+    uint64_t issued_mask;
+    op_id last, retired;
+    struct exec_sim_options options;
+};
+
+/* What an operation is, in 32 bits: enters the digest and labels the timeline. */
+static uint32_t tag_of(enum op_kind kind, uint32_t layer, uint32_t expert)
+{
+    return (uint32_t)kind << 28 | (layer & 0xfff) << 16 | (expert & 0xffff);
+}
+
+static void observe(void *context, work_id id, uint32_t tag, uint32_t lane,
+                    const struct work_times *times)
+{
+    struct exec *x = context;
+    struct op_times t = {.issued = x->issued[id & x->issued_mask],
+                         .start = times->start,
+                         .end = times->end,
+                         .cancelled = times->cancelled};
+
+    x->options.observe(x->options.observe_context, id, (enum op_kind)(tag >> 28),
+                       (enum op_lane)lane, tag >> 16 & 0xfff, tag & 0xffff, &t);
+}
+
+struct exec *exec_sim_new(const struct exec_sim_options *o)
+{
+    struct exec *x = mem_zalloc(1, sizeof *x);
+    const struct machine *m = o->cost.machine;
+    const struct machine_copy *in = o->pageable ? &m->h2d_pageable : &m->h2d_pinned;
+    const struct machine_copy *out = o->pageable ? &m->d2h_pageable : &m->d2h_pinned;
+    double root = in->bytes_per_s * m->h2d_duplex + out->bytes_per_s * m->d2h_duplex;
+
+    x->options = *o;
+    x->cost = o->cost;
+    x->pageable = o->pageable;
+    x->launch = o->cost.graph ? 0 : m->host.launch_eager;
+    for (int part = COST_DENSE; part <= COST_HEAD; part++)
+        x->kernels[part] = cost_kernels(&x->cost, (enum cost_part)part);
+    x->issued_mask = 1023;
+    x->issued = mem_alloc(x->issued_mask + 1, sizeof *x->issued);
+    x->retired = 1;
+    x->engine = engine_new(o->event_driven);
+    for (int lane = 0; lane < OP_LANES; lane++)
+        engine_add_lane(x->engine, op_lane_name((enum op_lane)lane));
+    engine_add_link(x->engine, "host DRAM", m->host.dram_bytes_per_s);
+    engine_add_link(x->engine, "PCIe in", in->bytes_per_s);
+    engine_add_link(x->engine, "PCIe out", out->bytes_per_s);
+    engine_add_link(x->engine, "PCIe root",
+                    root > in->bytes_per_s ? root : in->bytes_per_s);
+    if (m->has_storage)
+        engine_add_link(x->engine, "storage", m->storage_read.bytes_per_s);
+    if (o->observe != NULL)
+        engine_observe(x->engine, observe, x);
+    return x;
+}
+
+void exec_sim_free(struct exec *x)
+{
+    if (x == NULL)
+        return;
+    engine_free(x->engine);
+    free(x->issued);
+    free(x);
+}
+
+struct engine_report exec_sim_report(const struct exec *x)
+{
+    return engine_get_report(x->engine);
+}
+
+sim_time exec_sim_lane_busy(const struct exec *x, enum op_lane lane)
+{
+    return engine_lane_busy(x->engine, lane);
+}
+
+static bool same_batch(const struct cost_batch *a, const struct cost_batch *b)
+{
+    return a->tokens == b->tokens && a->outputs == b->outputs &&
+           a->kv_tokens == b->kv_tokens && a->pairs == b->pairs &&
+           a->window_kv_tokens == b->window_kv_tokens &&
+           a->window_pairs == b->window_pairs;
+}
+
+static void remember_batch(struct exec *x, const struct cost_batch *b)
+{
+    if (same_batch(&x->batch, b))
+        return;
+    x->batch = *b;
+    for (int i = 0; i < DENSE_CLASSES; i++)
+        x->dense[i] = -1;
+    x->gate = -1;
+    x->head = -1;
+}
+
+static bool is_moe_layer(const struct model *m, uint32_t layer)
+{
+    return layer >= m->first_moe && (layer - m->first_moe) % m->moe_every == 0;
+}
+
+static sim_time dense_time(struct exec *x, const struct op *op)
+{
+    const struct model *m = x->cost.model;
+    unsigned kind = (is_moe_layer(m, op->layer) ? 1U : 0U) |
+                    (model_layer_windowed(m, op->layer) ? 2U : 0U);
+
+    remember_batch(x, op->batch);
+    if (x->dense[kind] < 0)
+        x->dense[kind] = cost_dense(&x->cost, op->layer, op->batch);
+    return x->dense[kind];
+}
+
+static sim_time gate_time(struct exec *x, const struct op *op)
+{
+    remember_batch(x, op->batch);
+    if (x->gate < 0)
+        x->gate = cost_gate(&x->cost, op->batch->tokens);
+    return x->gate;
+}
+
+static sim_time head_time(struct exec *x, const struct op *op)
+{
+    remember_batch(x, op->batch);
+    if (x->head < 0)
+        x->head = cost_head(&x->cost, op->batch);
+    return x->head;
+}
+
+static sim_time expert_time(struct exec *x, const struct cost_experts *w)
+{
+    uint64_t hash =
+        rng_mix(w->rows * 0x9e3779b1U + w->padded_rows * 0x85ebca77U + w->distinct);
+    struct expert_memo *memo = &x->expert[hash % EXPERT_MEMO];
+
+    if (memo->key.distinct != w->distinct || memo->key.rows != w->rows ||
+        memo->key.padded_rows != w->padded_rows) {
+        memo->key = *w;
+        memo->time = cost_expert_group(&x->cost, w);
+    }
+    return memo->time;
+}
+
+/* Launches `kernels` kernels that together take `gpu`; sets when the work is released. */
+static sim_time launch(struct exec *x, uint32_t kernels, sim_time gpu)
+{
+    sim_time first = x->host_now + x->launch;
+    sim_time last;
+
+    if (x->cost.graph) {
+        if (!x->graph_open) {
+            x->host_now += x->cost.machine->host.graph_launch;
+            x->graph_open = true;
+        }
+        return x->host_now;
+    }
+    x->host_now += (sim_time)kernels * x->launch;
+    last = x->host_now - gpu + gpu / (sim_time)kernels;
+    return last > first ? last : first;
+}
+
+/* A copy's path, latency and release. */
+static void route_copy(struct exec *x, const struct op *op, struct work *w)
+{
+    const struct machine *m = x->cost.machine;
+    bool in = op->kind == OP_COPY_IN;
+    const struct machine_copy *k = in ? (x->pageable ? &m->h2d_pageable : &m->h2d_pinned)
+                                      : (x->pageable ? &m->d2h_pageable : &m->d2h_pinned);
+
+    if (op->copy.home == TIER_STORAGE) {
+        w->path[w->path_length++] = LINK_STORAGE;
+        w->latency += m->storage_read.latency;
+    }
+    if (!m->unified) {
+        w->path[w->path_length++] = LINK_DRAM;
+        w->path[w->path_length++] = in ? LINK_IN : LINK_OUT;
+        w->path[w->path_length++] = LINK_ROOT;
+        w->latency += k->latency;
+    }
+    w->bytes = w->path_length > 0 ? op->copy.bytes : 0;
+    w->chunk_bytes = op->copy.chunk_bytes;
+    x->host_now += m->host.copy_call;
+    w->release = x->host_now;
+}
+
+static void remember_issue(struct exec *x, op_id id, sim_time issued)
+{
+    if (id - x->retired > x->issued_mask) {
+        uint64_t mask = x->issued_mask * 2 + 1;
+        sim_time *grown = mem_alloc(mask + 1, sizeof *grown);
+
+        for (op_id i = x->retired; i < id; i++)
+            grown[i & mask] = x->issued[i & x->issued_mask];
+        free(x->issued);
+        x->issued = grown;
+        x->issued_mask = mask;
+    }
+    x->issued[id & x->issued_mask] = issued;
+}
+
+static op_id submit(struct exec *x, const struct op *op)
+{
+    struct work w = {.lane = op->lane,
+                     .class_ = op->class_,
+                     .after = op->after,
+                     .after_count = op->after_count};
+    uint32_t expert = 0;
+
+    switch (op->kind) {
+    case OP_DENSE:
+        w.latency = dense_time(x, op);
+        w.release = launch(x, x->kernels[COST_DENSE], w.latency);
+        break;
+    case OP_GATE:
+        w.latency = gate_time(x, op);
+        w.release = launch(x, x->kernels[COST_GATE], w.latency);
+        break;
+    case OP_EXPERTS:
+        w.latency = expert_time(x, &op->group.work);
+        w.release = launch(x, x->kernels[COST_EXPERTS], w.latency);
+        break;
+    case OP_HEAD:
+        w.latency = head_time(x, op);
+        w.release = launch(x, x->kernels[COST_HEAD], w.latency);
+        x->graph_open = false;
+        break;
+    case OP_HOST:
+        w.latency = x->cost.machine->host.round_trip;
+        w.release = x->host_now;
+        break;
+    case OP_COPY_IN:
+    case OP_COPY_OUT:
+        expert = op->copy.expert;
+        route_copy(x, op, &w);
+        break;
+    case OP_KINDS:
+        assert(false);
+    }
+    w.tag = tag_of(op->kind, op->layer, expert);
+    x->last++;
+    remember_issue(x, x->last, w.release); /* before: the observer may ask at submit */
+    return engine_submit(x->engine, &w);
+}
+
+static sim_time wait(struct exec *x, op_id id)
+{
+    sim_time end = engine_wait(x->engine, id);
+
+    if (end > x->host_now)
+        x->host_now = end;
+    return end;
+}
+
+static sim_time now(struct exec *x)
+{
+    return x->host_now;
+}
+
+static void sleep_until(struct exec *x, sim_time t)
+{
+    if (t > x->host_now)
+        x->host_now = t;
+}
+
+static bool done(struct exec *x, op_id id)
+{
+    return engine_done_by(x->engine, id, x->host_now);
+}
+
+static void promote(struct exec *x, op_id id)
+{
+    if (engine_is_event_driven(x->engine))
+        engine_promote(x->engine, id, x->host_now);
+}
+
+static void cancel(struct exec *x, op_id id)
+{
+    if (engine_is_event_driven(x->engine))
+        engine_cancel(x->engine, id, x->host_now);
+}
+
+static struct op_times times(struct exec *x, op_id id)
+{
+    struct work_times t = engine_times(x->engine, id);
+
+    return (struct op_times){.issued = x->issued[id & x->issued_mask],
+                             .start = t.start,
+                             .end = t.end,
+                             .cancelled = t.cancelled};
+}
+
+static void retire(struct exec *x, op_id id)
+{
+    while (x->retired < id && engine_done_by(x->engine, x->retired, x->host_now))
+        x->retired++;
+    engine_retire(x->engine, id);
+}
+
+static int drain(struct exec *x, struct err *e)
+{
+    sim_time end = engine_drain(x->engine);
+
+    if (end > x->host_now)
+        x->host_now = end;
+    return engine_check(x->engine, e);
+}
+
+const struct exec_ops exec_sim_ops = {
+    .name = "simulated",
+    .submit = submit,
+    .wait = wait,
+    .now = now,
+    .sleep_until = sleep_until,
+    .done = done,
+    .promote = promote,
+    .cancel = cancel,
+    .times = times,
+    .retire = retire,
+    .drain = drain,
+};

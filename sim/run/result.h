@@ -1,0 +1,101 @@
+/* Results: what a run found, for all its policies, with everything needed to repeat it.
+ *
+ * The same structure is filled by a run (sim/cmd/run.c), written to one HDF5 file and
+ * read back by explain and report. Times are sim_time (picoseconds, int64) throughout;
+ * the file keeps them so, and says so. File layout: see sim/run/README.md. */
+#ifndef MOESIM_RUN_RESULT_H
+#define MOESIM_RUN_RESULT_H
+
+#include "runner.h"
+
+/* What no policy could beat on this trace, workload, machine and capacity. */
+struct result_bounds {
+    bool present;
+    uint64_t belady_hits;  /* most hits of any policy with this scope and capacity (MIN
+                              with  bypass; with unequal expert sizes in one set: of a cache
+                              with  room for that many of the smallest, so still a bound) */
+    uint64_t belady_bytes; /* least weight bytes over the link */
+    sim_time compute;      /* all passes with every expert resident, from a graph */
+    sim_time copy;         /* belady_bytes at the link's full bandwidth */
+    sim_time offline;      /* max(compute, copy): perfect look-ahead */
+    sim_time belady_time; /* simulated: Belady's choices, fetched on demand; 0: not run */
+    uint64_t belady_time_hits; /* hits of that run */
+};
+
+struct result_policy {
+    char *label;
+    char *description[POLICY_SLOTS]; /* "lru slots=16 scope=layer ..." per slot */
+    bool lossless;
+    char *variant; /* worst of its plug-ins: "standard" ... "reconstruction" */
+    bool event_driven, graph;
+    struct run_result run;
+    struct result_bounds bounds;
+};
+
+struct result {
+    char *trace_path, *trace_source, *model, *machine, *machine_source;
+    char *config;  /* YAML as run, overrides applied */
+    char *version; /* of moesim, compiler */
+    uint64_t seed;
+    uint32_t layers, experts, top_k;
+    uint16_t *moe_layer;    /* [layers] */
+    uint64_t *expert_bytes; /* [layers] */
+    char **group_names;
+    uint32_t groups;
+    uint64_t expert_total_bytes, dense_bytes, kv_peak_bytes, gpu_memory_bytes;
+    uint32_t policies;
+    struct result_policy *policy; /* [policies] */
+    char *notes; /* newline-separated sentences a reader must know: prefill resampled, ...
+                  */
+};
+void result_release(struct result *r);
+
+/* Writes the file whole or not at all. 0 or -1. */
+int result_write(const struct result *r, const char *path, struct err *e);
+/* Reads everything but the pass records; they stay in the file until asked for. */
+int result_read(const char *path, struct result *r, struct err *e);
+/* Pass records [first, first + count) of a policy: from its spool after a run, from the
+ * file it was read from otherwise. */
+int result_read_passes(const struct result *r, uint32_t policy, uint64_t first,
+                       uint64_t count, struct run_pass *pass, struct err *e);
+
+/* ---- figures derived from a result ---- */
+
+/* Percentiles by linear interpolation between closest ranks (numpy's default). Seconds.
+ */
+struct result_summary {
+    uint64_t requests; /* finished */
+    double tpot_mean, tpot_p50,
+        tpot_p99; /* per request: (last - first token) / (n - 1) */
+    double ttft_mean, ttft_p50, ttft_p99; /* first token - arrival */
+    double tokens_per_s;                  /* output tokens / elapsed */
+    double hit_rate;                      /* hits / accesses */
+    double gpu_busy;                      /* compute lane busy / elapsed */
+    double link_bytes;                    /* demand + prefetch + out */
+    double gap; /* total pass time / offline bound - 1; NaN without bounds */
+};
+struct result_summary result_summarise(const struct result_policy *p);
+
+/* Two policies on the same requests, paired by request: mean log ratio of TPOT (TTFT
+ * where no request has two tokens) b / a with its 95 % interval (Student's t). */
+struct result_comparison {
+    uint64_t pairs;
+    double ratio, low, high; /* geometric mean of b / a */
+    bool significant;        /* the interval excludes 1, with Holm's correction over all
+                                pairs of the result */
+};
+/* Fills (a, b) for all a < b: policies * (policies - 1) / 2, row by row. */
+void result_compare(const struct result *r, struct result_comparison *c);
+
+/* The table that fits 100 columns, the notes, the pairwise verdicts. */
+void result_print(const struct result *r, FILE *out);
+void result_print_json(const struct result *r, FILE *out);
+/* One line per policy with all figures. */
+void result_print_csv(const struct result *r, FILE *out);
+
+/* moesim explain: where the time went, per policy: shares, the per-layer stall table,
+ * late prefetches, wasted bytes, queueing; regret in hits and in time; the verdict in
+ * words. */
+int result_explain(const struct result *r, FILE *out, struct err *e);
+
+#endif

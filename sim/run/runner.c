@@ -1,0 +1,435 @@
+#include "runner.h"
+
+#include "sim/base/file.h"
+#include "sim/base/mem.h"
+#include "state.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *run_share_name(enum run_share share)
+{
+    static const char *const name[RUN_SHARES] = {
+        "dense compute",         "expert compute", "exposed copy",
+        "exposed communication", "imbalance wait", "launch and host",
+    };
+
+    return name[share];
+}
+
+void run_result_release(struct run_result *r)
+{
+    free(r->layer);
+    free(r->request);
+    if (r->pass_spool != NULL)
+        (void)fclose(r->pass_spool);
+    *r = (struct run_result){.layer = NULL};
+}
+
+/* ---- a run's memory ---- */
+
+static void group_init(struct run_group *g, uint32_t experts)
+{
+    g->expert = mem_alloc(experts, sizeof *g->expert);
+    g->slot = mem_alloc(experts, sizeof *g->slot);
+    g->after = mem_alloc(experts, sizeof *g->after);
+}
+
+static void group_release(struct run_group *g)
+{
+    free(g->expert);
+    free(g->slot);
+    free(g->after);
+}
+
+static struct cache *make_cache(const struct run_setup *s, struct err *e)
+{
+    struct cache_config config = {
+        .algorithm = s->policy->cache,
+        .algorithm_params = s->policy->cache_algorithm_params,
+        .params = s->policy->cache_params,
+        .layers = s->trace->layers,
+        .experts = s->trace->experts,
+        .expert_bytes = s->expert_bytes,
+        .profile = s->profile,
+        .future = s->future != NULL,
+        .seed = s->seed,
+    };
+
+    return cache_new(&config, e);
+}
+
+static void make_prefetcher(struct run *r)
+{
+    const struct run_setup *s = r->setup;
+    const struct prefetch_type *p = s->policy->prefetch;
+    struct policy_shape shape = {.layers = r->layers,
+                                 .experts = r->experts,
+                                 .top_k = r->top_k,
+                                 .seed = s->seed,
+                                 .profile = s->profile};
+
+    if (p->step == NULL)
+        return;
+    r->load = mem_zalloc((size_t)r->layers * r->experts, sizeof *r->load);
+    r->want = mem_alloc(p->width(&shape, s->policy->prefetch_params), sizeof *r->want);
+    r->prefetch_state = mem_zalloc(1, p->state_size(&shape, s->policy->prefetch_params));
+    p->init(r->prefetch_state, &shape, s->policy->prefetch_params);
+}
+
+static uint32_t see_future(const struct view_future *context, uint32_t ahead,
+                           const uint32_t **expert)
+{
+    const struct future_reader *reader = (const void *)context;
+    struct future_step step = future_reader_peek(reader, ahead);
+
+    *expert = step.active;
+    return step.count;
+}
+
+static void init_view(struct run *r)
+{
+    r->view.cost = r->setup->cost;
+    r->view.layers = r->layers;
+    r->view.experts = r->experts;
+    r->view.top_k = r->top_k;
+    r->view.candidates = r->candidates;
+    if (r->setup->future != NULL) {
+        r->view.future = see_future;
+        r->view.future_context = (const void *)r->setup->future;
+    }
+}
+
+static void run_init(struct run *r, const struct run_setup *s, struct run_result *result)
+{
+    const struct trace_info *t = s->trace;
+
+    *r = (struct run){.setup = s, .ops = s->ops, .exec = s->exec, .result = result};
+    r->layers = t->layers;
+    r->experts = t->experts;
+    r->top_k = t->top_k;
+    r->candidates = t->candidates;
+    r->predicted = t->predicted;
+    r->tile_rows = s->cost->machine->gpu.tile_rows;
+    r->mask_words = (r->experts + 63) / 64;
+    r->mask = mem_zalloc(r->mask_words, sizeof *r->mask);
+    r->active = mem_alloc(r->experts, sizeof *r->active);
+    r->tokens = mem_zalloc(r->experts, sizeof *r->tokens);
+    r->scratch = mem_zalloc(r->experts, sizeof *r->scratch);
+    group_init(&r->resident, r->experts);
+    group_init(&r->missing, r->experts);
+    /* Per decoder layer: a dense block, a gate, and one group per expert at the worst. */
+    r->log = mem_alloc((size_t)s->cost->model->layers * (2 + (size_t)r->experts) + 1,
+                       sizeof *r->log);
+    init_view(r);
+    make_prefetcher(r);
+}
+
+static void run_release(struct run *r)
+{
+    cache_free(r->cache);
+    free(r->mask);
+    free(r->active);
+    free(r->tokens);
+    free(r->scratch);
+    free(r->own_choice);
+    group_release(&r->resident);
+    group_release(&r->missing);
+    free(r->log);
+    free(r->slot);
+    free(r->wait_for);
+    free(r->demand.copy);
+    free(r->late.copy);
+    free(r->want);
+    free(r->prefetch_state);
+    free(r->load);
+}
+
+/* ---- one pass ---- */
+
+static void begin_pass(struct run *r, const struct pass *pass)
+{
+    r->pass = pass;
+    r->pass_first = r->last_id + 1;
+    r->ops->sleep_until(r->exec, pass->not_before);
+    r->books = (struct run_pass){
+        .start = r->ops->now(r->exec), .rows = pass->rows, .outputs = pass->output_count};
+    r->log_count = 0;
+    r->demand.count = 0;
+    r->late.count = 0;
+}
+
+static void submit_dense(struct run *r, uint32_t decoder_layer, uint32_t moe_layer)
+{
+    struct op op = {.kind = OP_DENSE, .lane = LANE_COMPUTE, .layer = decoder_layer};
+
+    op.batch = &r->pass->batch;
+    if (r->setup->policy->schedule->copies_wait && r->last_copy != 0) {
+        op.after = &r->last_copy;
+        op.after_count = 1;
+    }
+    step_compute(r, &op, moe_layer, SHARE_DENSE);
+}
+
+/* The routing has to reach the host before it can decide what to load. */
+static void await_routing(struct run *r, uint32_t layer)
+{
+    struct op op = {.kind = OP_HOST, .lane = LANE_HOST, .layer = layer};
+
+    op.after = &r->last_compute;
+    op.after_count = 1;
+    (void)r->ops->wait(r->exec, step_submit(r, &op));
+}
+
+static int run_moe_layer(struct run *r, uint32_t layer, struct err *e)
+{
+    struct op op = {.kind = OP_GATE, .lane = LANE_COMPUTE, .layer = layer};
+
+    op.batch = &r->pass->batch;
+    step_compute(r, &op, layer, SHARE_DENSE);
+    if (!r->setup->graph)
+        await_routing(r, layer);
+    step_route(r, layer);
+    if (step_run(r, e) != 0)
+        return -1;
+    step_clear(r);
+    return 0;
+}
+
+static int run_layers(struct run *r, struct err *e)
+{
+    const struct trace_info *t = r->setup->trace;
+    struct op op = {.kind = OP_HEAD, .lane = LANE_COMPUTE};
+    uint32_t moe = 0;
+
+    for (uint32_t l = 0; l < r->setup->cost->model->layers; l++) {
+        bool is_moe = moe < r->layers && t->moe_layer[moe] == l;
+
+        submit_dense(r, l, is_moe ? moe : RUN_NO_LAYER);
+        if (is_moe && run_moe_layer(r, moe++, e) != 0)
+            return -1;
+    }
+    op.batch = &r->pass->batch;
+    step_compute(r, &op, RUN_NO_LAYER, SHARE_DENSE);
+    await_routing(r, r->layers); /* the sampled tokens come back */
+    return 0;
+}
+
+/* ---- the books ---- */
+
+static void book_share(struct run *r, uint32_t layer, enum run_share share, sim_time t)
+{
+    r->books.share[share] += t;
+    if (layer != RUN_NO_LAYER)
+        r->result->layer[layer].share[share] += t;
+}
+
+/* Every picosecond of the pass belongs to one share: see runner.h. */
+static void attribute_pass(struct run *r)
+{
+    sim_time at = r->books.start;
+    sim_time end = r->ops->now(r->exec);
+
+    for (size_t i = 0; i < r->log_count; i++) {
+        const struct run_logged *g = &r->log[i];
+        struct op_times t = r->ops->times(r->exec, g->id);
+        sim_time begin = t.start > at ? t.start : at;
+        sim_time launched = t.issued < at ? at : t.issued > begin ? begin : t.issued;
+
+        book_share(r, g->layer, SHARE_HOST, launched - at);
+        book_share(r, g->layer, SHARE_COPY, begin - launched);
+        book_share(r, g->layer, g->share, t.end - begin);
+        r->result->compute_busy += t.end - t.start;
+        at = t.end;
+    }
+    book_share(r, RUN_NO_LAYER, SHARE_HOST, end - at);
+    r->books.latency = end - r->books.start;
+}
+
+static void book_copies(struct run *r)
+{
+    for (size_t i = 0; i < r->demand.count; i++) {
+        const struct run_copy *c = &r->demand.copy[i];
+        struct op_times t = r->ops->times(r->exec, c->id);
+        struct run_layer *layer = &r->result->layer[c->layer];
+
+        layer->queue_time += t.start - t.issued;
+        layer->copy_time += t.end - t.start;
+        layer->copies++;
+    }
+    for (size_t i = 0; i < r->late.count; i++) {
+        const struct run_copy *c = &r->late.copy[i];
+        sim_time end = r->ops->times(r->exec, c->id).end;
+
+        if (end > c->asked)
+            r->result->layer[c->layer].late_time += end - c->asked;
+    }
+}
+
+static void add_counts(struct run_counts *sum, const struct run_counts *c)
+{
+    sum->activations += c->activations;
+    sum->dropped += c->dropped;
+    sum->accesses += c->accesses;
+    sum->hits += c->hits;
+    sum->late += c->late;
+    sum->loads += c->loads;
+    sum->bypasses += c->bypasses;
+    sum->prefetches += c->prefetches;
+    sum->prefetch_used += c->prefetch_used;
+    sum->demand_bytes += c->demand_bytes;
+    sum->prefetch_bytes += c->prefetch_bytes;
+    sum->wasted_bytes += c->wasted_bytes;
+    sum->out_bytes += c->out_bytes;
+}
+
+static void book_requests(struct run *r, sim_time end)
+{
+    const struct pass *p = r->pass;
+    struct run_request *request = r->result->request;
+
+    for (uint32_t i = 0; i < p->first_count; i++)
+        request[p->first[i]].first_token = end;
+    for (uint32_t i = 0; i < p->output_count; i++) {
+        struct run_request *q = &request[p->output[i]];
+
+        q->last_token = end;
+        q->output_tokens++;
+    }
+    for (uint32_t i = 0; i < p->finished_count; i++) {
+        const struct workload_request *w =
+            workload_get_request(r->setup->workload, p->finished[i]);
+        struct run_request *q = &request[p->finished[i]];
+
+        q->trace_request = w->trace_request;
+        q->arrival = w->arrival;
+        q->prompt_tokens = w->prompt_tokens;
+        q->group = w->group;
+        if (q->output_tokens == 0)
+            q->first_token = q->last_token = end;
+    }
+}
+
+static int end_pass(struct run *r, struct err *e)
+{
+    struct run_result *result = r->result;
+    struct run_pass *total = &result->total;
+    uint64_t prefill = 0;
+
+    attribute_pass(r);
+    book_copies(r);
+    r->ops->retire(r->exec, r->pass_first);
+    cache_end_pass(r->cache);
+    for (uint32_t i = 0; i < r->pass->rows; i++)
+        prefill += r->pass->row[i].phase == TRACE_PREFILL;
+    result->prefill_rows += prefill;
+    result->decode_rows += r->pass->rows - prefill;
+    result->output_tokens += r->pass->output_count;
+    result->passes++;
+    total->latency += r->books.latency;
+    total->rows += r->books.rows;
+    total->outputs += r->books.outputs;
+    for (int i = 0; i < RUN_SHARES; i++)
+        total->share[i] += r->books.share[i];
+    add_counts(&total->counts, &r->books.counts);
+    book_requests(r, r->books.start + r->books.latency);
+    if (result->pass_spool != NULL &&
+        fwrite(&r->books, sizeof r->books, 1, result->pass_spool) != 1)
+        return err_set(e,
+                       "the temporary file for pass records cannot be written: %s; set "
+                       "TMPDIR to a folder with room",
+                       strerror(errno));
+    return 0;
+}
+
+static int run_passes(struct run *r, struct err *e)
+{
+    enum { PROGRESS_EVERY = 256 };
+    const struct run_setup *s = r->setup;
+    const struct pass *pass;
+    int more;
+
+    while ((more = workload_next(s->workload, r->ops->now(r->exec), &pass, e)) == 1) {
+        begin_pass(r, pass);
+        if (run_layers(r, e) != 0 || end_pass(r, e) != 0)
+            return -1;
+        if (r->result->passes % PROGRESS_EVERY == 0) {
+            if (s->progress != NULL)
+                s->progress(s->progress_context, s->workload);
+            if (file_interrupted())
+                return 0;
+        }
+    }
+    r->result->finished = more == 0;
+    return more;
+}
+
+/* Conservation: accesses = hits + loads + bypasses, shares = latency, tokens as handed
+ * out. */
+static int check_books(const struct run *r, struct err *e)
+{
+    const struct run_counts *c = &r->result->total.counts;
+    sim_time sum = 0;
+
+    for (int i = 0; i < RUN_SHARES; i++)
+        sum += r->result->total.share[i];
+    if (c->accesses != c->hits + c->loads + c->bypasses)
+        return err_set(e,
+                       "the runner's books do not balance: accesses are not hits + loads "
+                       "+ bypasses; please report this");
+    if (sum != r->result->total.latency)
+        return err_set(e,
+                       "the runner's books do not balance: the shares do not sum to the "
+                       "latency; please report this");
+    if (r->result->prefill_rows + r->result->decode_rows !=
+        workload_rows_done(r->setup->workload))
+        return err_set(e,
+                       "the runner's books do not balance: rows were lost; please report "
+                       "this");
+    return 0;
+}
+
+static int run_all(struct run *r, struct err *e)
+{
+    struct run_result *result = r->result;
+
+    r->cache = make_cache(r->setup, e);
+    if (r->cache == NULL)
+        return -1;
+    result->cache_slots = cache_slots(r->cache);
+    result->cache_bytes = cache_capacity_bytes(r->cache);
+    result->staging_bytes = cache_staging_bytes(r->cache);
+    r->slot =
+        mem_zalloc(result->cache_slots + (size_t)r->setup->policy->cache_params.staging,
+                   sizeof *r->slot);
+    if (run_passes(r, e) != 0 || r->ops->drain(r->exec, e) != 0)
+        return -1;
+    result->elapsed = r->ops->now(r->exec);
+    result->rows_resampled = workload_rows_resampled(r->setup->workload);
+    result->prompts_skipped = workload_prompts_skipped(r->setup->workload);
+    return check_books(r, e);
+}
+
+int run_policy(const struct run_setup *setup, struct run_result *result, struct err *e)
+{
+    struct run r;
+    int status;
+
+    *result = (struct run_result){.layers = setup->trace->layers};
+    if (setup->keep_passes && (result->pass_spool = tmpfile()) == NULL)
+        return err_set(e,
+                       "no temporary file for pass records: %s; set TMPDIR to a folder "
+                       "with room",
+                       strerror(errno));
+    result->layer = mem_zalloc(setup->trace->layers, sizeof *result->layer);
+    result->requests = workload_request_count(setup->workload);
+    result->request = mem_zalloc(result->requests, sizeof *result->request);
+    run_init(&r, setup, result);
+    status = run_all(&r, e);
+    run_release(&r);
+    if (status != 0)
+        run_result_release(result);
+    return status;
+}

@@ -1,0 +1,100 @@
+/* The runner's own state, shared by runner.c (passes, books) and step.c (one layer). */
+#ifndef MOESIM_RUN_STATE_H
+#define MOESIM_RUN_STATE_H
+
+#include "runner.h"
+
+#define RUN_NO_LAYER UINT32_MAX
+
+/* One memory slot for an expert. */
+struct run_slot {
+    op_id ready;    /* the copy that filled it; 0 once it is known to have ended */
+    op_id last_use; /* the last expert group that read it */
+    uint64_t
+        group; /* number of the step in which it waits in a group, not yet submitted */
+    bool prefetched; /* loaded ahead, not used yet */
+};
+
+/* Experts of this step that will run together. */
+struct run_group {
+    uint16_t *expert;
+    uint32_t *slot;
+    uint32_t count;
+    struct cost_experts work;
+    op_id *after;
+    uint32_t after_count;
+};
+
+/* An operation of the compute lane in this pass, for the books. */
+struct run_logged {
+    op_id id;
+    uint32_t layer; /* MoE layer index or RUN_NO_LAYER */
+    enum run_share share;
+};
+
+struct run_copy {
+    op_id id;
+    uint32_t layer;
+    sim_time asked; /* late prefetches: when it was wanted */
+};
+
+struct run_copies {
+    struct run_copy *copy;
+    size_t count, capacity;
+};
+
+struct run {
+    const struct run_setup *setup;
+    const struct exec_ops *ops;
+    struct exec *exec;
+    struct run_result *result;
+    struct cache *cache;
+    uint32_t layers, experts, top_k, candidates, predicted;
+    uint32_t mask_words;
+    uint32_t tile_rows;
+    const struct pass *pass;
+    struct run_pass books; /* of the current pass */
+    /* The current step. */
+    uint64_t step;
+    uint32_t layer;
+    const uint16_t *choice;
+    size_t choice_stride;
+    uint16_t *own_choice; /* (row, rank), where a gate or select rewrites */
+    size_t own_choice_rows;
+    uint64_t *mask;
+    uint16_t *active;
+    uint32_t active_count;
+    uint32_t *tokens;
+    uint32_t *scratch;
+    struct view view;
+    /* Operations. */
+    struct run_slot *slot;
+    struct run_group resident, missing;
+    op_id pass_first; /* first id of this pass; those before it have ended, but for
+                         prefetch copies */
+    op_id last_id;
+    op_id last_compute, last_copy;
+    op_id *wait_for; /* what the next copy waits for */
+    uint32_t wait_count, wait_capacity;
+    struct run_logged *log;
+    size_t log_count;
+    struct run_copies demand, late;
+    void *prefetch_state;
+    struct prefetch_want *want;
+    uint64_t *load; /* (layer, expert), for prefetchers */
+};
+
+/* ---- step.c ---- */
+
+/* Finds the executed experts of one layer: sets choice, active, tokens and counts. */
+void step_route(struct run *r, uint32_t layer);
+/* Clears what step_route set. */
+void step_clear(struct run *r);
+/* Residency, copies, expert groups, prefetches of the routed step. 0 or -1. */
+int step_run(struct run *r, struct err *e);
+op_id step_submit(struct run *r, const struct op *op);
+/* Submits an operation of the compute lane and enters it in the log. */
+void step_compute(struct run *r, const struct op *op, uint32_t layer,
+                  enum run_share share);
+
+#endif

@@ -1,0 +1,411 @@
+#include "state.h"
+
+#include "sim/base/mem.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- routing ---- */
+
+static void fill_view(struct run *r)
+{
+    const struct pass *p = r->pass;
+    struct view *v = &r->view;
+    size_t at = (size_t)r->layer * r->candidates;
+
+    v->pass = p->index;
+    v->layer = r->layer;
+    v->rows = p->rows;
+    v->row = p->row;
+    v->choice = r->choice;
+    v->choice_stride = r->choice_stride;
+    v->score = p->score == NULL ? NULL : p->score + at;
+    v->score_stride = (size_t)r->layers * r->candidates;
+    v->predicted =
+        p->predicted == NULL ? NULL : p->predicted + (size_t)r->layer * r->predicted;
+    v->predicted_stride = (size_t)r->layers * r->predicted;
+    v->predicted_width = r->predicted;
+    v->active = r->active;
+    v->active_count = r->active_count;
+    v->tokens = r->tokens;
+    v->load = r->load;
+    v->cache = r->cache;
+}
+
+/* A gate or select rewrites choices: give it a contiguous copy of its own. */
+static uint16_t *copy_choices(struct run *r)
+{
+    const struct pass *p = r->pass;
+    const uint16_t *from = p->expert + (size_t)r->layer * r->candidates;
+    size_t stride = (size_t)r->layers * r->candidates;
+
+    if (p->rows > r->own_choice_rows) {
+        r->own_choice_rows = p->rows;
+        r->own_choice =
+            mem_resize(r->own_choice, (size_t)p->rows * r->top_k, sizeof *r->own_choice);
+    }
+    for (uint32_t row = 0; row < p->rows; row++)
+        memcpy(r->own_choice + (size_t)row * r->top_k, from + row * stride,
+               r->top_k * sizeof *from);
+    return r->own_choice;
+}
+
+static uint32_t rewrite_choices(struct run *r)
+{
+    const struct policy *policy = r->setup->policy;
+    uint16_t *choice = copy_choices(r);
+    struct gate_result gate = {0, 0};
+
+    r->choice = choice;
+    r->choice_stride = r->top_k;
+    fill_view(r);
+    if (policy->select->apply != NULL)
+        (void)policy->select->apply(policy->select_params, &r->view, choice);
+    if (policy->gate->apply != NULL)
+        gate = policy->gate->apply(policy->gate_params, &r->view, choice, r->scratch);
+    r->books.counts.dropped += gate.dropped;
+    r->result->layer[r->layer].counts.dropped += gate.dropped;
+    return gate.capacity;
+}
+
+/* Ascending ids of the experts in the mask, which it clears. */
+static void list_active(struct run *r)
+{
+    uint32_t count = 0;
+
+    for (uint32_t w = 0; w < r->mask_words; w++) {
+        uint64_t bits = r->mask[w];
+
+        r->mask[w] = 0;
+        for (; bits != 0; bits &= bits - 1)
+            r->active[count++] = (uint16_t)(w * 64 + (uint32_t)__builtin_ctzll(bits));
+    }
+    r->active_count = count;
+}
+
+void step_route(struct run *r, uint32_t layer)
+{
+    const struct policy *policy = r->setup->policy;
+    const struct pass *p = r->pass;
+    uint64_t activations = 0;
+    uint32_t capacity = 0;
+
+    r->layer = layer;
+    r->step++;
+    r->choice = p->expert + (size_t)layer * r->candidates;
+    r->choice_stride = (size_t)r->layers * r->candidates;
+    if (policy->gate->apply != NULL || policy->select->apply != NULL)
+        capacity = rewrite_choices(r);
+    for (uint32_t row = 0; row < p->rows; row++) {
+        const uint16_t *choice = r->choice + row * r->choice_stride;
+
+        for (uint32_t k = 0; k < r->top_k; k++) {
+            uint32_t id = choice[k];
+
+            if (id == VIEW_NO_EXPERT)
+                continue;
+            r->mask[id >> 6] |= UINT64_C(1) << (id & 63);
+            r->tokens[id]++;
+            activations++;
+        }
+    }
+    r->books.counts.activations += activations;
+    r->result->layer[layer].counts.activations += activations;
+    list_active(r);
+    if (capacity > 0) { /* static gating: every expert computes its whole capacity */
+        r->active_count = r->experts;
+        for (uint32_t i = 0; i < r->experts; i++) {
+            r->active[i] = (uint16_t)i;
+            r->tokens[i] = capacity;
+        }
+    }
+}
+
+void step_clear(struct run *r)
+{
+    if (r->load != NULL) {
+        uint64_t *load = r->load + (size_t)r->layer * r->experts;
+
+        for (uint32_t i = 0; i < r->active_count; i++)
+            load[r->active[i]] += r->tokens[r->active[i]];
+    }
+    for (uint32_t i = 0; i < r->active_count; i++)
+        r->tokens[r->active[i]] = 0;
+}
+
+/* ---- operations ---- */
+
+op_id step_submit(struct run *r, const struct op *op)
+{
+    return r->last_id = r->ops->submit(r->exec, op);
+}
+
+void step_compute(struct run *r, const struct op *op, uint32_t layer,
+                  enum run_share share)
+{
+    r->last_compute = step_submit(r, op);
+    r->log[r->log_count++] =
+        (struct run_logged){.id = r->last_compute, .layer = layer, .share = share};
+}
+
+static void remember_copy(struct run_copies *list, op_id id, uint32_t layer,
+                          sim_time asked)
+{
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity * 2 + 64;
+        list->copy = mem_resize(list->copy, list->capacity, sizeof *list->copy);
+    }
+    list->copy[list->count++] = (struct run_copy){id, layer, asked};
+}
+
+static void submit_group(struct run *r, struct run_group *g)
+{
+    struct op op = {.kind = OP_EXPERTS,
+                    .lane = LANE_COMPUTE,
+                    .layer = r->layer,
+                    .after = g->after,
+                    .after_count = g->after_count};
+
+    if (g->count == 0)
+        return;
+    op.group.work = g->work;
+    op.group.expert = g->expert;
+    op.group.slot = g->slot;
+    op.group.tokens = r->tokens;
+    op.group.count = g->count;
+    step_compute(r, &op, r->layer, SHARE_EXPERT);
+    for (uint32_t i = 0; i < g->count; i++) {
+        struct run_slot *s = &r->slot[g->slot[i]];
+
+        s->last_use = r->last_compute;
+        s->group = 0;
+    }
+    g->count = 0;
+    g->after_count = 0;
+    g->work = (struct cost_experts){0, 0, 0};
+}
+
+static void submit_groups(struct run *r)
+{
+    submit_group(r, &r->resident);
+    submit_group(r, &r->missing);
+}
+
+static void join_group(struct run *r, struct run_group *g, uint32_t expert, uint32_t slot,
+                       op_id after)
+{
+    g->expert[g->count] = (uint16_t)expert;
+    g->slot[g->count] = slot;
+    g->count++;
+    cost_experts_add(&g->work, r->tokens[expert], r->tile_rows);
+    if (after != 0)
+        g->after[g->after_count++] = after;
+    r->slot[slot].group = r->step;
+}
+
+static enum tier home_of(const struct run *r, uint32_t layer, uint32_t expert)
+{
+    const struct run_setup *s = r->setup;
+    uint64_t before = 0;
+
+    if (s->home != TIER_HOST || s->host_bytes == UINT64_MAX)
+        return s->home;
+    for (uint32_t l = 0; l < layer; l++)
+        before += s->expert_bytes[l] * r->experts;
+    before += s->expert_bytes[layer] * (expert + 1);
+    return before <= s->host_bytes ? TIER_HOST : TIER_STORAGE;
+}
+
+static void wait_also(struct run *r, op_id id)
+{
+    if (id == 0)
+        return;
+    if (r->wait_count == r->wait_capacity) {
+        r->wait_capacity = r->wait_capacity * 2 + 16;
+        r->wait_for = mem_resize(r->wait_for, r->wait_capacity, sizeof *r->wait_for);
+    }
+    r->wait_for[r->wait_count++] = id;
+}
+
+/* Loads an expert into a slot, after all that wait_also() named and whatever still fills
+ * or reads the slot. */
+static op_id copy_in(struct run *r, uint32_t layer, uint32_t expert, uint32_t slot,
+                     enum work_class class_)
+{
+    struct run_slot *s = &r->slot[slot];
+    struct op op = {
+        .kind = OP_COPY_IN, .lane = LANE_COPY_IN, .class_ = class_, .layer = layer};
+
+    if (s->last_use >= r->pass_first)
+        wait_also(r, s->last_use);
+    if (r->setup->policy->schedule->copies_wait)
+        wait_also(r, r->last_compute);
+    op.after = r->wait_for;
+    op.after_count = r->wait_count;
+    op.copy.expert = expert;
+    op.copy.slot = slot;
+    op.copy.bytes = r->setup->expert_bytes[layer];
+    op.copy.chunk_bytes = r->setup->chunk_bytes;
+    op.copy.home = home_of(r, layer, expert);
+    s->ready = step_submit(r, &op);
+    s->prefetched = class_ == WORK_PREFETCH;
+    r->last_copy = s->ready;
+    r->wait_count = 0;
+    return s->ready;
+}
+
+static void write_back(struct run *r, const struct cache_eviction *v)
+{
+    const struct run_slot *s = &r->slot[v->slot];
+    op_id wait_for[2] = {s->ready, s->last_use};
+    struct op op = {.kind = OP_COPY_OUT,
+                    .lane = LANE_COPY_OUT,
+                    .layer = v->layer,
+                    .after = wait_for,
+                    .after_count = 2};
+
+    op.copy.expert = v->expert;
+    op.copy.slot = v->slot;
+    op.copy.bytes = r->setup->expert_bytes[v->layer];
+    op.copy.chunk_bytes = r->setup->chunk_bytes;
+    op.copy.home = home_of(r, v->layer, v->expert);
+    wait_also(r, step_submit(r, &op));
+    r->books.counts.out_bytes += op.copy.bytes;
+    r->result->layer[v->layer].counts.out_bytes += op.copy.bytes;
+}
+
+/* Books the victims; the copy that follows waits until their memory is free. */
+static void evict(struct run *r, const struct cache_result *c)
+{
+    for (uint32_t i = 0; i < c->evicted_count; i++) {
+        const struct cache_eviction *v = &c->evicted[i];
+        struct run_slot *s = &r->slot[v->slot];
+        uint64_t bytes = r->setup->expert_bytes[v->layer];
+
+        if (s->group == r->step)
+            submit_groups(r); /* it was still to be read in this step */
+        if (s->prefetched) {
+            s->prefetched = false;
+            if (!r->ops->done(r->exec, s->ready))
+                r->ops->cancel(r->exec, s->ready);
+            wait_also(r, s->ready);
+            r->books.counts.wasted_bytes += bytes;
+            r->result->layer[v->layer].counts.wasted_bytes += bytes;
+        }
+        if (v->slot != c->slot)
+            wait_also(r, s->last_use);
+        if (r->setup->policy->cache_params.write_back)
+            write_back(r, v);
+    }
+}
+
+static void use_resident(struct run *r, uint32_t expert, uint32_t slot)
+{
+    struct run_layer *books = &r->result->layer[r->layer];
+    struct run_slot *s = &r->slot[slot];
+    struct run_group *g = &r->resident;
+    op_id after = 0;
+
+    r->books.counts.hits++;
+    books->counts.hits++;
+    if (s->prefetched) {
+        s->prefetched = false;
+        r->books.counts.prefetch_used++;
+        books->counts.prefetch_used++;
+        after = s->ready;
+        if (!r->ops->done(r->exec, s->ready)) {
+            r->ops->promote(r->exec, s->ready);
+            r->books.counts.late++;
+            books->counts.late++;
+            remember_copy(&r->late, s->ready, r->layer, r->ops->now(r->exec));
+            if (r->setup->policy->schedule->split)
+                g = &r->missing;
+        }
+    } else if (s->ready >= r->pass_first) {
+        after = s->ready;
+    }
+    join_group(r, g, expert, slot, after);
+}
+
+static void load_missing(struct run *r, uint32_t expert, const struct cache_result *c)
+{
+    struct run_layer *books = &r->result->layer[r->layer];
+    uint64_t bytes = r->setup->expert_bytes[r->layer];
+    op_id copy;
+
+    evict(r, c);
+    if (r->slot[c->slot].group == r->step)
+        submit_groups(r); /* a staging slot used twice in this step */
+    if (c->outcome == CACHE_BYPASS) {
+        r->books.counts.bypasses++;
+        books->counts.bypasses++;
+    } else {
+        r->books.counts.loads++;
+        books->counts.loads++;
+    }
+    r->books.counts.demand_bytes += bytes;
+    books->counts.demand_bytes += bytes;
+    copy = copy_in(r, r->layer, expert, c->slot, WORK_DEMAND);
+    remember_copy(&r->demand, copy, r->layer, 0);
+    join_group(r, r->setup->policy->schedule->split ? &r->missing : &r->resident, expert,
+               c->slot, copy);
+}
+
+static void prefetch(struct run *r)
+{
+    const struct policy *policy = r->setup->policy;
+    uint32_t count;
+
+    fill_view(r);
+    count = policy->prefetch->step(r->prefetch_state, &r->view, r->want);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t to = r->layer + r->want[i].ahead;
+        uint32_t layer = to % r->layers;
+        uint64_t pass = r->pass->index + to / r->layers;
+        struct run_counts *books = &r->result->layer[layer].counts;
+        struct cache_result c;
+
+        c = cache_prefetch(r->cache, layer, r->want[i].expert, (uint32_t)pass);
+        if (c.outcome != CACHE_LOAD)
+            continue;
+        evict(r, &c);
+        (void)copy_in(r, layer, r->want[i].expert, c.slot, WORK_PREFETCH);
+        r->books.counts.prefetches++;
+        books->prefetches++;
+        r->books.counts.prefetch_bytes += r->setup->expert_bytes[layer];
+        books->prefetch_bytes += r->setup->expert_bytes[layer];
+    }
+}
+
+int step_run(struct run *r, struct err *e)
+{
+    struct future_step future = {0, NULL, NULL};
+
+    if (r->setup->future != NULL) {
+        if (future_reader_next(r->setup->future, e) != 0)
+            return -1;
+        future = future_reader_peek(r->setup->future, 0);
+        assert(future.count == r->active_count);
+    }
+    cache_begin_step(r->cache, r->layer, r->active, r->active_count);
+    r->books.counts.accesses += r->active_count;
+    r->result->layer[r->layer].counts.accesses += r->active_count;
+    for (uint32_t i = 0; i < r->active_count; i++) {
+        uint32_t expert = r->active[i];
+        struct cache_result c =
+            cache_access(r->cache, r->layer, expert,
+                         future.next_use == NULL ? CACHE_NEVER : future.next_use[i]);
+
+        if (c.outcome == CACHE_HIT)
+            use_resident(r, expert, c.slot);
+        else
+            load_missing(r, expert, &c);
+    }
+    submit_groups(r);
+    if (r->setup->policy->prefetch->step != NULL)
+        prefetch(r);
+    if (r->setup->record != NULL)
+        return future_writer_step(r->setup->record, r->active, r->active_count, e);
+    return 0;
+}
