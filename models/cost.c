@@ -62,15 +62,16 @@ static double ffn_s(const struct cost *c, const struct rates *r, double rows,
            gemm_s(c, r, rows, inner, in);
 }
 
-/* The attention kernel: reads the KV cache once, or computes on each pair. */
-static double attend_s(const struct cost *c, const struct rates *r, double bytes,
-                       double flops)
+/* The attention kernel: `row_values` of query and output move, and then either reading
+ * the cache or computing on each pair takes longer. */
+static double attend_s(const struct cost *c, const struct rates *r, double row_values,
+                       double cache_bytes, double flops)
 {
     const struct machine_gpu *g = &c->machine->gpu;
 
-    return r->floor_s + sim_time_seconds(g->attention_floor) +
+    return sim_time_seconds(g->attention_floor) + move_s(c, r, row_values) +
            larger(flops / (r->flops_per_s * g->attention_efficiency),
-                  bytes / r->bytes_per_s);
+                  cache_bytes / r->bytes_per_s);
 }
 
 /* QKV projection, rotation and cache write, attention, output projection. */
@@ -80,11 +81,11 @@ static double grouped_query_s(const struct cost *c, const struct rates *r, doubl
     const struct model *m = c->model;
     double inner = (double)m->heads * m->head_dim;
     double kv = 2.0 * m->kv_heads * m->head_dim;
-    double bytes = kv_tokens * model_kv_bytes(m) + 2.0 * rows * inner * r->value_bytes;
 
     return gemm_s(c, r, rows, m->hidden, inner + kv) +
            move_s(c, r, 2.0 * rows * (inner + kv)) +
-           attend_s(c, r, bytes, 4.0 * inner * pairs) +
+           attend_s(c, r, 2.0 * rows * inner, kv_tokens * model_kv_bytes(m),
+                    4.0 * inner * pairs) +
            gemm_s(c, r, rows, inner, m->hidden);
 }
 
@@ -103,15 +104,14 @@ static double latent_s(const struct cost *c, const struct rates *r, double rows,
     double narrow = m->q_rank > 0 ? m->q_rank + latent : latent;
     double t = gemm_s(c, r, rows, m->hidden, m->q_rank > 0 ? narrow : narrow + query) +
                move_s(c, r, 2.0 * rows * (narrow + query));
-    double cache_bytes = kv_tokens * model_kv_bytes(m);
-    double absorbed =
-        gemm_s(c, r, rows, m->kv_rank, 2.0 * inner) +
-        attend_s(c, r, cache_bytes + 2.0 * rows * heads * latent * r->value_bytes,
-                 2.0 * heads * (latent + m->kv_rank) * pairs);
-    double expanded =
-        gemm_s(c, r, kv_tokens, m->kv_rank, 2.0 * inner) +
-        attend_s(c, r, (kv_tokens + rows) * (query + inner) * r->value_bytes,
-                 2.0 * (query + inner) * pairs);
+    double absorbed = gemm_s(c, r, rows, m->kv_rank, 2.0 * inner) +
+                      attend_s(c, r, rows * heads * (latent + m->kv_rank),
+                               kv_tokens * model_kv_bytes(m),
+                               2.0 * heads * (latent + m->kv_rank) * pairs);
+    double expanded = gemm_s(c, r, kv_tokens, m->kv_rank, 2.0 * inner) +
+                      attend_s(c, r, rows * (query + inner),
+                               kv_tokens * (query + inner) * r->value_bytes,
+                               2.0 * (query + inner) * pairs);
 
     if (m->q_rank > 0)
         t += gemm_s(c, r, rows, m->q_rank, query);
