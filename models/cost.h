@@ -1,8 +1,12 @@
 /* What operations cost: roofline with launch overhead for GEMMs and grouped GEMMs,
  * attention over context, alpha-beta copies. Each function gives GPU time for one
  * operation, launch overhead of the host not included (cost_kernels() tells how many
- * kernels it launches). t(kernel) = max(floor, max(flops / (peak * efficiency),
- * bytes / (HBM * efficiency))) (Williams, Waterman, Patterson, "Roofline", CACM 2009).
+ * kernels it launches). t(kernel) = floor + max(flops / (peak * efficiency),
+ * bytes / (HBM * efficiency)) (Williams, Waterman, Patterson, "Roofline", CACM 2009; the
+ * floor is added, not a third bound: on measured GEMMs that halves the error). In a graph
+ * the floor is at least machine.host.launch_graph, which the executor must not add again.
+ * Peak is the fp32 rate where activations have more than 16 bits, else the bf16 rate:
+ * narrower weights save bytes, not flops.
  * Pure functions: the same on both executors, and for policies that ask. */
 #ifndef MOESIM_MODELS_COST_H
 #define MOESIM_MODELS_COST_H
@@ -24,6 +28,9 @@ struct cost_experts {
     uint32_t distinct;    /* experts with at least one row: their weights are read */
     uint64_t rows;        /* sum over experts of their tokens */
     uint64_t padded_rows; /* ... each rounded up to the machine's tile_rows */
+    uint64_t masked_rows; /* rows of experts elsewhere that the activation and un-permute
+                             kernels still pass over, where every GPU holds all tokens
+                             (expert parallel without dispatch); 0 on one GPU */
 };
 
 struct cost {
