@@ -100,6 +100,8 @@ struct cache_config {
     const uint64_t *expert_bytes; /* [layers] */
     const uint64_t *profile;      /* (layer, expert) or NULL */
     bool future;                  /* next uses will be given */
+    const uint32_t *first_use;    /* (layer, expert) pass of the first use, so that an
+                                     oracle can judge what is preloaded; or NULL */
     uint64_t seed;
 };
 
@@ -137,7 +139,8 @@ enum cache_outcome {
 struct cache_result {
     enum cache_outcome outcome;
     uint32_t slot;
-    uint32_t evicted_count;
+    uint32_t evicted_count; /* more than one only if sizes differ; then a bypass can have
+                               evicted too */
     const struct cache_eviction *evicted;
 };
 
@@ -146,8 +149,11 @@ struct cache_result {
 struct cache_result cache_access(struct cache *c, uint32_t layer, uint32_t expert,
                                  uint32_t next_use);
 /* Makes an expert resident ahead of its use. Victims are neither active in this step nor
- * prefetched and still unused. CACHE_BYPASS: no room, nothing was done; CACHE_HIT: it is
- * there already. `next_use`: the pass it is loaded for. */
+ * prefetched and still unused. CACHE_BYPASS: no room, not loaded; CACHE_HIT: it is there
+ * already, and held from now on as if it had been loaded. `next_use`: the pass it is
+ * loaded for, counted from 0 by cache_end_pass. An expert that was not active in its
+ * layer's step of that pass is no longer held, and a demand miss may evict it at any
+ * time. The admission option is for demand misses only. */
 struct cache_result cache_prefetch(struct cache *c, uint32_t layer, uint32_t expert,
                                    uint32_t next_use);
 void cache_end_pass(struct cache *c);

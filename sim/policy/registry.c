@@ -1,0 +1,75 @@
+/* All plug-ins. One more: an extern line and an entry, in slot order. */
+#include "cache.h"
+#include "slots.h"
+
+#include <assert.h>
+#include <string.h>
+
+extern const struct gate_type gate_capacity_factor;
+extern const struct gate_type gate_capacity_fraction;
+extern const struct gate_type gate_dropless;
+extern const struct select_type select_none;
+extern const struct place_type place_linear;
+extern const struct cache_algorithm cache_belady;
+extern const struct cache_algorithm cache_belady_bypass;
+extern const struct cache_algorithm cache_lru;
+extern const struct prefetch_type prefetch_frequency;
+extern const struct prefetch_type prefetch_markov;
+extern const struct prefetch_type prefetch_none;
+extern const struct prefetch_type prefetch_oracle;
+extern const struct prefetch_type prefetch_previous_token;
+extern const struct offload_type offload_fetch;
+extern const struct schedule_type schedule_overlapped;
+extern const struct schedule_type schedule_serial;
+
+static const struct plugin *const plugins[] = {
+    &gate_capacity_factor.plugin,
+    &gate_capacity_fraction.plugin,
+    &gate_dropless.plugin,
+    &select_none.plugin,
+    &place_linear.plugin,
+    &cache_belady.plugin,
+    &cache_belady_bypass.plugin,
+    &cache_lru.plugin,
+    &prefetch_frequency.plugin,
+    &prefetch_markov.plugin,
+    &prefetch_none.plugin,
+    &prefetch_oracle.plugin,
+    &prefetch_previous_token.plugin,
+    &offload_fetch.plugin,
+    &schedule_overlapped.plugin,
+    &schedule_serial.plugin,
+    NULL,
+};
+
+const char *policy_slot_name(enum policy_slot slot)
+{
+    static const char *const names[] = {"gate",     "select",  "place",   "cache",
+                                        "prefetch", "offload", "schedule"};
+
+    assert(slot < POLICY_SLOTS);
+    return names[slot];
+}
+
+const char *policy_variant_name(enum policy_variant variant)
+{
+    static const char *const names[] = {"standard", "paper", "released",
+                                        "reconstruction"};
+
+    assert((size_t)variant < sizeof names / sizeof *names);
+    return names[variant];
+}
+
+const struct plugin *const *registry_all(void)
+{
+    return plugins;
+}
+
+const struct plugin *registry_find(enum policy_slot slot, const char *name)
+{
+    for (const struct plugin *const *p = plugins; *p != NULL; p++) {
+        if ((*p)->slot == slot && strcmp((*p)->name, name) == 0)
+            return *p;
+    }
+    return NULL;
+}
