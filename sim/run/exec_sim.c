@@ -125,15 +125,10 @@ static void remember_batch(struct exec *x, const struct cost_batch *b)
     x->head = -1;
 }
 
-static bool is_moe_layer(const struct model *m, uint32_t layer)
-{
-    return layer >= m->first_moe && (layer - m->first_moe) % m->moe_every == 0;
-}
-
 static sim_time dense_time(struct exec *x, const struct op *op)
 {
     const struct model *m = x->cost.model;
-    unsigned kind = (is_moe_layer(m, op->layer) ? 1U : 0U) |
+    unsigned kind = (model_layer_is_moe(m, op->layer) ? 1U : 0U) |
                     (model_layer_windowed(m, op->layer) ? 2U : 0U);
 
     remember_batch(x, op->batch);

@@ -11,7 +11,8 @@
 /* What no policy could beat on this trace, workload, machine and capacity. */
 struct result_bounds {
     bool present;
-    uint64_t belady_hits;  /* most hits of any policy with this scope and capacity (MIN
+    uint64_t
+        belady_hits;       /* most hits of any policy with this scope and capacity (MIN
                               with  bypass; with unequal expert sizes in one set: of a cache
                               with  room for that many of the smallest, so still a bound) */
     uint64_t belady_bytes; /* least weight bytes over the link */

@@ -47,9 +47,9 @@ static void group_release(struct run_group *g)
 static struct cache *make_cache(const struct run_setup *s, struct err *e)
 {
     struct cache_config config = {
-        .algorithm = s->policy->cache,
-        .algorithm_params = s->policy->cache_algorithm_params,
-        .params = s->policy->cache_params,
+        .algorithm = policy_cache(s->policy),
+        .algorithm_params = s->policy->params[SLOT_CACHE],
+        .params = s->policy->cache,
         .layers = s->trace->layers,
         .experts = s->trace->experts,
         .expert_bytes = s->expert_bytes,
@@ -64,7 +64,7 @@ static struct cache *make_cache(const struct run_setup *s, struct err *e)
 static void make_prefetcher(struct run *r)
 {
     const struct run_setup *s = r->setup;
-    const struct prefetch_type *p = s->policy->prefetch;
+    const struct prefetch_type *p = policy_prefetch(s->policy);
     struct policy_shape shape = {.layers = r->layers,
                                  .experts = r->experts,
                                  .top_k = r->top_k,
@@ -74,9 +74,11 @@ static void make_prefetcher(struct run *r)
     if (p->step == NULL)
         return;
     r->load = mem_zalloc((size_t)r->layers * r->experts, sizeof *r->load);
-    r->want = mem_alloc(p->width(&shape, s->policy->prefetch_params), sizeof *r->want);
-    r->prefetch_state = mem_zalloc(1, p->state_size(&shape, s->policy->prefetch_params));
-    p->init(r->prefetch_state, &shape, s->policy->prefetch_params);
+    r->want =
+        mem_alloc(p->width(&shape, s->policy->params[SLOT_PREFETCH]), sizeof *r->want);
+    r->prefetch_state =
+        mem_zalloc(1, p->state_size(&shape, s->policy->params[SLOT_PREFETCH]));
+    p->init(r->prefetch_state, &shape, s->policy->params[SLOT_PREFETCH]);
 }
 
 static uint32_t see_future(const struct view_future *context, uint32_t ahead,
@@ -149,6 +151,25 @@ static void run_release(struct run *r)
 
 /* ---- one pass ---- */
 
+static int check_kv_room(struct run *r, const struct pass *pass, struct err *e)
+{
+    const struct model *m = r->setup->cost->model;
+    uint64_t bytes =
+        (uint64_t)((double)pass->batch.kv_tokens * model_kv_bytes(m) * (double)m->layers);
+
+    if (bytes > r->result->kv_peak_bytes)
+        r->result->kv_peak_bytes = bytes;
+    if (bytes <= r->setup->kv_room_bytes)
+        return 0;
+    return err_set(
+        e,
+        "%s: pass %llu needs %.2f GB for its KV cache, but only %.2f GB of GPU "
+        "memory are left beside the weights; use fewer expert slots, a smaller "
+        "batch or a larger machine",
+        r->setup->policy->label, (unsigned long long)pass->index, (double)bytes * 1e-9,
+        (double)r->setup->kv_room_bytes * 1e-9);
+}
+
 static void begin_pass(struct run *r, const struct pass *pass)
 {
     r->pass = pass;
@@ -166,7 +187,7 @@ static void submit_dense(struct run *r, uint32_t decoder_layer, uint32_t moe_lay
     struct op op = {.kind = OP_DENSE, .lane = LANE_COMPUTE, .layer = decoder_layer};
 
     op.batch = &r->pass->batch;
-    if (r->setup->policy->schedule->copies_wait && r->last_copy != 0) {
+    if (policy_schedule(r->setup->policy)->copies_wait && r->last_copy != 0) {
         op.after = &r->last_copy;
         op.after_count = 1;
     }
@@ -189,7 +210,7 @@ static int run_moe_layer(struct run *r, uint32_t layer, struct err *e)
 
     op.batch = &r->pass->batch;
     step_compute(r, &op, layer, SHARE_DENSE);
-    if (!r->setup->graph)
+    if (r->setup->decides)
         await_routing(r, layer);
     step_route(r, layer);
     if (step_run(r, e) != 0)
@@ -352,6 +373,8 @@ static int run_passes(struct run *r, struct err *e)
     int more;
 
     while ((more = workload_next(s->workload, r->ops->now(r->exec), &pass, e)) == 1) {
+        if (check_kv_room(r, pass, e) != 0)
+            return -1;
         begin_pass(r, pass);
         if (run_layers(r, e) != 0 || end_pass(r, e) != 0)
             return -1;
@@ -401,15 +424,48 @@ static int run_all(struct run *r, struct err *e)
     result->cache_slots = cache_slots(r->cache);
     result->cache_bytes = cache_capacity_bytes(r->cache);
     result->staging_bytes = cache_staging_bytes(r->cache);
-    r->slot =
-        mem_zalloc(result->cache_slots + (size_t)r->setup->policy->cache_params.staging,
-                   sizeof *r->slot);
+    r->slot = mem_zalloc(result->cache_slots + (size_t)r->setup->policy->cache.staging,
+                         sizeof *r->slot);
     if (run_passes(r, e) != 0 || r->ops->drain(r->exec, e) != 0)
         return -1;
     result->elapsed = r->ops->now(r->exec);
     result->rows_resampled = workload_rows_resampled(r->setup->workload);
     result->prompts_skipped = workload_prompts_skipped(r->setup->workload);
     return check_books(r, e);
+}
+
+static int route_passes(struct run *r, struct err *e)
+{
+    const struct pass *pass;
+    int more;
+
+    while ((more = workload_next(r->setup->workload, 0, &pass, e)) == 1) {
+        r->pass = pass;
+        for (uint32_t l = 0; l < r->layers; l++) {
+            step_route(r, l);
+            if (step_record(r, e) != 0)
+                return -1;
+            step_clear(r);
+        }
+        if (file_interrupted())
+            return err_set(e, "stopped by a signal while looking ahead; nothing was "
+                              "written");
+    }
+    return more;
+}
+
+int run_routing(const struct run_setup *setup, struct err *e)
+{
+    struct run_result books = {.layers = setup->trace->layers};
+    struct run r;
+    int status;
+
+    books.layer = mem_zalloc(setup->trace->layers, sizeof *books.layer);
+    run_init(&r, setup, &books);
+    status = route_passes(&r, e);
+    run_release(&r);
+    run_result_release(&books);
+    return status;
 }
 
 int run_policy(const struct run_setup *setup, struct run_result *result, struct err *e)

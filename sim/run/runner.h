@@ -82,6 +82,7 @@ struct run_result {
     uint64_t rows_resampled, prompts_skipped;
     uint64_t digest;
     uint64_t cache_bytes, staging_bytes; /* GPU memory for experts */
+    uint64_t kv_peak_bytes;              /* of the passes so far */
     uint32_t cache_slots;
     bool finished; /* false: stopped by a signal */
 };
@@ -108,6 +109,9 @@ struct run_setup {
     void (*progress)(void *context, const struct workload *w); /* now and then, or NULL */
     void *progress_context;
 };
+
+/* Only finds out what every step routes to, for `record`: no cache, no executor. */
+int run_routing(const struct run_setup *setup, struct err *e);
 
 /* Runs to the end, or until file_interrupted(). Fills `r`. 0 or -1. */
 int run_policy(const struct run_setup *setup, struct run_result *r, struct err *e);

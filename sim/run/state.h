@@ -90,6 +90,8 @@ struct run {
 void step_route(struct run *r, uint32_t layer);
 /* Clears what step_route set. */
 void step_clear(struct run *r);
+/* Tells the setup's future_writer, if there is one, what the step routes to. 0 or -1. */
+int step_record(struct run *r, struct err *e);
 /* Residency, copies, expert groups, prefetches of the routed step. 0 or -1. */
 int step_run(struct run *r, struct err *e);
 op_id step_submit(struct run *r, const struct op *op);

@@ -60,10 +60,11 @@ static uint32_t rewrite_choices(struct run *r)
     r->choice = choice;
     r->choice_stride = r->top_k;
     fill_view(r);
-    if (policy->select->apply != NULL)
-        (void)policy->select->apply(policy->select_params, &r->view, choice);
-    if (policy->gate->apply != NULL)
-        gate = policy->gate->apply(policy->gate_params, &r->view, choice, r->scratch);
+    if (policy_select(policy)->apply != NULL)
+        (void)policy_select(policy)->apply(policy->params[SLOT_SELECT], &r->view, choice);
+    if (policy_gate(policy)->apply != NULL)
+        gate = policy_gate(policy)->apply(policy->params[SLOT_GATE], &r->view, choice,
+                                          r->scratch);
     r->books.counts.dropped += gate.dropped;
     r->result->layer[r->layer].counts.dropped += gate.dropped;
     return gate.capacity;
@@ -95,7 +96,7 @@ void step_route(struct run *r, uint32_t layer)
     r->step++;
     r->choice = p->expert + (size_t)layer * r->candidates;
     r->choice_stride = (size_t)r->layers * r->candidates;
-    if (policy->gate->apply != NULL || policy->select->apply != NULL)
+    if (policy_gate(policy)->apply != NULL || policy_select(policy)->apply != NULL)
         capacity = rewrite_choices(r);
     for (uint32_t row = 0; row < p->rows; row++) {
         const uint16_t *choice = r->choice + row * r->choice_stride;
@@ -183,7 +184,7 @@ static void submit_group(struct run *r, struct run_group *g)
     }
     g->count = 0;
     g->after_count = 0;
-    g->work = (struct cost_experts){0, 0, 0};
+    g->work = (struct cost_experts){.distinct = 0};
 }
 
 static void submit_groups(struct run *r)
@@ -239,7 +240,7 @@ static op_id copy_in(struct run *r, uint32_t layer, uint32_t expert, uint32_t sl
 
     if (s->last_use >= r->pass_first)
         wait_also(r, s->last_use);
-    if (r->setup->policy->schedule->copies_wait)
+    if (policy_schedule(r->setup->policy)->copies_wait)
         wait_also(r, r->last_compute);
     op.after = r->wait_for;
     op.after_count = r->wait_count;
@@ -295,7 +296,7 @@ static void evict(struct run *r, const struct cache_result *c)
         }
         if (v->slot != c->slot)
             wait_also(r, s->last_use);
-        if (r->setup->policy->cache_params.write_back)
+        if (r->setup->policy->cache.write_back)
             write_back(r, v);
     }
 }
@@ -319,7 +320,7 @@ static void use_resident(struct run *r, uint32_t expert, uint32_t slot)
             r->books.counts.late++;
             books->counts.late++;
             remember_copy(&r->late, s->ready, r->layer, r->ops->now(r->exec));
-            if (r->setup->policy->schedule->split)
+            if (policy_schedule(r->setup->policy)->split)
                 g = &r->missing;
         }
     } else if (s->ready >= r->pass_first) {
@@ -348,8 +349,8 @@ static void load_missing(struct run *r, uint32_t expert, const struct cache_resu
     books->counts.demand_bytes += bytes;
     copy = copy_in(r, r->layer, expert, c->slot, WORK_DEMAND);
     remember_copy(&r->demand, copy, r->layer, 0);
-    join_group(r, r->setup->policy->schedule->split ? &r->missing : &r->resident, expert,
-               c->slot, copy);
+    join_group(r, policy_schedule(r->setup->policy)->split ? &r->missing : &r->resident,
+               expert, c->slot, copy);
 }
 
 static void prefetch(struct run *r)
@@ -358,7 +359,7 @@ static void prefetch(struct run *r)
     uint32_t count;
 
     fill_view(r);
-    count = policy->prefetch->step(r->prefetch_state, &r->view, r->want);
+    count = policy_prefetch(policy)->step(r->prefetch_state, &r->view, r->want);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t to = r->layer + r->want[i].ahead;
         uint32_t layer = to % r->layers;
@@ -376,6 +377,13 @@ static void prefetch(struct run *r)
         r->books.counts.prefetch_bytes += r->setup->expert_bytes[layer];
         books->prefetch_bytes += r->setup->expert_bytes[layer];
     }
+}
+
+int step_record(struct run *r, struct err *e)
+{
+    if (r->setup->record == NULL)
+        return 0;
+    return future_writer_step(r->setup->record, r->active, r->active_count, e);
 }
 
 int step_run(struct run *r, struct err *e)
@@ -403,9 +411,7 @@ int step_run(struct run *r, struct err *e)
             load_missing(r, expert, &c);
     }
     submit_groups(r);
-    if (r->setup->policy->prefetch->step != NULL)
+    if (policy_prefetch(r->setup->policy)->step != NULL)
         prefetch(r);
-    if (r->setup->record != NULL)
-        return future_writer_step(r->setup->record, r->active, r->active_count, e);
-    return 0;
+    return step_record(r, e);
 }
