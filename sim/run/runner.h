@@ -98,9 +98,12 @@ struct run_setup {
     const uint64_t *expert_bytes; /* [layers] */
     enum tier home;               /* where non-resident experts live */
     uint64_t
-        host_bytes;   /* experts homed in host memory, in id order; the rest in storage */
-    bool graph;       /* the whole pass is one captured graph; no host decisions */
-    bool keep_passes; /* fill pass_spool */
+        host_bytes; /* experts homed in host memory, in id order; the rest in storage */
+    bool decides;   /* the host needs each layer's routing before it can go on; false only
+                       where every expert is resident from the start */
+    uint64_t
+        kv_room_bytes; /* GPU memory left for the KV cache; UINT64_MAX: not checked */
+    bool keep_passes;  /* fill pass_spool */
     struct future_reader *future; /* for oracles; or NULL */
     struct future_writer *record; /* told every pass, for bounds afterwards; or NULL */
     const uint64_t *profile;      /* (layer, expert) or NULL */
