@@ -578,8 +578,7 @@ static void help_lists_every_option(void **state)
     static const char *const lines[] = {
         "  batch     requests together (an integer from 1 to 65536; default 8)\n",
         "  policy    who is evicted (one of lru, lfu, belady; default lfu)\n",
-        "  poll      time between looks (a time with its unit, such as 2.5 us; default "
-        "2.5 us)\n",
+        "(a time with its unit, such as 2.5 us; default 2.5 us)\n",
         "  name      what reports call it (text; optional)\n",
     };
     char text[4096] = "";
