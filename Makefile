@@ -31,7 +31,8 @@ isystem = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(1) 2>/dev/null
 LIB_CFLAGS := $(call isystem,$(PACKAGES))
 LIB_LDLIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm -lpthread
 
-CPPFLAGS += -D_POSIX_C_SOURCE=200809L -I. $(LIB_CFLAGS)
+VERSION := $(shell sed -n "s/^## \([0-9.]*\).*/\1/p" CHANGELOG.md | head -1)
+CPPFLAGS += -D_POSIX_C_SOURCE=200809L -DMOESIM_VERSION=\"$(VERSION)\" -I. $(LIB_CFLAGS)
 CFLAGS += -std=c17 -pedantic -ffp-contract=off $(WARN) $(MODE_$(MODE))
 
 SRC := $(sort $(wildcard sim/base/*.c sim/engine/*.c sim/policy/*.c sim/run/*.c \
@@ -130,9 +131,10 @@ fuzz: ## libFuzzer on every target of tests/fuzz, FUZZ_SECONDS each
 	        -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 	        -o build/fuzz/$$n $$f $(SRC) $(LIB_LDLIBS) || exit 1; \
 	    mkdir -p build/fuzz/$$n.corpus; \
-	    ASAN_OPTIONS=detect_leaks=1 build/fuzz/$$n -max_total_time=$(FUZZ_SECONDS) \
-	        -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
-	        build/fuzz/$$n.corpus $(wildcard tests/fuzz/$$n.seeds) || exit 1; \
+	    seeds=; [ -d tests/fuzz/$$n.seeds ] && seeds=tests/fuzz/$$n.seeds; \
+	    build/fuzz/$$n -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+	        -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
+	        build/fuzz/$$n.corpus $$seeds || exit 1; \
 	done
 
 install: moesim ## copy the program and its data to $(prefix)
