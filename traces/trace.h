@@ -2,12 +2,12 @@
  *
  * A trace is rows (one token's way through all MoE layers), grouped into requests whose
  * rows are contiguous and in position order. `trace_open` reads and checks the small
- * parts (attributes, layers, requests) into memory and streams the rest: token columns and
- * routing are read chunk by chunk through a bounded cache, so that memory does not grow
- * with the trace. Values are checked when their chunk is read: expert ids below `experts`
- * or TRACE_NOT_RECORDED, no executed id twice in a row and layer, finite scores (and in
- * [0, 1] for softmax and sigmoid). A bad file gives one sentence: file, data set, row,
- * what is wrong.
+ * parts (attributes, layers, requests) into memory and streams the rest: token columns
+ * and routing are read chunk by chunk through a bounded cache, so that memory does not
+ * grow with the trace. Values are checked when their chunk is read: expert ids below
+ * `experts` or TRACE_NOT_RECORDED, no executed id twice in a row and layer, finite scores
+ * (and in [0, 1] for softmax and sigmoid). A bad file gives one sentence: file, data set,
+ * row, what is wrong.
  *
  * Shapes: routing is (row, layer, candidate); the first `top_k` candidates, in recorded
  * order, are the executed ones. HDF5 calls of all traces are serialised by one lock, so
@@ -38,15 +38,15 @@ enum trace_score_kind {
 
 /* What a policy may need of a trace; bit set. */
 enum trace_field {
-    TRACE_HAS_IDS = 1 << 0,       /* /routing/expert (else a count-only trace) */
-    TRACE_HAS_SCORES = 1 << 1,    /* /routing/score of the executed experts */
-    TRACE_HAS_ALL_SCORES = 1 << 2,/* ... of every expert (candidates == experts) */
-    TRACE_HAS_PREDICTED = 1 << 3, /* /routing/predicted */
-    TRACE_HAS_PASSES = 1 << 4,    /* /pass: recorded batches */
-    TRACE_HAS_SOURCE = 1 << 5,    /* /token/source is known */
-    TRACE_HAS_PREFILL = 1 << 6,   /* some rows are prefill */
-    TRACE_HAS_ARRIVALS = 1 << 7,  /* /request/arrival_ns is known (>= 0) */
-    TRACE_HAS_BYTES = 1 << 8      /* /expert_bytes */
+    TRACE_HAS_IDS = 1 << 0,        /* /routing/expert (else a count-only trace) */
+    TRACE_HAS_SCORES = 1 << 1,     /* /routing/score of the executed experts */
+    TRACE_HAS_ALL_SCORES = 1 << 2, /* ... of every expert (candidates == experts) */
+    TRACE_HAS_PREDICTED = 1 << 3,  /* /routing/predicted */
+    TRACE_HAS_PASSES = 1 << 4,     /* /pass: recorded batches */
+    TRACE_HAS_SOURCE = 1 << 5,     /* /token/source is known */
+    TRACE_HAS_PREFILL = 1 << 6,    /* some rows are prefill */
+    TRACE_HAS_ARRIVALS = 1 << 7,   /* /request/arrival_ns is known (>= 0) */
+    TRACE_HAS_BYTES = 1 << 8       /* /expert_bytes */
 };
 /* The data set or attribute a field stands for, for messages ("/routing/score"). */
 const char *trace_field_name(enum trace_field field);
@@ -74,11 +74,11 @@ struct trace_info {
     char *source;  /* where it was recorded or how it was generated */
     char *capture; /* engine, version, flags */
     uint32_t experts, top_k, candidates;
-    uint32_t layers;         /* L: MoE layers */
-    uint16_t *moe_layer;     /* [L] decoder layer number of each, ascending */
-    uint64_t *expert_bytes;  /* [L] bytes of one expert of that layer, or NULL */
-    uint32_t predicted;      /* P: width of /routing/predicted; 0 without */
-    uint32_t distance;       /* of the predictions, in layers */
+    uint32_t layers;        /* L: MoE layers */
+    uint16_t *moe_layer;    /* [L] decoder layer number of each, ascending */
+    uint64_t *expert_bytes; /* [L] bytes of one expert of that layer, or NULL */
+    uint32_t predicted;     /* P: width of /routing/predicted; 0 without */
+    uint32_t distance;      /* of the predictions, in layers */
     enum trace_score_kind score_kind;
     bool sorted; /* candidates are in descending score */
     uint64_t rows, requests, passes;
@@ -105,7 +105,8 @@ const struct trace_request *trace_get_requests(const struct trace *t); /* [reque
 unsigned trace_fields(const struct trace *t); /* enum trace_field bits */
 const char *trace_path(const struct trace *t);
 
-/* Rows [first, first + count): `expert` is (row, layer, candidate), count * L * M values. */
+/* Rows [first, first + count): `expert` is (row, layer, candidate), count * L * M values.
+ */
 int trace_read_expert(struct trace *t, uint64_t first, uint64_t count, uint16_t *expert,
                       struct err *e);
 /* Scores of the same candidates as floats. The trace must have scores. */
@@ -119,6 +120,9 @@ int trace_read_token(struct trace *t, uint64_t first, uint64_t count,
 /* Recorded pass p: its rows (owned array, *count values) and start time. */
 int trace_read_pass(struct trace *t, uint64_t p, uint64_t **rows, uint64_t *count,
                     int64_t *start_ns, struct err *e);
+/* Count-only traces: tokens per (layer, expert) of pass n, into count[layers * experts].
+ */
+int trace_read_load(struct trace *t, uint64_t n, uint32_t *count, struct err *e);
 /* Reads and checks every value of the file. */
 int trace_check(struct trace *t, struct err *e);
 
@@ -132,7 +136,8 @@ struct trace_writer;
  * candidates with scores need score_kind other than none. */
 struct trace_writer *trace_writer_new(const char *path, const struct trace_info *info,
                                       struct err *e);
-/* `score` is NULL iff score_kind is none; `predicted` is NULL iff info->predicted is 0. */
+/* `score` is NULL iff score_kind is none; `predicted` is NULL iff info->predicted is 0.
+ */
 int trace_writer_rows(struct trace_writer *w, uint64_t count,
                       const struct trace_token *token, const uint16_t *expert,
                       const float *score, const uint16_t *predicted, struct err *e);
@@ -141,6 +146,8 @@ int trace_writer_request(struct trace_writer *w, const struct trace_request *r,
                          struct err *e);
 int trace_writer_pass(struct trace_writer *w, const uint64_t *rows, uint64_t count,
                       int64_t start_ns, struct err *e);
+/* One pass of a count-only trace: count[layers * experts]; `info->counts_only` only. */
+int trace_writer_load(struct trace_writer *w, const uint32_t *count, struct err *e);
 /* Checks the whole (requests cover the rows), renames into place, frees. 0 or -1. */
 int trace_writer_commit(struct trace_writer *w, struct err *e);
 /* Removes the unfinished file and frees. NULL is fine. */
