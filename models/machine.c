@@ -280,15 +280,17 @@ static int read_number(const struct cfg_node *n, const struct number *number,
 static const struct option name_option = {
     "name", OPT_STRING, 0, NULL, 0, 0, NULL, "what the GPU is called"};
 
+struct bound {
+    const char *name;
+    const struct cfg_node *numbers[MAX_NUMBERS];
+};
+
 /* A section's numbers; the GPU's has its name beside them. */
 static int read_section(const struct cfg_node *n, const struct section *section,
                         struct machine *m, struct err *e)
 {
-    struct {
-        const char *name;
-        const struct cfg_node *numbers[MAX_NUMBERS];
-    } bound;
     struct option table[MAX_NUMBERS + 2];
+    struct bound bound;
     bool named = section->numbers == gpu_numbers;
     size_t used = 0;
     size_t count = 0;
@@ -300,7 +302,8 @@ static int read_section(const struct cfg_node *n, const struct section *section,
         table[used++] = (struct option){
             .name = q->name,
             .type = OPT_NODE,
-            .offset = (size_t)((char *)&bound.numbers[count++] - (char *)&bound),
+            .offset =
+                offsetof(struct bound, numbers) + count++ * sizeof(bound.numbers[0]),
             .def = q->optional ? "" : NULL,
             .help = q->help,
         };
