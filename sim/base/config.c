@@ -154,10 +154,13 @@ const char *cfg_text(const struct cfg_node *n)
 
 int cfg_error(const struct cfg_node *n, struct err *e, const char *format, ...)
 {
+    struct cfg_place place = {0};
     va_list args;
 
+    if (n != NULL)
+        place = n->place;
     va_start(args, format);
-    (void)cfg_verror_at(n == NULL ? (struct cfg_place){0} : n->place, e, format, args);
+    (void)cfg_verror_at(place, e, format, args);
     va_end(args);
     return -1;
 }

@@ -39,9 +39,15 @@ static atomic_int stop_signals;
 static atomic_uint temporaries_made;
 static pthread_once_t exit_hook = PTHREAD_ONCE_INIT;
 
-/* Async-signal-safe: atomics, getpid and unlink only. What it takes out is not freed,
- * as the process is about to end. */
-static void remove_live(void)
+static void free_live(struct live *l)
+{
+    free(l->name);
+    free(l);
+}
+
+/* Async-signal-safe unless `release` is set, which a handler may not: atomics, getpid
+ * and unlink only. */
+static void remove_live(bool release)
 {
     for (size_t i = 0; i < LIVE_MAX; i++) {
         struct live *l = atomic_load(&live_slots[i]);
@@ -50,13 +56,20 @@ static void remove_live(void)
             continue;
         if (l->owner == getpid())
             (void)unlink(l->name);
+        if (release)
+            free_live(l);
     }
+}
+
+static void remove_live_at_exit(void)
+{
+    remove_live(true);
 }
 
 static void hook_exit(void)
 {
     /* It fails only without memory; then exit() leaves temporaries behind, no more. */
-    (void)atexit(remove_live);
+    (void)atexit(remove_live_at_exit);
 }
 
 /* Returns the slot, or NULL when all are taken. */
@@ -72,8 +85,7 @@ static _Atomic(struct live *) *enlist(const char *name)
         if (atomic_compare_exchange_strong(&live_slots[i], &none, l))
             return &live_slots[i];
     }
-    free(l->name);
-    free(l);
+    free_live(l);
     return NULL;
 }
 
@@ -81,10 +93,8 @@ static void delist(_Atomic(struct live *) *slot)
 {
     struct live *l = atomic_exchange(slot, NULL);
 
-    if (l != NULL) {
-        free(l->name);
-        free(l);
-    }
+    if (l != NULL)
+        free_live(l);
 }
 
 /* Opens a file that did not exist: ".NAME.PID-COUNT.tmp" beside `path`. */
@@ -341,7 +351,7 @@ static void on_stop(int number)
 
     if (atomic_fetch_add(&stop_signals, 1) == 0)
         return;
-    remove_live();
+    remove_live(false);
     (void)sigemptyset(&normal.sa_mask);
     (void)sigaction(number, &normal, NULL);
     (void)sigemptyset(&this_one);
