@@ -5,15 +5,31 @@
 #include <assert.h>
 #include <string.h>
 
+extern const struct cache_algorithm cache_arc;
 extern const struct cache_algorithm cache_belady;
 extern const struct cache_algorithm cache_belady_bypass;
+extern const struct cache_algorithm cache_clock;
+extern const struct cache_algorithm cache_fifo;
+extern const struct cache_algorithm cache_lfu_aging;
+extern const struct cache_algorithm cache_lfu_evict;
+extern const struct cache_algorithm cache_lfu_keep;
+extern const struct cache_algorithm cache_lifo;
 extern const struct cache_algorithm cache_lru;
+extern const struct cache_algorithm cache_pin;
+extern const struct cache_algorithm cache_random;
+extern const struct cache_algorithm cache_s3fifo;
+extern const struct cache_algorithm cache_sieve;
+extern const struct cache_algorithm cache_slru;
 
 static const struct plugin *const plugins[] = {
-    &cache_belady.plugin,
-    &cache_belady_bypass.plugin,
-    &cache_lru.plugin,
-    NULL,
+    &cache_arc.plugin,           &cache_belady.plugin,
+    &cache_belady_bypass.plugin, &cache_clock.plugin,
+    &cache_fifo.plugin,          &cache_lfu_aging.plugin,
+    &cache_lfu_evict.plugin,     &cache_lfu_keep.plugin,
+    &cache_lifo.plugin,          &cache_lru.plugin,
+    &cache_pin.plugin,           &cache_random.plugin,
+    &cache_s3fifo.plugin,        &cache_sieve.plugin,
+    &cache_slru.plugin,          NULL,
 };
 
 const char *policy_slot_name(enum policy_slot slot)
