@@ -221,7 +221,7 @@ static const struct refusal {
     const char *why;
 } refusals[] = {
     {SLOT_CACHE,
-     "static-pin",
+     "pin",
      SLOT_PREFETCH,
      {"none"},
      "only the pinned experts ever stay, so an early load would have nowhere to go"},
