@@ -246,6 +246,8 @@ static void labels(void **unused)
         {"{cache: arc, prefetch: markov, schedule: serial}", "arc+markov+serial"},
         {"{cache: arc, name: mine}", "mine"},
         {"{preset: belady, cache: {slots: 3}}", "belady"},
+        {"{preset: mixtral-offloading, cache: sieve, schedule: overlapped}",
+         "mixtral-offloading+sieve+overlapped"},
         {"{preset: belady, name: three, cache: {slots: 3}}", "three"},
     };
 

@@ -20,29 +20,26 @@ struct prefetch_reach {
     int64_t width;      /* 0: no bound */
 };
 
-/* The option tables' entries for a `struct prefetch_reach reach` in struct `params`. */
+/* Option table entries for a `struct prefetch_reach reach` in a `struct params`. */
+#define PREFETCH_OPTION(key, member, def, least, most, text)                             \
+    {                                                                                    \
+        key, OPT_INT, offsetof(struct params, reach.member), def, least, most, NULL,     \
+            text                                                                         \
+    }
 #define PREFETCH_DISTANCE_OPTION(text)                                                   \
-    {                                                                                    \
-        "distance", OPT_INT, offsetof(struct params, reach.distance), "1", 1.0,          \
-            (double)PREFETCH_DISTANCE_MAX, NULL, text                                    \
-    }
-#define PREFETCH_CANDIDATES_OPTION                                                       \
-    {                                                                                    \
-        "candidates", OPT_INT, offsetof(struct params, reach.candidates), "0", 0.0,      \
-            65535.0, NULL,                                                               \
-            "most likely experts to consider; 0: as many as are active in this step"     \
-    }
+    PREFETCH_OPTION("distance", distance, "1", 1.0, PREFETCH_DISTANCE_MAX, text)
 #define PREFETCH_WIDTH_OPTION                                                            \
-    {                                                                                    \
-        "width", OPT_INT, offsetof(struct params, reach.width), "0", 0.0, 65535.0, NULL, \
-            "most experts to load per step, resident ones not counted; 0: no bound"      \
-    }
-
-/* Options of a predictor that aims at one layer. */
+    PREFETCH_OPTION("width", width, "0", 0.0, 65535.0,                                   \
+                    "most experts to load per step, resident ones not counted; 0: no "   \
+                    "bound")
+/* Those of a predictor that aims at one layer. */
 #define PREFETCH_REACH_OPTIONS                                                           \
     PREFETCH_DISTANCE_OPTION("the step to load for; 1 is the next layer, past the last " \
                              "layer comes the next pass"),                               \
-        PREFETCH_CANDIDATES_OPTION, PREFETCH_WIDTH_OPTION
+        PREFETCH_OPTION("candidates", candidates, "0", 0.0, 65535.0,                     \
+                        "most likely experts to consider; 0: as many as are active in "  \
+                        "this step"),                                                    \
+        PREFETCH_WIDTH_OPTION
 
 /* The layer that step `ahead` from this one works on. */
 static inline uint32_t prefetch_target(const struct view *v, uint32_t ahead)

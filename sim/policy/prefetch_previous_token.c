@@ -45,8 +45,8 @@ static void init(void *state, const struct policy_shape *shape, const void *para
 
     s->reach = p->reach;
     s->experts = shape->experts;
-    s->value = (double *)(s + 1);
-    s->used = (uint32_t *)(s->value + width(shape, params));
+    s->value = (void *)(s + 1);
+    s->used = (void *)(s->value + width(shape, params));
     s->expert = s->used + shape->layers;
     s->tokens = s->expert + pairs;
     memset(s->used, 0, shape->layers * sizeof *s->used);
