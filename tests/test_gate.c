@@ -165,9 +165,9 @@ static void known_answer(void **unused)
     assert_int_equal(choice[1], 1);
 }
 
-/* A dropped choice uses up its slot number: with C = 1 expert 0's top-1 choices count 3,
- * so its top-2 choice has slot 3 and is dropped, too. */
-static void dropped_choices_count(void **unused)
+/* With C = 1 expert 0's only slot goes to row 0's top-1 choice: rows 1 and 2 lose theirs,
+ * and row 3 its top-2 choice, as lower ranks come first. */
+static void lower_ranks_come_first(void **unused)
 {
     struct view v = {.experts = 8, .rows = 4, .top_k = 2};
     uint16_t choice[] = {0, 1, 0, 2, 0, 3, 4, 0};
@@ -285,7 +285,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slot_rule_by_brute_force),
         cmocka_unit_test(known_answer),
-        cmocka_unit_test(dropped_choices_count),
+        cmocka_unit_test(lower_ranks_come_first),
         cmocka_unit_test(waste_factors),
         cmocka_unit_test(limits),
         cmocka_unit_test(declarations),

@@ -7,6 +7,7 @@
 
 #include "sim/base/mem.h"
 #include "sim/policy/policy.h"
+#include "sim/policy/prefetch_pick.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +62,13 @@ static uint32_t oracle_distance(const struct policy *p)
 
     check_name(p, SLOT_PREFETCH, "oracle");
     return policy_prefetch(p)->width(&shape, p->params[SLOT_PREFETCH]) / shape.experts;
+}
+
+/* The parameters of a predictor that aims at one layer begin with its reach. */
+static int64_t markov_distance(const struct policy *p)
+{
+    check_name(p, SLOT_PREFETCH, "markov");
+    return ((const struct prefetch_reach *)p->params[SLOT_PREFETCH])->distance;
 }
 
 /* ---- the registry ---- */
@@ -295,6 +303,9 @@ static void another_plugin_starts_afresh(void **unused)
     assert_int_equal(r.policy->cache.staging, 2);
     assert_int_equal(oracle_distance(r.policy), 1);
     check_name(r.policy, SLOT_SCHEDULE, "serial");
+    release(&r);
+    r = read_good("{preset: belady-oracle, prefetch: markov}");
+    assert_int_equal(markov_distance(r.policy), 1);
     release(&r);
     r = read_good("{preset: mixtral-offloading, cache: fifo}");
     check_name(r.policy, SLOT_CACHE, "fifo");

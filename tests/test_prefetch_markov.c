@@ -122,18 +122,20 @@ static void markov_follows_requests(void **unused)
 /* Layer 0: expert 0 in four tokens, followed by 1 1 1 2; expert 3 in six, all followed by
  * 2. Then expert 0 alone: counts give 1 (3/4) before 2 (1/4). The layer's popularity is
  * 0.3 for 1 and 0.7 for 2, so a heavy prior turns that round: (3 + 30) / 104 against
- * (1 + 70) / 104. Two rows of expert 3 beside it weigh in: 2 gets 1/4 + 2. */
+ * (1 + 70) / 104. Tokens weigh in: five of expert 0 and two of expert 3 give 1 15/4 and 2
+ * 5/4 + 2; with three of expert 3 the latter leads. */
 static void markov_probabilities(void **unused)
 {
     static const uint16_t from[] = {0, 0, 0, 0, 3, 3, 3, 3, 3, 3};
     static const uint16_t to[] = {1, 1, 1, 2, 2, 2, 2, 2, 2, 2};
     static const struct {
         const char *options;
-        uint32_t threes, first;
+        uint32_t zeros, threes, first;
     } cases[] = {
-        {"{smoothing: 0, candidates: 4}", 0, 1},
-        {"{smoothing: 100, candidates: 4}", 0, 2},
-        {"{smoothing: 0, candidates: 4}", 2, 2},
+        {"{smoothing: 0, candidates: 4}", 1, 0, 1},
+        {"{smoothing: 100, candidates: 4}", 1, 0, 2},
+        {"{smoothing: 0, candidates: 4}", 5, 2, 1},
+        {"{smoothing: 0, candidates: 4}", 5, 3, 2},
     };
 
     (void)unused;
@@ -144,9 +146,10 @@ static void markov_probabilities(void **unused)
         for (uint32_t row = 0; row < 10; row++) {
             world_choice(w, 0, row)[0] = from[row];
             world_choice(w, 1, row)[0] = to[row];
-            world_choice(w, 2, row)[0] = row <= cases[i].threes ? 3 : VIEW_NO_EXPERT;
+            world_choice(w, 2, row)[0] = VIEW_NO_EXPERT;
         }
-        world_choice(w, 2, 0)[0] = 0;
+        for (uint32_t row = 0; row < cases[i].zeros + cases[i].threes; row++)
+            world_choice(w, 2, row)[0] = row < cases[i].zeros ? 0 : 3;
         prefetch_run_begin(&r, w, "markov", cases[i].options, 0xa5);
         for (uint32_t s = 0; s < 3; s++) {
             struct view v = world_view(w, s, false);
