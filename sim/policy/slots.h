@@ -55,6 +55,7 @@ struct prefetch_want {
 struct prefetch_type {
     struct plugin plugin;
     size_t (*state_size)(const struct policy_shape *shape, const void *params);
+    /* `state` is 16-aligned memory with any contents. */
     void (*init)(void *state, const struct policy_shape *shape, const void *params);
     /* Most wants per step. */
     uint32_t (*width)(const struct policy_shape *shape, const void *params);
