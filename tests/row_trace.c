@@ -90,6 +90,23 @@ static void write_passes(struct trace_writer *w, struct row_trace *s,
     }
 }
 
+static void write_request(struct trace_writer *w, const struct row_trace *s,
+                          const struct row_trace_plan *plan, uint32_t k,
+                          const struct trace_request *q)
+{
+    for (uint32_t i = 0; i < q->rows; i++) {
+        bool late = plan->late_prefill && i > s->prompt[k] && i + 1 == q->rows;
+        struct trace_token token = {
+            .request = k,
+            .position = i < s->prompt[k] ? i : q->prompt_tokens + i - s->prompt[k],
+            .phase = i < s->prompt[k] || late ? TRACE_PREFILL : TRACE_DECODE,
+            .token_id = -1,
+            .source = UINT16_MAX};
+
+        write_row(w, q->first_row + i, token, plan->scores);
+    }
+}
+
 struct row_trace *row_trace_make(const struct row_trace_plan *plan, uint64_t seed)
 {
     struct row_trace *s = mem_zalloc(1, sizeof *s);
@@ -132,6 +149,8 @@ struct row_trace *row_trace_make(const struct row_trace_plan *plan, uint64_t see
             if (k % 3 == 1 && s->prompt[k] > 0)
                 decode = 0;
         }
+        if (plan->empty && k + 1 == plan->requests)
+            decode = 0;
         q[k] = (struct trace_request){
             .arrival_ns = plan->arrivals ? (int64_t)rng_below(&r, 400000) : -1,
             .prompt_tokens = prompt,
@@ -139,15 +158,8 @@ struct row_trace *row_trace_make(const struct row_trace_plan *plan, uint64_t see
             .first_row = n,
             .rows = s->prompt[k] + decode,
             .group = (uint16_t)(k % 2)};
-        for (uint32_t i = 0; i < q[k].rows; i++, n++)
-            write_row(w, n,
-                      (struct trace_token){
-                          .request = k,
-                          .position = i < s->prompt[k] ? i : prompt + i - s->prompt[k],
-                          .phase = i < s->prompt[k] ? TRACE_PREFILL : TRACE_DECODE,
-                          .token_id = -1,
-                          .source = UINT16_MAX},
-                      plan->scores);
+        write_request(w, s, plan, k, &q[k]);
+        n += q[k].rows;
         assert_int_equal(trace_writer_request(w, &q[k], &e), 0);
     }
     if (plan->passes)

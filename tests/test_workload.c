@@ -8,6 +8,7 @@
 
 #include "sim/run/workload.h"
 
+#include "naive_workload.h"
 #include "row_trace.h"
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"
@@ -19,158 +20,6 @@
 
 #define WINDOW 7
 #define MAX_REQUESTS ROW_TRACE_REQUESTS
-
-/* ---- the workload written down naively ---- */
-
-enum status { WAITING, RUNNING, DONE };
-
-/* A request and the list of rows that it is served; NO_ROW: any of its own. */
-#define NO_ROW UINT64_MAX
-struct naive_request {
-    uint64_t number;
-    uint32_t prompt, rows; /* rows to serve: of the prompt, and in all */
-    uint64_t *row;         /* [rows] trace rows */
-    uint32_t *position;    /* [rows] */
-    sim_time arrival;
-    enum status status;
-    uint32_t served;
-    uint32_t outputs, firsts;
-};
-
-struct naive {
-    const struct workload_params *p;
-    const struct row_trace *s;
-    struct naive_request q[MAX_REQUESTS];
-    uint32_t count;
-    uint32_t running[MAX_REQUESTS]; /* in order of admission */
-    uint32_t runs;
-    uint32_t pick[MAX_REQUESTS], pick_rows[MAX_REQUESTS], picks;
-    uint64_t rows, drawn, skipped;
-};
-
-/* `prompt` and `output` as asked for by a file, or -1: as the trace has them. */
-static void plan_request(struct naive *n, uint32_t k, int64_t prompt, int64_t output)
-{
-    const struct row_trace *s = n->s;
-    struct naive_request *q = &n->q[k];
-    uint64_t number =
-        ((uint64_t)n->p->first_request + k) % trace_get_info(s->trace)->requests;
-    const struct trace_request *t = &trace_get_requests(s->trace)[number];
-    uint32_t kept = s->prompt[number];
-    uint32_t length = prompt >= 0 ? (uint32_t)prompt : t->prompt_tokens;
-    uint32_t want = prompt < 0 && kept > 0 ? kept : length;
-    uint32_t answer = t->rows - kept;
-
-    q->number = number;
-    q->prompt = want;
-    if (n->p->prefill == PREFILL_SKIP && kept < want)
-        q->prompt = kept;
-    n->skipped += q->prompt < want;
-    if (output >= 0) {
-        answer = (uint32_t)output;
-        if (q->prompt > 0 && answer > 0)
-            answer--;
-        else if (q->prompt == 0 && answer == 0)
-            answer = 1;
-    }
-    q->rows = q->prompt + answer;
-    q->row = mem_alloc(q->rows, sizeof *q->row);
-    q->position = mem_alloc(q->rows, sizeof *q->position);
-    for (uint32_t i = 0; i < q->rows; i++) {
-        uint32_t j = i < q->prompt ? i : kept + i - q->prompt; /* of the trace request */
-        bool there = i < q->prompt ? i < kept : j < t->rows;
-
-        q->row[i] = there ? t->first_row + j : NO_ROW;
-        q->position[i] = i < q->prompt ? i : length + i - q->prompt;
-        n->drawn += !there;
-    }
-    n->rows += q->rows;
-}
-
-static void free_naive(struct naive *n)
-{
-    for (uint32_t k = 0; k < n->count; k++) {
-        free(n->q[k].row);
-        free(n->q[k].position);
-    }
-}
-
-static int next_waiting(const struct naive *n)
-{
-    int best = -1;
-
-    for (uint32_t k = 0; k < n->count; k++)
-        if (n->q[k].status == WAITING &&
-            (best < 0 || n->q[k].arrival < n->q[best].arrival))
-            best = (int)k;
-    return best;
-}
-
-static bool start_one(struct naive *n, uint32_t most, sim_time at)
-{
-    int k = next_waiting(n);
-
-    if (k < 0 || n->runs == most || n->q[k].arrival > at)
-        return false;
-    n->q[k].status = RUNNING;
-    n->running[n->runs++] = (uint32_t)k;
-    return true;
-}
-
-static void pick(struct naive *n, uint32_t k, uint64_t rows)
-{
-    n->pick[n->picks] = k;
-    n->pick_rows[n->picks++] = (uint32_t)rows;
-}
-
-/* Fills the picks of the next pass; false when all is done. */
-static bool plan_pass(struct naive *n, sim_time now, sim_time *not_before)
-{
-    bool lockstep = n->p->mode == WORKLOAD_STATIC;
-    uint32_t most = (uint32_t)(lockstep ? n->p->batch : n->p->max_sequences);
-    uint64_t left = n->p->token_budget > 0 ? (uint64_t)n->p->token_budget : 1000000;
-    bool prompts = false;
-    uint32_t kept = 0;
-
-    for (uint32_t i = 0; i < n->runs; i++)
-        if (n->q[n->running[i]].status == RUNNING)
-            n->running[kept++] = n->running[i];
-    n->runs = kept;
-    n->picks = 0;
-    *not_before = 0;
-    if (n->runs == 0) {
-        int k = next_waiting(n);
-
-        if (k < 0)
-            return false;
-        if (n->q[k].arrival > now)
-            now = *not_before = n->q[k].arrival;
-        while (lockstep && start_one(n, most, now))
-            ;
-    }
-    for (uint32_t i = 0; i < n->runs; i++)
-        prompts |= n->q[n->running[i]].served < n->q[n->running[i]].prompt;
-    for (uint32_t i = 0; i < n->runs && !(lockstep && prompts); i++)
-        if (n->q[n->running[i]].served >= n->q[n->running[i]].prompt) {
-            pick(n, n->running[i], 1);
-            left--;
-        }
-    for (uint32_t i = 0; left > 0; i++) {
-        struct naive_request *q;
-        uint64_t rows;
-
-        if (i >= n->runs && (lockstep || !start_one(n, most, now)))
-            break;
-        q = &n->q[n->running[i]];
-        rows = q->served < q->prompt ? q->prompt - q->served : 0;
-        if (rows == 0 && (lockstep || i < kept))
-            continue;
-        rows = rows == 0 ? 1 : rows < left ? rows : left;
-        pick(n, n->running[i], rows);
-        left -= rows;
-    }
-    return true;
-}
 
 /* ---- comparing ---- */
 
@@ -231,7 +80,7 @@ static void check_row(struct naive *n, const struct pass *p, uint32_t i, uint32_
     assert_int_equal(p->row[i].position, q->position[q->served]);
     assert_int_equal(p->row[i].phase,
                      q->served < q->prompt ? TRACE_PREFILL : TRACE_DECODE);
-    if (q->row[q->served] == NO_ROW)
+    if (q->row[q->served] == NAIVE_NO_ROW)
         assert_true(row >= t->first_row && row < t->first_row + t->rows);
     else
         assert_int_equal(row, q->row[q->served]);
@@ -262,10 +111,10 @@ static void check_pass(struct naive *n, const struct pass *p)
         q->outputs += gives;
         outputs += gives;
         if (q->served == q->rows)
-            q->status = DONE;
-        finished += q->status == DONE;
+            q->status = NAIVE_DONE;
+        finished += q->status == NAIVE_DONE;
         assert_int_equal(is_in(n->pick[i], p->finished, p->finished_count),
-                         q->status == DONE);
+                         q->status == NAIVE_DONE);
     }
     assert_int_equal(p->rows, at);
     assert_int_equal(p->output_count, outputs);
@@ -316,17 +165,19 @@ static uint64_t compare(const struct row_trace *s, const struct workload_params 
 
     n.count = (uint32_t)workload_request_count(w);
     for (uint32_t k = 0; k < n.count; k++) {
-        plan_request(&n, k, lengths ? lengths[k][0] : -1, lengths ? lengths[k][1] : -1);
+        naive_add(&n, k, lengths ? lengths[k][0] : -1, lengths ? lengths[k][1] : -1);
         n.q[k].arrival = workload_get_request(w, k)->arrival;
     }
     assert_int_equal(workload_rows_total(w), n.rows);
-    while (plan_pass(&n, now, &not_before)) {
+    while (naive_plan_pass(&n, now, &not_before)) {
         int status = workload_next(w, now, &pass, &e);
 
         if (status != 1)
             fail_msg("pass %llu: %d %s", (unsigned long long)passes, status, e.text);
         assert_int_equal(pass->index, passes++);
         assert_true(pass->not_before == not_before);
+        if (p->mode == WORKLOAD_CONTINUOUS && p->token_budget > 0)
+            assert_true(pass->rows <= p->token_budget);
         check_pass(&n, pass);
         now = (now > not_before ? now : not_before) +
               SIM_TIME_PER_US * (1 + 2 * pass->rows);
@@ -335,7 +186,7 @@ static uint64_t compare(const struct row_trace *s, const struct workload_params 
     for (uint32_t k = 0; k < n.count; k++) {
         const struct workload_request *r = workload_get_request(w, k);
 
-        assert_int_equal(n.q[k].status, DONE);
+        assert_int_equal(n.q[k].status, NAIVE_DONE);
         assert_int_equal(n.q[k].served, n.q[k].rows);
         assert_int_equal(n.q[k].firsts, 1);
         assert_int_equal(r->output_tokens, n.q[k].outputs);
@@ -347,7 +198,7 @@ static uint64_t compare(const struct row_trace *s, const struct workload_params 
     assert_int_equal(workload_rows_done(w), n.rows);
     assert_int_equal(workload_rows_resampled(w), n.drawn);
     assert_int_equal(workload_prompts_skipped(w), n.skipped);
-    free_naive(&n);
+    naive_release(&n);
     workload_free(w);
     return passes;
 }
@@ -526,13 +377,13 @@ static void test_closed_arrival(void **state)
 
 /* Draws of one purpose move nothing elsewhere: Poisson arrivals are the same with drawn
  * and with skipped prompts, and the rows drawn for a request are the same however the
- * requests are batched. */
+ * requests are batched and their prompts cut. */
 static void test_streams(void **state)
 {
     struct fixture *f = *state;
     struct workload_params p = default_params();
     struct workload *w[2];
-    uint64_t sum[3] = {0};
+    uint64_t sum[4] = {0};
 
     p.arrivals = ARRIVALS_POISSON;
     w[0] = new_workload(f->decode, &p);
@@ -545,12 +396,13 @@ static void test_streams(void **state)
     workload_free(w[0]);
     workload_free(w[1]);
     p = default_params();
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         struct workload *x;
         const struct pass *pass;
         struct err e = {""};
 
-        p.mode = i == 2 ? WORKLOAD_CONTINUOUS : WORKLOAD_STATIC;
+        p.mode = i >= 2 ? WORKLOAD_CONTINUOUS : WORKLOAD_STATIC;
+        p.token_budget = i == 3 ? 11 : 0;
         p.batch = i == 0 ? 1 : 7;
         x = new_workload(f->decode, &p);
         while (workload_next(x, 0, &pass, &e) == 1)
@@ -561,7 +413,7 @@ static void test_streams(void **state)
                         (pass->row[k].request * UINT64_C(1000) + pass->row[k].position));
         workload_free(x);
     }
-    assert_true(sum[0] == sum[1] && sum[1] == sum[2]);
+    assert_true(sum[0] == sum[1] && sum[1] == sum[2] && sum[2] == sum[3]);
 }
 
 static void test_limits(void **state)
@@ -691,6 +543,32 @@ static void test_refusals(void **state)
     expect_refusal(f->decode, &q, false, false, "recorded prefill rows");
 }
 
+/* Traces that hold what batching cannot serve. */
+static void test_odd_traces(void **state)
+{
+    static const struct row_trace_plan turns = {
+        .requests = 3, .prefill_to = 60, .decode_to = 30, .late_prefill = true};
+    static const struct row_trace_plan hollow = {
+        .requests = 3, .decode_to = 30, .empty = true};
+    struct row_trace *s = row_trace_make(&turns, 10);
+    struct workload_params p = default_params();
+    struct workload *w = new_workload(s, &p);
+    const struct pass *pass;
+    struct err e = {""};
+    int status = 1;
+
+    (void)state;
+    while (status == 1)
+        status = workload_next(w, 0, &pass, &e);
+    assert_int_equal(status, -1);
+    assert_non_null(strstr(e.text, "prefill behind a decode row"));
+    workload_free(w);
+    row_trace_free(s);
+    s = row_trace_make(&hollow, 11);
+    expect_refusal(s, &p, false, false, "request 2 has no rows");
+    row_trace_free(s);
+}
+
 /* With `prefill: recorded` a trace of whole sequences is replayed as it is. */
 static void test_prefill_recorded(void **state)
 {
@@ -736,7 +614,7 @@ int main(void)
         cmocka_unit_test(test_closed_arrival), cmocka_unit_test(test_streams),
         cmocka_unit_test(test_limits),         cmocka_unit_test(test_recorded),
         cmocka_unit_test(test_refusals),       cmocka_unit_test(test_prefill_recorded),
-        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_options),        cmocka_unit_test(test_odd_traces),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
