@@ -102,6 +102,29 @@ static void test_azure(void **state)
     free(text);
 }
 
+/* 2000 was a leap year and 2100 is none. */
+static void test_leap_years(void **state)
+{
+    static const struct {
+        const char *days;
+        int64_t between;
+    } two[] = {{"2000-02-28 00:00:00,1,1\n2000-03-01 00:00:00,1,1\n", 2},
+               {"2100-02-28 00:00:00,1,1\n2100-03-01 00:00:00,1,1\n", 1},
+               {"2023-12-31 00:00:00,1,1\n2024-01-01 00:00:00,1,1\n", 1}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof two / sizeof *two; i++) {
+        char *text = mem_format("%s%s", head, two[i].days);
+        struct arrivals a;
+        struct err e;
+
+        assert_int_equal(read_text(&a, text, 0, &e), 0);
+        assert_int_equal(a.request[1].arrival, two[i].between * 86400 * SIM_TIME_PER_S);
+        arrivals_release(&a);
+        free(text);
+    }
+}
+
 static void test_mooncake(void **state)
 {
     struct arrivals a;
@@ -226,6 +249,7 @@ static void test_poisson(void **state)
     double squares = 0.0;
     double products = 0.0;
     double before = 0.0;
+    struct rng own = rng_stream(11, "arrival", 0);
 
     (void)state;
     arrivals_poisson_init(&p, 11, rate);
@@ -234,7 +258,7 @@ static void test_poisson(void **state)
         double gap;
 
         assert_int_equal(arrivals_poisson_next(&p, &at, &e), 0);
-        assert_true(at >= last);
+        assert_true(at - last == sim_time_of_seconds(rng_exponential(&own) / rate));
         gap = sim_time_seconds(at - last) * rate;
         last = at;
         sum += gap;
@@ -299,10 +323,11 @@ static void test_public_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_azure),         cmocka_unit_test(test_mooncake),
-        cmocka_unit_test(test_bad_azure),     cmocka_unit_test(test_bad_mooncake),
-        cmocka_unit_test(test_odd_files),     cmocka_unit_test(test_poisson),
-        cmocka_unit_test(test_poisson_range), cmocka_unit_test(test_public_files),
+        cmocka_unit_test(test_azure),        cmocka_unit_test(test_leap_years),
+        cmocka_unit_test(test_mooncake),     cmocka_unit_test(test_bad_azure),
+        cmocka_unit_test(test_bad_mooncake), cmocka_unit_test(test_odd_files),
+        cmocka_unit_test(test_poisson),      cmocka_unit_test(test_poisson_range),
+        cmocka_unit_test(test_public_files),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

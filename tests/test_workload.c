@@ -416,6 +416,38 @@ static void test_streams(void **state)
     assert_true(sum[0] == sum[1] && sum[1] == sum[2] && sum[2] == sum[3]);
 }
 
+/* Two uses of one trace request draw rows of their own. */
+static void test_draws_differ(void **state)
+{
+    struct fixture *f = *state;
+    struct workload_params p = default_params();
+    char path[] = "/tmp/moesim_lengths_XXXXXX";
+    FILE *out = fdopen(mkstemp(path), "w");
+    uint64_t sum[2] = {0};
+    struct workload *w;
+    const struct pass *pass;
+    struct err e = {""};
+
+    assert_non_null(out);
+    (void)fprintf(out, "TIMESTAMP,ContextTokens,GeneratedTokens\n");
+    for (int i = 0; i < 24; i++)
+        (void)fprintf(out, "2024-01-01 00:00:00,200,1\n");
+    assert_int_equal(fclose(out), 0);
+    p.file = path;
+    p.lengths = LENGTHS_FILE;
+    w = new_workload(f->decode, &p);
+    assert_int_equal(workload_get_request(w, 23)->trace_request, 0);
+    while (workload_next(w, 0, &pass, &e) == 1)
+        for (uint32_t i = 0; i < pass->rows; i++)
+            if (pass->row[i].request % 23 == 0)
+                sum[pass->row[i].request / 23] +=
+                    rng_mix(row_trace_number(pass, i) * 1000 + pass->row[i].position);
+    assert_int_equal(workload_rows_resampled(w), 24 * 200);
+    assert_true(sum[0] != sum[1]);
+    workload_free(w);
+    (void)unlink(path);
+}
+
 static void test_limits(void **state)
 {
     struct fixture *f = *state;
@@ -615,6 +647,7 @@ int main(void)
         cmocka_unit_test(test_limits),         cmocka_unit_test(test_recorded),
         cmocka_unit_test(test_refusals),       cmocka_unit_test(test_prefill_recorded),
         cmocka_unit_test(test_options),        cmocka_unit_test(test_odd_traces),
+        cmocka_unit_test(test_draws_differ),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
