@@ -12,9 +12,16 @@ enum { EXPERT_MEMO = 512, DENSE_CLASSES = 4 };
 /* Link numbers in the order in which they are added. */
 enum link { LINK_DRAM, LINK_IN, LINK_OUT, LINK_ROOT, LINK_STORAGE, LINKS };
 
+/* A remembered cost: GPU time of the kernels together, and that time but for the last of
+ * them, which is how long before the last launch the first kernel may begin. */
+struct cost_memo {
+    sim_time gpu; /* -1: not computed */
+    sim_time lead;
+};
+
 struct expert_memo {
     struct cost_experts key;
-    sim_time time;
+    struct cost_memo cost;
 };
 
 struct exec {
@@ -22,13 +29,16 @@ struct exec {
     struct cost cost;
     bool pageable;
     sim_time host_now;
-    sim_time launch; /* per kernel; 0 from a graph */
+    sim_time launch;                     /* per kernel; 0 from a graph */
+    sim_time launch_part[COST_HEAD + 1]; /* for all kernels of a part */
     bool graph_open; /* the graph's one launch was paid for this pass */
     uint32_t kernels[COST_HEAD + 1];
     /* Costs remembered: the same shapes come again and again. */
     struct expert_memo expert[EXPERT_MEMO];
     struct cost_batch batch; /* of which dense, gate and head costs are remembered */
-    sim_time dense[DENSE_CLASSES], gate, head; /* -1: not computed */
+    struct cost_memo dense[DENSE_CLASSES], gate, head;
+    uint8_t *dense_class; /* [decoder layers] which of the dense costs applies */
+    struct work work;     /* reused: only what differs between operations is set */
     /* When each live operation was issued, by id & mask. */
     sim_time *issued;
     uint64_t issued_mask;
@@ -67,8 +77,14 @@ struct exec *exec_sim_new(const struct exec_sim_options *o)
     x->cost = o->cost;
     x->pageable = o->pageable;
     x->launch = o->cost.graph ? 0 : m->host.launch_eager;
-    for (int part = COST_DENSE; part <= COST_HEAD; part++)
+    for (int part = COST_DENSE; part <= COST_HEAD; part++) {
         x->kernels[part] = cost_kernels(&x->cost, (enum cost_part)part);
+        x->launch_part[part] = (sim_time)x->kernels[part] * x->launch;
+    }
+    x->dense_class = mem_alloc(o->cost.model->layers, 1);
+    for (uint32_t l = 0; l < o->cost.model->layers; l++)
+        x->dense_class[l] = (uint8_t)((model_layer_is_moe(o->cost.model, l) ? 1 : 0) |
+                                      (model_layer_windowed(o->cost.model, l) ? 2 : 0));
     x->issued_mask = 1023;
     x->issued = mem_alloc(x->issued_mask + 1, sizeof *x->issued);
     x->retired = 1;
@@ -93,6 +109,7 @@ void exec_sim_free(struct exec *x)
         return;
     engine_free(x->engine);
     free(x->issued);
+    free(x->dense_class);
     free(x);
 }
 
@@ -120,40 +137,46 @@ static void remember_batch(struct exec *x, const struct cost_batch *b)
         return;
     x->batch = *b;
     for (int i = 0; i < DENSE_CLASSES; i++)
-        x->dense[i] = -1;
-    x->gate = -1;
-    x->head = -1;
+        x->dense[i].gpu = -1;
+    x->gate.gpu = -1;
+    x->head.gpu = -1;
 }
 
-static sim_time dense_time(struct exec *x, const struct op *op)
+static void remember_cost(struct cost_memo *memo, sim_time gpu, uint32_t kernels)
 {
-    const struct model *m = x->cost.model;
-    unsigned kind = (model_layer_is_moe(m, op->layer) ? 1U : 0U) |
-                    (model_layer_windowed(m, op->layer) ? 2U : 0U);
+    memo->gpu = gpu;
+    memo->lead = gpu - gpu / (sim_time)kernels;
+}
+
+static const struct cost_memo *dense_cost(struct exec *x, const struct op *op)
+{
+    struct cost_memo *memo = &x->dense[x->dense_class[op->layer]];
 
     remember_batch(x, op->batch);
-    if (x->dense[kind] < 0)
-        x->dense[kind] = cost_dense(&x->cost, op->layer, op->batch);
-    return x->dense[kind];
+    if (memo->gpu < 0)
+        remember_cost(memo, cost_dense(&x->cost, op->layer, op->batch),
+                      x->kernels[COST_DENSE]);
+    return memo;
 }
 
-static sim_time gate_time(struct exec *x, const struct op *op)
+static const struct cost_memo *gate_cost(struct exec *x, const struct op *op)
 {
     remember_batch(x, op->batch);
-    if (x->gate < 0)
-        x->gate = cost_gate(&x->cost, op->batch->tokens);
-    return x->gate;
+    if (x->gate.gpu < 0)
+        remember_cost(&x->gate, cost_gate(&x->cost, op->batch->tokens),
+                      x->kernels[COST_GATE]);
+    return &x->gate;
 }
 
-static sim_time head_time(struct exec *x, const struct op *op)
+static const struct cost_memo *head_cost(struct exec *x, const struct op *op)
 {
     remember_batch(x, op->batch);
-    if (x->head < 0)
-        x->head = cost_head(&x->cost, op->batch);
-    return x->head;
+    if (x->head.gpu < 0)
+        remember_cost(&x->head, cost_head(&x->cost, op->batch), x->kernels[COST_HEAD]);
+    return &x->head;
 }
 
-static sim_time expert_time(struct exec *x, const struct cost_experts *w)
+static const struct cost_memo *expert_cost(struct exec *x, const struct cost_experts *w)
 {
     uint64_t hash =
         rng_mix(w->rows * 0x9e3779b1U + w->padded_rows * 0x85ebca77U + w->distinct);
@@ -162,13 +185,14 @@ static sim_time expert_time(struct exec *x, const struct cost_experts *w)
     if (memo->key.distinct != w->distinct || memo->key.rows != w->rows ||
         memo->key.padded_rows != w->padded_rows) {
         memo->key = *w;
-        memo->time = cost_expert_group(&x->cost, w);
+        remember_cost(&memo->cost, cost_expert_group(&x->cost, w),
+                      x->kernels[COST_EXPERTS]);
     }
-    return memo->time;
+    return &memo->cost;
 }
 
-/* Launches `kernels` kernels that together take `gpu`; sets when the work is released. */
-static sim_time launch(struct exec *x, uint32_t kernels, sim_time gpu)
+/* Launches a part's kernels; when their work is released. */
+static sim_time launch(struct exec *x, enum cost_part part, const struct cost_memo *cost)
 {
     sim_time first = x->host_now + x->launch;
     sim_time last;
@@ -180,8 +204,8 @@ static sim_time launch(struct exec *x, uint32_t kernels, sim_time gpu)
         }
         return x->host_now;
     }
-    x->host_now += (sim_time)kernels * x->launch;
-    last = x->host_now - gpu + gpu / (sim_time)kernels;
+    x->host_now += x->launch_part[part];
+    last = x->host_now - cost->lead;
     return last > first ? last : first;
 }
 
@@ -224,48 +248,82 @@ static void remember_issue(struct exec *x, op_id id, sim_time issued)
     x->issued[id & x->issued_mask] = issued;
 }
 
-static op_id submit(struct exec *x, const struct op *op)
+static op_id submit_kernels(struct exec *x, const struct op *op, enum cost_part part,
+                            const struct cost_memo *cost)
+{
+    struct work *w = &x->work;
+
+    w->lane = op->lane;
+    w->tag = tag_of(op->kind, op->layer, 0);
+    w->class_ = op->class_;
+    w->release = launch(x, part, cost);
+    w->latency = cost->gpu;
+    w->bytes = 0;
+    w->after = op->after;
+    w->after_count = op->after_count;
+    remember_issue(x, ++x->last, w->release); /* first: the observer may ask at submit */
+    return engine_submit(x->engine, w);
+}
+
+static op_id submit_host(struct exec *x, const struct op *op)
+{
+    struct work *w = &x->work;
+
+    w->lane = op->lane;
+    w->tag = tag_of(op->kind, op->layer, 0);
+    w->class_ = op->class_;
+    w->release = x->host_now;
+    w->latency = x->cost.machine->host.round_trip;
+    w->bytes = 0;
+    w->after = op->after;
+    w->after_count = op->after_count;
+    remember_issue(x, ++x->last, w->release);
+    return engine_submit(x->engine, w);
+}
+
+/* The head ends the pass, and its graph. */
+static op_id submit_head(struct exec *x, const struct op *op)
+{
+    op_id id = submit_kernels(x, op, COST_HEAD, head_cost(x, op));
+
+    x->graph_open = false;
+    return id;
+}
+
+static op_id submit_copy(struct exec *x, const struct op *op)
 {
     struct work w = {.lane = op->lane,
+                     .tag = tag_of(op->kind, op->layer, op->copy.expert),
                      .class_ = op->class_,
                      .after = op->after,
                      .after_count = op->after_count};
-    uint32_t expert = 0;
 
+    route_copy(x, op, &w);
+    remember_issue(x, ++x->last, w.release);
+    return engine_submit(x->engine, &w);
+}
+
+static op_id submit(struct exec *x, const struct op *op)
+{
     switch (op->kind) {
     case OP_DENSE:
-        w.latency = dense_time(x, op);
-        w.release = launch(x, x->kernels[COST_DENSE], w.latency);
-        break;
+        return submit_kernels(x, op, COST_DENSE, dense_cost(x, op));
     case OP_GATE:
-        w.latency = gate_time(x, op);
-        w.release = launch(x, x->kernels[COST_GATE], w.latency);
-        break;
+        return submit_kernels(x, op, COST_GATE, gate_cost(x, op));
     case OP_EXPERTS:
-        w.latency = expert_time(x, &op->group.work);
-        w.release = launch(x, x->kernels[COST_EXPERTS], w.latency);
-        break;
+        return submit_kernels(x, op, COST_EXPERTS, expert_cost(x, &op->group.work));
     case OP_HEAD:
-        w.latency = head_time(x, op);
-        w.release = launch(x, x->kernels[COST_HEAD], w.latency);
-        x->graph_open = false;
-        break;
+        return submit_head(x, op);
     case OP_HOST:
-        w.latency = x->cost.machine->host.round_trip;
-        w.release = x->host_now;
-        break;
+        return submit_host(x, op);
     case OP_COPY_IN:
     case OP_COPY_OUT:
-        expert = op->copy.expert;
-        route_copy(x, op, &w);
-        break;
+        return submit_copy(x, op);
     case OP_KINDS:
-        assert(false);
+        break;
     }
-    w.tag = tag_of(op->kind, op->layer, expert);
-    x->last++;
-    remember_issue(x, x->last, w.release); /* before: the observer may ask at submit */
-    return engine_submit(x->engine, &w);
+    assert(false);
+    return 0;
 }
 
 static sim_time wait(struct exec *x, op_id id)
@@ -317,6 +375,8 @@ static struct op_times times(struct exec *x, op_id id)
 
 static void retire(struct exec *x, op_id id)
 {
+    if (!x->options.event_driven)
+        x->retired = id; /* the observer, the last to ask, was told at submit */
     while (x->retired < id && engine_done_by(x->engine, x->retired, x->host_now))
         x->retired++;
     engine_retire(x->engine, id);

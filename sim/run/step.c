@@ -303,14 +303,13 @@ static void evict(struct run *r, const struct cache_result *c)
 
 static void use_resident(struct run *r, uint32_t expert, uint32_t slot)
 {
-    struct run_layer *books = &r->result->layer[r->layer];
     struct run_slot *s = &r->slot[slot];
     struct run_group *g = &r->resident;
     op_id after = 0;
 
-    r->books.counts.hits++;
-    books->counts.hits++;
     if (s->prefetched) {
+        struct run_layer *books = &r->result->layer[r->layer];
+
         s->prefetched = false;
         r->books.counts.prefetch_used++;
         books->counts.prefetch_used++;
@@ -388,7 +387,9 @@ int step_record(struct run *r, struct err *e)
 
 int step_run(struct run *r, struct err *e)
 {
+    struct run_counts *books = &r->result->layer[r->layer].counts;
     struct future_step future = {0, NULL, NULL};
+    uint32_t hits = 0;
 
     if (r->setup->future != NULL) {
         if (future_reader_next(r->setup->future, e) != 0)
@@ -397,20 +398,24 @@ int step_run(struct run *r, struct err *e)
         assert(future.count == r->active_count);
     }
     cache_begin_step(r->cache, r->layer, r->active, r->active_count);
-    r->books.counts.accesses += r->active_count;
-    r->result->layer[r->layer].counts.accesses += r->active_count;
     for (uint32_t i = 0; i < r->active_count; i++) {
         uint32_t expert = r->active[i];
         struct cache_result c =
             cache_access(r->cache, r->layer, expert,
                          future.next_use == NULL ? CACHE_NEVER : future.next_use[i]);
 
-        if (c.outcome == CACHE_HIT)
+        if (c.outcome == CACHE_HIT) {
             use_resident(r, expert, c.slot);
-        else
+            hits++;
+        } else {
             load_missing(r, expert, &c);
+        }
     }
     submit_groups(r);
+    r->books.counts.accesses += r->active_count;
+    r->books.counts.hits += hits;
+    books->accesses += r->active_count;
+    books->hits += hits;
     if (policy_prefetch(r->setup->policy)->step != NULL)
         prefetch(r);
     return step_record(r, e);
