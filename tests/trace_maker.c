@@ -126,6 +126,7 @@ void trace_make_row(const struct trace_make *m, uint64_t row, struct trace_token
                     uint16_t *expert, float *score, uint16_t *predicted)
 {
     struct rng r = rng_stream(m->seed, "trace_make", row);
+    struct rng foresight = rng_stream(m->seed, "predicted", row);
     uint32_t width = candidates_of(m);
     float *scratch = mem_alloc(width, sizeof *scratch);
 
@@ -134,7 +135,7 @@ void trace_make_row(const struct trace_make *m, uint64_t row, struct trace_token
         make_cell(m, &r, row, expert + (size_t)l * width,
                   score == NULL ? scratch : score + (size_t)l * width);
         if (predicted != NULL)
-            draw_experts(&r, m->experts, m->predicted,
+            draw_experts(&foresight, m->experts, m->predicted,
                          predicted + (size_t)l * m->predicted);
     }
     free(scratch);
