@@ -73,7 +73,11 @@ int cfg_error(const struct cfg_node *n, struct err *e, const char *format, ...)
 /* Fills `target` from mapping `n` (NULL: all defaults). 0 or -1. */
 int cfg_bind(const struct cfg_node *n, const struct option *table, void *target,
              struct err *e);
-/* One scalar by one option, as cfg_bind would. For numbers given on a command line. */
+/* One scalar node by one option, as cfg_bind would. For the items of a list. */
+int cfg_bind_value(const struct cfg_node *n, const struct option *o, void *target,
+                   struct err *e);
+/* One scalar by one option, as cfg_bind would. For numbers given on a command line. An
+ * OPT_STRING borrows `text`. */
 int cfg_parse_value(const char *text, const struct option *o, void *target,
                     struct err *e);
 /* Prints the table as help, one option per line, indented by `indent`. */

@@ -1,6 +1,8 @@
 /* Output files that are complete or absent. A file is written under a temporary name in
  * the same folder and renamed into place when it is whole; if the program is stopped
- * (SIGINT, SIGTERM) or fails, the temporary file is removed. */
+ * (SIGINT, SIGTERM) or fails, the temporary file is removed. A device or pipe that exists
+ * already is written in place. All functions may be called from any thread, each
+ * `struct file_out` from one at a time. */
 #ifndef MOESIM_BASE_FILE_H
 #define MOESIM_BASE_FILE_H
 
@@ -15,7 +17,7 @@ struct file_out; /* one output being written; opaque, owned by the caller */
 struct file_out *file_out_new(const char *path, struct err *e);
 /* The temporary name to write to (for libraries that open by name); borrowed. */
 const char *file_out_name(const struct file_out *f);
-/* A stdio stream on the temporary file, opened on first use; borrowed. */
+/* The stdio stream on the temporary file; borrowed, never NULL. */
 FILE *file_out_stream(struct file_out *f);
 /* Flushes, checks for write errors, renames into place and frees. 0 or -1. */
 int file_out_commit(struct file_out *f, struct err *e);
@@ -28,7 +30,8 @@ int file_make_folder(const char *path, struct err *e);
  * the caller (free). NULL on failure. */
 char *file_read(const char *path, size_t limit, size_t *size, struct err *e);
 
-/* Asks long loops to stop: set by SIGINT and SIGTERM once file_catch_signals() ran. */
+/* Asks long loops to stop: set by SIGINT and SIGTERM once file_catch_signals() ran. A
+ * second signal removes all temporaries and ends the program at once. */
 void file_catch_signals(void);
 bool file_interrupted(void);
 

@@ -1,0 +1,269 @@
+/* Changes to a document from the command line, and its way back to text. */
+#include "config_node.h"
+
+#include "mem.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- cfg_override ---- */
+
+/* Position of `name` among the items of `at`; its count when it would be a new item. */
+static int find_slot(const struct cfg_node *at, const char *name, struct cfg_place place,
+                     size_t *slot, struct err *e)
+{
+    if (at->kind == CFG_MAP) {
+        const struct cfg_node *found = cfg_find(at, name);
+
+        *slot = found == NULL ? at->count : found->index;
+        return 0;
+    }
+    if (at->kind == CFG_SCALAR)
+        return cfg_error_at(place, e, "there is no '%s'%s, which is a single value",
+                            cfg_show(name, 48).text, cfg_show_path(at).text);
+    *slot = 0;
+    for (const char *c = name; *c != '\0'; c++) {
+        if (*c < '0' || *c > '9' || *slot > at->count)
+            *slot = SIZE_MAX;
+        else
+            *slot = *slot * 10 + (size_t)(*c - '0');
+    }
+    if (*slot > at->count)
+        return cfg_error_at(place, e, "'%s' is no item of the list%s; expected 0 to %zu",
+                            cfg_show(name, 48).text, cfg_show_path(at).text, at->count);
+    return 0;
+}
+
+static void put_child(struct cfg_node *at, size_t slot, const char *name,
+                      struct cfg_node *child)
+{
+    child->key = at->kind == CFG_MAP ? mem_strdup(name) : NULL;
+    if (slot == at->count) {
+        cfg_node_add(at, child);
+        return;
+    }
+    child->parent = at;
+    child->index = slot;
+    at->items[slot] = child;
+}
+
+/* Puts `value` under `path`, a sequence of `parts` NUL-terminated names. Nothing changes
+ * unless all names fit: only names below the last one that exists make new mappings. */
+static int put_value(struct cfg *c, const char *path, size_t parts,
+                     struct cfg_node *value, struct err *e)
+{
+    struct cfg_node *at = c->root;
+
+    for (;; path += strlen(path) + 1) {
+        struct cfg_node *next;
+        size_t slot = 0;
+
+        if (cfg_is_null(at))
+            at->kind = CFG_MAP;
+        if (find_slot(at, path, value->place, &slot, e) != 0)
+            return -1;
+        if (--parts == 0) {
+            put_child(at, slot, path, value);
+            return 0;
+        }
+        if (slot < at->count) {
+            at = at->items[slot];
+            continue;
+        }
+        next = cfg_node_new(c, CFG_MAP, value->place);
+        put_child(at, slot, path, next);
+        at = next;
+    }
+}
+
+/* Splits "a.b.0" in place at its dots. Returns the number of names, 0 if one is bad.
+ * Only printable ASCII passes, as nothing has checked that these bytes are UTF-8. */
+static size_t split_path(char *path)
+{
+    size_t parts = 1, length = 0;
+
+    for (char *c = path; *c != '\0'; c++) {
+        if (*c != '.') {
+            if (++length > CFG_KEY_MAX || *c < 0x20 || *c > 0x7e)
+                return 0;
+            continue;
+        }
+        if (length == 0)
+            return 0;
+        length = 0;
+        *c = '\0';
+        parts++;
+    }
+    return length == 0 ? 0 : parts;
+}
+
+int cfg_override(struct cfg *c, const char *assignment, struct err *e)
+{
+    const char *equals = strchr(assignment, '=');
+    char *shown = mem_format("--set %s", cfg_show(assignment, 160).text);
+    struct cfg_place place = {.source = cfg_keep_source(c, shown)};
+    struct cfg_node *value;
+    size_t parts;
+    char *path;
+    int status;
+
+    free(shown);
+    if (equals == NULL)
+        return cfg_error_at(place, e, "expected KEY=VALUE, such as cache.slots=16");
+    if (strlen(equals) > CFG_SIZE_MAX)
+        return cfg_error_at(place, e, "the value is longer than %zu bytes", CFG_SIZE_MAX);
+    path = mem_format("%.*s", (int)(equals - assignment), assignment);
+    parts = split_path(path);
+    if (parts == 0 || parts > CFG_DEPTH_MAX) {
+        free(path);
+        return cfg_error_at(place, e, "expected keys with dots between, such as a.b.0.c");
+    }
+    value = cfg_read(c, place.source, false, equals + 1, strlen(equals + 1), parts, e);
+    status = value == NULL ? -1 : put_value(c, path, parts, value, e);
+    free(path);
+    return status;
+}
+
+/* ---- cfg_dump ---- */
+
+struct text {
+    char *bytes;
+    size_t used, room;
+};
+
+static void append(struct text *t, const char *bytes, size_t count)
+{
+    if (t->room - t->used < count + 1) {
+        t->room = (t->used + count + 1) * 2;
+        t->bytes = mem_resize(t->bytes, t->room, 1);
+    }
+    memcpy(t->bytes + t->used, bytes, count);
+    t->used += count;
+    t->bytes[t->used] = '\0';
+}
+
+static void append_text(struct text *t, const char *text)
+{
+    append(t, text, strlen(text));
+}
+
+static bool is_word(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           c == '_' || c == '/';
+}
+
+/* True for text that means itself when written without quotes in a block: words,
+ * numbers, paths and sizes such as "4 GiB". Everything else is quoted, which changes no
+ * meaning: no number or null looks like that. */
+static bool stays_plain(const char *text)
+{
+    size_t sign = text[0] == '-' || text[0] == '+' || text[0] == '.' ? 1 : 0;
+
+    if (!is_word(text[sign]) && !(sign == 1 && text[0] != '.' && text[1] == '.'))
+        return false;
+    for (const char *c = text; *c != '\0'; c++) {
+        if (*c == ' ' && !is_word(c[1]))
+            return false;
+        if (!is_word(*c) && strchr(" +-.", *c) == NULL)
+            return false;
+    }
+    return true;
+}
+
+/* Decodes one character; the text came out of libyaml, so it is valid UTF-8. */
+static unsigned long decode(const char *text, size_t *length)
+{
+    unsigned char first = (unsigned char)text[0];
+    unsigned long code;
+
+    *length = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    code = *length == 1 ? first : first & (0xffUL >> (*length + 1));
+    for (size_t i = 1; i < *length; i++)
+        code = code << 6 | ((unsigned char)text[i] & 0x3fUL);
+    return code;
+}
+
+/* Escapes what YAML would fold, drop or refuse: controls, odd spaces and line ends,
+ * byte order marks, non-characters. */
+static void append_quoted(struct text *t, const char *text)
+{
+    size_t length;
+
+    append_text(t, "\"");
+    for (; *text != '\0'; text += length) {
+        unsigned long code = decode(text, &length);
+        char escape[16];
+
+        if (code == '"' || code == '\\') {
+            append_text(t, "\\");
+            append(t, text, 1);
+        } else if ((code >= 0x20 && code < 0x7f) || (code > 0xa0 && code < 0x2000) ||
+                   (code > 0x206f && code < 0xd800) ||
+                   (code >= 0xe000 && code < 0xfe00)) {
+            append(t, text, length);
+        } else {
+            (void)snprintf(escape, sizeof escape,
+                           code < 0x10000 ? "\\u%04lX" : "\\U%08lX", code);
+            append_text(t, escape);
+        }
+    }
+    append_text(t, "\"");
+}
+
+static void append_scalar(struct text *t, const struct cfg_node *n)
+{
+    if (cfg_is_null(n))
+        append_text(t, "null");
+    else if (!n->quoted && stays_plain(n->text))
+        append_text(t, n->text);
+    else
+        append_quoted(t, n->text);
+}
+
+static void append_key(struct text *t, const char *key)
+{
+    if (stays_plain(key))
+        append_text(t, key);
+    else
+        append_quoted(t, key);
+    append_text(t, ":");
+}
+
+/* Writes `n` from the current column on; further lines are indented by `indent`. The
+ * depth of a document, and so of this recursion, is bounded. */
+static void append_node(struct text *t, const struct cfg_node *n, int indent)
+{
+    if (n->kind == CFG_SCALAR || n->count == 0) {
+        if (n->kind == CFG_SCALAR)
+            append_scalar(t, n);
+        else
+            append_text(t, n->kind == CFG_LIST ? "[]" : "{}");
+        append_text(t, "\n");
+        return;
+    }
+    for (size_t i = 0; i < n->count; i++) {
+        const struct cfg_node *item = n->items[i];
+        bool below = n->kind == CFG_MAP && item->kind != CFG_SCALAR && item->count > 0;
+
+        for (int k = 0; i > 0 && k < indent; k++)
+            append_text(t, " ");
+        if (n->kind == CFG_MAP)
+            append_key(t, item->key);
+        else
+            append_text(t, "-");
+        append_text(t, below ? "\n" : " ");
+        for (int k = 0; below && k < indent + 2; k++)
+            append_text(t, " ");
+        append_node(t, item, indent + 2);
+    }
+}
+
+char *cfg_dump(const struct cfg *c)
+{
+    struct text t = {0};
+
+    append_node(&t, c->root, 0);
+    return t.bytes;
+}

@@ -1,0 +1,379 @@
+/* The one module with mutable global state: the count of stop signals and the list of
+ * temporaries that a signal handler or exit() must still remove. Both are lock-free
+ * atomics, which a handler may touch and which threads share safely. */
+#include "file.h"
+
+#include "mem.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LIVE_MAX 64
+
+/* A temporary file on disk. Whoever takes the pointer out of its slot owns it, so a
+ * handler never reads a name that another thread is freeing. */
+struct live {
+    pid_t owner; /* a forked child must not remove its parent's files */
+    char *name;
+};
+
+struct file_out {
+    char *path;
+    char *name;
+    FILE *stream;
+    bool direct; /* a device or pipe: written in place, never renamed or removed */
+    _Atomic(struct live *) *slot;
+};
+
+static _Atomic(struct live *) live_slots[LIVE_MAX];
+static atomic_int stop_signals;
+static atomic_uint temporaries_made;
+static pthread_once_t exit_hook = PTHREAD_ONCE_INIT;
+
+static void free_live(struct live *l)
+{
+    free(l->name);
+    free(l);
+}
+
+/* Async-signal-safe unless `release` is set, which a handler may not: atomics, getpid
+ * and unlink only. */
+static void remove_live(bool release)
+{
+    for (size_t i = 0; i < LIVE_MAX; i++) {
+        struct live *l = atomic_load(&live_slots[i]);
+
+        if (l == NULL || !atomic_compare_exchange_strong(&live_slots[i], &l, NULL))
+            continue;
+        if (l->owner == getpid())
+            (void)unlink(l->name);
+        if (release)
+            free_live(l);
+    }
+}
+
+static void remove_live_at_exit(void)
+{
+    remove_live(true);
+}
+
+static void hook_exit(void)
+{
+    /* It fails only without memory; then exit() leaves temporaries behind, no more. */
+    (void)atexit(remove_live_at_exit);
+}
+
+/* Returns the slot, or NULL when all are taken. */
+static _Atomic(struct live *) *enlist(const char *name)
+{
+    struct live *l = mem_alloc(1, sizeof *l);
+
+    l->owner = getpid();
+    l->name = mem_strdup(name);
+    for (size_t i = 0; i < LIVE_MAX; i++) {
+        struct live *none = NULL;
+
+        if (atomic_compare_exchange_strong(&live_slots[i], &none, l))
+            return &live_slots[i];
+    }
+    free_live(l);
+    return NULL;
+}
+
+static void delist(_Atomic(struct live *) *slot)
+{
+    struct live *l = atomic_exchange(slot, NULL);
+
+    if (l != NULL)
+        free_live(l);
+}
+
+/* Opens a file that did not exist: ".NAME.PID-COUNT.tmp" beside `path`. */
+static FILE *open_beside(const char *path, char **name)
+{
+    const char *slash = strrchr(path, '/');
+    size_t folder = slash == NULL ? 0 : (size_t)(slash - path) + 1;
+
+    for (;;) {
+        unsigned count = atomic_fetch_add(&temporaries_made, 1);
+        FILE *stream;
+
+        /* File names have at most 255 bytes, so a long one is cut. */
+        *name = mem_format("%.*s.%.200s.%ld-%u.tmp", (int)folder, path, path + folder,
+                           (long)getpid(), count);
+        stream = fopen(*name, "wbx");
+        if (stream != NULL || errno != EEXIST)
+            return stream;
+        free(*name);
+    }
+}
+
+static void free_out(struct file_out *f)
+{
+    free(f->path);
+    free(f->name);
+    free(f);
+}
+
+static struct file_out *open_direct(const char *path, struct err *e)
+{
+    FILE *stream = fopen(path, "wb");
+    struct file_out *f;
+
+    if (stream == NULL) {
+        (void)err_set(e, "%s: cannot write: %s", path, strerror(errno));
+        return NULL;
+    }
+    f = mem_zalloc(1, sizeof *f);
+    f->path = mem_strdup(path);
+    f->name = mem_strdup(path);
+    f->stream = stream;
+    f->direct = true;
+    return f;
+}
+
+struct file_out *file_out_new(const char *path, struct err *e)
+{
+    size_t length = strlen(path);
+    struct stat status;
+    bool exists = stat(path, &status) == 0;
+    struct file_out *f;
+
+    if (length == 0 || path[length - 1] == '/' || (exists && S_ISDIR(status.st_mode))) {
+        (void)err_set(e, "'%s' is a folder; give the name of a file to write", path);
+        return NULL;
+    }
+    if (exists && !S_ISREG(status.st_mode))
+        return open_direct(path, e);
+    (void)pthread_once(&exit_hook, hook_exit);
+    f = mem_zalloc(1, sizeof *f);
+    f->path = mem_strdup(path);
+    f->stream = open_beside(path, &f->name);
+    if (f->stream == NULL) {
+        (void)err_set(e, "%s: cannot make a file in that folder: %s", path,
+                      strerror(errno));
+        free_out(f);
+        return NULL;
+    }
+    f->slot = enlist(f->name);
+    if (f->slot == NULL) {
+        (void)err_set(e, "%s: more than %d output files are open; finish some first",
+                      path, LIVE_MAX);
+        (void)fclose(f->stream);
+        (void)unlink(f->name);
+        free_out(f);
+        return NULL;
+    }
+    return f;
+}
+
+const char *file_out_name(const struct file_out *f)
+{
+    return f->name;
+}
+
+FILE *file_out_stream(struct file_out *f)
+{
+    return f->stream;
+}
+
+/* Some file systems, and devices, cannot sync; that is no failure. */
+static int sync_stream(FILE *stream)
+{
+    if (fsync(fileno(stream)) != 0 && errno != EINVAL && errno != ENOTSUP)
+        return -1;
+    return 0;
+}
+
+/* Makes the rename itself survive a power cut. A failure here loses nothing now. */
+static void sync_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder =
+        slash == NULL ? mem_strdup(".") : mem_format("%.*s/", (int)(slash - path), path);
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd >= 0) {
+        (void)fsync(fd);
+        (void)close(fd);
+    }
+    free(folder);
+}
+
+static int finish_stream(struct file_out *f, struct err *e)
+{
+    bool broken = ferror(f->stream) != 0;
+    int cause = 0;
+
+    if (fflush(f->stream) != 0 || sync_stream(f->stream) != 0)
+        cause = errno;
+    if (fclose(f->stream) != 0 && cause == 0)
+        cause = errno;
+    f->stream = NULL;
+    if (cause != 0)
+        return err_set(e, "%s: writing failed: %s", f->path, strerror(cause));
+    if (broken)
+        return err_set(e, "%s: writing failed; is the disk full?", f->path);
+    return 0;
+}
+
+int file_out_commit(struct file_out *f, struct err *e)
+{
+    if (finish_stream(f, e) != 0) {
+        file_out_abandon(f);
+        return -1;
+    }
+    if (!f->direct) {
+        if (rename(f->name, f->path) != 0) {
+            (void)err_set(e, "%s: cannot put the finished file in place: %s", f->path,
+                          strerror(errno));
+            file_out_abandon(f);
+            return -1;
+        }
+        delist(f->slot);
+        sync_folder(f->path);
+    }
+    free_out(f);
+    return 0;
+}
+
+void file_out_abandon(struct file_out *f)
+{
+    if (f == NULL)
+        return;
+    if (f->stream != NULL)
+        (void)fclose(f->stream);
+    if (!f->direct) {
+        (void)unlink(f->name);
+        delist(f->slot);
+    }
+    free_out(f);
+}
+
+static int make_one(const char *path, struct err *e)
+{
+    struct stat status;
+    int cause;
+
+    if (mkdir(path, 0777) == 0)
+        return 0;
+    cause = errno;
+    if (stat(path, &status) == 0) {
+        if (S_ISDIR(status.st_mode))
+            return 0;
+        return err_set(e, "%s: exists and is no folder; choose another name", path);
+    }
+    return err_set(e, "%s: cannot make the folder: %s", path, strerror(cause));
+}
+
+int file_make_folder(const char *path, struct err *e)
+{
+    char *part = mem_strdup(path);
+    int status = 0;
+
+    /* Each prefix that ends before a slash, then the whole. A leading slash is kept. */
+    for (char *c = part; *c != '\0' && status == 0; c++) {
+        if (*c == '/' && c != part && c[-1] != '/') {
+            *c = '\0';
+            status = make_one(part, e);
+            *c = '/';
+        }
+    }
+    if (status == 0)
+        status = make_one(part, e);
+    free(part);
+    return status;
+}
+
+/* Reads to the end or to one byte more than `limit`. */
+static char *read_stream(FILE *in, const char *path, size_t limit, size_t *size,
+                         struct err *e)
+{
+    size_t room = limit < 65536 ? limit + 1 : 65536;
+    char *bytes = mem_alloc(room + 1, 1);
+    size_t used = 0, got;
+
+    while ((got = fread(bytes + used, 1, room - used, in)) > 0) {
+        used += got;
+        if (used < room)
+            continue;
+        if (room > limit)
+            break;
+        room = room > limit / 2 ? limit + 1 : room * 2;
+        bytes = mem_resize(bytes, room + 1, 1);
+    }
+    if (ferror(in)) {
+        (void)err_set(e, "%s: cannot read: %s", path, strerror(errno));
+        free(bytes);
+        return NULL;
+    }
+    bytes[used] = '\0';
+    *size = used;
+    return bytes;
+}
+
+char *file_read(const char *path, size_t limit, size_t *size, struct err *e)
+{
+    FILE *in = fopen(path, "rb");
+    char *bytes;
+
+    assert(limit < SIZE_MAX - 1);
+    if (in == NULL) {
+        (void)err_set(e, "%s: cannot open: %s", path, strerror(errno));
+        return NULL;
+    }
+    bytes = read_stream(in, path, limit, size, e);
+    (void)fclose(in);
+    if (bytes != NULL && *size > limit) {
+        (void)err_set(e, "%s: longer than %zu bytes, the most such a file may have", path,
+                      limit);
+        free(bytes);
+        return NULL;
+    }
+    return bytes;
+}
+
+/* The first signal asks; the second, when nobody listened, ends the program. */
+static void on_stop(int number)
+{
+    struct sigaction normal = {.sa_handler = SIG_DFL};
+    int saved = errno;
+    sigset_t this_one;
+
+    if (atomic_fetch_add(&stop_signals, 1) == 0)
+        return;
+    remove_live(false);
+    (void)sigemptyset(&normal.sa_mask);
+    (void)sigaction(number, &normal, NULL);
+    (void)sigemptyset(&this_one);
+    (void)sigaddset(&this_one, number);
+    (void)pthread_sigmask(SIG_UNBLOCK, &this_one, NULL);
+    (void)raise(number);
+    errno = saved;
+}
+
+void file_catch_signals(void)
+{
+    /* Restarted system calls let a library finish its write; loops poll the count. */
+    struct sigaction action = {.sa_handler = on_stop, .sa_flags = SA_RESTART};
+
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaddset(&action.sa_mask, SIGINT);
+    (void)sigaddset(&action.sa_mask, SIGTERM);
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+}
+
+bool file_interrupted(void)
+{
+    return atomic_load(&stop_signals) != 0;
+}

@@ -1,0 +1,530 @@
+/* Output files: complete or absent, whatever ends the program. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "sim/base/file.h"
+#include "sim/base/mem.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* A fresh folder per test; `state` is its path. */
+static int set_up(void **state)
+{
+    const char *base = getenv("TMPDIR");
+    char *folder = mem_format("%s/moesim-file-XXXXXX", base == NULL ? "/tmp" : base);
+
+    *state = folder;
+    return mkdtemp(folder) == NULL ? -1 : 0;
+}
+
+/* Counts the entries of a folder, and removes them if asked (files and empty folders). */
+static int entries(const char *folder, int clear)
+{
+    DIR *d = opendir(folder);
+    struct dirent *entry;
+    int count = 0;
+
+    assert_non_null(d);
+    while ((entry = readdir(d)) != NULL) {
+        char *path;
+
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        count++;
+        path = mem_format("%s/%s", folder, entry->d_name);
+        if (clear)
+            (void)remove(path);
+        free(path);
+    }
+    (void)closedir(d);
+    return count;
+}
+
+static int tear_down(void **state)
+{
+    char *folder = *state;
+
+    (void)entries(folder, 1);
+    (void)rmdir(folder);
+    free(folder);
+    return 0;
+}
+
+static void assert_content(const char *path, const char *expected)
+{
+    struct err e = {""};
+    size_t size;
+    char *text = file_read(path, 1000, &size, &e);
+
+    assert_non_null(text);
+    assert_int_equal(size, strlen(expected));
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void commit_puts_the_whole_file_in_place(void **state)
+{
+    char *path = mem_format("%s/out.csv", (char *)*state);
+    struct err e = {""};
+    struct file_out *f = file_out_new(path, &e);
+
+    assert_non_null(f);
+    assert_int_not_equal(access(path, F_OK), 0);
+    assert_int_equal(access(file_out_name(f), F_OK), 0);
+    assert_int_equal(strncmp(file_out_name(f), *state, strlen(*state)), 0);
+    assert_true(fprintf(file_out_stream(f), "a,b\n%d,%d\n", 1, 2) > 0);
+    assert_ptr_equal(file_out_stream(f), file_out_stream(f));
+    assert_int_equal(file_out_commit(f, &e), 0);
+    assert_content(path, "a,b\n1,2\n");
+    assert_int_equal(entries(*state, 0), 1);
+    free(path);
+}
+
+static void a_library_may_write_by_name(void **state)
+{
+    char *path = mem_format("%s/out.h5", (char *)*state);
+    struct err e = {""};
+    struct file_out *f = file_out_new(path, &e);
+    FILE *other;
+
+    assert_non_null(f);
+    other = fopen(file_out_name(f), "wb");
+    assert_non_null(other);
+    assert_true(fputs("by name", other) >= 0);
+    assert_int_equal(fclose(other), 0);
+    assert_int_equal(file_out_commit(f, &e), 0);
+    assert_content(path, "by name");
+    free(path);
+}
+
+static void abandon_leaves_the_old_file(void **state)
+{
+    char *path = mem_format("%s/out.csv", (char *)*state);
+    struct err e = {""};
+    struct file_out *f = file_out_new(path, &e);
+
+    assert_true(fputs("old", file_out_stream(f)) >= 0);
+    assert_int_equal(file_out_commit(f, &e), 0);
+    f = file_out_new(path, &e);
+    assert_true(fputs("new, half", file_out_stream(f)) >= 0);
+    file_out_abandon(f);
+    assert_content(path, "old");
+    assert_int_equal(entries(*state, 0), 1);
+    file_out_abandon(NULL);
+    free(path);
+}
+
+/* The umask decides about permissions, as for any file a program makes. */
+static void permissions_are_the_usual_ones(void **state)
+{
+    char *path = mem_format("%s/out", (char *)*state);
+    struct err e = {""};
+    struct file_out *f;
+    struct stat status;
+    mode_t old = umask(027);
+
+    f = file_out_new(path, &e);
+    assert_non_null(f);
+    assert_int_equal(file_out_commit(f, &e), 0);
+    (void)umask(old);
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0640);
+    free(path);
+}
+
+static void bad_places_are_named(void **state)
+{
+    char *lost = mem_format("%s/none/out.h5", (char *)*state);
+    char *slash = mem_format("%s/new/", (char *)*state);
+    struct err e = {""};
+
+    assert_null(file_out_new(lost, &e));
+    assert_non_null(strstr(e.text, lost));
+    assert_non_null(strstr(e.text, "No such file or directory"));
+    e.text[0] = '\0';
+    assert_null(file_out_new(*state, &e));
+    assert_non_null(strstr(e.text, "is a folder"));
+    e.text[0] = '\0';
+    assert_null(file_out_new(slash, &e));
+    assert_non_null(strstr(e.text, "is a folder"));
+    e.text[0] = '\0';
+    assert_null(file_out_new("", &e));
+    assert_int_not_equal(e.text[0], '\0');
+    assert_int_equal(entries(*state, 0), 0);
+    free(lost);
+    free(slash);
+}
+
+/* A name of 255 bytes is the longest there is; the temporary must fit beside it. */
+static void the_longest_name_works(void **state)
+{
+    char *path = mem_format("%s/%0255d", (char *)*state, 1);
+    struct err e = {""};
+    struct file_out *f = file_out_new(path, &e);
+
+    assert_non_null(f);
+    assert_int_equal(file_out_commit(f, &e), 0);
+    assert_int_equal(access(path, F_OK), 0);
+    free(path);
+}
+
+/* The folder vanishes before the rename: one sentence, nothing left behind. */
+static void a_failed_rename_is_told(void **state)
+{
+    char *folder = mem_format("%s/sub", (char *)*state);
+    char *path = mem_format("%s/out", folder);
+    struct err e = {""};
+    struct file_out *f;
+
+    assert_int_equal(mkdir(folder, 0700), 0);
+    f = file_out_new(path, &e);
+    assert_non_null(f);
+    assert_int_equal(unlink(file_out_name(f)), 0);
+    assert_int_equal(rmdir(folder), 0);
+    assert_int_equal(file_out_commit(f, &e), -1);
+    assert_int_equal(strncmp(e.text, path, strlen(path)), 0);
+    free(path);
+    free(folder);
+}
+
+/* A device is written in place and neither replaced nor removed. */
+static void devices_stay_devices(void **state)
+{
+    struct err e = {""};
+    struct stat status;
+    struct file_out *f = file_out_new("/dev/null", &e);
+
+    (void)state;
+    assert_non_null(f);
+    assert_true(fputs("x", file_out_stream(f)) >= 0);
+    assert_int_equal(file_out_commit(f, &e), 0);
+    file_out_abandon(file_out_new("/dev/null", &e));
+    assert_int_equal(stat("/dev/null", &status), 0);
+    assert_true(S_ISCHR(status.st_mode));
+}
+
+static void a_full_disk_is_told(void **state)
+{
+    struct err e = {""};
+    struct file_out *f;
+
+    (void)state;
+    if (access("/dev/full", W_OK) != 0) {
+        print_message("skip a_full_disk_is_told: needs /dev/full\n");
+        skip();
+    }
+    f = file_out_new("/dev/full", &e);
+    assert_non_null(f);
+    (void)fputs("more than fits", file_out_stream(f));
+    assert_int_equal(file_out_commit(f, &e), -1);
+    assert_non_null(strstr(e.text, "/dev/full: writing failed"));
+    e.text[0] = '\0';
+    /* Enough to fill the stream's buffer, so that the failure comes before the end. */
+    f = file_out_new("/dev/full", &e);
+    assert_non_null(f);
+    for (int i = 0; i < 100000; i++)
+        (void)fputs("0123456789", file_out_stream(f));
+    assert_int_equal(file_out_commit(f, &e), -1);
+    assert_non_null(strstr(e.text, "/dev/full: writing failed"));
+}
+
+static void too_many_outputs_are_refused(void **state)
+{
+    struct file_out *open[65];
+    struct err e = {""};
+    int count = 0;
+
+    for (; count < 65; count++) {
+        char *path = mem_format("%s/%d", (char *)*state, count);
+
+        open[count] = file_out_new(path, &e);
+        free(path);
+        if (open[count] == NULL)
+            break;
+    }
+    assert_int_equal(count, 64);
+    assert_non_null(strstr(e.text, "64 output files"));
+    assert_int_equal(entries(*state, 0), 64);
+    while (count-- > 0)
+        file_out_abandon(open[count]);
+    assert_int_equal(entries(*state, 0), 0);
+}
+
+struct worker {
+    pthread_t thread;
+    const char *folder;
+    int number;
+    int failed;
+};
+
+static void *write_many(void *argument)
+{
+    struct worker *w = argument;
+
+    for (int i = 0; i < 50; i++) {
+        char *path = mem_format("%s/%d-%d", w->folder, w->number, i / 2);
+        struct err e = {""};
+        struct file_out *f = file_out_new(path, &e);
+
+        free(path);
+        if (f == NULL) {
+            w->failed++;
+            continue;
+        }
+        (void)fprintf(file_out_stream(f), "%d", w->number);
+        if (i % 2 == 0)
+            w->failed += file_out_commit(f, &e) != 0;
+        else
+            file_out_abandon(f);
+    }
+    return NULL;
+}
+
+static void threads_do_not_disturb_each_other(void **state)
+{
+    struct worker workers[4];
+
+    for (int i = 0; i < 4; i++) {
+        workers[i] = (struct worker){.folder = *state, .number = i};
+        assert_int_equal(
+            pthread_create(&workers[i].thread, NULL, write_many, &workers[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+        assert_int_equal(workers[i].failed, 0);
+    }
+    assert_int_equal(entries(*state, 0), 4 * 25);
+}
+
+/* Runs `act` in a child with one temporary in `folder`, not caught by cmocka: it must
+ * not return. Returns the child's wait status. */
+static int in_child(const char *folder, void (*act)(struct file_out *))
+{
+    pid_t child = fork();
+    int status;
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        char *path = mem_format("%s/out", folder);
+        struct err e = {""};
+        struct file_out *f = file_out_new(path, &e);
+
+        free(path);
+        if (f == NULL)
+            _exit(90);
+        (void)fputs("half", file_out_stream(f));
+        (void)fflush(file_out_stream(f));
+        act(f);
+        _exit(91);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static void interrupt_once(struct file_out *f)
+{
+    if (file_interrupted())
+        _exit(92);
+    file_catch_signals();
+    if (file_interrupted())
+        _exit(93);
+    (void)raise(SIGINT);
+    if (!file_interrupted())
+        _exit(94);
+    /* The program still runs and still has its file: it decides what becomes of it. */
+    if (access(file_out_name(f), F_OK) != 0)
+        _exit(95);
+    file_out_abandon(f);
+    _exit(0);
+}
+
+static void terminate_twice(struct file_out *f)
+{
+    (void)f;
+    file_catch_signals();
+    (void)raise(SIGTERM);
+    (void)raise(SIGTERM);
+}
+
+static void interrupt_then_terminate(struct file_out *f)
+{
+    (void)f;
+    file_catch_signals();
+    (void)raise(SIGINT);
+    (void)raise(SIGTERM);
+}
+
+static void exit_with_file_open(struct file_out *f)
+{
+    (void)f;
+    exit(3);
+}
+
+static void exit_from_grandchild(struct file_out *f)
+{
+    pid_t child = fork();
+    int status;
+
+    if (child == 0)
+        exit(0);
+    if (waitpid(child, &status, 0) != child)
+        _exit(96);
+    _exit(access(file_out_name(f), F_OK) == 0 ? 0 : 97);
+}
+
+static void the_first_signal_only_asks(void **state)
+{
+    int status = in_child(*state, interrupt_once);
+
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(entries(*state, 0), 0);
+}
+
+static void the_second_signal_ends_it_all(void **state)
+{
+    int status = in_child(*state, terminate_twice);
+
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGTERM);
+    assert_int_equal(entries(*state, 0), 0);
+    status = in_child(*state, interrupt_then_terminate);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGTERM);
+    assert_int_equal(entries(*state, 0), 0);
+}
+
+static void exit_removes_temporaries(void **state)
+{
+    int status = in_child(*state, exit_with_file_open);
+
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 3);
+    assert_int_equal(entries(*state, 0), 0);
+}
+
+static void a_forked_child_removes_nothing(void **state)
+{
+    int status = in_child(*state, exit_from_grandchild);
+
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void folders_are_made_with_their_parents(void **state)
+{
+    char *deep = mem_format("%s/a//b/c/", (char *)*state);
+    char *file = mem_format("%s/file", (char *)*state);
+    char *below = mem_format("%s/file/x/y", (char *)*state);
+    struct err e = {""};
+    struct stat status;
+
+    assert_int_equal(file_make_folder(deep, &e), 0);
+    assert_int_equal(stat(deep, &status), 0);
+    assert_true(S_ISDIR(status.st_mode));
+    assert_int_equal(file_make_folder(deep, &e), 0);
+    assert_int_equal(file_out_commit(file_out_new(file, &e), &e), 0);
+    assert_int_equal(file_make_folder(file, &e), -1);
+    assert_non_null(strstr(e.text, "exists and is no folder"));
+    e.text[0] = '\0';
+    assert_int_equal(file_make_folder(below, &e), -1);
+    assert_int_equal(strncmp(e.text, file, strlen(file)), 0);
+    e.text[0] = '\0';
+    assert_int_equal(file_make_folder("", &e), -1);
+    assert_int_not_equal(e.text[0], '\0');
+
+    deep[strlen(deep) - 1] = '\0';
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(rmdir(deep), 0);
+        *strrchr(deep, '/') = '\0';
+        while (deep[strlen(deep) - 1] == '/')
+            deep[strlen(deep) - 1] = '\0';
+    }
+    free(deep);
+    free(file);
+    free(below);
+}
+
+/* Sizes around the limit and around the sizes the buffer grows through. */
+static void file_read_reads_up_to_its_limit(void **state)
+{
+    static const size_t sizes[] = {0, 1, 999, 1000, 65535, 65536, 65537, 200000};
+    char *path = mem_format("%s/data", (char *)*state);
+
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct err e = {""};
+        struct file_out *f = file_out_new(path, &e);
+        size_t size = 12345;
+        char *bytes;
+
+        assert_non_null(f);
+        for (size_t k = 0; k < sizes[i]; k++)
+            (void)fputc((int)(k * 7 % 251), file_out_stream(f));
+        assert_int_equal(file_out_commit(f, &e), 0);
+        bytes = file_read(path, sizes[i], &size, &e);
+        assert_non_null(bytes);
+        assert_int_equal(size, sizes[i]);
+        for (size_t k = 0; k < size; k++)
+            assert_int_equal((unsigned char)bytes[k], k * 7 % 251);
+        assert_int_equal(bytes[size], '\0');
+        free(bytes);
+        if (sizes[i] == 0)
+            continue;
+        assert_null(file_read(path, sizes[i] - 1, &size, &e));
+        assert_non_null(strstr(e.text, "longer than"));
+        assert_non_null(strstr(e.text, path));
+    }
+    free(path);
+}
+
+static void file_read_names_what_fails(void **state)
+{
+    char *path = mem_format("%s/none", (char *)*state);
+    struct err e = {""};
+    size_t size;
+
+    assert_null(file_read(path, 10, &size, &e));
+    assert_non_null(strstr(e.text, "cannot open: No such file"));
+    e.text[0] = '\0';
+    assert_null(file_read(*state, 10, &size, &e));
+    assert_non_null(strstr(e.text, "cannot read: Is a directory"));
+    free(path);
+}
+
+#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_FOLDER(commit_puts_the_whole_file_in_place),
+        IN_FOLDER(a_library_may_write_by_name),
+        IN_FOLDER(abandon_leaves_the_old_file),
+        IN_FOLDER(permissions_are_the_usual_ones),
+        IN_FOLDER(bad_places_are_named),
+        IN_FOLDER(the_longest_name_works),
+        IN_FOLDER(a_failed_rename_is_told),
+        cmocka_unit_test(devices_stay_devices),
+        cmocka_unit_test(a_full_disk_is_told),
+        IN_FOLDER(too_many_outputs_are_refused),
+        IN_FOLDER(threads_do_not_disturb_each_other),
+        IN_FOLDER(the_first_signal_only_asks),
+        IN_FOLDER(the_second_signal_ends_it_all),
+        IN_FOLDER(exit_removes_temporaries),
+        IN_FOLDER(a_forked_child_removes_nothing),
+        IN_FOLDER(folders_are_made_with_their_parents),
+        IN_FOLDER(file_read_reads_up_to_its_limit),
+        IN_FOLDER(file_read_names_what_fails),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
