@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum {
-    LABEL_COLUMNS = 24,
+    LABEL_COLUMNS = 23,
     MAX_PAIRS = 15, /* beyond that, only the pairs with the fastest policy */
     PAIR_COLUMNS = 20
 };
@@ -22,10 +22,10 @@ static void print_head(const struct result *r, FILE *out)
                    r->trace_path == NULL ? "" : r->trace_path, r->seed);
     (void)fputc('\n', out);
     text_cell(out, "", LABEL_COLUMNS);
-    (void)fprintf(out, " %9s %9s %9s %9s %7s %9s %6s %8s\n", "TPOT", "TPOT", "TTFT",
+    (void)fprintf(out, " %9s %9s %9s %9s %7s %9s %7s %8s\n", "TPOT", "TPOT", "TTFT",
                   "tokens", "hit", "over", "GPU", "gap to");
     text_cell(out, "policy", LABEL_COLUMNS);
-    (void)fprintf(out, " %9s %9s %9s %9s %7s %9s %6s %8s\n", "p50", "p99", "p50", "per s",
+    (void)fprintf(out, " %9s %9s %9s %9s %7s %9s %7s %8s\n", "p50", "p99", "p50", "per s",
                   "rate", "link", "busy", "offline");
 }
 
@@ -34,11 +34,15 @@ static void print_row(const struct result_policy *p, FILE *out)
     struct result_summary s = result_summarise(p);
 
     text_cell(out, p->label, LABEL_COLUMNS);
-    (void)fprintf(out, " %9s %9s %9s %9s %7s %9s %6s %8s\n", text_time(s.tpot_p50).text,
-                  text_time(s.tpot_p99).text, text_time(s.ttft_p50).text,
-                  text_number(s.tokens_per_s).text, text_share(s.hit_rate).text,
-                  text_bytes(s.link_bytes).text, text_share(s.gpu_busy).text,
-                  text_share(s.gap).text);
+    text_right(out, 9, text_time(s.tpot_p50));
+    text_right(out, 9, text_time(s.tpot_p99));
+    text_right(out, 9, text_time(s.ttft_p50));
+    text_right(out, 9, text_number(s.tokens_per_s));
+    text_right(out, 7, text_share(s.hit_rate));
+    text_right(out, 9, text_bytes(s.link_bytes));
+    text_right(out, 7, text_share(s.gpu_busy));
+    text_right(out, 8, text_share(s.gap));
+    (void)fputc('\n', out);
 }
 
 static void print_notes(const struct result *r, FILE *out)
@@ -106,7 +110,7 @@ static void print_pair(const struct result *r, uint32_t a, uint32_t b,
     if (c->pairs < 2)
         (void)fputs(": too few requests in common\n", out);
     else if (c->significant)
-        (void)fprintf(out, ": x%s (%s to %s)\n", text_ratio(ratio).text,
+        (void)fprintf(out, ": %s times as fast (%s to %s)\n", text_ratio(ratio).text,
                       text_ratio(low).text, text_ratio(high).text);
     else
         (void)fprintf(out, ": no significant difference (%s to %s)\n",

@@ -72,7 +72,7 @@ static void print_value(const struct result_field *f, const void *record,
     switch (f->kind) {
     case RESULT_TIME:
         memcpy(&time, at, sizeof time);
-        number(out, sim_time_seconds(time));
+        number(out, (double)time / 1e12); /* correctly rounded */
         return;
     case RESULT_FLAG:
         (void)fputs(*(const bool *)(const void *)at ? "true" : "false", out);

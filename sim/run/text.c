@@ -30,7 +30,7 @@ struct text_figure text_time(double s)
     struct text_figure f;
 
     if (s == 0)
-        print_scaled(f.text, sizeof f.text, 0, " s");
+        (void)strcpy(f.text, "0 s");
     else if (a >= 0.9995 || isnan(s))
         print_scaled(f.text, sizeof f.text, s, " s");
     else if (a >= 0.9995e-3)
@@ -94,6 +94,17 @@ struct text_figure text_ratio(double x)
     else
         (void)snprintf(f.text, sizeof f.text, x >= 0.1 && x < 10 ? "%.3f" : "%.3g", x);
     return f;
+}
+
+void text_right(FILE *out, size_t width, struct text_figure f)
+{
+    size_t length = strlen(f.text);
+
+    if (length > width) {
+        memset(f.text, '#', width);
+        f.text[width] = '\0';
+    }
+    (void)fprintf(out, " %*s", (int)width, f.text);
 }
 
 struct text_count text_count(double count)

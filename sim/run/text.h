@@ -7,7 +7,8 @@
 
 #define TEXT_COLUMNS 100
 
-/* A number with its unit, in at most 11 columns. NaN is "-". */
+/* A number with its unit, three digits, in 9 columns or a few more.
+ * NaN is "-". */
 struct text_figure {
     char text[16];
 };
@@ -17,6 +18,10 @@ struct text_figure text_share(double share);  /* 12.3 % */
 struct text_figure text_number(double x);     /* 1234, 12.3, 1.2e+09 */
 
 struct text_figure text_ratio(double x); /* 0.991, 1.234, 12.3, 1.23e+10 */
+
+/* Writes a space and the figure, to the right of `width` columns; one that does not fit
+ * is filled with "#". */
+void text_right(FILE *out, size_t width, struct text_figure f);
 
 /* A count with thousands set apart: 1 234 567. */
 struct text_count {
