@@ -2,6 +2,7 @@
 #
 #   MODE=release|debug|asan|tsan|coverage   how to compile (default release)
 #   CC=gcc|clang                            with what
+#   V=1                                     show the commands
 # Objects go to build/$(CC)-$(MODE)/, so modes live side by side.
 
 MODE ?= release
@@ -10,6 +11,9 @@ CC := gcc
 endif
 PYTHON ?= /usr/bin/python3
 prefix ?= /usr/local
+
+Q := $(if $(V),,@)
+say := @$(if $(V),:,printf '  %-5s %s\n')
 
 B := build/$(notdir $(CC))-$(MODE)
 
@@ -65,7 +69,7 @@ moesim: $(B)/moesim ## build the program
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
-	@sed -n '3,5s/^# *//p' Makefile
+	@sed -n '3,6s/^# *//p' Makefile
 
 setup:
 	@.ci/setup
@@ -73,21 +77,25 @@ setup:
 # ---- building ----
 
 $(B)/moesim: $(CMD_OBJ) $(OBJ)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
 
 $(B)/libmoesim.a: $(OBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 $(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(say) CC $@
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(TESTS): $(B)/test_%: $(B)/tests/test_%.o $(TEST_HELP_OBJ) $(B)/libmoesim.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIB_LDLIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIB_LDLIBS)
 
 $(BENCHES): $(B)/bench_%: $(B)/tests/bench/%.o $(B)/libmoesim.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
 
 tests: $(TESTS)
 benches: $(BENCHES)

@@ -144,6 +144,7 @@ static void run_release(struct run *r)
     free(r->wait_for);
     free(r->demand.copy);
     free(r->late.copy);
+    free(r->ahead.copy);
     free(r->want);
     free(r->prefetch_state);
     free(r->load);
@@ -334,6 +335,24 @@ static void book_requests(struct run *r, sim_time end)
     }
 }
 
+/* All operations before this pass have ended, but for prefetches. */
+static void retire(struct run *r)
+{
+    struct run_copies *ahead = &r->ahead;
+    size_t ended = 0;
+
+    while (ended < ahead->count && step_copied(r, ahead->copy[ended].id))
+        ended++;
+    if (ended > 0) {
+        ahead->count -= ended;
+        memmove(ahead->copy, ahead->copy + ended, ahead->count * sizeof *ahead->copy);
+    }
+    r->retired = r->pass_first;
+    if (ahead->count > 0 && ahead->copy[0].id < r->retired)
+        r->retired = ahead->copy[0].id;
+    r->ops->retire(r->exec, r->retired);
+}
+
 static int end_pass(struct run *r, struct err *e)
 {
     struct run_result *result = r->result;
@@ -342,7 +361,7 @@ static int end_pass(struct run *r, struct err *e)
 
     attribute_pass(r);
     book_copies(r);
-    r->ops->retire(r->exec, r->pass_first);
+    retire(r);
     cache_end_pass(r->cache);
     for (uint32_t i = 0; i < r->pass->rows; i++)
         prefill += r->pass->row[i].phase == TRACE_PREFILL;

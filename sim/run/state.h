@@ -79,6 +79,8 @@ struct run {
     struct run_logged *log;
     size_t log_count;
     struct run_copies demand, late;
+    struct run_copies ahead; /* prefetches, from the oldest that may not have ended */
+    op_id retired;           /* ids below have ended */
     void *prefetch_state;
     struct prefetch_want *want;
     uint64_t *load; /* (layer, expert), for prefetchers */
@@ -94,6 +96,8 @@ void step_clear(struct run *r);
 int step_record(struct run *r, struct err *e);
 /* Residency, copies, expert groups, prefetches of the routed step. 0 or -1. */
 int step_run(struct run *r, struct err *e);
+/* True if the copy has ended by the host's time. */
+bool step_copied(const struct run *r, op_id copy);
 op_id step_submit(struct run *r, const struct op *op);
 /* Submits an operation of the compute lane and enters it in the log. */
 void step_compute(struct run *r, const struct op *op, uint32_t layer,

@@ -150,6 +150,11 @@ void step_compute(struct run *r, const struct op *op, uint32_t layer,
         (struct run_logged){.id = r->last_compute, .layer = layer, .share = share};
 }
 
+bool step_copied(const struct run *r, op_id copy)
+{
+    return copy < r->retired || r->ops->done(r->exec, copy);
+}
+
 static void remember_copy(struct run_copies *list, op_id id, uint32_t layer,
                           sim_time asked)
 {
@@ -288,7 +293,7 @@ static void evict(struct run *r, const struct cache_result *c)
             submit_groups(r); /* it was still to be read in this step */
         if (s->prefetched) {
             s->prefetched = false;
-            if (!r->ops->done(r->exec, s->ready))
+            if (!step_copied(r, s->ready))
                 r->ops->cancel(r->exec, s->ready);
             wait_also(r, s->ready);
             r->books.counts.wasted_bytes += bytes;
@@ -314,7 +319,7 @@ static void use_resident(struct run *r, uint32_t expert, uint32_t slot)
         r->books.counts.prefetch_used++;
         books->counts.prefetch_used++;
         after = s->ready;
-        if (!r->ops->done(r->exec, s->ready)) {
+        if (!step_copied(r, s->ready)) {
             r->ops->promote(r->exec, s->ready);
             r->books.counts.late++;
             books->counts.late++;
@@ -370,7 +375,9 @@ static void prefetch(struct run *r)
         if (c.outcome != CACHE_LOAD)
             continue;
         evict(r, &c);
-        (void)copy_in(r, layer, r->want[i].expert, c.slot, WORK_PREFETCH);
+        remember_copy(&r->ahead,
+                      copy_in(r, layer, r->want[i].expert, c.slot, WORK_PREFETCH), layer,
+                      0);
         r->books.counts.prefetches++;
         books->prefetches++;
         r->books.counts.prefetch_bytes += r->setup->expert_bytes[layer];
