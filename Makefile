@@ -65,7 +65,7 @@ test: setup ## build and run every test of the fast tier
 	@tests/run $(B)
 
 moesim: $(B)/moesim ## build the program
-	@ln -sfn $(B)/moesim build/moesim
+	@ln -sfn $(B:build/%=%)/moesim build/moesim
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
