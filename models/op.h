@@ -10,6 +10,8 @@
 #include "cost.h"
 #include "sim/engine/engine.h"
 
+#include <stddef.h>
+
 enum op_kind {
     OP_DENSE,    /* dense block of a decoder layer: attention, norms, dense/shared FFN */
     OP_GATE,     /* router and top-k */
@@ -76,8 +78,8 @@ struct exec_ops {
     /* Raises queued prefetch copies to demand. */
     void (*promote)(struct exec *x, op_id id);
     void (*cancel)(struct exec *x, op_id id);
-    /* Times of an operation that has ended and is not retired. */
-    struct op_times (*times)(struct exec *x, op_id id);
+    /* Times of operations that have ended and are not retired: out[i] of id[i]. */
+    void (*times)(struct exec *x, const op_id *id, size_t count, struct op_times *out);
     /* Times of operations below `id` will not be asked for again. */
     void (*retire)(struct exec *x, op_id id);
     /* Waits for everything. 0 or -1 (a device that failed, a conservation law broken). */

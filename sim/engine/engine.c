@@ -209,12 +209,12 @@ static work_id fifo_submit(struct engine *g, const struct work *w)
     end = start + (w->bytes > 0 ? fifo_copy(g, l, w) : w->latency);
     if (id - g->low > g->mask)
         fifo_make_room(g, id);
-    g->record[id & g->mask] = (struct record){start, end, w->bytes};
+    g->record[id & g->mask] = (struct record){w->release, start, end, w->bytes};
     l->busy += end - start;
     l->free = end;
     g->digest += state_hash(id, w->tag, w->lane, w->bytes, start, end);
     if (g->observer != NULL) {
-        struct work_times times = {start, end, w->bytes, false};
+        struct work_times times = {w->release, start, end, w->bytes, false};
 
         g->observer(g->observer_context, id, w->tag, w->lane, &times);
     }
@@ -279,11 +279,12 @@ struct work_times engine_times(const struct engine *g, work_id id)
         const struct item *x = &g->item[id & g->mask];
 
         assert(x->state == ITEM_ENDED);
-        return (struct work_times){x->start, x->end, x->moved_bytes, x->cancelled};
+        return (struct work_times){x->release, x->start, x->end, x->moved_bytes,
+                                   x->cancelled};
     } else {
         const struct record *r = &g->record[id & g->mask];
 
-        return (struct work_times){r->start, r->end, r->bytes, false};
+        return (struct work_times){r->release, r->start, r->end, r->bytes, false};
     }
 }
 

@@ -39,10 +39,6 @@ struct exec {
     struct cost_memo dense[DENSE_CLASSES], gate, head;
     uint8_t *dense_class; /* [decoder layers] which of the dense costs applies */
     struct work work;     /* reused: only what differs between operations is set */
-    /* When each live operation was issued, by id & mask. */
-    sim_time *issued;
-    uint64_t issued_mask;
-    op_id last, retired;
     struct exec_sim_options options;
 };
 
@@ -56,7 +52,7 @@ static void observe(void *context, work_id id, uint32_t tag, uint32_t lane,
                     const struct work_times *times)
 {
     struct exec *x = context;
-    struct op_times t = {.issued = x->issued[id & x->issued_mask],
+    struct op_times t = {.issued = times->release,
                          .start = times->start,
                          .end = times->end,
                          .cancelled = times->cancelled};
@@ -85,9 +81,6 @@ struct exec *exec_sim_new(const struct exec_sim_options *o)
     for (uint32_t l = 0; l < o->cost.model->layers; l++)
         x->dense_class[l] = (uint8_t)((model_layer_is_moe(o->cost.model, l) ? 1 : 0) |
                                       (model_layer_windowed(o->cost.model, l) ? 2 : 0));
-    x->issued_mask = 1023;
-    x->issued = mem_alloc(x->issued_mask + 1, sizeof *x->issued);
-    x->retired = 1;
     x->engine = engine_new(o->event_driven);
     for (int lane = 0; lane < OP_LANES; lane++)
         engine_add_lane(x->engine, op_lane_name((enum op_lane)lane));
@@ -108,7 +101,6 @@ void exec_sim_free(struct exec *x)
     if (x == NULL)
         return;
     engine_free(x->engine);
-    free(x->issued);
     free(x->dense_class);
     free(x);
 }
@@ -233,21 +225,6 @@ static void route_copy(struct exec *x, const struct op *op, struct work *w)
     w->release = x->host_now;
 }
 
-static void remember_issue(struct exec *x, op_id id, sim_time issued)
-{
-    if (id - x->retired > x->issued_mask) {
-        uint64_t mask = x->issued_mask * 2 + 1;
-        sim_time *grown = mem_alloc(mask + 1, sizeof *grown);
-
-        for (op_id i = x->retired; i < id; i++)
-            grown[i & mask] = x->issued[i & x->issued_mask];
-        free(x->issued);
-        x->issued = grown;
-        x->issued_mask = mask;
-    }
-    x->issued[id & x->issued_mask] = issued;
-}
-
 static op_id submit_kernels(struct exec *x, const struct op *op, enum cost_part part,
                             const struct cost_memo *cost)
 {
@@ -261,7 +238,6 @@ static op_id submit_kernels(struct exec *x, const struct op *op, enum cost_part 
     w->bytes = 0;
     w->after = op->after;
     w->after_count = op->after_count;
-    remember_issue(x, ++x->last, w->release); /* first: the observer may ask at submit */
     return engine_submit(x->engine, w);
 }
 
@@ -277,7 +253,6 @@ static op_id submit_host(struct exec *x, const struct op *op)
     w->bytes = 0;
     w->after = op->after;
     w->after_count = op->after_count;
-    remember_issue(x, ++x->last, w->release);
     return engine_submit(x->engine, w);
 }
 
@@ -299,7 +274,6 @@ static op_id submit_copy(struct exec *x, const struct op *op)
                      .after_count = op->after_count};
 
     route_copy(x, op, &w);
-    remember_issue(x, ++x->last, w.release);
     return engine_submit(x->engine, &w);
 }
 
@@ -363,22 +337,17 @@ static void cancel(struct exec *x, op_id id)
         engine_cancel(x->engine, id, x->host_now);
 }
 
-static struct op_times times(struct exec *x, op_id id)
+static void times(struct exec *x, const op_id *id, size_t count, struct op_times *out)
 {
-    struct work_times t = engine_times(x->engine, id);
+    for (size_t i = 0; i < count; i++) {
+        struct work_times t = engine_times(x->engine, id[i]);
 
-    return (struct op_times){.issued = x->issued[id & x->issued_mask],
-                             .start = t.start,
-                             .end = t.end,
-                             .cancelled = t.cancelled};
+        out[i] = (struct op_times){t.release, t.start, t.end, t.cancelled};
+    }
 }
 
 static void retire(struct exec *x, op_id id)
 {
-    if (!x->options.event_driven)
-        x->retired = id; /* the observer, the last to ask, was told at submit */
-    while (x->retired < id && engine_done_by(x->engine, x->retired, x->host_now))
-        x->retired++;
     engine_retire(x->engine, id);
 }
 
