@@ -15,7 +15,8 @@
 enum op_kind {
     OP_DENSE,    /* dense block of a decoder layer: attention, norms, dense/shared FFN */
     OP_GATE,     /* router and top-k */
-    OP_HOST,     /* host decision on data from the GPU: read back, decide, resume */
+    OP_HOST,     /* the host reads a result back and decides on it; not submitted: what
+                    exec_ops.wait does, by this name in timelines */
     OP_EXPERTS,  /* a group of experts of one layer on the GPU */
     OP_COPY_IN,  /* one expert's weights from its home tier into a slot */
     OP_COPY_OUT, /* one expert's weights from a slot back to the host (write-back) */
@@ -67,7 +68,8 @@ struct exec_ops {
     const char *name;
     /* Returns at once. */
     op_id (*submit)(struct exec *x, const struct op *op);
-    /* The host waits until the operation is done; returns its end. */
+    /* The host waits until the operation is done and its result is read back (the ids
+     * that a gate chose, the tokens that a head gave). Returns the host's time then. */
     sim_time (*wait)(struct exec *x, op_id id);
     /* The host's time. */
     sim_time (*now)(struct exec *x);

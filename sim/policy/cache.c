@@ -126,6 +126,11 @@ void cache_begin_step(struct cache *c, uint32_t layer, const uint16_t *active,
     struct cache_set *s = set_of(c, layer);
     uint64_t step = ++c->step;
 
+    assert(layer < c->layers);
+    c->now_layer = layer;
+    c->now_set = s;
+    c->now_slot = c->slot + (size_t)layer * c->experts;
+    c->now_object = c->per_layer ? 0 : layer * c->experts;
     s->env.step = step;
     for (uint32_t i = 0; i < count; i++)
         stamp[active[i]] = step;
@@ -174,14 +179,13 @@ miss(struct cache *c, struct cache_set *s, uint32_t layer, uint32_t object)
 struct cache_result cache_access(struct cache *c, uint32_t layer, uint32_t expert,
                                  uint32_t next_use)
 {
-    size_t index = (size_t)layer * c->experts + expert;
-    uint32_t object = c->per_layer ? expert : (uint32_t)index;
-    uint32_t slot = c->slot[index];
-    struct cache_set *s = set_of(c, layer);
+    struct cache_set *s = c->now_set;
+    uint32_t slot = c->now_slot[expert];
+    uint32_t object = c->now_object + expert;
 
-    assert(layer < c->layers && expert < c->experts);
+    assert(layer == c->now_layer && expert < c->experts);
     if (c->future)
-        c->next_use[index] = next_use;
+        c->next_use[(size_t)layer * c->experts + expert] = next_use;
     if (slot == CACHE_NONE)
         return miss(c, s, layer, object);
     if (s->held_count != 0)

@@ -144,8 +144,8 @@ struct cache_result {
     const struct cache_eviction *evicted;
 };
 
-/* Accesses one active expert. `next_use`: the pass in which it is used next
- * (CACHE_NEVER; ignored without `future`). */
+/* Accesses one active expert of the current step's layer. `next_use`: the pass in which
+ * it is used next (CACHE_NEVER; ignored without `future`). */
 struct cache_result cache_access(struct cache *c, uint32_t layer, uint32_t expert,
                                  uint32_t next_use);
 /* Makes an expert resident ahead of its use. Victims are neither active in this step nor

@@ -31,6 +31,9 @@ struct cache {
     bool ragged; /* sizes differ within a set and bytes are the limit */
     uint32_t layers, experts, sets, staging, staged, evicted_count;
     uint32_t slots, pass;
+    uint32_t now_layer, now_object; /* the current step's layer; its expert 0's object */
+    struct cache_set *now_set;
+    const uint32_t *now_slot; /* [experts] of that layer */
     uint64_t step;
     struct cache_eviction *evicted;
     uint32_t *slot, *next_use; /* (layer, expert); next_use NULL without future */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXPERT_MEMO = 512, DENSE_CLASSES = 4 };
+enum { EXPERT_MEMO = 512, SINGLE_MEMO = 64, DENSE_CLASSES = 4 };
 
 /* Link numbers in the order in which they are added. */
 enum link { LINK_DRAM, LINK_IN, LINK_OUT, LINK_ROOT, LINK_STORAGE, LINKS };
@@ -35,6 +35,8 @@ struct exec {
     uint32_t kernels[COST_HEAD + 1];
     /* Costs remembered: the same shapes come again and again. */
     struct expert_memo expert[EXPERT_MEMO];
+    struct cost_memo single[SINGLE_MEMO]; /* by number of experts of one row each */
+    const struct cost_batch *batch_at;    /* where this pass's is; NULL between passes */
     struct cost_batch batch; /* of which dense, gate and head costs are remembered */
     struct cost_memo dense[DENSE_CLASSES], gate, head;
     uint8_t *dense_class; /* [decoder layers] which of the dense costs applies */
@@ -125,6 +127,9 @@ static bool same_batch(const struct cost_batch *a, const struct cost_batch *b)
 
 static void remember_batch(struct exec *x, const struct cost_batch *b)
 {
+    if (x->batch_at == b)
+        return;
+    x->batch_at = b;
     if (same_batch(&x->batch, b))
         return;
     x->batch = *b;
@@ -170,10 +175,19 @@ static const struct cost_memo *head_cost(struct exec *x, const struct op *op)
 
 static const struct cost_memo *expert_cost(struct exec *x, const struct cost_experts *w)
 {
-    uint64_t hash =
-        rng_mix(w->rows * 0x9e3779b1U + w->padded_rows * 0x85ebca77U + w->distinct);
-    struct expert_memo *memo = &x->expert[hash % EXPERT_MEMO];
+    struct expert_memo *memo;
+    uint64_t hash;
 
+    if (w->rows == w->distinct && w->distinct < SINGLE_MEMO) {
+        struct cost_memo *single = &x->single[w->distinct];
+
+        if (single->gpu == 0)
+            remember_cost(single, cost_expert_group(&x->cost, w),
+                          x->kernels[COST_EXPERTS]);
+        return single;
+    }
+    hash = rng_mix(w->rows * 0x9e3779b1U + w->padded_rows * 0x85ebca77U + w->distinct);
+    memo = &x->expert[hash % EXPERT_MEMO];
     if (memo->key.distinct != w->distinct || memo->key.rows != w->rows ||
         memo->key.padded_rows != w->padded_rows) {
         memo->key = *w;
@@ -241,27 +255,13 @@ static op_id submit_kernels(struct exec *x, const struct op *op, enum cost_part 
     return engine_submit(x->engine, w);
 }
 
-static op_id submit_host(struct exec *x, const struct op *op)
-{
-    struct work *w = &x->work;
-
-    w->lane = op->lane;
-    w->tag = tag_of(op->kind, op->layer, 0);
-    w->class_ = op->class_;
-    w->release = x->host_now;
-    w->latency = x->cost.machine->host.round_trip;
-    w->bytes = 0;
-    w->after = op->after;
-    w->after_count = op->after_count;
-    return engine_submit(x->engine, w);
-}
-
 /* The head ends the pass, and its graph. */
 static op_id submit_head(struct exec *x, const struct op *op)
 {
     op_id id = submit_kernels(x, op, COST_HEAD, head_cost(x, op));
 
     x->graph_open = false;
+    x->batch_at = NULL;
     return id;
 }
 
@@ -288,11 +288,10 @@ static op_id submit(struct exec *x, const struct op *op)
         return submit_kernels(x, op, COST_EXPERTS, expert_cost(x, &op->group.work));
     case OP_HEAD:
         return submit_head(x, op);
-    case OP_HOST:
-        return submit_host(x, op);
     case OP_COPY_IN:
     case OP_COPY_OUT:
         return submit_copy(x, op);
+    case OP_HOST:
     case OP_KINDS:
         break;
     }
@@ -300,13 +299,23 @@ static op_id submit(struct exec *x, const struct op *op)
     return 0;
 }
 
+static void observe_wait(struct exec *x, op_id id, sim_time begun)
+{
+    struct op_times t = {.issued = begun, .start = begun, .end = x->host_now};
+
+    x->options.observe(x->options.observe_context, id, OP_HOST, LANE_HOST, 0, 0, &t);
+}
+
 static sim_time wait(struct exec *x, op_id id)
 {
     sim_time end = engine_wait(x->engine, id);
 
-    if (end > x->host_now)
-        x->host_now = end;
-    return end;
+    if (end < x->host_now)
+        end = x->host_now;
+    x->host_now = end + x->cost.machine->host.round_trip;
+    if (x->options.observe != NULL)
+        observe_wait(x, id, end);
+    return x->host_now;
 }
 
 static sim_time now(struct exec *x)

@@ -131,6 +131,9 @@ static void run_init(struct run *r, const struct run_setup *s, struct run_result
     group_init(&r->missing, r->experts);
     /* Per decoder layer: a dense block, a gate, and one group per expert at the worst. */
     log_room = (size_t)s->cost->model->layers * (2 + (size_t)r->experts) + 1;
+    r->dense = (struct op){.kind = OP_DENSE, .lane = LANE_COMPUTE};
+    r->gate = (struct op){.kind = OP_GATE, .lane = LANE_COMPUTE};
+    r->group = (struct op){.kind = OP_EXPERTS, .lane = LANE_COMPUTE};
     r->log_id = mem_alloc(log_room, sizeof *r->log_id);
     r->log = mem_alloc(log_room, sizeof *r->log);
     r->reroutes =
@@ -189,6 +192,8 @@ static int check_kv_room(struct run *r, const struct pass *pass, struct err *e)
 static void begin_pass(struct run *r, const struct pass *pass)
 {
     r->pass = pass;
+    r->dense.batch = &pass->batch;
+    r->gate.batch = &pass->batch;
     r->pass_first = r->last_id + 1;
     r->ops->sleep_until(r->exec, pass->not_before);
     r->books = (struct run_pass){
@@ -200,34 +205,20 @@ static void begin_pass(struct run *r, const struct pass *pass)
 
 static void submit_dense(struct run *r, uint32_t decoder_layer, sim_time *share)
 {
-    struct op op = {.kind = OP_DENSE, .lane = LANE_COMPUTE, .layer = decoder_layer};
-
-    op.batch = &r->pass->batch;
+    r->dense.layer = decoder_layer;
     if (r->copies_wait && r->last_copy != 0) {
-        op.after = &r->last_copy;
-        op.after_count = 1;
+        r->dense.after = &r->last_copy;
+        r->dense.after_count = 1;
     }
-    step_compute(r, &op, share, SHARE_DENSE);
-}
-
-/* The routing has to reach the host before it can decide what to load. */
-static void await_routing(struct run *r, uint32_t layer)
-{
-    struct op op = {.kind = OP_HOST, .lane = LANE_HOST, .layer = layer};
-
-    op.after = &r->last_compute;
-    op.after_count = 1;
-    (void)r->ops->wait(r->exec, step_submit(r, &op));
+    step_compute(r, &r->dense, share, SHARE_DENSE);
 }
 
 static int run_moe_layer(struct run *r, uint32_t layer, struct err *e)
 {
-    struct op op = {.kind = OP_GATE, .lane = LANE_COMPUTE, .layer = layer};
-
-    op.batch = &r->pass->batch;
-    step_compute(r, &op, r->result->layer[layer].share, SHARE_DENSE);
-    if (r->setup->decides)
-        await_routing(r, layer);
+    r->gate.layer = layer;
+    step_compute(r, &r->gate, r->result->layer[layer].share, SHARE_DENSE);
+    if (r->setup->decides) /* on the routing, which has to reach the host */
+        (void)r->ops->wait(r->exec, r->last_compute);
     step_route(r, layer);
     if (step_run(r, e) != 0)
         return -1;
@@ -250,7 +241,7 @@ static int run_layers(struct run *r, struct err *e)
     }
     op.batch = &r->pass->batch;
     step_compute(r, &op, r->outside, SHARE_DENSE);
-    await_routing(r, r->layers); /* the sampled tokens come back */
+    (void)r->ops->wait(r->exec, r->last_compute); /* the sampled tokens come back */
     return 0;
 }
 

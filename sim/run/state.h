@@ -72,7 +72,8 @@ struct run {
                          prefetch copies */
     op_id last_id;
     op_id last_compute, last_copy;
-    op_id *wait_for; /* what the next copy waits for */
+    struct op dense, gate, group; /* reused: only what differs is set anew */
+    op_id *wait_for;              /* what the next copy waits for */
     uint32_t wait_count, wait_capacity;
     op_id *log_id; /* [log_count], and beside it */
     struct run_logged *log;

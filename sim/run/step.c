@@ -168,20 +168,19 @@ static void remember_copy(struct run_copies *list, op_id id, uint32_t layer,
 
 static void submit_group(struct run *r, struct run_group *g)
 {
-    struct op op = {.kind = OP_EXPERTS,
-                    .lane = LANE_COMPUTE,
-                    .layer = r->layer,
-                    .after = g->after,
-                    .after_count = g->after_count};
+    struct op *op = &r->group;
 
     if (g->count == 0)
         return;
-    op.group.work = g->work;
-    op.group.expert = g->expert;
-    op.group.slot = g->slot;
-    op.group.tokens = r->tokens;
-    op.group.count = g->count;
-    step_compute(r, &op, r->result->layer[r->layer].share, SHARE_EXPERT);
+    op->layer = r->layer;
+    op->after = g->after;
+    op->after_count = g->after_count;
+    op->group.work = g->work;
+    op->group.expert = g->expert;
+    op->group.slot = g->slot;
+    op->group.tokens = r->tokens;
+    op->group.count = g->count;
+    step_compute(r, op, r->result->layer[r->layer].share, SHARE_EXPERT);
     for (uint32_t i = 0; i < g->count; i++) {
         struct run_slot *s = &r->slot[g->slot[i]];
 
