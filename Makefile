@@ -26,7 +26,7 @@ WARN := -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wstrict-prototypes \
 MODE_release := -O3 -g -DNDEBUG -Wno-unused-function -Wno-unused-variable \
                 -Wno-unused-but-set-variable -Wno-unused-parameter
 ifneq ($(findstring gcc,$(CC)),)
-WHOLE_release := -flto=auto -ffat-lto-objects
+WHOLE_release := -flto=auto -ffat-lto-objects -Wno-dangling-pointer
 APART_release := -fno-lto
 endif
 MODE_debug := -O0 -g3
