@@ -1,8 +1,12 @@
 /* What operations cost: roofline with launch overhead for GEMMs and grouped GEMMs,
  * attention over context, alpha-beta copies. Each function gives GPU time for one
  * operation, launch overhead of the host not included (cost_kernels() tells how many
- * kernels it launches). t(kernel) = max(floor, max(flops / (peak * efficiency),
- * bytes / (HBM * efficiency))) (Williams, Waterman, Patterson, "Roofline", CACM 2009).
+ * kernels it launches). t(kernel) = floor + max(flops / (peak * efficiency),
+ * bytes / (HBM * efficiency)) (Williams, Waterman, Patterson, "Roofline", CACM 2009; the
+ * floor is added, not a third bound: on measured GEMMs that halves the error). In a graph
+ * the floor is at least machine.host.launch_graph, which the executor must not add again.
+ * Peak is the fp32 rate where activations have more than 16 bits, else the bf16 rate:
+ * narrower weights save bytes, not flops.
  * Pure functions: the same on both executors, and for policies that ask. */
 #ifndef MOESIM_MODELS_COST_H
 #define MOESIM_MODELS_COST_H
@@ -24,6 +28,9 @@ struct cost_experts {
     uint32_t distinct;    /* experts with at least one row: their weights are read */
     uint64_t rows;        /* sum over experts of their tokens */
     uint64_t padded_rows; /* ... each rounded up to the machine's tile_rows */
+    uint64_t masked_rows; /* rows of experts elsewhere that the activation and un-permute
+                             kernels still pass over, where every GPU holds all tokens
+                             (expert parallel without dispatch); 0 on one GPU */
 };
 
 struct cost {
@@ -38,7 +45,10 @@ static inline void cost_experts_add(struct cost_experts *x, uint32_t tokens,
 {
     x->distinct++;
     x->rows += tokens;
-    x->padded_rows += (tokens + tile_rows - 1) / tile_rows * tile_rows;
+    /* Decode rarely fills one tile: spare it the division. */
+    x->padded_rows += tokens <= tile_rows
+                          ? tile_rows
+                          : (tokens + tile_rows - 1) / tile_rows * tile_rows;
 }
 
 /* Attention, norms, and the dense FFN (non-MoE layers) or shared FFN of decoder layer l.
@@ -46,12 +56,19 @@ static inline void cost_experts_add(struct cost_experts *x, uint32_t tokens,
 sim_time cost_dense(const struct cost *c, uint32_t layer, const struct cost_batch *b);
 /* Router GEMM and top-k of one MoE layer. */
 sim_time cost_gate(const struct cost *c, uint32_t tokens);
-/* Permute, grouped GEMMs with activation, un-permute with weighted sum. */
+/* Permute, grouped GEMMs with activation, un-permute with weighted sum. 0 if there is no
+ * expert. */
 sim_time cost_expert_group(const struct cost *c, const struct cost_experts *x);
 /* Embedding, final norm and head. */
 sim_time cost_head(const struct cost *c, const struct cost_batch *b);
 /* The layer's experts on the host CPU: max(flops / host flops, weights / DRAM). */
 sim_time cost_host_experts(const struct cost *c, const struct cost_experts *x);
+
+/* The parts above are made of these and of kernels that only move activations; for
+ * calibration. One GEMM of dense weights, y[rows][out] = x[rows][in] w[in][out]. */
+sim_time cost_gemm(const struct cost *c, uint32_t rows, uint32_t in, uint32_t out);
+/* One grouped-query attention kernel over the whole context. */
+sim_time cost_attention(const struct cost *c, const struct cost_batch *b);
 
 enum cost_part { COST_DENSE, COST_GATE, COST_EXPERTS, COST_HEAD };
 /* Kernels that a part launches (an MoE layer's dense block, gate, expert group; the

@@ -1,6 +1,7 @@
 /* A machine: GPUs, links, host, storage, with costs. Loaded from models/machine/NAME.yaml
  * (strict); every number there stands with its unit and source, and with its fit error
- * where it was fitted: `hbm_bandwidth: {value: 3.35 TB/s, source: "...", error: 0.03}`.
+ * (mean, relative) where it was fitted:
+ * `hbm_bandwidth: {value: 3.35 TB/s, source: "...", error: 0.03}`.
  * Bandwidths are in bytes per second, one direction. All GPUs of a machine are alike. */
 #ifndef MOESIM_MODELS_MACHINE_H
 #define MOESIM_MODELS_MACHINE_H
@@ -21,10 +22,17 @@ struct machine_gpu {
     double hbm_bytes_per_s;
     double bf16_flops; /* dense peak, flop/s */
     double fp32_flops;
-    double gemm_efficiency;   /* reached share of peak in large GEMMs, (0, 1] */
-    double memory_efficiency; /* reached share of HBM bandwidth, (0, 1] */
+    /* Reached shares of a peak, (0, 1]. The three marked ones may be left out of a file.
+     */
+    double gemm_efficiency;        /* of flops, in dense GEMMs */
+    double expert_gemm_efficiency; /* ... in grouped GEMMs; default gemm_efficiency */
+    double attention_efficiency;   /* ... in attention; default gemm_efficiency */
+    double memory_efficiency;      /* of HBM bandwidth, reading weights and KV cache */
+    double move_efficiency;   /* ... permuting, activating, summing; default the former */
     uint32_t tile_rows;       /* grouped GEMM pads each expert's rows to this */
-    sim_time kernel_floor;    /* least GPU time of one kernel */
+    sim_time kernel_floor;    /* GPU time of a kernel apart from its flops and bytes */
+    sim_time expert_floor;    /* more of it, once per expert group; default 0 */
+    sim_time attention_floor; /* more of it, per attention kernel; default 0 */
 };
 
 struct machine_host {
@@ -32,7 +40,7 @@ struct machine_host {
     double dram_bytes_per_s;
     double flops;          /* reached by CPU expert GEMMs */
     sim_time launch_eager; /* host time per kernel launch */
-    sim_time launch_graph; /* GPU time per kernel node of a replayed graph */
+    sim_time launch_graph; /* least GPU time per kernel node of a replayed graph */
     sim_time graph_launch; /* host time to launch one graph */
     sim_time round_trip;   /* small device-to-host copy, synchronise, resume */
     sim_time copy_call;    /* host time to issue one asynchronous copy */
@@ -63,6 +71,7 @@ struct machine {
     struct machine_copy network; /* between nodes, per GPU and direction */
 };
 
+/* `path_or_name` as catalogue_load() takes it. Returns owned, or NULL. */
 struct machine *machine_load(const char *path_or_name, const char *folder, struct err *e);
 void machine_free(struct machine *m);
 

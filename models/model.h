@@ -32,8 +32,9 @@ struct model {
     enum model_attention attention;
     uint32_t heads, kv_heads, head_dim;
     uint32_t kv_rank, q_rank, rope_dim; /* MLA: compressed sizes; q_rank 0: no q-LoRA */
-    uint32_t window;       /* sliding-window attention of this many tokens; 0: none */
-    uint32_t window_every; /* every n-th layer uses the window (1: all, 2: alternate) */
+    uint32_t window; /* sliding-window attention of this many tokens; 0: none */
+    uint32_t
+        window_every; /* layers 0, n, 2n, ... use the window (1: all, 2: alternate) */
     uint32_t vocab;
     enum model_gate gate;
     double expert_bits;     /* stored bits per expert weight, scales included */
@@ -48,11 +49,15 @@ void model_free(struct model *m);
 /* Bytes of one routed expert: matrices * hidden * expert_ffn * expert_bits / 8. */
 uint64_t model_expert_bytes(const struct model *m);
 /* Weights that are always resident: attention, norms, routers, shared and dense FFNs,
- * embedding and head. */
+ * embedding and head (counted apart even where a model ties them). The decoder layers of
+ * an encoder-decoder model hold two attention blocks. */
 uint64_t model_dense_bytes(const struct model *m);
+/* Weights (not bytes) of one attention block, its norms left out. */
+uint64_t model_attention_weights(const struct model *m);
 /* KV-cache bytes of one token in one layer. */
 double model_kv_bytes(const struct model *m);
 /* True if layer `l` (decoder number) attends through the window. */
 bool model_layer_windowed(const struct model *m, uint32_t l);
+bool model_layer_is_moe(const struct model *m, uint32_t l);
 
 #endif

@@ -197,45 +197,89 @@ static void a_failed_rename_is_told(void **state)
     free(folder);
 }
 
+/* A link to a device, so that a defect would replace the link and never the device. */
+static char *link_to(const char *device, const char *folder)
+{
+    char *path = mem_format("%s/device", folder);
+
+    assert_int_equal(symlink(device, path), 0);
+    return path;
+}
+
 /* A device is written in place and neither replaced nor removed. */
 static void devices_stay_devices(void **state)
 {
+    char *path = link_to("/dev/null", *state);
     struct err e = {""};
     struct stat status;
-    struct file_out *f = file_out_new("/dev/null", &e);
+    struct file_out *f = file_out_new(path, &e);
 
-    (void)state;
     assert_non_null(f);
     assert_true(fputs("x", file_out_stream(f)) >= 0);
     assert_int_equal(file_out_commit(f, &e), 0);
-    file_out_abandon(file_out_new("/dev/null", &e));
-    assert_int_equal(stat("/dev/null", &status), 0);
-    assert_true(S_ISCHR(status.st_mode));
+    file_out_abandon(file_out_new(path, &e));
+    assert_int_equal(lstat(path, &status), 0);
+    assert_true(S_ISLNK(status.st_mode));
+    free(path);
 }
 
 static void a_full_disk_is_told(void **state)
 {
+    char *path, *sentence;
     struct err e = {""};
     struct file_out *f;
 
-    (void)state;
     if (access("/dev/full", W_OK) != 0) {
         print_message("skip a_full_disk_is_told: needs /dev/full\n");
         skip();
     }
-    f = file_out_new("/dev/full", &e);
+    path = link_to("/dev/full", *state);
+    sentence = mem_format("%s: writing failed", path);
+    f = file_out_new(path, &e);
     assert_non_null(f);
     (void)fputs("more than fits", file_out_stream(f));
     assert_int_equal(file_out_commit(f, &e), -1);
-    assert_non_null(strstr(e.text, "/dev/full: writing failed"));
+    assert_non_null(strstr(e.text, sentence));
+    assert_non_null(strstr(e.text, "No space left"));
     e.text[0] = '\0';
-    /* Enough to fill the stream's buffer, so that the failure comes before the end. */
-    f = file_out_new("/dev/full", &e);
+    /* Without a buffer the failure is long past at the end, and must not be forgotten. */
+    f = file_out_new(path, &e);
     assert_non_null(f);
-    for (int i = 0; i < 100000; i++)
-        (void)fputs("0123456789", file_out_stream(f));
+    assert_int_equal(setvbuf(file_out_stream(f), NULL, _IONBF, 0), 0);
+    (void)fputs("more than fits", file_out_stream(f));
     assert_int_equal(file_out_commit(f, &e), -1);
-    assert_non_null(strstr(e.text, "/dev/full: writing failed"));
+    assert_non_null(strstr(e.text, sentence));
+    free(sentence);
+    free(path);
+}
+
+/* A file that happens to have the next temporary name is somebody else's. The names end
+ * in "-COUNT.tmp". */
+static void foreign_files_are_left_alone(void **state)
+{
+    char *path = mem_format("%s/out", (char *)*state), *foreign, *dash;
+    struct err e = {""};
+    struct file_out *f = file_out_new(path, &e);
+    FILE *other;
+
+    assert_non_null(f);
+    foreign = mem_strdup(file_out_name(f));
+    file_out_abandon(f);
+    dash = strrchr(foreign, '-');
+    dash = mem_format("%.*s-%lu.tmp", (int)(dash - foreign), foreign,
+                      strtoul(dash + 1, NULL, 10) + 1);
+    other = fopen(dash, "wb");
+    assert_non_null(other);
+    assert_true(fputs("not yours", other) >= 0);
+    assert_int_equal(fclose(other), 0);
+    f = file_out_new(path, &e);
+    assert_non_null(f);
+    assert_string_not_equal(file_out_name(f), dash);
+    assert_int_equal(file_out_commit(f, &e), 0);
+    assert_content(dash, "not yours");
+    free(foreign);
+    free(dash);
+    free(path);
 }
 
 static void too_many_outputs_are_refused(void **state)
@@ -513,8 +557,9 @@ int main(void)
         IN_FOLDER(bad_places_are_named),
         IN_FOLDER(the_longest_name_works),
         IN_FOLDER(a_failed_rename_is_told),
-        cmocka_unit_test(devices_stay_devices),
-        cmocka_unit_test(a_full_disk_is_told),
+        IN_FOLDER(devices_stay_devices),
+        IN_FOLDER(a_full_disk_is_told),
+        IN_FOLDER(foreign_files_are_left_alone),
         IN_FOLDER(too_many_outputs_are_refused),
         IN_FOLDER(threads_do_not_disturb_each_other),
         IN_FOLDER(the_first_signal_only_asks),

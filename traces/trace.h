@@ -120,6 +120,9 @@ int trace_read_token(struct trace *t, uint64_t first, uint64_t count,
 /* Recorded pass p: its rows (owned array, *count values) and start time. */
 int trace_read_pass(struct trace *t, uint64_t p, uint64_t **rows, uint64_t *count,
                     int64_t *start_ns, struct err *e);
+/* Count-only traces: tokens per (layer, expert) of pass n, into count[layers * experts].
+ */
+int trace_read_load(struct trace *t, uint64_t n, uint32_t *count, struct err *e);
 /* Reads and checks every value of the file. */
 int trace_check(struct trace *t, struct err *e);
 
@@ -143,6 +146,8 @@ int trace_writer_request(struct trace_writer *w, const struct trace_request *r,
                          struct err *e);
 int trace_writer_pass(struct trace_writer *w, const uint64_t *rows, uint64_t count,
                       int64_t start_ns, struct err *e);
+/* One pass of a count-only trace: count[layers * experts]; `info->counts_only` only. */
+int trace_writer_load(struct trace_writer *w, const uint32_t *count, struct err *e);
 /* Checks the whole (requests cover the rows), renames into place, frees. 0 or -1. */
 int trace_writer_commit(struct trace_writer *w, struct err *e);
 /* Removes the unfinished file and frees. NULL is fine. */

@@ -83,6 +83,9 @@ int cfg_parse_value(const char *text, const struct option *o, void *target,
 /* Prints the table as help, one option per line, indented by `indent`. */
 void cfg_help(const struct option *table, int indent, FILE *out);
 
+/* What a bound struct holds, "slots=16 scope=layer": for provenance. Owned. */
+char *cfg_describe(const struct option *table, const void *target);
+
 /* Emits the document (overrides applied) as YAML for the provenance record. Owned. */
 char *cfg_dump(const struct cfg *c);
 

@@ -16,9 +16,10 @@
  * sim_time_of_seconds(bytes / r).
  *
  * Two ways to run, equal by digest where both apply. *Event-driven*: anything above.
- * *FIFO*: completion is known at submit, no queue: one class only, each link used by one
- * lane only, no promote or cancel. Ids count from 1 in order of submission. Events at the
- * same time happen in order of submission, so a run is a function of its calls alone.
+ * *FIFO*: completion is known at submit, no queue: one class per lane, each link used by
+ * one lane only, no promote or cancel. Ids count from 1 in order of submission. Events at
+ * the same time happen in order of submission, so a run is a function of its calls alone.
+ * Calls happen at the clock, which waiting and advancing move: nothing begins before it.
  *
  * The digest is the sum, modulo 2^64, of a hash of (id, tag, lane, bytes, start, end) of
  * each finished work: the order in which completions are noticed does not enter. */
@@ -54,7 +55,8 @@ struct work {
 };
 
 struct work_times {
-    sim_time start; /* when its lane took it up */
+    sim_time release; /* as submitted */
+    sim_time start;   /* when its lane took it up */
     sim_time end;
     uint64_t bytes; /* moved; less than asked for if it was cancelled */
     bool cancelled;
@@ -87,8 +89,9 @@ bool engine_done_by(struct engine *g, work_id id, sim_time t);
 /* Times of work that has ended and is not retired. */
 struct work_times engine_times(const struct engine *g, work_id id);
 
-/* Event-driven only, at time t (not before the clock). Raises queued work to
- * WORK_DEMAND, behind the demand work already queued; at a chunk edge if it has begun. */
+/* Event-driven only, at time t (not before the clock), before the lanes choose at that
+ * time. Raises queued work to WORK_DEMAND, behind the demand work already queued; at a
+ * chunk edge if it has begun. It does not wait for demand before it that is not ready. */
 void engine_promote(struct engine *g, work_id id, sim_time t);
 /* Drops what has not begun; a begun work ends at its next chunk edge. */
 void engine_cancel(struct engine *g, work_id id, sim_time t);

@@ -44,12 +44,18 @@ static void group_release(struct run_group *g)
     free(g->after);
 }
 
+static void copies_release(struct run_copies *c)
+{
+    free(c->id);
+    free(c->copy);
+}
+
 static struct cache *make_cache(const struct run_setup *s, struct err *e)
 {
     struct cache_config config = {
-        .algorithm = s->policy->cache,
-        .algorithm_params = s->policy->cache_algorithm_params,
-        .params = s->policy->cache_params,
+        .algorithm = policy_cache(s->policy),
+        .algorithm_params = s->policy->params[SLOT_CACHE],
+        .params = s->policy->cache,
         .layers = s->trace->layers,
         .experts = s->trace->experts,
         .expert_bytes = s->expert_bytes,
@@ -64,7 +70,7 @@ static struct cache *make_cache(const struct run_setup *s, struct err *e)
 static void make_prefetcher(struct run *r)
 {
     const struct run_setup *s = r->setup;
-    const struct prefetch_type *p = s->policy->prefetch;
+    const struct prefetch_type *p = policy_prefetch(s->policy);
     struct policy_shape shape = {.layers = r->layers,
                                  .experts = r->experts,
                                  .top_k = r->top_k,
@@ -74,9 +80,11 @@ static void make_prefetcher(struct run *r)
     if (p->step == NULL)
         return;
     r->load = mem_zalloc((size_t)r->layers * r->experts, sizeof *r->load);
-    r->want = mem_alloc(p->width(&shape, s->policy->prefetch_params), sizeof *r->want);
-    r->prefetch_state = mem_zalloc(1, p->state_size(&shape, s->policy->prefetch_params));
-    p->init(r->prefetch_state, &shape, s->policy->prefetch_params);
+    r->want =
+        mem_alloc(p->width(&shape, s->policy->params[SLOT_PREFETCH]), sizeof *r->want);
+    r->prefetch_state =
+        mem_zalloc(1, p->state_size(&shape, s->policy->params[SLOT_PREFETCH]));
+    p->init(r->prefetch_state, &shape, s->policy->params[SLOT_PREFETCH]);
 }
 
 static uint32_t see_future(const struct view_future *context, uint32_t ahead,
@@ -105,6 +113,7 @@ static void init_view(struct run *r)
 static void run_init(struct run *r, const struct run_setup *s, struct run_result *result)
 {
     const struct trace_info *t = s->trace;
+    size_t log_room;
 
     *r = (struct run){.setup = s, .ops = s->ops, .exec = s->exec, .result = result};
     r->layers = t->layers;
@@ -121,8 +130,17 @@ static void run_init(struct run *r, const struct run_setup *s, struct run_result
     group_init(&r->resident, r->experts);
     group_init(&r->missing, r->experts);
     /* Per decoder layer: a dense block, a gate, and one group per expert at the worst. */
-    r->log = mem_alloc((size_t)s->cost->model->layers * (2 + (size_t)r->experts) + 1,
-                       sizeof *r->log);
+    log_room = (size_t)s->cost->model->layers * (2 + (size_t)r->experts) + 1;
+    r->dense = (struct op){.kind = OP_DENSE, .lane = LANE_COMPUTE};
+    r->gate = (struct op){.kind = OP_GATE, .lane = LANE_COMPUTE};
+    r->group = (struct op){.kind = OP_EXPERTS, .lane = LANE_COMPUTE};
+    r->log_id = mem_alloc(log_room, sizeof *r->log_id);
+    r->log = mem_alloc(log_room, sizeof *r->log);
+    r->reroutes =
+        policy_gate(s->policy)->apply != NULL || policy_select(s->policy)->apply != NULL;
+    r->split = policy_schedule(s->policy)->split;
+    r->copies_wait = policy_schedule(s->policy)->copies_wait;
+    r->write_back = s->policy->cache.write_back;
     init_view(r);
     make_prefetcher(r);
 }
@@ -137,11 +155,14 @@ static void run_release(struct run *r)
     free(r->own_choice);
     group_release(&r->resident);
     group_release(&r->missing);
+    free(r->log_id);
     free(r->log);
+    free(r->times);
     free(r->slot);
     free(r->wait_for);
-    free(r->demand.copy);
-    free(r->late.copy);
+    copies_release(&r->demand);
+    copies_release(&r->late);
+    copies_release(&r->ahead);
     free(r->want);
     free(r->prefetch_state);
     free(r->load);
@@ -149,9 +170,30 @@ static void run_release(struct run *r)
 
 /* ---- one pass ---- */
 
+static int check_kv_room(struct run *r, const struct pass *pass, struct err *e)
+{
+    const struct model *m = r->setup->cost->model;
+    uint64_t bytes =
+        (uint64_t)((double)pass->batch.kv_tokens * model_kv_bytes(m) * (double)m->layers);
+
+    if (bytes > r->result->kv_peak_bytes)
+        r->result->kv_peak_bytes = bytes;
+    if (bytes <= r->setup->kv_room_bytes)
+        return 0;
+    return err_set(
+        e,
+        "%s: pass %llu needs %.2f GB for its KV cache, but only %.2f GB of GPU "
+        "memory are left beside the weights; use fewer expert slots, a smaller "
+        "batch or a larger machine",
+        r->setup->policy->label, (unsigned long long)pass->index, (double)bytes * 1e-9,
+        (double)r->setup->kv_room_bytes * 1e-9);
+}
+
 static void begin_pass(struct run *r, const struct pass *pass)
 {
     r->pass = pass;
+    r->dense.batch = &pass->batch;
+    r->gate.batch = &pass->batch;
     r->pass_first = r->last_id + 1;
     r->ops->sleep_until(r->exec, pass->not_before);
     r->books = (struct run_pass){
@@ -161,36 +203,22 @@ static void begin_pass(struct run *r, const struct pass *pass)
     r->late.count = 0;
 }
 
-static void submit_dense(struct run *r, uint32_t decoder_layer, uint32_t moe_layer)
+static void submit_dense(struct run *r, uint32_t decoder_layer, sim_time *share)
 {
-    struct op op = {.kind = OP_DENSE, .lane = LANE_COMPUTE, .layer = decoder_layer};
-
-    op.batch = &r->pass->batch;
-    if (r->setup->policy->schedule->copies_wait && r->last_copy != 0) {
-        op.after = &r->last_copy;
-        op.after_count = 1;
+    r->dense.layer = decoder_layer;
+    if (r->copies_wait && r->last_copy != 0) {
+        r->dense.after = &r->last_copy;
+        r->dense.after_count = 1;
     }
-    step_compute(r, &op, moe_layer, SHARE_DENSE);
-}
-
-/* The routing has to reach the host before it can decide what to load. */
-static void await_routing(struct run *r, uint32_t layer)
-{
-    struct op op = {.kind = OP_HOST, .lane = LANE_HOST, .layer = layer};
-
-    op.after = &r->last_compute;
-    op.after_count = 1;
-    (void)r->ops->wait(r->exec, step_submit(r, &op));
+    step_compute(r, &r->dense, share, SHARE_DENSE);
 }
 
 static int run_moe_layer(struct run *r, uint32_t layer, struct err *e)
 {
-    struct op op = {.kind = OP_GATE, .lane = LANE_COMPUTE, .layer = layer};
-
-    op.batch = &r->pass->batch;
-    step_compute(r, &op, layer, SHARE_DENSE);
-    if (!r->setup->graph)
-        await_routing(r, layer);
+    r->gate.layer = layer;
+    step_compute(r, &r->gate, r->result->layer[layer].share, SHARE_DENSE);
+    if (r->setup->decides) /* on the routing, which has to reach the host */
+        (void)r->ops->wait(r->exec, r->last_compute);
     step_route(r, layer);
     if (step_run(r, e) != 0)
         return -1;
@@ -207,64 +235,73 @@ static int run_layers(struct run *r, struct err *e)
     for (uint32_t l = 0; l < r->setup->cost->model->layers; l++) {
         bool is_moe = moe < r->layers && t->moe_layer[moe] == l;
 
-        submit_dense(r, l, is_moe ? moe : RUN_NO_LAYER);
+        submit_dense(r, l, is_moe ? r->result->layer[moe].share : r->outside);
         if (is_moe && run_moe_layer(r, moe++, e) != 0)
             return -1;
     }
     op.batch = &r->pass->batch;
-    step_compute(r, &op, RUN_NO_LAYER, SHARE_DENSE);
-    await_routing(r, r->layers); /* the sampled tokens come back */
+    step_compute(r, &op, r->outside, SHARE_DENSE);
+    (void)r->ops->wait(r->exec, r->last_compute); /* the sampled tokens come back */
     return 0;
 }
 
 /* ---- the books ---- */
 
-static void book_share(struct run *r, uint32_t layer, enum run_share share, sim_time t)
+/* Times of operations that have ended; valid until the next call. */
+static const struct op_times *read_times(struct run *r, const op_id *id, size_t count)
 {
-    r->books.share[share] += t;
-    if (layer != RUN_NO_LAYER)
-        r->result->layer[layer].share[share] += t;
+    if (count > r->times_capacity) {
+        r->times_capacity = 2 * count;
+        r->times = mem_resize(r->times, r->times_capacity, sizeof *r->times);
+    }
+    r->ops->times(r->exec, id, count, r->times);
+    return r->times;
 }
 
 /* Every picosecond of the pass belongs to one share: see runner.h. */
 static void attribute_pass(struct run *r)
 {
+    const struct op_times *times = read_times(r, r->log_id, r->log_count);
+    sim_time *sum = r->books.share;
     sim_time at = r->books.start;
     sim_time end = r->ops->now(r->exec);
 
     for (size_t i = 0; i < r->log_count; i++) {
+        const struct op_times *t = &times[i];
         const struct run_logged *g = &r->log[i];
-        struct op_times t = r->ops->times(r->exec, g->id);
-        sim_time begin = t.start > at ? t.start : at;
-        sim_time launched = t.issued < at ? at : t.issued > begin ? begin : t.issued;
+        sim_time begin = t->start > at ? t->start : at;
+        sim_time launched = t->issued < at ? at : t->issued > begin ? begin : t->issued;
 
-        book_share(r, g->layer, SHARE_HOST, launched - at);
-        book_share(r, g->layer, SHARE_COPY, begin - launched);
-        book_share(r, g->layer, g->share, t.end - begin);
-        r->result->compute_busy += t.end - t.start;
-        at = t.end;
+        sum[SHARE_HOST] += launched - at;
+        sum[SHARE_COPY] += begin - launched;
+        sum[g->kind] += t->end - begin;
+        g->share[SHARE_HOST] += launched - at;
+        g->share[SHARE_COPY] += begin - launched;
+        g->share[g->kind] += t->end - begin;
+        r->result->compute_busy += t->end - t->start;
+        at = t->end;
     }
-    book_share(r, RUN_NO_LAYER, SHARE_HOST, end - at);
+    sum[SHARE_HOST] += end - at;
     r->books.latency = end - r->books.start;
 }
 
 static void book_copies(struct run *r)
 {
-    for (size_t i = 0; i < r->demand.count; i++) {
-        const struct run_copy *c = &r->demand.copy[i];
-        struct op_times t = r->ops->times(r->exec, c->id);
-        struct run_layer *layer = &r->result->layer[c->layer];
+    const struct op_times *t = read_times(r, r->demand.id, r->demand.count);
 
-        layer->queue_time += t.start - t.issued;
-        layer->copy_time += t.end - t.start;
+    for (size_t i = 0; i < r->demand.count; i++) {
+        struct run_layer *layer = &r->result->layer[r->demand.copy[i].layer];
+
+        layer->queue_time += t[i].start - t[i].issued;
+        layer->copy_time += t[i].end - t[i].start;
         layer->copies++;
     }
+    t = read_times(r, r->late.id, r->late.count);
     for (size_t i = 0; i < r->late.count; i++) {
         const struct run_copy *c = &r->late.copy[i];
-        sim_time end = r->ops->times(r->exec, c->id).end;
 
-        if (end > c->asked)
-            r->result->layer[c->layer].late_time += end - c->asked;
+        if (t[i].end > c->asked)
+            r->result->layer[c->layer].late_time += t[i].end - c->asked;
     }
 }
 
@@ -313,6 +350,25 @@ static void book_requests(struct run *r, sim_time end)
     }
 }
 
+/* All operations before this pass have ended, but for prefetches. */
+static void retire(struct run *r)
+{
+    struct run_copies *ahead = &r->ahead;
+    size_t ended = 0;
+
+    while (ended < ahead->count && step_copied(r, ahead->id[ended]))
+        ended++;
+    if (ended > 0) {
+        ahead->count -= ended;
+        memmove(ahead->id, ahead->id + ended, ahead->count * sizeof *ahead->id);
+        memmove(ahead->copy, ahead->copy + ended, ahead->count * sizeof *ahead->copy);
+    }
+    r->retired = r->pass_first;
+    if (ahead->count > 0 && ahead->id[0] < r->retired)
+        r->retired = ahead->id[0];
+    r->ops->retire(r->exec, r->retired);
+}
+
 static int end_pass(struct run *r, struct err *e)
 {
     struct run_result *result = r->result;
@@ -321,7 +377,7 @@ static int end_pass(struct run *r, struct err *e)
 
     attribute_pass(r);
     book_copies(r);
-    r->ops->retire(r->exec, r->pass_first);
+    retire(r);
     cache_end_pass(r->cache);
     for (uint32_t i = 0; i < r->pass->rows; i++)
         prefill += r->pass->row[i].phase == TRACE_PREFILL;
@@ -353,6 +409,8 @@ static int run_passes(struct run *r, struct err *e)
     int more;
 
     while ((more = workload_next(s->workload, r->ops->now(r->exec), &pass, e)) == 1) {
+        if (check_kv_room(r, pass, e) != 0)
+            return -1;
         begin_pass(r, pass);
         if (run_layers(r, e) != 0 || end_pass(r, e) != 0)
             return -1;
@@ -402,15 +460,48 @@ static int run_all(struct run *r, struct err *e)
     result->cache_slots = cache_slots(r->cache);
     result->cache_bytes = cache_capacity_bytes(r->cache);
     result->staging_bytes = cache_staging_bytes(r->cache);
-    r->slot =
-        mem_zalloc(result->cache_slots + (size_t)r->setup->policy->cache_params.staging,
-                   sizeof *r->slot);
+    r->slot = mem_zalloc(result->cache_slots + (size_t)r->setup->policy->cache.staging,
+                         sizeof *r->slot);
     if (run_passes(r, e) != 0 || r->ops->drain(r->exec, e) != 0)
         return -1;
     result->elapsed = r->ops->now(r->exec);
     result->rows_resampled = workload_rows_resampled(r->setup->workload);
     result->prompts_skipped = workload_prompts_skipped(r->setup->workload);
     return check_books(r, e);
+}
+
+static int route_passes(struct run *r, struct err *e)
+{
+    const struct pass *pass;
+    int more;
+
+    while ((more = workload_next(r->setup->workload, 0, &pass, e)) == 1) {
+        r->pass = pass;
+        for (uint32_t l = 0; l < r->layers; l++) {
+            step_route(r, l);
+            if (step_record(r, e) != 0)
+                return -1;
+            step_clear(r);
+        }
+        if (file_interrupted())
+            return err_set(e, "stopped by a signal while looking ahead; nothing was "
+                              "written");
+    }
+    return more;
+}
+
+int run_routing(const struct run_setup *setup, struct err *e)
+{
+    struct run_result books = {.layers = setup->trace->layers};
+    struct run r;
+    int status;
+
+    books.layer = mem_zalloc(setup->trace->layers, sizeof *books.layer);
+    run_init(&r, setup, &books);
+    status = route_passes(&r, e);
+    run_release(&r);
+    run_result_release(&books);
+    return status;
 }
 
 int run_policy(const struct run_setup *setup, struct run_result *result, struct err *e)

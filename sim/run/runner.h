@@ -83,6 +83,7 @@ struct run_result {
     uint64_t rows_resampled, prompts_skipped;
     uint64_t digest;
     uint64_t cache_bytes, staging_bytes; /* GPU memory for experts */
+    uint64_t kv_peak_bytes;              /* of the passes so far */
     uint32_t cache_slots;
     bool finished; /* false: stopped by a signal */
 };
@@ -98,9 +99,12 @@ struct run_setup {
     const uint64_t *expert_bytes; /* [layers] */
     enum tier home;               /* where non-resident experts live */
     uint64_t
-        host_bytes;   /* experts homed in host memory, in id order; the rest in storage */
-    bool graph;       /* the whole pass is one captured graph; no host decisions */
-    bool keep_passes; /* fill pass_spool */
+        host_bytes; /* experts homed in host memory, in id order; the rest in storage */
+    bool decides;   /* the host needs each layer's routing before it can go on; false only
+                       where every expert is resident from the start */
+    uint64_t
+        kv_room_bytes; /* GPU memory left for the KV cache; UINT64_MAX: not checked */
+    bool keep_passes;  /* fill pass_spool */
     struct future_reader *future; /* for oracles; or NULL */
     struct future_writer *record; /* told every pass, for bounds afterwards; or NULL */
     const uint64_t *profile;      /* (layer, expert) or NULL */
@@ -109,6 +113,9 @@ struct run_setup {
     void (*progress)(void *context, const struct workload *w); /* now and then, or NULL */
     void *progress_context;
 };
+
+/* Only finds out what every step routes to, for `record`: no cache, no executor. */
+int run_routing(const struct run_setup *setup, struct err *e);
 
 /* Runs to the end, or until file_interrupted(). Fills `r`. 0 or -1. */
 int run_policy(const struct run_setup *setup, struct run_result *r, struct err *e);

@@ -1,0 +1,21 @@
+/* Folders of YAML files that are looked up by name: models/arch, models/machine. */
+#ifndef MOESIM_MODELS_CATALOGUE_H
+#define MOESIM_MODELS_CATALOGUE_H
+
+#include "sim/base/config.h"
+#include "sim/base/err.h"
+
+#include <stddef.h>
+
+/* Loads `path_or_name`: a path if it has a slash or ends in ".yaml", else the file
+ * FOLDER/NAME.yaml. `kind` ("model", "machine") is for the message when there is none.
+ * Returns owned, or NULL. */
+struct cfg *catalogue_load(const char *kind, const char *path_or_name, const char *folder,
+                           struct err *e);
+
+/* Names of the folder's files, sorted by byte, without ".yaml". Returns an owned array of
+ * owned strings (catalogue_free), or NULL if the folder cannot be read. */
+char **catalogue_names(const char *folder, size_t *count, struct err *e);
+void catalogue_free(char **names, size_t count);
+
+#endif

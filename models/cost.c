@@ -1,0 +1,247 @@
+#include "cost.h"
+
+/* Times are summed in seconds, in a fixed order, and rounded to sim_time once. */
+
+struct rates {
+    double floor_s;     /* of one kernel */
+    double flops_per_s; /* peak */
+    double bytes_per_s; /* reached */
+    double value_bytes; /* of one activation */
+    double dense_bytes; /* of one dense weight */
+};
+
+static struct rates rates_of(const struct cost *c)
+{
+    const struct machine *k = c->machine;
+    const struct model *m = c->model;
+    sim_time floor = k->gpu.kernel_floor;
+    struct rates r;
+
+    if (c->graph && floor < k->host.launch_graph)
+        floor = k->host.launch_graph;
+    r.floor_s = sim_time_seconds(floor);
+    r.flops_per_s = m->activation_bits > 16.0 ? k->gpu.fp32_flops : k->gpu.bf16_flops;
+    r.bytes_per_s = k->gpu.hbm_bytes_per_s * k->gpu.memory_efficiency;
+    r.value_bytes = m->activation_bits / 8.0;
+    r.dense_bytes = m->dense_bits / 8.0;
+    return r;
+}
+
+static double larger(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+/* y[rows][out] = x[rows][in] w[in][out] with dense weights. */
+static double gemm_s(const struct cost *c, const struct rates *r, double rows, double in,
+                     double out)
+{
+    double flops = 2.0 * rows * in * out;
+    double bytes = in * out * r->dense_bytes + rows * (in + out) * r->value_bytes;
+
+    return r->floor_s + larger(flops / (r->flops_per_s * c->machine->gpu.gemm_efficiency),
+                               bytes / r->bytes_per_s);
+}
+
+/* A kernel that only moves `values` activations (reads and writes both counted). */
+static double move_s(const struct cost *c, const struct rates *r, double values)
+{
+    return r->floor_s +
+           values * r->value_bytes /
+               (c->machine->gpu.hbm_bytes_per_s * c->machine->gpu.move_efficiency);
+}
+
+/* gate and up (or in), activation, down (or out). */
+static double ffn_s(const struct cost *c, const struct rates *r, double rows,
+                    double inner)
+{
+    double in = c->model->hidden;
+    double wide = (c->model->matrices - 1) * inner;
+
+    return gemm_s(c, r, rows, in, wide) + move_s(c, r, rows * (wide + inner)) +
+           gemm_s(c, r, rows, inner, in);
+}
+
+/* The attention kernel: `row_values` of query and output move, and then either reading
+ * the cache or computing on each pair takes longer. */
+static double attend_s(const struct cost *c, const struct rates *r, double row_values,
+                       double cache_bytes, double flops)
+{
+    const struct machine_gpu *g = &c->machine->gpu;
+
+    return sim_time_seconds(g->attention_floor) + move_s(c, r, row_values) +
+           larger(flops / (r->flops_per_s * g->attention_efficiency),
+                  cache_bytes / r->bytes_per_s);
+}
+
+static double grouped_attend_s(const struct cost *c, const struct rates *r, double rows,
+                               double kv_tokens, double pairs)
+{
+    double inner = (double)c->model->heads * c->model->head_dim;
+
+    return attend_s(c, r, 2.0 * rows * inner, kv_tokens * model_kv_bytes(c->model),
+                    4.0 * inner * pairs);
+}
+
+/* QKV projection, rotation and cache write, attention, output projection. */
+static double grouped_query_s(const struct cost *c, const struct rates *r, double rows,
+                              double kv_tokens, double pairs)
+{
+    const struct model *m = c->model;
+    double inner = (double)m->heads * m->head_dim;
+    double kv = 2.0 * m->kv_heads * m->head_dim;
+
+    return gemm_s(c, r, rows, m->hidden, inner + kv) +
+           move_s(c, r, 2.0 * rows * (inner + kv)) +
+           grouped_attend_s(c, r, rows, kv_tokens, pairs) +
+           gemm_s(c, r, rows, inner, m->hidden);
+}
+
+/* Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1): either heads
+ * attend to the compressed cache, the up-projections absorbed into query and output
+ * (right for decode), or keys and values are expanded for the whole context first (right
+ * for prefill). Engines take the cheaper one; so does this. */
+static double latent_s(const struct cost *c, const struct rates *r, double rows,
+                       double kv_tokens, double pairs)
+{
+    const struct model *m = c->model;
+    double heads = m->heads;
+    double inner = heads * m->head_dim;
+    double query = heads * ((double)m->head_dim + m->rope_dim);
+    double latent = (double)m->kv_rank + m->rope_dim;
+    double narrow = m->q_rank > 0 ? m->q_rank + latent : latent;
+    double t = gemm_s(c, r, rows, m->hidden, m->q_rank > 0 ? narrow : narrow + query) +
+               move_s(c, r, 2.0 * rows * (narrow + query));
+    double absorbed = gemm_s(c, r, rows, m->kv_rank, 2.0 * inner) +
+                      attend_s(c, r, rows * heads * (latent + m->kv_rank),
+                               kv_tokens * model_kv_bytes(m),
+                               2.0 * heads * (latent + m->kv_rank) * pairs);
+    double expanded = gemm_s(c, r, kv_tokens, m->kv_rank, 2.0 * inner) +
+                      attend_s(c, r, rows * (query + inner),
+                               kv_tokens * (query + inner) * r->value_bytes,
+                               2.0 * (query + inner) * pairs);
+
+    if (m->q_rank > 0)
+        t += gemm_s(c, r, rows, m->q_rank, query);
+    return t + (absorbed < expanded ? absorbed : expanded) +
+           gemm_s(c, r, rows, inner, m->hidden);
+}
+
+sim_time cost_dense(const struct cost *c, uint32_t layer, const struct cost_batch *b)
+{
+    const struct model *m = c->model;
+    struct rates r = rates_of(c);
+    bool windowed = model_layer_windowed(m, layer);
+    double rows = b->tokens;
+    double kv_tokens = (double)(windowed ? b->window_kv_tokens : b->kv_tokens);
+    double pairs = (double)(windowed ? b->window_pairs : b->pairs);
+    double attention = move_s(c, &r, 2.0 * rows * m->hidden) +
+                       (m->attention == MODEL_ATTENTION_MLA
+                            ? latent_s(c, &r, rows, kv_tokens, pairs)
+                            : grouped_query_s(c, &r, rows, kv_tokens, pairs));
+    uint32_t inner = model_layer_is_moe(m, layer) ? m->shared_ffn : m->dense_ffn;
+    double t = attention + move_s(c, &r, 3.0 * rows * m->hidden);
+
+    /* Cross-attention of a decoder, over an encoder context as long as its own. */
+    if (m->encoder_layers > 0 && layer >= m->encoder_layers)
+        t += attention;
+    if (inner > 0)
+        t += ffn_s(c, &r, rows, inner);
+    return sim_time_of_seconds(t);
+}
+
+sim_time cost_gate(const struct cost *c, uint32_t tokens)
+{
+    struct rates r = rates_of(c);
+    double rows = tokens;
+    double experts = c->model->experts;
+
+    return sim_time_of_seconds(gemm_s(c, &r, rows, c->model->hidden, experts) +
+                               move_s(c, &r, rows * (experts + 2.0 * c->model->top_k)));
+}
+
+sim_time cost_expert_group(const struct cost *c, const struct cost_experts *x)
+{
+    const struct machine_gpu *g = &c->machine->gpu;
+    struct rates r = rates_of(c);
+    double hidden = c->model->hidden;
+    double inner = c->model->expert_ffn;
+    double wide = (c->model->matrices - 1) * inner;
+    double rows = (double)x->rows;
+    double passed = (double)(x->rows + x->masked_rows);
+    double padded = (double)x->padded_rows;
+    double weight_bytes = x->distinct * c->model->expert_bits / 8.0;
+    double flops_per_s = r.flops_per_s * g->expert_gemm_efficiency;
+    double in_s =
+        larger(2.0 * padded * hidden * wide / flops_per_s,
+               (weight_bytes * hidden * wide + rows * (hidden + wide) * r.value_bytes) /
+                   r.bytes_per_s);
+    double out_s =
+        larger(2.0 * padded * inner * hidden / flops_per_s,
+               (weight_bytes * hidden * inner + rows * (hidden + inner) * r.value_bytes) /
+                   r.bytes_per_s);
+
+    if (x->distinct == 0)
+        return 0;
+    /* The permutation orders indices only: the grouped GEMM gathers rows as it reads. */
+    return sim_time_of_seconds(
+        sim_time_seconds(g->expert_floor) + 3.0 * r.floor_s + in_s + out_s +
+        move_s(c, &r, passed) + move_s(c, &r, passed * (wide + inner)) +
+        move_s(c, &r, passed * hidden + passed / c->model->top_k * hidden));
+}
+
+sim_time cost_head(const struct cost *c, const struct cost_batch *b)
+{
+    struct rates r = rates_of(c);
+    double hidden = c->model->hidden;
+
+    return sim_time_of_seconds(move_s(c, &r, 2.0 * b->tokens * hidden) +
+                               move_s(c, &r, 2.0 * b->outputs * hidden) +
+                               gemm_s(c, &r, b->outputs, hidden, c->model->vocab));
+}
+
+sim_time cost_host_experts(const struct cost *c, const struct cost_experts *x)
+{
+    const struct model *m = c->model;
+    const struct machine_host *h = &c->machine->host;
+    double weights = (double)m->matrices * m->hidden * m->expert_ffn;
+    double flops = 2.0 * weights * (double)x->rows;
+    double bytes = weights * x->distinct * m->expert_bits / 8.0;
+
+    return sim_time_of_seconds(larger(flops / h->flops, bytes / h->dram_bytes_per_s));
+}
+
+sim_time cost_gemm(const struct cost *c, uint32_t rows, uint32_t in, uint32_t out)
+{
+    struct rates r = rates_of(c);
+
+    return sim_time_of_seconds(gemm_s(c, &r, rows, in, out));
+}
+
+sim_time cost_attention(const struct cost *c, const struct cost_batch *b)
+{
+    struct rates r = rates_of(c);
+
+    return sim_time_of_seconds(
+        grouped_attend_s(c, &r, b->tokens, (double)b->kv_tokens, (double)b->pairs));
+}
+
+uint32_t cost_kernels(const struct cost *c, enum cost_part part)
+{
+    const struct model *m = c->model;
+
+    switch (part) {
+    case COST_DENSE:
+        /* Norm, QKV, rotation, attention, output, residual and norm; the latent form has
+         * an up-projection more, and one more for the query; the FFN has three. */
+        return 6U + (m->attention == MODEL_ATTENTION_MLA ? 1U : 0U) +
+               (m->q_rank > 0 ? 1U : 0U) + (m->shared_ffn > 0 ? 3U : 0U);
+    case COST_GATE:
+        return 2;
+    case COST_EXPERTS:
+        return 6;
+    case COST_HEAD:
+        return 3;
+    }
+    return 0;
+}

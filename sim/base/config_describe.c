@@ -1,0 +1,49 @@
+/* A bound struct in words, for provenance. */
+#include "config.h"
+#include "mem.h"
+#include "units.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *describe_value(const struct option *o, const void *target)
+{
+    const char *at = (const char *)target + o->offset;
+
+    switch (o->type) {
+    case OPT_INT:
+        return mem_format("%" PRId64, *(const int64_t *)(const void *)at);
+    case OPT_DOUBLE:
+        return mem_format("%.17g", *(const double *)(const void *)at);
+    case OPT_BOOL:
+        return mem_format("%s", *(const bool *)(const void *)at ? "yes" : "no");
+    case OPT_STRING:
+        return mem_format("%s", *(const char *const *)(const void *)at);
+    case OPT_CHOICE:
+        return mem_format("%s", o->choices[*(const int *)(const void *)at]);
+    case OPT_BYTES:
+        return mem_format("%" PRIu64 "B", *(const uint64_t *)(const void *)at);
+    case OPT_TIME:
+        return mem_format("%" PRId64 "ps", *(const sim_time *)(const void *)at);
+    case OPT_NODE:
+        break;
+    }
+    return mem_strdup("...");
+}
+
+char *cfg_describe(const struct option *table, const void *target)
+{
+    char *text = mem_strdup("");
+
+    for (const struct option *o = table; o != NULL && o->name != NULL; o++) {
+        char *value = describe_value(o, target);
+        char *longer =
+            mem_format("%s%s%s=%s", text, *text == '\0' ? "" : " ", o->name, value);
+
+        free(value);
+        free(text);
+        text = longer;
+    }
+    return text;
+}

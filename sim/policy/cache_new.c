@@ -1,0 +1,334 @@
+/* Options of the cache, and its life. */
+#include "cache_state.h"
+#include "sim/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const scopes[] = {"layer", "global", NULL};
+static const char *const protections[] = {"strict", "prefer", "none", NULL};
+static const char *const admissions[] = {"always", "second-miss", NULL};
+static const char *const preloads[] = {"none", "linear", NULL};
+
+#define AT(member) offsetof(struct cache_params, member)
+
+const struct option cache_options[] = {
+    {"scope", OPT_CHOICE, AT(scope), "layer", 0, 0, scopes,
+     "one set of slots per layer, or one for all layers"},
+    {"slots", OPT_INT, AT(slots), "0", 0, 4e9, NULL, "experts per set; 0: by bytes"},
+    {"bytes", OPT_BYTES, AT(bytes), "0", 0, 1e18, NULL,
+     "size of the whole cache; per-layer sets get equal shares"},
+    {"protect", OPT_CHOICE, AT(protect), "strict", 0, 0, protections,
+     "evict experts that are active in this step: never, last, or like others"},
+    {"admission", OPT_CHOICE, AT(admission), "always", 0, 0, admissions,
+     "keep an expert from its first miss, or from its second"},
+    {"preload", OPT_CHOICE, AT(preload), "none", 0, 0, preloads,
+     "start empty, or full with the lowest ids"},
+    {"write_back", OPT_BOOL, AT(write_back), "false", 0, 0, NULL,
+     "copy a victim back to the host (weights that are swapped, not copied)"},
+    {"staging", OPT_INT, AT(staging), "1", 1, 65536, NULL,
+     "slots for experts that are loaded for one step and not kept"},
+    {.name = NULL},
+};
+
+/* ---- life ---- */
+
+static uint64_t max_of(const uint64_t *value, uint32_t count)
+{
+    uint64_t max = value[0];
+
+    for (uint32_t i = 1; i < count; i++)
+        max = value[i] > max ? value[i] : max;
+    return max;
+}
+
+static uint64_t min_of(const uint64_t *value, uint32_t count)
+{
+    uint64_t min = value[0];
+
+    for (uint32_t i = 1; i < count; i++)
+        min = value[i] < min ? value[i] : min;
+    return min;
+}
+
+static int check(const struct cache_config *config, struct err *e)
+{
+    const struct cache_params *p = &config->params;
+    const struct plugin *plugin = &config->algorithm->plugin;
+    bool global = p->scope == CACHE_GLOBAL;
+
+    if ((p->slots > 0) == (p->bytes > 0))
+        return err_set(e, "the cache needs either 'slots' or 'bytes'; %s given",
+                       p->slots > 0 ? "both are" : "neither is");
+    if (config->layers > UINT16_MAX || config->experts > UINT16_MAX)
+        return err_set(e, "the cache takes at most %u layers of %u experts", UINT16_MAX,
+                       UINT16_MAX);
+    if ((plugin->needs & NEED_FUTURE) != 0 && !config->future)
+        return err_set(e,
+                       "cache policy '%s' needs the future routing, which this "
+                       "workload cannot give",
+                       plugin->name);
+    if ((plugin->needs & NEED_PROFILE) != 0 && config->profile == NULL)
+        return err_set(e, "cache policy '%s' needs a profile of expert loads",
+                       plugin->name);
+    for (uint32_t i = 0; p->bytes > 0 && i < config->layers; i++) {
+        uint64_t size = config->expert_bytes[i];
+        uint64_t share = global ? p->bytes : p->bytes / config->layers;
+
+        if (size == 0)
+            return err_set(e,
+                           "experts of layer %u have no size; give 'slots' instead of "
+                           "'bytes'",
+                           i);
+        if (size > share)
+            return err_set(e,
+                           "a cache of %llu bytes holds not one expert of layer %u (%llu "
+                           "bytes%s); give at least %llu bytes",
+                           (unsigned long long)p->bytes, i, (unsigned long long)size,
+                           global ? "" : ", and each layer gets an equal share",
+                           (unsigned long long)(global ? size : size * config->layers));
+    }
+    if (global && p->bytes > 0 &&
+        max_of(config->expert_bytes, config->layers) /
+                min_of(config->expert_bytes, config->layers) >=
+            UINT16_MAX)
+        return err_set(e,
+                       "expert sizes differ by more than %u times; give 'slots' "
+                       "instead of 'bytes'",
+                       UINT16_MAX);
+    return 0;
+}
+
+/* Slots of set `i`. */
+static uint32_t set_capacity(const struct cache *c, const struct cache_params *p,
+                             uint32_t i)
+{
+    uint32_t objects = c->per_layer ? c->experts : c->layers * c->experts;
+    uint64_t slots = (uint64_t)p->slots;
+
+    if (p->bytes > 0)
+        slots = c->per_layer ? p->bytes / c->layers / c->bytes[i]
+                             : p->bytes / min_of(c->bytes, c->layers);
+    return slots < objects ? (uint32_t)slots : objects;
+}
+
+/* The `slots` largest experts of all layers together. */
+static uint64_t largest_bytes(const struct cache *c, uint32_t slots)
+{
+    uint64_t sum = 0, below = UINT64_MAX;
+
+    while (slots > 0) {
+        uint64_t size = 0, layers = 0, count;
+
+        for (uint32_t i = 0; i < c->layers; i++) {
+            if (c->bytes[i] < below && c->bytes[i] >= size) {
+                layers = c->bytes[i] > size ? 1 : layers + 1;
+                size = c->bytes[i];
+            }
+        }
+        if (layers == 0)
+            break;
+        count = layers * c->experts < slots ? layers * c->experts : slots;
+        sum += count * size;
+        slots -= (uint32_t)count;
+        below = size;
+    }
+    return sum;
+}
+
+static uint64_t total_capacity(const struct cache *c, const struct cache_params *p)
+{
+    uint64_t sum = 0, all;
+
+    if (c->per_layer) {
+        for (uint32_t i = 0; i < c->layers; i++)
+            sum += c->set[i].env.capacity * c->bytes[i];
+        return sum;
+    }
+    all = largest_bytes(c, c->slots);
+    return c->ragged && p->bytes < all ? p->bytes : all;
+}
+
+/* Arrays over (layer, expert), and what the configuration lends. */
+static void copy_config(struct cache *c, const struct cache_config *config)
+{
+    size_t all = (size_t)c->layers * c->experts;
+
+    c->bytes = mem_alloc(c->layers, sizeof *c->bytes);
+    memcpy(c->bytes, config->expert_bytes, c->layers * sizeof *c->bytes);
+    c->slot = mem_alloc(all, sizeof *c->slot);
+    memset(c->slot, 0xff, all * sizeof *c->slot);
+    c->stamp = mem_zalloc(all, sizeof *c->stamp);
+    if (c->second_miss)
+        c->missed = mem_zalloc(all, sizeof *c->missed);
+    if (config->profile != NULL) {
+        c->profile = mem_alloc(all, sizeof *c->profile);
+        memcpy(c->profile, config->profile, all * sizeof *c->profile);
+    }
+    if (c->future) {
+        c->next_use = mem_alloc(all, sizeof *c->next_use);
+        memset(c->next_use, 0xff, all * sizeof *c->next_use);
+        if (config->first_use != NULL)
+            memcpy(c->next_use, config->first_use, all * sizeof *c->next_use);
+    }
+    if (!c->per_layer) {
+        c->layer_of = mem_alloc(all, sizeof *c->layer_of);
+        for (size_t i = 0; i < all; i++)
+            c->layer_of[i] = (uint16_t)(i / c->experts);
+    }
+}
+
+/* Sets with their capacities; arrays over slots follow from the sum. */
+static void make_sets(struct cache *c, const struct cache_config *config)
+{
+    const struct cache_params *p = &config->params;
+    uint32_t first_slot = 0;
+
+    c->set = mem_zalloc(c->sets, sizeof *c->set);
+    for (uint32_t i = 0; i < c->sets; i++) {
+        struct cache_set *s = &c->set[i];
+        size_t first = (size_t)i * c->experts;
+
+        s->first_object = (uint32_t)first;
+        s->slot = c->slot + first;
+        s->bytes = p->bytes;
+        s->env = (struct cache_env){
+            .objects = c->per_layer ? c->experts : c->layers * c->experts,
+            .capacity = set_capacity(c, p, i),
+            .protect = p->protect != CACHE_PROTECT_NONE,
+            .stamp = c->stamp + first,
+            .next_use = c->future ? c->next_use + first : NULL,
+            .profile = c->profile != NULL ? c->profile + first : NULL,
+            .rng = rng_stream(config->seed, "cache", i)};
+        c->slots += s->env.capacity;
+    }
+    c->free = mem_alloc(c->slots, sizeof *c->free);
+    c->held = mem_alloc(c->slots, sizeof *c->held);
+    for (uint32_t i = 0; i < c->sets; i++) {
+        struct cache_set *s = &c->set[i];
+
+        s->free = c->free + first_slot;
+        s->held = c->held + first_slot;
+        s->free_count = s->env.capacity;
+        for (uint32_t k = 0; k < s->free_count; k++)
+            s->free[k] = first_slot + s->free_count - 1 - k;
+        first_slot += s->free_count;
+    }
+}
+
+/* Experts that one incoming expert can displace: as many small ones as the largest
+ * outweighs. */
+static uint32_t most_victims(const struct cache *c)
+{
+    uint64_t ratio;
+
+    if (!c->ragged)
+        return 1;
+    ratio = c->max_bytes / min_of(c->bytes, c->layers) + 1;
+    return ratio < c->slots ? (uint32_t)ratio : c->slots;
+}
+
+static void start_algorithms(struct cache *c, const void *params)
+{
+    size_t total = 0, *offset = mem_alloc(c->sets, sizeof *offset);
+
+    for (uint32_t i = 0; i < c->sets; i++) {
+        offset[i] = total;
+        total += (c->algorithm->state_size(&c->set[i].env, params) + 15) / 16 * 16;
+    }
+    c->memory = mem_zalloc(total, 1);
+    for (uint32_t i = 0; i < c->sets; i++) {
+        c->set[i].state = (char *)c->memory + offset[i];
+        c->algorithm->init(c->set[i].state, &c->set[i].env, params);
+    }
+    free(offset);
+}
+
+static void make_layers(struct cache *c)
+{
+    c->layer = mem_alloc(c->layers, sizeof *c->layer);
+    for (uint32_t i = 0; i < c->layers; i++) {
+        struct cache_set *s = &c->set[c->per_layer ? i : 0];
+        size_t first = (size_t)i * c->experts;
+
+        c->layer[i] =
+            (struct cache_layer){.slot = c->slot + first,
+                                 .next_use = c->future ? c->next_use + first : NULL,
+                                 .stamp = c->stamp + first,
+                                 .state = s->state,
+                                 .set = s,
+                                 .first_object = (uint32_t)first - s->first_object};
+    }
+}
+
+static void preload(struct cache *c, struct cache_set *s, bool linear)
+{
+    uint32_t *object = mem_alloc(s->env.capacity, sizeof *object);
+    uint32_t count = 0;
+
+    if (c->algorithm->preload != NULL)
+        count = c->algorithm->preload(s->state, object);
+    for (uint32_t i = 0; i < count; i++) {
+        if (cache_fits(c, s, c->ragged ? cache_object_bytes(c, s, object[i]) : 0))
+            (void)cache_settle(c, s, object[i]);
+    }
+    free(object);
+    for (uint32_t x = 0; linear && x < s->env.objects; x++) {
+        if (s->slot[x] == CACHE_NONE &&
+            cache_fits(c, s, c->ragged ? cache_object_bytes(c, s, x) : 0) &&
+            (c->algorithm->admit == NULL || c->algorithm->admit(s->state, x)))
+            (void)cache_settle(c, s, x);
+    }
+}
+
+struct cache *cache_new(const struct cache_config *config, struct err *e)
+{
+    const struct cache_params *p = &config->params;
+    struct cache *c;
+
+    if (check(config, e) != 0)
+        return NULL;
+    c = mem_zalloc(1, sizeof *c);
+    c->algorithm = config->algorithm;
+    c->hit = config->algorithm->hit;
+    c->per_layer = p->scope == CACHE_PER_LAYER;
+    c->prefer = p->protect == CACHE_PROTECT_PREFER;
+    c->second_miss = p->admission == CACHE_ADMIT_SECOND_MISS;
+    c->future = config->future;
+    c->layers = config->layers;
+    c->experts = config->experts;
+    c->sets = c->per_layer ? c->layers : 1;
+    c->staging = p->staging > 0 ? (uint32_t)p->staging : 1;
+    copy_config(c, config);
+    c->max_bytes = max_of(c->bytes, c->layers);
+    c->ragged =
+        !c->per_layer && p->bytes > 0 && min_of(c->bytes, c->layers) != c->max_bytes;
+    make_sets(c, config);
+    c->capacity_bytes = total_capacity(c, p);
+    c->evicted = mem_alloc(most_victims(c), sizeof *c->evicted);
+    start_algorithms(c, config->algorithm_params);
+    make_layers(c);
+    for (uint32_t i = 0; i < c->sets; i++)
+        preload(c, &c->set[i], p->preload == CACHE_PRELOAD_LINEAR);
+    return c;
+}
+
+void cache_free(struct cache *c)
+{
+    if (c == NULL)
+        return;
+    free(c->memory);
+    free(c->held);
+    free(c->free);
+    free(c->set);
+    free(c->layer);
+    free(c->evicted);
+    free(c->bytes);
+    free(c->layer_of);
+    free(c->next_use);
+    free(c->profile);
+    free(c->missed);
+    free(c->stamp);
+    free(c->slot);
+    free(c);
+}

@@ -1,0 +1,86 @@
+/* The cache's own state, shared by cache.c (accesses) and cache_new.c (life). Flat arrays
+ * are indexed by layer * experts + expert; with one set per layer a set's arrays are its
+ * slice of them. */
+#ifndef MOESIM_POLICY_CACHE_STATE_H
+#define MOESIM_POLICY_CACHE_STATE_H
+
+#include "cache.h"
+
+/* An expert that was prefetched and is not used yet. */
+struct cache_held {
+    uint32_t object, until; /* the pass it is loaded for */
+    uint64_t stamp;         /* kept while cache_prefetch marks it as active */
+};
+
+struct cache_set {
+    struct cache_env env;
+    void *state;
+    uint32_t *slot; /* [objects] or CACHE_NONE */
+    uint32_t *free; /* stack of free slots */
+    uint32_t free_count;
+    uint32_t first_object; /* its place in the flat arrays */
+    uint32_t held_count;
+    struct cache_held *held;    /* [capacity] */
+    uint64_t used_bytes, bytes; /* of residents, and the limit; where sizes differ */
+};
+
+/* What an access of a layer needs, side by side. Arrays are by expert. */
+struct cache_layer {
+    uint32_t *slot, *next_use;
+    uint64_t *stamp;
+    void *state; /* of its set's algorithm */
+    struct cache_set *set;
+    uint32_t first_object; /* of the layer, in its set */
+};
+
+struct cache {
+    const struct cache_algorithm *algorithm;
+    void (*hit)(void *state, uint32_t object); /* the algorithm's */
+    struct cache_layer *layer;
+    struct cache_set *set;
+    bool per_layer, prefer, second_miss, future;
+    bool ragged; /* sizes differ within a set and bytes are the limit */
+    uint32_t layers, experts, sets, staging, staged;
+    uint32_t slots, pass;
+    uint32_t held_count; /* of all sets */
+    uint16_t evicted_count;
+    uint64_t step;
+    struct cache_eviction *evicted;
+    uint32_t *slot, *next_use; /* (layer, expert); next_use NULL without future */
+    uint64_t *stamp;           /* (layer, expert) */
+    uint8_t *missed;           /* (layer, expert) missed once; NULL: admit always */
+    uint16_t *layer_of;        /* (layer, expert) -> layer; NULL for per-layer sets */
+    uint64_t *bytes;           /* [layers] of one expert */
+    uint64_t *profile;         /* (layer, expert) or NULL */
+    uint64_t max_bytes, capacity_bytes;
+    void *memory; /* states of all sets */
+    uint32_t *free;
+    struct cache_held *held;
+};
+
+static inline uint64_t cache_object_bytes(const struct cache *c,
+                                          const struct cache_set *s, uint32_t object)
+{
+    return c->bytes[c->per_layer ? s->first_object / c->experts : c->layer_of[object]];
+}
+
+/* Is there room without evicting? */
+static inline bool cache_fits(const struct cache *c, const struct cache_set *s,
+                              uint64_t bytes)
+{
+    return s->free_count != 0 && (!c->ragged || s->used_bytes + bytes <= s->bytes);
+}
+
+/* Makes an object that fits resident; returns its slot. */
+static inline uint32_t cache_settle(struct cache *c, struct cache_set *s, uint32_t object)
+{
+    uint32_t slot = s->free[--s->free_count];
+
+    s->slot[object] = slot;
+    if (c->ragged)
+        s->used_bytes += cache_object_bytes(c, s, object);
+    c->algorithm->insert(s->state, object);
+    return slot;
+}
+
+#endif

@@ -1,0 +1,37 @@
+/* Static gating as fairseq evaluates: C = ceil(cf * S), so `cf` is a fraction of the
+ * step's S tokens, not the GShard factor (gate_capacity_factor.c). */
+#include "gate_capacity.h"
+
+struct fraction {
+    double cf;
+};
+
+static const struct option options[] = {
+    {"cf", OPT_DOUBLE, offsetof(struct fraction, cf), "1", 1e-6, 1.0, NULL,
+     "capacity of each expert as a fraction of the step's tokens (Huang: 0.05 for "
+     "language modelling, 1 for translation)"},
+    {.name = NULL},
+};
+
+static struct gate_result apply(const void *params, const struct view *v,
+                                uint16_t *choice, uint32_t *scratch)
+{
+    const struct fraction *p = params;
+
+    return gate_capacity_apply(v, p->cf * (double)v->rows, choice, scratch);
+}
+
+const struct gate_type gate_capacity_fraction = {
+    .plugin = {.slot = SLOT_GATE,
+               .name = "capacity-fraction",
+               .help =
+                   "every expert computes ceil(cf * S) rows; choices beyond are dropped",
+               .source =
+                   "Huang et al., Toward Efficient Inference for Mixture of Experts, "
+                   "NeurIPS 2024: static gating, as in fairseq's evaluation",
+               .variant = VARIANT_RELEASED,
+               .lossless = false,
+               .options = options,
+               .params_size = sizeof(struct fraction)},
+    .apply = apply,
+};

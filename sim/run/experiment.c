@@ -1,0 +1,337 @@
+#include "experiment.h"
+
+#include "experiment_state.h"
+#include "sim/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define AT(field) offsetof(struct experiment_params, field)
+
+static const char *const launch_names[] = {"auto", "eager", "graph", NULL};
+static const char *const home_names[] = {"auto", "host", "storage", NULL};
+static const char *const engine_names[] = {"auto", "fifo", "event", "count", NULL};
+
+const struct option experiment_options[] = {
+    {"trace", OPT_STRING, AT(trace), NULL, 0, 0, NULL,
+     "trace file, relative to the configuration's folder"},
+    {"model", OPT_STRING, AT(model), "", 0, 0, NULL,
+     "name in models/arch or a file; default: the trace's model"},
+    {"machine", OPT_STRING, AT(machine), NULL, 0, 0, NULL,
+     "name in models/machine or a file"},
+    {"profile", OPT_STRING, AT(profile), "", 0, 0, NULL,
+     "trace whose expert loads policies may know beforehand; default: the trace itself"},
+    {"seed", OPT_INT, AT(seed), "1", 0, 9e15, NULL, "of every random stream"},
+    {"launch", OPT_CHOICE, AT(launch), "auto", 0, 0, launch_names,
+     "auto: from a graph where no host decision is needed, else eager"},
+    {"home", OPT_CHOICE, AT(home), "auto", 0, 0, home_names,
+     "where experts live that are not in GPU memory; auto: in host memory as far as it "
+     "goes, the rest in storage"},
+    {"host_memory", OPT_BYTES, AT(host_bytes), "0", 0, 1e18, NULL,
+     "host memory for experts; 0: the machine's"},
+    {"pageable", OPT_BOOL, AT(pageable), "no", 0, 0, NULL,
+     "copies from pageable instead of pinned host memory"},
+    {"chunk", OPT_BYTES, AT(chunk_bytes), "0", 0, 1e12, NULL,
+     "copies are cut into chunks of this size, so that demand overtakes prefetch at "
+     "their "
+     "edges; 0: whole experts"},
+    {"engine", OPT_CHOICE, AT(engine), "auto", 0, 0, engine_names,
+     "auto: event-driven where prefetch or write-back need it, else fifo; count: hits "
+     "and "
+     "bytes only, no times"},
+    {"bounds", OPT_BOOL, AT(bounds), "yes", 0, 0, NULL,
+     "also find what no policy could beat (two more runs and a look-ahead)"},
+    {"passes", OPT_BOOL, AT(keep_passes), "yes", 0, 0, NULL,
+     "keep one record per pass in the result"},
+    {"timeline_passes", OPT_INT, AT(timeline_passes), "16", 0, 1e6, NULL,
+     "passes of each policy drawn in the timeline"},
+    {"workload", OPT_NODE, AT(workload), "", 0, 0, NULL, "requests, arrivals, batching"},
+    {"policies", OPT_NODE, AT(policies), NULL, 0, 0, NULL,
+     "list of presets or mappings of slots"},
+    {.name = NULL},
+};
+
+/* ---- loading ---- */
+
+static int load_parts(struct experiment *x, const struct experiment_folders *folders,
+                      struct err *e)
+{
+    const char *model;
+
+    x->trace_path = mem_strdup(x->p.trace);
+    x->trace = trace_open(x->trace_path, NULL, e);
+    if (x->trace == NULL)
+        return -1;
+    x->info = trace_get_info(x->trace);
+    if (x->info->counts_only)
+        return err_set(e,
+                       "%s: holds only counts per expert (/load/count); replaying needs "
+                       "/routing/expert",
+                       x->trace_path);
+    model = *x->p.model != '\0' ? x->p.model : x->info->model;
+    x->model = model_load(model, folders->models, e);
+    if (x->model == NULL)
+        return -1;
+    x->machine = machine_load(x->p.machine, folders->machines, e);
+    return x->machine == NULL ? -1 : 0;
+}
+
+static int check_model(const struct experiment *x, struct err *e)
+{
+    const struct trace_info *t = x->info;
+    const struct model *m = x->model;
+
+    if (t->layers != m->moe_layers || t->experts != m->experts)
+        return err_set(e,
+                       "%s: has %u MoE layers of %u experts, but model %s has %u of %u; "
+                       "name the trace's model with model: NAME",
+                       x->trace_path, t->layers, t->experts, m->name, m->moe_layers,
+                       m->experts);
+    for (uint32_t l = 0; l < t->layers; l++) {
+        if (!model_layer_is_moe(m, t->moe_layer[l]) || t->moe_layer[l] >= m->layers)
+            return err_set(e,
+                           "%s: /moe_layer names decoder layer %u, which is no MoE layer "
+                           "of model %s",
+                           x->trace_path, t->moe_layer[l], m->name);
+    }
+    return 0;
+}
+
+static void size_experts(struct experiment *x)
+{
+    uint32_t layers = x->info->layers;
+
+    x->expert_bytes = mem_alloc(layers, sizeof *x->expert_bytes);
+    for (uint32_t l = 0; l < layers; l++) {
+        x->expert_bytes[l] = x->info->expert_bytes != NULL ? x->info->expert_bytes[l]
+                                                           : model_expert_bytes(x->model);
+        x->expert_total_bytes += x->expert_bytes[l] * x->info->experts;
+    }
+}
+
+/* Where the experts live that are not in GPU memory. */
+static int find_home(struct experiment *x, struct err *e)
+{
+    const struct machine *m = x->machine;
+    uint64_t host = x->p.host_bytes > 0 ? x->p.host_bytes : m->host.memory_bytes;
+
+    x->host_bytes = UINT64_MAX;
+    if (x->p.home == HOME_STORAGE || (x->p.home == HOME_AUTO && m->unified)) {
+        if (!m->has_storage)
+            return err_set(e,
+                           "machine %s has no storage to keep experts in; choose home: "
+                           "host, or a machine with storage",
+                           m->name);
+        x->home = TIER_STORAGE;
+        return 0;
+    }
+    x->home = TIER_HOST;
+    if (x->expert_total_bytes <= host)
+        return 0;
+    if (x->p.home == HOME_HOST || !m->has_storage)
+        return err_set(
+            e,
+            "the experts of %s take %.1f GB, but %s has %.1f GB of host memory; "
+            "give it more with host_memory, or use a machine with storage",
+            x->model->name, (double)x->expert_total_bytes * 1e-9, m->name,
+            (double)host * 1e-9);
+    x->host_bytes = host;
+    return 0;
+}
+
+/* ---- policies ---- */
+
+static int load_policies(struct experiment *x, const struct experiment_folders *folders,
+                         struct err *e)
+{
+    const struct cfg_node *list = x->p.policies;
+
+    if (!cfg_is_list(list) || cfg_count(list) == 0)
+        return cfg_error(list, e,
+                         "'policies' is no list; expected one or more policies, such as "
+                         "[lru-on-demand, {cache: {name: lfu-keep, slots: 16}}]");
+    x->policy = mem_zalloc(cfg_count(list), sizeof *x->policy);
+    for (size_t i = 0; i < cfg_count(list); i++) {
+        x->policy[i] = policy_from_node(cfg_item(list, i), folders->presets, e);
+        if (x->policy[i] == NULL)
+            return -1;
+        x->policies++;
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(x->policy[i]->label, x->policy[j]->label) == 0)
+                return cfg_error(cfg_item(list, i), e,
+                                 "two policies are called '%s'; give one another 'name'",
+                                 x->policy[i]->label);
+        }
+    }
+    return 0;
+}
+
+/* What a policy declares it needs, by name of the missing field. */
+static int check_needs(const struct experiment *x, const struct policy *p, struct err *e)
+{
+    static const struct {
+        enum policy_need need;
+        enum trace_field field;
+    } fields[] = {
+        {NEED_SCORES, TRACE_HAS_SCORES},
+        {NEED_ALL_SCORES, TRACE_HAS_ALL_SCORES},
+        {NEED_PREDICTED, TRACE_HAS_PREDICTED},
+    };
+    unsigned needs = policy_needs(p);
+
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        if ((needs & fields[i].need) != 0 &&
+            (trace_fields(x->trace) & fields[i].field) == 0)
+            return err_set(e, "policy '%s' needs %s, which %s does not have", p->label,
+                           trace_field_name(fields[i].field), x->trace_path);
+    }
+    if ((needs & NEED_FUTURE) != 0 && !x->timeless)
+        return err_set(
+            e,
+            "policy '%s' is an oracle: it needs a workload whose passes do not "
+            "depend on time; choose arrivals: closed",
+            p->label);
+    return 0;
+}
+
+static int check_memory(const struct experiment *x, const struct policy *p, struct err *e)
+{
+    const struct machine *m = x->machine;
+    uint64_t dense = model_dense_bytes(x->model);
+    uint64_t cache = job_cache_bytes(x, p);
+
+    if (dense + cache <= m->gpu.memory_bytes)
+        return 0;
+    return err_set(
+        e,
+        "policy '%s': model %s needs %.2f GB beside its experts and the cache "
+        "%.2f GB, but a GPU of %s has %.2f GB; use fewer slots or a larger GPU",
+        p->label, x->model->name, (double)dense * 1e-9, (double)cache * 1e-9, m->name,
+        (double)m->gpu.memory_bytes * 1e-9);
+}
+
+static int check_policies(struct experiment *x, struct err *e)
+{
+    for (uint32_t i = 0; i < x->policies; i++) {
+        unsigned needs = policy_needs(x->policy[i]);
+
+        if (check_needs(x, x->policy[i], e) != 0 || check_memory(x, x->policy[i], e) != 0)
+            return -1;
+        x->scores = x->scores || (needs & (NEED_SCORES | NEED_ALL_SCORES)) != 0;
+        x->predicted = x->predicted || (needs & NEED_PREDICTED) != 0;
+    }
+    return 0;
+}
+
+/* Tokens of each expert over a whole trace: what a profile knows. */
+static int load_profile(struct experiment *x, struct err *e)
+{
+    enum { BLOCK = 256 };
+    const char *path = *x->p.profile != '\0' ? x->p.profile : x->trace_path;
+    const struct trace_info *t = x->info;
+    uint32_t width = t->layers * t->candidates;
+    uint16_t *expert;
+    struct trace *profile = trace_open(path, NULL, e);
+    int status = 0;
+
+    if (profile == NULL)
+        return -1;
+    if (trace_get_info(profile)->layers != t->layers ||
+        trace_get_info(profile)->experts != t->experts ||
+        trace_get_info(profile)->candidates != t->candidates) {
+        trace_close(profile);
+        return err_set(e, "%s: is of another shape than %s; profile with the same model",
+                       path, x->trace_path);
+    }
+    x->profile = mem_zalloc((size_t)t->layers * t->experts, sizeof *x->profile);
+    expert = mem_alloc((size_t)width * BLOCK, sizeof *expert);
+    for (uint64_t row = 0; row < trace_get_info(profile)->rows && status == 0;) {
+        uint64_t left = trace_get_info(profile)->rows - row;
+        uint64_t count = left < BLOCK ? left : BLOCK;
+
+        status = trace_read_expert(profile, row, count, expert, e);
+        for (size_t i = 0; status == 0 && i < count * width; i++) {
+            uint32_t layer = (uint32_t)(i / t->candidates) % t->layers;
+
+            if (i % t->candidates < t->top_k && expert[i] != TRACE_NOT_RECORDED)
+                x->profile[(size_t)layer * t->experts + expert[i]]++;
+        }
+        row += count;
+    }
+    free(expert);
+    trace_close(profile);
+    return status;
+}
+
+/* ---- the whole ---- */
+
+static int prepare(struct experiment *x, struct cfg *config,
+                   const struct experiment_folders *folders, struct err *e)
+{
+    struct workload *probe;
+    unsigned needs = 0;
+
+    if (cfg_bind(cfg_root(config), experiment_options, &x->p, e) != 0 ||
+        cfg_bind(x->p.workload, workload_options, &x->workload, e) != 0 ||
+        load_parts(x, folders, e) != 0 || check_model(x, e) != 0)
+        return -1;
+    size_experts(x);
+    if (find_home(x, e) != 0 || load_policies(x, folders, e) != 0)
+        return -1;
+    probe = workload_new(x->trace, x->model, &x->workload, false, false,
+                         (uint64_t)x->p.seed, e);
+    if (probe == NULL)
+        return -1;
+    x->timeless = workload_is_timeless(probe);
+    workload_free(probe);
+    if (check_policies(x, e) != 0)
+        return -1;
+    for (uint32_t i = 0; i < x->policies; i++)
+        needs |= policy_needs(x->policy[i]);
+    if ((needs & NEED_PROFILE) != 0 && load_profile(x, e) != 0)
+        return -1;
+    if (x->timeless && (x->p.bounds || (needs & NEED_FUTURE) != 0)) {
+        /* The first policy that takes routing as it is recorded serves for all of them.
+         */
+        for (uint32_t i = 0; i < x->policies && x->future == NULL; i++) {
+            if (job_reroutes(x->policy[i]))
+                continue;
+            x->future = job_look_ahead(x, x->policy[i], e);
+            if (x->future == NULL)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static void experiment_release(struct experiment *x)
+{
+    for (uint32_t i = 0; i < x->policies; i++)
+        policy_free(x->policy[i]);
+    free(x->policy);
+    free(x->profile);
+    free(x->expert_bytes);
+    future_free(x->future);
+    model_free(x->model);
+    machine_free(x->machine);
+    trace_close(x->trace);
+    free(x->trace_path);
+    timeline_abandon(x->timeline);
+}
+
+int experiment_run(struct cfg *config, const struct experiment_folders *folders,
+                   unsigned threads, const struct experiment_hooks *hooks,
+                   struct result *r, struct err *e)
+{
+    struct experiment x = {.hooks = hooks};
+    int status = -1;
+
+    if (prepare(&x, config, folders, e) == 0) {
+        if (hooks->timeline_path != NULL)
+            x.timeline = timeline_new(hooks->timeline_path, e);
+        if (hooks->timeline_path == NULL || x.timeline != NULL)
+            status = plan_run(&x, config, threads, r, e);
+    }
+    experiment_release(&x);
+    return status;
+}

@@ -1,0 +1,77 @@
+/* Shared by experiment.c (loading and checking), plan.c (which runs, and the result) and
+ * jobs.c (the runs). */
+#ifndef MOESIM_RUN_EXPERIMENT_STATE_H
+#define MOESIM_RUN_EXPERIMENT_STATE_H
+
+#include "experiment.h"
+#include "timeline.h"
+
+#include <pthread.h>
+
+struct experiment {
+    struct experiment_params p;
+    struct workload_params workload;
+    const struct experiment_hooks *hooks;
+    char *trace_path;
+    struct trace *trace; /* its small parts; every run opens its own */
+    const struct trace_info *info;
+    struct model *model;
+    struct machine *machine;
+    uint64_t *expert_bytes; /* [layers] */
+    uint64_t expert_total_bytes;
+    enum tier home;
+    uint64_t host_bytes;
+    bool timeless;
+    bool scores, predicted; /* some policy needs them */
+    struct policy **policy;
+    uint32_t policies;
+    uint64_t *profile;     /* (layer, expert), or NULL */
+    struct future *future; /* of the recorded routing, for timeless workloads; or NULL */
+    struct timeline *timeline;
+};
+
+/* One run: a policy asked for, or a reference for the bounds. */
+struct job {
+    struct experiment *x;
+    struct policy policy; /* shallow copy; a reference has another cache */
+    int process;          /* in the timeline; -1: not drawn */
+    bool reference;       /* no pass records, no memory check */
+    bool ideal;           /* every expert resident, everything from one graph */
+    bool event_driven, graph;
+    struct run_result result;
+    struct bounds_counts *bounds; /* where to put them; NULL: not wanted */
+    uint64_t rows_done, rows_total;
+    struct err err;
+    int status;
+};
+
+struct jobs {
+    struct job **job;
+    size_t count;
+    size_t next;
+    pthread_mutex_t lock;
+    struct experiment *x;
+    uint64_t rows_total;
+};
+
+/* True if the policy holds every expert from the start, so that nothing is to be decided.
+ */
+bool job_all_resident(const struct experiment *x, const struct policy *p);
+/* GPU memory for experts, staging slots included. */
+uint64_t job_cache_bytes(const struct experiment *x, const struct policy *p);
+/* True if its gate or select rewrites the recorded choices. */
+bool job_reroutes(const struct policy *p);
+/* Writes down what every step of the policy routes to. Owned, or NULL. */
+struct future *job_look_ahead(struct experiment *x, const struct policy *p,
+                              struct err *e);
+/* Runs all; returns 0, 1 (stopped by a signal) or -1 with the first failed job's error.
+ */
+int jobs_run(struct experiment *x, struct job **job, size_t count, unsigned threads,
+             struct err *e);
+
+/* Plans the runs of a prepared experiment, runs them, fills the result and commits the
+ * timeline. Returns as experiment_run() does. */
+int plan_run(struct experiment *x, struct cfg *config, unsigned threads, struct result *r,
+             struct err *e);
+
+#endif

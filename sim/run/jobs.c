@@ -1,0 +1,273 @@
+#include "bounds.h"
+#include "exec_count.h"
+#include "exec_sim.h"
+#include "experiment_state.h"
+#include "sim/base/file.h"
+#include "sim/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bool job_reroutes(const struct policy *p)
+{
+    return policy_gate(p)->apply != NULL || policy_select(p)->apply != NULL;
+}
+
+bool job_all_resident(const struct experiment *x, const struct policy *p)
+{
+    const struct cache_params *c = &p->cache;
+    uint64_t all = c->scope == CACHE_GLOBAL ? (uint64_t)x->info->layers * x->info->experts
+                                            : x->info->experts;
+    bool room = c->slots > 0
+                    ? (uint64_t)c->slots >= all
+                    : c->scope == CACHE_GLOBAL && c->bytes >= x->expert_total_bytes;
+
+    return room && c->preload == CACHE_PRELOAD_LINEAR && !job_reroutes(p) &&
+           policy_prefetch(p)->step == NULL;
+}
+
+uint64_t job_cache_bytes(const struct experiment *x, const struct policy *p)
+{
+    uint64_t slots = (uint64_t)p->cache.slots;
+    uint64_t largest = 0;
+    uint64_t per_layer = 0;
+    uint64_t bytes = p->cache.bytes;
+
+    if (slots > x->info->experts && p->cache.scope == CACHE_PER_LAYER)
+        slots = x->info->experts;
+    for (uint32_t l = 0; l < x->info->layers; l++) {
+        largest = x->expert_bytes[l] > largest ? x->expert_bytes[l] : largest;
+        per_layer += x->expert_bytes[l] * slots;
+    }
+    if (slots > 0)
+        bytes = p->cache.scope == CACHE_GLOBAL ? slots * largest : per_layer;
+    return bytes + (uint64_t)p->cache.staging * largest;
+}
+
+/* ---- one run ---- */
+
+struct progress {
+    struct jobs *jobs;
+    struct job *job;
+};
+
+static void report_progress(void *context, const struct workload *w)
+{
+    struct progress *p = context;
+    struct jobs *jobs = p->jobs;
+    uint64_t done = 0;
+
+    pthread_mutex_lock(&jobs->lock);
+    p->job->rows_done = workload_rows_done(w);
+    for (size_t i = 0; i < jobs->count; i++)
+        done += jobs->job[i]->rows_done;
+    jobs->x->hooks->progress(jobs->x->hooks->context, done, jobs->rows_total);
+    pthread_mutex_unlock(&jobs->lock);
+}
+
+static void draw(void *context, op_id id, enum op_kind kind, enum op_lane lane,
+                 uint32_t layer, uint32_t expert, const struct op_times *times)
+{
+    struct job *job = context;
+
+    (void)id;
+    if ((int64_t)job->result.passes < job->x->p.timeline_passes)
+        timeline_op(job->x->timeline, job->process, kind, lane, layer, expert, times);
+}
+
+static struct exec *make_exec(struct job *job, const struct cost *cost)
+{
+    struct experiment *x = job->x;
+    struct exec_sim_options o = {.cost = *cost, .pageable = x->p.pageable};
+
+    if (x->p.engine == ENGINE_COUNT)
+        return exec_count_new();
+    o.event_driven = job->event_driven;
+    if (job->process >= 0) {
+        o.observe = draw;
+        o.observe_context = job;
+    }
+    return exec_sim_new(&o);
+}
+
+static void free_exec(struct job *job, struct exec *exec)
+{
+    if (job->x->p.engine == ENGINE_COUNT)
+        exec_count_free(exec);
+    else
+        exec_sim_free(exec);
+}
+
+/* What the policy's books need once the run is over. */
+static int finish_run(struct job *job, struct exec *exec, struct future_writer *record,
+                      struct future *future, struct err *e)
+{
+    struct experiment *x = job->x;
+    const struct policy *p = &job->policy;
+    bool preloaded =
+        p->cache.preload != CACHE_PRELOAD_NONE || policy_cache(p)->preload != NULL;
+    struct future *recorded = NULL;
+    int status;
+
+    if (x->p.engine != ENGINE_COUNT) {
+        job->result.digest = exec_sim_report(exec).digest;
+        job->result.copy_busy = exec_sim_lane_busy(exec, LANE_COPY_IN);
+    }
+    if (job->bounds == NULL || !job->result.finished) {
+        future_writer_free(record);
+        return 0;
+    }
+    if (record != NULL) {
+        recorded = future_finish(record, e);
+        if (recorded == NULL)
+            return -1;
+        future = recorded;
+    }
+    status = bounds_count(future, x->info->layers, x->info->experts, x->expert_bytes,
+                          &p->cache, preloaded, job->bounds, e);
+    future_free(recorded);
+    return status;
+}
+
+static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
+                    struct future *future, struct err *e)
+{
+    struct experiment *x = job->x;
+    struct cost cost = {.model = x->model, .machine = x->machine, .graph = job->graph};
+    struct progress progress = {jobs, job};
+    bool oracle = (policy_needs(&job->policy) & NEED_FUTURE) != 0;
+    uint64_t used = model_dense_bytes(x->model);
+    struct run_setup s = {
+        .policy = &job->policy,
+        .trace = x->info,
+        .cost = &cost,
+        .ops = x->p.engine == ENGINE_COUNT ? &exec_count_ops : &exec_sim_ops,
+        .expert_bytes = x->expert_bytes,
+        .home = x->home,
+        .host_bytes = x->host_bytes,
+        .decides = !job->ideal && !job_all_resident(x, &job->policy),
+        .kv_room_bytes = UINT64_MAX,
+        .keep_passes = x->p.keep_passes && !job->reference,
+        .profile = x->profile,
+        .chunk_bytes = x->p.chunk_bytes,
+        .seed = (uint64_t)x->p.seed,
+        .progress = x->hooks->progress == NULL ? NULL : report_progress,
+        .progress_context = &progress,
+    };
+    int status = -1;
+
+    s.workload = workload_new(t, x->model, &x->workload, x->scores, x->predicted,
+                              (uint64_t)x->p.seed, e);
+    if (s.workload == NULL)
+        return -1;
+    if (!job->reference) {
+        used += job_cache_bytes(x, &job->policy);
+        s.kv_room_bytes =
+            x->machine->gpu.memory_bytes > used ? x->machine->gpu.memory_bytes - used : 0;
+    }
+    s.exec = make_exec(job, &cost);
+    if (oracle)
+        s.future = future_reader_new(future);
+    if (job->bounds != NULL && future == NULL)
+        s.record = future_writer_new(x->info->layers, x->info->experts, e);
+    if (job->bounds == NULL || future != NULL || s.record != NULL)
+        status = run_policy(&s, &job->result, e);
+    if (status == 0)
+        status = finish_run(job, s.exec, s.record, future, e);
+    else
+        future_writer_free(s.record);
+    future_reader_free(s.future);
+    free_exec(job, s.exec);
+    workload_free(s.workload);
+    return status;
+}
+
+struct future *job_look_ahead(struct experiment *x, const struct policy *p, struct err *e)
+{
+    struct cost cost = {.model = x->model, .machine = x->machine};
+    struct run_setup s = {.policy = p, .trace = x->info, .cost = &cost};
+    struct future *future = NULL;
+    struct trace *t = trace_open(x->trace_path, NULL, e);
+
+    if (t == NULL)
+        return NULL;
+    /* run_init() makes the policy's prefetcher too, whose profile it may want. */
+    s.profile = x->profile;
+    s.workload = workload_new(t, x->model, &x->workload, x->scores, x->predicted,
+                              (uint64_t)x->p.seed, e);
+    if (s.workload != NULL) {
+        s.record = future_writer_new(x->info->layers, x->info->experts, e);
+        if (s.record != NULL && run_routing(&s, e) == 0)
+            future = future_finish(s.record, e);
+        else
+            future_writer_free(s.record);
+    }
+    workload_free(s.workload);
+    trace_close(t);
+    return future;
+}
+
+static void run_job(struct job *job, struct jobs *jobs)
+{
+    struct experiment *x = job->x;
+    struct trace *t = trace_open(x->trace_path, NULL, &job->err);
+    struct future *own = NULL;
+    struct future *future = x->future;
+    bool wants = x->timeless &&
+                 (job->bounds != NULL || (policy_needs(&job->policy) & NEED_FUTURE) != 0);
+
+    job->status = -1;
+    if (t != NULL) {
+        if (wants && job_reroutes(&job->policy))
+            future = own = job_look_ahead(x, &job->policy, &job->err);
+        if (!wants || future != NULL)
+            job->status = run_with(job, t, jobs, wants ? future : NULL, &job->err);
+    }
+    future_free(own);
+    trace_close(t);
+}
+
+/* ---- all of them ---- */
+
+static void *work(void *context)
+{
+    struct jobs *jobs = context;
+
+    for (;;) {
+        struct job *job;
+
+        pthread_mutex_lock(&jobs->lock);
+        job = jobs->next < jobs->count ? jobs->job[jobs->next++] : NULL;
+        pthread_mutex_unlock(&jobs->lock);
+        if (job == NULL || file_interrupted())
+            return NULL;
+        run_job(job, jobs);
+    }
+}
+
+int jobs_run(struct experiment *x, struct job **job, size_t count, unsigned threads,
+             struct err *e)
+{
+    struct jobs jobs = {.job = job, .count = count, .x = x};
+    pthread_t *thread = mem_alloc(threads, sizeof *thread);
+    unsigned started = 0;
+
+    pthread_mutex_init(&jobs.lock, NULL);
+    for (size_t i = 0; i < count; i++) {
+        job[i]->status = 1; /* not run */
+        jobs.rows_total += job[i]->rows_total;
+    }
+    while (started + 1 < threads && started + 1 < count &&
+           pthread_create(&thread[started], NULL, work, &jobs) == 0)
+        started++;
+    work(&jobs);
+    while (started > 0)
+        pthread_join(thread[--started], NULL);
+    pthread_mutex_destroy(&jobs.lock);
+    free(thread);
+    for (size_t i = 0; i < count; i++) {
+        if (job[i]->status == -1)
+            return err_set(e, "%s", job[i]->err.text);
+    }
+    return file_interrupted() ? 1 : 0;
+}

@@ -1,0 +1,302 @@
+/* What an experiment runs, the references its bounds need, and the result of it all. */
+#include "bounds.h"
+#include "experiment_state.h"
+#include "sim/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct job *make_job(struct experiment *x, const struct policy *p)
+{
+    struct job *job = mem_zalloc(1, sizeof *job);
+    struct workload *probe;
+    struct err ignored = {""};
+
+    job->x = x;
+    job->policy = *p;
+    job->process = -1;
+    job->graph = x->p.launch == LAUNCH_GRAPH;
+    if (x->p.launch == LAUNCH_AUTO)
+        job->graph = job_all_resident(x, p);
+    job->event_driven = x->p.engine == ENGINE_EVENT ||
+                        (x->p.engine == ENGINE_AUTO &&
+                         (policy_prefetch(p)->step != NULL || p->cache.write_back));
+    probe = workload_new(x->trace, x->model, &x->workload, false, false,
+                         (uint64_t)x->p.seed, &ignored);
+    job->rows_total = probe == NULL ? 0 : workload_rows_total(probe);
+    workload_free(probe);
+    return job;
+}
+
+/* Every expert resident, everything from one graph: the least compute time. */
+static struct job *make_ideal(struct experiment *x, const struct policy *p)
+{
+    struct policy ideal = *p;
+    struct job *job;
+
+    ideal.plugin[SLOT_CACHE] = registry_find(SLOT_CACHE, "lru");
+    ideal.params[SLOT_CACHE] = NULL;
+    ideal.plugin[SLOT_PREFETCH] = registry_find(SLOT_PREFETCH, "none");
+    ideal.plugin[SLOT_SCHEDULE] = registry_find(SLOT_SCHEDULE, "overlapped");
+    ideal.cache.scope = CACHE_PER_LAYER;
+    ideal.cache.slots = x->info->experts;
+    ideal.cache.preload = CACHE_PRELOAD_LINEAR;
+    ideal.cache.admission = CACHE_ADMIT_ALWAYS;
+    ideal.cache.write_back = false;
+    job = make_job(x, &ideal);
+    job->reference = true;
+    job->ideal = true;
+    job->graph = true;
+    job->event_driven = false;
+    return job;
+}
+
+/* The policy's capacity and schedule under Belady's choices, fetched on demand. */
+static struct job *make_belady(struct experiment *x, const struct policy *p)
+{
+    struct policy belady = *p;
+    struct job *job;
+
+    belady.plugin[SLOT_CACHE] = registry_find(SLOT_CACHE, "belady-bypass");
+    belady.params[SLOT_CACHE] = NULL;
+    belady.plugin[SLOT_PREFETCH] = registry_find(SLOT_PREFETCH, "none");
+    belady.cache.admission = CACHE_ADMIT_ALWAYS;
+    job = make_job(x, &belady);
+    job->reference = true;
+    return job;
+}
+
+static bool same_reference(const struct policy *a, const struct policy *b)
+{
+    const struct cache_params *p = &a->cache;
+    const struct cache_params *q = &b->cache;
+
+    return a->plugin[SLOT_SCHEDULE] == b->plugin[SLOT_SCHEDULE] && !job_reroutes(a) &&
+           !job_reroutes(b) && p->scope == q->scope && p->slots == q->slots &&
+           p->bytes == q->bytes && p->protect == q->protect && p->preload == q->preload &&
+           p->write_back == q->write_back && p->staging == q->staging;
+}
+
+/* The runs of an experiment and which of them each policy's bounds come from. */
+struct plan {
+    struct job **job; /* the policies' first, then references */
+    size_t count;
+    struct job **ideal, **belady; /* [policies]; NULL entries without bounds */
+    struct bounds_counts *bounds; /* [policies] */
+};
+
+static void plan_init(struct plan *plan, struct experiment *x)
+{
+    bool bounds = x->p.bounds && x->p.engine != ENGINE_COUNT;
+
+    plan->job = mem_zalloc(3 * (size_t)x->policies, sizeof *plan->job);
+    plan->ideal = mem_zalloc(x->policies, sizeof *plan->ideal);
+    plan->belady = mem_zalloc(x->policies, sizeof *plan->belady);
+    plan->bounds = mem_zalloc(x->policies, sizeof *plan->bounds);
+    for (uint32_t i = 0; i < x->policies; i++) {
+        struct job *job = make_job(x, x->policy[i]);
+
+        if (x->p.bounds)
+            job->bounds = &plan->bounds[i];
+        if (x->timeline != NULL)
+            job->process = timeline_add_process(x->timeline, job->policy.label);
+        plan->job[plan->count++] = job;
+    }
+    for (uint32_t i = 0; bounds && x->timeless && i < x->policies; i++) {
+        for (uint32_t j = 0; j < i; j++) {
+            if (!job_reroutes(x->policy[i]) && !job_reroutes(x->policy[j]))
+                plan->ideal[i] = plan->ideal[j];
+            if (same_reference(x->policy[i], x->policy[j]))
+                plan->belady[i] = plan->belady[j];
+        }
+        if (plan->ideal[i] == NULL)
+            plan->job[plan->count++] = plan->ideal[i] = make_ideal(x, x->policy[i]);
+        if (plan->belady[i] == NULL)
+            plan->job[plan->count++] = plan->belady[i] = make_belady(x, x->policy[i]);
+    }
+}
+
+static void plan_release(struct plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        run_result_release(&plan->job[i]->result);
+        free(plan->job[i]);
+    }
+    free(plan->job);
+    free(plan->ideal);
+    free(plan->belady);
+    free(plan->bounds);
+}
+
+static sim_time least_copy_time(const struct experiment *x, uint64_t bytes)
+{
+    const struct machine *m = x->machine;
+    double slowest =
+        x->p.pageable ? m->h2d_pageable.bytes_per_s : m->h2d_pinned.bytes_per_s;
+
+    if (x->home == TIER_STORAGE)
+        slowest = m->unified || m->storage_read.bytes_per_s < slowest
+                      ? m->storage_read.bytes_per_s
+                      : slowest;
+    return sim_time_of_seconds((double)bytes / slowest);
+}
+
+static void fill_bounds(const struct experiment *x, const struct plan *plan, uint32_t i,
+                        struct result_bounds *b)
+{
+    b->present = x->p.bounds && plan->job[i]->result.finished;
+    if (!b->present)
+        return;
+    b->belady_hits = plan->bounds[i].hits;
+    b->belady_bytes = plan->bounds[i].load_bytes;
+    b->copy = least_copy_time(x, b->belady_bytes);
+    if (plan->ideal[i] != NULL) {
+        b->compute = plan->ideal[i]->result.total.latency;
+        b->offline = b->compute > b->copy ? b->compute : b->copy;
+    }
+    if (plan->belady[i] != NULL) {
+        b->belady_time = plan->belady[i]->result.total.latency;
+        b->belady_time_hits = plan->belady[i]->result.total.counts.hits;
+    }
+}
+
+static void fill_policy(const struct experiment *x, const struct plan *plan, uint32_t i,
+                        struct result_policy *out)
+{
+    struct job *job = plan->job[i];
+    const struct policy *p = x->policy[i];
+    enum policy_variant variant = VARIANT_STANDARD;
+
+    out->label = mem_strdup(p->label);
+    for (int s = 0; s < POLICY_SLOTS; s++) {
+        const struct plugin *plugin = p->plugin[s];
+        char *own = cfg_describe(plugin->options, p->params[s]);
+        char *common = s == SLOT_CACHE ? cfg_describe(cache_options, &p->cache) : NULL;
+
+        out->description[s] =
+            mem_format("%s%s%s%s%s", plugin->name, common == NULL ? "" : " ",
+                       common == NULL ? "" : common, *own == '\0' ? "" : " ", own);
+        free(own);
+        free(common);
+        variant = plugin->variant > variant ? plugin->variant : variant;
+    }
+    out->lossless = policy_lossless(p);
+    out->variant = mem_strdup(policy_variant_name(variant));
+    out->event_driven = job->event_driven;
+    out->graph = job->graph;
+    fill_bounds(x, plan, i, &out->bounds);
+    out->run = job->result; /* takes it over */
+    job->result = (struct run_result){.layer = NULL};
+}
+
+static char *add_note(char *notes, char *note)
+{
+    char *longer = mem_format("%s%s%s", notes, *notes == '\0' ? "" : "\n", note);
+
+    free(notes);
+    free(note);
+    return longer;
+}
+
+static char *make_notes(const struct experiment *x, const struct result *r, bool stopped)
+{
+    const struct run_result *first = &r->policy[0].run;
+    char *notes = mem_strdup("");
+
+    if (stopped)
+        notes = add_note(notes, mem_strdup("stopped by a signal: figures cover what was "
+                                           "run, and policies may differ in how far they "
+                                           "came"));
+    if (first->rows_resampled > 0)
+        notes =
+            add_note(notes, mem_format("the routing of %llu rows was not recorded and "
+                                       "was resampled from the same requests' rows",
+                                       (unsigned long long)first->rows_resampled));
+    if (first->prompts_skipped > 0)
+        notes =
+            add_note(notes, mem_format("%llu prompts were skipped (prefill: skip): TTFT "
+                                       "is that of the first decode pass",
+                                       (unsigned long long)first->prompts_skipped));
+    if (x->profile != NULL && *x->p.profile == '\0')
+        notes =
+            add_note(notes, mem_strdup("policies with a profile know the expert loads "
+                                       "of this very trace; give another with "
+                                       "profile: FILE for an honest test"));
+    for (uint32_t i = 0; i < r->policies; i++) {
+        if (!r->policy[i].lossless)
+            notes =
+                add_note(notes, mem_format("%s is lossy: it changes routing, so later "
+                                           "routing would have changed too; this "
+                                           "replay is open-loop",
+                                           r->policy[i].label));
+    }
+    if (!x->timeless)
+        notes = add_note(notes, mem_strdup("passes depend on time: each policy forms its "
+                                           "own batches, and bounds are in counts only"));
+    return notes;
+}
+
+static void copy_trace_facts(const struct experiment *x, struct result *r)
+{
+    const struct trace_info *t = x->info;
+
+    r->trace_path = mem_strdup(x->trace_path);
+    r->trace_source = mem_strdup(t->source);
+    r->layers = t->layers;
+    r->experts = t->experts;
+    r->top_k = t->top_k;
+    r->moe_layer = mem_alloc(t->layers, sizeof *r->moe_layer);
+    memcpy(r->moe_layer, t->moe_layer, t->layers * sizeof *r->moe_layer);
+    r->expert_bytes = mem_alloc(t->layers, sizeof *r->expert_bytes);
+    memcpy(r->expert_bytes, x->expert_bytes, t->layers * sizeof *r->expert_bytes);
+    r->groups = t->groups;
+    r->group_names = mem_alloc(t->groups, sizeof *r->group_names);
+    for (uint32_t g = 0; g < t->groups; g++)
+        r->group_names[g] = mem_strdup(t->group_names[g]);
+}
+
+static void fill_result(const struct experiment *x, const struct plan *plan,
+                        const struct cfg *config, bool stopped, struct result *r)
+{
+    *r = (struct result){.policies = x->policies};
+    copy_trace_facts(x, r);
+    r->model = mem_strdup(x->model->name);
+    r->machine = mem_strdup(x->machine->name);
+    r->machine_source = mem_strdup(x->machine->source);
+    r->config = cfg_dump(config);
+    r->version = mem_strdup("moesim " MOESIM_VERSION);
+    r->seed = (uint64_t)x->p.seed;
+    r->expert_total_bytes = x->expert_total_bytes;
+    r->dense_bytes = model_dense_bytes(x->model);
+    r->gpu_memory_bytes = x->machine->gpu.memory_bytes;
+    r->policy = mem_zalloc(x->policies, sizeof *r->policy);
+    for (uint32_t i = 0; i < x->policies; i++) {
+        fill_policy(x, plan, i, &r->policy[i]);
+        if (r->policy[i].run.kv_peak_bytes > r->kv_peak_bytes)
+            r->kv_peak_bytes = r->policy[i].run.kv_peak_bytes;
+    }
+    r->notes = make_notes(x, r, stopped);
+}
+
+int plan_run(struct experiment *x, struct cfg *config, unsigned threads, struct result *r,
+             struct err *e)
+{
+    struct plan plan = {.count = 0};
+    int status;
+
+    plan_init(&plan, x);
+    status = jobs_run(x, plan.job, plan.count, threads, e);
+    if (status >= 0)
+        fill_result(x, &plan, config, status == 1, r);
+    plan_release(&plan);
+    if (status >= 0 && x->timeline != NULL) {
+        struct timeline *t = x->timeline;
+
+        x->timeline = NULL;
+        if (timeline_commit(t, e) != 0) {
+            result_release(r);
+            return -1;
+        }
+    }
+    return status;
+}

@@ -1,0 +1,540 @@
+#include "workload.h"
+
+#include "context.h"
+#include "cursor.h"
+#include "recorded.h"
+#include "requests.h"
+#include "sim/base/mem.h"
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+/* Rows that a request reads ahead, and what all of them together may take. */
+#define BLOCK_ROWS 128
+#define BLOCKS_BYTES (UINT64_C(32) << 20)
+
+/* Rows of one request in the pass being built: of its prompt, or one output row. */
+struct take {
+    struct cursor *cursor;
+    uint32_t rows;
+};
+
+struct workload {
+    struct trace *trace;
+    const struct trace_info *info;
+    const struct trace_request *trace_request;
+    struct workload_params params;
+    bool timed;      /* arrivals are given, not made by room */
+    uint32_t window; /* of the model's attention; 0: none */
+    struct cursor_setup setup;
+    struct recorded *recorded; /* mode: recorded only */
+
+    struct requests all;
+    uint32_t admitted;      /* how many of them have started */
+    uint32_t limit;         /* most that run at once */
+    struct cursor **active; /* [limit] in order of admission, finished ones included until
+                               the next pass is built */
+    uint32_t active_count;
+    uint32_t prompt_at;    /* the first active request with prompt rows left; those before
+                              it have none */
+    struct cursor **spare; /* [limit] cursors without a request */
+    uint32_t spare_count;
+    struct take *take; /* [limit] */
+    uint32_t take_count;
+    uint64_t take_rows;
+    struct rows gathered;
+    uint32_t *finished, *first, *output; /* [limit] */
+    struct pass pass;
+    uint64_t rows_done, rows_total, rows_resampled, prompts_skipped;
+};
+
+static const char *const mode_names[] = {"recorded", "static", "continuous", NULL};
+static const char *const arrival_names[] = {"closed", "poisson", "trace", "file", NULL};
+static const char *const length_names[] = {"trace", "file", NULL};
+static const char *const prefill_names[] = {"resample", "skip", "recorded", NULL};
+
+#define AT(field) offsetof(struct workload_params, field)
+const struct option workload_options[] = {
+    {"mode", OPT_CHOICE, AT(mode), "static", 0, 0, mode_names,
+     "how requests form passes: the trace's own, lock-step batches, or continuous"},
+    {"batch", OPT_INT, AT(batch), "1", 1, 1e6, NULL, "static: requests per batch"},
+    {"max_sequences", OPT_INT, AT(max_sequences), "32", 1, 1e6, NULL,
+     "continuous: most requests that run at once"},
+    {"token_budget", OPT_INT, AT(token_budget), "0", 0, 1e9, NULL,
+     "most rows of a pass (continuous) or of a prefill pass (static); 0: no limit"},
+    {"arrivals", OPT_CHOICE, AT(arrivals), "closed", 0, 0, arrival_names,
+     "when requests come: as there is room, at random, or as the trace or file says"},
+    {"rate", OPT_DOUBLE, AT(rate), "1", 1e-6, 1e9, NULL, "poisson: requests per second"},
+    {"file", OPT_STRING, AT(file), "", 0, 0, NULL,
+     "request file, Azure (CSV) or Mooncake (JSON lines)"},
+    {"lengths", OPT_CHOICE, AT(lengths), "trace", 0, 0, length_names,
+     "where prompt and output lengths come from"},
+    {"prefill", OPT_CHOICE, AT(prefill), "resample", 0, 0, prefill_names,
+     "prompt rows that were not recorded: drawn from the request's rows, left out, or "
+     "refused"},
+    {"first_request", OPT_INT, AT(first_request), "0", 0, 4e9, NULL,
+     "index of the first request in the trace"},
+    {"requests", OPT_INT, AT(requests), "0", 0, 4e9, NULL, "how many; 0: all"},
+    {"max_passes", OPT_INT, AT(max_passes), "0", 0, 1e15, NULL,
+     "stop after so many passes; 0: no limit"},
+    {.name = NULL},
+};
+#undef AT
+
+/* ---- setting up ---- */
+
+static int need_field(const struct workload *w, enum trace_field field, const char *why,
+                      struct err *e)
+{
+    if ((trace_fields(w->trace) & (unsigned)field) != 0)
+        return 0;
+    return err_set(e, "%s: has no %s, which %s", trace_path(w->trace),
+                   trace_field_name(field), why);
+}
+
+static int check_fields(const struct workload *w, bool scores, bool predicted,
+                        struct err *e)
+{
+    const struct workload_params *p = &w->params;
+
+    if (need_field(w, TRACE_HAS_IDS, "every replay needs", e) != 0)
+        return -1;
+    if (scores && need_field(w, TRACE_HAS_SCORES, "a policy needs", e) != 0)
+        return -1;
+    if (predicted && need_field(w, TRACE_HAS_PREDICTED, "a policy needs", e) != 0)
+        return -1;
+    if (p->mode == WORKLOAD_RECORDED &&
+        need_field(w, TRACE_HAS_PASSES, "mode: recorded needs", e) != 0)
+        return -1;
+    if (p->arrivals == ARRIVALS_TRACE &&
+        need_field(w, TRACE_HAS_ARRIVALS, "arrivals: trace needs", e) != 0)
+        return -1;
+    return 0;
+}
+
+static int check_recorded(const struct workload_params *p, struct err *e)
+{
+    if (p->arrivals != ARRIVALS_CLOSED || p->lengths != LENGTHS_TRACE)
+        return err_set(e, "workload: mode: recorded replays the trace's own passes, so "
+                          "arrivals must be closed and lengths trace");
+    if (p->first_request != 0 || p->requests != 0)
+        return err_set(e,
+                       "workload: mode: recorded serves whole passes, so first_request "
+                       "and requests must be 0; use max_passes, or slice the trace");
+    return 0;
+}
+
+static int check_params(const struct workload *w, struct err *e)
+{
+    const struct workload_params *p = &w->params;
+    bool by_file = p->arrivals == ARRIVALS_FILE || p->lengths == LENGTHS_FILE;
+    bool has_file = p->file != NULL && p->file[0] != '\0';
+
+    assert(p->batch > 0 && p->max_sequences > 0 && p->token_budget >= 0);
+    assert(p->first_request >= 0 && p->requests >= 0 && p->max_passes >= 0);
+    if (by_file && !has_file)
+        return err_set(e, "workload: arrivals or lengths is file, but no file is given");
+    if (has_file && !by_file)
+        return err_set(e, "workload: file is given, but neither arrivals nor lengths is "
+                          "file");
+    if (p->arrivals == ARRIVALS_POISSON && !(p->rate > 0.0))
+        return err_set(e, "workload: arrivals: poisson needs a rate above 0");
+    if (p->mode == WORKLOAD_CONTINUOUS && p->token_budget > 0 &&
+        p->token_budget < p->max_sequences)
+        return err_set(
+            e,
+            "workload: token_budget %lld is below max_sequences %lld, so a pass "
+            "could not take a row of each request",
+            (long long)p->token_budget, (long long)p->max_sequences);
+    if ((uint64_t)p->first_request >= w->info->requests)
+        return err_set(e, "workload: first_request is %lld, but %s has %llu requests",
+                       (long long)p->first_request, trace_path(w->trace),
+                       (unsigned long long)w->info->requests);
+    return p->mode == WORKLOAD_RECORDED ? check_recorded(p, e) : 0;
+}
+
+/* Adds up the rows of all requests as cursor_start() will plan them. */
+static int sum_rows(struct workload *w, struct err *e)
+{
+    uint64_t total = 0;
+
+    for (uint32_t i = 0; i < w->all.count; i++) {
+        struct workload_request r = w->all.request[i];
+        struct cursor c = {0};
+
+        if (cursor_plan(&c, &w->setup, i, &w->trace_request[r.trace_request], &r, e) != 0)
+            return -1;
+        total += c.rows;
+    }
+    w->rows_total = total;
+    return 0;
+}
+
+static void make_room(struct workload *w)
+{
+    int64_t most =
+        w->params.mode == WORKLOAD_STATIC ? w->params.batch : w->params.max_sequences;
+    uint64_t block;
+
+    w->limit = (uint64_t)most < w->all.count ? (uint32_t)most : w->all.count;
+    block = BLOCKS_BYTES / w->limit / rows_bytes(&w->setup.shape);
+    if (block < 1)
+        block = 1;
+    w->setup.block_rows = block < BLOCK_ROWS ? (uint32_t)block : BLOCK_ROWS;
+    w->active = mem_alloc(w->limit, sizeof *w->active);
+    w->spare = mem_alloc(w->limit, sizeof *w->spare);
+    w->take = mem_alloc(w->limit, sizeof *w->take);
+    w->finished = mem_alloc(w->limit, sizeof *w->finished);
+    w->first = mem_alloc(w->limit, sizeof *w->first);
+    w->output = mem_alloc(w->limit, sizeof *w->output);
+}
+
+static int set_up(struct workload *w, bool scores, bool predicted, uint64_t seed,
+                  struct err *e)
+{
+    const struct trace_info *info = w->info;
+    struct rows_shape shape = {.trace = w->trace};
+
+    if (check_fields(w, scores, predicted, e) != 0 || check_params(w, e) != 0)
+        return -1;
+    shape.experts = (size_t)info->layers * info->candidates;
+    shape.scores = scores ? shape.experts : 0;
+    shape.predicted = predicted ? (size_t)info->layers * info->predicted : 0;
+    w->timed = w->params.arrivals != ARRIVALS_CLOSED;
+    w->setup = (struct cursor_setup){.shape = shape,
+                                     .own_lengths = w->params.lengths == LENGTHS_FILE,
+                                     .prefill = w->params.prefill,
+                                     .seed = seed};
+    if (requests_init(&w->all, w->trace, &w->params, seed, e) != 0)
+        return -1;
+    if (w->params.mode == WORKLOAD_RECORDED) {
+        w->recorded = recorded_new(&w->setup.shape, w->window, w->all.request);
+        return 0;
+    }
+    make_room(w);
+    return w->params.max_passes == 0 ? sum_rows(w, e) : 0;
+}
+
+struct workload *workload_new(struct trace *t, const struct model *m,
+                              const struct workload_params *p, bool scores,
+                              bool predicted, uint64_t seed, struct err *e)
+{
+    struct workload *w = mem_zalloc(1, sizeof *w);
+
+    w->trace = t;
+    w->info = trace_get_info(t);
+    w->trace_request = trace_get_requests(t);
+    w->params = *p;
+    w->window = m->window;
+    if (set_up(w, scores, predicted, seed, e) != 0) {
+        workload_free(w);
+        return NULL;
+    }
+    return w;
+}
+
+void workload_free(struct workload *w)
+{
+    if (w == NULL)
+        return;
+    for (uint32_t i = 0; i < w->active_count + w->spare_count; i++) {
+        struct cursor *c =
+            i < w->active_count ? w->active[i] : w->spare[i - w->active_count];
+
+        cursor_release(c);
+        free(c);
+    }
+    recorded_free(w->recorded);
+    rows_release(&w->gathered);
+    requests_release(&w->all);
+    free(w->active);
+    free(w->spare);
+    free(w->take);
+    free(w->finished);
+    free(w->first);
+    free(w->output);
+    free(w);
+}
+
+/* ---- choosing the rows of a pass ---- */
+
+/* Takes the finished requests of the last pass off the active ones. */
+static void retire(struct workload *w)
+{
+    uint32_t kept = 0;
+    uint32_t prompt_at = w->prompt_at;
+
+    for (uint32_t i = 0; i < w->active_count; i++) {
+        if (!cursor_is_done(w->active[i])) {
+            w->active[kept++] = w->active[i];
+            continue;
+        }
+        w->spare[w->spare_count++] = w->active[i];
+        if (i < w->prompt_at)
+            prompt_at--;
+    }
+    w->active_count = kept;
+    w->prompt_at = prompt_at;
+}
+
+static uint32_t waiting(const struct workload *w)
+{
+    return w->all.order == NULL ? w->admitted : w->all.order[w->admitted];
+}
+
+/* True if a request waits at time `at` and there is room for it. */
+static bool can_admit(const struct workload *w, sim_time at)
+{
+    return w->active_count < w->limit && w->admitted < w->all.count &&
+           (!w->timed || w->all.request[waiting(w)].arrival <= at);
+}
+
+static int admit(struct workload *w, sim_time at, struct err *e)
+{
+    uint32_t index = waiting(w);
+    struct workload_request *r = &w->all.request[index];
+    struct cursor *c;
+
+    if (w->spare_count > 0)
+        c = w->spare[--w->spare_count];
+    else
+        c = mem_zalloc(1, sizeof *c);
+    w->active[w->active_count++] = c;
+    w->admitted++;
+    if (!w->timed)
+        r->arrival = at;
+    if (cursor_start(c, &w->setup, index, &w->trace_request[r->trace_request], r, e) != 0)
+        return -1;
+    if (c->prompt_skipped)
+        w->prompts_skipped++;
+    return 0;
+}
+
+static void add_take(struct workload *w, struct cursor *c, uint64_t rows)
+{
+    w->take[w->take_count++] = (struct take){.cursor = c, .rows = (uint32_t)rows};
+    w->take_rows += rows;
+}
+
+/* Takes prompt rows from w->prompt_at on, up to `budget` rows in the pass. */
+static void take_prompts(struct workload *w, uint64_t budget)
+{
+    for (; w->prompt_at < w->active_count && w->take_rows < budget; w->prompt_at++) {
+        struct cursor *c = w->active[w->prompt_at];
+        uint64_t left = cursor_prompt_left(c);
+        uint64_t room = budget - w->take_rows;
+
+        if (left > 0)
+            add_take(w, c, left < room ? left : room);
+        if (left > room)
+            return;
+    }
+}
+
+/* Takes one row of each request whose prompt is done. */
+static void take_outputs(struct workload *w)
+{
+    for (uint32_t i = 0; i < w->prompt_at; i++)
+        add_take(w, w->active[i], 1);
+}
+
+static int plan_static(struct workload *w, sim_time at, uint64_t budget, struct err *e)
+{
+    if (w->active_count == 0)
+        while (can_admit(w, at))
+            if (admit(w, at, e) != 0)
+                return -1;
+    take_prompts(w, budget);
+    if (w->take_count == 0)
+        take_outputs(w);
+    return 0;
+}
+
+static int plan_continuous(struct workload *w, sim_time at, uint64_t budget,
+                           struct err *e)
+{
+    take_outputs(w);
+    take_prompts(w, budget);
+    while (w->take_rows < budget && can_admit(w, at)) {
+        if (admit(w, at, e) != 0)
+            return -1;
+        if (w->active[w->prompt_at]->prompt_rows > 0) {
+            take_prompts(w, budget);
+        } else {
+            add_take(w, w->active[w->prompt_at], 1);
+            w->prompt_at++;
+        }
+    }
+    return 0;
+}
+
+/* ---- building it ---- */
+
+/* Where the rows of a single take lie in one piece, they are handed out from there. */
+static int place_rows(struct workload *w, struct pass *p, struct err *e)
+{
+    const struct rows_shape *s = &w->setup.shape;
+    const struct rows *rows = &w->gathered;
+    size_t from = 0;
+    uint32_t at = 0;
+
+    if (w->take_count == 1 && w->take[0].rows <= w->setup.block_rows) {
+        struct cursor *c = w->take[0].cursor;
+
+        if (c->block_next == c->block_end && cursor_fill(c, &w->setup, e) != 0)
+            return -1;
+        if (c->block_end - c->block_next >= w->take[0].rows) {
+            rows = &c->block;
+            from = c->block_next;
+            c->block_next += w->take[0].rows;
+            at = w->take[0].rows;
+        }
+    }
+    if (at == 0 && rows_reserve(&w->gathered, s, w->take_rows, e) != 0)
+        return -1;
+    for (uint32_t i = 0; at < w->take_rows; i++) {
+        struct cursor *c = w->take[i].cursor;
+
+        for (uint32_t left = w->take[i].rows; left > 0;) {
+            uint32_t run = c->block_end - c->block_next;
+
+            if (run == 0) {
+                if (cursor_fill(c, &w->setup, e) != 0)
+                    return -1;
+                continue;
+            }
+            run = run < left ? run : left;
+            rows_copy(&w->gathered, s, at, &c->block, c->block_next, run);
+            c->block_next += run;
+            at += run;
+            left -= run;
+        }
+    }
+    p->rows = (uint32_t)w->take_rows;
+    p->row = rows->row + from;
+    p->expert = rows->expert + from * s->experts;
+    p->score = s->scores > 0 ? rows->score + from * s->scores : NULL;
+    p->predicted = s->predicted > 0 ? rows->predicted + from * s->predicted : NULL;
+    return 0;
+}
+
+/* Costs of the rows, and who gets what from them. */
+static void account(struct workload *w, struct pass *p)
+{
+    const struct view_row *row = p->row;
+
+    p->batch = (struct cost_batch){.tokens = p->rows};
+    p->finished_count = p->first_count = p->output_count = 0;
+    for (uint32_t i = 0; i < w->take_count; i++) {
+        struct cursor *c = w->take[i].cursor;
+        uint32_t n = w->take[i].rows;
+        /* The prompt's last row gives the first output token; without a prompt the first
+         * row does. */
+        uint32_t first = c->prompt_rows > 0 ? c->prompt_rows : 1;
+
+        for (uint32_t k = 0; k < n; k++)
+            context_add_row(&p->batch, row[k].position, w->window);
+        context_add_request(&p->batch, row[0].position, row[n - 1].position, w->window);
+        w->rows_resampled += cursor_count_drawn(c, n);
+        c->next += n;
+        row += n;
+        if (c->next >= first)
+            w->output[p->output_count++] = c->request;
+        if (c->next == first)
+            w->first[p->first_count++] = c->request;
+        if (cursor_is_done(c))
+            w->finished[p->finished_count++] = c->request;
+    }
+    p->batch.outputs = p->output_count;
+    p->finished = w->finished;
+    p->first = w->first;
+    p->output = w->output;
+}
+
+static int build(struct workload *w, sim_time now, struct pass *p, struct err *e)
+{
+    uint64_t budget =
+        w->params.token_budget > 0 ? (uint64_t)w->params.token_budget : UINT64_MAX;
+    sim_time at = now;
+    int status;
+
+    if (p->finished_count > 0)
+        retire(w);
+    p->not_before = 0;
+    w->take_count = 0;
+    w->take_rows = 0;
+    if (w->active_count == 0) {
+        if (w->admitted == w->all.count)
+            return 0;
+        if (w->timed && w->all.request[waiting(w)].arrival > now)
+            p->not_before = at = w->all.request[waiting(w)].arrival;
+    }
+    if (w->params.mode == WORKLOAD_STATIC)
+        status = plan_static(w, at, budget, e);
+    else
+        status = plan_continuous(w, at, budget, e);
+    if (status != 0 || place_rows(w, p, e) != 0)
+        return -1;
+    account(w, p);
+    return 1;
+}
+
+int workload_next(struct workload *w, sim_time now, const struct pass **pass,
+                  struct err *e)
+{
+    struct pass *p = &w->pass;
+    uint64_t index = w->pass.rows == 0 ? 0 : w->pass.index + 1;
+    int status;
+
+    if (w->params.max_passes > 0 && index == (uint64_t)w->params.max_passes)
+        return 0;
+    if (w->recorded != NULL)
+        status = recorded_next(w->recorded, now, p, e);
+    else
+        status = build(w, now, p, e);
+    if (status != 1)
+        return status;
+    p->index = index;
+    w->rows_done += p->rows;
+    *pass = p;
+    return 1;
+}
+
+/* ---- asking ---- */
+
+bool workload_is_timeless(const struct workload *w)
+{
+    return !w->timed;
+}
+
+uint64_t workload_request_count(const struct workload *w)
+{
+    return w->all.count;
+}
+
+const struct workload_request *workload_get_request(const struct workload *w, uint64_t r)
+{
+    assert(r < w->all.count);
+    return &w->all.request[r];
+}
+
+uint64_t workload_rows_done(const struct workload *w)
+{
+    return w->rows_done;
+}
+
+uint64_t workload_rows_total(const struct workload *w)
+{
+    return w->rows_total;
+}
+
+uint64_t workload_rows_resampled(const struct workload *w)
+{
+    return w->rows_resampled;
+}
+
+uint64_t workload_prompts_skipped(const struct workload *w)
+{
+    return w->prompts_skipped;
+}

@@ -1,0 +1,203 @@
+#include "trace_state.h"
+
+#include "half.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define PAIRWISE_MAX 8 /* candidates compared pair by pair; above, through `seen` */
+
+/* ---- expert ids ---- */
+
+/* What is wrong with the ids of one (row, layer), found slowly, or 0 if nothing is. */
+static int explain_ids(struct trace *t, const char *name, uint64_t row, uint32_t layer,
+                       const uint16_t *id, uint32_t width, struct err *e)
+{
+    for (uint32_t i = 0; i < width; i++) {
+        if (id[i] == TRACE_NOT_RECORDED)
+            continue;
+        if (id[i] >= t->info.experts)
+            return err_set(e,
+                           "%s: %s, row %" PRIu64 ", layer %" PRIu32 ": expert %u is not "
+                           "below %" PRIu32 " (attribute experts)",
+                           t->path, name, row, layer, (unsigned)id[i], t->info.experts);
+        if (i > 0 && id[i - 1] == TRACE_NOT_RECORDED)
+            return err_set(e,
+                           "%s: %s, row %" PRIu64 ", layer %" PRIu32
+                           ": expert %u follows "
+                           "one that was not recorded; 65535 may only end a list",
+                           t->path, name, row, layer, (unsigned)id[i]);
+        for (uint32_t j = 0; j < i; j++)
+            if (id[j] == id[i])
+                return err_set(e,
+                               "%s: %s, row %" PRIu64 ", layer %" PRIu32 ": expert %u "
+                               "occurs twice",
+                               t->path, name, row, layer, (unsigned)id[i]);
+    }
+    return 0;
+}
+
+static bool few_are_good(const uint16_t *id, uint32_t width, uint32_t experts)
+{
+    bool good = true;
+
+    for (uint32_t i = 0; i < width; i++) {
+        good &= id[i] < experts;
+        for (uint32_t j = 0; j < i; j++)
+            good &= id[j] != id[i];
+    }
+    return good;
+}
+
+static bool many_are_good(struct trace *t, const uint16_t *id, uint32_t width)
+{
+    if (++t->cell == 0) { /* the numbers are used up: start over */
+        memset(t->seen, 0, t->info.experts * sizeof t->seen[0]);
+        t->cell = 1;
+    }
+    for (uint32_t i = 0; i < width; i++) {
+        if (id[i] >= t->info.experts || t->seen[id[i]] == t->cell)
+            return false;
+        t->seen[id[i]] = t->cell;
+    }
+    return true;
+}
+
+static int check_ids(struct trace *t, const char *name, uint64_t first, uint64_t count,
+                     const uint16_t *id, uint32_t width, struct err *e)
+{
+    for (uint64_t row = first; row < first + count; row++)
+        for (uint32_t layer = 0; layer < t->info.layers; layer++, id += width) {
+            bool good = width <= PAIRWISE_MAX ? few_are_good(id, width, t->info.experts)
+                                              : many_are_good(t, id, width);
+
+            if (!good && explain_ids(t, name, row, layer, id, width, e) != 0)
+                return -1;
+        }
+    return 0;
+}
+
+int trace_check_expert(struct trace *t, uint64_t first, uint64_t count,
+                       const uint16_t *expert, struct err *e)
+{
+    return check_ids(t, "/routing/expert", first, count, expert, t->info.candidates, e);
+}
+
+int trace_check_predicted(struct trace *t, uint64_t first, uint64_t count,
+                          const uint16_t *expert, struct err *e)
+{
+    return check_ids(t, "/routing/predicted", first, count, expert, t->info.predicted, e);
+}
+
+/* ---- scores ---- */
+
+/* Whether a comes before b where scores descend. A zero ends the recorded candidates. */
+static bool descends(uint16_t a, uint16_t b)
+{
+    return (b & 0x7fffu) == 0 || half_to_float(a) >= half_to_float(b);
+}
+
+static int explain_score(const struct trace *t, uint64_t value, uint64_t first,
+                         const uint16_t *score, struct err *e)
+{
+    uint64_t cell = value / t->info.candidates;
+    uint64_t row = first + cell / t->info.layers;
+    uint64_t layer = cell % t->info.layers;
+    uint16_t half = score[value];
+
+    if ((half & 0x7fffu) >= HALF_INFINITY)
+        return err_set(e,
+                       "%s: /routing/score, row %" PRIu64 ", layer %" PRIu64
+                       ": a score is "
+                       "not a finite number",
+                       t->path, row, layer);
+    if (t->info.score_kind != TRACE_SCORE_LOGIT && (half > HALF_ONE && half != 0x8000u))
+        return err_set(e,
+                       "%s: /routing/score, row %" PRIu64 ", layer %" PRIu64
+                       ": score %g is "
+                       "not in [0, 1], as attribute score_kind says",
+                       t->path, row, layer, (double)half_to_float(half));
+    return err_set(e,
+                   "%s: /routing/score, row %" PRIu64 ", layer %" PRIu64
+                   ": the scores do "
+                   "not descend; set attribute sorted to 0 or sort the candidates",
+                   t->path, row, layer);
+}
+
+int trace_check_score(struct trace *t, uint64_t first, uint64_t count,
+                      const uint16_t *score, struct err *e)
+{
+    uint32_t width = t->info.candidates;
+    uint64_t values = count * t->info.layers * width;
+    bool logit = t->info.score_kind == TRACE_SCORE_LOGIT;
+
+    for (uint64_t i = 0; i < values; i++) {
+        uint16_t half = score[i];
+
+        if (logit ? (half & 0x7fffu) >= HALF_INFINITY
+                  : half > HALF_ONE && half != 0x8000u)
+            return explain_score(t, i, first, score, e);
+    }
+    if (!t->info.sorted)
+        return 0;
+    for (uint64_t i = 0; i < values; i += width)
+        for (uint32_t j = 1; j < width; j++) {
+            /* Halves that are not negative order as their bits do. */
+            bool good = logit ? descends(score[i + j - 1], score[i + j])
+                              : (score[i + j - 1] & 0x7fffu) >= (score[i + j] & 0x7fffu);
+
+            if (!good)
+                return explain_score(t, i + j, first, score, e);
+        }
+    return 0;
+}
+
+/* ---- tokens ---- */
+
+uint32_t trace_request_of(const struct trace *t, uint64_t row)
+{
+    uint64_t low = 0, high = t->info.requests;
+
+    assert(row < t->info.rows);
+    while (high - low > 1) {
+        uint64_t middle = low + (high - low) / 2;
+
+        if (t->requests[middle].first_row <= row)
+            low = middle;
+        else
+            high = middle;
+    }
+    return (uint32_t)low;
+}
+
+int trace_check_token(struct trace *t, uint64_t first, uint64_t count,
+                      const struct trace_token *token, struct err *e)
+{
+    uint32_t request = trace_request_of(t, first);
+
+    for (uint64_t i = 0; i < count; i++) {
+        const struct trace_request *r = &t->requests[request];
+
+        while (first + i >= r->first_row + r->rows)
+            r = &t->requests[++request];
+        if (token[i].request != request)
+            return err_set(e,
+                           "%s: /token/request, row %" PRIu64 " says request %" PRIu32
+                           ", but /request/first_row gives the row to request %" PRIu32,
+                           t->path, first + i, token[i].request, request);
+        if (token[i].phase >= TRACE_PHASES)
+            return err_set(e,
+                           "%s: /token/phase, row %" PRIu64 ": phase %u is not one of 0 "
+                           "(prefill), 1 (decode), 2 (draft), 3 (verify)",
+                           t->path, first + i, (unsigned)token[i].phase);
+        if (i > 0 && first + i > r->first_row && token[i].phase <= TRACE_DECODE &&
+            token[i - 1].phase <= TRACE_DECODE &&
+            token[i].position <= token[i - 1].position)
+            return err_set(e,
+                           "%s: /token/position, row %" PRIu64 ": position %" PRIu32
+                           " does not follow %" PRIu32 " of the row before",
+                           t->path, first + i, token[i].position, token[i - 1].position);
+    }
+    return 0;
+}
