@@ -150,7 +150,7 @@ static struct run_world *draw_world(struct rng *r, uint64_t seed)
 static void test_anything_goes(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 400; seed++) {
+    for (uint64_t seed = 1; seed <= 250; seed++) {
         struct rng r = rng_stream(seed, "anything", 0);
         struct run_world *w = draw_world(&r, seed);
         char *policy =
@@ -180,10 +180,237 @@ static void test_anything_goes(void **state)
     }
 }
 
+/* ---- every cache policy ---- */
+
+struct sweep {
+    struct run_world *w;
+    const char *options; /* of the cache, and other slots behind it */
+    uint64_t visited;
+};
+
+/* FIFO lanes and the event queue agree to the digest; no run differs from the next; an
+ * executor that takes no time counts the same. */
+static void compare_executors(void *context, const char *name)
+{
+    struct sweep *s = context;
+    char *policy = mem_format("{cache: {name: %s, %s", name, s->options);
+    struct run_case c = {.policy = policy, .keep_passes = true, .seed = 5};
+    struct run_result fifo, again, event, counted;
+
+    run_world_run(s->w, &c, &fifo);
+    run_world_run(s->w, &c, &again);
+    c.event_driven = true;
+    run_world_run(s->w, &c, &event);
+    c.count = true;
+    run_world_run(s->w, &c, &counted);
+    check_books(s->w, &fifo, true);
+    assert_int_equal(fifo.digest, again.digest);
+    assert_int_equal(fifo.digest, event.digest);
+    assert_int_equal(fifo.elapsed, event.elapsed);
+    assert_int_equal(fifo.compute_busy, event.compute_busy);
+    assert_int_equal(fifo.copy_busy, event.copy_busy);
+    assert_memory_equal(&fifo.total, &event.total, sizeof fifo.total);
+    for (uint32_t l = 0; l < s->w->layers; l++) {
+        assert_memory_equal(&fifo.layer[l], &event.layer[l], sizeof *fifo.layer);
+        run_counts_equal(&fifo.layer[l].counts, &counted.layer[l].counts, true);
+    }
+    assert_int_equal(counted.total.latency, 0);
+    run_result_release(&fifo);
+    run_result_release(&again);
+    run_result_release(&event);
+    run_result_release(&counted);
+    free(policy);
+    s->visited++;
+}
+
+static void test_executors_agree(void **state)
+{
+    static const char *const options[] = {
+        "slots: 4}}",
+        "slots: 1, staging: 2}}",
+        "slots: 9, scope: global, protect: none}, schedule: serial}",
+        "slots: 5, protect: prefer, preload: linear}}",
+        "bytes: 17000000, scope: global, admission: second-miss}}",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        struct sweep s = {.w = run_world_new(3, 11, 3, 3, 15, NULL, 40 + i),
+                          .options = options[i]};
+
+        s.w->workload.batch = 1 + (int64_t)i % 3;
+        s.w->machine.h2d_pinned.latency = 1234567;
+        s.w->machine.host.copy_call = 765432;
+        s.w->machine.host.launch_eager = 234567;
+        if (i == 4)
+            s.w->expert_bytes[1] = 3 * WORLD_BYTES + 1;
+        run_world_each_cache(compare_executors, &s);
+        assert_true(s.visited >= 15);
+        run_world_free(s.w);
+    }
+}
+
+/* ---- hits by brute force ---- */
+
+struct naive_cache {
+    bool resident[4096];
+    uint64_t stamp[4096]; /* of the last use, or of the load */
+    uint64_t active[4096];
+    uint64_t clock, hits;
+};
+
+/* One access of `object` in step `step` to the objects [first, end). */
+static void naive_access(struct naive_cache *n, uint32_t object, uint32_t first,
+                         uint32_t end, uint32_t slots, uint64_t step, bool lru,
+                         bool protect)
+{
+    uint32_t victim = UINT32_MAX;
+    uint32_t count = 0;
+
+    n->clock++;
+    if (n->resident[object]) {
+        n->hits++;
+        if (lru)
+            n->stamp[object] = n->clock;
+        return;
+    }
+    for (uint32_t x = first; x < end; x++) {
+        count += n->resident[x];
+        if (n->resident[x] && !(protect && n->active[x] == step) &&
+            (victim == UINT32_MAX || n->stamp[x] < n->stamp[victim]))
+            victim = x;
+    }
+    if (count == slots && victim == UINT32_MAX)
+        return;
+    if (count == slots)
+        n->resident[victim] = false;
+    n->resident[object] = true;
+    n->stamp[object] = n->clock;
+}
+
+/* Requests of equal length in lock-step: pass p of a batch is row p of each. */
+static uint64_t naive_hits(const struct run_world *w, uint32_t slots, bool global,
+                           bool lru, bool protect)
+{
+    struct naive_cache *n = mem_zalloc(1, sizeof *n);
+    uint32_t batch = (uint32_t)w->workload.batch;
+    uint64_t step = 0;
+    uint64_t hits;
+
+    for (uint32_t q = 0; q < w->requests; q += batch) {
+        for (uint32_t at = 0; at < w->rows * w->layers; at++) {
+            uint32_t l = at % w->layers;
+            uint32_t first = l * w->experts;
+
+            step++;
+            for (uint32_t i = q; i < q + batch && i < w->requests; i++) {
+                const uint16_t *id =
+                    w->expert + ((size_t)i * w->rows * w->layers + at) * w->top_k;
+
+                for (uint32_t k = 0; k < w->top_k; k++)
+                    if (id[k] != WORLD_NONE)
+                        n->active[first + id[k]] = step;
+            }
+            for (uint32_t x = first; x < first + w->experts; x++)
+                if (n->active[x] == step)
+                    naive_access(n, x, global ? 0 : first,
+                                 global ? w->layers * w->experts : first + w->experts,
+                                 slots, step, lru, protect);
+        }
+    }
+    hits = n->hits;
+    free(n);
+    return hits;
+}
+
+static void test_hits_by_brute_force(void **state)
+{
+    uint64_t some = 0;
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct rng r = rng_stream(seed, "brute", 0);
+        struct run_world *w =
+            run_world_new(1 + (uint32_t)rng_below(&r, 4), 3 + (uint32_t)rng_below(&r, 20),
+                          1 + (uint32_t)rng_below(&r, 3), 1 + (uint32_t)rng_below(&r, 6),
+                          5 + (uint32_t)rng_below(&r, 30), NULL, 1000 + seed);
+        bool lru = rng_below(&r, 2) == 0;
+        bool global = rng_below(&r, 2) == 0;
+        bool protect = rng_below(&r, 2) == 0;
+        uint32_t slots = 1 + (uint32_t)rng_below(&r, w->experts);
+        char *policy =
+            mem_format("{cache: {name: %s, slots: %u, scope: %s, protect: %s}}",
+                       lru ? "lru" : "fifo", slots, global ? "global" : "layer",
+                       protect ? "strict" : "none");
+        struct run_case c = {.policy = policy, .keep_passes = true, .unchecked = true};
+        struct run_result result;
+
+        w->workload.batch = 1 + (int64_t)rng_below(&r, 4);
+        run_world_run(w, &c, &result);
+        check_books(w, &result, true);
+        assert_int_equal(result.total.counts.hits,
+                         naive_hits(w, slots, global, lru, protect));
+        some += result.total.counts.hits;
+        assert_int_equal(result.total.rows, w->requests * w->rows);
+        assert_int_equal(result.decode_rows, w->requests * w->rows);
+        assert_int_equal(result.output_tokens, w->requests * w->rows);
+        run_result_release(&result);
+        free(policy);
+        run_world_free(w);
+    }
+    assert_true(some > 1000);
+}
+
+/* ---- requests ---- */
+
+/* A request's first token comes with its first pass, its last with its last pass. */
+static void test_requests_are_booked(void **state)
+{
+    struct run_world *w = run_world_new(2, 6, 2, 5, 7, NULL, 77);
+    struct run_case c = {.policy = "{cache: {name: lru, slots: 3}}", .keep_passes = true};
+    struct run_result r;
+    struct run_pass p;
+
+    (void)state;
+    w->workload.batch = 2;
+    run_world_run(w, &c, &r);
+    assert_int_equal(r.passes, 3 * 7);
+    assert_int_equal(r.requests, 5);
+    rewind(r.pass_spool);
+    for (uint32_t i = 0; i < 21; i++) {
+        uint32_t q = i / 7 * 2;
+
+        assert_int_equal(fread(&p, sizeof p, 1, r.pass_spool), 1);
+        for (uint32_t k = q; k < q + 2 && k < 5; k++) {
+            if (i % 7 == 0)
+                assert_int_equal(r.request[k].first_token, p.start + p.latency);
+            if (i % 7 == 6)
+                assert_int_equal(r.request[k].last_token, p.start + p.latency);
+            assert_int_equal(r.request[k].output_tokens, 7);
+            assert_int_equal(r.request[k].trace_request, k);
+            assert_true(r.request[k].finished);
+        }
+        assert_int_equal(p.outputs, q == 4 ? 1 : 2);
+    }
+    run_result_release(&r);
+    w->workload.max_passes = 8; /* the second batch is cut off in its first pass */
+    run_world_run(w, &c, &r);
+    assert_int_equal(r.passes, 8);
+    for (uint32_t k = 0; k < 5; k++) {
+        assert_int_equal(r.request[k].finished, k < 2);
+        assert_int_equal(r.request[k].output_tokens, k < 2 ? 7 : k < 4 ? 1 : 0);
+    }
+    run_result_release(&r);
+    run_world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_anything_goes),
+        cmocka_unit_test(test_executors_agree),
+        cmocka_unit_test(test_hits_by_brute_force),
+        cmocka_unit_test(test_requests_are_booked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
