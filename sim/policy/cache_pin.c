@@ -110,7 +110,6 @@ const struct cache_algorithm cache_pin = {
                .needs = NEED_PROFILE},
     .state_size = state_size,
     .init = init,
-    .hit = ignore,
     .admit = admit,
     .victim = victim,
     .evict = ignore,

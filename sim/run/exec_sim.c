@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXPERT_MEMO = 512, DENSE_CLASSES = 4 };
+enum { EXPERT_MEMO = 512, SINGLE_MEMO = 64, DENSE_CLASSES = 4 };
 
 /* Link numbers in the order in which they are added. */
 enum link { LINK_DRAM, LINK_IN, LINK_OUT, LINK_ROOT, LINK_STORAGE, LINKS };
@@ -35,14 +35,12 @@ struct exec {
     uint32_t kernels[COST_HEAD + 1];
     /* Costs remembered: the same shapes come again and again. */
     struct expert_memo expert[EXPERT_MEMO];
+    struct cost_memo single[SINGLE_MEMO]; /* by number of experts of one row each */
+    const struct cost_batch *batch_at;    /* where this pass's is; NULL between passes */
     struct cost_batch batch; /* of which dense, gate and head costs are remembered */
     struct cost_memo dense[DENSE_CLASSES], gate, head;
     uint8_t *dense_class; /* [decoder layers] which of the dense costs applies */
     struct work work;     /* reused: only what differs between operations is set */
-    /* When each live operation was issued, by id & mask. */
-    sim_time *issued;
-    uint64_t issued_mask;
-    op_id last, retired;
     struct exec_sim_options options;
 };
 
@@ -56,7 +54,7 @@ static void observe(void *context, work_id id, uint32_t tag, uint32_t lane,
                     const struct work_times *times)
 {
     struct exec *x = context;
-    struct op_times t = {.issued = x->issued[id & x->issued_mask],
+    struct op_times t = {.issued = times->release,
                          .start = times->start,
                          .end = times->end,
                          .cancelled = times->cancelled};
@@ -85,9 +83,6 @@ struct exec *exec_sim_new(const struct exec_sim_options *o)
     for (uint32_t l = 0; l < o->cost.model->layers; l++)
         x->dense_class[l] = (uint8_t)((model_layer_is_moe(o->cost.model, l) ? 1 : 0) |
                                       (model_layer_windowed(o->cost.model, l) ? 2 : 0));
-    x->issued_mask = 1023;
-    x->issued = mem_alloc(x->issued_mask + 1, sizeof *x->issued);
-    x->retired = 1;
     x->engine = engine_new(o->event_driven);
     for (int lane = 0; lane < OP_LANES; lane++)
         engine_add_lane(x->engine, op_lane_name((enum op_lane)lane));
@@ -108,7 +103,6 @@ void exec_sim_free(struct exec *x)
     if (x == NULL)
         return;
     engine_free(x->engine);
-    free(x->issued);
     free(x->dense_class);
     free(x);
 }
@@ -133,6 +127,9 @@ static bool same_batch(const struct cost_batch *a, const struct cost_batch *b)
 
 static void remember_batch(struct exec *x, const struct cost_batch *b)
 {
+    if (x->batch_at == b)
+        return;
+    x->batch_at = b;
     if (same_batch(&x->batch, b))
         return;
     x->batch = *b;
@@ -178,10 +175,19 @@ static const struct cost_memo *head_cost(struct exec *x, const struct op *op)
 
 static const struct cost_memo *expert_cost(struct exec *x, const struct cost_experts *w)
 {
-    uint64_t hash =
-        rng_mix(w->rows * 0x9e3779b1U + w->padded_rows * 0x85ebca77U + w->distinct);
-    struct expert_memo *memo = &x->expert[hash % EXPERT_MEMO];
+    struct expert_memo *memo;
+    uint64_t hash;
 
+    if (w->rows == w->distinct && w->distinct < SINGLE_MEMO) {
+        struct cost_memo *single = &x->single[w->distinct];
+
+        if (single->gpu == 0)
+            remember_cost(single, cost_expert_group(&x->cost, w),
+                          x->kernels[COST_EXPERTS]);
+        return single;
+    }
+    hash = rng_mix(w->rows * 0x9e3779b1U + w->padded_rows * 0x85ebca77U + w->distinct);
+    memo = &x->expert[hash % EXPERT_MEMO];
     if (memo->key.distinct != w->distinct || memo->key.rows != w->rows ||
         memo->key.padded_rows != w->padded_rows) {
         memo->key = *w;
@@ -233,21 +239,6 @@ static void route_copy(struct exec *x, const struct op *op, struct work *w)
     w->release = x->host_now;
 }
 
-static void remember_issue(struct exec *x, op_id id, sim_time issued)
-{
-    if (id - x->retired > x->issued_mask) {
-        uint64_t mask = x->issued_mask * 2 + 1;
-        sim_time *grown = mem_alloc(mask + 1, sizeof *grown);
-
-        for (op_id i = x->retired; i < id; i++)
-            grown[i & mask] = x->issued[i & x->issued_mask];
-        free(x->issued);
-        x->issued = grown;
-        x->issued_mask = mask;
-    }
-    x->issued[id & x->issued_mask] = issued;
-}
-
 static op_id submit_kernels(struct exec *x, const struct op *op, enum cost_part part,
                             const struct cost_memo *cost)
 {
@@ -261,23 +252,6 @@ static op_id submit_kernels(struct exec *x, const struct op *op, enum cost_part 
     w->bytes = 0;
     w->after = op->after;
     w->after_count = op->after_count;
-    remember_issue(x, ++x->last, w->release); /* first: the observer may ask at submit */
-    return engine_submit(x->engine, w);
-}
-
-static op_id submit_host(struct exec *x, const struct op *op)
-{
-    struct work *w = &x->work;
-
-    w->lane = op->lane;
-    w->tag = tag_of(op->kind, op->layer, 0);
-    w->class_ = op->class_;
-    w->release = x->host_now;
-    w->latency = x->cost.machine->host.round_trip;
-    w->bytes = 0;
-    w->after = op->after;
-    w->after_count = op->after_count;
-    remember_issue(x, ++x->last, w->release);
     return engine_submit(x->engine, w);
 }
 
@@ -287,6 +261,7 @@ static op_id submit_head(struct exec *x, const struct op *op)
     op_id id = submit_kernels(x, op, COST_HEAD, head_cost(x, op));
 
     x->graph_open = false;
+    x->batch_at = NULL;
     return id;
 }
 
@@ -299,7 +274,6 @@ static op_id submit_copy(struct exec *x, const struct op *op)
                      .after_count = op->after_count};
 
     route_copy(x, op, &w);
-    remember_issue(x, ++x->last, w.release);
     return engine_submit(x->engine, &w);
 }
 
@@ -314,11 +288,10 @@ static op_id submit(struct exec *x, const struct op *op)
         return submit_kernels(x, op, COST_EXPERTS, expert_cost(x, &op->group.work));
     case OP_HEAD:
         return submit_head(x, op);
-    case OP_HOST:
-        return submit_host(x, op);
     case OP_COPY_IN:
     case OP_COPY_OUT:
         return submit_copy(x, op);
+    case OP_HOST:
     case OP_KINDS:
         break;
     }
@@ -326,13 +299,23 @@ static op_id submit(struct exec *x, const struct op *op)
     return 0;
 }
 
+static void observe_wait(struct exec *x, op_id id, sim_time begun)
+{
+    struct op_times t = {.issued = begun, .start = begun, .end = x->host_now};
+
+    x->options.observe(x->options.observe_context, id, OP_HOST, LANE_HOST, 0, 0, &t);
+}
+
 static sim_time wait(struct exec *x, op_id id)
 {
     sim_time end = engine_wait(x->engine, id);
 
-    if (end > x->host_now)
-        x->host_now = end;
-    return end;
+    if (end < x->host_now)
+        end = x->host_now;
+    x->host_now = end + x->cost.machine->host.round_trip;
+    if (x->options.observe != NULL)
+        observe_wait(x, id, end);
+    return x->host_now;
 }
 
 static sim_time now(struct exec *x)
@@ -363,23 +346,18 @@ static void cancel(struct exec *x, op_id id)
         engine_cancel(x->engine, id, x->host_now);
 }
 
-static struct op_times times(struct exec *x, op_id id)
+static void times(struct exec *x, const op_id *id, size_t count, struct op_times *out)
 {
-    struct work_times t = engine_times(x->engine, id);
+    for (size_t i = 0; i < count; i++) {
+        struct work_times t = engine_times(x->engine, id[i]);
 
-    return (struct op_times){.issued = x->issued[id & x->issued_mask],
-                             .start = t.start,
-                             .end = t.end,
-                             .cancelled = t.cancelled};
+        out[i] = (struct op_times){t.release, t.start, t.end, t.cancelled};
+    }
 }
 
 static void retire(struct exec *x, op_id id)
 {
-    if (!x->options.event_driven)
-        x->retired = id; /* the observer, the last to ask, was told at submit */
-    while (x->retired < id && engine_done_by(x->engine, x->retired, x->host_now))
-        x->retired++;
-    engine_retire(x->engine, x->retired); /* what is still on its way is asked about */
+    engine_retire(x->engine, id);
 }
 
 static int drain(struct exec *x, struct err *e)
