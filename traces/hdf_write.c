@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define DEFLATE_LEVEL 4
-#define CHUNK_ROWS_MAX 65536
+#define CHUNK_ROWS_MAX 16384
 
 /* A half as h5py writes float16; the library has no name for it in this version. */
 static hid_t half_type(void)

@@ -1,6 +1,10 @@
 /* What a trace looks like: shape, skew, locality, predictability, distinct experts per
- * batch. `moesim trace info` prints it; the generator draws to it. One pass over the
- * rows. All figures are over executed experts of recorded rows. */
+ * batch. `moesim trace info` prints it; the generator draws to it.
+ *
+ * All figures are over executed experts of recorded cells; a cell is one (row, layer),
+ * and S(t, l) is the set of its experts. A "mean over layers" weighs layers equally. The
+ * file is swept once for counts, once for predictability (of at most 2^18 evenly spaced
+ * rows) and once for each union size (of at most 2^20 rows). */
 #ifndef MOESIM_TRACES_STATISTICS_H
 #define MOESIM_TRACES_STATISTICS_H
 
@@ -10,21 +14,35 @@
 
 struct trace_statistics {
     uint32_t layers, experts, top_k;
-    double *popularity; /* (layer, expert): share of the layer's activations, sums to 1 */
-    double top1_share;  /* mean over layers of the largest share */
-    double entropy_bits;            /* mean over layers of the share entropy */
-    double gini;                    /* mean over layers */
-    double adjacent_overlap;        /* mean |S_t & S_t+1| / k, same request, all layers */
-    double independent_overlap;     /* mean over layers of sum_e (min(1, k p_e))^2 / k */
+    /* (layer, expert): share of the layer's activations p(e); sums to 1. */
+    double *popularity;
+    double top1_share;   /* mean over layers of the largest p(e) */
+    double entropy_bits; /* mean over layers of -sum p log2 p */
+    double gini; /* mean over layers of sum_i (2i - E - 1) p_(i) / E, p_(i) ascending from
+                    i = 1 to E: 0 for equal shares, (E - 1) / E for one expert alone */
+    /* Mean over all l, and all t where rows t and t + 1 are of one request and both cells
+     * recorded, of |S(t, l) & S(t + 1, l)| / k. */
+    double adjacent_overlap;
+    /* What that would be if rows were independent: mean over layers of
+     * sum_e min(1, k p(e))^2 / k. */
+    double independent_overlap;
     double *layer_adjacent_overlap; /* [layers] */
-    double next_layer_predictability; /* share of the experts at l+1 among the top_k best
-                                         by sum over S_l of P(e at l+1 | e' at l) */
-    double union_size[TRACE_UNION_SIZES]; /* mean distinct experts per layer for 2^i
-                                             concurrent decodes of different requests;
-                                             0 where there are fewer requests */
+    /* Share of the experts of S(t, l + 1) that are among the top_k best (ties: the lower
+     * id) by sum over e' in S(t, l) of P(e at l + 1 | e' at l), with P counted on this
+     * very trace. -1 for a single layer, or where the counts would need more than 1 GiB.
+     */
+    double next_layer_predictability;
+    /* Mean over steps and layers of the number of distinct experts of 2^i concurrent
+     * decodes of different requests: 2^i slots take the requests in file order, each slot
+     * the next one as soon as its request ends (so that requests are not aligned by
+     * step); a step is the next decode row of every slot, and counting ends when a
+     * slot stays empty. A trace without decode rows counts with all of its rows. 0 where
+     * there are fewer requests than slots. */
+    double union_size[TRACE_UNION_SIZES];
 };
 
-/* Fills `s`; release with trace_statistics_release. 0 or -1. */
+/* Fills `s`; release with trace_statistics_release. 0 or -1 (count-only traces have
+ * the figures of popularity; adjacent overlap and unions are 0, predictability -1). */
 int trace_statistics_measure(struct trace *t, struct trace_statistics *s, struct err *e);
 void trace_statistics_release(struct trace_statistics *s);
 

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 CHUNK_BYTES = 512 << 10
-CHUNK_ROWS_MAX = 65536
+CHUNK_ROWS_MAX = 16384
 NOT_RECORDED = 65535
 PREFILL, DECODE, DRAFT, VERIFY = range(4)
 
@@ -106,13 +106,22 @@ class TraceWriter:
         except OSError as failure:
             raise ImportFailed(f"{path}: cannot be written: {failure.strerror}") from None
         os.close(handle)
+        self.file = None
+        try:
+            self.begin(model, source, capture, moe_layer, expert_bytes, group_names, resident)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+
+    def begin(self, model, source, capture, moe_layer, expert_bytes, group_names, resident):
+        """The small parts, and the growing data sets, empty."""
         self.file = create_file(self.temporary)
         self.file.attrs.create("format", text_value("moesim-trace"))
         self.file.attrs.create("version", np.uint32(1))
         for name, text in (("model", model), ("source", source), ("capture", capture),
-                           ("score_kind", score_kind)):
+                           ("score_kind", self.score_kind)):
             self.file.attrs.create(name, text_value(text))
-        for name, value in (("experts", experts), ("top_k", top_k),
+        for name, value in (("experts", self.experts), ("top_k", self.top_k),
                             ("candidates", self.candidates)):
             self.file.attrs.create(name, np.uint32(value))
         self.whole("/moe_layer", np.asarray(moe_layer, dtype="<u2"))
@@ -120,6 +129,9 @@ class TraceWriter:
             self.whole("/expert_bytes", np.asarray(expert_bytes, dtype="<u8"))
         names = [name.encode("utf-8") for name in group_names]
         width = max(1, max(len(name) for name in names))
+        if width > 256 or len(names) > 65535:
+            raise ImportFailed(f"{self.path}: at most 65535 groups with names of at most 256 "
+                               "bytes can be written")
         self.whole("/group_name", np.array(names, dtype=h5py.string_dtype("utf-8", width)))
         for group in ("request", "token", "routing"):
             create_group(self.file, group)
@@ -130,12 +142,13 @@ class TraceWriter:
             "phase": Column(self.file, "/token/phase", "u1"),
             "expert": Column(self.file, "/routing/expert", "<u2", tail),
         }
-        if score_kind != "none":
+        if self.score_kind != "none":
             self.columns["score"] = Column(self.file, "/routing/score", "<f2", tail)
         if resident:
             self.columns["resident"] = Column(self.file, "/routing/resident", "u1", tail)
 
     def whole(self, name, values):
+        """A small data set, complete."""
         column = Column(self.file, name, values.dtype, rows=len(values))
         column.put(values)
         column.flush()
@@ -149,6 +162,11 @@ class TraceWriter:
             row, layer, slot = (int(i) for i in np.argwhere(bad)[0])
             raise ImportFailed(f"{where}: row {self.rows_written + row}, layer {layer}: expert "
                                f"{expert[row, layer, slot]} is not below {self.experts}")
+        hole = (missing[:, :, :-1] & ~missing[:, :, 1:]).any(axis=2)
+        if hole.any():
+            row, layer = (int(i) for i in np.argwhere(hole)[0])
+            raise ImportFailed(f"{where}: row {self.rows_written + row}, layer {layer}: an "
+                               "expert follows one that was not recorded")
         ordered = np.sort(np.where(missing, -1 - np.arange(expert.shape[2]), expert), axis=2)
         twice = (np.diff(ordered, axis=2) == 0).any(axis=2)
         if twice.any():
