@@ -328,6 +328,7 @@ static void book_requests(struct run *r, sim_time end)
         q->arrival = w->arrival;
         q->prompt_tokens = w->prompt_tokens;
         q->group = w->group;
+        q->finished = true;
         if (q->output_tokens == 0)
             q->first_token = q->last_token = end;
     }
