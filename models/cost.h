@@ -45,7 +45,10 @@ static inline void cost_experts_add(struct cost_experts *x, uint32_t tokens,
 {
     x->distinct++;
     x->rows += tokens;
-    x->padded_rows += (tokens + tile_rows - 1) / tile_rows * tile_rows;
+    /* Decode rarely fills one tile: spare it the division. */
+    x->padded_rows += tokens <= tile_rows
+                          ? tile_rows
+                          : (tokens + tile_rows - 1) / tile_rows * tile_rows;
 }
 
 /* Attention, norms, and the dense FFN (non-MoE layers) or shared FFN of decoder layer l.

@@ -204,11 +204,11 @@ static void ranking(uint32_t capacity)
         .objects = OBJECTS, .capacity = capacity, .protect = true, .stamp = stamp};
     struct rng r = rng_stream(41, "rank", capacity);
     struct rank rank;
-    void *memory = mem_zalloc(rank_size(&env), 1);
+    void *memory = mem_zalloc(rank_size(&env, true), 1);
 
     memset(stamp, 0, sizeof stamp);
     memset(in, 0, sizeof in);
-    rank_init(&rank, &env, memory);
+    rank_init(&rank, &env, true, memory);
     for (uint64_t i = 1; i < 20000; i++) {
         uint32_t x = (uint32_t)rng_below(&r, OBJECTS);
 
@@ -222,7 +222,7 @@ static void ranking(uint32_t capacity)
             rank_remove(&rank, x);
             in[x] = 0;
         } else if (in[x]) {
-            rank_update(&rank, x, key[x], tie[x]);
+            rank_update_tie(&rank, x, key[x], tie[x]);
         } else if (rank.count < capacity) {
             rank_insert(&rank, x, key[x], tie[x]);
             in[x] = 1;
@@ -331,6 +331,13 @@ static void unequal_sizes_share_the_bytes(void **state)
     c = rig_cache(&s, "lru", NULL, p, bytes);
     assert_int_equal(cache_slots(c), 4 + 2);
     assert_int_equal(cache_capacity_bytes(c), 4 * 2 + 2 * 5);
+    cache_free(c);
+
+    /* Sizes do not matter where slots are given. */
+    p = global(3);
+    c = rig_cache(&s, "lru", NULL, p, (const uint64_t[]){0, 0});
+    access_one(c, 1, 2, CACHE_LOAD, 0);
+    assert_int_equal(cache_capacity_bytes(c), 0);
     cache_free(c);
 
     /* Slots of a global set must hold the largest: 3 of 5 bytes; 6: 4 of 5, 2 of 2. */

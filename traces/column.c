@@ -12,10 +12,11 @@
 void column_init(struct column *c, struct column_cache *cache, uint64_t rows,
                  size_t row_bytes, uint64_t block_rows, column_load *load, void *context)
 {
-    uint64_t least = (BLOCK_BYTES_MIN + row_bytes - 1) / row_bytes;
-    uint64_t most = row_bytes < BLOCK_BYTES_MAX ? BLOCK_BYTES_MAX / row_bytes : 1;
+    uint64_t least, most;
 
     assert(rows > 0 && row_bytes > 0);
+    least = (BLOCK_BYTES_MIN + row_bytes - 1) / row_bytes;
+    most = row_bytes < BLOCK_BYTES_MAX ? BLOCK_BYTES_MAX / row_bytes : 1;
     if (block_rows == 0)
         block_rows = 1;
     if (block_rows > most)

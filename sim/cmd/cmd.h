@@ -15,6 +15,7 @@ int cmd_run(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
+int cmd_trace_gen(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 
 /* Prints "moesim: " and the sentence on standard error; returns EXIT_BAD. */

@@ -156,7 +156,8 @@ static void fifo_work_out(struct engine *g, struct lane *l, const struct work *w
 
 /* The whole of the paths is compared, which is quickest; a difference after the end of
  * the path costs time, not correctness. */
-static inline sim_time fifo_copy(struct engine *g, struct lane *l, const struct work *w)
+static __attribute__((noinline)) sim_time fifo_copy(struct engine *g, struct lane *l,
+                                                    const struct work *w)
 {
     if (w->bytes != l->last_bytes || w->chunk_bytes != l->last_chunk_bytes ||
         w->path_length != l->last_path_length ||
@@ -170,7 +171,7 @@ static inline sim_time fifo_copy(struct engine *g, struct lane *l, const struct 
 
 /* Makes place in the ring for one more id. Retired work that ends after the clock stays:
  * somebody may still come after it. */
-static void fifo_make_room(struct engine *g, work_id id)
+static __attribute__((noinline)) void fifo_make_room(struct engine *g, work_id id)
 {
     struct record *wider;
 
@@ -185,6 +186,15 @@ static void fifo_make_room(struct engine *g, work_id id)
     free(g->record);
     g->record = wider;
     g->mask = 2 * g->mask + 1;
+}
+
+static __attribute__((noinline)) void fifo_observe(struct engine *g, const struct work *w,
+                                                   work_id id)
+{
+    const struct record *r = &g->record[id & g->mask];
+    struct work_times times = {r->release, r->start, r->end, r->bytes, false};
+
+    g->observer(g->observer_context, id, w->tag, w->lane, &times);
 }
 
 static inline sim_time later(sim_time a, sim_time b)
@@ -209,15 +219,12 @@ static work_id fifo_submit(struct engine *g, const struct work *w)
     end = start + (w->bytes > 0 ? fifo_copy(g, l, w) : w->latency);
     if (id - g->low > g->mask)
         fifo_make_room(g, id);
-    g->record[id & g->mask] = (struct record){start, end, w->bytes};
+    g->record[id & g->mask] = (struct record){w->release, start, end, w->bytes};
     l->busy += end - start;
     l->free = end;
     g->digest += state_hash(id, w->tag, w->lane, w->bytes, start, end);
-    if (g->observer != NULL) {
-        struct work_times times = {start, end, w->bytes, false};
-
-        g->observer(g->observer_context, id, w->tag, w->lane, &times);
-    }
+    if (g->observer != NULL)
+        fifo_observe(g, w, id);
     return id;
 }
 
@@ -279,11 +286,12 @@ struct work_times engine_times(const struct engine *g, work_id id)
         const struct item *x = &g->item[id & g->mask];
 
         assert(x->state == ITEM_ENDED);
-        return (struct work_times){x->start, x->end, x->moved_bytes, x->cancelled};
+        return (struct work_times){x->release, x->start, x->end, x->moved_bytes,
+                                   x->cancelled};
     } else {
         const struct record *r = &g->record[id & g->mask];
 
-        return (struct work_times){r->start, r->end, r->bytes, false};
+        return (struct work_times){r->release, r->start, r->end, r->bytes, false};
     }
 }
 

@@ -55,7 +55,8 @@ struct work {
 };
 
 struct work_times {
-    sim_time start; /* when its lane took it up */
+    sim_time release; /* as submitted */
+    sim_time start;   /* when its lane took it up */
     sim_time end;
     uint64_t bytes; /* moved; less than asked for if it was cancelled */
     bool cancelled;

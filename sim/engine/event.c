@@ -255,7 +255,8 @@ static void item_end(struct engine *g, work_id id)
     g->digest += state_hash(id, x->tag, x->lane, x->moved_bytes, x->start, x->end);
     release_waiters(g, x);
     if (g->observer != NULL) {
-        struct work_times times = {x->start, x->end, x->moved_bytes, x->cancelled};
+        struct work_times times = {x->release, x->start, x->end, x->moved_bytes,
+                                   x->cancelled};
 
         g->observer(g->observer_context, id, x->tag, x->lane, &times);
     }

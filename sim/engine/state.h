@@ -13,7 +13,7 @@
 
 /* A work that is known by its times only (FIFO mode). */
 struct record {
-    sim_time start, end;
+    sim_time release, start, end;
     uint64_t bytes;
 };
 

@@ -55,7 +55,7 @@ struct cache_algorithm {
     size_t (*state_size)(const struct cache_env *env, const void *params);
     /* `state` is zeroed memory, 16-aligned. Nothing is resident. */
     void (*init)(void *state, const struct cache_env *env, const void *params);
-    /* A resident object is accessed. */
+    /* A resident object is accessed. NULL: nothing. */
     void (*hit)(void *state, uint32_t object);
     /* A non-resident object is accessed, before victim() and insert(). NULL: nothing. */
     void (*miss)(void *state, uint32_t object);
@@ -140,17 +140,18 @@ enum cache_outcome {
     CACHE_BYPASS /* to be loaded into staging slot `slot`, for this step only */
 };
 
-/* What an access did. `evicted` is owned by the cache and valid until the next call. */
+/* What an access did, small enough to be returned in registers. `evicted` is owned by the
+ * cache and valid until the next call. */
 struct cache_result {
-    enum cache_outcome outcome;
-    uint32_t slot;
-    uint32_t evicted_count; /* more than one only if sizes differ; then a bypass can have
+    uint16_t outcome;       /* enum cache_outcome */
+    uint16_t evicted_count; /* more than one only if sizes differ; then a bypass can have
                                evicted too */
+    uint32_t slot;
     const struct cache_eviction *evicted;
 };
 
-/* Accesses one active expert. `next_use`: the pass in which it is used next
- * (CACHE_NEVER; ignored without `future`). */
+/* Accesses one active expert. `next_use`: the pass in which
+ * it is used next (CACHE_NEVER; ignored without `future`). */
 struct cache_result cache_access(struct cache *c, uint32_t layer, uint32_t expert,
                                  uint32_t next_use);
 /* Makes an expert resident ahead of its use. Victims are neither active in this step nor

@@ -24,12 +24,6 @@ static void init(void *state, const struct cache_env *env, const void *params)
     order_init(s->link, s->head);
 }
 
-static void hit(void *state, uint32_t object)
-{
-    (void)state;
-    (void)object;
-}
-
 static uint32_t victim(void *state, uint32_t incoming)
 {
     const struct fifo *s = state;
@@ -65,7 +59,6 @@ const struct cache_algorithm cache_fifo = {
                .lossless = true},
     .state_size = state_size,
     .init = init,
-    .hit = hit,
     .victim = victim,
     .evict = evict,
     .insert = insert,

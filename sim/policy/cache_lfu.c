@@ -164,7 +164,7 @@ struct keep {
 static size_t keep_size(const struct cache_env *env, const void *params)
 {
     (void)params;
-    return sizeof(struct keep) + env->objects * sizeof(uint64_t) + rank_size(env);
+    return sizeof(struct keep) + env->objects * sizeof(uint64_t) + rank_size(env, true);
 }
 
 static void keep_init(void *state, const struct cache_env *env, const void *params)
@@ -173,14 +173,14 @@ static void keep_init(void *state, const struct cache_env *env, const void *para
 
     (void)params;
     s->env = env;
-    rank_init(&s->rank, env, s->count + env->objects);
+    rank_init(&s->rank, env, true, s->count + env->objects);
 }
 
 static void keep_hit(void *state, uint32_t object)
 {
     struct keep *s = state;
 
-    rank_update(&s->rank, object, ++s->count[object], ++s->now);
+    rank_update_tie(&s->rank, object, ++s->count[object], ++s->now);
 }
 
 static void keep_miss(void *state, uint32_t object)

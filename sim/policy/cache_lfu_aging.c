@@ -38,7 +38,7 @@ static const struct option options[] = {
 static size_t state_size(const struct cache_env *env, const void *params)
 {
     (void)params;
-    return sizeof(struct aging) + env->objects * sizeof(double) + rank_size(env);
+    return sizeof(struct aging) + env->objects * sizeof(double) + rank_size(env, true);
 }
 
 static void init(void *state, const struct cache_env *env, const void *params)
@@ -51,7 +51,7 @@ static void init(void *state, const struct cache_env *env, const void *params)
     s->decay = p->decay;
     s->window = (uint64_t)p->window;
     s->keep = p->keep;
-    rank_init(&s->rank, env, s->score + env->objects);
+    rank_init(&s->rank, env, true, s->score + env->objects);
 }
 
 /* Doubles that are not negative compare like their bits. */
@@ -100,7 +100,7 @@ static void hit(void *state, uint32_t object)
     struct aging *s = state;
 
     touch(s, object);
-    rank_update(&s->rank, object, score_key(s->score[object]), s->now);
+    rank_update_tie(&s->rank, object, score_key(s->score[object]), s->now);
     age(s);
 }
 

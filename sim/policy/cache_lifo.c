@@ -28,12 +28,6 @@ static void init(void *state, const struct cache_env *env, const void *params)
     order_init(s->link, s->head);
 }
 
-static void hit(void *state, uint32_t object)
-{
-    (void)state;
-    (void)object;
-}
-
 static uint32_t victim(void *state, uint32_t incoming)
 {
     const struct lifo *s = state;
@@ -72,7 +66,6 @@ const struct cache_algorithm cache_lifo = {
                .lossless = true},
     .state_size = state_size,
     .init = init,
-    .hit = hit,
     .victim = victim,
     .evict = evict,
     .insert = insert,

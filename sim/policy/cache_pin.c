@@ -18,7 +18,7 @@ static size_t state_size(const struct cache_env *env, const void *params)
 static bool ahead(const struct cache_env *env, uint32_t a, uint32_t b)
 {
     return env->profile[a] > env->profile[b] ||
-           (env->profile[a] == env->profile[b] && a < b);
+           (a < b && env->profile[a] == env->profile[b]);
 }
 
 /* Sifts entry `i` of a heap whose root is the least wanted. */
@@ -110,7 +110,6 @@ const struct cache_algorithm cache_pin = {
                .needs = NEED_PROFILE},
     .state_size = state_size,
     .init = init,
-    .hit = ignore,
     .admit = admit,
     .victim = victim,
     .evict = ignore,

@@ -28,12 +28,6 @@ static void init(void *state, const struct cache_env *env, const void *params)
     s->object = s->entry + env->objects;
 }
 
-static void hit(void *state, uint32_t object)
-{
-    (void)state;
-    (void)object;
-}
-
 /* The n-th unprotected resident, or CACHE_NONE when there are no more than n; `count`
  * receives how many were passed. */
 static uint32_t unprotected(const struct random_state *s, uint32_t n, uint32_t *count)
@@ -95,7 +89,6 @@ const struct cache_algorithm cache_random = {
                .lossless = true},
     .state_size = state_size,
     .init = init,
-    .hit = hit,
     .victim = victim,
     .evict = evict,
     .insert = insert,

@@ -32,6 +32,7 @@ struct stream {
     uint32_t *first_use;   /* [objects] */
     uint16_t *expert;      /* [accesses] ids within the layer */
     uint32_t *step, steps; /* first access of each step, and one more */
+    uint16_t *layer;       /* of each step */
     uint32_t count, layers, experts;
 };
 
@@ -64,14 +65,17 @@ static void make_steps(struct stream *s, const uint32_t *time_of, bool per_layer
 {
     s->step = mem_alloc((size_t)s->count + 1, sizeof *s->step);
     s->expert = mem_alloc((size_t)s->count + 1, sizeof *s->expert);
+    s->layer = mem_alloc((size_t)s->count + 1, sizeof *s->layer);
     for (uint32_t i = 0; i < s->count; i++) {
         uint32_t object = s->access[i].object;
 
         s->expert[i] = (uint16_t)(object % s->experts);
         if (i == 0 || !per_layer || time_of[i] != time_of[i - 1] ||
             object <= s->access[i - 1].object ||
-            object / s->experts != s->access[i - 1].object / s->experts)
+            object / s->experts != s->access[i - 1].object / s->experts) {
+            s->layer[s->steps] = (uint16_t)(object / s->experts);
             s->step[s->steps++] = i;
+        }
     }
     s->step[s->steps] = s->count;
 }
@@ -158,18 +162,25 @@ static const struct cache_algorithm *find(const char *spec, void **params, struc
     return (const struct cache_algorithm *)(const void *)plugin;
 }
 
-static void replay(struct cache *c, const struct stream *s, uint64_t *hits)
+/* Hits. With steps, a pass ends where the layer does not rise. */
+static uint64_t replay(struct cache *c, const struct stream *s, bool per_layer)
 {
+    uint64_t hits = 0;
+    uint32_t before = 0;
+
     for (uint32_t k = 0; k < s->steps; k++) {
         uint32_t first = s->step[k], end = s->step[k + 1];
-        uint32_t layer = (s->access[first].object - s->expert[first]) / s->experts;
+        uint32_t layer = s->layer[k];
 
+        if (per_layer && k > 0 && layer <= before)
+            cache_end_pass(c);
+        before = layer;
         cache_begin_step(c, layer, &s->expert[first], end - first);
         for (uint32_t i = first; i < end; i++)
-            *hits +=
-                cache_access(c, layer, s->expert[i], s->access[i].next_use).outcome ==
-                CACHE_HIT;
+            hits += cache_access(c, layer, s->expert[i], s->access[i].next_use).outcome ==
+                    CACHE_HIT;
     }
+    return hits;
 }
 
 static int run(const struct stream *s, const char *spec, long slots, long repetitions,
@@ -199,12 +210,12 @@ static int run(const struct stream *s, const char *spec, long slots, long repeti
         config.future = (config.algorithm->plugin.needs & NEED_FUTURE) != 0;
     for (long r = 0; r < repetitions && e.text[0] == '\0'; r++) {
         struct cache *c = cache_new(&config, &e);
-        uint64_t hits = 0;
+        uint64_t hits;
         double start = now_s(), seconds;
 
         if (c == NULL)
             break;
-        replay(c, s, &hits);
+        hits = replay(c, s, per_layer);
         seconds = now_s() - start;
         (void)printf("%s,%ld,%u,%llu,%.6f,%.2f\n", spec, slots, s->count,
                      (unsigned long long)hits, seconds, seconds * 1e9 / s->count);
@@ -218,7 +229,7 @@ static int run(const struct stream *s, const char *spec, long slots, long repeti
 int main(int argc, char **argv)
 {
     struct err e = {""};
-    struct stream s = {NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0};
+    struct stream s = {.count = 0};
     long slots, repetitions, experts;
     char *bytes;
     size_t size;
@@ -249,5 +260,6 @@ int main(int argc, char **argv)
     free(s.first_use);
     free(s.expert);
     free(s.step);
+    free(s.layer);
     return status == 0 ? 0 : 1;
 }
