@@ -40,6 +40,7 @@ static struct job *make_ideal(struct experiment *x, const struct policy *p)
     ideal.plugin[SLOT_SCHEDULE] = registry_find(SLOT_SCHEDULE, "overlapped");
     ideal.cache.scope = CACHE_PER_LAYER;
     ideal.cache.slots = x->info->experts;
+    ideal.cache.bytes = 0;
     ideal.cache.preload = CACHE_PRELOAD_LINEAR;
     ideal.cache.admission = CACHE_ADMIT_ALWAYS;
     ideal.cache.write_back = false;
