@@ -40,6 +40,7 @@ static struct job *make_ideal(struct experiment *x, const struct policy *p)
     ideal.plugin[SLOT_SCHEDULE] = registry_find(SLOT_SCHEDULE, "overlapped");
     ideal.cache.scope = CACHE_PER_LAYER;
     ideal.cache.slots = x->info->experts;
+    ideal.cache.bytes = 0;
     ideal.cache.preload = CACHE_PRELOAD_LINEAR;
     ideal.cache.admission = CACHE_ADMIT_ALWAYS;
     ideal.cache.write_back = false;
@@ -268,7 +269,7 @@ static void fill_result(const struct experiment *x, const struct plan *plan,
     r->seed = (uint64_t)x->p.seed;
     r->expert_total_bytes = x->expert_total_bytes;
     r->dense_bytes = model_dense_bytes(x->model);
-    r->gpu_memory_bytes = x->machine->gpu.memory_bytes;
+    r->gpu_memory_bytes = x->gpu_bytes;
     r->policy = mem_zalloc(x->policies, sizeof *r->policy);
     for (uint32_t i = 0; i < x->policies; i++) {
         fill_policy(x, plan, i, &r->policy[i]);
