@@ -141,9 +141,9 @@ static void cancel(struct exec *x, op_id id)
     x->ops->cancel(x->inner, id);
 }
 
-static void times(struct exec *x, const op_id *id, size_t count, struct op_times *t)
+static void times(struct exec *x, const op_id *id, size_t count, struct op_times *out)
 {
-    x->ops->times(x->inner, id, count, t);
+    x->ops->times(x->inner, id, count, out);
 }
 
 static void retire(struct exec *x, op_id id)

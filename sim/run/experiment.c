@@ -72,7 +72,9 @@ static int load_parts(struct experiment *x, const struct experiment_folders *fol
     x->model = model_load(model, folders->models, e);
     if (x->model == NULL)
         return -1;
-    x->machine = machine_load(x->p.machine, folders->machines, e);
+    if (x->hooks->machine == NULL)
+        x->own_machine = machine_load(x->p.machine, folders->machines, e);
+    x->machine = x->hooks->machine != NULL ? x->hooks->machine : x->own_machine;
     return x->machine == NULL ? -1 : 0;
 }
 
@@ -318,7 +320,7 @@ static void experiment_release(struct experiment *x)
     free(x->expert_bytes);
     future_free(x->future);
     model_free(x->model);
-    machine_free(x->machine);
+    machine_free(x->own_machine);
     trace_close(x->trace);
     free(x->trace_path);
     timeline_abandon(x->timeline);

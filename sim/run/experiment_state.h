@@ -16,7 +16,8 @@ struct experiment {
     struct trace *trace; /* its small parts; every run opens its own */
     const struct trace_info *info;
     struct model *model;
-    struct machine *machine;
+    const struct machine *machine;
+    struct machine *own_machine; /* the same, unless it is the caller's */
     uint64_t *expert_bytes; /* [layers] */
     uint64_t expert_total_bytes;
     enum tier home;
