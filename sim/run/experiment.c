@@ -229,6 +229,11 @@ static int check_policies(struct experiment *x, struct err *e)
     for (uint32_t i = 0; i < x->policies; i++) {
         unsigned needs = policy_needs(x->policy[i]);
 
+        if (x->p.engine == ENGINE_FIFO && job_needs_events(x->policy[i]))
+            return err_set(e,
+                           "policy '%s' loads early or writes back, which engine: fifo "
+                           "cannot do; choose engine: auto or event",
+                           x->policy[i]->label);
         if (check_needs(x, x->policy[i], e) != 0 || check_memory(x, x->policy[i], e) != 0)
             return -1;
         x->scores = x->scores || (needs & (NEED_SCORES | NEED_ALL_SCORES)) != 0;

@@ -63,6 +63,9 @@ bool job_all_resident(const struct experiment *x, const struct policy *p);
 uint64_t job_cache_bytes(const struct experiment *x, const struct policy *p);
 /* True if its gate or select rewrites the recorded choices. */
 bool job_reroutes(const struct policy *p);
+/* True if its copies come in two classes or cross each other on a link, which FIFO lanes
+ * cannot do. */
+bool job_needs_events(const struct policy *p);
 /* Writes down what every step of the policy routes to. Owned, or NULL. */
 struct future *job_look_ahead(struct experiment *x, const struct policy *p,
                               struct err *e);
