@@ -357,7 +357,11 @@ static void times(struct exec *x, const op_id *id, size_t count, struct op_times
 
 static void retire(struct exec *x, op_id id)
 {
-    engine_retire(x->engine, id);
+    if (!x->options.event_driven)
+        x->retired = id; /* the observer, the last to ask, was told at submit */
+    while (x->retired < id && engine_done_by(x->engine, x->retired, x->host_now))
+        x->retired++;
+    engine_retire(x->engine, x->retired); /* what is still on its way is asked about */
 }
 
 static int drain(struct exec *x, struct err *e)
