@@ -2,6 +2,7 @@
 #
 #   MODE=release|debug|asan|tsan|coverage   how to compile (default release)
 #   CC=gcc|clang                            with what
+#   V=1                                     show the commands
 # Objects go to build/$(CC)-$(MODE)/, so modes live side by side.
 
 MODE ?= release
@@ -11,11 +12,23 @@ endif
 PYTHON ?= /usr/bin/python3
 prefix ?= /usr/local
 
+Q := $(if $(V),,@)
+say := @$(if $(V),:,printf '  %-5s %s\n')
+
 B := build/$(notdir $(CC))-$(MODE)
 
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wstrict-prototypes \
         -Wmissing-prototypes -Werror
-MODE_release := -O2 -g
+# Release is what users time: asserts (our own mistakes) and the warnings about what only
+# they use are for the other modes. With gcc
+# the program is optimised as a whole; tests link the same objects one by one, which is
+# quicker.
+MODE_release := -O3 -g -DNDEBUG -Wno-unused-function -Wno-unused-variable \
+                -Wno-unused-but-set-variable -Wno-unused-parameter
+ifneq ($(findstring gcc,$(CC)),)
+WHOLE_release := -flto=auto -ffat-lto-objects -Wno-dangling-pointer
+APART_release := -fno-lto
+endif
 MODE_debug := -O0 -g3
 MODE_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
              -fno-omit-frame-pointer
@@ -26,14 +39,15 @@ $(error MODE=$(MODE) is not known; use release, debug, asan, tsan or coverage)
 endif
 
 # HDF5's serial flavour by name: plain "hdf5" means OpenMPI's once that is installed.
-PACKAGES := hdf5-serial gsl yaml-0.1
+PACKAGES := hdf5-serial libdeflate gsl yaml-0.1
 isystem = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(1) 2>/dev/null))
 LIB_CFLAGS := $(call isystem,$(PACKAGES))
 LIB_LDLIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm -lpthread
 
 VERSION := $(shell sed -n "s/^## \([0-9.]*\).*/\1/p" CHANGELOG.md | head -1)
 CPPFLAGS += -D_POSIX_C_SOURCE=200809L -DMOESIM_VERSION=\"$(VERSION)\" -I. $(LIB_CFLAGS)
-CFLAGS += -std=c17 -pedantic -ffp-contract=off $(WARN) $(MODE_$(MODE))
+CFLAGS += -std=c17 -pedantic -ffp-contract=off $(WARN) $(MODE_$(MODE)) \
+          $(WHOLE_$(MODE))
 
 SRC := $(sort $(wildcard sim/base/*.c sim/engine/*.c sim/policy/*.c sim/run/*.c \
                          models/*.c traces/*.c validate/*.c))
@@ -54,18 +68,19 @@ BENCHES := $(BENCH_SRC:tests/bench/%.c=$(B)/bench_%)
 
 demo: setup ## build, replay the shipped trace under several policies, write out/
 	@$(MAKE) --no-print-directory moesim
-	@sh tests/demo.sh $(B)/moesim
+	@build/moesim run traces/samples/demo.yaml --out out/demo --threads 2
+	@build/moesim report out/demo/result.h5 --out out/demo
 
 test: setup ## build and run every test of the fast tier
 	@$(MAKE) --no-print-directory moesim tests
 	@tests/run $(B)
 
 moesim: $(B)/moesim ## build the program
-	@ln -sfn $(B)/moesim build/moesim
+	@ln -sfn $(B:build/%=%)/moesim build/moesim
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
-	@sed -n '3,5s/^# *//p' Makefile
+	@sed -n '3,6s/^# *//p' Makefile
 
 setup:
 	@.ci/setup
@@ -73,21 +88,25 @@ setup:
 # ---- building ----
 
 $(B)/moesim: $(CMD_OBJ) $(OBJ)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
 
 $(B)/libmoesim.a: $(OBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 $(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(say) CC $@
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(TESTS): $(B)/test_%: $(B)/tests/test_%.o $(TEST_HELP_OBJ) $(B)/libmoesim.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIB_LDLIBS)
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(APART_$(MODE)) $(LDFLAGS) -o $@ $^ -lcmocka $(LIB_LDLIBS)
 
-$(BENCHES): $(B)/bench_%: $(B)/tests/bench/%.o $(B)/libmoesim.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
+$(BENCHES): $(B)/bench_%: $(B)/tests/bench/%.o $(OBJ)
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
 
 tests: $(TESTS)
 benches: $(BENCHES)
@@ -137,15 +156,23 @@ fuzz: ## libFuzzer on every target of tests/fuzz, FUZZ_SECONDS each
 	        build/fuzz/$$n.corpus $$seeds || exit 1; \
 	done
 
+gpu: ## the device executor (nothing to build yet)
+	@echo "gpu/ has no sources yet: the device executor is still to come"
+
 install: moesim ## copy the program and its data to $(prefix)
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/moesim
 	install $(B)/moesim $(DESTDIR)$(prefix)/bin/moesim
-	cp -r models traces/samples $(DESTDIR)$(prefix)/share/moesim/
+	for d in models/arch models/machine sim/policy/presets plots traces/importers \
+	         traces/samples; do \
+	    install -d $(DESTDIR)$(prefix)/share/moesim/$$d && \
+	    find $$d -maxdepth 1 -type f -exec \
+	        install -m 644 {} $(DESTDIR)$(prefix)/share/moesim/$$d/ \; || exit 1; \
+	done
 
 clean: ## remove build/ and out/
 	rm -rf build out
 
-.PHONY: demo test moesim help setup tests benches layers headers lint format bench fuzz \
+.PHONY: demo test moesim help setup tests benches layers headers lint format bench fuzz gpu \
         install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:

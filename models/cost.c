@@ -74,6 +74,15 @@ static double attend_s(const struct cost *c, const struct rates *r, double row_v
                   cache_bytes / r->bytes_per_s);
 }
 
+static double grouped_attend_s(const struct cost *c, const struct rates *r, double rows,
+                               double kv_tokens, double pairs)
+{
+    double inner = (double)c->model->heads * c->model->head_dim;
+
+    return attend_s(c, r, 2.0 * rows * inner, kv_tokens * model_kv_bytes(c->model),
+                    4.0 * inner * pairs);
+}
+
 /* QKV projection, rotation and cache write, attention, output projection. */
 static double grouped_query_s(const struct cost *c, const struct rates *r, double rows,
                               double kv_tokens, double pairs)
@@ -84,8 +93,7 @@ static double grouped_query_s(const struct cost *c, const struct rates *r, doubl
 
     return gemm_s(c, r, rows, m->hidden, inner + kv) +
            move_s(c, r, 2.0 * rows * (inner + kv)) +
-           attend_s(c, r, 2.0 * rows * inner, kv_tokens * model_kv_bytes(m),
-                    4.0 * inner * pairs) +
+           grouped_attend_s(c, r, rows, kv_tokens, pairs) +
            gemm_s(c, r, rows, inner, m->hidden);
 }
 
@@ -201,6 +209,21 @@ sim_time cost_host_experts(const struct cost *c, const struct cost_experts *x)
     double bytes = weights * x->distinct * m->expert_bits / 8.0;
 
     return sim_time_of_seconds(larger(flops / h->flops, bytes / h->dram_bytes_per_s));
+}
+
+sim_time cost_gemm(const struct cost *c, uint32_t rows, uint32_t in, uint32_t out)
+{
+    struct rates r = rates_of(c);
+
+    return sim_time_of_seconds(gemm_s(c, &r, rows, in, out));
+}
+
+sim_time cost_attention(const struct cost *c, const struct cost_batch *b)
+{
+    struct rates r = rates_of(c);
+
+    return sim_time_of_seconds(
+        grouped_attend_s(c, &r, b->tokens, (double)b->kv_tokens, (double)b->pairs));
 }
 
 uint32_t cost_kernels(const struct cost *c, enum cost_part part)

@@ -45,7 +45,10 @@ static inline void cost_experts_add(struct cost_experts *x, uint32_t tokens,
 {
     x->distinct++;
     x->rows += tokens;
-    x->padded_rows += (tokens + tile_rows - 1) / tile_rows * tile_rows;
+    /* Decode rarely fills one tile: spare it the division. */
+    x->padded_rows += tokens <= tile_rows
+                          ? tile_rows
+                          : (tokens + tile_rows - 1) / tile_rows * tile_rows;
 }
 
 /* Attention, norms, and the dense FFN (non-MoE layers) or shared FFN of decoder layer l.
@@ -53,12 +56,19 @@ static inline void cost_experts_add(struct cost_experts *x, uint32_t tokens,
 sim_time cost_dense(const struct cost *c, uint32_t layer, const struct cost_batch *b);
 /* Router GEMM and top-k of one MoE layer. */
 sim_time cost_gate(const struct cost *c, uint32_t tokens);
-/* Permute, grouped GEMMs with activation, un-permute with weighted sum. */
+/* Permute, grouped GEMMs with activation, un-permute with weighted sum. 0 if there is no
+ * expert. */
 sim_time cost_expert_group(const struct cost *c, const struct cost_experts *x);
 /* Embedding, final norm and head. */
 sim_time cost_head(const struct cost *c, const struct cost_batch *b);
 /* The layer's experts on the host CPU: max(flops / host flops, weights / DRAM). */
 sim_time cost_host_experts(const struct cost *c, const struct cost_experts *x);
+
+/* The parts above are made of these and of kernels that only move activations; for
+ * calibration. One GEMM of dense weights, y[rows][out] = x[rows][in] w[in][out]. */
+sim_time cost_gemm(const struct cost *c, uint32_t rows, uint32_t in, uint32_t out);
+/* One grouped-query attention kernel over the whole context. */
+sim_time cost_attention(const struct cost *c, const struct cost_batch *b);
 
 enum cost_part { COST_DENSE, COST_GATE, COST_EXPERTS, COST_HEAD };
 /* Kernels that a part launches (an MoE layer's dense block, gate, expert group; the

@@ -165,68 +165,97 @@ static const struct unit_name rate_units[] = {
 static const struct unit_name flops_units[] = {
     {"TFLOP/s", 1e12}, {"GFLOP/s", 1e9}, {"PFLOP/s", 1e15}, {NULL, 0}};
 
-static int parse_rate(const struct cfg_node *n, const struct unit_name *units,
-                      double *value, struct err *e)
+static int parse_rate(const struct cfg_node *n, const char *name,
+                      const struct unit_name *units, double *value, struct err *e)
 {
     const char *text = cfg_text(n);
     const char *end;
-    char *stop;
+    char *stop = NULL;
     double number;
 
-    if (text == NULL)
-        return cfg_error(n, e, "expected a number with its unit, such as 1.5 %s",
+    number = text == NULL ? NAN : strtod(text, &stop);
+    if (text == NULL || stop == text || !isfinite(number))
+        return cfg_error(n, e, "'%s' is not a number with its unit, such as 1.5 %s", name,
                          units[0].text);
-    number = strtod(text, &stop);
     end = stop + strspn(stop, " ");
-    if (stop == text || !isfinite(number))
-        return cfg_error(n, e, "'%s' is not a number with its unit, such as 1.5 %s", text,
-                         units[0].text);
     for (size_t i = 0; units[i].text != NULL; i++) {
         if (strcmp(end, units[i].text) != 0)
             continue;
         number *= units[i].factor;
         if (number < 1.0 || number > 1e21)
-            return cfg_error(n, e, "'%s' is out of range: a rate is above zero", text);
+            return cfg_error(n, e, "'%s' is out of range: a rate is above zero", name);
         *value = number;
         return 0;
     }
-    return cfg_error(n, e, "'%s' has %s; expected %s, %s or %s", text,
+    return cfg_error(n, e, "'%s' has %s; expected %s, %s or %s, such as 1.5 %s", name,
                      *end == '\0' ? "no unit" : "an unknown unit", units[0].text,
-                     units[1].text, units[2].text);
+                     units[1].text, units[2].text, units[0].text);
 }
 
 /* Config takes a plain number as bytes; here a number without its unit is a slip. */
-static int check_unit(const struct cfg_node *n, const char *example, struct err *e)
+static int check_unit(const struct cfg_node *n, const char *name, struct err *e)
 {
     const char *text = cfg_text(n);
 
     if (text == NULL || text[strspn(text, "0123456789.+-eE ")] != '\0')
         return 0;
-    return cfg_error(n, e, "'%s' has no unit; write it with one, such as %s", text,
-                     example);
+    return cfg_error(n, e, "'%s' has no unit; write it with one, such as 24 GB", name);
 }
 
-union value {
-    uint64_t bytes;
-    sim_time time;
-    double share;
-    int64_t count;
-    const struct cfg_node *node;
+/* How the value of each unit is read; a rate is left to parse_rate(). */
+static const struct {
+    enum opt_type type;
+    double min, max;
+} forms[] = {
+    [UNIT_BYTES] = {OPT_BYTES, 1, 1e18},  [UNIT_TIME] = {OPT_TIME, 0, 1000},
+    [UNIT_RATE] = {OPT_NODE, 0, 0},       [UNIT_FLOPS] = {OPT_NODE, 0, 0},
+    [UNIT_SHARE] = {OPT_DOUBLE, 1e-6, 1}, [UNIT_COUNT] = {OPT_INT, 1, 65536},
 };
 
 struct entry {
-    union value value;
+    union {
+        uint64_t bytes;
+        sim_time time;
+        double share;
+        int64_t count;
+        const struct cfg_node *node;
+    } value;
     const char *source;
     double error;
 };
+
+/* Into the field of the number's type. */
+static int store(const struct entry *entry, const struct number *number, void *field,
+                 struct err *e)
+{
+    switch (number->unit) {
+    case UNIT_BYTES:
+        *(uint64_t *)field = entry->value.bytes;
+        return 0;
+    case UNIT_TIME:
+        *(sim_time *)field = entry->value.time;
+        return 0;
+    case UNIT_SHARE:
+        *(double *)field = entry->value.share;
+        return 0;
+    case UNIT_COUNT:
+        *(uint32_t *)field = (uint32_t)entry->value.count;
+        return 0;
+    case UNIT_RATE:
+        return parse_rate(entry->value.node, number->name, rate_units, field, e);
+    case UNIT_FLOPS:
+        return parse_rate(entry->value.node, number->name, flops_units, field, e);
+    }
+    return 0;
+}
 
 /* One {value, source, error} into its field of `m`. */
 static int read_number(const struct cfg_node *n, const struct number *number,
                        struct machine *m, struct err *e)
 {
-    struct option table[] = {
-        {"value", OPT_NODE, offsetof(struct entry, value), NULL, 0, 0, NULL,
-         number->help},
+    const struct option table[] = {
+        {"value", forms[number->unit].type, offsetof(struct entry, value), NULL,
+         forms[number->unit].min, forms[number->unit].max, NULL, number->help},
         {"source", OPT_STRING, offsetof(struct entry, source), NULL, 0, 0, NULL,
          "where the number comes from; an estimate says so"},
         {"error", OPT_DOUBLE, offsetof(struct entry, error), "0", 0, 10, NULL,
@@ -234,67 +263,34 @@ static int read_number(const struct cfg_node *n, const struct number *number,
         {.name = NULL},
     };
     const struct cfg_node *value = cfg_find(n, "value");
-    void *field = (char *)m + number->offset;
     struct entry entry;
 
-    switch (number->unit) {
-    case UNIT_BYTES:
-        table[0].type = OPT_BYTES, table[0].min = 1, table[0].max = 1e18;
-        break;
-    case UNIT_TIME:
-        table[0].type = OPT_TIME, table[0].max = 1000;
-        break;
-    case UNIT_SHARE:
-        table[0].type = OPT_DOUBLE, table[0].min = 1e-6, table[0].max = 1;
-        break;
-    case UNIT_COUNT:
-        table[0].type = OPT_INT, table[0].min = 1, table[0].max = 65536;
-        break;
-    case UNIT_RATE:
-    case UNIT_FLOPS:
-        break;
-    }
-    if (number->unit == UNIT_BYTES && value != NULL && check_unit(value, "24 GB", e) != 0)
+    if (number->unit == UNIT_BYTES && value != NULL &&
+        check_unit(value, number->name, e) != 0)
         return -1;
     if (cfg_bind(n, table, &entry, e) != 0)
         return -1;
     if (entry.source[0] == '\0')
         return cfg_error(n, e,
-                         "the source of '%s' is empty; say where the number comes from",
+                         "the source of '%s' is empty; say where the number is from",
                          number->name);
-    switch (number->unit) {
-    case UNIT_BYTES:
-        *(uint64_t *)field = entry.value.bytes;
-        return 0;
-    case UNIT_TIME:
-        *(sim_time *)field = entry.value.time;
-        return 0;
-    case UNIT_SHARE:
-        *(double *)field = entry.value.share;
-        return 0;
-    case UNIT_COUNT:
-        *(uint32_t *)field = (uint32_t)entry.value.count;
-        return 0;
-    case UNIT_RATE:
-        return parse_rate(entry.value.node, rate_units, field, e);
-    case UNIT_FLOPS:
-        return parse_rate(entry.value.node, flops_units, field, e);
-    }
-    return 0;
+    return store(&entry, number, (char *)m + number->offset, e);
 }
 
 static const struct option name_option = {
     "name", OPT_STRING, 0, NULL, 0, 0, NULL, "what the GPU is called"};
 
+struct bound {
+    const char *name;
+    const struct cfg_node *numbers[MAX_NUMBERS];
+};
+
 /* A section's numbers; the GPU's has its name beside them. */
 static int read_section(const struct cfg_node *n, const struct section *section,
                         struct machine *m, struct err *e)
 {
-    struct {
-        const char *name;
-        const struct cfg_node *numbers[MAX_NUMBERS];
-    } bound;
     struct option table[MAX_NUMBERS + 2];
+    struct bound bound;
     bool named = section->numbers == gpu_numbers;
     size_t used = 0;
     size_t count = 0;
@@ -306,7 +302,8 @@ static int read_section(const struct cfg_node *n, const struct section *section,
         table[used++] = (struct option){
             .name = q->name,
             .type = OPT_NODE,
-            .offset = (size_t)((char *)&bound.numbers[count++] - (char *)&bound),
+            .offset =
+                offsetof(struct bound, numbers) + count++ * sizeof(bound.numbers[0]),
             .def = q->optional ? "" : NULL,
             .help = q->help,
         };
@@ -402,17 +399,20 @@ static int read_machine(const struct cfg_node *root, struct machine *m, struct e
 struct machine *machine_load(const char *path_or_name, const char *folder, struct err *e)
 {
     struct cfg *c = catalogue_load("machine", path_or_name, folder, e);
-    struct machine *m;
+    struct machine *m = c == NULL ? NULL : machine_from_cfg(c, e);
 
-    if (c == NULL)
-        return NULL;
-    m = mem_zalloc(1, sizeof(*m));
-    if (read_machine(cfg_root(c), m, e) != 0) {
-        machine_free(m);
-        m = NULL;
-    }
     cfg_free(c);
     return m;
+}
+
+struct machine *machine_from_cfg(const struct cfg *c, struct err *e)
+{
+    struct machine *m = mem_zalloc(1, sizeof(*m));
+
+    if (read_machine(cfg_root(c), m, e) == 0)
+        return m;
+    machine_free(m);
+    return NULL;
 }
 
 void machine_free(struct machine *m)

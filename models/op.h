@@ -10,10 +10,13 @@
 #include "cost.h"
 #include "sim/engine/engine.h"
 
+#include <stddef.h>
+
 enum op_kind {
     OP_DENSE,    /* dense block of a decoder layer: attention, norms, dense/shared FFN */
     OP_GATE,     /* router and top-k */
-    OP_HOST,     /* host decision on data from the GPU: read back, decide, resume */
+    OP_HOST,     /* the host reads a result back and decides on it; not submitted: what
+                    exec_ops.wait does, by this name in timelines */
     OP_EXPERTS,  /* a group of experts of one layer on the GPU */
     OP_COPY_IN,  /* one expert's weights from its home tier into a slot */
     OP_COPY_OUT, /* one expert's weights from a slot back to the host (write-back) */
@@ -65,7 +68,8 @@ struct exec_ops {
     const char *name;
     /* Returns at once. */
     op_id (*submit)(struct exec *x, const struct op *op);
-    /* The host waits until the operation is done; returns its end. */
+    /* The host waits until the operation is done and its result is read back (the ids
+     * that a gate chose, the tokens that a head gave). Returns the host's time then. */
     sim_time (*wait)(struct exec *x, op_id id);
     /* The host's time. */
     sim_time (*now)(struct exec *x);
@@ -76,8 +80,8 @@ struct exec_ops {
     /* Raises queued prefetch copies to demand. */
     void (*promote)(struct exec *x, op_id id);
     void (*cancel)(struct exec *x, op_id id);
-    /* Times of an operation that has ended and is not retired. */
-    struct op_times (*times)(struct exec *x, op_id id);
+    /* Times of operations that have ended and are not retired: out[i] of id[i]. */
+    void (*times)(struct exec *x, const op_id *id, size_t count, struct op_times *out);
     /* Times of operations below `id` will not be asked for again. */
     void (*retire)(struct exec *x, op_id id);
     /* Waits for everything. 0 or -1 (a device that failed, a conservation law broken). */

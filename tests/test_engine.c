@@ -353,6 +353,36 @@ static void test_observer(void **state)
     }
 }
 
+/* Two works that differ in one field never hash alike (here in one bit of one field), and
+ * the digest is the sum of the hashes. */
+static void test_digest(void **state)
+{
+    struct rng r = rng_stream(7, "digest", 0);
+    struct engine *g = engine_new(false);
+    uint64_t sum = 0;
+
+    (void)state;
+    for (int i = 0; i < 2000; i++) {
+        uint64_t f[6];
+        uint64_t h;
+        unsigned bit = (unsigned)rng_below(&r, 32);
+
+        for (int k = 0; k < 6; k++)
+            f[k] = rng_u64(&r) >> (rng_below(&r, 40) + 1);
+        h = state_hash(f[0], (uint32_t)f[1], (uint32_t)f[2], f[3], (sim_time)f[4],
+                       (sim_time)f[5]);
+        f[rng_below(&r, 6)] ^= UINT64_C(1) << bit;
+        assert_true(h != state_hash(f[0], (uint32_t)f[1], (uint32_t)f[2], f[3],
+                                    (sim_time)f[4], (sim_time)f[5]));
+    }
+    (void)engine_add_lane(g, "a");
+    (void)engine_submit(g, &(struct work){.tag = 3, .latency = 10});
+    (void)engine_submit(g, &(struct work){.tag = 4, .latency = 5});
+    sum = state_hash(2, 4, 0, 0, 10, 15) + state_hash(1, 3, 0, 0, 0, 10);
+    assert_true(engine_get_report(g).digest == sum);
+    engine_free(g);
+}
+
 /* Each account is falsified in turn; the check finds each and names the place. */
 static void test_check_finds_violations(void **state)
 {
@@ -422,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_memory_is_bounded),
         cmocka_unit_test(test_retired_work_lives_on),
         cmocka_unit_test(test_observer),
+        cmocka_unit_test(test_digest),
         cmocka_unit_test(test_check_finds_violations),
         cmocka_unit_test(test_check_finds_lost_bytes),
     };

@@ -360,6 +360,28 @@ static void test_promote_begun(void **state)
     engine_free(g);
 }
 
+/* The head waits for x until 500; p, promoted behind it, waits for y until 90 and then
+ * takes the idle lane. */
+static void test_promoted_waits_on_its_own(void **state)
+{
+    struct engine *g = engine_new(true);
+    uint32_t lane = engine_add_lane(g, "lane");
+    uint32_t one = engine_add_lane(g, "one");
+    uint32_t two = engine_add_lane(g, "two");
+    work_id x = engine_help_put(g, one, WORK_DEMAND, 0, 500, 0);
+    work_id y = engine_help_put(g, two, WORK_DEMAND, 0, 90, 0);
+    work_id d = engine_help_put(g, lane, WORK_DEMAND, 0, 10, x);
+    work_id p = engine_help_put(g, lane, WORK_PREFETCH, 0, 10, y);
+
+    (void)state;
+    engine_promote(g, p, 20);
+    assert_int_equal(engine_wait(g, d), 510);
+    assert_int_equal(engine_times(g, p).start, 90);
+    (void)engine_drain(g);
+    engine_help_check(g);
+    engine_free(g);
+}
+
 /* Promoted in the wrong order: p2, first in the queue of demand, comes after p1, which is
  * promoted behind it. Promoted work passes a head that is not ready, so this is no
  * standstill. p1 has to wait for its release at 70. */
@@ -455,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_cancel_waiting_head),
         cmocka_unit_test(test_promote_queued),
         cmocka_unit_test(test_promote_begun),
+        cmocka_unit_test(test_promoted_waits_on_its_own),
         cmocka_unit_test(test_promote_passes_blocked_head),
         cmocka_unit_test(test_storm),
     };

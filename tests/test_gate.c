@@ -165,22 +165,21 @@ static void known_answer(void **unused)
     assert_int_equal(choice[1], 1);
 }
 
-/* A dropped choice uses up its slot number: with C = 1 expert 0's top-1 choices count 3,
- * so its top-2 choice has slot 3 and is dropped, too. */
-static void dropped_choices_count(void **unused)
+/* With C = 1 expert 0's only slot goes to the first top-1 choice of it, in row 1: row 2
+ * loses its own, and row 0, though an earlier row, its top-2 choice. */
+static void lower_ranks_come_first(void **unused)
 {
     struct view v = {.experts = 8, .rows = 4, .top_k = 2};
-    uint16_t choice[] = {0, 1, 0, 2, 0, 3, 4, 0};
+    uint16_t choice[] = {5, 0, 0, 2, 0, 3, 4, 1};
     struct gate_result result;
 
     (void)unused;
     result = apply("capacity-fraction", "{cf: 0.25}", &v, choice);
     assert_int_equal(result.capacity, 1);
-    assert_int_equal(result.dropped, 3);
-    assert_int_equal(choice[0], 0);
-    assert_int_equal(choice[2], VIEW_NO_EXPERT);
+    assert_int_equal(result.dropped, 2);
+    assert_int_equal(choice[1], VIEW_NO_EXPERT);
+    assert_int_equal(choice[2], 0);
     assert_int_equal(choice[4], VIEW_NO_EXPERT);
-    assert_int_equal(choice[7], VIEW_NO_EXPERT);
 }
 
 /* Rows computed over rows wanted, E C / (S k): 512 * 0.05 / 2 = 12.8 for Huang's language
@@ -285,7 +284,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slot_rule_by_brute_force),
         cmocka_unit_test(known_answer),
-        cmocka_unit_test(dropped_choices_count),
+        cmocka_unit_test(lower_ranks_come_first),
         cmocka_unit_test(waste_factors),
         cmocka_unit_test(limits),
         cmocka_unit_test(declarations),

@@ -106,19 +106,20 @@ static bool path_is_valid(const struct engine *g, const struct work *w)
 
 /* ---- FIFO mode ---- */
 
-static bool path_is_last(const struct lane *l, const struct work *w)
+/* Tells the links what has crossed the lane's last path. */
+static void fifo_settle_path(struct engine *g, struct lane *l)
 {
-    if (w->path_length != l->last_path_length)
-        return false;
-    for (uint32_t i = 0; i < w->path_length; i++)
-        if (w->path[i] != l->last_path[i])
-            return false;
-    return true;
+    for (uint32_t i = 0; i < l->last_path_length; i++) {
+        g->account[l->last_path[i]].chunk_bytes += l->path_bytes;
+        g->account[l->last_path[i]].chunks += l->path_chunks;
+    }
+    l->path_bytes = 0;
+    l->path_chunks = 0;
 }
 
-/* Takes note of a path that differs from the lane's last one. */
 static void fifo_take_path(struct engine *g, struct lane *l, const struct work *w)
 {
+    fifo_settle_path(g, l);
     for (uint32_t i = 0; i < w->path_length; i++) {
         struct link_account *a = &g->account[w->path[i]];
 
@@ -126,7 +127,7 @@ static void fifo_take_path(struct engine *g, struct lane *l, const struct work *
         a->owner = w->lane;
     }
     l->last_path_length = w->path_length;
-    memcpy(l->last_path, w->path, w->path_length * sizeof(*w->path));
+    memcpy(l->last_path, w->path, sizeof(l->last_path));
 }
 
 /* Chunks are rounded to picoseconds one by one, as they are when event-driven. */
@@ -153,22 +154,24 @@ static void fifo_work_out(struct engine *g, struct lane *l, const struct work *w
     l->last_chunks = whole + 1;
 }
 
-static inline sim_time fifo_copy(struct engine *g, struct lane *l, const struct work *w)
+/* The whole of the paths is compared, which is quickest; a difference after the end of
+ * the path costs time, not correctness. */
+static __attribute__((noinline)) sim_time fifo_copy(struct engine *g, struct lane *l,
+                                                    const struct work *w)
 {
     if (w->bytes != l->last_bytes || w->chunk_bytes != l->last_chunk_bytes ||
-        !path_is_last(l, w))
+        w->path_length != l->last_path_length ||
+        memcmp(w->path, l->last_path, sizeof(l->last_path)) != 0)
         fifo_work_out(g, l, w);
-    for (uint32_t i = 0; i < w->path_length; i++) {
-        g->account[w->path[i]].chunk_bytes += w->bytes;
-        g->account[w->path[i]].chunks += l->last_chunks;
-    }
+    l->path_bytes += w->bytes;
+    l->path_chunks += l->last_chunks;
     g->bytes_moved += w->bytes;
     return (sim_time)l->last_chunks * w->latency + l->last_flow_time;
 }
 
 /* Makes place in the ring for one more id. Retired work that ends after the clock stays:
  * somebody may still come after it. */
-static void fifo_make_room(struct engine *g, work_id id)
+static __attribute__((noinline)) void fifo_make_room(struct engine *g, work_id id)
 {
     struct record *wider;
 
@@ -183,6 +186,15 @@ static void fifo_make_room(struct engine *g, work_id id)
     free(g->record);
     g->record = wider;
     g->mask = 2 * g->mask + 1;
+}
+
+static __attribute__((noinline)) void fifo_observe(struct engine *g, const struct work *w,
+                                                   work_id id)
+{
+    const struct record *r = &g->record[id & g->mask];
+    struct work_times times = {r->release, r->start, r->end, r->bytes, false};
+
+    g->observer(g->observer_context, id, w->tag, w->lane, &times);
 }
 
 static inline sim_time later(sim_time a, sim_time b)
@@ -207,18 +219,12 @@ static work_id fifo_submit(struct engine *g, const struct work *w)
     end = start + (w->bytes > 0 ? fifo_copy(g, l, w) : w->latency);
     if (id - g->low > g->mask)
         fifo_make_room(g, id);
-    g->record[id & g->mask] = (struct record){start, end, w->bytes};
-    l->idle += start - l->free;
+    g->record[id & g->mask] = (struct record){w->release, start, end, w->bytes};
     l->busy += end - start;
     l->free = end;
-    g->finished++;
-    g->last_end = later(g->last_end, end);
     g->digest += state_hash(id, w->tag, w->lane, w->bytes, start, end);
-    if (g->observer != NULL) {
-        struct work_times times = {start, end, w->bytes, false};
-
-        g->observer(g->observer_context, id, w->tag, w->lane, &times);
-    }
+    if (g->observer != NULL)
+        fifo_observe(g, w, id);
     return id;
 }
 
@@ -227,7 +233,7 @@ static work_id fifo_submit(struct engine *g, const struct work *w)
 work_id engine_submit(struct engine *g, const struct work *w)
 {
     assert(w->lane < g->lanes && w->class_ < WORK_CLASSES);
-    assert(w->release >= 0 && w->latency >= 0);
+    assert((w->release | w->latency) >= 0);
     assert(w->bytes == 0 || (w->path_length >= 1 && w->path_length <= ENGINE_MAX_PATH));
     if (!g->event_driven)
         return fifo_submit(g, w);
@@ -280,11 +286,12 @@ struct work_times engine_times(const struct engine *g, work_id id)
         const struct item *x = &g->item[id & g->mask];
 
         assert(x->state == ITEM_ENDED);
-        return (struct work_times){x->start, x->end, x->moved_bytes, x->cancelled};
+        return (struct work_times){x->release, x->start, x->end, x->moved_bytes,
+                                   x->cancelled};
     } else {
         const struct record *r = &g->record[id & g->mask];
 
-        return (struct work_times){r->start, r->end, r->bytes, false};
+        return (struct work_times){r->release, r->start, r->end, r->bytes, false};
     }
 }
 
@@ -307,13 +314,23 @@ void engine_retire(struct engine *g, work_id id)
         g->retired = id;
 }
 
+/* End of the last work. */
+static sim_time last_end(const struct engine *g)
+{
+    sim_time end = g->last_end;
+
+    for (uint32_t i = 0; i < g->lanes; i++)
+        end = later(end, g->lane[i].free);
+    return end;
+}
+
 sim_time engine_drain(struct engine *g)
 {
     if (g->event_driven)
         event_run_all(g);
     else
-        g->clock = later(g->clock, g->last_end);
-    return g->last_end;
+        g->clock = later(g->clock, last_end(g));
+    return last_end(g);
 }
 
 /* ---- accounts ---- */
@@ -321,7 +338,8 @@ sim_time engine_drain(struct engine *g)
 struct engine_report engine_get_report(const struct engine *g)
 {
     return (struct engine_report){.submitted = g->submitted,
-                                  .finished = g->finished,
+                                  .finished =
+                                      g->event_driven ? g->finished : g->submitted,
                                   .cancelled = g->cancelled,
                                   .events = g->events,
                                   .digest = g->digest,
@@ -334,24 +352,54 @@ sim_time engine_lane_busy(const struct engine *g, uint32_t lane)
     return g->lane[lane].busy;
 }
 
+/* What a lane in FIFO mode has moved over link `i` that the link does not know of yet. */
+static const struct lane *lane_ahead_of(const struct engine *g, uint32_t i)
+{
+    uint32_t owner = g->account[i].owner;
+
+    for (uint32_t k = 0; owner != NOBODY && k < g->lane[owner].last_path_length; k++)
+        if (g->lane[owner].last_path[k] == i)
+            return &g->lane[owner];
+    return NULL;
+}
+
+static struct link_account account_of(const struct engine *g, uint32_t i)
+{
+    struct link_account a = g->account[i];
+    const struct lane *l = lane_ahead_of(g, i);
+
+    if (l != NULL) {
+        a.chunk_bytes += l->path_bytes;
+        a.chunks += l->path_chunks;
+    }
+    return a;
+}
+
 double engine_link_bytes(const struct engine *g, uint32_t link)
 {
     assert(link < g->net.links);
-    return (double)g->account[link].chunk_bytes;
+    return (double)account_of(g, link).chunk_bytes;
 }
 
 static int check_lane(const struct engine *g, const struct lane *l, struct err *e)
 {
+    if (l->busy < 0 || l->busy > l->free)
+        return err_set(e,
+                       "engine: lane %s is busy for %" PRId64
+                       " ps, but its last chunk ended at %" PRId64 " ps",
+                       l->name, l->busy, l->free);
+    if (!g->event_driven)
+        return 0;
     if (l->busy + l->idle != l->free || l->free > g->last_end)
         return err_set(e,
                        "engine: lane %s is busy for %" PRId64 " ps and idle for %" PRId64
                        " ps, but its last chunk ended at %" PRId64
                        " ps and the last work at %" PRId64 " ps",
                        l->name, l->busy, l->idle, l->free, g->last_end);
-    if (g->event_driven && l->busy != l->served)
+    if (l->busy != l->served)
         return err_set(e,
                        "engine: lane %s is busy for %" PRId64
-                       " ps by its chunks, but %" PRId64 " ps by its works",
+                       " ps by its chunks, but %" PRId64 " by its works",
                        l->name, l->busy, l->served);
     return 0;
 }
@@ -360,30 +408,32 @@ static int check_lane(const struct engine *g, const struct lane *l, struct err *
  * chunk's time to a picosecond lets through. */
 static int check_link(const struct engine *g, uint32_t i, struct err *e)
 {
-    const struct link_account *a = &g->account[i];
+    struct link_account a = account_of(g, i);
     double capacity = g->net.link[i].capacity_bytes_per_s;
-    double most = capacity * (sim_time_seconds(g->last_end) + 1e-12 * (double)a->chunks);
+    double most = capacity * (sim_time_seconds(last_end(g)) + 1e-12 * (double)a.chunks);
 
-    if (g->event_driven && a->chunk_bytes != a->work_bytes)
+    if (g->event_driven && a.chunk_bytes != a.work_bytes)
         return err_set(e,
                        "engine: link %s carried %" PRIu64
                        " bytes by its chunks, but %" PRIu64 " by its works",
-                       g->net.link[i].name, a->chunk_bytes, a->work_bytes);
-    if ((double)a->chunk_bytes > most * (1.0 + 1e-9))
+                       g->net.link[i].name, a.chunk_bytes, a.work_bytes);
+    if ((double)a.chunk_bytes > most * (1.0 + 1e-9))
         return err_set(e,
                        "engine: link %s carried %" PRIu64
                        " bytes, more than the %.0f its capacity allows",
-                       g->net.link[i].name, a->chunk_bytes, most);
+                       g->net.link[i].name, a.chunk_bytes, most);
     return 0;
 }
 
 int engine_check(const struct engine *g, struct err *e)
 {
-    if (g->submitted != g->finished + g->cancelled)
+    struct engine_report r = engine_get_report(g);
+
+    if (r.submitted != r.finished + r.cancelled)
         return err_set(e,
                        "engine: %" PRIu64 " works submitted, but %" PRIu64
                        " finished and %" PRIu64 " cancelled",
-                       g->submitted, g->finished, g->cancelled);
+                       r.submitted, r.finished, r.cancelled);
     if (g->heap.sequence != g->events || g->heap.count != 0)
         return err_set(
             e, "engine: %" PRIu64 " events pushed, but %" PRIu64 " popped and %zu left",

@@ -16,9 +16,9 @@
  * sim_time_of_seconds(bytes / r).
  *
  * Two ways to run, equal by digest where both apply. *Event-driven*: anything above.
- * *FIFO*: completion is known at submit, no queue: one class only, each link used by one
- * lane only, no promote or cancel. Ids count from 1 in order of submission. Events at the
- * same time happen in order of submission, so a run is a function of its calls alone.
+ * *FIFO*: completion is known at submit, no queue: one class per lane, each link used by
+ * one lane only, no promote or cancel. Ids count from 1 in order of submission. Events at
+ * the same time happen in order of submission, so a run is a function of its calls alone.
  * Calls happen at the clock, which waiting and advancing move: nothing begins before it.
  *
  * The digest is the sum, modulo 2^64, of a hash of (id, tag, lane, bytes, start, end) of
@@ -55,7 +55,8 @@ struct work {
 };
 
 struct work_times {
-    sim_time start; /* when its lane took it up */
+    sim_time release; /* as submitted */
+    sim_time start;   /* when its lane took it up */
     sim_time end;
     uint64_t bytes; /* moved; less than asked for if it was cancelled */
     bool cancelled;

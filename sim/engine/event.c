@@ -120,6 +120,8 @@ static void flow_begin(struct engine *g, uint32_t lane)
     flow_start(&g->net, lane, x->path, x->path_length, l->chunk_bytes, g->clock);
 }
 
+/* Whichever comes first, latency or flow, enters its end into the event queue before the
+ * clock moves on; that makes a timer of the lane stale. */
 static void chunk_begin(struct engine *g, uint32_t lane, work_id id)
 {
     struct lane *l = &g->lane[lane];
@@ -135,7 +137,6 @@ static void chunk_begin(struct engine *g, uint32_t lane, work_id id)
     l->chunk_start = g->clock;
     l->chunk_bytes = x->chunk_bytes != 0 && x->chunk_bytes < left ? x->chunk_bytes : left;
     l->timer = SIM_TIME_MAX;
-    l->generation++;
     if (x->latency == 0 && l->chunk_bytes > 0) {
         flow_begin(g, lane);
     } else {
@@ -254,7 +255,8 @@ static void item_end(struct engine *g, work_id id)
     g->digest += state_hash(id, x->tag, x->lane, x->moved_bytes, x->start, x->end);
     release_waiters(g, x);
     if (g->observer != NULL) {
-        struct work_times times = {x->start, x->end, x->moved_bytes, x->cancelled};
+        struct work_times times = {x->release, x->start, x->end, x->moved_bytes,
+                                   x->cancelled};
 
         g->observer(g->observer_context, id, x->tag, x->lane, &times);
     }

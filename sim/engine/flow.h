@@ -6,8 +6,8 @@
  * computes the rates anew, once for all that happened at one time, and only in the
  * connected parts of the network that were marked. A flow's remaining bytes are touched
  * only when its rate changes, so a flow that keeps one rate r takes exactly
- * sim_time_of_seconds(bytes / r). Rates depend on the set of flows, their order of start
- * and the numbers of the links, on nothing else. */
+ * sim_time_of_seconds(bytes / r). Rates depend on the set of flows and the numbers of the
+ * links, on nothing else. */
 #ifndef MOESIM_ENGINE_FLOW_H
 #define MOESIM_ENGINE_FLOW_H
 
@@ -22,7 +22,7 @@
 struct flow_link {
     char *name;
     double capacity_bytes_per_s;
-    uint32_t *flow; /* slots of the flows on it, in order of start */
+    uint32_t *flow; /* slots of the flows on it */
     uint32_t count, room;
     bool dirty; /* a flow started or stopped since the last settling */
     /* During filling: capacity not yet given away, and flows without a rate. */

@@ -13,7 +13,7 @@
 
 /* A work that is known by its times only (FIFO mode). */
 struct record {
-    sim_time start, end;
+    sim_time release, start, end;
     uint64_t bytes;
 };
 
@@ -52,17 +52,20 @@ struct queue {
 
 struct lane {
     sim_time free; /* end of its last chunk, in FIFO mode also of those to come */
-    sim_time busy, idle;
+    sim_time busy;
+    sim_time idle;   /* not kept in FIFO mode */
     sim_time served; /* what its ended works say it was busy */
     int class_;      /* FIFO mode: the one class it has seen, or -1 */
     char *name;
 
-    /* FIFO mode: the last copy, to spare the divisions when the next is like it. */
+    /* FIFO mode: the last copy, to spare the divisions when the next is like it; and what
+     * has crossed its path that the links do not know of yet. */
     uint64_t last_bytes, last_chunk_bytes;
-    uint64_t last_chunks;
     sim_time last_flow_time;
-    uint32_t last_path_length;
+    uint64_t last_chunks;
     uint16_t last_path[ENGINE_MAX_PATH];
+    uint32_t last_path_length;
+    uint64_t path_bytes, path_chunks;
 
     /* Event-driven mode. An idle lane may have a timer for the first release among the
      * heads of its queues. `generation` numbers the lane's entries in the event queue;
@@ -102,10 +105,12 @@ struct engine {
     engine_observer observer;
     void *observer_context;
 
-    uint64_t finished, cancelled;
-    uint64_t events;
     uint64_t digest;
     uint64_t bytes_moved;
+
+    /* Event-driven mode. */
+    uint64_t finished, cancelled;
+    uint64_t events;
     sim_time last_end;
 
     struct heap heap;
@@ -116,18 +121,17 @@ struct engine {
     uint64_t residues; /* flows that ended with bytes left or too many */
 };
 
-/* SplitMix64-like: each step is a bijection of the field it takes in, so two works that
- * differ in one field never hash alike. */
+/* Each step is a bijection of the field it takes in, so two works that differ in one
+ * field never hash alike. The rotations bring the high bits, which multiplying mixes
+ * best, down to where the next multiplication spreads them. */
 static inline uint64_t state_hash(work_id id, uint32_t tag, uint32_t lane, uint64_t bytes,
                                   sim_time start, sim_time end)
 {
     uint64_t h = id * UINT64_C(0x9e3779b97f4a7c15) ^ ((uint64_t)tag << 32 | lane);
 
-    h = (h ^ h >> 29 ^ bytes) * UINT64_C(0xbf58476d1ce4e5b9);
-    h = (h ^ h >> 32) + (uint64_t)start;
-    h = (h ^ h >> 30) * UINT64_C(0x94d049bb133111eb);
-    h = (h ^ h >> 31) + (uint64_t)end;
-    h = (h ^ h >> 27) * UINT64_C(0xd6e8feb86659fd93);
+    h = ((h << 32 | h >> 32) ^ bytes) * UINT64_C(0xbf58476d1ce4e5b9);
+    h = ((h << 29 | h >> 35) + (uint64_t)start) * UINT64_C(0x94d049bb133111eb);
+    h = ((h << 31 | h >> 33) + (uint64_t)end) * UINT64_C(0xd6e8feb86659fd93);
     return h ^ h >> 32;
 }
 

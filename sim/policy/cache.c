@@ -5,16 +5,17 @@
 
 /* ---- residents ---- */
 
-static struct cache_set *set_of(const struct cache *c, uint32_t layer)
+static void forget_held(struct cache *c, struct cache_set *s, uint32_t i)
 {
-    return &c->set[c->per_layer ? layer : 0];
+    s->held[i] = s->held[--s->held_count];
+    c->held_count--;
 }
 
-static void release(struct cache_set *s, uint32_t object)
+static void release(struct cache *c, struct cache_set *s, uint32_t object)
 {
     for (uint32_t i = 0; i < s->held_count; i++) {
         if (s->held[i].object == object) {
-            s->held[i] = s->held[--s->held_count];
+            forget_held(c, s, i);
             return;
         }
     }
@@ -39,8 +40,8 @@ static void drop(struct cache *c, struct cache_set *s, uint32_t object)
     s->free[s->free_count++] = slot;
     if (c->ragged)
         s->used_bytes -= cache_object_bytes(c, s, object);
-    if (s->held_count != 0)
-        release(s, object);
+    if (c->held_count != 0)
+        release(c, s, object);
 }
 
 static bool all_protected(const struct cache_set *s)
@@ -103,7 +104,7 @@ static bool make_room(struct cache *c, struct cache_set *s, uint32_t object,
 
 /* What was prefetched for the step of `layer` that begins now, or for an earlier one, is
  * held no longer unless it is active. */
-static void lapse(const struct cache *c, struct cache_set *s, uint32_t layer)
+static void lapse(struct cache *c, struct cache_set *s, uint32_t layer)
 {
     uint32_t first = layer * c->experts - s->first_object;
 
@@ -113,7 +114,7 @@ static void lapse(const struct cache *c, struct cache_set *s, uint32_t layer)
 
         if (h->until < c->pass ||
             (here && h->until == c->pass && s->env.stamp[h->object] != c->step))
-            s->held[i] = s->held[--s->held_count];
+            forget_held(c, s, i);
         else
             i++;
     }
@@ -122,15 +123,15 @@ static void lapse(const struct cache *c, struct cache_set *s, uint32_t layer)
 void cache_begin_step(struct cache *c, uint32_t layer, const uint16_t *active,
                       uint32_t count)
 {
-    uint64_t *stamp = c->stamp + (size_t)layer * c->experts;
-    struct cache_set *s = set_of(c, layer);
+    const struct cache_layer *l = &c->layer[layer];
     uint64_t step = ++c->step;
 
-    s->env.step = step;
+    assert(layer < c->layers);
+    l->set->env.step = step;
     for (uint32_t i = 0; i < count; i++)
-        stamp[active[i]] = step;
-    if (s->held_count != 0)
-        lapse(c, s, layer);
+        l->stamp[active[i]] = step;
+    if (c->held_count != 0)
+        lapse(c, l->set, layer);
 }
 
 static struct cache_result bypass(struct cache *c)
@@ -157,9 +158,12 @@ static bool admitted(struct cache *c, const struct cache_set *s, uint32_t object
     return c->algorithm->admit == NULL || c->algorithm->admit(s->state, object);
 }
 
-static __attribute__((noinline)) struct cache_result
-miss(struct cache *c, struct cache_set *s, uint32_t layer, uint32_t object)
+static __attribute__((noinline)) struct cache_result miss(struct cache *c, uint32_t layer,
+                                                          uint32_t expert)
 {
+    struct cache_set *s = c->layer[layer].set;
+    uint32_t object = c->layer[layer].first_object + expert;
+
     c->evicted_count = 0;
     if (c->algorithm->miss != NULL)
         c->algorithm->miss(s->state, object);
@@ -174,19 +178,19 @@ miss(struct cache *c, struct cache_set *s, uint32_t layer, uint32_t object)
 struct cache_result cache_access(struct cache *c, uint32_t layer, uint32_t expert,
                                  uint32_t next_use)
 {
-    size_t index = (size_t)layer * c->experts + expert;
-    uint32_t object = c->per_layer ? expert : (uint32_t)index;
-    uint32_t slot = c->slot[index];
-    struct cache_set *s = set_of(c, layer);
+    const struct cache_layer *l = &c->layer[layer];
+    uint32_t slot;
 
     assert(layer < c->layers && expert < c->experts);
+    slot = l->slot[expert];
     if (c->future)
-        c->next_use[index] = next_use;
+        l->next_use[expert] = next_use;
     if (slot == CACHE_NONE)
-        return miss(c, s, layer, object);
-    if (s->held_count != 0)
-        release(s, object);
-    c->algorithm->hit(s->state, object);
+        return miss(c, layer, expert);
+    if (c->held_count != 0)
+        release(c, l->set, l->first_object + expert);
+    if (c->hit != NULL)
+        c->hit(l->state, l->first_object + expert);
     return (struct cache_result){.outcome = CACHE_HIT, .slot = slot};
 }
 
@@ -199,7 +203,7 @@ static void mark_held(struct cache *c, struct cache_set *s)
         struct cache_held *h = &s->held[i];
 
         if (h->until < c->pass) {
-            *h = s->held[--s->held_count];
+            forget_held(c, s, i);
             continue;
         }
         h->stamp = stamp[h->object];
@@ -216,7 +220,7 @@ static void unmark_held(struct cache *c, struct cache_set *s)
         stamp[s->held[i].object] = s->held[i].stamp;
 }
 
-static void hold(struct cache_set *s, uint32_t object, uint32_t until)
+static void hold(struct cache *c, struct cache_set *s, uint32_t object, uint32_t until)
 {
     for (uint32_t i = 0; i < s->held_count; i++) {
         if (s->held[i].object == object) {
@@ -224,23 +228,24 @@ static void hold(struct cache_set *s, uint32_t object, uint32_t until)
             return;
         }
     }
+    c->held_count++;
     s->held[s->held_count++] = (struct cache_held){.object = object, .until = until};
 }
 
 struct cache_result cache_prefetch(struct cache *c, uint32_t layer, uint32_t expert,
                                    uint32_t next_use)
 {
-    size_t index = (size_t)layer * c->experts + expert;
-    uint32_t object = c->per_layer ? expert : (uint32_t)index;
-    struct cache_set *s = set_of(c, layer);
-    struct cache_result result = {.outcome = CACHE_HIT, .slot = c->slot[index]};
+    const struct cache_layer *l = &c->layer[layer];
+    struct cache_set *s = l->set;
+    uint32_t object = l->first_object + expert;
+    struct cache_result result = {.outcome = CACHE_HIT, .slot = l->slot[expert]};
     bool protect = s->env.protect, room;
 
     assert(layer < c->layers && expert < c->experts);
     c->evicted_count = 0;
     if (result.slot == CACHE_NONE) {
         if (c->future)
-            c->next_use[index] = next_use;
+            l->next_use[expert] = next_use;
         mark_held(c, s);
         s->env.step = c->step;
         s->env.protect = true;
@@ -257,7 +262,7 @@ struct cache_result cache_prefetch(struct cache *c, uint32_t layer, uint32_t exp
         result.outcome = CACHE_LOAD;
         result.slot = cache_settle(c, s, object);
     }
-    hold(s, object, next_use);
+    hold(c, s, object, next_use);
     return result;
 }
 
@@ -290,7 +295,7 @@ uint64_t cache_staging_bytes(const struct cache *c)
 uint32_t cache_slot_of(const struct cache *c, uint32_t layer, uint32_t expert)
 {
     assert(layer < c->layers && expert < c->experts);
-    return c->slot[(size_t)layer * c->experts + expert];
+    return c->layer[layer].slot[expert];
 }
 
 uint32_t cache_resident_count(const struct cache *c)

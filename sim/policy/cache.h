@@ -6,7 +6,10 @@
  * which slot holds which expert, admission, in-step protection, preloading.
  *
  * An access is one expert of one layer in one pass, however many tokens it has. The
- * accesses of a step (pass, layer) come in ascending expert id. In-step protection: an
+ * accesses of a step (pass, layer) come in ascending expert id; with `order: recorded` in
+ * the order of each expert's last use, row by row and in the recorded order of a row's
+ * choices, as an engine leaves them that touches an expert once per row. In-step
+ * protection: an
  * expert that is active in this step is never a victim (strict, the default), only when
  * nothing else is resident (prefer), or like any other (none). A miss that finds no
  * victim, or that is not admitted, *bypasses*: it is loaded into a staging slot for this
@@ -52,7 +55,7 @@ struct cache_algorithm {
     size_t (*state_size)(const struct cache_env *env, const void *params);
     /* `state` is zeroed memory, 16-aligned. Nothing is resident. */
     void (*init)(void *state, const struct cache_env *env, const void *params);
-    /* A resident object is accessed. */
+    /* A resident object is accessed. NULL: nothing. */
     void (*hit)(void *state, uint32_t object);
     /* A non-resident object is accessed, before victim() and insert(). NULL: nothing. */
     void (*miss)(void *state, uint32_t object);
@@ -78,15 +81,17 @@ enum cache_scope { CACHE_PER_LAYER, CACHE_GLOBAL };
 enum cache_protect { CACHE_PROTECT_STRICT, CACHE_PROTECT_PREFER, CACHE_PROTECT_NONE };
 enum cache_admission { CACHE_ADMIT_ALWAYS, CACHE_ADMIT_SECOND_MISS };
 enum cache_preload { CACHE_PRELOAD_NONE, CACHE_PRELOAD_LINEAR };
+enum cache_order { CACHE_ORDER_ID, CACHE_ORDER_RECORDED };
 
 /* Options common to all algorithms; beside the algorithm's own in the same mapping. */
 struct cache_params {
-    int scope;       /* enum cache_scope */
-    int64_t slots;   /* per set; 0: by bytes */
-    uint64_t bytes;  /* of the whole cache (per-layer scope: an equal share each) */
-    int protect;     /* enum cache_protect */
-    int admission;   /* enum cache_admission */
-    int preload;     /* enum cache_preload: start empty, or full with the lowest ids */
+    int scope;      /* enum cache_scope */
+    int64_t slots;  /* per set; 0: by bytes */
+    uint64_t bytes; /* of the whole cache (per-layer scope: an equal share each) */
+    int protect;    /* enum cache_protect */
+    int admission;  /* enum cache_admission */
+    int preload;    /* enum cache_preload: start empty, or full with the lowest ids */
+    int order;      /* enum cache_order: of the accesses of a step; the runner's affair */
     bool write_back; /* a victim is copied to the host (weights that were swapped) */
     int64_t staging; /* staging slots for bypassing experts, at least 1 */
 };
@@ -135,17 +140,18 @@ enum cache_outcome {
     CACHE_BYPASS /* to be loaded into staging slot `slot`, for this step only */
 };
 
-/* What an access did. `evicted` is owned by the cache and valid until the next call. */
+/* What an access did, small enough to be returned in registers. `evicted` is owned by the
+ * cache and valid until the next call. */
 struct cache_result {
-    enum cache_outcome outcome;
-    uint32_t slot;
-    uint32_t evicted_count; /* more than one only if sizes differ; then a bypass can have
+    uint16_t outcome;       /* enum cache_outcome */
+    uint16_t evicted_count; /* more than one only if sizes differ; then a bypass can have
                                evicted too */
+    uint32_t slot;
     const struct cache_eviction *evicted;
 };
 
-/* Accesses one active expert. `next_use`: the pass in which it is used next
- * (CACHE_NEVER; ignored without `future`). */
+/* Accesses one active expert. `next_use`: the pass in which
+ * it is used next (CACHE_NEVER; ignored without `future`). */
 struct cache_result cache_access(struct cache *c, uint32_t layer, uint32_t expert,
                                  uint32_t next_use);
 /* Makes an expert resident ahead of its use. Victims are neither active in this step nor

@@ -18,13 +18,13 @@ struct belady {
 /* The farthest next use, and then the highest id, is least. */
 static uint64_t distance_key(const struct belady *s, uint32_t object)
 {
-    return ~((uint64_t)s->env->next_use[object] << 32 | object);
+    return ~((uint64_t)s->env->next_use[object] << 32 | (object + 1));
 }
 
 static size_t state_size(const struct cache_env *env, const void *params)
 {
     (void)params;
-    return sizeof(struct belady) + rank_size(env);
+    return sizeof(struct belady) + rank_size(env, false);
 }
 
 static void init(void *state, const struct cache_env *env, const void *params)
@@ -33,14 +33,14 @@ static void init(void *state, const struct cache_env *env, const void *params)
 
     (void)params;
     s->env = env;
-    rank_init(&s->rank, env, s->memory);
+    rank_init(&s->rank, env, false, s->memory);
 }
 
 static void hit(void *state, uint32_t object)
 {
     struct belady *s = state;
 
-    rank_update(&s->rank, object, distance_key(s, object), 0);
+    rank_update(&s->rank, object, distance_key(s, object));
 }
 
 static uint32_t farthest(void *state, uint32_t incoming)

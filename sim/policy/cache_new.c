@@ -9,6 +9,7 @@ static const char *const scopes[] = {"layer", "global", NULL};
 static const char *const protections[] = {"strict", "prefer", "none", NULL};
 static const char *const admissions[] = {"always", "second-miss", NULL};
 static const char *const preloads[] = {"none", "linear", NULL};
+static const char *const orders[] = {"id", "recorded", NULL};
 
 #define AT(member) offsetof(struct cache_params, member)
 
@@ -24,6 +25,9 @@ const struct option cache_options[] = {
      "keep an expert from its first miss, or from its second"},
     {"preload", OPT_CHOICE, AT(preload), "none", 0, 0, preloads,
      "start empty, or full with the lowest ids"},
+    {"order", OPT_CHOICE, AT(order), "id", 0, 0, orders,
+     "accesses of a step by ascending id, or by each expert's last use in the recorded "
+     "rows"},
     {"write_back", OPT_BOOL, AT(write_back), "false", 0, 0, NULL,
      "copy a victim back to the host (weights that are swapped, not copied)"},
     {"staging", OPT_INT, AT(staging), "1", 1, 65536, NULL,
@@ -88,6 +92,14 @@ static int check(const struct cache_config *config, struct err *e)
                            global ? "" : ", and each layer gets an equal share",
                            (unsigned long long)(global ? size : size * config->layers));
     }
+    if (global && p->bytes > 0 &&
+        max_of(config->expert_bytes, config->layers) /
+                min_of(config->expert_bytes, config->layers) >=
+            UINT16_MAX)
+        return err_set(e,
+                       "expert sizes differ by more than %u times; give 'slots' "
+                       "instead of 'bytes'",
+                       UINT16_MAX);
     return 0;
 }
 
@@ -208,6 +220,18 @@ static void make_sets(struct cache *c, const struct cache_config *config)
     }
 }
 
+/* Experts that one incoming expert can displace: as many small ones as the largest
+ * outweighs. */
+static uint32_t most_victims(const struct cache *c)
+{
+    uint64_t ratio;
+
+    if (!c->ragged)
+        return 1;
+    ratio = c->max_bytes / min_of(c->bytes, c->layers) + 1;
+    return ratio < c->slots ? (uint32_t)ratio : c->slots;
+}
+
 static void start_algorithms(struct cache *c, const void *params)
 {
     size_t total = 0, *offset = mem_alloc(c->sets, sizeof *offset);
@@ -222,6 +246,23 @@ static void start_algorithms(struct cache *c, const void *params)
         c->algorithm->init(c->set[i].state, &c->set[i].env, params);
     }
     free(offset);
+}
+
+static void make_layers(struct cache *c)
+{
+    c->layer = mem_alloc(c->layers, sizeof *c->layer);
+    for (uint32_t i = 0; i < c->layers; i++) {
+        struct cache_set *s = &c->set[c->per_layer ? i : 0];
+        size_t first = (size_t)i * c->experts;
+
+        c->layer[i] =
+            (struct cache_layer){.slot = c->slot + first,
+                                 .next_use = c->future ? c->next_use + first : NULL,
+                                 .stamp = c->stamp + first,
+                                 .state = s->state,
+                                 .set = s,
+                                 .first_object = (uint32_t)first - s->first_object};
+    }
 }
 
 static void preload(struct cache *c, struct cache_set *s, bool linear)
@@ -248,12 +289,12 @@ struct cache *cache_new(const struct cache_config *config, struct err *e)
 {
     const struct cache_params *p = &config->params;
     struct cache *c;
-    uint64_t victims;
 
     if (check(config, e) != 0)
         return NULL;
     c = mem_zalloc(1, sizeof *c);
     c->algorithm = config->algorithm;
+    c->hit = config->algorithm->hit;
     c->per_layer = p->scope == CACHE_PER_LAYER;
     c->prefer = p->protect == CACHE_PROTECT_PREFER;
     c->second_miss = p->admission == CACHE_ADMIT_SECOND_MISS;
@@ -268,10 +309,9 @@ struct cache *cache_new(const struct cache_config *config, struct err *e)
         !c->per_layer && p->bytes > 0 && min_of(c->bytes, c->layers) != c->max_bytes;
     make_sets(c, config);
     c->capacity_bytes = total_capacity(c, p);
-    victims = c->ragged ? c->max_bytes / min_of(c->bytes, c->layers) + 1 : 1;
-    victims = victims < c->slots ? victims : c->slots;
-    c->evicted = mem_alloc((size_t)victims, sizeof *c->evicted);
+    c->evicted = mem_alloc(most_victims(c), sizeof *c->evicted);
     start_algorithms(c, config->algorithm_params);
+    make_layers(c);
     for (uint32_t i = 0; i < c->sets; i++)
         preload(c, &c->set[i], p->preload == CACHE_PRELOAD_LINEAR);
     return c;
@@ -285,6 +325,7 @@ void cache_free(struct cache *c)
     free(c->held);
     free(c->free);
     free(c->set);
+    free(c->layer);
     free(c->evicted);
     free(c->bytes);
     free(c->layer_of);

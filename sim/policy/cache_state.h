@@ -24,13 +24,26 @@ struct cache_set {
     uint64_t used_bytes, bytes; /* of residents, and the limit; where sizes differ */
 };
 
+/* What an access of a layer needs, side by side. Arrays are by expert. */
+struct cache_layer {
+    uint32_t *slot, *next_use;
+    uint64_t *stamp;
+    void *state; /* of its set's algorithm */
+    struct cache_set *set;
+    uint32_t first_object; /* of the layer, in its set */
+};
+
 struct cache {
     const struct cache_algorithm *algorithm;
+    void (*hit)(void *state, uint32_t object); /* the algorithm's */
+    struct cache_layer *layer;
     struct cache_set *set;
     bool per_layer, prefer, second_miss, future;
     bool ragged; /* sizes differ within a set and bytes are the limit */
-    uint32_t layers, experts, sets, staging, staged, evicted_count;
+    uint32_t layers, experts, sets, staging, staged;
     uint32_t slots, pass;
+    uint32_t held_count; /* of all sets */
+    uint16_t evicted_count;
     uint64_t step;
     struct cache_eviction *evicted;
     uint32_t *slot, *next_use; /* (layer, expert); next_use NULL without future */

@@ -20,7 +20,6 @@ struct gate_result gate_capacity_apply(const struct view *v, double capacity,
             if (*c == VIEW_NO_EXPERT)
                 continue;
             assert(*c < v->experts);
-            /* Counted before the test: what is dropped still uses up its slot number. */
             if (scratch[*c]++ >= result.capacity) {
                 *c = VIEW_NO_EXPERT;
                 result.dropped++;

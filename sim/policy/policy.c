@@ -179,26 +179,29 @@ static void *bind_slot(const struct plugin *plugin, const struct cfg_node *n,
     return NULL;
 }
 
+/* Sets `*base` to the plug-in that stands where the mapping says nothing. */
 static int read_slot(struct policy *p, enum policy_slot slot, const struct cfg_node *mine,
-                     const struct cfg_node *preset, struct err *e)
+                     const struct cfg_node *preset, const struct plugin **base,
+                     struct err *e)
 {
-    const struct plugin *base = policy_default(slot), *plugin;
     const struct cfg_node *common = NULL, *own = NULL;
+    const struct plugin *plugin;
 
-    if (choose(slot, preset, &base, e) != 0)
+    *base = policy_default(slot);
+    if (choose(slot, preset, base, e) != 0)
         return -1;
-    plugin = base;
+    plugin = *base;
     if (choose(slot, mine, &plugin, e) != 0)
         return -1;
     if (preset != NULL) {
         /* Bound alone first, so that a bad value is blamed on the preset's file. */
-        void *block = bind_slot(base, preset, NULL, NULL, e);
+        void *block = bind_slot(*base, preset, NULL, NULL, e);
 
         if (block == NULL)
             return -1;
         free(block);
         common = cfg_is_map(preset) ? preset : NULL;
-        own = plugin == base ? common : NULL;
+        own = plugin == *base ? common : NULL;
     }
     p->plugin[slot] = plugin;
     p->block[slot] = bind_slot(plugin, mine, common, own, e);
@@ -221,7 +224,7 @@ static const struct refusal {
     const char *why;
 } refusals[] = {
     {SLOT_CACHE,
-     "static-pin",
+     "pin",
      SLOT_PREFETCH,
      {"none"},
      "only the pinned experts ever stay, so an early load would have nowhere to go"},
@@ -254,20 +257,25 @@ static int refuse(const struct policy *p, const struct cfg_node *n, struct err *
 
 /* ---- the whole ---- */
 
-/* The cache's name, then what differs from the defaults: "lru+markov+serial". */
-static char *told_label(const struct policy *p)
+/* Appends "+name" to an owned label. */
+static char *longer_label(char *label, const struct plugin *plugin)
 {
-    char *label = mem_strdup(p->plugin[SLOT_CACHE]->name);
+    char *longer = mem_format("%s+%s", label, plugin->name);
+
+    free(label);
+    return longer;
+}
+
+/* The preset, then what is chosen instead of its choices ("belady+markov"); without a
+ * preset the cache, then what is chosen instead of the defaults ("lru+markov+serial"). */
+static char *told_label(const struct policy *p, const struct plugin *const *base)
+{
+    bool preset = p->preset != NULL;
+    char *label = mem_strdup(preset ? p->preset : p->plugin[SLOT_CACHE]->name);
 
     for (int slot = 0; slot < POLICY_SLOTS; slot++) {
-        char *longer;
-
-        if (slot == SLOT_CACHE ||
-            p->plugin[slot] == policy_default((enum policy_slot)slot))
-            continue;
-        longer = mem_format("%s+%s", label, p->plugin[slot]->name);
-        free(label);
-        label = longer;
+        if (p->plugin[slot] != base[slot] && (preset || slot != SLOT_CACHE))
+            label = longer_label(label, p->plugin[slot]);
     }
     return label;
 }
@@ -299,6 +307,7 @@ static int read_policy(struct policy *p, const struct cfg_node *n, const char *f
 {
     struct heading heading = {.name = ""};
     struct policy_preset preset = {0};
+    const struct plugin *base[POLICY_SLOTS];
 
     if (n != NULL && cfg_is_scalar(n))
         heading.preset = n;
@@ -308,15 +317,12 @@ static int read_policy(struct policy *p, const struct cfg_node *n, const char *f
         return -1;
     for (int slot = 0; slot < POLICY_SLOTS; slot++) {
         if (read_slot(p, (enum policy_slot)slot, heading.slot[slot], preset.slot[slot],
-                      e) != 0)
+                      &base[slot], e) != 0)
             return -1;
     }
     if (refuse(p, n, e) != 0)
         return -1;
-    if (heading.name[0] != '\0')
-        p->label = mem_strdup(heading.name);
-    else
-        p->label = p->preset != NULL ? mem_strdup(p->preset) : told_label(p);
+    p->label = heading.name[0] != '\0' ? mem_strdup(heading.name) : told_label(p, base);
     return 0;
 }
 

@@ -2,7 +2,7 @@
  *
  * It is read from YAML, either a preset's name or a mapping:
  *
- *   name: my label              # optional; told from the choices otherwise
+ *   name: my label              # optional; made from the choices otherwise
  *   preset: lru-on-demand       # optional: defaults, a file of the preset folder
  *   cache: {name: lru, slots: 16}
  *   prefetch: markov            # a plug-in's name alone: its default parameters

@@ -5,8 +5,7 @@ struct params {
 };
 
 static const struct option options[] = {
-    PREFETCH_DISTANCE_OPTION(struct params, reach),
-    PREFETCH_WIDTH_OPTION(struct params, reach),
+    PREFETCH_REACH_OPTIONS,
     {.name = NULL},
 };
 
@@ -19,7 +18,7 @@ static uint32_t width(const struct policy_shape *shape, const void *params)
 {
     const struct params *p = params;
 
-    return prefetch_most(shape, &p->reach);
+    return prefetch_most(shape->experts, &p->reach);
 }
 
 static size_t state_size(const struct policy_shape *shape, const void *params)
@@ -39,18 +38,12 @@ static void init(void *state, const struct policy_shape *shape, const void *para
 static uint32_t step(void *state, const struct view *v, struct prefetch_want *want)
 {
     struct state *s = state;
-    uint32_t ahead = (uint32_t)s->reach.distance;
-    struct prefetch_pick pick = {.view = v,
-                                 .ahead = ahead,
-                                 .layer = prefetch_target(v, ahead),
-                                 .width = prefetch_width(v, &s->reach),
-                                 .value = s->value,
-                                 .want = want};
+    struct prefetch_pick pick = prefetch_pick_begin(v, &s->reach, s->value, want);
     const uint64_t *load = &v->load[(size_t)pick.layer * v->experts];
 
     for (uint32_t e = 0; e < v->experts; e++)
         prefetch_pick_offer(&pick, e, (double)load[e]);
-    return pick.count;
+    return prefetch_pick_end(&pick);
 }
 
 const struct prefetch_type prefetch_frequency = {

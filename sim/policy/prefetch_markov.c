@@ -21,8 +21,7 @@ struct params {
 };
 
 static const struct option options[] = {
-    PREFETCH_DISTANCE_OPTION(struct params, reach),
-    PREFETCH_WIDTH_OPTION(struct params, reach),
+    PREFETCH_REACH_OPTIONS,
     {"smoothing", OPT_DOUBLE, offsetof(struct params, smoothing), "1", 0.0, 1e6, NULL,
      "weight of the layer's popularity, in tokens; 0: counts alone"},
     {"rows", OPT_INT, offsetof(struct params, rows), "64", 1.0, 4096.0, NULL,
@@ -58,7 +57,7 @@ static uint32_t width(const struct policy_shape *shape, const void *params)
 {
     const struct params *p = params;
 
-    return prefetch_most(shape, &p->reach);
+    return prefetch_most(shape->experts, &p->reach);
 }
 
 static struct layout layout(const struct policy_shape *shape, const struct params *p)
@@ -204,19 +203,13 @@ static void predict(struct state *s, const struct view *v, uint32_t layer)
 static uint32_t step(void *state, const struct view *v, struct prefetch_want *want)
 {
     struct state *s = state;
-    uint32_t ahead = (uint32_t)s->params.reach.distance;
-    struct prefetch_pick pick = {.view = v,
-                                 .ahead = ahead,
-                                 .layer = prefetch_target(v, ahead),
-                                 .width = prefetch_width(v, &s->params.reach),
-                                 .value = s->value,
-                                 .want = want};
+    struct prefetch_pick pick = prefetch_pick_begin(v, &s->params.reach, s->value, want);
 
     learn(s, v);
     predict(s, v, pick.layer);
     for (uint32_t e = 0; e < s->experts; e++)
         prefetch_pick_offer(&pick, e, s->score[e]);
-    return pick.count;
+    return prefetch_pick_end(&pick);
 }
 
 const struct prefetch_type prefetch_markov = {

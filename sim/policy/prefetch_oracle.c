@@ -5,12 +5,10 @@ struct params {
 };
 
 static const struct option options[] = {
-    {"distance", OPT_INT, offsetof(struct params, reach.distance), "1", 1.0,
-     (double)PREFETCH_DISTANCE_MAX, NULL,
-     "steps known ahead, nearest first; 1 is the next layer, past the last layer comes "
-     "the next pass"},
-    {"width", OPT_INT, offsetof(struct params, reach.width), "0", 0.0, 65535.0, NULL,
-     "most experts asked for per step; 0: all of them"},
+    PREFETCH_DISTANCE_OPTION(
+        "steps known ahead, nearest first; 1 is the next layer, past "
+        "the last layer comes the next pass"),
+    PREFETCH_WIDTH_OPTION,
     {.name = NULL},
 };
 
@@ -18,8 +16,7 @@ static uint32_t width(const struct policy_shape *shape, const void *params)
 {
     const struct params *p = params;
 
-    return p->reach.width == 0 ? (uint32_t)p->reach.distance * shape->experts
-                               : (uint32_t)p->reach.width;
+    return (uint32_t)p->reach.distance * shape->experts;
 }
 
 struct state {
@@ -38,14 +35,15 @@ static void init(void *state, const struct policy_shape *shape, const void *para
     const struct params *p = params;
     struct state *s = state;
 
+    (void)shape;
     s->distance = (uint32_t)p->reach.distance;
-    s->width = width(shape, params);
+    s->width = p->reach.width == 0 ? UINT32_MAX : (uint32_t)p->reach.width;
 }
 
 static uint32_t step(void *state, const struct view *v, struct prefetch_want *want)
 {
     const struct state *s = state;
-    uint32_t count = 0;
+    uint32_t count = 0, missing = 0;
 
     assert(v->future != NULL);
     /* Every step in reach is asked for again: what found no room from afar may find it
@@ -55,8 +53,8 @@ static uint32_t step(void *state, const struct view *v, struct prefetch_want *wa
         const uint32_t *expert;
         uint32_t n = v->future(v->future_context, ahead, &expert);
 
-        for (uint32_t i = 0; i < n && count < s->width; i++) {
-            if (!prefetch_resident(v, layer, expert[i]))
+        for (uint32_t i = 0; i < n; i++) {
+            if (prefetch_resident(v, layer, expert[i]) || missing++ < s->width)
                 want[count++] =
                     (struct prefetch_want){.ahead = ahead, .expert = expert[i]};
         }

@@ -7,8 +7,7 @@ struct params {
 };
 
 static const struct option options[] = {
-    PREFETCH_DISTANCE_OPTION(struct params, reach),
-    PREFETCH_WIDTH_OPTION(struct params, reach),
+    PREFETCH_REACH_OPTIONS,
     {.name = NULL},
 };
 
@@ -27,7 +26,7 @@ static uint32_t width(const struct policy_shape *shape, const void *params)
 {
     const struct params *p = params;
 
-    return prefetch_most(shape, &p->reach);
+    return prefetch_most(shape->experts, &p->reach);
 }
 
 static size_t state_size(const struct policy_shape *shape, const void *params)
@@ -46,8 +45,8 @@ static void init(void *state, const struct policy_shape *shape, const void *para
 
     s->reach = p->reach;
     s->experts = shape->experts;
-    s->value = (double *)(s + 1);
-    s->used = (uint32_t *)(s->value + width(shape, params));
+    s->value = (void *)(s + 1);
+    s->used = (void *)(s->value + width(shape, params));
     s->expert = s->used + shape->layers;
     s->tokens = s->expert + pairs;
     memset(s->used, 0, shape->layers * sizeof *s->used);
@@ -67,20 +66,14 @@ static void learn(struct state *s, const struct view *v)
 static uint32_t step(void *state, const struct view *v, struct prefetch_want *want)
 {
     struct state *s = state;
-    uint32_t ahead = (uint32_t)s->reach.distance;
-    struct prefetch_pick pick = {.view = v,
-                                 .ahead = ahead,
-                                 .layer = prefetch_target(v, ahead),
-                                 .width = prefetch_width(v, &s->reach),
-                                 .value = s->value,
-                                 .want = want};
+    struct prefetch_pick pick = prefetch_pick_begin(v, &s->reach, s->value, want);
     size_t base = (size_t)pick.layer * s->experts;
 
     /* Learning first: a layer that comes in the next pass has this pass as its last. */
     learn(s, v);
     for (uint32_t i = 0; i < s->used[pick.layer]; i++)
         prefetch_pick_offer(&pick, s->expert[base + i], (double)s->tokens[base + i]);
-    return pick.count;
+    return prefetch_pick_end(&pick);
 }
 
 const struct prefetch_type prefetch_previous_token = {

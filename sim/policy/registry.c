@@ -10,9 +10,21 @@ extern const struct gate_type gate_capacity_fraction;
 extern const struct gate_type gate_dropless;
 extern const struct select_type select_none;
 extern const struct place_type place_linear;
+extern const struct cache_algorithm cache_arc;
 extern const struct cache_algorithm cache_belady;
 extern const struct cache_algorithm cache_belady_bypass;
+extern const struct cache_algorithm cache_clock;
+extern const struct cache_algorithm cache_fifo;
+extern const struct cache_algorithm cache_lfu_aging;
+extern const struct cache_algorithm cache_lfu_evict;
+extern const struct cache_algorithm cache_lfu_keep;
+extern const struct cache_algorithm cache_lifo;
 extern const struct cache_algorithm cache_lru;
+extern const struct cache_algorithm cache_pin;
+extern const struct cache_algorithm cache_random;
+extern const struct cache_algorithm cache_s3fifo;
+extern const struct cache_algorithm cache_sieve;
+extern const struct cache_algorithm cache_slru;
 extern const struct prefetch_type prefetch_frequency;
 extern const struct prefetch_type prefetch_markov;
 extern const struct prefetch_type prefetch_none;
@@ -22,15 +34,28 @@ extern const struct offload_type offload_fetch;
 extern const struct schedule_type schedule_overlapped;
 extern const struct schedule_type schedule_serial;
 
+/* clang-format off: one entry a line */
 static const struct plugin *const plugins[] = {
     &gate_capacity_factor.plugin,
     &gate_capacity_fraction.plugin,
     &gate_dropless.plugin,
     &select_none.plugin,
     &place_linear.plugin,
+    &cache_arc.plugin,
     &cache_belady.plugin,
     &cache_belady_bypass.plugin,
+    &cache_clock.plugin,
+    &cache_fifo.plugin,
+    &cache_lfu_aging.plugin,
+    &cache_lfu_evict.plugin,
+    &cache_lfu_keep.plugin,
+    &cache_lifo.plugin,
     &cache_lru.plugin,
+    &cache_pin.plugin,
+    &cache_random.plugin,
+    &cache_s3fifo.plugin,
+    &cache_sieve.plugin,
+    &cache_slru.plugin,
     &prefetch_frequency.plugin,
     &prefetch_markov.plugin,
     &prefetch_none.plugin,
@@ -41,6 +66,7 @@ static const struct plugin *const plugins[] = {
     &schedule_serial.plugin,
     NULL,
 };
+/* clang-format on */
 
 const char *policy_slot_name(enum policy_slot slot)
 {

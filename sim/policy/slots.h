@@ -55,11 +55,13 @@ struct prefetch_want {
 struct prefetch_type {
     struct plugin plugin;
     size_t (*state_size)(const struct policy_shape *shape, const void *params);
+    /* `state` is 16-aligned memory with any contents. */
     void (*init)(void *state, const struct policy_shape *shape, const void *params);
     /* Most wants per step. */
     uint32_t (*width)(const struct policy_shape *shape, const void *params);
     /* Called for every step once its routing is known, demand loads first: learns from
-     * the step and fills `want` in order of importance. Returns how many. NULL: none. */
+     * the step and fills `want` in order of importance. Wanting a resident expert loads
+     * nothing but keeps it from the wants after it. Returns how many. NULL: none. */
     uint32_t (*step)(void *state, const struct view *v, struct prefetch_want *want);
 };
 

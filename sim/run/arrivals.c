@@ -85,16 +85,16 @@ static const char *skip_space(const char *s)
 /* Digits only, up to ARRIVALS_MAX_TOKENS. Moves *s behind them. */
 static bool scan_tokens(const char **s, uint32_t *value)
 {
-    uint32_t sum = 0;
+    uint64_t sum = 0;
 
     if (!is_digit(**s))
         return false;
     for (; is_digit(**s); (*s)++) {
-        sum = sum * 10 + (uint32_t)(**s - '0');
+        sum = sum * 10 + (uint64_t)(**s - '0');
         if (sum > ARRIVALS_MAX_TOKENS)
             return false;
     }
-    *value = sum;
+    *value = (uint32_t)sum;
     return true;
 }
 

@@ -176,25 +176,26 @@ static int fill_drawn(struct cursor *c, const struct cursor_setup *s, uint32_t a
 
 int cursor_fill(struct cursor *c, const struct cursor_setup *s, struct err *e)
 {
-    uint32_t count = smaller(s->block_rows, c->rows - c->next);
+    uint32_t count = smaller(s->block_rows, c->rows - c->read);
     uint32_t at = 0;
 
     assert(c->block_next == c->block_end && count > 0);
     while (at < count) {
         uint32_t run;
-        uint32_t source = source_of(c, c->next + at, &run);
+        uint32_t source = source_of(c, c->read + at, &run);
 
         run = smaller(run, count - at);
         if (run > 0) {
-            if (fill_recorded(c, s, at, c->next + at, source, run, e) != 0)
+            if (fill_recorded(c, s, at, c->read + at, source, run, e) != 0)
                 return -1;
             at += run;
         } else {
-            if (fill_drawn(c, s, at, c->next + at, e) != 0)
+            if (fill_drawn(c, s, at, c->read + at, e) != 0)
                 return -1;
             at++;
         }
     }
+    c->read += count;
     c->block_next = 0;
     c->block_end = count;
     return 0;

@@ -24,9 +24,10 @@ struct cursor_setup {
 };
 
 struct cursor {
-    uint32_t request;                  /* the workload's index */
-    uint32_t next;                     /* rows served so far */
-    uint32_t prompt_rows, rows;        /* to serve: of the prompt, and in all */
+    uint32_t request;           /* the workload's index */
+    uint32_t next;              /* rows served so far */
+    uint32_t read;              /* rows that were read so far, from `next` on ahead */
+    uint32_t prompt_rows, rows; /* to serve: of the prompt, and in all */
     uint32_t prompt_kept, output_kept; /* of those: recorded ones */
     bool prompt_skipped;               /* wholly or in part */
     bool own_lengths;                  /* positions are counted, not recorded */

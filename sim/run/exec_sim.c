@@ -7,14 +7,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXPERT_MEMO = 512, DENSE_CLASSES = 4 };
+enum { EXPERT_MEMO = 512, SINGLE_MEMO = 64, DENSE_CLASSES = 4 };
 
 /* Link numbers in the order in which they are added. */
 enum link { LINK_DRAM, LINK_IN, LINK_OUT, LINK_ROOT, LINK_STORAGE, LINKS };
 
+/* A remembered cost: GPU time of the kernels together, and that time but for the last of
+ * them, which is how long before the last launch the first kernel may begin. */
+struct cost_memo {
+    sim_time gpu; /* -1: not computed */
+    sim_time lead;
+};
+
 struct expert_memo {
     struct cost_experts key;
-    sim_time time;
+    struct cost_memo cost;
 };
 
 struct exec {
@@ -22,17 +29,18 @@ struct exec {
     struct cost cost;
     bool pageable;
     sim_time host_now;
-    sim_time launch; /* per kernel; 0 from a graph */
+    sim_time launch;                     /* per kernel; 0 from a graph */
+    sim_time launch_part[COST_HEAD + 1]; /* for all kernels of a part */
     bool graph_open; /* the graph's one launch was paid for this pass */
     uint32_t kernels[COST_HEAD + 1];
     /* Costs remembered: the same shapes come again and again. */
     struct expert_memo expert[EXPERT_MEMO];
+    struct cost_memo single[SINGLE_MEMO]; /* by number of experts of one row each */
+    const struct cost_batch *batch_at;    /* where this pass's is; NULL between passes */
     struct cost_batch batch; /* of which dense, gate and head costs are remembered */
-    sim_time dense[DENSE_CLASSES], gate, head; /* -1: not computed */
-    /* When each live operation was issued, by id & mask. */
-    sim_time *issued;
-    uint64_t issued_mask;
-    op_id last, retired;
+    struct cost_memo dense[DENSE_CLASSES], gate, head;
+    uint8_t *dense_class; /* [decoder layers] which of the dense costs applies */
+    struct work work;     /* reused: only what differs between operations is set */
     struct exec_sim_options options;
 };
 
@@ -46,7 +54,7 @@ static void observe(void *context, work_id id, uint32_t tag, uint32_t lane,
                     const struct work_times *times)
 {
     struct exec *x = context;
-    struct op_times t = {.issued = x->issued[id & x->issued_mask],
+    struct op_times t = {.issued = times->release,
                          .start = times->start,
                          .end = times->end,
                          .cancelled = times->cancelled};
@@ -67,11 +75,14 @@ struct exec *exec_sim_new(const struct exec_sim_options *o)
     x->cost = o->cost;
     x->pageable = o->pageable;
     x->launch = o->cost.graph ? 0 : m->host.launch_eager;
-    for (int part = COST_DENSE; part <= COST_HEAD; part++)
+    for (int part = COST_DENSE; part <= COST_HEAD; part++) {
         x->kernels[part] = cost_kernels(&x->cost, (enum cost_part)part);
-    x->issued_mask = 1023;
-    x->issued = mem_alloc(x->issued_mask + 1, sizeof *x->issued);
-    x->retired = 1;
+        x->launch_part[part] = (sim_time)x->kernels[part] * x->launch;
+    }
+    x->dense_class = mem_alloc(o->cost.model->layers, 1);
+    for (uint32_t l = 0; l < o->cost.model->layers; l++)
+        x->dense_class[l] = (uint8_t)((model_layer_is_moe(o->cost.model, l) ? 1 : 0) |
+                                      (model_layer_windowed(o->cost.model, l) ? 2 : 0));
     x->engine = engine_new(o->event_driven);
     for (int lane = 0; lane < OP_LANES; lane++)
         engine_add_lane(x->engine, op_lane_name((enum op_lane)lane));
@@ -92,7 +103,7 @@ void exec_sim_free(struct exec *x)
     if (x == NULL)
         return;
     engine_free(x->engine);
-    free(x->issued);
+    free(x->dense_class);
     free(x);
 }
 
@@ -116,59 +127,78 @@ static bool same_batch(const struct cost_batch *a, const struct cost_batch *b)
 
 static void remember_batch(struct exec *x, const struct cost_batch *b)
 {
+    if (x->batch_at == b)
+        return;
+    x->batch_at = b;
     if (same_batch(&x->batch, b))
         return;
     x->batch = *b;
     for (int i = 0; i < DENSE_CLASSES; i++)
-        x->dense[i] = -1;
-    x->gate = -1;
-    x->head = -1;
+        x->dense[i].gpu = -1;
+    x->gate.gpu = -1;
+    x->head.gpu = -1;
 }
 
-static sim_time dense_time(struct exec *x, const struct op *op)
+static void remember_cost(struct cost_memo *memo, sim_time gpu, uint32_t kernels)
 {
-    const struct model *m = x->cost.model;
-    unsigned kind = (model_layer_is_moe(m, op->layer) ? 1U : 0U) |
-                    (model_layer_windowed(m, op->layer) ? 2U : 0U);
+    memo->gpu = gpu;
+    memo->lead = gpu - gpu / (sim_time)kernels;
+}
+
+static const struct cost_memo *dense_cost(struct exec *x, const struct op *op)
+{
+    struct cost_memo *memo = &x->dense[x->dense_class[op->layer]];
 
     remember_batch(x, op->batch);
-    if (x->dense[kind] < 0)
-        x->dense[kind] = cost_dense(&x->cost, op->layer, op->batch);
-    return x->dense[kind];
+    if (memo->gpu < 0)
+        remember_cost(memo, cost_dense(&x->cost, op->layer, op->batch),
+                      x->kernels[COST_DENSE]);
+    return memo;
 }
 
-static sim_time gate_time(struct exec *x, const struct op *op)
+static const struct cost_memo *gate_cost(struct exec *x, const struct op *op)
 {
     remember_batch(x, op->batch);
-    if (x->gate < 0)
-        x->gate = cost_gate(&x->cost, op->batch->tokens);
-    return x->gate;
+    if (x->gate.gpu < 0)
+        remember_cost(&x->gate, cost_gate(&x->cost, op->batch->tokens),
+                      x->kernels[COST_GATE]);
+    return &x->gate;
 }
 
-static sim_time head_time(struct exec *x, const struct op *op)
+static const struct cost_memo *head_cost(struct exec *x, const struct op *op)
 {
     remember_batch(x, op->batch);
-    if (x->head < 0)
-        x->head = cost_head(&x->cost, op->batch);
-    return x->head;
+    if (x->head.gpu < 0)
+        remember_cost(&x->head, cost_head(&x->cost, op->batch), x->kernels[COST_HEAD]);
+    return &x->head;
 }
 
-static sim_time expert_time(struct exec *x, const struct cost_experts *w)
+static const struct cost_memo *expert_cost(struct exec *x, const struct cost_experts *w)
 {
-    uint64_t hash =
-        rng_mix(w->rows * 0x9e3779b1U + w->padded_rows * 0x85ebca77U + w->distinct);
-    struct expert_memo *memo = &x->expert[hash % EXPERT_MEMO];
+    struct expert_memo *memo;
+    uint64_t hash;
 
+    if (w->rows == w->distinct && w->distinct < SINGLE_MEMO) {
+        struct cost_memo *single = &x->single[w->distinct];
+
+        if (single->gpu == 0)
+            remember_cost(single, cost_expert_group(&x->cost, w),
+                          x->kernels[COST_EXPERTS]);
+        return single;
+    }
+    hash = rng_mix(w->rows * 0x9e3779b1U + w->padded_rows * 0x85ebca77U + w->distinct);
+    memo = &x->expert[hash % EXPERT_MEMO];
     if (memo->key.distinct != w->distinct || memo->key.rows != w->rows ||
         memo->key.padded_rows != w->padded_rows) {
         memo->key = *w;
-        memo->time = cost_expert_group(&x->cost, w);
+        remember_cost(&memo->cost, cost_expert_group(&x->cost, w),
+                      x->kernels[COST_EXPERTS]);
     }
-    return memo->time;
+    return &memo->cost;
 }
 
-/* Launches `kernels` kernels that together take `gpu`; sets when the work is released. */
-static sim_time launch(struct exec *x, uint32_t kernels, sim_time gpu)
+/* Launches a part's kernels; when their work is released. */
+static sim_time launch(struct exec *x, enum cost_part part, const struct cost_memo *cost)
 {
     sim_time first = x->host_now + x->launch;
     sim_time last;
@@ -180,8 +210,8 @@ static sim_time launch(struct exec *x, uint32_t kernels, sim_time gpu)
         }
         return x->host_now;
     }
-    x->host_now += (sim_time)kernels * x->launch;
-    last = x->host_now - gpu + gpu / (sim_time)kernels;
+    x->host_now += x->launch_part[part];
+    last = x->host_now - cost->lead;
     return last > first ? last : first;
 }
 
@@ -209,72 +239,83 @@ static void route_copy(struct exec *x, const struct op *op, struct work *w)
     w->release = x->host_now;
 }
 
-static void remember_issue(struct exec *x, op_id id, sim_time issued)
+static op_id submit_kernels(struct exec *x, const struct op *op, enum cost_part part,
+                            const struct cost_memo *cost)
 {
-    if (id - x->retired > x->issued_mask) {
-        uint64_t mask = x->issued_mask * 2 + 1;
-        sim_time *grown = mem_alloc(mask + 1, sizeof *grown);
+    struct work *w = &x->work;
 
-        for (op_id i = x->retired; i < id; i++)
-            grown[i & mask] = x->issued[i & x->issued_mask];
-        free(x->issued);
-        x->issued = grown;
-        x->issued_mask = mask;
-    }
-    x->issued[id & x->issued_mask] = issued;
+    w->lane = op->lane;
+    w->tag = tag_of(op->kind, op->layer, 0);
+    w->class_ = op->class_;
+    w->release = launch(x, part, cost);
+    w->latency = cost->gpu;
+    w->bytes = 0;
+    w->after = op->after;
+    w->after_count = op->after_count;
+    return engine_submit(x->engine, w);
+}
+
+/* The head ends the pass, and its graph. */
+static op_id submit_head(struct exec *x, const struct op *op)
+{
+    op_id id = submit_kernels(x, op, COST_HEAD, head_cost(x, op));
+
+    x->graph_open = false;
+    x->batch_at = NULL;
+    return id;
+}
+
+static op_id submit_copy(struct exec *x, const struct op *op)
+{
+    struct work w = {.lane = op->lane,
+                     .tag = tag_of(op->kind, op->layer, op->copy.expert),
+                     .class_ = op->class_,
+                     .after = op->after,
+                     .after_count = op->after_count};
+
+    route_copy(x, op, &w);
+    return engine_submit(x->engine, &w);
 }
 
 static op_id submit(struct exec *x, const struct op *op)
 {
-    struct work w = {.lane = op->lane,
-                     .class_ = op->class_,
-                     .after = op->after,
-                     .after_count = op->after_count};
-    uint32_t expert = 0;
-
     switch (op->kind) {
     case OP_DENSE:
-        w.latency = dense_time(x, op);
-        w.release = launch(x, x->kernels[COST_DENSE], w.latency);
-        break;
+        return submit_kernels(x, op, COST_DENSE, dense_cost(x, op));
     case OP_GATE:
-        w.latency = gate_time(x, op);
-        w.release = launch(x, x->kernels[COST_GATE], w.latency);
-        break;
+        return submit_kernels(x, op, COST_GATE, gate_cost(x, op));
     case OP_EXPERTS:
-        w.latency = expert_time(x, &op->group.work);
-        w.release = launch(x, x->kernels[COST_EXPERTS], w.latency);
-        break;
+        return submit_kernels(x, op, COST_EXPERTS, expert_cost(x, &op->group.work));
     case OP_HEAD:
-        w.latency = head_time(x, op);
-        w.release = launch(x, x->kernels[COST_HEAD], w.latency);
-        x->graph_open = false;
-        break;
-    case OP_HOST:
-        w.latency = x->cost.machine->host.round_trip;
-        w.release = x->host_now;
-        break;
+        return submit_head(x, op);
     case OP_COPY_IN:
     case OP_COPY_OUT:
-        expert = op->copy.expert;
-        route_copy(x, op, &w);
-        break;
+        return submit_copy(x, op);
+    case OP_HOST:
     case OP_KINDS:
-        assert(false);
+        break;
     }
-    w.tag = tag_of(op->kind, op->layer, expert);
-    x->last++;
-    remember_issue(x, x->last, w.release); /* before: the observer may ask at submit */
-    return engine_submit(x->engine, &w);
+    assert(false);
+    return 0;
+}
+
+static void observe_wait(struct exec *x, op_id id, sim_time begun)
+{
+    struct op_times t = {.issued = begun, .start = begun, .end = x->host_now};
+
+    x->options.observe(x->options.observe_context, id, OP_HOST, LANE_HOST, 0, 0, &t);
 }
 
 static sim_time wait(struct exec *x, op_id id)
 {
     sim_time end = engine_wait(x->engine, id);
 
-    if (end > x->host_now)
-        x->host_now = end;
-    return end;
+    if (end < x->host_now)
+        end = x->host_now;
+    x->host_now = end + x->cost.machine->host.round_trip;
+    if (x->options.observe != NULL)
+        observe_wait(x, id, end);
+    return x->host_now;
 }
 
 static sim_time now(struct exec *x)
@@ -305,20 +346,17 @@ static void cancel(struct exec *x, op_id id)
         engine_cancel(x->engine, id, x->host_now);
 }
 
-static struct op_times times(struct exec *x, op_id id)
+static void times(struct exec *x, const op_id *id, size_t count, struct op_times *out)
 {
-    struct work_times t = engine_times(x->engine, id);
+    for (size_t i = 0; i < count; i++) {
+        struct work_times t = engine_times(x->engine, id[i]);
 
-    return (struct op_times){.issued = x->issued[id & x->issued_mask],
-                             .start = t.start,
-                             .end = t.end,
-                             .cancelled = t.cancelled};
+        out[i] = (struct op_times){t.release, t.start, t.end, t.cancelled};
+    }
 }
 
 static void retire(struct exec *x, op_id id)
 {
-    while (x->retired < id && engine_done_by(x->engine, x->retired, x->host_now))
-        x->retired++;
     engine_retire(x->engine, id);
 }
 

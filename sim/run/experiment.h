@@ -23,6 +23,7 @@ struct experiment_params {
     int64_t seed;
     int launch;          /* enum experiment_launch */
     int home;            /* enum experiment_home */
+    uint64_t gpu_bytes;  /* GPU memory that may be used; 0: the machine's */
     uint64_t host_bytes; /* host memory for experts; 0: the machine's */
     bool pageable;
     uint64_t chunk_bytes;
@@ -39,7 +40,8 @@ struct experiment_hooks {
      */
     void (*progress)(void *context, uint64_t rows_done, uint64_t rows_total);
     void *context;
-    const char *timeline_path; /* NULL: no timeline */
+    const char *timeline_path;     /* NULL: no timeline */
+    const struct machine *machine; /* instead of the configuration's; borrowed; or NULL */
 };
 
 /* Runs the configuration with up to `threads` threads. Fills `r` (owned; borrows

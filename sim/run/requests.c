@@ -44,7 +44,7 @@ static void make_requests(struct requests *r, struct trace *t, uint64_t first)
 static int take_file(struct requests *r, struct trace *t, const struct workload_params *p,
                      struct err *e)
 {
-    struct arrivals a;
+    struct arrivals a = {.request = NULL};
     int status;
 
     if (arrivals_read(&a, p->file, (uint64_t)p->requests, e) != 0)

@@ -2,7 +2,10 @@
  *
  * The same structure is filled by a run (sim/cmd/run.c), written to one HDF5 file and
  * read back by explain and report. Times are sim_time (picoseconds, int64) throughout;
- * the file keeps them so, and says so. File layout: see sim/run/README.md. */
+ * the file keeps them so, and says so. File layout: see sim/run/README.md.
+ *
+ * Threads. The HDF5 library may be in use by one thread at a time, and these functions
+ * take no lock: read and write results when all threads that read traces have ended. */
 #ifndef MOESIM_RUN_RESULT_H
 #define MOESIM_RUN_RESULT_H
 
@@ -31,6 +34,7 @@ struct result_policy {
     bool event_driven, graph;
     struct run_result run;
     struct result_bounds bounds;
+    uint64_t file_passes; /* pass records in the file it was read from; else 0 */
 };
 
 struct result {
@@ -48,13 +52,17 @@ struct result {
     struct result_policy *policy; /* [policies] */
     char *notes; /* newline-separated sentences a reader must know: prefill resampled, ...
                   */
+    char *path;  /* the file it was read from, which holds the pass records; or NULL */
 };
+/* Frees what it owns, strings included, and leaves it empty. */
 void result_release(struct result *r);
 
 /* Writes the file whole or not at all. 0 or -1. */
 int result_write(const struct result *r, const char *path, struct err *e);
 /* Reads everything but the pass records; they stay in the file until asked for. */
 int result_read(const char *path, struct result *r, struct err *e);
+/* How many pass records there are: all passes or none. */
+uint64_t result_pass_count(const struct result *r, uint32_t policy);
 /* Pass records [first, first + count) of a policy: from its spool after a run, from the
  * file it was read from otherwise. */
 int result_read_passes(const struct result *r, uint32_t policy, uint64_t first,
@@ -62,8 +70,9 @@ int result_read_passes(const struct result *r, uint32_t policy, uint64_t first,
 
 /* ---- figures derived from a result ---- */
 
-/* Percentiles by linear interpolation between closest ranks (numpy's default). Seconds.
- */
+/* Percentiles by linear interpolation between closest ranks (numpy's default). Seconds;
+ * NaN where there is nothing to tell. TPOT is over all requests with two output tokens,
+ * also those that a limit or a signal cut short; TTFT over the finished ones. */
 struct result_summary {
     uint64_t requests; /* finished */
     double tpot_mean, tpot_p50,
@@ -76,6 +85,9 @@ struct result_summary {
     double gap; /* total pass time / offline bound - 1; NaN without bounds */
 };
 struct result_summary result_summarise(const struct result_policy *p);
+/* Of one request, in seconds; NaN where it has none. */
+double result_request_tpot(const struct run_request *q);
+double result_request_ttft(const struct run_request *q);
 
 /* Two policies on the same requests, paired by request: mean log ratio of TPOT (TTFT
  * where no request has two tokens) b / a with its 95 % interval (Student's t). */

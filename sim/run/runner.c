@@ -44,6 +44,12 @@ static void group_release(struct run_group *g)
     free(g->after);
 }
 
+static void copies_release(struct run_copies *c)
+{
+    free(c->id);
+    free(c->copy);
+}
+
 static struct cache *make_cache(const struct run_setup *s, struct err *e)
 {
     struct cache_config config = {
@@ -107,6 +113,7 @@ static void init_view(struct run *r)
 static void run_init(struct run *r, const struct run_setup *s, struct run_result *result)
 {
     const struct trace_info *t = s->trace;
+    size_t log_room;
 
     *r = (struct run){.setup = s, .ops = s->ops, .exec = s->exec, .result = result};
     r->layers = t->layers;
@@ -120,11 +127,24 @@ static void run_init(struct run *r, const struct run_setup *s, struct run_result
     r->active = mem_alloc(r->experts, sizeof *r->active);
     r->tokens = mem_zalloc(r->experts, sizeof *r->tokens);
     r->scratch = mem_zalloc(r->experts, sizeof *r->scratch);
+    if (s->policy->cache.order == CACHE_ORDER_RECORDED) {
+        r->order = mem_alloc(r->experts, sizeof *r->order);
+        r->place = mem_zalloc(r->experts, sizeof *r->place);
+    }
     group_init(&r->resident, r->experts);
     group_init(&r->missing, r->experts);
     /* Per decoder layer: a dense block, a gate, and one group per expert at the worst. */
-    r->log = mem_alloc((size_t)s->cost->model->layers * (2 + (size_t)r->experts) + 1,
-                       sizeof *r->log);
+    log_room = (size_t)s->cost->model->layers * (2 + (size_t)r->experts) + 1;
+    r->dense = (struct op){.kind = OP_DENSE, .lane = LANE_COMPUTE};
+    r->gate = (struct op){.kind = OP_GATE, .lane = LANE_COMPUTE};
+    r->group = (struct op){.kind = OP_EXPERTS, .lane = LANE_COMPUTE};
+    r->log_id = mem_alloc(log_room, sizeof *r->log_id);
+    r->log = mem_alloc(log_room, sizeof *r->log);
+    r->reroutes =
+        policy_gate(s->policy)->apply != NULL || policy_select(s->policy)->apply != NULL;
+    r->split = policy_schedule(s->policy)->split;
+    r->copies_wait = policy_schedule(s->policy)->copies_wait;
+    r->write_back = s->policy->cache.write_back;
     init_view(r);
     make_prefetcher(r);
 }
@@ -136,14 +156,19 @@ static void run_release(struct run *r)
     free(r->active);
     free(r->tokens);
     free(r->scratch);
+    free(r->order);
+    free(r->place);
     free(r->own_choice);
     group_release(&r->resident);
     group_release(&r->missing);
+    free(r->log_id);
     free(r->log);
+    free(r->times);
     free(r->slot);
     free(r->wait_for);
-    free(r->demand.copy);
-    free(r->late.copy);
+    copies_release(&r->demand);
+    copies_release(&r->late);
+    copies_release(&r->ahead);
     free(r->want);
     free(r->prefetch_state);
     free(r->load);
@@ -173,6 +198,8 @@ static int check_kv_room(struct run *r, const struct pass *pass, struct err *e)
 static void begin_pass(struct run *r, const struct pass *pass)
 {
     r->pass = pass;
+    r->dense.batch = &pass->batch;
+    r->gate.batch = &pass->batch;
     r->pass_first = r->last_id + 1;
     r->ops->sleep_until(r->exec, pass->not_before);
     r->books = (struct run_pass){
@@ -182,36 +209,22 @@ static void begin_pass(struct run *r, const struct pass *pass)
     r->late.count = 0;
 }
 
-static void submit_dense(struct run *r, uint32_t decoder_layer, uint32_t moe_layer)
+static void submit_dense(struct run *r, uint32_t decoder_layer, sim_time *share)
 {
-    struct op op = {.kind = OP_DENSE, .lane = LANE_COMPUTE, .layer = decoder_layer};
-
-    op.batch = &r->pass->batch;
-    if (policy_schedule(r->setup->policy)->copies_wait && r->last_copy != 0) {
-        op.after = &r->last_copy;
-        op.after_count = 1;
+    r->dense.layer = decoder_layer;
+    if (r->copies_wait && r->last_copy != 0) {
+        r->dense.after = &r->last_copy;
+        r->dense.after_count = 1;
     }
-    step_compute(r, &op, moe_layer, SHARE_DENSE);
-}
-
-/* The routing has to reach the host before it can decide what to load. */
-static void await_routing(struct run *r, uint32_t layer)
-{
-    struct op op = {.kind = OP_HOST, .lane = LANE_HOST, .layer = layer};
-
-    op.after = &r->last_compute;
-    op.after_count = 1;
-    (void)r->ops->wait(r->exec, step_submit(r, &op));
+    step_compute(r, &r->dense, share, SHARE_DENSE);
 }
 
 static int run_moe_layer(struct run *r, uint32_t layer, struct err *e)
 {
-    struct op op = {.kind = OP_GATE, .lane = LANE_COMPUTE, .layer = layer};
-
-    op.batch = &r->pass->batch;
-    step_compute(r, &op, layer, SHARE_DENSE);
-    if (r->setup->decides)
-        await_routing(r, layer);
+    r->gate.layer = layer;
+    step_compute(r, &r->gate, r->result->layer[layer].share, SHARE_DENSE);
+    if (r->setup->decides) /* on the routing, which has to reach the host */
+        (void)r->ops->wait(r->exec, r->last_compute);
     step_route(r, layer);
     if (step_run(r, e) != 0)
         return -1;
@@ -228,64 +241,73 @@ static int run_layers(struct run *r, struct err *e)
     for (uint32_t l = 0; l < r->setup->cost->model->layers; l++) {
         bool is_moe = moe < r->layers && t->moe_layer[moe] == l;
 
-        submit_dense(r, l, is_moe ? moe : RUN_NO_LAYER);
+        submit_dense(r, l, is_moe ? r->result->layer[moe].share : r->outside);
         if (is_moe && run_moe_layer(r, moe++, e) != 0)
             return -1;
     }
     op.batch = &r->pass->batch;
-    step_compute(r, &op, RUN_NO_LAYER, SHARE_DENSE);
-    await_routing(r, r->layers); /* the sampled tokens come back */
+    step_compute(r, &op, r->outside, SHARE_DENSE);
+    (void)r->ops->wait(r->exec, r->last_compute); /* the sampled tokens come back */
     return 0;
 }
 
 /* ---- the books ---- */
 
-static void book_share(struct run *r, uint32_t layer, enum run_share share, sim_time t)
+/* Times of operations that have ended; valid until the next call. */
+static const struct op_times *read_times(struct run *r, const op_id *id, size_t count)
 {
-    r->books.share[share] += t;
-    if (layer != RUN_NO_LAYER)
-        r->result->layer[layer].share[share] += t;
+    if (count > r->times_capacity) {
+        r->times_capacity = 2 * count;
+        r->times = mem_resize(r->times, r->times_capacity, sizeof *r->times);
+    }
+    r->ops->times(r->exec, id, count, r->times);
+    return r->times;
 }
 
 /* Every picosecond of the pass belongs to one share: see runner.h. */
 static void attribute_pass(struct run *r)
 {
+    const struct op_times *times = read_times(r, r->log_id, r->log_count);
+    sim_time *sum = r->books.share;
     sim_time at = r->books.start;
     sim_time end = r->ops->now(r->exec);
 
     for (size_t i = 0; i < r->log_count; i++) {
+        const struct op_times *t = &times[i];
         const struct run_logged *g = &r->log[i];
-        struct op_times t = r->ops->times(r->exec, g->id);
-        sim_time begin = t.start > at ? t.start : at;
-        sim_time launched = t.issued < at ? at : t.issued > begin ? begin : t.issued;
+        sim_time begin = t->start > at ? t->start : at;
+        sim_time launched = t->issued < at ? at : t->issued > begin ? begin : t->issued;
 
-        book_share(r, g->layer, SHARE_HOST, launched - at);
-        book_share(r, g->layer, SHARE_COPY, begin - launched);
-        book_share(r, g->layer, g->share, t.end - begin);
-        r->result->compute_busy += t.end - t.start;
-        at = t.end;
+        sum[SHARE_HOST] += launched - at;
+        sum[SHARE_COPY] += begin - launched;
+        sum[g->kind] += t->end - begin;
+        g->share[SHARE_HOST] += launched - at;
+        g->share[SHARE_COPY] += begin - launched;
+        g->share[g->kind] += t->end - begin;
+        r->result->compute_busy += t->end - t->start;
+        at = t->end;
     }
-    book_share(r, RUN_NO_LAYER, SHARE_HOST, end - at);
+    sum[SHARE_HOST] += end - at;
     r->books.latency = end - r->books.start;
 }
 
 static void book_copies(struct run *r)
 {
-    for (size_t i = 0; i < r->demand.count; i++) {
-        const struct run_copy *c = &r->demand.copy[i];
-        struct op_times t = r->ops->times(r->exec, c->id);
-        struct run_layer *layer = &r->result->layer[c->layer];
+    const struct op_times *t = read_times(r, r->demand.id, r->demand.count);
 
-        layer->queue_time += t.start - t.issued;
-        layer->copy_time += t.end - t.start;
+    for (size_t i = 0; i < r->demand.count; i++) {
+        struct run_layer *layer = &r->result->layer[r->demand.copy[i].layer];
+
+        layer->queue_time += t[i].start - t[i].issued;
+        layer->copy_time += t[i].end - t[i].start;
         layer->copies++;
     }
+    t = read_times(r, r->late.id, r->late.count);
     for (size_t i = 0; i < r->late.count; i++) {
         const struct run_copy *c = &r->late.copy[i];
-        sim_time end = r->ops->times(r->exec, c->id).end;
 
-        if (end > c->asked)
-            r->result->layer[c->layer].late_time += end - c->asked;
+        if (t[i].end > c->asked)
+            r->result->layer[c->layer].late_time += t[i].end - c->asked;
     }
 }
 
@@ -328,9 +350,29 @@ static void book_requests(struct run *r, sim_time end)
         q->arrival = w->arrival;
         q->prompt_tokens = w->prompt_tokens;
         q->group = w->group;
+        q->finished = true;
         if (q->output_tokens == 0)
             q->first_token = q->last_token = end;
     }
+}
+
+/* All operations before this pass have ended, but for prefetches. */
+static void retire(struct run *r)
+{
+    struct run_copies *ahead = &r->ahead;
+    size_t ended = 0;
+
+    while (ended < ahead->count && step_copied(r, ahead->id[ended]))
+        ended++;
+    if (ended > 0) {
+        ahead->count -= ended;
+        memmove(ahead->id, ahead->id + ended, ahead->count * sizeof *ahead->id);
+        memmove(ahead->copy, ahead->copy + ended, ahead->count * sizeof *ahead->copy);
+    }
+    r->retired = r->pass_first;
+    if (ahead->count > 0 && ahead->id[0] < r->retired)
+        r->retired = ahead->id[0];
+    r->ops->retire(r->exec, r->retired);
 }
 
 static int end_pass(struct run *r, struct err *e)
@@ -341,7 +383,7 @@ static int end_pass(struct run *r, struct err *e)
 
     attribute_pass(r);
     book_copies(r);
-    r->ops->retire(r->exec, r->pass_first);
+    retire(r);
     cache_end_pass(r->cache);
     for (uint32_t i = 0; i < r->pass->rows; i++)
         prefill += r->pass->row[i].phase == TRACE_PREFILL;

@@ -65,6 +65,7 @@ struct run_request {
     sim_time arrival, first_token, last_token;
     uint32_t prompt_tokens, output_tokens;
     uint16_t group;
+    bool finished; /* else only the token times and output_tokens are filled */
 };
 
 /* What one policy's run gave. Owned arrays; run_result_release. */

@@ -4,12 +4,11 @@
 
 #include "runner.h"
 
-#define RUN_NO_LAYER UINT32_MAX
-
 /* One memory slot for an expert. */
 struct run_slot {
     op_id ready;    /* the copy that filled it; 0 once it is known to have ended */
-    op_id last_use; /* the last expert group that read it */
+    op_id last_use; /* the last expert group or write-back that read it */
+    op_id stopped;  /* a copy into it that nobody waited for in the end; 0: none */
     uint64_t
         group; /* number of the step in which it waits in a group, not yet submitted */
     bool prefetched; /* loaded ahead, not used yet */
@@ -27,18 +26,17 @@ struct run_group {
 
 /* An operation of the compute lane in this pass, for the books. */
 struct run_logged {
-    op_id id;
-    uint32_t layer; /* MoE layer index or RUN_NO_LAYER */
-    enum run_share share;
+    sim_time *share; /* [RUN_SHARES] of its MoE layer, or of what is outside them */
+    enum run_share kind;
 };
 
 struct run_copy {
-    op_id id;
     uint32_t layer;
     sim_time asked; /* late prefetches: when it was wanted */
 };
 
 struct run_copies {
+    op_id *id; /* [count], and beside it */
     struct run_copy *copy;
     size_t count, capacity;
 };
@@ -52,6 +50,7 @@ struct run {
     uint32_t layers, experts, top_k, candidates, predicted;
     uint32_t mask_words;
     uint32_t tile_rows;
+    bool reroutes, split, copies_wait, write_back; /* of the policy */
     const struct pass *pass;
     struct run_pass books; /* of the current pass */
     /* The current step. */
@@ -66,6 +65,7 @@ struct run {
     uint32_t active_count;
     uint32_t *tokens;
     uint32_t *scratch;
+    uint32_t *order, *place; /* for `order: recorded` (step.c); NULL otherwise */
     struct view view;
     /* Operations. */
     struct run_slot *slot;
@@ -74,11 +74,18 @@ struct run {
                          prefetch copies */
     op_id last_id;
     op_id last_compute, last_copy;
-    op_id *wait_for; /* what the next copy waits for */
+    struct op dense, gate, group; /* reused: only what differs is set anew */
+    op_id *wait_for;              /* what the next copy waits for */
     uint32_t wait_count, wait_capacity;
+    op_id *log_id; /* [log_count], and beside it */
     struct run_logged *log;
     size_t log_count;
+    sim_time outside[RUN_SHARES];
+    struct op_times *times; /* scratch */
+    size_t times_capacity;
     struct run_copies demand, late;
+    struct run_copies ahead; /* prefetches, from the oldest that may not have ended */
+    op_id retired;           /* ids below have ended */
     void *prefetch_state;
     struct prefetch_want *want;
     uint64_t *load; /* (layer, expert), for prefetchers */
@@ -94,9 +101,12 @@ void step_clear(struct run *r);
 int step_record(struct run *r, struct err *e);
 /* Residency, copies, expert groups, prefetches of the routed step. 0 or -1. */
 int step_run(struct run *r, struct err *e);
+/* True if the copy has ended by the host's time. */
+bool step_copied(const struct run *r, op_id copy);
 op_id step_submit(struct run *r, const struct op *op);
-/* Submits an operation of the compute lane and enters it in the log. */
-void step_compute(struct run *r, const struct op *op, uint32_t layer,
-                  enum run_share share);
+/* Submits an operation of the compute lane and enters it in the log; `share` are the
+ * books of its MoE layer or of what is outside them. */
+void step_compute(struct run *r, const struct op *op, sim_time *share,
+                  enum run_share kind);
 
 #endif

@@ -87,7 +87,6 @@ static void list_active(struct run *r)
 
 void step_route(struct run *r, uint32_t layer)
 {
-    const struct policy *policy = r->setup->policy;
     const struct pass *p = r->pass;
     uint64_t activations = 0;
     uint32_t capacity = 0;
@@ -96,7 +95,7 @@ void step_route(struct run *r, uint32_t layer)
     r->step++;
     r->choice = p->expert + (size_t)layer * r->candidates;
     r->choice_stride = (size_t)r->layers * r->candidates;
-    if (policy_gate(policy)->apply != NULL || policy_select(policy)->apply != NULL)
+    if (r->reroutes)
         capacity = rewrite_choices(r);
     for (uint32_t row = 0; row < p->rows; row++) {
         const uint16_t *choice = r->choice + row * r->choice_stride;
@@ -142,12 +141,17 @@ op_id step_submit(struct run *r, const struct op *op)
     return r->last_id = r->ops->submit(r->exec, op);
 }
 
-void step_compute(struct run *r, const struct op *op, uint32_t layer,
-                  enum run_share share)
+void step_compute(struct run *r, const struct op *op, sim_time *share,
+                  enum run_share kind)
 {
     r->last_compute = step_submit(r, op);
-    r->log[r->log_count++] =
-        (struct run_logged){.id = r->last_compute, .layer = layer, .share = share};
+    r->log_id[r->log_count] = r->last_compute;
+    r->log[r->log_count++] = (struct run_logged){.share = share, .kind = kind};
+}
+
+bool step_copied(const struct run *r, op_id copy)
+{
+    return copy < r->retired || r->ops->done(r->exec, copy);
 }
 
 static void remember_copy(struct run_copies *list, op_id id, uint32_t layer,
@@ -155,27 +159,28 @@ static void remember_copy(struct run_copies *list, op_id id, uint32_t layer,
 {
     if (list->count == list->capacity) {
         list->capacity = list->capacity * 2 + 64;
+        list->id = mem_resize(list->id, list->capacity, sizeof *list->id);
         list->copy = mem_resize(list->copy, list->capacity, sizeof *list->copy);
     }
-    list->copy[list->count++] = (struct run_copy){id, layer, asked};
+    list->id[list->count] = id;
+    list->copy[list->count++] = (struct run_copy){layer, asked};
 }
 
 static void submit_group(struct run *r, struct run_group *g)
 {
-    struct op op = {.kind = OP_EXPERTS,
-                    .lane = LANE_COMPUTE,
-                    .layer = r->layer,
-                    .after = g->after,
-                    .after_count = g->after_count};
+    struct op *op = &r->group;
 
     if (g->count == 0)
         return;
-    op.group.work = g->work;
-    op.group.expert = g->expert;
-    op.group.slot = g->slot;
-    op.group.tokens = r->tokens;
-    op.group.count = g->count;
-    step_compute(r, &op, r->layer, SHARE_EXPERT);
+    op->layer = r->layer;
+    op->after = g->after;
+    op->after_count = g->after_count;
+    op->group.work = g->work;
+    op->group.expert = g->expert;
+    op->group.slot = g->slot;
+    op->group.tokens = r->tokens;
+    op->group.count = g->count;
+    step_compute(r, op, r->result->layer[r->layer].share, SHARE_EXPERT);
     for (uint32_t i = 0; i < g->count; i++) {
         struct run_slot *s = &r->slot[g->slot[i]];
 
@@ -238,9 +243,12 @@ static op_id copy_in(struct run *r, uint32_t layer, uint32_t expert, uint32_t sl
     struct op op = {
         .kind = OP_COPY_IN, .lane = LANE_COPY_IN, .class_ = class_, .layer = layer};
 
-    if (s->last_use >= r->pass_first)
+    /* Groups end with their pass; a write-back may take longer. */
+    if (s->last_use >= r->pass_first || r->write_back)
         wait_also(r, s->last_use);
-    if (policy_schedule(r->setup->policy)->copies_wait)
+    wait_also(r, s->stopped);
+    s->stopped = 0;
+    if (r->copies_wait)
         wait_also(r, r->last_compute);
     op.after = r->wait_for;
     op.after_count = r->wait_count;
@@ -258,7 +266,7 @@ static op_id copy_in(struct run *r, uint32_t layer, uint32_t expert, uint32_t sl
 
 static void write_back(struct run *r, const struct cache_eviction *v)
 {
-    const struct run_slot *s = &r->slot[v->slot];
+    struct run_slot *s = &r->slot[v->slot];
     op_id wait_for[2] = {s->ready, s->last_use};
     struct op op = {.kind = OP_COPY_OUT,
                     .lane = LANE_COPY_OUT,
@@ -271,7 +279,8 @@ static void write_back(struct run *r, const struct cache_eviction *v)
     op.copy.bytes = r->setup->expert_bytes[v->layer];
     op.copy.chunk_bytes = r->setup->chunk_bytes;
     op.copy.home = home_of(r, v->layer, v->expert);
-    wait_also(r, step_submit(r, &op));
+    s->last_use = step_submit(r, &op); /* whoever takes the slot next waits for it */
+    wait_also(r, s->last_use);
     r->books.counts.out_bytes += op.copy.bytes;
     r->result->layer[v->layer].counts.out_bytes += op.copy.bytes;
 }
@@ -288,39 +297,40 @@ static void evict(struct run *r, const struct cache_result *c)
             submit_groups(r); /* it was still to be read in this step */
         if (s->prefetched) {
             s->prefetched = false;
-            if (!r->ops->done(r->exec, s->ready))
+            s->stopped = s->ready;
+            if (!step_copied(r, s->ready))
                 r->ops->cancel(r->exec, s->ready);
-            wait_also(r, s->ready);
             r->books.counts.wasted_bytes += bytes;
             r->result->layer[v->layer].counts.wasted_bytes += bytes;
         }
-        if (v->slot != c->slot)
+        if (v->slot != c->slot) {
             wait_also(r, s->last_use);
-        if (r->setup->policy->cache.write_back)
+            wait_also(r, s->stopped);
+        }
+        if (r->write_back)
             write_back(r, v);
     }
 }
 
 static void use_resident(struct run *r, uint32_t expert, uint32_t slot)
 {
-    struct run_layer *books = &r->result->layer[r->layer];
     struct run_slot *s = &r->slot[slot];
     struct run_group *g = &r->resident;
     op_id after = 0;
 
-    r->books.counts.hits++;
-    books->counts.hits++;
     if (s->prefetched) {
+        struct run_layer *books = &r->result->layer[r->layer];
+
         s->prefetched = false;
         r->books.counts.prefetch_used++;
         books->counts.prefetch_used++;
         after = s->ready;
-        if (!r->ops->done(r->exec, s->ready)) {
+        if (!step_copied(r, s->ready)) {
             r->ops->promote(r->exec, s->ready);
             r->books.counts.late++;
             books->counts.late++;
             remember_copy(&r->late, s->ready, r->layer, r->ops->now(r->exec));
-            if (policy_schedule(r->setup->policy)->split)
+            if (r->split)
                 g = &r->missing;
         }
     } else if (s->ready >= r->pass_first) {
@@ -349,8 +359,7 @@ static void load_missing(struct run *r, uint32_t expert, const struct cache_resu
     books->counts.demand_bytes += bytes;
     copy = copy_in(r, r->layer, expert, c->slot, WORK_DEMAND);
     remember_copy(&r->demand, copy, r->layer, 0);
-    join_group(r, policy_schedule(r->setup->policy)->split ? &r->missing : &r->resident,
-               expert, c->slot, copy);
+    join_group(r, r->split ? &r->missing : &r->resident, expert, c->slot, copy);
 }
 
 static void prefetch(struct run *r)
@@ -368,10 +377,14 @@ static void prefetch(struct run *r)
         struct cache_result c;
 
         c = cache_prefetch(r->cache, layer, r->want[i].expert, (uint32_t)pass);
+        if (c.outcome == CACHE_HIT)
+            continue;
+        evict(r, &c); /* where sizes differ even a load that found no room may evict */
         if (c.outcome != CACHE_LOAD)
             continue;
-        evict(r, &c);
-        (void)copy_in(r, layer, r->want[i].expert, c.slot, WORK_PREFETCH);
+        remember_copy(&r->ahead,
+                      copy_in(r, layer, r->want[i].expert, c.slot, WORK_PREFETCH), layer,
+                      0);
         r->books.counts.prefetches++;
         books->prefetches++;
         r->books.counts.prefetch_bytes += r->setup->expert_bytes[layer];
@@ -386,9 +399,40 @@ int step_record(struct run *r, struct err *e)
     return future_writer_step(r->setup->record, r->active, r->active_count, e);
 }
 
+/* Sorts the step's accesses by each expert's last use: walks the choices backwards and
+ * fills `order`, indexes into `active`, from its end. Experts without a row (a gate that
+ * pads every expert) come first. */
+static void order_accesses(struct run *r)
+{
+    uint32_t left = r->active_count;
+
+    for (uint32_t i = 0; i < r->active_count; i++)
+        r->place[r->active[i]] = i + 1;
+    for (uint32_t row = r->pass->rows; row-- > 0;) {
+        const uint16_t *choice = r->choice + row * r->choice_stride;
+
+        for (uint32_t k = r->top_k; k-- > 0;) {
+            uint32_t id = choice[k];
+
+            if (id == VIEW_NO_EXPERT || r->place[id] == 0)
+                continue;
+            r->order[--left] = r->place[id] - 1;
+            r->place[id] = 0;
+        }
+    }
+    for (uint32_t i = r->active_count; i-- > 0;) {
+        if (r->place[r->active[i]] != 0) {
+            r->order[--left] = i;
+            r->place[r->active[i]] = 0;
+        }
+    }
+}
+
 int step_run(struct run *r, struct err *e)
 {
+    struct run_counts *books = &r->result->layer[r->layer].counts;
     struct future_step future = {0, NULL, NULL};
+    uint32_t hits = 0;
 
     if (r->setup->future != NULL) {
         if (future_reader_next(r->setup->future, e) != 0)
@@ -397,21 +441,28 @@ int step_run(struct run *r, struct err *e)
         assert(future.count == r->active_count);
     }
     cache_begin_step(r->cache, r->layer, r->active, r->active_count);
-    r->books.counts.accesses += r->active_count;
-    r->result->layer[r->layer].counts.accesses += r->active_count;
-    for (uint32_t i = 0; i < r->active_count; i++) {
+    if (r->order != NULL)
+        order_accesses(r);
+    for (uint32_t j = 0; j < r->active_count; j++) {
+        uint32_t i = r->order == NULL ? j : r->order[j];
         uint32_t expert = r->active[i];
         struct cache_result c =
             cache_access(r->cache, r->layer, expert,
                          future.next_use == NULL ? CACHE_NEVER : future.next_use[i]);
 
-        if (c.outcome == CACHE_HIT)
+        if (c.outcome == CACHE_HIT) {
             use_resident(r, expert, c.slot);
-        else
+            hits++;
+        } else {
             load_missing(r, expert, &c);
+        }
     }
     submit_groups(r);
-    if (policy_prefetch(r->setup->policy)->step != NULL)
+    r->books.counts.accesses += r->active_count;
+    r->books.counts.hits += hits;
+    books->accesses += r->active_count;
+    books->hits += hits;
+    if (r->prefetch_state != NULL)
         prefetch(r);
     return step_record(r, e);
 }

@@ -11,14 +11,17 @@
 struct timeline;
 
 struct timeline *timeline_new(const char *path, struct err *e);
-/* Adds a process; returns its number. Safe to call from several threads, as is
- * timeline_op. */
+/* Adds a process; returns its number. They are shown in the order in which they were
+ * added: add them before the threads start where files are to be byte-equal. Safe to call
+ * from several threads, as is timeline_op. */
 int timeline_add_process(struct timeline *t, const char *label);
 void timeline_op(struct timeline *t, int process, enum op_kind kind, enum op_lane lane,
                  uint32_t layer, uint32_t expert, const struct op_times *times);
-/* Operations are written in (process, lane, start, ...) order, so that equal runs give
- * byte-equal files whatever the thread timing. */
+/* Writes all and frees, also on failure. Operations are written in (process, lane, start,
+ * ...) order, so that equal runs give byte-equal files whatever the thread timing. They
+ * are held in memory until then. */
 int timeline_commit(struct timeline *t, struct err *e);
+/* Frees, and leaves no file. NULL is fine. */
 void timeline_abandon(struct timeline *t);
 
 #endif

@@ -179,9 +179,9 @@ static void make_room(struct workload *w)
 
     w->limit = (uint64_t)most < w->all.count ? (uint32_t)most : w->all.count;
     block = BLOCKS_BYTES / w->limit / rows_bytes(&w->setup.shape);
-    w->setup.block_rows = block < 1            ? 1
-                          : block < BLOCK_ROWS ? (uint32_t)block
-                                               : BLOCK_ROWS;
+    if (block < 1)
+        block = 1;
+    w->setup.block_rows = block < BLOCK_ROWS ? (uint32_t)block : BLOCK_ROWS;
     w->active = mem_alloc(w->limit, sizeof *w->active);
     w->spare = mem_alloc(w->limit, sizeof *w->spare);
     w->take = mem_alloc(w->limit, sizeof *w->take);

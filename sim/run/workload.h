@@ -55,7 +55,8 @@ struct workload_params {
 };
 extern const struct option workload_options[];
 
-/* One request as it is served. */
+/* One request as it is served. `output_tokens` is what the trace or file says until the
+ * request is admitted, then the number of output tokens that passes give it. */
 struct workload_request {
     uint64_t trace_request; /* index in the trace */
     uint16_t group;

@@ -1,0 +1,79 @@
+/* The command line. One file per subcommand; each is a function of its arguments that
+ * returns the exit status: 0 success, 1 the answer is no or the input is bad, 2 misuse,
+ * 77 cannot run here. Only this folder prints and exits. */
+#ifndef MOESIM_CMD_CMD_H
+#define MOESIM_CMD_CMD_H
+
+#include "sim/base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { EXIT_GOOD = 0, EXIT_BAD = 1, EXIT_MISUSE = 2, EXIT_CANNOT = 77 };
+
+int cmd_run(int argc, char **argv);
+int cmd_explain(int argc, char **argv);
+int cmd_report(int argc, char **argv);
+int cmd_trace(int argc, char **argv);
+int cmd_trace_gen(int argc, char **argv);
+int cmd_list(int argc, char **argv);
+
+/* Prints "moesim: " and the sentence on standard error; returns EXIT_BAD. */
+int cmd_fail(const struct err *e);
+
+/* ---- flags: one table parses, helps and documents ---- */
+
+enum flag_type {
+    FLAG_SWITCH, /* bool */
+    FLAG_TEXT,   /* const char * */
+    FLAG_COUNT,  /* unsigned, at least 1 */
+    FLAG_LIST,   /* struct flag_list: may be given again and again */
+};
+
+struct flag_list {
+    const char **item;
+    size_t count;
+};
+
+struct flag {
+    const char *name; /* "--out" */
+    char letter;      /* 'o' for "-o"; 0: none */
+    enum flag_type type;
+    void *target;
+    const char *argument; /* "FOLDER" in the help; NULL for a switch */
+    const char *help;
+};
+
+struct command {
+    const char *usage;   /* "moesim run CONFIG [flags]" */
+    const char *help;    /* what it does, in a sentence or two */
+    const char *example; /* one command line that works */
+    struct flag *flags;  /* ends with .name NULL */
+};
+
+/* Takes the flags out of argv[1..]: what is left moves to the front of argv, its count is
+ * returned. -1: misuse, which was explained; -2: help was asked for and printed. */
+int flags_parse(const struct command *c, int argc, char **argv);
+void flags_help(const struct command *c);
+/* "moesim run: SENTENCE" and a pointer to --help; returns EXIT_MISUSE. */
+int flags_misuse(const struct command *c, const char *sentence);
+
+/* ---- where moesim's own files are ---- */
+
+struct folders {
+    char *models, *machines, *presets, *plots, *importers, *samples;
+};
+/* Looks beside the program, upward (a source tree), then in ../share/moesim (installed).
+ * MOESIM_HOME overrides. Release with folders_release. 0 or -1. */
+int folders_find(struct folders *f, struct err *e);
+void folders_release(struct folders *f);
+
+/* ---- a progress line, on a terminal only ---- */
+
+struct progress_line;
+/* NULL where standard error is no terminal; the other functions take NULL. */
+struct progress_line *progress_new(const char *what);
+void progress_show(void *line, unsigned long long done, unsigned long long total);
+void progress_free(struct progress_line *line);
+
+#endif

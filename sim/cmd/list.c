@@ -1,0 +1,149 @@
+#include "cmd.h"
+#include "models/catalogue.h"
+#include "models/machine.h"
+#include "models/model.h"
+#include "sim/policy/policy.h"
+#include "sim/run/experiment.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int list_policies(const struct folders *f, struct err *e)
+{
+    (void)f;
+    (void)e;
+    for (const struct plugin *const *p = registry_all(); *p != NULL; p++) {
+        const struct plugin *q = *p;
+
+        if (p == registry_all() || p[-1]->slot != q->slot)
+            (void)printf("%s%s\n", p == registry_all() ? "" : "\n",
+                         policy_slot_name(q->slot));
+        (void)printf("  %-18s %s\n", q->name, q->help);
+        (void)printf("  %-18s %s, %s; %s\n", "", policy_variant_name(q->variant),
+                     q->lossless ? "lossless" : "lossy", q->source);
+        if (q->options != NULL)
+            cfg_help(q->options, 23, stdout);
+    }
+    (void)printf("\nevery cache also takes\n");
+    cfg_help(cache_options, 2, stdout);
+    return 0;
+}
+
+static int list_presets(const struct folders *f, struct err *e)
+{
+    char **names = policy_presets(f->presets, e);
+    int status = names == NULL ? -1 : 0;
+
+    for (char **n = names; status == 0 && *n != NULL; n++) {
+        struct policy_preset preset;
+        struct cfg *c = policy_preset_load(f->presets, *n, &preset, e);
+
+        if (c == NULL)
+            status = -1;
+        else
+            (void)printf("%-24s %s\n%-24s %s\n", *n, preset.help, "", preset.source);
+        cfg_free(c);
+    }
+    policy_presets_free(names);
+    return status;
+}
+
+static int list_models(const struct folders *f, struct err *e)
+{
+    size_t count;
+    char **names = catalogue_names(f->models, &count, e);
+    int status = names == NULL ? -1 : 0;
+
+    (void)printf("%-24s %6s %7s %5s %9s  %s\n", "model", "MoE", "experts", "top-k",
+                 "MB/expert", "source");
+    for (size_t i = 0; status == 0 && i < count; i++) {
+        struct model *m = model_load(names[i], f->models, e);
+
+        if (m == NULL)
+            status = -1;
+        else
+            (void)printf("%-24s %6u %7u %5u %9.2f  %s%s\n", m->name, m->moe_layers,
+                         m->experts, m->top_k, (double)model_expert_bytes(m) * 1e-6,
+                         m->from_memory ? "(from memory) " : "", m->source);
+        model_free(m);
+    }
+    if (names != NULL)
+        catalogue_free(names, count);
+    return status;
+}
+
+static int list_machines(const struct folders *f, struct err *e)
+{
+    size_t count;
+    char **names = catalogue_names(f->machines, &count, e);
+    int status = names == NULL ? -1 : 0;
+
+    (void)printf("%-20s %8s %10s %11s  %s\n", "machine", "GPU GB", "HBM GB/s", "H2D GB/s",
+                 "source");
+    for (size_t i = 0; status == 0 && i < count; i++) {
+        struct machine *m = machine_load(names[i], f->machines, e);
+
+        if (m == NULL)
+            status = -1;
+        else
+            (void)printf("%-20s %8.1f %10.0f %11.1f  %s\n", m->name,
+                         (double)m->gpu.memory_bytes * 1e-9,
+                         m->gpu.hbm_bytes_per_s * 1e-9, m->h2d_pinned.bytes_per_s * 1e-9,
+                         m->source);
+        machine_free(m);
+    }
+    if (names != NULL)
+        catalogue_free(names, count);
+    return status;
+}
+
+static int list_config(const struct folders *f, struct err *e)
+{
+    (void)f;
+    (void)e;
+    cfg_help(experiment_options, 0, stdout);
+    (void)printf("\nworkload:\n");
+    cfg_help(workload_options, 2, stdout);
+    (void)printf("\npolicies: a list; each item is a preset's name or a mapping of name, "
+                 "preset, gate, select,\nplace, cache, prefetch, offload, schedule (see "
+                 "moesim list policies, moesim list presets)\n");
+    return 0;
+}
+
+int cmd_list(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        int (*list)(const struct folders *f, struct err *e);
+    } lists[] = {
+        {"policies", list_policies}, {"presets", list_presets}, {"models", list_models},
+        {"machines", list_machines}, {"config", list_config},
+    };
+    struct flag table[] = {{.name = NULL}};
+    const struct command command = {
+        "moesim list policies|presets|models|machines|config",
+        "Shows what there is to choose from, with parameters, defaults and sources.",
+        "moesim list policies", table};
+    struct folders folders = {.models = NULL};
+    struct err e = {""};
+    int status = EXIT_MISUSE;
+    int count = flags_parse(&command, argc, argv);
+
+    if (count < 0)
+        return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
+    if (count != 1)
+        return flags_misuse(&command, "list takes one word");
+    if (folders_find(&folders, &e) != 0) {
+        folders_release(&folders);
+        return cmd_fail(&e);
+    }
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        if (strcmp(lists[i].name, argv[0]) == 0)
+            status = lists[i].list(&folders, &e) == 0 ? EXIT_GOOD : cmd_fail(&e);
+    }
+    folders_release(&folders);
+    return status == EXIT_MISUSE
+               ? flags_misuse(&command, "list knows policies, presets, models, machines "
+                                        "and config")
+               : status;
+}

@@ -1,0 +1,71 @@
+#include "cmd.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    {"run", cmd_run, "replay a trace under one or more policies, side by side"},
+    {"explain", cmd_explain, "where the time of a result went, and what would help"},
+    {"report", cmd_report, "the HTML page and the figures of results"},
+    {"trace", cmd_trace, "look at traces, make, import, export, slice them"},
+    {"list", cmd_list, "policies, presets, models, machines, configuration keys"},
+};
+
+static void help(FILE *out)
+{
+    (void)fprintf(out,
+                  "usage: moesim COMMAND ...\n\n"
+                  "What will this Mixture-of-Experts policy cost on that machine, and "
+                  "why?\n\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        (void)fprintf(out, "  moesim %-8s %s\n", commands[i].name, commands[i].help);
+    (void)fprintf(out,
+                  "\nmoesim COMMAND --help tells more, with an example. Exit status: 0 "
+                  "success, 1 the answer\nis no or the input is bad, 2 misuse, 77 "
+                  "cannot run here.\n");
+}
+
+int cmd_fail(const struct err *e)
+{
+    (void)fprintf(stderr, "moesim: %s\n", e->text);
+    return EXIT_BAD;
+}
+
+/* Output that went nowhere (a full disk, a closed pipe) is no success. */
+static int finish(int status)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        (void)fprintf(stderr, "moesim: standard output cannot be written\n");
+        return status == EXIT_GOOD ? EXIT_BAD : status;
+    }
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        help(stderr);
+        return EXIT_MISUSE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        help(stdout);
+        return finish(EXIT_GOOD);
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        (void)printf("moesim " MOESIM_VERSION "\n");
+        return finish(EXIT_GOOD);
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return finish(commands[i].run(argc - 1, argv + 1));
+    }
+    (void)fprintf(stderr, "moesim: there is no command '%s'; try moesim --help\n",
+                  argv[1]);
+    return EXIT_MISUSE;
+}

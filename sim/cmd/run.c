@@ -1,0 +1,172 @@
+#include "cmd.h"
+#include "sim/base/file.h"
+#include "sim/base/mem.h"
+#include "sim/run/experiment.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct run_flags {
+    const char *out;
+    struct flag_list set;
+    unsigned threads;
+    bool json, csv, quiet;
+};
+
+/* A relative trace or request file is meant from the configuration's folder. */
+static int resolve(struct cfg *c, const char *config_path, const char *section,
+                   const char *key, struct err *e)
+{
+    const struct cfg_node *n = cfg_root(c);
+    const char *slash = strrchr(config_path, '/');
+    const char *value;
+    char *assignment;
+    int status;
+
+    if (*section != '\0')
+        n = cfg_find(n, section);
+    n = n == NULL ? NULL : cfg_find(n, key);
+    value = n == NULL ? NULL : cfg_text(n);
+    if (value == NULL || *value == '\0' || *value == '/' || slash == NULL)
+        return 0;
+    assignment = mem_format("%s%s%s=\"%.*s/%s\"", section, *section == '\0' ? "" : ".",
+                            key, (int)(slash - config_path), config_path, value);
+    status = cfg_override(c, assignment, e);
+    free(assignment);
+    return status;
+}
+
+static struct cfg *load(const char *path, const struct flag_list *set, struct err *e)
+{
+    struct cfg *c = cfg_load(path, e);
+    int status = c == NULL ? -1 : 0;
+
+    /* Paths in the file count from its folder, paths of --set from where one is. */
+    if (status == 0)
+        status = resolve(c, path, "", "trace", e);
+    if (status == 0)
+        status = resolve(c, path, "", "profile", e);
+    if (status == 0)
+        status = resolve(c, path, "workload", "file", e);
+    for (size_t i = 0; status == 0 && i < set->count; i++)
+        status = cfg_override(c, set->item[i], e);
+    if (status == 0)
+        return c;
+    cfg_free(c);
+    return NULL;
+}
+
+static void show_progress(void *context, uint64_t done, uint64_t total)
+{
+    progress_show(context, done, total);
+}
+
+static int write_csv(const struct result *r, const char *path, struct err *e)
+{
+    struct file_out *f = file_out_new(path, e);
+
+    if (f == NULL)
+        return -1;
+    result_print_csv(r, file_out_stream(f));
+    return file_out_commit(f, e);
+}
+
+static int write_files(const struct result *r, const char *folder, struct err *e)
+{
+    char *file = mem_format("%s/result.h5", folder);
+    char *csv = mem_format("%s/summary.csv", folder);
+    int status = result_write(r, file, e);
+
+    if (status == 0)
+        status = write_csv(r, csv, e);
+    free(file);
+    free(csv);
+    return status;
+}
+
+static int run_config(struct cfg *config, const struct folders *folders,
+                      const struct run_flags *flags, struct err *e)
+{
+    struct experiment_folders where = {folders->models, folders->machines,
+                                       folders->presets};
+    struct progress_line *line = flags->quiet ? NULL : progress_new("replaying");
+    char *timeline =
+        flags->out == NULL ? NULL : mem_format("%s/timeline.json", flags->out);
+    struct experiment_hooks hooks = {.progress = line == NULL ? NULL : show_progress,
+                                     .context = line,
+                                     .timeline_path = timeline};
+    struct result r;
+    int status = 0;
+
+    if (flags->out != NULL)
+        status = file_make_folder(flags->out, e);
+    if (status == 0)
+        status = experiment_run(config, &where, flags->threads, &hooks, &r, e);
+    progress_free(line);
+    free(timeline);
+    if (status < 0)
+        return EXIT_BAD;
+    if (flags->json)
+        result_print_json(&r, stdout);
+    else if (flags->csv)
+        result_print_csv(&r, stdout);
+    else
+        result_print(&r, stdout);
+    if (flags->out != NULL && status == 0 && write_files(&r, flags->out, e) != 0)
+        status = -1;
+    if (flags->out != NULL && status == 0 && !flags->json && !flags->csv)
+        (void)printf("\nWritten: %s/result.h5, timeline.json (opens in ui.perfetto.dev), "
+                     "summary.csv\n",
+                     flags->out);
+    result_release(&r);
+    if (status == 1)
+        (void)err_set(e, "stopped by a signal; the figures above cover what was run, and "
+                         "no result was written");
+    return status == 0 ? EXIT_GOOD : EXIT_BAD;
+}
+
+int cmd_run(int argc, char **argv)
+{
+    struct run_flags flags = {.threads = 1};
+    struct flag table[] = {
+        {"--out", 'o', FLAG_TEXT, &flags.out, "FOLDER",
+         "write result.h5, timeline.json and summary.csv there"},
+        {"--set", 's', FLAG_LIST, &flags.set, "KEY=VALUE",
+         "override the configuration, e.g. policies.0.cache.slots=8"},
+        {"--threads", 't', FLAG_COUNT, &flags.threads, "N",
+         "run policies in parallel (default 1); the result is the same"},
+        {"--json", 0, FLAG_SWITCH, &flags.json, NULL, "print JSON instead of the table"},
+        {"--csv", 0, FLAG_SWITCH, &flags.csv, NULL, "print CSV instead of the table"},
+        {"--quiet", 'q', FLAG_SWITCH, &flags.quiet, NULL, "no progress line"},
+        {.name = NULL},
+    };
+    const struct command command = {
+        "moesim run CONFIG [flags]",
+        "Replays a trace under one or more policies and compares them: counts exactly, "
+        "times "
+        "as\nmodelled for the machine. `moesim list config` shows what CONFIG (YAML) may "
+        "say.",
+        "moesim run demo.yaml --set workload.batch=8 --out out/demo", table};
+    struct folders folders = {.models = NULL};
+    struct err e = {""};
+    struct cfg *config = NULL;
+    int status = EXIT_BAD;
+    int count = flags_parse(&command, argc, argv);
+
+    if (count < 0)
+        return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
+    if (count != 1)
+        return flags_misuse(&command, "run takes one configuration file");
+    file_catch_signals();
+    if (folders_find(&folders, &e) == 0)
+        config = load(argv[0], &flags.set, &e);
+    if (config != NULL)
+        status = run_config(config, &folders, &flags, &e);
+    if (status != EXIT_GOOD)
+        (void)cmd_fail(&e);
+    cfg_free(config);
+    folders_release(&folders);
+    free(flags.set.item);
+    return status;
+}

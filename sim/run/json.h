@@ -1,0 +1,16 @@
+/* Pieces of JSON (RFC 8259) and CSV (RFC 4180). */
+#ifndef MOESIM_RUN_JSON_H
+#define MOESIM_RUN_JSON_H
+
+#include <stdio.h>
+
+/* A string in quotes, escaped; NULL is ""; broken UTF-8 becomes U+FFFD. */
+void json_string(FILE *out, const char *text);
+/* The shortest of 15 to 17 digits that reads back as `x`; null where it is not finite. */
+void json_number(FILE *out, double x);
+/* A CSV field, in quotes where it has to be. */
+void csv_string(FILE *out, const char *text);
+/* As json_number, but empty where it is not finite. */
+void csv_number(FILE *out, double x);
+
+#endif

@@ -1,0 +1,261 @@
+/* Results for scripts: JSON with everything but requests and passes (those are in the
+ * result file), CSV with one line per policy. Times in seconds, sizes in bytes. */
+#include "result_fields.h"
+
+#include "sim/base/mem.h"
+#include "json.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the fields both formats have ---- */
+
+struct figure {
+    const char *name;
+    double value;
+};
+
+enum { FIGURES = 14 };
+
+static void list_figures(const struct result_policy *p, struct figure figure[FIGURES])
+{
+    struct result_summary s = result_summarise(p);
+    const struct figure all[FIGURES] = {
+        {"finished_requests", (double)s.requests},
+        {"tpot_mean_s", s.tpot_mean},
+        {"tpot_p50_s", s.tpot_p50},
+        {"tpot_p99_s", s.tpot_p99},
+        {"ttft_mean_s", s.ttft_mean},
+        {"ttft_p50_s", s.ttft_p50},
+        {"ttft_p99_s", s.ttft_p99},
+        {"tokens_per_s", s.tokens_per_s},
+        {"hit_rate", s.hit_rate},
+        {"gpu_busy", s.gpu_busy},
+        {"link_bytes", s.link_bytes},
+        {"gap_to_offline", s.gap},
+        {"stall_share",
+         p->run.total.latency > 0
+             ? (double)p->run.total.share[SHARE_COPY] / (double)p->run.total.latency
+             : NAN},
+        {"prefetch_precision", p->run.total.counts.prefetches > 0
+                                   ? (double)p->run.total.counts.prefetch_used /
+                                         (double)p->run.total.counts.prefetches
+                                   : NAN},
+    };
+
+    memcpy(figure, all, sizeof all);
+}
+
+/* The name in these formats, where times are in seconds: "latency_ps" is "latency_s". */
+static void print_name(const struct result_field *f, FILE *out)
+{
+    int length = (int)strlen(f->name);
+
+    if (f->kind == RESULT_TIME)
+        (void)fprintf(out, "%.*ss", length - 2, f->name);
+    else
+        (void)fputs(f->name, out);
+}
+
+/* Digests do not fit a double, so they are text. */
+static void print_value(const struct result_field *f, const void *record,
+                        void (*number)(FILE *, double), FILE *out)
+{
+    const char *at = (const char *)record + f->offset;
+    int64_t time;
+    uint64_t large = 0;
+    uint32_t middle;
+    uint16_t small;
+
+    switch (f->kind) {
+    case RESULT_TIME:
+        memcpy(&time, at, sizeof time);
+        number(out, (double)time / 1e12); /* correctly rounded */
+        return;
+    case RESULT_FLAG:
+        (void)fputs(*(const bool *)(const void *)at ? "true" : "false", out);
+        return;
+    case RESULT_BYTES:
+    case RESULT_U64:
+        memcpy(&large, at, sizeof large);
+        break;
+    case RESULT_U32:
+        memcpy(&middle, at, sizeof middle);
+        large = middle;
+        break;
+    case RESULT_U16:
+        memcpy(&small, at, sizeof small);
+        large = small;
+        break;
+    }
+    (void)fprintf(out, strcmp(f->name, "digest") == 0 ? "\"%016" PRIx64 "\"" : "%" PRIu64,
+                  large);
+}
+
+/* ---- JSON ---- */
+
+static void json_fields(const struct result_field *table, const void *record,
+                        const char *indent, FILE *out)
+{
+    for (; table->name != NULL; table++) {
+        (void)fprintf(out, ",\n%s\"", indent);
+        print_name(table, out);
+        (void)fputs("\": ", out);
+        print_value(table, record, json_number, out);
+    }
+}
+
+static void json_text(const char *name, const char *text, FILE *out)
+{
+    (void)fprintf(out, ",\n  \"%s\": ", name);
+    json_string(out, text);
+}
+
+static void json_layers(const struct result *r, const struct result_policy *p, FILE *out)
+{
+    (void)fputs(",\n      \"layers\": [", out);
+    for (uint32_t l = 0; l < p->run.layers; l++) {
+        (void)fprintf(out, "%s\n        {\"moe_layer\": %u", l == 0 ? "" : ",",
+                      r->moe_layer[l]);
+        json_fields(result_layer_fields, &p->run.layer[l], "         ", out);
+        (void)fputc('}', out);
+    }
+    (void)fputc(']', out);
+}
+
+static void json_policy(const struct result *r, const struct result_policy *p, FILE *out)
+{
+    struct figure figure[FIGURES];
+
+    (void)fputs("{\n      \"label\": ", out);
+    json_string(out, p->label);
+    (void)fputs(",\n      \"variant\": ", out);
+    json_string(out, p->variant);
+    (void)fputs(",\n      \"plugins\": {", out);
+    for (int slot = 0; slot < POLICY_SLOTS; slot++) {
+        (void)fprintf(out, "%s\"%s\": ", slot == 0 ? "" : ", ",
+                      policy_slot_name((enum policy_slot)slot));
+        json_string(out, p->description[slot]);
+    }
+    (void)fputs("},\n      \"summary\": {", out);
+    list_figures(p, figure);
+    for (size_t i = 0; i < FIGURES; i++) {
+        (void)fprintf(out, "%s\"%s\": ", i == 0 ? "" : ", ", figure[i].name);
+        json_number(out, figure[i].value);
+    }
+    (void)fputc('}', out);
+    json_fields(result_policy_fields, p, "      ", out);
+    json_layers(r, p, out);
+    (void)fputs("\n    }", out);
+}
+
+static void json_pairs(const struct result *r, FILE *out)
+{
+    size_t pairs = r->policies < 2 ? 0 : (size_t)r->policies * (r->policies - 1) / 2;
+    struct result_comparison *c = mem_alloc(pairs, sizeof *c);
+    size_t at = 0;
+
+    result_compare(r, c);
+    (void)fputs(",\n  \"comparisons\": [", out);
+    for (uint32_t a = 0; a < r->policies; a++) {
+        for (uint32_t b = a + 1; b < r->policies; b++, at++) {
+            (void)fprintf(out,
+                          "%s\n    {\"a\": %" PRIu32 ", \"b\": %" PRIu32
+                          ", \"pairs\": %" PRIu64 ", \"ratio_b_to_a\": ",
+                          at == 0 ? "" : ",", a, b, c[at].pairs);
+            json_number(out, c[at].ratio);
+            (void)fputs(", \"low\": ", out);
+            json_number(out, c[at].low);
+            (void)fputs(", \"high\": ", out);
+            json_number(out, c[at].high);
+            (void)fprintf(out, ", \"significant\": %s}",
+                          c[at].significant ? "true" : "false");
+        }
+    }
+    (void)fputc(']', out);
+    free(c);
+}
+
+void result_print_json(const struct result *r, FILE *out)
+{
+    (void)fprintf(out, "{\n  \"format\": \"%s\",\n  \"version\": %d", RESULT_FORMAT,
+                  RESULT_VERSION);
+    json_text("moesim", r->version, out);
+    json_text("trace_path", r->trace_path, out);
+    json_text("trace_source", r->trace_source, out);
+    json_text("model", r->model, out);
+    json_text("machine", r->machine, out);
+    json_text("machine_source", r->machine_source, out);
+    json_text("config", r->config, out);
+    json_text("notes", r->notes, out);
+    json_fields(result_head_fields, r, "  ", out);
+    (void)fputs(",\n  \"group_names\": [", out);
+    for (uint32_t i = 0; i < r->groups; i++) {
+        (void)fputs(i == 0 ? "" : ", ", out);
+        json_string(out, r->group_names[i]);
+    }
+    (void)fputs("],\n  \"policy\": [", out);
+    for (uint32_t i = 0; i < r->policies; i++) {
+        (void)fputs(i == 0 ? "\n    " : ",\n    ", out);
+        json_policy(r, &r->policy[i], out);
+    }
+    (void)fputc(']', out);
+    json_pairs(r, out);
+    (void)fputs("\n}\n", out);
+}
+
+/* ---- CSV ---- */
+
+static void csv_head(FILE *out)
+{
+    struct result_policy none = {.label = NULL};
+    struct figure figure[FIGURES];
+
+    (void)fputs("label,variant,model,machine,trace_path,seed", out);
+    for (int slot = 0; slot < POLICY_SLOTS; slot++)
+        (void)fprintf(out, ",%s", policy_slot_name((enum policy_slot)slot));
+    list_figures(&none, figure);
+    for (size_t i = 0; i < FIGURES; i++)
+        (void)fprintf(out, ",%s", figure[i].name);
+    for (const struct result_field *f = result_policy_fields; f->name != NULL; f++) {
+        (void)fputc(',', out);
+        print_name(f, out);
+    }
+    (void)fputc('\n', out);
+}
+
+static void csv_row(const struct result *r, const struct result_policy *p, FILE *out)
+{
+    struct figure figure[FIGURES];
+    const char *const head[] = {p->label, p->variant, r->model, r->machine,
+                                r->trace_path};
+
+    for (size_t i = 0; i < sizeof head / sizeof *head; i++) {
+        csv_string(out, head[i]);
+        (void)fputc(',', out);
+    }
+    (void)fprintf(out, "%" PRIu64, r->seed);
+    for (int slot = 0; slot < POLICY_SLOTS; slot++) {
+        (void)fputc(',', out);
+        csv_string(out, p->description[slot]);
+    }
+    list_figures(p, figure);
+    for (size_t i = 0; i < FIGURES; i++) {
+        (void)fputc(',', out);
+        csv_number(out, figure[i].value);
+    }
+    for (const struct result_field *f = result_policy_fields; f->name != NULL; f++) {
+        (void)fputc(',', out);
+        print_value(f, p, csv_number, out);
+    }
+    (void)fputc('\n', out);
+}
+
+void result_print_csv(const struct result *r, FILE *out)
+{
+    csv_head(out);
+    for (uint32_t i = 0; i < r->policies; i++)
+        csv_row(r, &r->policy[i], out);
+}

@@ -1,0 +1,481 @@
+#include "report.h"
+
+#include "sim/base/file.h"
+#include "sim/base/mem.h"
+#include "explain.h"
+#include "report_plot.h"
+#include "text.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char style[] =
+    "body{margin:0;background:#f6f7f8;color:#222;font:15px/1.5 system-ui,\"Segoe UI\","
+    "Roboto,Helvetica,Arial,sans-serif}\n"
+    "main{max-width:1160px;margin:0 auto;padding:24px 20px 60px}\n"
+    "h1{font-size:26px;margin:8px 0 2px}h2{font-size:19px;margin:36px 0 10px}\n"
+    "h3{font-size:16px;margin:0 0 4px}\n"
+    ".sub{color:#666;margin:0 0 14px}\n"
+    ".card{background:#fff;border:1px solid #e2e4e7;border-radius:8px;padding:14px 18px;"
+    "margin:0 0 14px}\n"
+    ".scroll{overflow-x:auto}\n"
+    "table{border-collapse:collapse;width:100%;background:#fff;font-size:14px}\n"
+    "th,td{padding:6px 10px;border-bottom:1px solid #e8eaed;text-align:right;"
+    "white-space:nowrap}\n"
+    "th{color:#555;font-weight:600;vertical-align:bottom}\n"
+    "th:first-child,td:first-child,.left{text-align:left}\n"
+    "td.wrap,table.facts td{white-space:normal;text-align:left;overflow-wrap:anywhere}\n"
+    "table.facts th{text-align:left;vertical-align:top;width:15em}\n"
+    "tbody tr:hover{background:#f3f7fb}\n"
+    "td.best{font-weight:700}\n"
+    ".chip{display:inline-block;border-radius:10px;padding:1px 10px;font-size:13px;"
+    "white-space:nowrap}\n"
+    ".v0{background:#e8eaed}.v1{background:#fde3d3;color:#8a3a00}\n"
+    ".v2{background:#fdf1c8;color:#6b5200}.v3{background:#f9dcdc;color:#8c1d1d}\n"
+    ".v4{background:#d9f0e3;color:#0f5c37}.v5{background:#dcebf9;color:#114a7d}\n"
+    ".figures{display:grid;grid-template-columns:1fr 1fr;gap:14px}\n"
+    ".figures figure{margin:0;background:#fff;border:1px solid #e2e4e7;border-radius:8px;"
+    "padding:10px}\n"
+    ".figures .wide{grid-column:1/-1}\n"
+    "@media(max-width:820px){.figures{grid-template-columns:1fr}}\n"
+    "figure svg{width:100%;height:auto;display:block}\n"
+    "figcaption{color:#555;font-size:13px;padding:6px 6px 0}\n"
+    ".note{border-left:4px solid #e69f00;padding:2px 12px;margin:6px 0}\n"
+    "details{margin:8px 0}summary{cursor:pointer;color:#0b5cad}\n"
+    "pre{background:#fff;border:1px solid #e2e4e7;border-radius:8px;padding:12px;"
+    "overflow-x:auto;font:12.5px/1.45 ui-monospace,Menlo,Consolas,monospace}\n";
+
+/* Text between tags or in a quoted attribute; NULL is "". */
+static void print_text(FILE *out, const char *s)
+{
+    while (s != NULL && *s != '\0') {
+        size_t n = text_utf8(s);
+
+        if (n == 0 || ((unsigned char)*s < 0x20 && *s != '\n' && *s != '\t')) {
+            (void)fputs("\xef\xbf\xbd", out); /* U+FFFD */
+            n = n == 0 ? 1 : n;
+        } else if (*s == '&') {
+            (void)fputs("&amp;", out);
+        } else if (*s == '<') {
+            (void)fputs("&lt;", out);
+        } else if (*s == '>') {
+            (void)fputs("&gt;", out);
+        } else if (*s == '"') {
+            (void)fputs("&quot;", out);
+        } else {
+            (void)fwrite(s, 1, n, out);
+        }
+        s += n;
+    }
+}
+
+struct page {
+    const struct result *const *results;
+    size_t count;
+    struct report_entry *entry;
+    char **label; /* owns the entries' labels */
+    size_t entries;
+    const char *folder;
+    FILE *out;
+};
+
+/* ---- the table of policies ---- */
+
+static void print_cell(FILE *out, struct text_figure f, bool best)
+{
+    (void)fprintf(out, "<td%s>%s</td>", best ? " class=best" : "", f.text);
+}
+
+/* The least, or greatest, of each column is bold; where several share it, all. */
+struct bests {
+    double tpot_p50, tpot_p99, ttft_p50, ttft_p99, tokens, hits, bytes;
+};
+
+static double lesser(double a, double b)
+{
+    return isnan(b) || a < b ? a : b;
+}
+
+static struct bests find_bests(const struct page *p)
+{
+    struct bests b = {INFINITY, INFINITY, INFINITY, INFINITY,
+                      INFINITY, INFINITY, INFINITY};
+
+    for (size_t i = 0; i < p->entries; i++) {
+        struct result_summary s =
+            result_summarise(&p->entry[i].result->policy[p->entry[i].policy]);
+
+        b.tpot_p50 = lesser(b.tpot_p50, s.tpot_p50);
+        b.tpot_p99 = lesser(b.tpot_p99, s.tpot_p99);
+        b.ttft_p50 = lesser(b.ttft_p50, s.ttft_p50);
+        b.ttft_p99 = lesser(b.ttft_p99, s.ttft_p99);
+        b.tokens = lesser(b.tokens, -s.tokens_per_s);
+        b.hits = lesser(b.hits, -s.hit_rate);
+        b.bytes = lesser(b.bytes, s.link_bytes);
+    }
+    return b;
+}
+
+static void print_row(const struct page *p, const struct report_entry *entry,
+                      const struct bests *b)
+{
+    const struct result_policy *policy = &entry->result->policy[entry->policy];
+    struct result_summary s = result_summarise(policy);
+    struct explain_finding f = explain_find(policy);
+
+    (void)fputs("<tr><td>", p->out);
+    print_text(p->out, entry->label);
+    (void)fputs("</td>", p->out);
+    print_cell(p->out, text_time(s.tpot_p50), s.tpot_p50 == b->tpot_p50);
+    print_cell(p->out, text_time(s.tpot_p99), s.tpot_p99 == b->tpot_p99);
+    print_cell(p->out, text_time(s.ttft_p50), s.ttft_p50 == b->ttft_p50);
+    print_cell(p->out, text_time(s.ttft_p99), s.ttft_p99 == b->ttft_p99);
+    print_cell(p->out, text_number(s.tokens_per_s), -s.tokens_per_s == b->tokens);
+    print_cell(p->out, text_share(s.hit_rate), -s.hit_rate == b->hits);
+    print_cell(p->out, text_bytes(s.link_bytes), s.link_bytes == b->bytes);
+    print_cell(p->out, text_share(s.gpu_busy), false);
+    print_cell(p->out, text_share(s.gap), false);
+    (void)fprintf(p->out, "<td class=left><span class=\"chip v%d\">%s</span></td></tr>\n",
+                  (int)f.verdict, explain_verdict_name(f.verdict));
+}
+
+static void print_summary(const struct page *p)
+{
+    struct bests b = find_bests(p);
+
+    (void)fputs(
+        "<h2>Policies</h2>\n<div class=\"card scroll\"><table><thead><tr>"
+        "<th>policy</th><th>TPOT<br>p50</th><th>TPOT<br>p99</th>"
+        "<th>TTFT<br>p50</th><th>TTFT<br>p99</th><th>tokens<br>per s</th>"
+        "<th>hit<br>rate</th><th>over<br>the link</th><th>GPU<br>busy</th>"
+        "<th>gap to<br>offline</th><th class=left>verdict</th></tr></thead><tbody>"
+        "\n",
+        p->out);
+    for (size_t i = 0; i < p->entries; i++)
+        print_row(p, &p->entry[i], &b);
+    (void)fputs(
+        "</tbody></table></div>\n"
+        "<p class=sub>TPOT: time per output token of a request; TTFT: time to its "
+        "first token; gap: time of all passes above the bound that no policy beats "
+        "at this capacity. The best of a column is bold.</p>\n",
+        p->out);
+}
+
+static void print_notes(const struct page *p)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        char *notes =
+            mem_strdup(p->results[i]->notes == NULL ? "" : p->results[i]->notes);
+        char *rest = notes, *line;
+
+        while ((line = rest) != NULL && *line != '\0') {
+            rest = strchr(line, '\n');
+            if (rest != NULL)
+                *rest++ = '\0';
+            if (*line == '\0')
+                continue;
+            (void)fputs("<p class=note>", p->out);
+            if (p->count > 1)
+                (void)fprintf(p->out, "R%zu: ", i + 1);
+            print_text(p->out, line);
+            (void)fputs("</p>\n", p->out);
+        }
+        free(notes);
+    }
+}
+
+/* ---- figures ---- */
+
+static void print_not_drawn(FILE *out, enum report_drawn drawn, enum report_figure figure)
+{
+    const char *name = report_figure_name(figure);
+
+    (void)fputs("<p class=note>", out);
+    if (drawn == NOT_DRAWN_NO_GNUPLOT)
+        (void)fprintf(out,
+                      "gnuplot is not installed, so this figure is not drawn; its data "
+                      "are in %s.csv.",
+                      name);
+    else if (drawn == NOT_DRAWN_FAILED)
+        (void)fprintf(out, "gnuplot could not draw this figure; its data are in %s.csv.",
+                      name);
+    else if (figure == FIGURE_PASSES)
+        (void)fputs("The run kept no pass records, so there is no figure of them.", out);
+    else
+        (void)fputs("There is nothing to draw.", out);
+    (void)fputs("</p>\n", out);
+}
+
+static int print_figures(const struct page *p, const char *plots_folder, struct err *e)
+{
+    static const char *const caption[REPORT_FIGURES] = {
+        ("Every picosecond of a pass belongs to one share; the bars are means over all "
+         "passes."),
+        "Each mark is a policy. Right is more hits, down is faster.",
+        "Time that each MoE layer waited for weights, mean over all passes.",
+        "Each point is the mean of consecutive passes; at most 200 points per policy.",
+    };
+
+    (void)fputs("<h2>Figures</h2>\n<div class=figures>\n", p->out);
+    for (int i = 0; i < REPORT_FIGURES; i++) {
+        enum report_figure figure = (enum report_figure)i;
+        size_t most = figure == FIGURE_SHARES ? REPORT_MAX_BARS : REPORT_MAX_SERIES;
+        bool wide = figure == FIGURE_SHARES || figure == FIGURE_PASSES;
+        enum report_drawn drawn;
+
+        (void)fprintf(p->out, "<figure%s>\n", wide ? " class=wide" : "");
+        if (report_plot(figure, p->entry, p->entries, p->folder, plots_folder, &drawn,
+                        e) != 0)
+            return -1;
+        if (drawn != DRAWN)
+            print_not_drawn(p->out, drawn, figure);
+        else if (report_plot_inline(figure, p->folder, p->out, e) != 0)
+            return -1;
+        (void)fprintf(p->out, "<figcaption>%s", caption[i]);
+        if (p->entries > most)
+            (void)fprintf(p->out, " The first %zu of %zu policies are shown.", most,
+                          p->entries);
+        (void)fputs("</figcaption></figure>\n", p->out);
+    }
+    (void)fputs("</div>\n", p->out);
+    return 0;
+}
+
+/* ---- verdicts ---- */
+
+static void print_verdicts(const struct page *p)
+{
+    (void)fputs("<h2>Verdicts</h2>\n", p->out);
+    for (size_t i = 0; i < p->entries; i++) {
+        const struct report_entry *entry = &p->entry[i];
+        const struct result_policy *policy = &entry->result->policy[entry->policy];
+        struct explain_finding f = explain_find(policy);
+        char *verdict = explain_verdict_text(&f, policy);
+        char *help = explain_help_text(&f, entry->result, entry->policy);
+
+        (void)fputs("<div class=card><h3>", p->out);
+        print_text(p->out, entry->label);
+        (void)fprintf(p->out, " <span class=\"chip v%d\">%s</span></h3>\n<div>",
+                      (int)f.verdict, explain_verdict_name(f.verdict));
+        print_text(p->out, verdict);
+        if (*help != '\0') {
+            (void)fputs("</div><div><b>What would help:</b> ", p->out);
+            print_text(p->out, help);
+        }
+        (void)fputs("</div></div>\n", p->out);
+        free(verdict);
+        free(help);
+    }
+    (void)fputs("<p class=sub>", p->out);
+    print_text(p->out, explain_thresholds());
+    (void)fputs("</p>\n", p->out);
+}
+
+/* What a command prints on a result, as it is. */
+static int print_details(const struct page *p, const char *summary,
+                         int (*print)(const struct result *, FILE *, struct err *),
+                         const struct result *r, struct err *e)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *memory = open_memstream(&text, &size);
+    int status;
+
+    if (memory == NULL)
+        return err_set(e, "no memory for the text of the report");
+    status = print(r, memory, e);
+    if (fclose(memory) != 0)
+        status = err_set(e, "no memory for the text of the report");
+    if (status == 0) {
+        (void)fprintf(p->out, "<details><summary>%s</summary><pre>", summary);
+        print_text(p->out, text);
+        (void)fputs("</pre></details>\n", p->out);
+    }
+    free(text);
+    return status;
+}
+
+static int print_as_run(const struct result *r, FILE *out, struct err *e)
+{
+    (void)e;
+    result_print(r, out);
+    return 0;
+}
+
+/* ---- configuration and provenance ---- */
+
+static void print_fact(FILE *out, const char *name, const char *value)
+{
+    (void)fprintf(out, "<tr><th>%s</th><td>", name);
+    print_text(out, value);
+    (void)fputs("</td></tr>\n", out);
+}
+
+static void print_policy_facts(const struct result *r, FILE *out)
+{
+    (void)fputs("<div class=\"card scroll\"><table><thead><tr><th>policy</th>"
+                "<th class=left>plug-ins</th><th class=left>variant</th>"
+                "<th class=left>lossless</th><th>passes</th><th>digest</th></tr></thead>"
+                "<tbody>\n",
+                out);
+    for (uint32_t i = 0; i < r->policies; i++) {
+        const struct result_policy *p = &r->policy[i];
+
+        (void)fputs("<tr><td>", out);
+        print_text(out, p->label);
+        (void)fputs("</td><td class=wrap>", out);
+        for (int slot = 0; slot < POLICY_SLOTS; slot++) {
+            const char *text = p->description[slot];
+
+            if (text == NULL || *text == '\0' || strcmp(text, "none") == 0)
+                continue;
+            (void)fprintf(out, "<b>%s</b> ", policy_slot_name((enum policy_slot)slot));
+            print_text(out, text);
+            (void)fputs("; ", out);
+        }
+        (void)fputs("</td><td class=left>", out);
+        print_text(out, p->variant);
+        (void)fprintf(out,
+                      "</td><td class=left>%s</td><td>%s%s</td>"
+                      "<td><code>%016" PRIx64 "</code></td></tr>\n",
+                      p->lossless ? "yes" : "no", text_count((double)p->run.passes).text,
+                      p->run.finished ? "" : " (stopped)", p->run.digest);
+    }
+    (void)fputs("</tbody></table></div>\n", out);
+}
+
+static int print_provenance(const struct page *p, size_t i, struct err *e)
+{
+    const struct result *r = p->results[i];
+    char *seed = mem_format("%" PRIu64, r->seed);
+    char *shape = mem_format("%" PRIu32 " MoE layers, %" PRIu32 " experts, top %" PRIu32,
+                             r->layers, r->experts, r->top_k);
+    char *memory = mem_format(
+        "experts %s, everything else %s, KV cache at its peak %s; GPU memory %s",
+        text_bytes((double)r->expert_total_bytes).text,
+        text_bytes((double)r->dense_bytes).text,
+        text_bytes((double)r->kv_peak_bytes).text,
+        text_bytes((double)r->gpu_memory_bytes).text);
+
+    if (p->count > 1)
+        (void)fprintf(p->out, "<h2>R%zu: configuration and provenance</h2>\n", i + 1);
+    else
+        (void)fputs("<h2>Configuration and provenance</h2>\n", p->out);
+    (void)fputs("<div class=\"card scroll\"><table class=facts><tbody>\n", p->out);
+    if (r->path != NULL)
+        print_fact(p->out, "result", r->path);
+    print_fact(p->out, "trace", r->trace_path);
+    print_fact(p->out, "source of the trace", r->trace_source);
+    print_fact(p->out, "model", r->model);
+    print_fact(p->out, "shape of the trace", shape);
+    print_fact(p->out, "memory", memory);
+    print_fact(p->out, "machine", r->machine);
+    print_fact(p->out, "source of the machine", r->machine_source);
+    print_fact(p->out, "seed", seed);
+    print_fact(p->out, "program", r->version);
+    (void)fputs("</tbody></table></div>\n", p->out);
+    free(seed);
+    free(shape);
+    free(memory);
+    print_policy_facts(r, p->out);
+    (void)fputs("<details><summary>Configuration as run</summary><pre>", p->out);
+    print_text(p->out, r->config);
+    (void)fputs("</pre></details>\n", p->out);
+    if (print_details(p, "Table and pairwise comparison", print_as_run, r, e) != 0)
+        return -1;
+    return print_details(p, "Explanation in full: layers, link, regret", result_explain,
+                         r, e);
+}
+
+/* ---- the page ---- */
+
+static void print_head(const struct page *p)
+{
+    (void)fprintf(
+        p->out,
+        "<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8>\n"
+        "<meta name=viewport content=\"width=device-width, initial-scale=1\">\n"
+        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; "
+        "style-src 'unsafe-inline'\">\n"
+        "<title>moesim report</title>\n<style>\n%s</style></head><body><main>\n"
+        "<h1>moesim report</h1>\n",
+        style);
+    for (size_t i = 0; i < p->count; i++) {
+        (void)fputs("<p class=sub>", p->out);
+        if (p->count > 1)
+            (void)fprintf(p->out, "R%zu: ", i + 1);
+        print_text(p->out, p->results[i]->model);
+        (void)fputs(" on ", p->out);
+        print_text(p->out, p->results[i]->machine);
+        (void)fputs("; trace ", p->out);
+        print_text(p->out, p->results[i]->trace_path);
+        (void)fputs("</p>\n", p->out);
+    }
+}
+
+static int print_page(const struct page *p, const char *plots_folder, struct err *e)
+{
+    print_head(p);
+    print_summary(p);
+    print_notes(p);
+    if (print_figures(p, plots_folder, e) != 0)
+        return -1;
+    print_verdicts(p);
+    for (size_t i = 0; i < p->count; i++)
+        if (print_provenance(p, i, e) != 0)
+            return -1;
+    (void)fputs("</main></body></html>\n", p->out);
+    return 0;
+}
+
+static void list_entries(struct page *p)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < p->count; i++)
+        p->entries += p->results[i]->policies;
+    p->entry = mem_alloc(p->entries, sizeof *p->entry);
+    p->label = mem_alloc(p->entries, sizeof *p->label);
+    for (size_t i = 0; i < p->count; i++) {
+        for (uint32_t k = 0; k < p->results[i]->policies; k++, at++) {
+            const char *label = p->results[i]->policy[k].label;
+
+            if (label == NULL)
+                label = "";
+            p->label[at] =
+                p->count > 1 ? mem_format("R%zu: %s", i + 1, label) : mem_strdup(label);
+            p->entry[at] = (struct report_entry){p->results[i], k, p->label[at]};
+        }
+    }
+}
+
+int report_write(const struct result *const *results, size_t count, const char *folder,
+                 const char *plots_folder, struct err *e)
+{
+    struct page p = {.results = results, .count = count, .folder = folder};
+    char *path = mem_format("%s/report.html", folder);
+    struct file_out *out = NULL;
+    int status = file_make_folder(folder, e);
+
+    list_entries(&p);
+    if (status == 0) {
+        out = file_out_new(path, e);
+        status = out == NULL ? -1 : 0;
+    }
+    if (status == 0) {
+        p.out = file_out_stream(out);
+        status = print_page(&p, plots_folder, e);
+        if (status == 0)
+            status = file_out_commit(out, e);
+        else
+            file_out_abandon(out);
+    }
+    for (size_t i = 0; i < p.entries; i++)
+        free(p.label[i]);
+    free(p.label);
+    free(p.entry);
+    free(path);
+    return status;
+}

@@ -1,0 +1,151 @@
+#include "result_fields.h"
+
+#include <stddef.h>
+
+/* The counts and shares inside `type`, each name with `prefix` before it. */
+#define COUNT(type, prefix, at, field, kind)                                             \
+    {                                                                                    \
+        prefix #field, kind, offsetof(struct type, at.field)                             \
+    }
+#define COUNTS(type, prefix, at)                                                         \
+    COUNT(type, prefix, at, activations, RESULT_U64),                                    \
+        COUNT(type, prefix, at, dropped, RESULT_U64),                                    \
+        COUNT(type, prefix, at, accesses, RESULT_U64),                                   \
+        COUNT(type, prefix, at, hits, RESULT_U64),                                       \
+        COUNT(type, prefix, at, late, RESULT_U64),                                       \
+        COUNT(type, prefix, at, loads, RESULT_U64),                                      \
+        COUNT(type, prefix, at, bypasses, RESULT_U64),                                   \
+        COUNT(type, prefix, at, prefetches, RESULT_U64),                                 \
+        COUNT(type, prefix, at, prefetch_used, RESULT_U64),                              \
+        COUNT(type, prefix, at, demand_bytes, RESULT_BYTES),                             \
+        COUNT(type, prefix, at, prefetch_bytes, RESULT_BYTES),                           \
+        COUNT(type, prefix, at, wasted_bytes, RESULT_BYTES),                             \
+        COUNT(type, prefix, at, out_bytes, RESULT_BYTES)
+#define SHARE(type, prefix, name, at, share)                                             \
+    {                                                                                    \
+        prefix name "_ps", RESULT_TIME, offsetof(struct type, at[share])                 \
+    }
+#define SHARES(type, prefix, at)                                                         \
+    SHARE(type, prefix, "dense_compute", at, SHARE_DENSE),                               \
+        SHARE(type, prefix, "expert_compute", at, SHARE_EXPERT),                         \
+        SHARE(type, prefix, "exposed_copy", at, SHARE_COPY),                             \
+        SHARE(type, prefix, "exposed_communication", at, SHARE_COMM),                    \
+        SHARE(type, prefix, "imbalance_wait", at, SHARE_IMBALANCE),                      \
+        SHARE(type, prefix, "launch_and_host", at, SHARE_HOST)
+#define END                                                                              \
+    {                                                                                    \
+        NULL, RESULT_U64, 0                                                              \
+    }
+
+const struct result_field result_pass_fields[] = {
+    {"start_ps", RESULT_TIME, offsetof(struct run_pass, start)},
+    {"latency_ps", RESULT_TIME, offsetof(struct run_pass, latency)},
+    SHARES(run_pass, "", share),
+    {"rows", RESULT_U32, offsetof(struct run_pass, rows)},
+    {"outputs", RESULT_U32, offsetof(struct run_pass, outputs)},
+    COUNTS(run_pass, "", counts),
+    END,
+};
+
+const struct result_field result_layer_fields[] = {
+    COUNTS(run_layer, "", counts),
+    SHARES(run_layer, "", share),
+    {"late_ps", RESULT_TIME, offsetof(struct run_layer, late_time)},
+    {"queue_ps", RESULT_TIME, offsetof(struct run_layer, queue_time)},
+    {"copy_ps", RESULT_TIME, offsetof(struct run_layer, copy_time)},
+    {"copies", RESULT_U64, offsetof(struct run_layer, copies)},
+    END,
+};
+
+const struct result_field result_request_fields[] = {
+    {"trace_request", RESULT_U64, offsetof(struct run_request, trace_request)},
+    {"arrival_ps", RESULT_TIME, offsetof(struct run_request, arrival)},
+    {"first_token_ps", RESULT_TIME, offsetof(struct run_request, first_token)},
+    {"last_token_ps", RESULT_TIME, offsetof(struct run_request, last_token)},
+    {"prompt_tokens", RESULT_U32, offsetof(struct run_request, prompt_tokens)},
+    {"output_tokens", RESULT_U32, offsetof(struct run_request, output_tokens)},
+    {"group", RESULT_U16, offsetof(struct run_request, group)},
+    {"finished", RESULT_FLAG, offsetof(struct run_request, finished)},
+    END,
+};
+
+#define RUN(name, field, kind)                                                           \
+    {                                                                                    \
+        name, kind, offsetof(struct result_policy, run.field)                            \
+    }
+#define BOUND(name, field, kind)                                                         \
+    {                                                                                    \
+        "bound_" name, kind, offsetof(struct result_policy, bounds.field)                \
+    }
+
+const struct result_field result_policy_fields[] = {
+    {"lossless", RESULT_FLAG, offsetof(struct result_policy, lossless)},
+    {"event_driven", RESULT_FLAG, offsetof(struct result_policy, event_driven)},
+    {"graph", RESULT_FLAG, offsetof(struct result_policy, graph)},
+    RUN("finished", finished, RESULT_FLAG),
+    RUN("passes", passes, RESULT_U64),
+    RUN("requests", requests, RESULT_U64),
+    RUN("prefill_rows", prefill_rows, RESULT_U64),
+    RUN("decode_rows", decode_rows, RESULT_U64),
+    RUN("output_tokens", output_tokens, RESULT_U64),
+    RUN("rows_resampled", rows_resampled, RESULT_U64),
+    RUN("prompts_skipped", prompts_skipped, RESULT_U64),
+    RUN("elapsed_ps", elapsed, RESULT_TIME),
+    RUN("compute_busy_ps", compute_busy, RESULT_TIME),
+    RUN("copy_busy_ps", copy_busy, RESULT_TIME),
+    RUN("digest", digest, RESULT_U64),
+    RUN("cache_bytes", cache_bytes, RESULT_BYTES),
+    RUN("staging_bytes", staging_bytes, RESULT_BYTES),
+    RUN("cache_slots", cache_slots, RESULT_U32),
+    RUN("total_start_ps", total.start, RESULT_TIME),
+    RUN("total_latency_ps", total.latency, RESULT_TIME),
+    SHARES(result_policy, "total_", run.total.share),
+    RUN("total_rows", total.rows, RESULT_U32),
+    RUN("total_outputs", total.outputs, RESULT_U32),
+    COUNTS(result_policy, "total_", run.total.counts),
+    BOUND("present", present, RESULT_FLAG),
+    BOUND("belady_hits", belady_hits, RESULT_U64),
+    BOUND("belady_bytes", belady_bytes, RESULT_BYTES),
+    BOUND("compute_ps", compute, RESULT_TIME),
+    BOUND("copy_ps", copy, RESULT_TIME),
+    BOUND("offline_ps", offline, RESULT_TIME),
+    BOUND("belady_time_ps", belady_time, RESULT_TIME),
+    BOUND("belady_time_hits", belady_time_hits, RESULT_U64),
+    END,
+};
+
+#define HEAD(field, kind)                                                                \
+    {                                                                                    \
+#field, kind, offsetof(struct result, field)                                     \
+    }
+
+const struct result_field result_head_fields[] = {
+    HEAD(seed, RESULT_U64),
+    HEAD(layers, RESULT_U32),
+    HEAD(experts, RESULT_U32),
+    HEAD(top_k, RESULT_U32),
+    HEAD(groups, RESULT_U32),
+    HEAD(policies, RESULT_U32),
+    HEAD(expert_total_bytes, RESULT_BYTES),
+    HEAD(dense_bytes, RESULT_BYTES),
+    HEAD(kv_peak_bytes, RESULT_BYTES),
+    HEAD(gpu_memory_bytes, RESULT_BYTES),
+    END,
+};
+
+size_t result_field_size(const struct result_field *f)
+{
+    switch (f->kind) {
+    case RESULT_TIME:
+    case RESULT_BYTES:
+    case RESULT_U64:
+        return 8;
+    case RESULT_U32:
+        return 4;
+    case RESULT_U16:
+        return 2;
+    case RESULT_FLAG:
+        break;
+    }
+    return 1;
+}

@@ -1,0 +1,48 @@
+/* Numbers, names and sentences for people. Output is at most TEXT_COLUMNS wide. */
+#ifndef MOESIM_RUN_TEXT_H
+#define MOESIM_RUN_TEXT_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+#define TEXT_COLUMNS 100
+
+/* A number with its unit, three digits, in 9 columns or a few more.
+ * NaN is "-". */
+struct text_figure {
+    char text[16];
+};
+struct text_figure text_time(double seconds); /* 12.3 ms; s, ms, us, ns */
+struct text_figure text_bytes(double bytes);  /* 1.23 GB; decimal units */
+struct text_figure text_share(double share);  /* 12.3 % */
+struct text_figure text_number(double x);     /* 1234, 12.3, 1.2e+09 */
+
+struct text_figure text_ratio(double x); /* 0.991, 1.234, 12.3, 1.23e+10 */
+
+/* Writes a space and the figure, to the right of `width` columns; one that does not fit
+ * is filled with "#". */
+void text_right(FILE *out, size_t width, struct text_figure f);
+
+/* A count with thousands set apart: 1 234 567. */
+struct text_count {
+    char text[32];
+};
+struct text_count text_count(double count);
+
+/* Writes `text` (UTF-8; NULL is "") in exactly `width` columns: cut with ".." or filled
+ * with spaces. Control characters and broken UTF-8 become "?". */
+void text_cell(FILE *out, const char *text, size_t width);
+/* The same without filling, cut at `width`. */
+void text_name(FILE *out, const char *text, size_t width);
+/* Columns that text_name uses. */
+size_t text_width(const char *text, size_t width);
+
+/* Writes a paragraph wrapped at TEXT_COLUMNS: `first` before the first line, `rest`
+ * before the others. A word longer than a line is cut into lines. */
+void text_paragraph(FILE *out, const char *first, const char *rest, const char *format,
+                    ...) __attribute__((format(printf, 4, 5)));
+
+/* The length in bytes of the UTF-8 character at `s`; 0 where it is broken or the end. */
+size_t text_utf8(const char *s);
+
+#endif

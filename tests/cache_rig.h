@@ -1,0 +1,50 @@
+/* For tests of the cache slot: caches by policy name, and access streams. */
+#ifndef MOESIM_TESTS_CACHE_RIG_H
+#define MOESIM_TESTS_CACHE_RIG_H
+
+#include "sim/policy/cache.h"
+
+/* Passes over all layers, `width` distinct experts in each step. */
+struct rig_stream {
+    uint32_t layers, experts, passes, width;
+    uint16_t *expert;    /* (pass, layer, i), ascending in a step */
+    uint32_t *next_use;  /* the same: pass of its next use, CACHE_NEVER */
+    uint32_t *first_use; /* (layer, expert) */
+    uint64_t *profile;   /* (layer, expert) accesses */
+};
+
+/* Room for the experts; fill them in and call rig_stream_finish. */
+struct rig_stream rig_stream_new(uint32_t layers, uint32_t experts, uint32_t passes,
+                                 uint32_t width);
+void rig_stream_finish(struct rig_stream *s);
+/* One layer, one access in each pass. */
+struct rig_stream rig_stream_of(uint32_t experts, const char *letters);
+/* Skewed popularity and some repetition from pass to pass. */
+struct rig_stream rig_stream_random(uint64_t seed, uint32_t layers, uint32_t experts,
+                                    uint32_t passes, uint32_t width);
+void rig_stream_free(struct rig_stream *s);
+
+static inline const uint16_t *rig_step(const struct rig_stream *s, uint32_t pass,
+                                       uint32_t layer)
+{
+    return s->expert + ((size_t)pass * s->layers + layer) * s->width;
+}
+
+static inline const uint32_t *rig_next(const struct rig_stream *s, uint32_t pass,
+                                       uint32_t layer)
+{
+    return s->next_use + ((size_t)pass * s->layers + layer) * s->width;
+}
+
+/* A cache for the stream, by policy name and options ("{bits: 2}", or NULL for the
+ * defaults). `bytes` is NULL for experts of one byte. Fails the test on an error. */
+struct cache *rig_cache(const struct rig_stream *s, const char *policy,
+                        const char *options, struct cache_params params,
+                        const uint64_t *bytes);
+/* Hits of the whole stream. */
+uint64_t rig_replay(struct cache *c, const struct rig_stream *s);
+/* The two together, with one-byte experts. */
+uint64_t rig_hits(const struct rig_stream *s, const char *policy, const char *options,
+                  struct cache_params params);
+
+#endif

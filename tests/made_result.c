@@ -1,0 +1,238 @@
+#include "made_result.h"
+
+#include "sim/base/file.h"
+#include "sim/base/mem.h"
+#include "sim/base/rng.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void draw_counts(struct rng *g, struct run_counts *c)
+{
+    c->hits = 500 + rng_below(g, 500);
+    c->loads = 100 + rng_below(g, 300);
+    c->bypasses = rng_below(g, 50);
+    c->accesses = c->hits + c->loads + c->bypasses;
+    c->activations = 2 * c->accesses;
+    c->dropped = rng_below(g, 3);
+    c->prefetches = 60 + rng_below(g, 90);
+    c->prefetch_used = rng_below(g, 60);
+    c->late = c->prefetch_used / 3;
+    c->demand_bytes = (c->loads + c->bypasses) * 13230080;
+    c->prefetch_bytes = c->prefetches * 13230080;
+    c->wasted_bytes = (c->prefetches - c->prefetch_used) * 13230080;
+    c->out_bytes = rng_below(g, 5) * 13230080;
+}
+
+static void add_counts(struct run_counts *to, const struct run_counts *c)
+{
+    to->hits += c->hits;
+    to->loads += c->loads;
+    to->bypasses += c->bypasses;
+    to->accesses += c->accesses;
+    to->activations += c->activations;
+    to->dropped += c->dropped;
+    to->prefetches += c->prefetches;
+    to->prefetch_used += c->prefetch_used;
+    to->late += c->late;
+    to->demand_bytes += c->demand_bytes;
+    to->prefetch_bytes += c->prefetch_bytes;
+    to->wasted_bytes += c->wasted_bytes;
+    to->out_bytes += c->out_bytes;
+}
+
+static sim_time draw_time(struct rng *g, double seconds)
+{
+    return sim_time_of_seconds(seconds * (0.5 + rng_unit(g)));
+}
+
+static void make_layers(struct rng *g, struct run_result *run, uint32_t layers)
+{
+    run->layers = layers;
+    run->layer = mem_zalloc(layers, sizeof *run->layer);
+    for (uint32_t l = 0; l < layers; l++) {
+        struct run_layer *y = &run->layer[l];
+
+        draw_counts(g, &y->counts);
+        add_counts(&run->total.counts, &y->counts);
+        y->share[SHARE_DENSE] = draw_time(g, 0.02);
+        y->share[SHARE_EXPERT] = draw_time(g, 0.03);
+        y->share[SHARE_COPY] = draw_time(g, 0.2);
+        y->share[SHARE_HOST] = draw_time(g, 0.01);
+        for (int s = 0; s < RUN_SHARES; s++) {
+            run->total.share[s] += y->share[s];
+            run->total.latency += y->share[s];
+        }
+        y->copies = y->counts.loads + y->counts.bypasses;
+        y->copy_time = draw_time(g, 0.2);
+        y->queue_time = draw_time(g, 0.1);
+        y->late_time = draw_time(g, 0.005);
+    }
+}
+
+static void make_requests(struct rng *g, struct run_result *run, uint32_t requests)
+{
+    run->requests = requests;
+    run->request = mem_zalloc(requests, sizeof *run->request);
+    for (uint32_t i = 0; i < requests; i++) {
+        struct run_request *q = &run->request[i];
+
+        q->trace_request = i;
+        q->arrival = (sim_time)i * SIM_TIME_PER_S / 7;
+        q->first_token = q->arrival + draw_time(g, 0.35);
+        q->prompt_tokens = 10 + (uint32_t)rng_below(g, 300);
+        q->output_tokens = 2 + (uint32_t)rng_below(g, 60);
+        q->last_token = q->first_token + draw_time(g, 0.025 * q->output_tokens);
+        q->group = (uint16_t)(i % 2);
+        q->finished = true;
+        run->output_tokens += q->output_tokens;
+    }
+}
+
+static void make_passes(struct rng *g, struct run_result *run, uint64_t passes)
+{
+    sim_time at = 0;
+
+    run->passes = passes;
+    if (passes == 0)
+        return;
+    run->pass_spool = tmpfile();
+    for (uint64_t i = 0; i < passes; i++) {
+        struct run_pass p = {.start = at, .rows = 1 + (uint32_t)rng_below(g, 8)};
+
+        p.outputs = p.rows;
+        draw_counts(g, &p.counts);
+        for (int s = 0; s < RUN_SHARES; s++)
+            p.latency += p.share[s] =
+                s == SHARE_COMM || s == SHARE_IMBALANCE ? 0 : draw_time(g, 0.004);
+        at += p.latency + SIM_TIME_PER_US;
+        if (fwrite(&p, sizeof p, 1, run->pass_spool) != 1)
+            abort();
+    }
+}
+
+static void make_policy(const struct made_shape *shape, uint32_t i,
+                        struct result_policy *p)
+{
+    static const char *const name[] = {"lru", "lfu", "fifo", "sieve", "belady", "arc"};
+    struct rng g = rng_stream(shape->seed, "policy", i);
+    struct run_result *run = &p->run;
+
+    p->label = i < 6 ? mem_strdup(name[i]) : mem_format("%s-%u", name[i % 6], i / 6);
+    for (int slot = 0; slot < POLICY_SLOTS; slot++)
+        p->description[slot] = mem_strdup("none");
+    free(p->description[SLOT_CACHE]);
+    p->description[SLOT_CACHE] = mem_format("%s slots=16 scope=layer", name[i % 6]);
+    p->variant = mem_strdup("standard");
+    p->lossless = true;
+    p->event_driven = i % 2 == 1;
+    make_layers(&g, run, shape->layers);
+    make_requests(&g, run, shape->requests);
+    make_passes(&g, run, shape->passes);
+    if (run->passes == 0)
+        run->passes = 300;
+    run->total.rows = 321;
+    run->total.outputs = 300;
+    run->decode_rows = 300;
+    run->prefill_rows = 21;
+    run->elapsed = run->total.latency + SIM_TIME_PER_S / 100;
+    run->compute_busy = run->total.share[SHARE_DENSE] + run->total.share[SHARE_EXPERT];
+    run->copy_busy = run->elapsed / 2;
+    run->digest = rng_u64(&g);
+    run->cache_slots = 16 * shape->layers;
+    run->cache_bytes = run->cache_slots * UINT64_C(13230080);
+    run->staging_bytes = 4 * UINT64_C(13230080);
+    run->finished = true;
+    p->bounds = (struct result_bounds){
+        .present = true,
+        .belady_hits = run->total.counts.hits * 6 / 5,
+        .belady_bytes = run->total.counts.demand_bytes / 2,
+        .compute = run->compute_busy,
+        .copy = run->total.latency / 3,
+        .offline = run->total.latency / 3,
+        .belady_time = run->total.latency * 2 / 3,
+        .belady_time_hits = run->total.counts.hits * 7 / 6,
+    };
+}
+
+struct result made_result(const struct made_shape *shape)
+{
+    struct result r = {
+        .trace_path = mem_strdup("traces/samples/made.h5"),
+        .trace_source = mem_strdup("made up for a test"),
+        .model = mem_strdup("gpt-oss-20b"),
+        .machine = mem_strdup("rtx4090-pcie4"),
+        .machine_source = mem_strdup("vendor's sheet"),
+        .config = mem_strdup("trace: made.h5\npolicies:\n  - {cache: lru}\n"),
+        .version = mem_strdup("moesim 0.1 (gcc 12.2)"),
+        .seed = 2385,
+        .layers = shape->layers,
+        .experts = 32,
+        .top_k = 4,
+        .groups = 2,
+        .expert_total_bytes = shape->layers * UINT64_C(32) * 13230080,
+        .dense_bytes = UINT64_C(1234567890),
+        .kv_peak_bytes = 98765432,
+        .gpu_memory_bytes = UINT64_C(24) << 30,
+        .policies = shape->policies,
+        .notes = mem_strdup("12 prompt rows were resampled.\nBounds hold per layer."),
+    };
+
+    r.moe_layer = mem_alloc(shape->layers, sizeof *r.moe_layer);
+    r.expert_bytes = mem_alloc(shape->layers, sizeof *r.expert_bytes);
+    for (uint32_t l = 0; l < shape->layers; l++) {
+        r.moe_layer[l] = (uint16_t)(l + 1);
+        r.expert_bytes[l] = 13230080;
+    }
+    r.group_names = mem_alloc(2, sizeof *r.group_names);
+    r.group_names[0] = mem_strdup("code");
+    r.group_names[1] = mem_strdup("prose, long");
+    r.policy = mem_zalloc(shape->policies, sizeof *r.policy);
+    for (uint32_t i = 0; i < shape->policies; i++)
+        make_policy(shape, i, &r.policy[i]);
+    return r;
+}
+
+/* ---- files ---- */
+
+char *made_folder(void)
+{
+    const char *base = getenv("TMPDIR");
+    char *folder = mem_format("%s/moesim-test-XXXXXX", base == NULL ? "/tmp" : base);
+
+    if (mkdtemp(folder) == NULL)
+        abort();
+    return folder;
+}
+
+void made_folder_remove(char *folder)
+{
+    DIR *d = opendir(folder);
+    struct dirent *entry;
+
+    while (d != NULL && (entry = readdir(d)) != NULL) {
+        char *path = mem_format("%s/%s", folder, entry->d_name);
+
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            (void)unlink(path);
+        free(path);
+    }
+    if (d != NULL)
+        (void)closedir(d);
+    (void)rmdir(folder);
+    free(folder);
+}
+
+char *made_read(const char *path, size_t *size)
+{
+    struct err e = {""};
+    char *bytes = file_read(path, (size_t)1 << 28, size, &e);
+
+    if (bytes == NULL) {
+        (void)fprintf(stderr, "%s\n", e.text);
+        abort();
+    }
+    return bytes;
+}

@@ -1,0 +1,39 @@
+/* Small random traces of two layers whose routing, scores and predictions spell the
+ * number of their row, so that a test can tell where a row of a pass came from. */
+#ifndef MOESIM_TESTS_ROW_TRACE_H
+#define MOESIM_TESTS_ROW_TRACE_H
+
+#include "sim/run/workload.h"
+
+#define ROW_TRACE_REQUESTS 64
+#define ROW_TRACE_PASSES 4096
+
+/* What a trace is made of. */
+struct row_trace_plan {
+    uint32_t requests;
+    uint32_t prefill_to; /* the longest recorded prompt; 0: none is recorded */
+    uint32_t decode_to;  /* the longest recorded answer */
+    bool scores, arrivals, passes;
+    bool late_prefill; /* the last row of a request with decode rows is prefill */
+    bool empty;        /* the last request has no rows */
+};
+
+struct row_trace {
+    char *path;
+    struct trace *trace;
+    uint32_t prompt[ROW_TRACE_REQUESTS]; /* recorded prefill rows */
+    uint64_t passes;
+    uint64_t *pass_row[ROW_TRACE_PASSES]; /* the recorded passes */
+    uint64_t pass_count[ROW_TRACE_PASSES];
+};
+
+/* Owned; the file is made in /tmp. Fails the test where it cannot. */
+struct row_trace *row_trace_make(const struct row_trace_plan *plan, uint64_t seed);
+/* Removes the file, too. */
+void row_trace_free(struct row_trace *s);
+
+/* The trace row that row `i` of `p` came from; fails the test unless all that was read of
+ * it agrees. */
+uint64_t row_trace_number(const struct pass *p, uint32_t i);
+
+#endif

@@ -1,0 +1,391 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "made_result.h"
+#include "sim/base/mem.h"
+#include "sim/run/json.h"
+#include "sim/run/text.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NEAR(a, b, by) assert_true(fabs((a) - (b)) <= (by))
+
+static const sim_time ms = 1000 * SIM_TIME_PER_US;
+
+static char *printed(const struct result *r, void (*print)(const struct result *, FILE *))
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    assert_non_null(out);
+    print(r, out);
+    assert_int_equal(fclose(out), 0);
+    return text;
+}
+
+/* ---- text ---- */
+
+static void numbers_with_units(void **state)
+{
+    (void)state;
+    assert_string_equal(text_time(0.0123456).text, "12.3 ms");
+    assert_string_equal(text_time(0.00099951).text, "1.00 ms");
+    assert_string_equal(text_time(456e-6).text, "456 us");
+    assert_string_equal(text_time(1.5e-9).text, "1.50 ns");
+    assert_string_equal(text_time(2.385).text, "2.38 s");
+    assert_string_equal(text_time(86400).text, "86400 s");
+    assert_string_equal(text_time(0).text, "0 s");
+    assert_string_equal(text_time(NAN).text, "-");
+    assert_string_equal(text_bytes(123456789).text, "123 MB");
+    assert_string_equal(text_bytes(1.5e12).text, "1.50 TB");
+    assert_string_equal(text_bytes(17).text, "17 B");
+    assert_string_equal(text_share(0.749).text, "74.9 %");
+    assert_string_equal(text_share(NAN).text, "-");
+    assert_string_equal(text_count(1234567).text, "1 234 567");
+    assert_string_equal(text_count(7).text, "7");
+    assert_string_equal(text_ratio(1.2344).text, "1.234");
+}
+
+static void cells_cut_whole_characters(void **state)
+{
+    const struct {
+        const char *text;
+        size_t width;
+        const char *cell;
+    } cases[] = {
+        {"lru", 6, "lru   "},
+        {"a-long-label", 6, "a-lo.."},
+        {"Z\xc3\xbcrich-west", 6, "Z\xc3\xbcri.."},
+        {"bad\xff\x1b", 6, "bad?? "},
+        {NULL, 2, "  "},
+        {"exact!", 6, "exact!"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *text = NULL;
+        size_t size = 0;
+        FILE *out = open_memstream(&text, &size);
+
+        assert_non_null(out);
+        text_cell(out, cases[i].text, cases[i].width);
+        assert_int_equal(fclose(out), 0);
+        assert_string_equal(text, cases[i].cell);
+        free(text);
+    }
+}
+
+static void strings_are_escaped(void **state)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    (void)state;
+    assert_non_null(out);
+    json_string(out, "a\"b\\c\n\x01\xc3\xbc\xe2\x82\xff");
+    csv_string(out, ",plain");
+    csv_string(out, "say \"x\"\n");
+    json_number(out, NAN);
+    json_number(out, 0.1);
+    csv_number(out, INFINITY);
+    assert_int_equal(fclose(out), 0);
+    assert_string_equal(text, "\"a\\\"b\\\\c\\n\\u0001\xc3\xbc\\ufffd\\ufffd\\ufffd\""
+                              "\",plain\"\"say \"\"x\"\"\n\""
+                              "null0.1");
+    free(text);
+}
+
+/* ---- the table ---- */
+
+static void assert_fits(const char *text)
+{
+    while (*text != '\0') {
+        size_t length = strcspn(text, "\n"), columns = 0;
+
+        for (size_t at = 0; at < length; columns++) {
+            size_t n = text_utf8(text + at);
+
+            assert_true(n > 0);
+            at += n;
+        }
+        if (columns > TEXT_COLUMNS)
+            fail_msg("%zu columns: %.*s", columns, (int)length, text);
+        text += length + (text[length] == '\n');
+    }
+}
+
+static void the_table_says_what_was_summed(void **state)
+{
+    struct made_shape shape = {.policies = 2, .layers = 3, .requests = 8, .seed = 5};
+    struct result r = made_result(&shape);
+    struct result_summary s = result_summarise(&r.policy[1]);
+    char *text = printed(&r, result_print);
+    char *row = strstr(text, "\nlfu ");
+
+    (void)state;
+    assert_non_null(row);
+    assert_non_null(strstr(row, text_time(s.tpot_p50).text));
+    assert_non_null(strstr(row, text_time(s.tpot_p99).text));
+    assert_non_null(strstr(row, text_time(s.ttft_p50).text));
+    assert_non_null(strstr(row, text_share(s.hit_rate).text));
+    assert_non_null(strstr(row, "200.0 %")); /* bounds are a third of the time */
+    assert_non_null(strstr(text, "note: 12 prompt rows were resampled.\n"));
+    assert_non_null(strstr(text, "note: Bounds hold per layer.\n"));
+    assert_non_null(strstr(text, "\n  lru and lfu: no significant difference ("));
+    free(text);
+    result_release(&r);
+}
+
+static void the_table_fits_whatever_the_numbers(void **state)
+{
+    struct made_shape shape = {.policies = 9, .layers = 3, .requests = 8, .seed = 5};
+    struct result r = made_result(&shape);
+    char *text;
+
+    (void)state;
+    for (uint32_t i = 0; i < r.policies; i++) {
+        struct run_result *run = &r.policy[i].run;
+
+        free(r.policy[i].label);
+        r.policy[i].label = mem_format("%080u-\xc3\xbc-\xff", i);
+        if (i == 0)
+            continue;
+        memset(&run->total, i < 4 ? 0x7f : 0xff, sizeof run->total);
+        run->elapsed = i % 2 == 0 ? 1 : INT64_MAX;
+        run->compute_busy = i % 3 == 0 ? INT64_MAX : 1;
+        for (uint64_t q = 0; q < run->requests; q++)
+            run->request[q].last_token = i % 2 == 0 ? INT64_MAX : INT64_MIN;
+        run->finished = false;
+    }
+    free(r.notes);
+    r.notes = mem_format("%0300d\n\nA note of many words %s %s.\n", 1,
+                         "that goes on and on so that it has to be cut into lines",
+                         "of which each fits");
+    text = printed(&r, result_print);
+    assert_fits(text);
+    assert_non_null(strstr(text, "further pairs"));
+    free(text);
+    result_release(&r);
+}
+
+static void one_policy_has_no_pairs(void **state)
+{
+    struct made_shape shape = {.policies = 1, .layers = 1, .requests = 3, .seed = 5};
+    struct result r = made_result(&shape);
+    char *text = printed(&r, result_print);
+
+    (void)state;
+    assert_null(strstr(text, "Pairs"));
+    free(text);
+    result_release(&r);
+}
+
+/* ---- comparison ---- */
+
+/* One policy whose request i takes tpot[i] milliseconds per token. */
+static struct result_policy timed(struct run_request *request, const int *tpot, int count)
+{
+    struct result_policy p = {.label = NULL};
+
+    for (int i = 0; i < count; i++)
+        request[i] = (struct run_request){.trace_request = (uint64_t)i,
+                                          .first_token = ms,
+                                          .last_token = ms + 10 * tpot[i] * ms,
+                                          .output_tokens = 11,
+                                          .finished = true};
+    p.run.request = request;
+    p.run.requests = (uint64_t)count;
+    return p;
+}
+
+/* Ratios b / a of 2, 4, 2, 4, 2: logs are ln 2 times 1, 2, 1, 2, 1, of mean 1.4 and
+ * variance 0.3. Standard error sqrt(0.3 / 5) = 0.244949; t(0.975; 4) = 2.776445. So the
+ * mean is 1.4 -+ 0.680087 in units of ln 2. */
+static void an_interval_by_hand(void **state)
+{
+    static const int x[] = {1, 2, 3, 1, 5}, y[] = {2, 8, 6, 4, 10};
+    struct run_request a[5], b[5];
+    struct result_policy policy[2] = {timed(a, x, 5), timed(b, y, 5)};
+    struct result r = {.policies = 2, .policy = policy};
+    struct result_comparison c;
+
+    (void)state;
+    result_compare(&r, &c);
+    assert_int_equal(c.pairs, 5);
+    NEAR(c.ratio, 2.639016, 1e-6); /* 2^1.4 */
+    NEAR(c.low, 1.647082, 1e-5);   /* 2^0.719913 */
+    NEAR(c.high, 4.228333, 1e-5);  /* 2^2.080087 */
+    assert_true(c.significant);
+    b[4].trace_request = 7; /* another request: no pair */
+    result_compare(&r, &c);
+    assert_int_equal(c.pairs, 4);
+}
+
+/* a-b: logs 0.0953102 three times and 0.0049875, mean 0.0727295, standard error
+ * 0.0225808, t = 3.2209 with 3 degrees of freedom, p = 0.0485: significant alone, but not
+ * as the strongest of three tests, which needs p <= 0.05 / 3. */
+static void holm_corrects(void **state)
+{
+    static const int x[] = {1000, 1000, 1000, 1000}, y[] = {1100, 1000, 1100, 1100};
+    static const int z[] = {3000, 3000, 3000, 3000};
+    struct run_request a[4], b[4], d[4];
+    struct result_policy policy[3] = {timed(a, x, 4), timed(b, y, 4), timed(d, z, 4)};
+    struct result r = {.policies = 2, .policy = policy};
+    struct result_comparison c[3];
+
+    (void)state;
+    b[1].last_token = ms + 10050 * ms; /* 1005 */
+    result_compare(&r, c);
+    assert_true(c[0].low > 1 && c[0].significant); /* alone it is significant */
+    r.policies = 3;
+    result_compare(&r, c);
+    assert_true(c[0].low > 1);
+    assert_true(c[1].significant && c[2].significant);
+    /* The weakest of three is tested at the full 5 %. */
+    assert_true(c[0].significant);
+    policy[2] = timed(d, y, 4); /* as weak as a-b, and equal to b */
+    d[1].last_token = b[1].last_token;
+    result_compare(&r, c);
+    assert_true(c[0].low > 1 && c[1].low > 1);
+    assert_false(c[0].significant || c[1].significant || c[2].significant);
+    NEAR(c[2].ratio, 1, 1e-12);
+}
+
+static void first_tokens_where_there_are_no_others(void **state)
+{
+    static const int x[] = {1, 1}, y[] = {1, 1};
+    struct run_request a[2], b[2];
+    struct result_policy policy[2] = {timed(a, x, 2), timed(b, y, 2)};
+    struct result r = {.policies = 2, .policy = policy};
+    struct result_comparison c;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        a[i].output_tokens = b[i].output_tokens = 1;
+        b[i].first_token = 3 * ms;
+    }
+    result_compare(&r, &c);
+    NEAR(c.ratio, 3, 1e-12);
+    assert_true(c.significant);
+    b[0].finished = b[1].finished = false; /* their arrival is not known */
+    result_compare(&r, &c);
+    assert_int_equal(c.pairs, 0);
+    assert_true(isnan(c.ratio) && !c.significant);
+}
+
+/* ---- for scripts ---- */
+
+static int check_with_python(const char *folder, const char *program, const char *text)
+{
+    char *data = mem_format("%s/data", folder);
+    char *script = mem_format("%s/check.py", folder);
+    char *command = mem_format("/usr/bin/python3 '%s' '%s'", script, data);
+    FILE *f = fopen(data, "w");
+    int status;
+
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    f = fopen(script, "w");
+    assert_non_null(f);
+    assert_true(fputs(program, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    status = system(command);
+    free(command);
+    free(script);
+    free(data);
+    return status;
+}
+
+static struct result awkward(void)
+{
+    struct made_shape shape = {.policies = 3, .layers = 4, .requests = 6, .seed = 9};
+    struct result r = made_result(&shape);
+
+    free(r.policy[1].label);
+    r.policy[1].label = mem_strdup("a \"label\",\nwith \\ all \x02 and \xff");
+    r.policy[2].bounds.present = false;
+    free(r.policy[2].variant);
+    r.policy[2].variant = NULL;
+    return r;
+}
+
+static void json_is_read_by_others(void **state)
+{
+    static const char program[] =
+        "import json, sys\n"
+        "r = json.load(open(sys.argv[1], encoding='utf-8'))\n"
+        "p = r['policy']\n"
+        "assert len(p) == 3 and len(r['comparisons']) == 3 and r['seed'] == 2385\n"
+        "assert p[1]['label'] == 'a \"label\",\\nwith \\\\ all \\x02 and \\ufffd'\n"
+        "assert p[2]['summary']['gap_to_offline'] is None\n"
+        "assert abs(p[0]['summary']['gap_to_offline'] - 2) < 1e-9\n"
+        "assert [l['moe_layer'] for l in p[0]['layers']] == [1, 2, 3, 4]\n"
+        "assert sum(l['hits'] for l in p[0]['layers']) == p[0]['total_hits']\n"
+        "assert len(p[0]['digest']) == 16 and p[0]['event_driven'] is False\n";
+    struct result r = awkward();
+    char *text = printed(&r, result_print_json);
+
+    assert_int_equal(check_with_python(*state, program, text), 0);
+    free(text);
+    result_release(&r);
+}
+
+static void csv_is_read_by_others(void **state)
+{
+    static const char program[] =
+        "import csv, sys\n"
+        "f = open(sys.argv[1], encoding='latin1', newline='')\n"
+        "r = list(csv.reader(f))\n"
+        "assert len(r) == 4 and len(set(map(len, r))) == 1\n"
+        "assert len(set(r[0])) == len(r[0])\n"
+        "d = [dict(zip(r[0], x)) for x in r[1:]]\n"
+        "assert d[1]['label'] == 'a \"label\",\\nwith \\\\ all \\x02 and \\xff'\n"
+        "assert d[2]['gap_to_offline'] == '' and d[2]['bound_present'] == 'false'\n"
+        "assert float(d[0]['hit_rate']) == int(d[0]['total_hits']) / "
+        "int(d[0]['total_accesses'])\n";
+    struct result r = awkward();
+    char *text = printed(&r, result_print_csv);
+
+    assert_int_equal(check_with_python(*state, program, text), 0);
+    free(text);
+    result_release(&r);
+}
+
+static int set_up(void **state)
+{
+    *state = made_folder();
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    made_folder_remove(*state);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_with_units),
+        cmocka_unit_test(cells_cut_whole_characters),
+        cmocka_unit_test(strings_are_escaped),
+        cmocka_unit_test(the_table_says_what_was_summed),
+        cmocka_unit_test(the_table_fits_whatever_the_numbers),
+        cmocka_unit_test(one_policy_has_no_pairs),
+        cmocka_unit_test(an_interval_by_hand),
+        cmocka_unit_test(holm_corrects),
+        cmocka_unit_test(first_tokens_where_there_are_no_others),
+        cmocka_unit_test(json_is_read_by_others),
+        cmocka_unit_test(csv_is_read_by_others),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
