@@ -156,10 +156,14 @@ fuzz: ## libFuzzer on every target of tests/fuzz, FUZZ_SECONDS each
 	        build/fuzz/$$n.corpus $$seeds || exit 1; \
 	done
 
+# The tree that sim/cmd/folders.c expects.
+SHARE := $(DESTDIR)$(prefix)/share/moesim
 install: moesim ## copy the program and its data to $(prefix)
-	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/moesim
+	install -d $(DESTDIR)$(prefix)/bin $(SHARE)/sim/policy $(SHARE)/traces
 	install $(B)/moesim $(DESTDIR)$(prefix)/bin/moesim
-	cp -r models traces/samples $(DESTDIR)$(prefix)/share/moesim/
+	cp -r models plots $(SHARE)/
+	cp -r sim/policy/presets $(SHARE)/sim/policy/
+	cp -r traces/samples traces/importers $(SHARE)/traces/
 
 clean: ## remove build/ and out/
 	rm -rf build out
