@@ -334,6 +334,10 @@ static void test_refusals(void **state)
     assert_non_null(strstr(e.text, "has 3 MoE layers of 12 experts, but model "
                                    "mixtral-8x7b has 32 of 8"));
     cfg_free(c);
+    refuse(
+        lab,
+        "gpu_memory: 40 MB\npolicies: [{cache: {name: lru, scope: global, slots: 30}}]\n",
+        "beside its experts and the cache");
     refuse(lab, "polices: []\n", "polices");
     refuse(lab, "policies: []\n", "one or more policies");
     refuse(lab, "policies: lru\n", "one or more policies");
@@ -351,7 +355,7 @@ static void test_refusals(void **state)
            "policies: [{cache: {name: lru, slots: 4}, prefetch: oracle}]\n",
            "is an oracle");
     refuse(lab, "policies: [{cache: {name: lru, bytes: 200 GB, staging: 16000}}]\n",
-           "use fewer slots or a larger GPU");
+           "beside its experts and the cache");
     refuse(lab,
            "home: host\nhost_memory: 5 MB\npolicies: [{cache: {name: lru, slots: 4}}]\n",
            "host memory");
