@@ -33,7 +33,7 @@ struct timed {
 static struct timed run(const struct run_world *w, const struct run_case *c)
 {
     struct run_case kept = *c;
-    struct timed t;
+    struct timed t = {.r = {.layer = NULL}};
 
     kept.keep_passes = true;
     run_world_run(w, &kept, &t.r);
