@@ -356,7 +356,7 @@ static void test_refusals(void **state)
            "policies: [{cache: {name: lru, slots: 4}, prefetch: oracle}]\n",
            "is an oracle");
     refuse(lab, "policies: [{cache: {name: lru, bytes: 200 GB, staging: 16000}}]\n",
-           "beside its experts and the cache");
+           "use fewer slots or more memory");
     refuse(lab,
            "home: host\nhost_memory: 5 MB\npolicies: [{cache: {name: lru, slots: 4}}]\n",
            "host memory");
