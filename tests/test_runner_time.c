@@ -273,7 +273,7 @@ static void test_homes(void **state)
 static void test_staging_slot_twice(void **state)
 {
     struct run_world *w = run_world_spelled(1, 4, 3, "012 012");
-    struct run_case c = {.policy = "{cache: {name: lru, slots: 1}}"};
+    struct run_case c = {.policy = "{cache: {name: lru, slots: 1, staging: 1}}"};
     sim_time dense = DENSE + GATE + HEAD;
     struct timed t;
 
@@ -285,7 +285,7 @@ static void test_staging_slot_twice(void **state)
     /* Then 0 is resident and runs while 1 loads; 1 runs; 2 loads; 2 runs. */
     check_pass(&t.pass[1], dense, 3 * GROUP, FLOW - GROUP + FLOW, 2 * TRIP);
     assert_int_equal(t.pass[1].counts.hits, 1);
-    c.policy = "{cache: {name: lru, slots: 1}, schedule: serial}";
+    c.policy = "{cache: {name: lru, slots: 1, staging: 1}, schedule: serial}";
     t = run(w, &c);
     check_pass(&t.pass[1], dense, 2 * GROUP, 2 * FLOW, 2 * TRIP);
     /* With room for both there is one wait for the two. */
