@@ -399,17 +399,20 @@ static int read_machine(const struct cfg_node *root, struct machine *m, struct e
 struct machine *machine_load(const char *path_or_name, const char *folder, struct err *e)
 {
     struct cfg *c = catalogue_load("machine", path_or_name, folder, e);
-    struct machine *m;
+    struct machine *m = c == NULL ? NULL : machine_from_cfg(c, e);
 
-    if (c == NULL)
-        return NULL;
-    m = mem_zalloc(1, sizeof(*m));
-    if (read_machine(cfg_root(c), m, e) != 0) {
-        machine_free(m);
-        m = NULL;
-    }
     cfg_free(c);
     return m;
+}
+
+struct machine *machine_from_cfg(const struct cfg *c, struct err *e)
+{
+    struct machine *m = mem_zalloc(1, sizeof(*m));
+
+    if (read_machine(cfg_root(c), m, e) == 0)
+        return m;
+    machine_free(m);
+    return NULL;
 }
 
 void machine_free(struct machine *m)

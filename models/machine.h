@@ -6,6 +6,7 @@
 #ifndef MOESIM_MODELS_MACHINE_H
 #define MOESIM_MODELS_MACHINE_H
 
+#include "sim/base/config.h"
 #include "sim/base/err.h"
 #include "sim/base/units.h"
 
@@ -73,6 +74,9 @@ struct machine {
 
 /* `path_or_name` as catalogue_load() takes it. Returns owned, or NULL. */
 struct machine *machine_load(const char *path_or_name, const char *folder, struct err *e);
+/* From a document that was loaded, and perhaps changed (cfg_override), already; keeps
+ * nothing of it. Returns owned, or NULL. */
+struct machine *machine_from_cfg(const struct cfg *c, struct err *e);
 void machine_free(struct machine *m);
 
 #endif

@@ -141,9 +141,9 @@ static void cancel(struct exec *x, op_id id)
     x->ops->cancel(x->inner, id);
 }
 
-static struct op_times times(struct exec *x, op_id id)
+static void times(struct exec *x, const op_id *id, size_t count, struct op_times *out)
 {
-    return x->ops->times(x->inner, id);
+    x->ops->times(x->inner, id, count, out);
 }
 
 static void retire(struct exec *x, op_id id)

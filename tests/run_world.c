@@ -14,8 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define AS_FAST_AS_IT_GETS 1e24 /* flop/s, bytes/s: less than a picosecond for anything  \
-                                 */
+#define AS_FAST_AS_IT_GETS                                                               \
+    1e24 /* flop/s, bytes/s: less than a picosecond for anything                         \
+          */
 
 /* ---- routing ---- */
 

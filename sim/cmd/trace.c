@@ -309,6 +309,7 @@ int cmd_trace(int argc, char **argv)
         const char *help;
     } commands[] = {
         {"info", info, "what a trace holds and how its routing looks"},
+        {"gen", cmd_trace_gen, "draw a synthetic trace, or one like another"},
         {"import", import, "from what an engine recorded"},
         {"export", export, "for other tools"},
         {"slice", slice, "a part of a trace"},

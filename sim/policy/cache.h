@@ -6,7 +6,10 @@
  * which slot holds which expert, admission, in-step protection, preloading.
  *
  * An access is one expert of one layer in one pass, however many tokens it has. The
- * accesses of a step (pass, layer) come in ascending expert id. In-step protection: an
+ * accesses of a step (pass, layer) come in ascending expert id; with `order: recorded` in
+ * the order of each expert's last use, row by row and in the recorded order of a row's
+ * choices, as an engine leaves them that touches an expert once per row. In-step
+ * protection: an
  * expert that is active in this step is never a victim (strict, the default), only when
  * nothing else is resident (prefer), or like any other (none). A miss that finds no
  * victim, or that is not admitted, *bypasses*: it is loaded into a staging slot for this
@@ -78,15 +81,17 @@ enum cache_scope { CACHE_PER_LAYER, CACHE_GLOBAL };
 enum cache_protect { CACHE_PROTECT_STRICT, CACHE_PROTECT_PREFER, CACHE_PROTECT_NONE };
 enum cache_admission { CACHE_ADMIT_ALWAYS, CACHE_ADMIT_SECOND_MISS };
 enum cache_preload { CACHE_PRELOAD_NONE, CACHE_PRELOAD_LINEAR };
+enum cache_order { CACHE_ORDER_ID, CACHE_ORDER_RECORDED };
 
 /* Options common to all algorithms; beside the algorithm's own in the same mapping. */
 struct cache_params {
-    int scope;       /* enum cache_scope */
-    int64_t slots;   /* per set; 0: by bytes */
-    uint64_t bytes;  /* of the whole cache (per-layer scope: an equal share each) */
-    int protect;     /* enum cache_protect */
-    int admission;   /* enum cache_admission */
-    int preload;     /* enum cache_preload: start empty, or full with the lowest ids */
+    int scope;      /* enum cache_scope */
+    int64_t slots;  /* per set; 0: by bytes */
+    uint64_t bytes; /* of the whole cache (per-layer scope: an equal share each) */
+    int protect;    /* enum cache_protect */
+    int admission;  /* enum cache_admission */
+    int preload;    /* enum cache_preload: start empty, or full with the lowest ids */
+    int order;      /* enum cache_order: of the accesses of a step; the runner's affair */
     bool write_back; /* a victim is copied to the host (weights that were swapped) */
     int64_t staging; /* staging slots for bypassing experts, at least 1 */
 };

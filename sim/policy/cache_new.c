@@ -9,6 +9,7 @@ static const char *const scopes[] = {"layer", "global", NULL};
 static const char *const protections[] = {"strict", "prefer", "none", NULL};
 static const char *const admissions[] = {"always", "second-miss", NULL};
 static const char *const preloads[] = {"none", "linear", NULL};
+static const char *const orders[] = {"id", "recorded", NULL};
 
 #define AT(member) offsetof(struct cache_params, member)
 
@@ -24,6 +25,9 @@ const struct option cache_options[] = {
      "keep an expert from its first miss, or from its second"},
     {"preload", OPT_CHOICE, AT(preload), "none", 0, 0, preloads,
      "start empty, or full with the lowest ids"},
+    {"order", OPT_CHOICE, AT(order), "id", 0, 0, orders,
+     "accesses of a step by ascending id, or by each expert's last use in the recorded "
+     "rows"},
     {"write_back", OPT_BOOL, AT(write_back), "false", 0, 0, NULL,
      "copy a victim back to the host (weights that are swapped, not copied)"},
     {"staging", OPT_INT, AT(staging), "1", 1, 65536, NULL,

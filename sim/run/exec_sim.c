@@ -41,7 +41,6 @@ struct exec {
     struct cost_memo dense[DENSE_CLASSES], gate, head;
     uint8_t *dense_class; /* [decoder layers] which of the dense costs applies */
     struct work work;     /* reused: only what differs between operations is set */
-    op_id retired;        /* ids below have ended, and nobody asks about them */
     struct exec_sim_options options;
 };
 
@@ -84,7 +83,6 @@ struct exec *exec_sim_new(const struct exec_sim_options *o)
     for (uint32_t l = 0; l < o->cost.model->layers; l++)
         x->dense_class[l] = (uint8_t)((model_layer_is_moe(o->cost.model, l) ? 1 : 0) |
                                       (model_layer_windowed(o->cost.model, l) ? 2 : 0));
-    x->retired = 1;
     x->engine = engine_new(o->event_driven);
     for (int lane = 0; lane < OP_LANES; lane++)
         engine_add_lane(x->engine, op_lane_name((enum op_lane)lane));
@@ -359,11 +357,7 @@ static void times(struct exec *x, const op_id *id, size_t count, struct op_times
 
 static void retire(struct exec *x, op_id id)
 {
-    if (!x->options.event_driven)
-        x->retired = id; /* the observer, the last to ask, was told at submit */
-    while (x->retired < id && engine_done_by(x->engine, x->retired, x->host_now))
-        x->retired++;
-    engine_retire(x->engine, x->retired); /* what is still on its way is asked about */
+    engine_retire(x->engine, id);
 }
 
 static int drain(struct exec *x, struct err *e)

@@ -72,7 +72,9 @@ static int load_parts(struct experiment *x, const struct experiment_folders *fol
     x->model = model_load(model, folders->models, e);
     if (x->model == NULL)
         return -1;
-    x->machine = machine_load(x->p.machine, folders->machines, e);
+    if (x->hooks->machine == NULL)
+        x->own_machine = machine_load(x->p.machine, folders->machines, e);
+    x->machine = x->hooks->machine != NULL ? x->hooks->machine : x->own_machine;
     return x->machine == NULL ? -1 : 0;
 }
 
@@ -215,6 +217,11 @@ static int check_policies(struct experiment *x, struct err *e)
     for (uint32_t i = 0; i < x->policies; i++) {
         unsigned needs = policy_needs(x->policy[i]);
 
+        if (x->p.engine == ENGINE_FIFO && job_needs_events(x->policy[i]))
+            return err_set(e,
+                           "policy '%s' loads early or writes back, which engine: fifo "
+                           "cannot do; choose engine: auto or event",
+                           x->policy[i]->label);
         if (check_needs(x, x->policy[i], e) != 0 || check_memory(x, x->policy[i], e) != 0)
             return -1;
         x->scores = x->scores || (needs & (NEED_SCORES | NEED_ALL_SCORES)) != 0;
@@ -313,7 +320,7 @@ static void experiment_release(struct experiment *x)
     free(x->expert_bytes);
     future_free(x->future);
     model_free(x->model);
-    machine_free(x->machine);
+    machine_free(x->own_machine);
     trace_close(x->trace);
     free(x->trace_path);
     timeline_abandon(x->timeline);

@@ -39,7 +39,8 @@ struct experiment_hooks {
      */
     void (*progress)(void *context, uint64_t rows_done, uint64_t rows_total);
     void *context;
-    const char *timeline_path; /* NULL: no timeline */
+    const char *timeline_path;     /* NULL: no timeline */
+    const struct machine *machine; /* instead of the configuration's; borrowed; or NULL */
 };
 
 /* Runs the configuration with up to `threads` threads. Fills `r` (owned; borrows

@@ -16,7 +16,8 @@ struct experiment {
     struct trace *trace; /* its small parts; every run opens its own */
     const struct trace_info *info;
     struct model *model;
-    struct machine *machine;
+    const struct machine *machine;
+    struct machine *own_machine; /* the same, unless it is the caller's */
     uint64_t *expert_bytes; /* [layers] */
     uint64_t expert_total_bytes;
     enum tier home;
@@ -61,6 +62,9 @@ bool job_all_resident(const struct experiment *x, const struct policy *p);
 uint64_t job_cache_bytes(const struct experiment *x, const struct policy *p);
 /* True if its gate or select rewrites the recorded choices. */
 bool job_reroutes(const struct policy *p);
+/* True if its copies come in two classes or cross each other on a link, which FIFO lanes
+ * cannot do. */
+bool job_needs_events(const struct policy *p);
 /* Writes down what every step of the policy routes to. Owned, or NULL. */
 struct future *job_look_ahead(struct experiment *x, const struct policy *p,
                               struct err *e);

@@ -127,6 +127,10 @@ static void run_init(struct run *r, const struct run_setup *s, struct run_result
     r->active = mem_alloc(r->experts, sizeof *r->active);
     r->tokens = mem_zalloc(r->experts, sizeof *r->tokens);
     r->scratch = mem_zalloc(r->experts, sizeof *r->scratch);
+    if (s->policy->cache.order == CACHE_ORDER_RECORDED) {
+        r->order = mem_alloc(r->experts, sizeof *r->order);
+        r->place = mem_zalloc(r->experts, sizeof *r->place);
+    }
     group_init(&r->resident, r->experts);
     group_init(&r->missing, r->experts);
     /* Per decoder layer: a dense block, a gate, and one group per expert at the worst. */
@@ -152,6 +156,8 @@ static void run_release(struct run *r)
     free(r->active);
     free(r->tokens);
     free(r->scratch);
+    free(r->order);
+    free(r->place);
     free(r->own_choice);
     group_release(&r->resident);
     group_release(&r->missing);

@@ -65,6 +65,7 @@ struct run {
     uint32_t active_count;
     uint32_t *tokens;
     uint32_t *scratch;
+    uint32_t *order, *place; /* for `order: recorded` (step.c); NULL otherwise */
     struct view view;
     /* Operations. */
     struct run_slot *slot;

@@ -399,6 +399,35 @@ int step_record(struct run *r, struct err *e)
     return future_writer_step(r->setup->record, r->active, r->active_count, e);
 }
 
+/* Sorts the step's accesses by each expert's last use: walks the choices backwards and
+ * fills `order`, indexes into `active`, from its end. Experts without a row (a gate that
+ * pads every expert) come first. */
+static void order_accesses(struct run *r)
+{
+    uint32_t left = r->active_count;
+
+    for (uint32_t i = 0; i < r->active_count; i++)
+        r->place[r->active[i]] = i + 1;
+    for (uint32_t row = r->pass->rows; row-- > 0;) {
+        const uint16_t *choice = r->choice + row * r->choice_stride;
+
+        for (uint32_t k = r->top_k; k-- > 0;) {
+            uint32_t id = choice[k];
+
+            if (id == VIEW_NO_EXPERT || r->place[id] == 0)
+                continue;
+            r->order[--left] = r->place[id] - 1;
+            r->place[id] = 0;
+        }
+    }
+    for (uint32_t i = r->active_count; i-- > 0;) {
+        if (r->place[r->active[i]] != 0) {
+            r->order[--left] = i;
+            r->place[r->active[i]] = 0;
+        }
+    }
+}
+
 int step_run(struct run *r, struct err *e)
 {
     struct run_counts *books = &r->result->layer[r->layer].counts;
@@ -412,7 +441,10 @@ int step_run(struct run *r, struct err *e)
         assert(future.count == r->active_count);
     }
     cache_begin_step(r->cache, r->layer, r->active, r->active_count);
-    for (uint32_t i = 0; i < r->active_count; i++) {
+    if (r->order != NULL)
+        order_accesses(r);
+    for (uint32_t j = 0; j < r->active_count; j++) {
+        uint32_t i = r->order == NULL ? j : r->order[j];
         uint32_t expert = r->active[i];
         struct cache_result c =
             cache_access(r->cache, r->layer, expert,
