@@ -68,7 +68,8 @@ BENCHES := $(BENCH_SRC:tests/bench/%.c=$(B)/bench_%)
 
 demo: setup ## build, replay the shipped trace under several policies, write out/
 	@$(MAKE) --no-print-directory moesim
-	@sh tests/demo.sh $(B)/moesim
+	@build/moesim run traces/samples/demo.yaml --out out/demo --threads 2
+	@build/moesim report out/demo/result.h5 --out out/demo
 
 test: setup ## build and run every test of the fast tier
 	@$(MAKE) --no-print-directory moesim tests

@@ -18,8 +18,9 @@ struct experiment {
     struct model *model;
     const struct machine *machine;
     struct machine *own_machine; /* the same, unless it is the caller's */
-    uint64_t *expert_bytes; /* [layers] */
+    uint64_t *expert_bytes;      /* [layers] */
     uint64_t expert_total_bytes;
+    uint64_t gpu_bytes; /* GPU memory that may be used */
     enum tier home;
     uint64_t host_bytes;
     bool timeless;

@@ -172,8 +172,7 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
         return -1;
     if (!job->reference) {
         used += job_cache_bytes(x, &job->policy);
-        s.kv_room_bytes =
-            x->machine->gpu.memory_bytes > used ? x->machine->gpu.memory_bytes - used : 0;
+        s.kv_room_bytes = x->gpu_bytes > used ? x->gpu_bytes - used : 0;
     }
     s.exec = make_exec(job, &cost);
     if (oracle)

@@ -270,7 +270,7 @@ static void fill_result(const struct experiment *x, const struct plan *plan,
     r->seed = (uint64_t)x->p.seed;
     r->expert_total_bytes = x->expert_total_bytes;
     r->dense_bytes = model_dense_bytes(x->model);
-    r->gpu_memory_bytes = x->machine->gpu.memory_bytes;
+    r->gpu_memory_bytes = x->gpu_bytes;
     r->policy = mem_zalloc(x->policies, sizeof *r->policy);
     for (uint32_t i = 0; i < x->policies; i++) {
         fill_policy(x, plan, i, &r->policy[i]);
