@@ -17,6 +17,7 @@ struct engine *engine_new(bool event_driven)
     struct engine *g = mem_zalloc(1, sizeof(*g));
 
     g->event_driven = event_driven;
+    g->plain = !event_driven;
     g->low = 1;
     g->retired = 1;
     g->mask = FIRST_RING - 1;
@@ -72,6 +73,7 @@ uint32_t engine_add_link(struct engine *g, const char *name, double bytes_per_s)
 void engine_observe(struct engine *g, engine_observer observer, void *context)
 {
     g->observer = observer;
+    g->plain = !g->event_driven && observer == NULL;
     g->observer_context = context;
 }
 
@@ -156,8 +158,7 @@ static void fifo_work_out(struct engine *g, struct lane *l, const struct work *w
 
 /* The whole of the paths is compared, which is quickest; a difference after the end of
  * the path costs time, not correctness. */
-static __attribute__((noinline)) sim_time fifo_copy(struct engine *g, struct lane *l,
-                                                    const struct work *w)
+static sim_time fifo_copy(struct engine *g, struct lane *l, const struct work *w)
 {
     if (w->bytes != l->last_bytes || w->chunk_bytes != l->last_chunk_bytes ||
         w->path_length != l->last_path_length ||
@@ -202,27 +203,50 @@ static inline sim_time later(sim_time a, sim_time b)
     return a > b ? a : b;
 }
 
-static work_id fifo_submit(struct engine *g, const struct work *w)
+/* Submits work that takes `latency` once it may start. There is room in the ring. */
+static inline work_id fifo_place(struct engine *g, struct work_fixed w, uint64_t bytes)
 {
-    struct lane *l = &g->lane[w->lane];
+    struct lane *l = &g->lane[w.lane];
     work_id id = ++g->submitted;
-    sim_time start = later(later(l->free, w->release), g->clock);
+    sim_time start = later(later(l->free, w.release), g->clock);
     sim_time end;
 
-    assert(l->class_ == (int)w->class_ || l->class_ < 0);
-    l->class_ = (int)w->class_;
-    for (uint32_t i = 0; i < w->after_count; i++) {
-        assert(w->after[i] < id);
-        if (w->after[i] >= g->low)
-            start = later(start, g->record[w->after[i] & g->mask].end);
+    assert(l->class_ == (int)w.class_ || l->class_ < 0);
+    l->class_ = (int)w.class_;
+    for (uint32_t i = 0; i < w.after_count; i++) {
+        assert(w.after[i] < id);
+        if (w.after[i] >= g->low)
+            start = later(start, g->record[w.after[i] & g->mask].end);
     }
-    end = start + (w->bytes > 0 ? fifo_copy(g, l, w) : w->latency);
-    if (id - g->low > g->mask)
-        fifo_make_room(g, id);
-    g->record[id & g->mask] = (struct record){w->release, start, end, w->bytes};
-    l->busy += end - start;
+    end = start + w.latency;
+    g->record[id & g->mask] = (struct record){w.release, start, end, bytes};
+    l->busy += w.latency;
     l->free = end;
-    g->digest += state_hash(id, w->tag, w->lane, w->bytes, start, end);
+    g->digest += state_hash(id, w.tag, w.lane, bytes, start, end);
+    return id;
+}
+
+static inline bool fifo_has_room(const struct engine *g)
+{
+    return g->submitted + 1 - g->low <= g->mask;
+}
+
+static work_id fifo_submit(struct engine *g, const struct work *w)
+{
+    struct work_fixed fixed = {.lane = w->lane,
+                               .tag = w->tag,
+                               .class_ = w->class_,
+                               .release = w->release,
+                               .latency = w->latency,
+                               .after = w->after,
+                               .after_count = w->after_count};
+    work_id id;
+
+    if (!fifo_has_room(g))
+        fifo_make_room(g, g->submitted + 1);
+    if (w->bytes > 0)
+        fixed.latency = fifo_copy(g, &g->lane[w->lane], w);
+    id = fifo_place(g, fixed, w->bytes);
     if (g->observer != NULL)
         fifo_observe(g, w, id);
     return id;
@@ -239,6 +263,32 @@ work_id engine_submit(struct engine *g, const struct work *w)
         return fifo_submit(g, w);
     assert(w->bytes == 0 || path_is_valid(g, w));
     return event_submit(g, w);
+}
+
+static __attribute__((noinline)) work_id submit_unfixed(struct engine *g,
+                                                        const struct work_fixed *w)
+{
+    struct work work = {.lane = w->lane,
+                        .tag = w->tag,
+                        .class_ = w->class_,
+                        .release = w->release,
+                        .latency = w->latency,
+                        .after = w->after,
+                        .after_count = w->after_count};
+
+    return engine_submit(g, &work);
+}
+
+work_id engine_submit_fixed(struct engine *g, struct work_fixed w)
+{
+    struct work_fixed copy;
+
+    assert(w.lane < g->lanes && w.class_ < WORK_CLASSES);
+    assert((w.release | w.latency) >= 0);
+    if (g->plain && fifo_has_room(g))
+        return fifo_place(g, w, 0);
+    copy = w; /* only this one has an address: `w` can live in registers */
+    return submit_unfixed(g, &copy);
 }
 
 static inline void assert_known(const struct engine *g, work_id id)

@@ -80,6 +80,15 @@ const char *engine_lane_name(const struct engine *g, uint32_t lane);
 uint32_t engine_lane_count(const struct engine *g);
 
 work_id engine_submit(struct engine *g, const struct work *w);
+/* The same for work that moves no bytes, in fewer steps. */
+struct work_fixed {
+    uint32_t lane, tag;
+    enum work_class class_;
+    sim_time release, latency;
+    const work_id *after; /* borrowed until submit returns */
+    uint32_t after_count;
+};
+work_id engine_submit_fixed(struct engine *g, struct work_fixed w);
 /* Runs the clock until `id` is done (FIFO: nothing to run). Returns its end. */
 sim_time engine_wait(struct engine *g, work_id id);
 /* Runs everything that happens up to and including time t. */

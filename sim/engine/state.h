@@ -90,6 +90,7 @@ struct link_account {
 
 struct engine {
     bool event_driven;
+    bool plain; /* FIFO mode and nobody observes */
     sim_time clock;
     work_id submitted; /* the last id given */
     work_id low;       /* the lowest id in the ring */

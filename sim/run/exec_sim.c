@@ -7,16 +7,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Seldom used code is kept apart from the way that every operation takes. */
+#define NOINLINE __attribute__((noinline))
+
 enum { EXPERT_MEMO = 512, SINGLE_MEMO = 64, DENSE_CLASSES = 8 };
 
 /* Link numbers in the order in which they are added. */
 enum link { LINK_DRAM, LINK_IN, LINK_OUT, LINK_ROOT, LINK_STORAGE, LINKS };
 
-/* A remembered cost: GPU time of the kernels together, and that time but for the last of
- * them, which is how long before the last launch the first kernel may begin. */
+/* A remembered cost. Each launch of a kernel takes the host a while; the first may begin
+ * when it is launched, but all are counted as one work without gaps, which begins so that
+ * its last kernel is not there before its launch. */
 struct cost_memo {
-    sim_time gpu; /* -1: not computed */
-    sim_time lead;
+    sim_time gpu;    /* of the kernels together; -1: not computed */
+    sim_time launch; /* the host's time */
+    sim_time delay;  /* from its beginning until the work is released */
 };
 
 struct expert_memo {
@@ -29,9 +34,8 @@ struct exec {
     struct cost cost;
     bool pageable;
     sim_time host_now;
-    sim_time launch;                     /* per kernel; 0 from a graph */
-    sim_time launch_part[COST_HEAD + 1]; /* for all kernels of a part */
-    bool graph_open; /* the graph's one launch was paid for this pass */
+    sim_time launch;    /* per kernel; 0 from a graph */
+    bool graph_pending; /* the graph's one launch is still to be paid for this pass */
     uint32_t kernels[COST_HEAD + 1];
     /* Costs remembered: the same shapes come again and again. */
     struct expert_memo expert[EXPERT_MEMO];
@@ -39,8 +43,8 @@ struct exec {
     const struct cost_batch *batch_at;    /* where this pass's is; NULL between passes */
     struct cost_batch batch; /* of which dense, gate and head costs are remembered */
     struct cost_memo dense[DENSE_CLASSES], gate, head;
-    uint8_t *dense_class; /* [decoder layers] which of the dense costs applies */
-    struct work work;     /* reused: only what differs between operations is set */
+    uint8_t *dense_class;   /* [decoder layers] which of the dense costs applies */
+    struct work copy[2][2]; /* of copies in and out, of host and storage; reused too */
     struct exec_sim_options options;
 };
 
@@ -72,6 +76,32 @@ static uint8_t class_of_dense(const struct model *m, uint32_t layer)
                      (model_layer_windowed(m, layer) ? 2 : 0) | (crosses ? 4 : 0));
 }
 
+/* Paths and latencies of copies. */
+static void set_copies(struct exec *x)
+{
+    const struct machine *m = x->cost.machine;
+
+    for (int out = 0; out < 2; out++)
+        for (int storage = 0; storage < 2; storage++) {
+            const struct machine_copy *in_k =
+                x->pageable ? &m->h2d_pageable : &m->h2d_pinned;
+            const struct machine_copy *out_k =
+                x->pageable ? &m->d2h_pageable : &m->d2h_pinned;
+            struct work *w = &x->copy[out][storage];
+
+            if (storage) {
+                w->path[w->path_length++] = LINK_STORAGE;
+                w->latency += m->storage_read.latency;
+            }
+            if (!m->unified) {
+                w->path[w->path_length++] = LINK_DRAM;
+                w->path[w->path_length++] = out ? LINK_OUT : LINK_IN;
+                w->path[w->path_length++] = LINK_ROOT;
+                w->latency += out ? out_k->latency : in_k->latency;
+            }
+        }
+}
+
 struct exec *exec_sim_new(const struct exec_sim_options *o)
 {
     struct exec *x = mem_zalloc(1, sizeof *x);
@@ -84,10 +114,10 @@ struct exec *exec_sim_new(const struct exec_sim_options *o)
     x->cost = o->cost;
     x->pageable = o->pageable;
     x->launch = o->cost.graph ? 0 : m->host.launch_eager;
-    for (int part = COST_DENSE; part <= COST_HEAD; part++) {
+    x->graph_pending = o->cost.graph;
+    for (int part = COST_DENSE; part <= COST_HEAD; part++)
         x->kernels[part] = cost_kernels(&x->cost, (enum cost_part)part);
-        x->launch_part[part] = (sim_time)x->kernels[part] * x->launch;
-    }
+    set_copies(x);
     x->dense_class = mem_alloc(o->cost.model->layers, 1);
     for (uint32_t l = 0; l < o->cost.model->layers; l++)
         x->dense_class[l] = class_of_dense(o->cost.model, l);
@@ -135,8 +165,6 @@ static bool same_batch(const struct cost_batch *a, const struct cost_batch *b)
 
 static void remember_batch(struct exec *x, const struct cost_batch *b)
 {
-    if (x->batch_at == b)
-        return;
     x->batch_at = b;
     if (same_batch(&x->batch, b))
         return;
@@ -147,153 +175,139 @@ static void remember_batch(struct exec *x, const struct cost_batch *b)
     x->head.gpu = -1;
 }
 
-static void remember_cost(struct cost_memo *memo, sim_time gpu, uint32_t kernels)
+static void remember_cost(const struct exec *x, struct cost_memo *memo, sim_time gpu,
+                          enum cost_part part)
 {
+    sim_time kernels = (sim_time)x->kernels[part];
+    sim_time lead = gpu - gpu / kernels; /* all but the last kernel */
+
     memo->gpu = gpu;
-    memo->lead = gpu - gpu / (sim_time)kernels;
+    memo->launch = kernels * x->launch;
+    memo->delay = memo->launch - lead > x->launch ? memo->launch - lead : x->launch;
 }
 
-static const struct cost_memo *dense_cost(struct exec *x, const struct op *op)
-{
-    struct cost_memo *memo = &x->dense[x->dense_class[op->layer]];
-
-    remember_batch(x, op->batch);
-    if (memo->gpu < 0)
-        remember_cost(memo, cost_dense(&x->cost, op->layer, op->batch),
-                      x->kernels[COST_DENSE]);
-    return memo;
-}
-
-static const struct cost_memo *gate_cost(struct exec *x, const struct op *op)
+static void find_batch_cost(struct exec *x, const struct op *op, struct cost_memo *memo)
 {
     remember_batch(x, op->batch);
-    if (x->gate.gpu < 0)
-        remember_cost(&x->gate, cost_gate(&x->cost, op->batch->tokens),
-                      x->kernels[COST_GATE]);
-    return &x->gate;
+    if (memo->gpu >= 0)
+        return;
+    if (op->kind == OP_DENSE)
+        remember_cost(x, memo, cost_dense(&x->cost, op->layer, op->batch), COST_DENSE);
+    else if (op->kind == OP_GATE)
+        remember_cost(x, memo, cost_gate(&x->cost, op->batch->tokens), COST_GATE);
+    else
+        remember_cost(x, memo, cost_head(&x->cost, op->batch), COST_HEAD);
 }
 
-static const struct cost_memo *head_cost(struct exec *x, const struct op *op)
+static const struct cost_memo *find_expert_cost(struct exec *x,
+                                                const struct cost_experts *w)
 {
-    remember_batch(x, op->batch);
-    if (x->head.gpu < 0)
-        remember_cost(&x->head, cost_head(&x->cost, op->batch), x->kernels[COST_HEAD]);
-    return &x->head;
-}
-
-static const struct cost_memo *expert_cost(struct exec *x, const struct cost_experts *w)
-{
-    struct expert_memo *memo;
-    uint64_t hash;
+    uint64_t hash =
+        rng_mix(w->rows * 0x9e3779b1U + w->padded_rows * 0x85ebca77U + w->distinct);
+    struct expert_memo *memo = &x->expert[hash % EXPERT_MEMO];
 
     if (w->rows == w->distinct && w->distinct < SINGLE_MEMO) {
         struct cost_memo *single = &x->single[w->distinct];
 
-        if (single->gpu == 0)
-            remember_cost(single, cost_expert_group(&x->cost, w),
-                          x->kernels[COST_EXPERTS]);
+        remember_cost(x, single, cost_expert_group(&x->cost, w), COST_EXPERTS);
         return single;
     }
-    hash = rng_mix(w->rows * 0x9e3779b1U + w->padded_rows * 0x85ebca77U + w->distinct);
-    memo = &x->expert[hash % EXPERT_MEMO];
     if (memo->key.distinct != w->distinct || memo->key.rows != w->rows ||
         memo->key.padded_rows != w->padded_rows) {
         memo->key = *w;
-        remember_cost(&memo->cost, cost_expert_group(&x->cost, w),
-                      x->kernels[COST_EXPERTS]);
+        remember_cost(x, &memo->cost, cost_expert_group(&x->cost, w), COST_EXPERTS);
     }
     return &memo->cost;
 }
 
-/* Launches a part's kernels; when their work is released. */
-static sim_time launch(struct exec *x, enum cost_part part, const struct cost_memo *cost)
-{
-    sim_time first = x->host_now + x->launch;
-    sim_time last;
-
-    if (x->cost.graph) {
-        if (!x->graph_open) {
-            x->host_now += x->cost.machine->host.graph_launch;
-            x->graph_open = true;
-        }
-        return x->host_now;
-    }
-    x->host_now += x->launch_part[part];
-    last = x->host_now - cost->lead;
-    return last > first ? last : first;
-}
-
-/* A copy's path, latency and release. */
-static void route_copy(struct exec *x, const struct op *op, struct work *w)
-{
-    const struct machine *m = x->cost.machine;
-    bool in = op->kind == OP_COPY_IN;
-    const struct machine_copy *k = in ? (x->pageable ? &m->h2d_pageable : &m->h2d_pinned)
-                                      : (x->pageable ? &m->d2h_pageable : &m->d2h_pinned);
-
-    if (op->copy.home == TIER_STORAGE) {
-        w->path[w->path_length++] = LINK_STORAGE;
-        w->latency += m->storage_read.latency;
-    }
-    if (!m->unified) {
-        w->path[w->path_length++] = LINK_DRAM;
-        w->path[w->path_length++] = in ? LINK_IN : LINK_OUT;
-        w->path[w->path_length++] = LINK_ROOT;
-        w->latency += k->latency;
-    }
-    w->bytes = w->path_length > 0 ? op->copy.bytes : 0;
-    w->chunk_bytes = op->copy.chunk_bytes;
-    x->host_now += m->host.copy_call;
-    w->release = x->host_now;
-}
-
-static op_id submit_kernels(struct exec *x, const struct op *op, enum cost_part part,
+static op_id submit_kernels(struct exec *x, const struct op *op,
                             const struct cost_memo *cost)
 {
-    struct work *w = &x->work;
+    sim_time begun = x->host_now;
 
+    if (x->graph_pending) {
+        begun += x->cost.machine->host.graph_launch;
+        x->graph_pending = false;
+    }
+    x->host_now = begun + cost->launch;
+    return engine_submit_fixed(x->engine,
+                               (struct work_fixed){.lane = op->lane,
+                                                   .tag = tag_of(op->kind, op->layer, 0),
+                                                   .class_ = op->class_,
+                                                   .release = begun + cost->delay,
+                                                   .latency = cost->gpu,
+                                                   .after = op->after,
+                                                   .after_count = op->after_count});
+}
+
+/* The first of its kind in a batch. */
+static NOINLINE op_id submit_new_batch(struct exec *x, const struct op *op,
+                                       struct cost_memo *cost)
+{
+    find_batch_cost(x, op, cost);
+    return submit_kernels(x, op, cost);
+}
+
+/* `cost` is where the cost is remembered, which holds for the whole pass. */
+static inline op_id submit_batch(struct exec *x, const struct op *op,
+                                 struct cost_memo *cost)
+{
+    if (x->batch_at != op->batch || cost->gpu < 0)
+        return submit_new_batch(x, op, cost);
+    return submit_kernels(x, op, cost);
+}
+
+/* The head ends the pass, and its graph. */
+static NOINLINE op_id submit_head(struct exec *x, const struct op *op)
+{
+    op_id id = submit_batch(x, op, &x->head);
+
+    x->graph_pending = x->cost.graph;
+    x->batch_at = NULL;
+    return id;
+}
+
+static NOINLINE op_id submit_new_experts(struct exec *x, const struct op *op)
+{
+    return submit_kernels(x, op, find_expert_cost(x, &op->group.work));
+}
+
+static inline op_id submit_experts(struct exec *x, const struct op *op)
+{
+    const struct cost_experts *w = &op->group.work;
+
+    if (w->rows != w->distinct || w->distinct >= SINGLE_MEMO ||
+        x->single[w->distinct].gpu == 0)
+        return submit_new_experts(x, op);
+    return submit_kernels(x, op, &x->single[w->distinct]);
+}
+
+static NOINLINE op_id submit_copy(struct exec *x, const struct op *op)
+{
+    struct work *w = &x->copy[op->kind == OP_COPY_OUT][op->copy.home == TIER_STORAGE];
+
+    x->host_now += x->cost.machine->host.copy_call;
     w->lane = op->lane;
-    w->tag = tag_of(op->kind, op->layer, 0);
+    w->tag = tag_of(op->kind, op->layer, op->copy.expert);
     w->class_ = op->class_;
-    w->release = launch(x, part, cost);
-    w->latency = cost->gpu;
-    w->bytes = 0;
+    w->release = x->host_now;
+    w->bytes = w->path_length > 0 ? op->copy.bytes : 0;
+    w->chunk_bytes = op->copy.chunk_bytes;
     w->after = op->after;
     w->after_count = op->after_count;
     return engine_submit(x->engine, w);
 }
 
-/* The head ends the pass, and its graph. */
-static op_id submit_head(struct exec *x, const struct op *op)
-{
-    op_id id = submit_kernels(x, op, COST_HEAD, head_cost(x, op));
-
-    x->graph_open = false;
-    x->batch_at = NULL;
-    return id;
-}
-
-static op_id submit_copy(struct exec *x, const struct op *op)
-{
-    struct work w = {.lane = op->lane,
-                     .tag = tag_of(op->kind, op->layer, op->copy.expert),
-                     .class_ = op->class_,
-                     .after = op->after,
-                     .after_count = op->after_count};
-
-    route_copy(x, op, &w);
-    return engine_submit(x->engine, &w);
-}
-
+/* Ends in a call whatever the kind, so that no registers are saved on the way. */
 static op_id submit(struct exec *x, const struct op *op)
 {
     switch (op->kind) {
     case OP_DENSE:
-        return submit_kernels(x, op, COST_DENSE, dense_cost(x, op));
+        return submit_batch(x, op, &x->dense[x->dense_class[op->layer]]);
     case OP_GATE:
-        return submit_kernels(x, op, COST_GATE, gate_cost(x, op));
+        return submit_batch(x, op, &x->gate);
     case OP_EXPERTS:
-        return submit_kernels(x, op, COST_EXPERTS, expert_cost(x, &op->group.work));
+        return submit_experts(x, op);
     case OP_HEAD:
         return submit_head(x, op);
     case OP_COPY_IN:
