@@ -18,7 +18,7 @@ struct experiment {
     struct model *model;
     const struct machine *machine;
     struct machine *own_machine; /* the same, unless it is the caller's */
-    uint64_t *expert_bytes; /* [layers] */
+    uint64_t *expert_bytes;      /* [layers] */
     uint64_t expert_total_bytes;
     enum tier home;
     uint64_t host_bytes;
