@@ -18,7 +18,12 @@ int cmd_report(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_fit(int argc, char **argv);
 int cmd_trace_gen(int argc, char **argv);
+int cmd_trace_info(int argc, char **argv);
 int cmd_list(int argc, char **argv);
+
+/* What `moesim trace info` says of a trace's routing. */
+struct trace_statistics;
+void trace_print_statistics(const struct trace_statistics *s);
 
 /* Prints "moesim: " and the sentence on standard error; returns EXIT_BAD. */
 int cmd_fail(const struct err *e);

@@ -7,7 +7,8 @@
 /* One memory slot for an expert. */
 struct run_slot {
     op_id ready;    /* the copy that filled it; 0 once it is known to have ended */
-    op_id last_use; /* the last expert group that read it */
+    op_id last_use; /* the last expert group or write-back that read it */
+    op_id stopped;  /* a copy into it that nobody waited for in the end; 0: none */
     uint64_t
         group; /* number of the step in which it waits in a group, not yet submitted */
     bool prefetched; /* loaded ahead, not used yet */

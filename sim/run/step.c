@@ -243,8 +243,11 @@ static op_id copy_in(struct run *r, uint32_t layer, uint32_t expert, uint32_t sl
     struct op op = {
         .kind = OP_COPY_IN, .lane = LANE_COPY_IN, .class_ = class_, .layer = layer};
 
-    if (s->last_use >= r->pass_first)
+    /* Groups end with their pass; a write-back may take longer. */
+    if (s->last_use >= r->pass_first || r->write_back)
         wait_also(r, s->last_use);
+    wait_also(r, s->stopped);
+    s->stopped = 0;
     if (r->copies_wait)
         wait_also(r, r->last_compute);
     op.after = r->wait_for;
@@ -263,7 +266,7 @@ static op_id copy_in(struct run *r, uint32_t layer, uint32_t expert, uint32_t sl
 
 static void write_back(struct run *r, const struct cache_eviction *v)
 {
-    const struct run_slot *s = &r->slot[v->slot];
+    struct run_slot *s = &r->slot[v->slot];
     op_id wait_for[2] = {s->ready, s->last_use};
     struct op op = {.kind = OP_COPY_OUT,
                     .lane = LANE_COPY_OUT,
@@ -276,7 +279,8 @@ static void write_back(struct run *r, const struct cache_eviction *v)
     op.copy.bytes = r->setup->expert_bytes[v->layer];
     op.copy.chunk_bytes = r->setup->chunk_bytes;
     op.copy.home = home_of(r, v->layer, v->expert);
-    wait_also(r, step_submit(r, &op));
+    s->last_use = step_submit(r, &op); /* whoever takes the slot next waits for it */
+    wait_also(r, s->last_use);
     r->books.counts.out_bytes += op.copy.bytes;
     r->result->layer[v->layer].counts.out_bytes += op.copy.bytes;
 }
@@ -293,14 +297,16 @@ static void evict(struct run *r, const struct cache_result *c)
             submit_groups(r); /* it was still to be read in this step */
         if (s->prefetched) {
             s->prefetched = false;
+            s->stopped = s->ready;
             if (!step_copied(r, s->ready))
                 r->ops->cancel(r->exec, s->ready);
-            wait_also(r, s->ready);
             r->books.counts.wasted_bytes += bytes;
             r->result->layer[v->layer].counts.wasted_bytes += bytes;
         }
-        if (v->slot != c->slot)
+        if (v->slot != c->slot) {
             wait_also(r, s->last_use);
+            wait_also(r, s->stopped);
+        }
         if (r->write_back)
             write_back(r, v);
     }
@@ -371,9 +377,11 @@ static void prefetch(struct run *r)
         struct cache_result c;
 
         c = cache_prefetch(r->cache, layer, r->want[i].expert, (uint32_t)pass);
+        if (c.outcome == CACHE_HIT)
+            continue;
+        evict(r, &c); /* where sizes differ even a load that found no room may evict */
         if (c.outcome != CACHE_LOAD)
             continue;
-        evict(r, &c);
         remember_copy(&r->ahead,
                       copy_in(r, layer, r->want[i].expert, c.slot, WORK_PREFETCH), layer,
                       0);

@@ -1,0 +1,64 @@
+#include "sim/run/report.h"
+
+#include "cmd.h"
+#include "sim/base/file.h"
+#include "sim/base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static int report(char **paths, size_t count, const char *folder, const char *plots,
+                  struct err *e)
+{
+    struct result *r = mem_zalloc(count, sizeof *r);
+    const struct result **all = mem_alloc(count, sizeof *all);
+    size_t read = 0;
+    int status = 0;
+
+    for (; status == 0 && read < count; read += status == 0) {
+        status = result_read(paths[read], &r[read], e);
+        all[read] = &r[read];
+    }
+    if (status == 0)
+        status = report_write(all, count, folder, plots, e);
+    for (size_t i = 0; i < read; i++)
+        result_release(&r[i]);
+    free(all);
+    free(r);
+    return status;
+}
+
+int cmd_report(int argc, char **argv)
+{
+    const char *out = NULL;
+    struct flag table[] = {
+        {"--out", 'o', FLAG_TEXT, &out, "FOLDER", "where report.html and figures go"},
+        {.name = NULL},
+    };
+    const struct command command = {"moesim report RESULT... -o FOLDER",
+                                    "Writes one self-contained HTML page with table, "
+                                    "figures, verdicts, configuration "
+                                    "and\nprovenance; the figures (SVG, by gnuplot) and "
+                                    "their data (CSV) stand beside "
+                                    "it.",
+                                    "moesim report out/demo/result.h5 -o out/demo",
+                                    table};
+    struct folders folders = {.models = NULL};
+    struct err e = {""};
+    int status = -1;
+    int count = flags_parse(&command, argc, argv);
+
+    if (count < 0)
+        return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
+    if (count < 1 || out == NULL)
+        return flags_misuse(&command,
+                            "report takes one or more results and --out FOLDER");
+    file_catch_signals();
+    if (folders_find(&folders, &e) == 0)
+        status = report(argv, (size_t)count, out, folders.plots, &e);
+    folders_release(&folders);
+    if (status != 0)
+        return cmd_fail(&e);
+    (void)printf("Written: %s/report.html\n", out);
+    return EXIT_GOOD;
+}

@@ -1,0 +1,113 @@
+#include "cmd.h"
+#include "sim/base/file.h"
+#include "traces/generate.h"
+#include "traces/statistics.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct gen_flags {
+    const char *out, *like;
+    unsigned seed, requests;
+    bool scores;
+    struct flag_list set;
+};
+
+/* So that one sees how near the generator came. */
+static int print_statistics_of(const char *path, struct err *e)
+{
+    struct trace_statistics s;
+    struct trace *t = trace_open(path, NULL, e);
+    int status = t == NULL ? -1 : trace_statistics_measure(t, &s, e);
+
+    if (status == 0) {
+        (void)printf("%s\n", path);
+        trace_print_statistics(&s);
+        trace_statistics_release(&s);
+    }
+    trace_close(t);
+    return status;
+}
+
+static int gen_like(const struct gen_flags *flags, struct err *e)
+{
+    struct generate_like_options options = {.seed = flags->seed,
+                                            .requests = flags->requests};
+    struct trace *t = trace_open(flags->like, NULL, e);
+    int status = -1;
+
+    if (t != NULL) {
+        options.scores = flags->scores || (trace_fields(t) & TRACE_HAS_SCORES) != 0;
+        status = generate_like(t, &options, flags->out, e);
+    }
+    trace_close(t);
+    if (status == 0)
+        status = print_statistics_of(flags->like, e);
+    return status == 0 ? print_statistics_of(flags->out, e) : -1;
+}
+
+static int gen_from_params(const struct gen_flags *flags, const char *path, struct err *e)
+{
+    struct generate_params params;
+    struct cfg *c = path != NULL ? cfg_load(path, e) : cfg_parse("--set", "{}", 2, e);
+    int status = c == NULL ? -1 : 0;
+
+    for (size_t i = 0; status == 0 && i < flags->set.count; i++)
+        status = cfg_override(c, flags->set.item[i], e);
+    if (status == 0)
+        status = cfg_bind(cfg_root(c), generate_options, &params, e);
+    if (status == 0)
+        status = generate_trace(&params, flags->out, e);
+    cfg_free(c);
+    return status;
+}
+
+int cmd_trace_gen(int argc, char **argv)
+{
+    struct gen_flags flags = {.seed = 1};
+    struct flag table[] = {
+        {"--out", 'o', FLAG_TEXT, &flags.out, "FILE", "the new trace"},
+        {"--set", 's', FLAG_LIST, &flags.set, "KEY=VALUE", "a parameter, see below"},
+        {"--like", 0, FLAG_TEXT, &flags.like, "TRACE",
+         "draw to the statistics, shape and requests of this trace instead"},
+        {"--requests", 0, FLAG_COUNT, &flags.requests, "N",
+         "with --like: how many (default: the source's)"},
+        {"--seed", 0, FLAG_COUNT, &flags.seed, "N", "with --like (default 1)"},
+        {"--scores", 0, FLAG_SWITCH, &flags.scores, NULL,
+         "with --like: write scores even if the source has none"},
+        {.name = NULL},
+    };
+    const struct command command = {
+        "moesim trace gen [PARAMETERS.yaml] -o FILE [--set KEY=VALUE]\n"
+        "       moesim trace gen --like TRACE -o FILE",
+        "Draws a synthetic trace: from parameters, or with the popularity, locality, "
+        "cross-"
+        "layer\npredictability and batch-union curve of another trace. Equal arguments "
+        "give "
+        "equal bytes.",
+        "moesim trace gen -o mine.h5 --set experts=64 --set top_k=6 --set skew=0.5",
+        table};
+    struct err e = {""};
+    int status;
+    int count = flags_parse(&command, argc, argv);
+
+    if (count == -2) {
+        (void)printf("\nparameters (YAML, or --set):\n");
+        cfg_help(generate_options, 2, stdout);
+        return EXIT_GOOD;
+    }
+    if (count < 0)
+        return EXIT_MISUSE;
+    if (flags.out == NULL || count > 1 || (flags.like != NULL && count > 0))
+        return flags_misuse(&command,
+                            "trace gen takes --out FILE, and either --like or at "
+                            "most one parameter file");
+    if (flags.like != NULL && flags.set.count > 0)
+        return flags_misuse(&command, "trace gen takes --set or --like, not both");
+    file_catch_signals();
+    status = flags.like != NULL
+                 ? gen_like(&flags, &e)
+                 : gen_from_params(&flags, count == 1 ? argv[0] : NULL, &e);
+    free(flags.set.item);
+    return status == 0 ? EXIT_GOOD : cmd_fail(&e);
+}

@@ -1,0 +1,238 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "check_exec.h"
+
+#include "sim/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* One use of a slot by an operation. */
+struct use {
+    op_id id;
+    uint32_t slot;
+    uint32_t object; /* layer << 16 | expert */
+    bool fill;
+};
+
+struct exec {
+    const struct exec_ops *ops;
+    struct exec *inner;
+    op_id last;
+    size_t words;     /* of one row of `before` */
+    uint64_t *before; /* (id, bit): what is over when the operation begins */
+    uint64_t *host;   /* [words] what the host knows to be over */
+    bool *cancelled;  /* [ids] */
+    op_id lane[OP_LANES];
+    struct use *use;
+    size_t uses, room;
+};
+
+enum { MOST_OPS = 1 << 14 };
+
+struct exec *check_exec_new(const struct exec_ops *ops, struct exec *inner)
+{
+    struct exec *x = mem_zalloc(1, sizeof *x);
+
+    x->ops = ops;
+    x->inner = inner;
+    x->words = MOST_OPS / 64;
+    x->before = mem_zalloc((size_t)MOST_OPS * x->words, sizeof *x->before);
+    x->host = mem_zalloc(x->words, sizeof *x->host);
+    x->cancelled = mem_zalloc(MOST_OPS, sizeof *x->cancelled);
+    return x;
+}
+
+static uint64_t *row_of(const struct exec *x, op_id id)
+{
+    return x->before + id * x->words;
+}
+
+/* `id` and all before it are in `set` from now on. */
+static void join(const struct exec *x, uint64_t *set, op_id id)
+{
+    const uint64_t *row = row_of(x, id);
+
+    for (size_t i = 0; i <= id / 64; i++)
+        set[i] |= row[i];
+    set[id / 64] |= UINT64_C(1) << (id % 64);
+}
+
+static void add_use(struct exec *x, uint32_t slot, uint32_t layer, uint32_t expert,
+                    bool fill)
+{
+    if (x->uses == x->room) {
+        x->room = x->room * 2 + 64;
+        x->use = mem_resize(x->use, x->room, sizeof *x->use);
+    }
+    x->use[x->uses++] = (struct use){x->last, slot, layer << 16 | expert, fill};
+}
+
+static void add_uses(struct exec *x, const struct op *op)
+{
+    if (op->kind == OP_COPY_IN || op->kind == OP_COPY_OUT)
+        add_use(x, op->copy.slot, op->layer, op->copy.expert, op->kind == OP_COPY_IN);
+    for (uint32_t i = 0; op->kind == OP_EXPERTS && i < op->group.count; i++) {
+        assert_true(op->group.tokens[op->group.expert[i]] > 0);
+        add_use(x, op->group.slot[i], op->layer, op->group.expert[i], false);
+    }
+}
+
+static op_id submit(struct exec *x, const struct op *op)
+{
+    op_id id = ++x->last;
+    uint64_t *row;
+
+    assert_true(id < MOST_OPS);
+    row = row_of(x, id);
+    memcpy(row, x->host, x->words * sizeof *row);
+    for (uint32_t i = 0; i < op->after_count; i++) {
+        assert_true(op->after[i] < id);
+        if (op->after[i] != 0)
+            join(x, row, op->after[i]);
+    }
+    if (op->class_ == WORK_DEMAND) {
+        if (x->lane[op->lane] != 0)
+            join(x, row, x->lane[op->lane]);
+        x->lane[op->lane] = id;
+    }
+    add_uses(x, op);
+    assert_int_equal(x->ops->submit(x->inner, op), id);
+    return id;
+}
+
+static sim_time wait(struct exec *x, op_id id)
+{
+    join(x, x->host, id);
+    return x->ops->wait(x->inner, id);
+}
+
+static sim_time now(struct exec *x)
+{
+    return x->ops->now(x->inner);
+}
+
+static void sleep_until(struct exec *x, sim_time t)
+{
+    x->ops->sleep_until(x->inner, t);
+}
+
+static bool done(struct exec *x, op_id id)
+{
+    bool over = x->ops->done(x->inner, id);
+
+    if (over)
+        join(x, x->host, id);
+    return over;
+}
+
+static void promote(struct exec *x, op_id id)
+{
+    x->ops->promote(x->inner, id);
+}
+
+static void cancel(struct exec *x, op_id id)
+{
+    x->cancelled[id] = true;
+    x->ops->cancel(x->inner, id);
+}
+
+static void times(struct exec *x, const op_id *id, size_t count, struct op_times *out)
+{
+    x->ops->times(x->inner, id, count, out);
+}
+
+static void retire(struct exec *x, op_id id)
+{
+    x->ops->retire(x->inner, id);
+}
+
+static int drain(struct exec *x, struct err *e)
+{
+    return x->ops->drain(x->inner, e);
+}
+
+const struct exec_ops check_exec_ops = {
+    .name = "watched",
+    .submit = submit,
+    .wait = wait,
+    .now = now,
+    .sleep_until = sleep_until,
+    .done = done,
+    .promote = promote,
+    .cancel = cancel,
+    .times = times,
+    .retire = retire,
+    .drain = drain,
+};
+
+static bool is_before(const struct exec *x, op_id a, op_id b)
+{
+    return (row_of(x, b)[a / 64] >> (a % 64) & 1) != 0;
+}
+
+static void check_read(const struct exec *x, const struct use *u, const struct use *fill)
+{
+    if (u->object != fill->object)
+        fail_msg("operation %llu reads expert %u of layer %u from slot %u, which holds "
+                 "expert %u of layer %u",
+                 (unsigned long long)u->id, u->object & 0xffff, u->object >> 16, u->slot,
+                 fill->object & 0xffff, fill->object >> 16);
+    if (!fill->fill) /* there from the start */
+        return;
+    if (x->cancelled[fill->id])
+        fail_msg("operation %llu reads slot %u, but its copy %llu was cancelled",
+                 (unsigned long long)u->id, u->slot, (unsigned long long)fill->id);
+    if (!is_before(x, fill->id, u->id))
+        fail_msg("operation %llu does not wait for copy %llu into slot %u",
+                 (unsigned long long)u->id, (unsigned long long)fill->id, u->slot);
+}
+
+/* Goes through the uses of one slot; `first` is the first of them. */
+static void check_slot(const struct exec *x, size_t first)
+{
+    size_t since = first; /* the last fill; at the start the first use */
+
+    for (size_t i = first; i < x->uses; i++) {
+        const struct use *u = &x->use[i];
+
+        if (u->slot != x->use[first].slot)
+            continue;
+        if (!u->fill) {
+            /* What is written back may have been given up before it was all there. */
+            if (!x->cancelled[x->use[since].id] || u->object != x->use[since].object)
+                check_read(x, u, &x->use[since]);
+            continue;
+        }
+        for (size_t j = since; j < i; j++) {
+            const struct use *v = &x->use[j];
+
+            if (v->slot == u->slot && !is_before(x, v->id, u->id))
+                fail_msg("copy %llu into slot %u does not wait for operation %llu",
+                         (unsigned long long)u->id, u->slot, (unsigned long long)v->id);
+        }
+        since = i;
+    }
+}
+
+void check_exec_end(struct exec *x)
+{
+    bool *seen = mem_zalloc(UINT16_MAX, sizeof *seen);
+
+    for (size_t i = 0; i < x->uses; i++) {
+        assert_true(x->use[i].slot < UINT16_MAX);
+        if (!seen[x->use[i].slot])
+            check_slot(x, i);
+        seen[x->use[i].slot] = true;
+    }
+    free(seen);
+    free(x->before);
+    free(x->host);
+    free(x->cancelled);
+    free(x->use);
+    free(x);
+}

@@ -1,0 +1,417 @@
+/* The runner on random traces: every copy and read of a slot in a safe order, books that
+ * balance, counts that no executor changes, hits by brute force. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "run_world.h"
+
+#include "sim/base/mem.h"
+#include "sim/base/rng.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- books ---- */
+
+static sim_time sum_of_shares(const sim_time *share)
+{
+    sim_time sum = 0;
+
+    for (int i = 0; i < RUN_SHARES; i++)
+        sum += share[i];
+    return sum;
+}
+
+static void add(struct run_counts *sum, const struct run_counts *c)
+{
+    uint64_t *to = (uint64_t *)sum;
+    const uint64_t *from = (const uint64_t *)c;
+
+    for (size_t i = 0; i < sizeof *sum / sizeof *to; i++)
+        to[i] += from[i];
+}
+
+/* Shares sum to latency pass by pass; layers and passes both sum to the total. */
+static void check_books(const struct run_world *w, const struct run_result *r, bool timed)
+{
+    struct run_counts layers = {0}, passes = {0};
+    sim_time share[RUN_SHARES] = {0}, latency = 0, at = 0;
+    struct run_pass p;
+
+    rewind(r->pass_spool);
+    for (uint64_t i = 0; i < r->passes; i++) {
+        assert_int_equal(fread(&p, sizeof p, 1, r->pass_spool), 1);
+        assert_int_equal(sum_of_shares(p.share), p.latency);
+        for (int k = 0; k < RUN_SHARES; k++) {
+            assert_true(p.share[k] >= 0);
+            share[k] += p.share[k];
+        }
+        assert_true(p.start >= at);
+        at = p.start + p.latency;
+        latency += p.latency;
+        add(&passes, &p.counts);
+    }
+    assert_int_equal(fread(&p, sizeof p, 1, r->pass_spool), 0);
+    assert_int_equal(latency, r->total.latency);
+    assert_memory_equal(share, r->total.share, sizeof share);
+    for (uint32_t l = 0; l < r->layers; l++) {
+        const struct run_counts *c = &r->layer[l].counts;
+
+        assert_int_equal(c->accesses, c->hits + c->loads + c->bypasses);
+        assert_int_equal(c->demand_bytes, (c->loads + c->bypasses) * w->expert_bytes[l]);
+        assert_int_equal(c->prefetch_bytes, c->prefetches * w->expert_bytes[l]);
+        assert_true(c->prefetch_used * w->expert_bytes[l] + c->wasted_bytes <=
+                    c->prefetch_bytes);
+        assert_true(c->late <= c->prefetch_used && c->prefetch_used <= c->hits);
+        assert_int_equal(r->layer[l].copies, c->loads + c->bypasses);
+        assert_true(timed || r->layer[l].copy_time == 0);
+        add(&layers, c);
+    }
+    run_counts_equal(&layers, &r->total.counts, true);
+    run_counts_equal(&passes, &r->total.counts, true);
+    assert_true(r->finished && r->elapsed >= at);
+}
+
+/* ---- anything goes ---- */
+
+static const char *pick(struct rng *r, const char *const *from)
+{
+    uint64_t count = 0;
+
+    while (from[count] != NULL)
+        count++;
+    return from[rng_below(r, count)];
+}
+
+static const char *const cache_names[] = {
+    "arc",       "belady",   "belady-bypass", "clock", "fifo",   "lfu-aging",
+    "lfu-evict", "lfu-keep", "lifo",          "lru",   "random", "s3fifo",
+    "sieve",     "slru",     "pin",           NULL};
+static const char *const protections[] = {"strict", "prefer", "none", NULL};
+static const char *const schedules[] = {"overlapped", "serial", NULL};
+static const char *const prefetchers[] = {"none",
+                                          "{name: oracle, distance: 1}",
+                                          "{name: oracle, distance: 5, width: 3}",
+                                          "{name: markov, distance: 2}",
+                                          "{name: frequency, candidates: 3}",
+                                          "previous-token",
+                                          NULL};
+
+/* A policy by chance. Owned. */
+static char *draw_policy(struct rng *r, bool early, bool out, bool bytes)
+{
+    const char *cache = pick(r, cache_names);
+    const char *prefetch = early ? pick(r, prefetchers) : "none";
+    bool global = rng_below(r, 2) == 0;
+    uint64_t slots = 1 + rng_below(r, global ? 12 : 6);
+
+    if (strcmp(cache, "pin") == 0)
+        prefetch = "none";
+    if (strcmp(cache, "belady-bypass") == 0 && strcmp(prefetch, "none") != 0)
+        prefetch = prefetchers[1 + rng_below(r, 2)];
+    return mem_format(
+        "{cache: {name: %s, scope: %s, %s: %llu, protect: %s, "
+        "preload: %s, admission: %s, write_back: %s, staging: %llu}, "
+        "prefetch: %s, schedule: %s}",
+        cache, global ? "global" : "layer", bytes ? "bytes" : "slots",
+        (unsigned long long)(bytes ? slots * WORLD_BYTES * (global ? 4 : 16) : slots),
+        pick(r, protections), rng_below(r, 3) == 0 ? "linear" : "none",
+        rng_below(r, 4) == 0 ? "second-miss" : "always", out ? "yes" : "no",
+        (unsigned long long)(1 + rng_below(r, 3)), prefetch, pick(r, schedules));
+}
+
+static struct run_world *draw_world(struct rng *r, uint64_t seed)
+{
+    struct run_world *w =
+        run_world_new(1 + (uint32_t)rng_below(r, 4), 4 + (uint32_t)rng_below(r, 8),
+                      1 + (uint32_t)rng_below(r, 4), 1 + (uint32_t)rng_below(r, 4),
+                      3 + (uint32_t)rng_below(r, 25), NULL, seed);
+
+    w->workload.batch = 1 + (int64_t)rng_below(r, 3);
+    w->machine.h2d_pinned.bytes_per_s = rng_below(r, 2) == 0 ? 1e10 : 1e12;
+    w->machine.h2d_pinned.latency = (sim_time)rng_below(r, 3) * SIM_TIME_PER_US;
+    w->machine.d2h_pinned.bytes_per_s = rng_below(r, 2) == 0 ? 1e9 : 1e12;
+    w->machine.host.copy_call = (sim_time)rng_below(r, 2) * 300 * SIM_TIME_PER_NS;
+    w->machine.host.launch_eager = (sim_time)rng_below(r, 3) * SIM_TIME_PER_US;
+    for (uint32_t l = 0; rng_below(r, 2) == 0 && l < w->layers; l++)
+        w->expert_bytes[l] = WORLD_BYTES * (1 + rng_below(r, 4));
+    return w;
+}
+
+/* Sizes that differ within a set, early loads, write-back, any protection: slots are safe
+ * whatever the executor's times, books balance, and the counts are the same where
+ * operations take no time. Only what is late depends on time, and what is wasted does
+ * not.
+ */
+static void test_anything_goes(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 250; seed++) {
+        struct rng r = rng_stream(seed, "anything", 0);
+        struct run_world *w = draw_world(&r, seed);
+        char *policy =
+            draw_policy(&r, true, rng_below(&r, 2) == 0, rng_below(&r, 2) == 0);
+        struct run_case c = {.policy = policy,
+                             .event_driven = true,
+                             .keep_passes = true,
+                             .graph = rng_below(&r, 2) == 0,
+                             .chunk_bytes = rng_below(&r, 2) * 300000,
+                             .seed = seed};
+        struct run_result timed, again, counted;
+
+        run_world_run(w, &c, &timed);
+        run_world_run(w, &c, &again);
+        c.count = true;
+        run_world_run(w, &c, &counted);
+        check_books(w, &timed, true);
+        check_books(w, &counted, false);
+        assert_int_equal(timed.digest, again.digest);
+        assert_memory_equal(&timed.total, &again.total, sizeof timed.total);
+        run_counts_equal(&timed.total.counts, &counted.total.counts, false);
+        run_result_release(&timed);
+        run_result_release(&again);
+        run_result_release(&counted);
+        free(policy);
+        run_world_free(w);
+    }
+}
+
+/* ---- every cache policy ---- */
+
+struct sweep {
+    struct run_world *w;
+    const char *options; /* of the cache, and other slots behind it */
+    uint64_t visited;
+};
+
+/* FIFO lanes and the event queue agree to the digest; no run differs from the next; an
+ * executor that takes no time counts the same. */
+static void compare_executors(void *context, const char *name)
+{
+    struct sweep *s = context;
+    char *policy = mem_format("{cache: {name: %s, %s", name, s->options);
+    struct run_case c = {.policy = policy, .keep_passes = true, .seed = 5};
+    struct run_result fifo, again, event, counted;
+
+    run_world_run(s->w, &c, &fifo);
+    run_world_run(s->w, &c, &again);
+    c.event_driven = true;
+    run_world_run(s->w, &c, &event);
+    c.count = true;
+    run_world_run(s->w, &c, &counted);
+    check_books(s->w, &fifo, true);
+    assert_int_equal(fifo.digest, again.digest);
+    assert_int_equal(fifo.digest, event.digest);
+    assert_int_equal(fifo.elapsed, event.elapsed);
+    assert_int_equal(fifo.compute_busy, event.compute_busy);
+    assert_int_equal(fifo.copy_busy, event.copy_busy);
+    assert_memory_equal(&fifo.total, &event.total, sizeof fifo.total);
+    for (uint32_t l = 0; l < s->w->layers; l++) {
+        assert_memory_equal(&fifo.layer[l], &event.layer[l], sizeof *fifo.layer);
+        run_counts_equal(&fifo.layer[l].counts, &counted.layer[l].counts, true);
+    }
+    assert_int_equal(counted.total.latency, 0);
+    run_result_release(&fifo);
+    run_result_release(&again);
+    run_result_release(&event);
+    run_result_release(&counted);
+    free(policy);
+    s->visited++;
+}
+
+static void test_executors_agree(void **state)
+{
+    static const char *const options[] = {
+        "slots: 4}}",
+        "slots: 1, staging: 2}}",
+        "slots: 9, scope: global, protect: none}, schedule: serial}",
+        "slots: 5, protect: prefer, preload: linear}}",
+        "bytes: 17000000, scope: global, admission: second-miss}}",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        struct sweep s = {.w = run_world_new(3, 11, 3, 3, 15, NULL, 40 + i),
+                          .options = options[i]};
+
+        s.w->workload.batch = 1 + (int64_t)i % 3;
+        s.w->machine.h2d_pinned.latency = 1234567;
+        s.w->machine.host.copy_call = 765432;
+        s.w->machine.host.launch_eager = 234567;
+        if (i == 4)
+            s.w->expert_bytes[1] = 3 * WORLD_BYTES + 1;
+        run_world_each_cache(compare_executors, &s);
+        assert_true(s.visited >= 15);
+        run_world_free(s.w);
+    }
+}
+
+/* ---- hits by brute force ---- */
+
+struct naive_cache {
+    bool resident[4096];
+    uint64_t stamp[4096]; /* of the last use, or of the load */
+    uint64_t active[4096];
+    uint64_t clock, hits;
+};
+
+/* One access of `object` in step `step` to the objects [first, end). */
+static void naive_access(struct naive_cache *n, uint32_t object, uint32_t first,
+                         uint32_t end, uint32_t slots, uint64_t step, bool lru,
+                         bool protect)
+{
+    uint32_t victim = UINT32_MAX;
+    uint32_t count = 0;
+
+    n->clock++;
+    if (n->resident[object]) {
+        n->hits++;
+        if (lru)
+            n->stamp[object] = n->clock;
+        return;
+    }
+    for (uint32_t x = first; x < end; x++) {
+        count += n->resident[x];
+        if (n->resident[x] && !(protect && n->active[x] == step) &&
+            (victim == UINT32_MAX || n->stamp[x] < n->stamp[victim]))
+            victim = x;
+    }
+    if (count == slots && victim == UINT32_MAX)
+        return;
+    if (count == slots)
+        n->resident[victim] = false;
+    n->resident[object] = true;
+    n->stamp[object] = n->clock;
+}
+
+/* Requests of equal length in lock-step: pass p of a batch is row p of each. */
+static uint64_t naive_hits(const struct run_world *w, uint32_t slots, bool global,
+                           bool lru, bool protect)
+{
+    struct naive_cache *n = mem_zalloc(1, sizeof *n);
+    uint32_t batch = (uint32_t)w->workload.batch;
+    uint64_t step = 0;
+    uint64_t hits;
+
+    for (uint32_t q = 0; q < w->requests; q += batch) {
+        for (uint32_t at = 0; at < w->rows * w->layers; at++) {
+            uint32_t l = at % w->layers;
+            uint32_t first = l * w->experts;
+
+            step++;
+            for (uint32_t i = q; i < q + batch && i < w->requests; i++) {
+                const uint16_t *id =
+                    w->expert + ((size_t)i * w->rows * w->layers + at) * w->top_k;
+
+                for (uint32_t k = 0; k < w->top_k; k++)
+                    if (id[k] != WORLD_NONE)
+                        n->active[first + id[k]] = step;
+            }
+            for (uint32_t x = first; x < first + w->experts; x++)
+                if (n->active[x] == step)
+                    naive_access(n, x, global ? 0 : first,
+                                 global ? w->layers * w->experts : first + w->experts,
+                                 slots, step, lru, protect);
+        }
+    }
+    hits = n->hits;
+    free(n);
+    return hits;
+}
+
+static void test_hits_by_brute_force(void **state)
+{
+    uint64_t some = 0;
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct rng r = rng_stream(seed, "brute", 0);
+        struct run_world *w =
+            run_world_new(1 + (uint32_t)rng_below(&r, 4), 3 + (uint32_t)rng_below(&r, 20),
+                          1 + (uint32_t)rng_below(&r, 3), 1 + (uint32_t)rng_below(&r, 6),
+                          5 + (uint32_t)rng_below(&r, 30), NULL, 1000 + seed);
+        bool lru = rng_below(&r, 2) == 0;
+        bool global = rng_below(&r, 2) == 0;
+        bool protect = rng_below(&r, 2) == 0;
+        uint32_t slots = 1 + (uint32_t)rng_below(&r, w->experts);
+        char *policy =
+            mem_format("{cache: {name: %s, slots: %u, scope: %s, protect: %s}}",
+                       lru ? "lru" : "fifo", slots, global ? "global" : "layer",
+                       protect ? "strict" : "none");
+        struct run_case c = {.policy = policy, .keep_passes = true, .unchecked = true};
+        struct run_result result;
+
+        w->workload.batch = 1 + (int64_t)rng_below(&r, 4);
+        run_world_run(w, &c, &result);
+        check_books(w, &result, true);
+        assert_int_equal(result.total.counts.hits,
+                         naive_hits(w, slots, global, lru, protect));
+        some += result.total.counts.hits;
+        assert_int_equal(result.total.rows, w->requests * w->rows);
+        assert_int_equal(result.decode_rows, w->requests * w->rows);
+        assert_int_equal(result.output_tokens, w->requests * w->rows);
+        run_result_release(&result);
+        free(policy);
+        run_world_free(w);
+    }
+    assert_true(some > 1000);
+}
+
+/* ---- requests ---- */
+
+/* A request's first token comes with its first pass, its last with its last pass. */
+static void test_requests_are_booked(void **state)
+{
+    struct run_world *w = run_world_new(2, 6, 2, 5, 7, NULL, 77);
+    struct run_case c = {.policy = "{cache: {name: lru, slots: 3}}", .keep_passes = true};
+    struct run_result r;
+    struct run_pass p;
+
+    (void)state;
+    w->workload.batch = 2;
+    run_world_run(w, &c, &r);
+    assert_int_equal(r.passes, 3 * 7);
+    assert_int_equal(r.requests, 5);
+    rewind(r.pass_spool);
+    for (uint32_t i = 0; i < 21; i++) {
+        uint32_t q = i / 7 * 2;
+
+        assert_int_equal(fread(&p, sizeof p, 1, r.pass_spool), 1);
+        for (uint32_t k = q; k < q + 2 && k < 5; k++) {
+            if (i % 7 == 0)
+                assert_int_equal(r.request[k].first_token, p.start + p.latency);
+            if (i % 7 == 6)
+                assert_int_equal(r.request[k].last_token, p.start + p.latency);
+            assert_int_equal(r.request[k].output_tokens, 7);
+            assert_int_equal(r.request[k].trace_request, k);
+            assert_true(r.request[k].finished);
+        }
+        assert_int_equal(p.outputs, q == 4 ? 1 : 2);
+    }
+    run_result_release(&r);
+    w->workload.max_passes = 8; /* the second batch is cut off in its first pass */
+    run_world_run(w, &c, &r);
+    assert_int_equal(r.passes, 8);
+    for (uint32_t k = 0; k < 5; k++) {
+        assert_int_equal(r.request[k].finished, k < 2);
+        assert_int_equal(r.request[k].output_tokens, k < 2 ? 7 : k < 4 ? 1 : 0);
+    }
+    run_result_release(&r);
+    run_world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_anything_goes),
+        cmocka_unit_test(test_executors_agree),
+        cmocka_unit_test(test_hits_by_brute_force),
+        cmocka_unit_test(test_requests_are_booked),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,104 @@
+/* The generative model of routing that `moesim trace gen` draws from.
+ *
+ * An expert's score in a cell (row t, layer l) is
+ *
+ *     z(t, l, e) = bias(l, e) + sqrt(1 - noise^2) loading(l, e) . h(t, l) + noise n(t, l,
+ * e)
+ *
+ * and the top_k best are executed, in descending order. n is standard normal, loading a
+ * random unit vector, and h, the row's hidden state, a normal vector of DRAW_DIMENSIONS
+ * whose components have variance 1:
+ *
+ *     h(t, l)  = sqrt(1 - c) x(t) + sqrt(c) y(t),                 c = persistence(l)
+ *     y(t)     = sqrt(1 - o) (sqrt(1 - affinity) r(t) + sqrt(affinity) u) + sqrt(o) s
+ *     u        = sqrt(1 - domain) v(request) + sqrt(domain) w(group)
+ *
+ * x is new in each row, r an autoregressive process within the request; v and w are
+ * constant; s is an autoregressive process over the rows after a template, the same in
+ * all requests, and o fades there from `opening` on. Each of the dependences of recorded
+ * routing
+ * thus has one parameter: popularity is the bias; layers depend on each other because
+ * they see the same hidden state (noise hides it); adjacent rows of a request because it
+ * persists; far rows of a request by affinity; requests of a group by domain; concurrent
+ * requests also because they begin alike: the first rows of prompts and of outputs, the
+ * templates, are the same rows in all requests, and those after them still resemble each
+ * other (opening).
+ *
+ * All draws are keyed by (seed, purpose, entity) and a counter, so that a row is a
+ * function of the model and of where it is, whatever else is drawn. */
+#ifndef MOESIM_TRACES_DRAW_H
+#define MOESIM_TRACES_DRAW_H
+
+#include "sim/base/rng.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DRAW_DIMENSIONS 4
+#define DRAW_OPENING 256 /* rows after which openings have nothing in common */
+
+/* What a request is made of. Its rows are prompt rows, then output rows. */
+struct draw_request {
+    uint32_t prompt_rows, output_rows;
+    uint32_t first_position;
+    uint32_t prompt_tokens, output_tokens; /* as served */
+    uint16_t group;
+};
+
+/* First rows that all requests share. */
+struct draw_template {
+    uint32_t rows;
+    uint16_t *expert; /* (row, layer, top_k) */
+    float *weight;    /* likewise */
+};
+
+struct draw_model {
+    uint64_t seed;
+    uint32_t layers, experts, top_k, groups;
+    double noise, affinity, domain, opening; /* each in [0, 1] */
+    double *persistence;                     /* [layers], each in [0, 1] */
+    uint32_t width;                          /* experts rounded up to whole blocks of 8 */
+    float *bias;                             /* (layer, width) */
+    float *loading;                          /* (layer, dimension, width) */
+    float section[2][DRAW_OPENING][DRAW_DIMENSIONS]; /* of prompts, of outputs: s */
+    float *group;                                    /* (group, dimension): w */
+    float *quantile;     /* of the standard normal, for drawing from it */
+    float *score, *best; /* [width], [top_k]: work space of a cell */
+    struct draw_template prompt, output;
+};
+
+/* No skew, no persistence, no templates, noise 0.3; draws the loadings and the groups'
+ * vectors. `top_k` is at most `experts`, `groups` at least 1. Owned. */
+struct draw_model *draw_model_new(uint64_t seed, uint32_t layers, uint32_t experts,
+                                  uint32_t top_k, uint32_t groups);
+void draw_model_free(struct draw_model *m);
+
+/* Draws the template rows with the model as it stands; they stay when it changes later,
+ * so that fitting the model does not disturb them. */
+void draw_model_templates(struct draw_model *m, uint32_t prompt_rows,
+                          uint32_t output_rows);
+
+/* A standard normal number. */
+float draw_normal(const struct draw_model *m, struct rng *r);
+
+/* The standard normal quantile of `p`, from a table: not beyond 3.8 either way. */
+double draw_quantile(const struct draw_model *m, double p);
+
+/* Walks the rows of one request. Value type; borrows model and request. */
+struct draw_walk {
+    struct draw_model *m;
+    const struct draw_request *request;
+    struct rng fresh, recent, noise;
+    uint32_t row;
+    float constant[DRAW_DIMENSIONS]; /* u */
+    float r[DRAW_DIMENSIONS];
+};
+void draw_walk_begin(struct draw_walk *w, struct draw_model *m, uint64_t number,
+                     const struct draw_request *request);
+/* Draws the present row into expert (layer, top_k) and moves on; with NULL it only moves
+ * on, which is cheap. `weight`, of the same shape, may be NULL: the softmax of the chosen
+ * scores. */
+void draw_walk_row(struct draw_walk *w, uint16_t *expert, float *weight);
+
+#endif

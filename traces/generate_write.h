@@ -1,0 +1,18 @@
+/* Writing the rows of a fitted model as a trace; shared by the two ways to generate. */
+#ifndef MOESIM_TRACES_GENERATE_WRITE_H
+#define MOESIM_TRACES_GENERATE_WRITE_H
+
+#include "draw.h"
+#include "trace.h"
+
+/* Rows, requests and passes of `info` are not looked at. Without scores its score_kind is
+ * none. 0 or -1. */
+int generate_write(struct draw_model *m, const struct trace_info *info,
+                   const struct draw_request *requests, size_t count, const char *out,
+                   struct err *e);
+
+/* Requests whose rows and numbers a trace cannot hold. 0 or -1. */
+int generate_check(const char *out, const struct draw_request *requests, size_t count,
+                   struct err *e);
+
+#endif
