@@ -31,7 +31,8 @@ const struct option cache_options[] = {
     {"write_back", OPT_BOOL, AT(write_back), "false", 0, 0, NULL,
      "copy a victim back to the host (weights that are swapped, not copied)"},
     {"staging", OPT_INT, AT(staging), "2", 1, 65536, NULL,
-     "slots for experts that are loaded for one step and not kept; two let one load while the other runs"},
+     "slots for experts that are loaded for one step and not kept; two let one load "
+     "while the other runs"},
     {.name = NULL},
 };
 
