@@ -21,9 +21,7 @@ struct search {
     size_t free[FIT_MAX_PARAMETERS];  /* [frees] parameters that are searched for; the
                                          others stay at the bound they were driven to */
     size_t frees;
-    unsigned crossed[FIT_MAX_PARAMETERS]; /* how often a trial was beyond its bounds, */
-    double bound[FIT_MAX_PARAMETERS];     /* and which one it was last */
-    double *predicted;                    /* [points] */
+    double *predicted; /* [points] */
     struct err *err;
 };
 
@@ -40,13 +38,10 @@ static double place(struct search *s, const gsl_vector *variable)
         double wanted = gsl_vector_get(variable, i) - 1.0;
         double kept = wanted < least ? least : wanted > most ? most : wanted;
 
-        s->value[s->free[i]] = p->start * exp(kept);
-        if (wanted != kept) {
-            beyond += fabs(wanted - kept);
-            s->crossed[s->free[i]]++;
-            s->bound[s->free[i]] = kept == least ? p->min : p->max;
-            s->value[s->free[i]] = s->bound[s->free[i]];
-        }
+        beyond += fabs(wanted - kept);
+        s->value[s->free[i]] = kept == least  ? p->min
+                               : kept == most ? p->max
+                                              : p->start * exp(kept);
     }
     return beyond;
 }
@@ -125,22 +120,6 @@ static bool fix_at_bounds(struct search *s)
     }
     s->frees = kept;
     return kept < before;
-}
-
-/* A search along a bound, where the growing residuals have a kink, need not converge:
- * then the parameter that was tried beyond its bounds most often stays there. */
-static bool fix_most_crossed(struct search *s)
-{
-    size_t most = 0;
-
-    for (size_t i = 1; i < s->frees; i++) {
-        if (s->crossed[s->free[i]] > s->crossed[s->free[most]])
-            most = i;
-    }
-    if (s->crossed[s->free[most]] == 0)
-        return false;
-    s->value[s->free[most]] = s->bound[s->free[most]];
-    return fix_at_bounds(s);
 }
 
 /* One search over the free parameters. 1: it found a minimum or a bound, with the bounds

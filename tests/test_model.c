@@ -105,6 +105,7 @@ static const struct shape {
     {"qwen1.5-moe-a2.7b", 17.3, 24, 0},
     {"qwen3-235b-a22b", 37.7, 94, 0},
     {"qwen3-30b-a3b", 9.4, 48, 29.0},
+    {"qwen3-30b-a3b-q4-k-m", 9.4, 48, 29.0},
     {"switch-base-128", 9.4, 12, 0},
     {"switch-base-16", 9.4, 12, 0},
     {"switch-base-256", 9.4, 12, 0},
