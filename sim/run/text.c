@@ -27,7 +27,7 @@ static void print_scaled(char *text, size_t size, double x, const char *unit)
 struct text_figure text_time(double s)
 {
     double a = fabs(s);
-    struct text_figure f;
+    struct text_figure f = {""};
 
     if (s == 0)
         (void)strcpy(f.text, "0 s");
@@ -47,7 +47,7 @@ struct text_figure text_time(double s)
 struct text_figure text_bytes(double b)
 {
     double a = fabs(b);
-    struct text_figure f;
+    struct text_figure f = {""};
 
     if (isnan(b))
         (void)strcpy(f.text, "-");
@@ -66,7 +66,7 @@ struct text_figure text_bytes(double b)
 
 struct text_figure text_share(double share)
 {
-    struct text_figure f;
+    struct text_figure f = {""};
 
     if (isnan(share))
         (void)strcpy(f.text, "-");
@@ -79,7 +79,7 @@ struct text_figure text_share(double share)
 
 struct text_figure text_number(double x)
 {
-    struct text_figure f;
+    struct text_figure f = {""};
 
     print_scaled(f.text, sizeof f.text, x, "");
     return f;
@@ -87,7 +87,7 @@ struct text_figure text_number(double x)
 
 struct text_figure text_ratio(double x)
 {
-    struct text_figure f;
+    struct text_figure f = {""};
 
     if (isnan(x))
         (void)strcpy(f.text, "-");
