@@ -44,7 +44,7 @@ $(error MODE=$(MODE) is not known; use release, debug, asan, tsan or coverage)
 endif
 
 # HDF5's serial flavour by name: plain "hdf5" means OpenMPI's once that is installed.
-PACKAGES := hdf5-serial gsl yaml-0.1
+PACKAGES := hdf5-serial libdeflate gsl yaml-0.1
 isystem = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(1) 2>/dev/null))
 LIB_CFLAGS := $(call isystem,$(PACKAGES))
 LIB_LDLIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm -lpthread
@@ -75,8 +75,14 @@ LINTED := $(patsubst %.c,build/lint/%.ok,$(SRC) $(CMD_SRC))
 # ---- what a user calls ----
 
 demo: setup ## build, replay the shipped trace under several policies, write out/
+<<<<<<< HEAD
 	@$(MAKE) --no-print-directory $(many) moesim
 	@sh tests/demo.sh $(B)/moesim
+=======
+	@$(MAKE) --no-print-directory moesim
+	@build/moesim run traces/samples/demo.yaml --out out/demo --threads 2
+	@build/moesim report out/demo/result.h5 --out out/demo
+>>>>>>> main
 
 test: setup ## build and run every test of the fast tier
 	@$(MAKE) --no-print-directory $(many) moesim tests
@@ -194,15 +200,28 @@ valgrind: ## a small replay without a read of uninitialised memory
 	@$(MAKE) --no-print-directory $(many) MODE=debug moesim
 	@tests/slow/valgrind build/$(notdir $(CC))-debug
 
+gpu: ## the device executor (nothing to build yet)
+	@echo "gpu/ has no sources yet: the device executor is still to come"
+
 install: moesim ## copy the program and its data to $(prefix)
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/moesim
 	install $(B)/moesim $(DESTDIR)$(prefix)/bin/moesim
-	cp -r models traces/samples $(DESTDIR)$(prefix)/share/moesim/
+	for d in models/arch models/machine sim/policy/presets plots traces/importers \
+	         traces/samples; do \
+	    install -d $(DESTDIR)$(prefix)/share/moesim/$$d && \
+	    find $$d -maxdepth 1 -type f -exec \
+	        install -m 644 {} $(DESTDIR)$(prefix)/share/moesim/$$d/ \; || exit 1; \
+	done
 
 clean: ## remove build/ and out/
 	rm -rf build out
 
+<<<<<<< HEAD
 .PHONY: demo test moesim help setup tests benches fuzzers layers headers lint analyzed \
         format bench fuzz gpu threads data compare memory valgrind install clean
+=======
+.PHONY: demo test moesim help setup tests benches layers headers lint format bench fuzz gpu \
+        install clean
+>>>>>>> main
 .DELETE_ON_ERROR:
 .SUFFIXES:

@@ -6,6 +6,7 @@
 
 #include "made_result.h"
 #include "sim/base/mem.h"
+#include "sim/base/rng.h"
 #include "sim/run/percentile.h"
 
 #include <hdf5.h>
@@ -203,6 +204,50 @@ static void truncated_files(void **state)
     free(path);
 }
 
+/* One bit anywhere: headers and columns have checksums, so most are refused; what is read
+ * all the same can be printed. */
+static void flipped_bits(void **state)
+{
+    char *path = mem_format("%s/a.h5", (char *)*state);
+    struct made_shape small = {.policies = 1, .layers = 2, .requests = 4, .passes = 50};
+    struct result a = made_result(&small);
+    struct rng g = rng_stream(2385, "flips", 0);
+    struct run_pass pass[50];
+    struct err e = {""};
+    FILE *nowhere = fopen("/dev/null", "w");
+    int refused = 0;
+    size_t size;
+    char *bytes;
+
+    assert_non_null(nowhere);
+    assert_int_equal(result_write(&a, path, &e), 0);
+    bytes = made_read(path, &size);
+    for (int i = 0; i < 150; i++) {
+        size_t at = (size_t)rng_below(&g, size);
+        char bit = (char)(1 << rng_below(&g, 7));
+        struct result r;
+
+        bytes[at] ^= bit;
+        write_bytes(path, bytes, size);
+        bytes[at] ^= bit;
+        e.text[0] = '\0';
+        if (result_read(path, &r, &e) != 0) {
+            assert_non_null(strstr(e.text, path));
+            refused++;
+            continue;
+        }
+        result_print(&r, nowhere);
+        if (result_pass_count(&r, 0) == 50)
+            (void)result_read_passes(&r, 0, 0, 50, pass, &e);
+        result_release(&r);
+    }
+    assert_in_range(refused, 50, 149);
+    (void)fclose(nowhere);
+    free(bytes);
+    result_release(&a);
+    free(path);
+}
+
 /* Each entry damages a good file in one way. */
 struct damage {
     const char *object, *name; /* attribute `name` of `object`; or the link `name` */
@@ -388,6 +433,7 @@ int main(void)
         cmocka_unit_test(a_result_without_passes_groups_or_requests),
         cmocka_unit_test(files_that_are_no_results),
         cmocka_unit_test(truncated_files),
+        cmocka_unit_test(flipped_bits),
         cmocka_unit_test(lying_files),
         cmocka_unit_test(passes_that_are_not_there),
         cmocka_unit_test(a_folder_that_is_not_there),

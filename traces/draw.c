@@ -70,6 +70,15 @@ static inline float normal_of_bits(const float *quantile, uint64_t bits)
     return quantile[i] + (quantile[i + 1] - quantile[i]) * part;
 }
 
+double draw_quantile(const struct draw_model *m, double p)
+{
+    double place = fmin(1, fmax(0, p)) * (double)QUANTILES;
+    size_t knot = (size_t)fmin(place, (double)(QUANTILES - 1));
+
+    return m->quantile[knot] +
+           (m->quantile[knot + 1] - m->quantile[knot]) * (place - (double)knot);
+}
+
 float draw_normal(const struct draw_model *m, struct rng *r)
 {
     return normal_of_bits(m->quantile, rng_u64(r) >> (64 - NORMAL_BITS));

@@ -82,6 +82,9 @@ void draw_model_templates(struct draw_model *m, uint32_t prompt_rows,
 /* A standard normal number. */
 float draw_normal(const struct draw_model *m, struct rng *r);
 
+/* The standard normal quantile of `p`, from a table: not beyond 3.8 either way. */
+double draw_quantile(const struct draw_model *m, double p);
+
 /* Walks the rows of one request. Value type; borrows model and request. */
 struct draw_walk {
     struct draw_model *m;

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUNDS 16
+#define ROUNDS 16        /* at most */
+#define CLOSE 0.004      /* relative error of a figure, total variation of popularity */
 #define SCORED_ROWS 2000 /* whose next layers are foreseen */
 #define OPENING_ROWS 64  /* after a template, where openings are measured */
 #define OPENING_STRIDE 4
@@ -455,15 +456,20 @@ static void measure(const struct sample *s, const struct draw_model *m,
 
 /* ---- fitting ---- */
 
+/* An expert is executed when its score, which has variance 1, is above that of enough
+ * others: the bias that gives the share is a normal quantile, but for an offset that all
+ * experts of the layer have in common. `least` is the smallest share that counts. */
+static double quantile_of_share(const struct draw_model *m, double share, double least)
+{
+    return draw_quantile(m, fmin(0.999, m->top_k * fmax(share, least)));
+}
+
 void fit_start(struct draw_model *m, const double *popularity)
 {
     for (uint32_t l = 0; l < m->layers; l++)
-        for (uint32_t x = 0; x < m->experts; x++) {
-            double share = popularity[(size_t)l * m->experts + x];
-
+        for (uint32_t x = 0; x < m->experts; x++)
             m->bias[(size_t)l * m->width + x] =
-                (float)(0.5 * log(fmax(1e-3, share * m->experts)));
-        }
+                (float)quantile_of_share(m, popularity[(size_t)l * m->experts + x], 0);
 }
 
 /* Moves a parameter in [0, 1] by `gain` times the error, unless either side of it is
@@ -483,10 +489,31 @@ static void move_bias(struct draw_model *m, const struct sample *s, const double
     for (uint32_t l = 0; l < m->layers; l++)
         for (uint32_t x = 0; x < m->experts; x++) {
             size_t i = (size_t)l * m->experts + x;
-            double error = log(fmax(target[i], least) / fmax(reached[i], least));
+            double error = quantile_of_share(m, target[i], least) -
+                           quantile_of_share(m, reached[i], least);
 
-            m->bias[(size_t)l * m->width + x] += (float)(0.4 * error);
+            m->bias[(size_t)l * m->width + x] += (float)(0.7 * error);
         }
+}
+
+static bool is_close(double target, double reached)
+{
+    return target < 0 || reached < 0 || fabs(reached - target) <= CLOSE * target;
+}
+
+static bool is_fitted(const struct draw_model *m, const struct fit_target *t,
+                      const struct measured *now)
+{
+    const struct fit_result *r = &now->figures;
+    double distance = 0;
+
+    for (size_t i = 0; i < (size_t)m->layers * m->experts; i++)
+        distance += fabs(t->popularity[i] - now->popularity[i]) / 2 / m->layers;
+    return distance <= CLOSE && is_close(t->adjacent_overlap, r->adjacent_overlap) &&
+           is_close(t->far_overlap, r->far_overlap) &&
+           is_close(t->opening_overlap, r->opening_overlap) &&
+           is_close(t->next_layer_predictability, r->next_layer_predictability) &&
+           is_close(t->union_size, r->union_size);
 }
 
 void fit_model(struct draw_model *m, const struct draw_request *requests, size_t count,
@@ -500,22 +527,22 @@ void fit_model(struct draw_model *m, const struct draw_request *requests, size_t
     for (int round = 0;; round++) {
         draw_sample(&s, m);
         measure(&s, m, &now);
-        if (round == ROUNDS)
+        if (round == ROUNDS || is_fitted(m, t, &now))
             break;
         move_bias(m, &s, t->popularity, now.popularity);
         for (uint32_t l = 0; l < m->layers; l++)
             if (t->layer_adjacent_overlap != NULL)
                 move(&m->persistence[l], t->layer_adjacent_overlap[l], now.adjacent[l],
-                     0.9);
+                     1.1);
             else
                 move(&m->persistence[l], t->adjacent_overlap,
-                     now.figures.adjacent_overlap, 0.9);
+                     now.figures.adjacent_overlap, 1.1);
         move(&m->affinity, t->far_overlap, now.figures.far_overlap, 1.0);
-        move(&m->opening, t->opening_overlap, now.figures.opening_overlap, 1.5);
+        move(&m->opening, t->opening_overlap, now.figures.opening_overlap, 2.0);
         move(&m->noise, t->next_layer_predictability,
              now.figures.next_layer_predictability, -1.5);
         if (t->union_size > 0)
-            move(&m->domain, 1, now.figures.union_size / t->union_size, -1.0);
+            move(&m->domain, 1, now.figures.union_size / t->union_size, -2.5);
     }
     *r = now.figures;
     free(now.popularity);

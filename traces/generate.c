@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SKEW_MAX 8
+#define TAIL_MAX 2
+
 #define OPTION(name, type, def, min, max, help)                                          \
     {                                                                                    \
 #name, type, offsetof(struct generate_params, name), def, min, max, NULL, help   \
@@ -32,8 +35,8 @@ const struct option generate_options[] = {
            "mean output length; 0: prefill only"),
     OPTION(prompt_spread, OPT_DOUBLE, "0.4", 0, 4, "sigma of the log of prompt lengths"),
     OPTION(output_spread, OPT_DOUBLE, "0.8", 0, 4, "sigma of the log of output lengths"),
-    OPTION(skew, OPT_DOUBLE, "0.7", 0, 10, "sigma of the log of experts' shares"),
-    OPTION(top_share, OPT_DOUBLE, "1", 0, 1, "largest share of an expert in a layer"),
+    OPTION(skew, OPT_DOUBLE, "1.3", 0, SKEW_MAX, "how uneven the experts' shares are"),
+    OPTION(tail, OPT_DOUBLE, "0.5", 0, TAIL_MAX, "how far the most used ones stand out"),
     OPTION(locality, OPT_DOUBLE, "0.5", 0, 1,
            "share of a row's state that persists: locality of adjacent rows"),
     OPTION(affinity, OPT_DOUBLE, "0.7", 0, 1,
@@ -50,6 +53,8 @@ const struct option generate_options[] = {
            "first output rows that are the same in all requests"),
     OPTION(scores, OPT_BOOL, "false", 0, 0, "write scores of the executed experts"),
     OPTION(gini, OPT_DOUBLE, "0", 0, 1, "Gini of the shares; sets skew (0: not given)"),
+    OPTION(top1_share, OPT_DOUBLE, "0", 0, 1,
+           "largest share of an expert in a layer; sets tail (0: not given)"),
     OPTION(adjacent_overlap, OPT_DOUBLE, "0", 0, 1,
            "overlap of adjacent rows; sets locality (0: not given)"),
     OPTION(next_layer_predictability, OPT_DOUBLE, "0", 0, 1,
@@ -61,30 +66,27 @@ const struct option generate_options[] = {
 
 /* ---- popularity ---- */
 
-/* Shares of experts, descending: log-normal quantiles, those above `top` cut down to it
- * and the rest scaled up, until the sum is 1. */
-static void fill_shares(const struct draw_model *m, double skew, double top,
-                        double *share)
+/* How uneven the experts' shares are: by quantile u they are as g(u)^skew, with
+ * g(u) = (1 - (1 - u)^s) / s, s = 1 - tail, the generalised Pareto distribution's
+ * quantile. Without tail g(u) = u, with tail 1 it is -log(1 - u). */
+struct shape {
+    double skew, tail;
+};
+
+/* Shares of experts, ascending. */
+static void fill_shares(const struct shape *shape, uint32_t experts, double *share)
 {
-    uint32_t experts = m->experts, cut = 0;
-    double sum = 0, left = 1;
+    double s = 1 - shape->tail, sum = 0;
 
     for (uint32_t x = 0; x < experts; x++) {
-        double place = (experts - x - 0.5) / experts * 4096;
-        size_t knot = (size_t)place;
-        double z = m->quantile[knot] +
-                   (m->quantile[knot + 1] - m->quantile[knot]) * (place - (double)knot);
+        double rest = log1p(-(x + 0.5) / experts);
+        double g = fabs(s) < 1e-9 ? -rest : -expm1(s * rest) / s;
 
-        share[x] = exp(skew * z);
+        share[x] = pow(g, shape->skew);
         sum += share[x];
     }
-    while (cut < experts - 1 && share[cut] / sum * left > top) {
-        sum -= share[cut];
-        left -= top;
-        cut++;
-    }
     for (uint32_t x = 0; x < experts; x++)
-        share[x] = x < cut ? top : share[x] / sum * left;
+        share[x] /= sum;
 }
 
 static double gini_of_shares(const double *share, uint32_t experts)
@@ -92,32 +94,49 @@ static double gini_of_shares(const double *share, uint32_t experts)
     double gini = 0;
 
     for (uint32_t x = 0; x < experts; x++)
-        gini += ((double)experts - 1 - 2.0 * x) * share[x] / experts;
+        gini += (2.0 * (x + 1) - experts - 1) * share[x] / experts;
     return gini;
 }
 
-/* Skew that gives the Gini asked for, by bisection. */
-static double find_skew(const struct draw_model *m, double gini, double top)
+/* Sets the skew that gives the Gini, by bisection, if one is asked for. */
+static void find_skew(struct shape *shape, double gini, uint32_t experts, double *share)
 {
-    double *share = mem_alloc(m->experts, sizeof *share);
-    double low = 0, high = 10;
+    double low = 0, high = SKEW_MAX;
 
-    for (int i = 0; i < 50; i++) {
-        double middle = (low + high) / 2;
-
-        fill_shares(m, middle, top, share);
-        if (gini_of_shares(share, m->experts) < gini)
-            low = middle;
+    for (int i = 0; i < 50 && gini > 0; i++) {
+        shape->skew = (low + high) / 2;
+        fill_shares(shape, experts, share);
+        if (gini_of_shares(share, experts) < gini)
+            low = shape->skew;
         else
-            high = middle;
+            high = shape->skew;
     }
-    free(share);
-    return low;
+}
+
+/* The shares that the parameters give, or, where they ask for a Gini and a largest share,
+ * those that have these: a heavier tail has a larger share at the same Gini. */
+static void find_shares(const struct generate_params *p, double *share)
+{
+    struct shape shape = {.skew = p->skew, .tail = p->tail};
+    uint32_t experts = (uint32_t)p->experts;
+    double low = 0, high = TAIL_MAX;
+
+    find_skew(&shape, p->gini, experts, share);
+    for (int i = 0; i < 50 && p->top1_share > 0; i++) {
+        shape.tail = (low + high) / 2;
+        find_skew(&shape, p->gini, experts, share);
+        fill_shares(&shape, experts, share);
+        if (share[experts - 1] < p->top1_share)
+            low = shape.tail;
+        else
+            high = shape.tail;
+    }
+    fill_shares(&shape, experts, share);
 }
 
 /* (layer, expert): the same shares in every layer, dealt to its experts at random. Owned.
  */
-static double *deal_popularity(const struct draw_model *m, double skew, double top)
+static double *deal_popularity(const struct draw_model *m, const double *shares)
 {
     double *popularity = mem_alloc((size_t)m->layers * m->experts, sizeof *popularity);
 
@@ -125,7 +144,7 @@ static double *deal_popularity(const struct draw_model *m, double skew, double t
         struct rng r = rng_stream(m->seed, "popularity", l);
         double *share = popularity + (size_t)l * m->experts;
 
-        fill_shares(m, skew, top, share);
+        memcpy(share, shares, m->experts * sizeof *share);
         for (uint32_t x = m->experts - 1; x > 0; x--) {
             size_t other = (size_t)rng_below(&r, x + 1);
             double swap = share[x];
@@ -182,11 +201,6 @@ static int check_params(const struct generate_params *p, const char *out, struct
     if (p->top_k > p->experts)
         return err_set(e, "%s: top_k %" PRId64 " is more than the %" PRId64 " experts",
                        out, p->top_k, p->experts);
-    if (p->top_share * (double)p->experts < 1)
-        return err_set(e,
-                       "%s: %" PRId64 " shares of at most %g do not add up to 1; "
-                       "top_share must be at least %g",
-                       out, p->experts, p->top_share, 1.0 / (double)p->experts);
     if (p->requests < p->groups)
         return err_set(e, "%s: %" PRId64 " groups need as many requests, not %" PRId64,
                        out, p->groups, p->requests);
@@ -209,11 +223,32 @@ static int check_reached(const char *out, const char *name, double asked, double
                    out, name, asked, reached);
 }
 
+/* Shares that are had exactly, or not at all. Owned (layer, expert), or NULL. */
+static double *make_popularity(const struct draw_model *m,
+                               const struct generate_params *p, const char *out,
+                               struct err *e)
+{
+    double *share = mem_alloc(m->experts, sizeof *share), *popularity = NULL, top;
+
+    find_shares(p, share);
+    top = share[m->experts - 1];
+    if (top * m->top_k > 1)
+        (void)err_set(e,
+                      "%s: an expert would have the share %g, but with top_k %" PRIu32
+                      " none can have more than %g; lower skew or tail",
+                      out, top, m->top_k, 1.0 / m->top_k);
+    else if (check_reached(out, "gini", p->gini, gini_of_shares(share, m->experts), e) ==
+                 0 &&
+             check_reached(out, "top1_share", p->top1_share, top, e) == 0)
+        popularity = deal_popularity(m, share);
+    free(share);
+    return popularity;
+}
+
 static int fit(struct draw_model *m, const struct generate_params *p,
                const struct draw_request *requests, const char *out, struct err *e)
 {
-    double skew = p->gini > 0 ? find_skew(m, p->gini, p->top_share) : p->skew;
-    double *popularity = deal_popularity(m, skew, p->top_share);
+    double *popularity = make_popularity(m, p, out, e);
     struct fit_target t = {
         .popularity = popularity,
         .adjacent_overlap = p->adjacent_overlap > 0 ? p->adjacent_overlap : -1,
@@ -225,16 +260,14 @@ static int fit(struct draw_model *m, const struct generate_params *p,
         .union_batch = 16,
     };
     struct fit_result r;
-    double gini = 0;
 
+    if (popularity == NULL)
+        return -1;
     fit_start(m, popularity);
     draw_model_templates(m, (uint32_t)p->prompt_template, (uint32_t)p->output_template);
     fit_model(m, requests, (size_t)p->requests, &t, &r);
-    fill_shares(m, skew, p->top_share, popularity);
-    gini = gini_of_shares(popularity, m->experts);
     free(popularity);
-    if (check_reached(out, "gini", p->gini, gini, e) != 0 ||
-        check_reached(out, "adjacent_overlap", p->adjacent_overlap, r.adjacent_overlap,
+    if (check_reached(out, "adjacent_overlap", p->adjacent_overlap, r.adjacent_overlap,
                       e) != 0 ||
         check_reached(out, "next_layer_predictability", p->next_layer_predictability,
                       r.next_layer_predictability, e) != 0 ||
@@ -255,12 +288,14 @@ static int write(struct draw_model *m, const struct generate_params *p,
         .sorted = true,
         .groups = m->groups,
     };
+    struct generate_params told = *p;
     int status;
 
+    told.source = ""; /* has its own attribute */
     info.model = mem_strdup(p->model);
     info.source = mem_format("synthetic, drawn by moesim trace gen%s%s",
                              p->source[0] == '\0' ? "" : ": ", p->source);
-    info.capture = cfg_describe(generate_options, p);
+    info.capture = cfg_describe(generate_options, &told);
     info.moe_layer = mem_alloc(info.layers, sizeof *info.moe_layer);
     for (uint32_t l = 0; l < info.layers; l++)
         info.moe_layer[l] = (uint16_t)(p->first_layer + l);

@@ -18,10 +18,10 @@ struct generate_params {
     int64_t layers, first_layer, experts, top_k;
     int64_t requests, groups, seed;
     double prompt_tokens, output_tokens, prompt_spread, output_spread;
-    double skew, top_share, locality, affinity, cross_layer, domain, opening;
+    double skew, tail, locality, affinity, cross_layer, domain, opening;
     int64_t prompt_template, output_template;
     bool scores;
-    double gini, adjacent_overlap, next_layer_predictability, union_16; /* 0: not given */
+    double gini, top1_share, adjacent_overlap, next_layer_predictability, union_16;
 };
 extern const struct option generate_options[];
 

@@ -278,6 +278,8 @@ int hdf_set_open(struct hdf_set *s, hid_t file, const char *path, const char *na
         s->memory_type = memory_type(kind, type);
         s->width = kind == HDF_TEXT ? H5Tget_size(type) : kind_table[kind].size;
         status = open_shape(s, file, space, plist, rank, e);
+        if (status == 0 && s->chunk_rows > 0)
+            s->chunks = chunk_reader_new(s->id, type, s->memory_type, plist);
     }
     if (type >= 0)
         (void)H5Tclose(type);
@@ -292,6 +294,8 @@ int hdf_set_open(struct hdf_set *s, hid_t file, const char *path, const char *na
 
 void hdf_set_close(struct hdf_set *s)
 {
+    chunk_reader_free(s->chunks);
+    s->chunks = NULL;
     if (s->memory_type >= 0)
         (void)H5Tclose(s->memory_type);
     if (s->id >= 0)
@@ -326,6 +330,10 @@ int hdf_set_read(const struct hdf_set *s, uint64_t first, uint64_t count, void *
     if (count == 0)
         return 0;
     assert(first < s->dim[0] && count <= s->dim[0] - first);
+    if (s->chunks != NULL && first % s->chunk_rows == 0 &&
+        (count >= s->chunk_rows || first + count == s->dim[0]) &&
+        chunk_reader_read(s->chunks, first, count, values))
+        return 0;
     if (select_rows(s, first, count, &disk, &memory) == 0 &&
         H5Dread(s->id, s->memory_type, memory, disk, H5P_DEFAULT, values) >= 0)
         status = 0;

@@ -8,6 +8,8 @@
 #ifndef MOESIM_TRACES_HDF_H
 #define MOESIM_TRACES_HDF_H
 
+#include "chunk.h"
+
 #include "sim/base/err.h"
 
 #include <hdf5.h>
@@ -31,10 +33,11 @@ struct hdf_set {
     const char *name; /* "/routing/expert" */
     enum hdf_kind kind;
     int rank;
-    uint64_t dim[HDF_MAX_RANK]; /* dim[0] is the number of rows */
-    uint64_t chunk_rows;        /* 0: not chunked */
-    size_t width;               /* bytes of one value in memory */
-    size_t row_bytes;           /* bytes of one row in memory */
+    uint64_t dim[HDF_MAX_RANK];  /* dim[0] is the number of rows */
+    uint64_t chunk_rows;         /* 0: not chunked */
+    size_t width;                /* bytes of one value in memory */
+    size_t row_bytes;            /* bytes of one row in memory */
+    struct chunk_reader *chunks; /* reads whole chunks, or NULL: the library reads all */
 };
 
 void hdf_enter(void);

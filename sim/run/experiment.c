@@ -27,6 +27,8 @@ const struct option experiment_options[] = {
     {"home", OPT_CHOICE, AT(home), "auto", 0, 0, home_names,
      "where experts live that are not in GPU memory; auto: in host memory as far as it "
      "goes, the rest in storage"},
+    {"gpu_memory", OPT_BYTES, AT(gpu_bytes), "0", 0, 1e18, NULL,
+     "GPU memory that may be used, if less than the machine has; 0: all of it"},
     {"host_memory", OPT_BYTES, AT(host_bytes), "0", 0, 1e18, NULL,
      "host memory for experts; 0: the machine's"},
     {"pageable", OPT_BOOL, AT(pageable), "no", 0, 0, NULL,
@@ -75,7 +77,18 @@ static int load_parts(struct experiment *x, const struct experiment_folders *fol
     if (x->hooks->machine == NULL)
         x->own_machine = machine_load(x->p.machine, folders->machines, e);
     x->machine = x->hooks->machine != NULL ? x->hooks->machine : x->own_machine;
-    return x->machine == NULL ? -1 : 0;
+    if (x->machine == NULL)
+        return -1;
+    x->gpu_bytes = x->machine->gpu.memory_bytes;
+    if (x->p.gpu_bytes > x->gpu_bytes)
+        return err_set(
+            e,
+            "gpu_memory is %.2f GB, but a GPU of %s has %.2f GB; give less, or "
+            "another machine",
+            (double)x->p.gpu_bytes * 1e-9, x->machine->name, (double)x->gpu_bytes * 1e-9);
+    if (x->p.gpu_bytes > 0)
+        x->gpu_bytes = x->p.gpu_bytes;
+    return 0;
 }
 
 static int check_model(const struct experiment *x, struct err *e)
@@ -198,18 +211,17 @@ static int check_needs(const struct experiment *x, const struct policy *p, struc
 
 static int check_memory(const struct experiment *x, const struct policy *p, struct err *e)
 {
-    const struct machine *m = x->machine;
     uint64_t dense = model_dense_bytes(x->model);
     uint64_t cache = job_cache_bytes(x, p);
 
-    if (dense + cache <= m->gpu.memory_bytes)
+    if (dense + cache <= x->gpu_bytes)
         return 0;
     return err_set(
         e,
         "policy '%s': model %s needs %.2f GB beside its experts and the cache "
-        "%.2f GB, but a GPU of %s has %.2f GB; use fewer slots or a larger GPU",
-        p->label, x->model->name, (double)dense * 1e-9, (double)cache * 1e-9, m->name,
-        (double)m->gpu.memory_bytes * 1e-9);
+        "%.2f GB, but %.2f GB of a GPU of %s may be used; use fewer slots or more memory",
+        p->label, x->model->name, (double)dense * 1e-9, (double)cache * 1e-9,
+        (double)x->gpu_bytes * 1e-9, x->machine->name);
 }
 
 static int check_policies(struct experiment *x, struct err *e)
@@ -217,6 +229,11 @@ static int check_policies(struct experiment *x, struct err *e)
     for (uint32_t i = 0; i < x->policies; i++) {
         unsigned needs = policy_needs(x->policy[i]);
 
+        if (x->p.engine == ENGINE_FIFO && job_needs_events(x->policy[i]))
+            return err_set(e,
+                           "policy '%s' loads early or writes back, which engine: fifo "
+                           "cannot do; choose engine: auto or event",
+                           x->policy[i]->label);
         if (check_needs(x, x->policy[i], e) != 0 || check_memory(x, x->policy[i], e) != 0)
             return -1;
         x->scores = x->scores || (needs & (NEED_SCORES | NEED_ALL_SCORES)) != 0;

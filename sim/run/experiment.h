@@ -23,6 +23,7 @@ struct experiment_params {
     int64_t seed;
     int launch;          /* enum experiment_launch */
     int home;            /* enum experiment_home */
+    uint64_t gpu_bytes;  /* GPU memory that may be used; 0: the machine's */
     uint64_t host_bytes; /* host memory for experts; 0: the machine's */
     bool pageable;
     uint64_t chunk_bytes;

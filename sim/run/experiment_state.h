@@ -18,8 +18,9 @@ struct experiment {
     struct model *model;
     const struct machine *machine;
     struct machine *own_machine; /* the same, unless it is the caller's */
-    uint64_t *expert_bytes; /* [layers] */
+    uint64_t *expert_bytes;      /* [layers] */
     uint64_t expert_total_bytes;
+    uint64_t gpu_bytes; /* GPU memory that may be used */
     enum tier home;
     uint64_t host_bytes;
     bool timeless;
@@ -62,6 +63,9 @@ bool job_all_resident(const struct experiment *x, const struct policy *p);
 uint64_t job_cache_bytes(const struct experiment *x, const struct policy *p);
 /* True if its gate or select rewrites the recorded choices. */
 bool job_reroutes(const struct policy *p);
+/* True if its copies come in two classes or cross each other on a link, which FIFO lanes
+ * cannot do. */
+bool job_needs_events(const struct policy *p);
 /* Writes down what every step of the policy routes to. Owned, or NULL. */
 struct future *job_look_ahead(struct experiment *x, const struct policy *p,
                               struct err *e);
@@ -70,8 +74,8 @@ struct future *job_look_ahead(struct experiment *x, const struct policy *p,
 int jobs_run(struct experiment *x, struct job **job, size_t count, unsigned threads,
              struct err *e);
 
-/* Plans the runs of a prepared experiment, runs them, fills the result and commits the
- * timeline. Returns as experiment_run() does. */
+/* Plans the runs of a prepared experiment, runs them, fills the result and, where all ran
+ * to their ends, commits the timeline. Returns as experiment_run() does. */
 int plan_run(struct experiment *x, struct cfg *config, unsigned threads, struct result *r,
              struct err *e);
 

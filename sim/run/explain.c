@@ -240,6 +240,12 @@ static void print_regret(const struct result_policy *p, const struct explain_fin
                    text_bytes(bytes).text,
                    text_bytes((double)p->bounds.belady_bytes).text,
                    text_ratio(share_of(bytes, (double)p->bounds.belady_bytes)).text);
+    if (!f->estimated)
+        text_paragraph(
+            out, "    ", "      ",
+            "Belady's run that was simulated reached %s hits (%s).",
+            text_count((double)p->bounds.belady_time_hits).text,
+            text_share(share_of((double)p->bounds.belady_time_hits, accesses)).text);
     (void)fprintf(out, "    %-32s %11s %11s %11s\n", "time", "per pass", "regret",
                   "of the run");
     print_time_line(out, "this run", f->total, passes, f->total);

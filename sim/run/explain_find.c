@@ -237,6 +237,7 @@ static void help_verdict(char **text, const struct explain_finding *f,
                              "prefetching that hides its loads as well, up to %s.",
                              text_time(f->policy / passes).text,
                              text_time((f->policy + f->working_set) / passes).text));
+        help_memory(text, r, &p->run);
         return;
     case EXPLAIN_WORKING_SET:
         add(text, mem_format("Loads must start earlier: prefetching with good look-ahead "
@@ -285,6 +286,11 @@ char *explain_help_text(const struct explain_finding *f, const struct result *r,
                               better->lossless || !p->lossless
                                   ? ""
                                   : ", but changes what the model computes"));
+    if ((double)c->late > EXPLAIN_PART * (double)c->accesses)
+        add(&text,
+            mem_format("Prefetches come late (%s of all accesses wait for one): look "
+                       "further ahead, or load less.",
+                       part((double)c->late, (double)c->accesses).text));
     if (c->prefetches > 0 && (double)c->prefetch_used < 0.5 * (double)c->prefetches)
         add(&text,
             mem_format("Fewer than half of the prefetches were used (%s): prefetch "

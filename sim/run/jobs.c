@@ -13,6 +13,11 @@ bool job_reroutes(const struct policy *p)
     return policy_gate(p)->apply != NULL || policy_select(p)->apply != NULL;
 }
 
+bool job_needs_events(const struct policy *p)
+{
+    return policy_prefetch(p)->step != NULL || p->cache.write_back;
+}
+
 bool job_all_resident(const struct experiment *x, const struct policy *p)
 {
     const struct cache_params *c = &p->cache;
@@ -32,15 +37,20 @@ uint64_t job_cache_bytes(const struct experiment *x, const struct policy *p)
     uint64_t largest = 0;
     uint64_t per_layer = 0;
     uint64_t bytes = p->cache.bytes;
+    uint64_t all = p->cache.scope == CACHE_GLOBAL
+                       ? (uint64_t)x->info->layers * x->info->experts
+                       : x->info->experts;
 
-    if (slots > x->info->experts && p->cache.scope == CACHE_PER_LAYER)
-        slots = x->info->experts;
+    if (slots > all)
+        slots = all;
     for (uint32_t l = 0; l < x->info->layers; l++) {
         largest = x->expert_bytes[l] > largest ? x->expert_bytes[l] : largest;
         per_layer += x->expert_bytes[l] * slots;
     }
     if (slots > 0)
         bytes = p->cache.scope == CACHE_GLOBAL ? slots * largest : per_layer;
+    if (bytes > x->expert_total_bytes)
+        bytes = x->expert_total_bytes;
     return bytes + (uint64_t)p->cache.staging * largest;
 }
 
@@ -162,8 +172,7 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
         return -1;
     if (!job->reference) {
         used += job_cache_bytes(x, &job->policy);
-        s.kv_room_bytes =
-            x->machine->gpu.memory_bytes > used ? x->machine->gpu.memory_bytes - used : 0;
+        s.kv_room_bytes = x->gpu_bytes > used ? x->gpu_bytes - used : 0;
     }
     s.exec = make_exec(job, &cost);
     if (oracle)
@@ -249,7 +258,7 @@ int jobs_run(struct experiment *x, struct job **job, size_t count, unsigned thre
              struct err *e)
 {
     struct jobs jobs = {.job = job, .count = count, .x = x};
-    pthread_t *thread = mem_alloc(threads, sizeof *thread);
+    pthread_t *thread = mem_alloc(threads < count ? threads : count, sizeof *thread);
     unsigned started = 0;
 
     pthread_mutex_init(&jobs.lock, NULL);

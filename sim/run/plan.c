@@ -19,8 +19,7 @@ static struct job *make_job(struct experiment *x, const struct policy *p)
     if (x->p.launch == LAUNCH_AUTO)
         job->graph = job_all_resident(x, p);
     job->event_driven = x->p.engine == ENGINE_EVENT ||
-                        (x->p.engine == ENGINE_AUTO &&
-                         (policy_prefetch(p)->step != NULL || p->cache.write_back));
+                        (x->p.engine == ENGINE_AUTO && job_needs_events(p));
     probe = workload_new(x->trace, x->model, &x->workload, false, false,
                          (uint64_t)x->p.seed, &ignored);
     job->rows_total = probe == NULL ? 0 : workload_rows_total(probe);
@@ -135,6 +134,8 @@ static sim_time least_copy_time(const struct experiment *x, uint64_t bytes)
     double slowest =
         x->p.pageable ? m->h2d_pageable.bytes_per_s : m->h2d_pinned.bytes_per_s;
 
+    if (m->unified && x->home == TIER_HOST)
+        return 0;
     if (x->home == TIER_STORAGE)
         slowest = m->unified || m->storage_read.bytes_per_s < slowest
                       ? m->storage_read.bytes_per_s
@@ -151,11 +152,11 @@ static void fill_bounds(const struct experiment *x, const struct plan *plan, uin
     b->belady_hits = plan->bounds[i].hits;
     b->belady_bytes = plan->bounds[i].load_bytes;
     b->copy = least_copy_time(x, b->belady_bytes);
-    if (plan->ideal[i] != NULL) {
+    if (plan->ideal[i] != NULL && plan->ideal[i]->result.finished) {
         b->compute = plan->ideal[i]->result.total.latency;
         b->offline = b->compute > b->copy ? b->compute : b->copy;
     }
-    if (plan->belady[i] != NULL) {
+    if (plan->belady[i] != NULL && plan->belady[i]->result.finished) {
         b->belady_time = plan->belady[i]->result.total.latency;
         b->belady_time_hits = plan->belady[i]->result.total.counts.hits;
     }
@@ -269,7 +270,7 @@ static void fill_result(const struct experiment *x, const struct plan *plan,
     r->seed = (uint64_t)x->p.seed;
     r->expert_total_bytes = x->expert_total_bytes;
     r->dense_bytes = model_dense_bytes(x->model);
-    r->gpu_memory_bytes = x->machine->gpu.memory_bytes;
+    r->gpu_memory_bytes = x->gpu_bytes;
     r->policy = mem_zalloc(x->policies, sizeof *r->policy);
     for (uint32_t i = 0; i < x->policies; i++) {
         fill_policy(x, plan, i, &r->policy[i]);
@@ -290,7 +291,10 @@ int plan_run(struct experiment *x, struct cfg *config, unsigned threads, struct 
     if (status >= 0)
         fill_result(x, &plan, config, status == 1, r);
     plan_release(&plan);
+<<<<<<< HEAD
     /* A run that a signal stopped leaves no files: its timeline is abandoned. */
+=======
+>>>>>>> main
     if (status == 0 && x->timeline != NULL) {
         struct timeline *t = x->timeline;
 

@@ -215,7 +215,7 @@ static int print_figures(const struct page *p, const char *plots_folder, struct 
          "passes."),
         "Each mark is a policy. Right is more hits, down is faster.",
         "Time that each MoE layer waited for weights, mean over all passes.",
-        "Each point is the mean of consecutive passes; at most 400 points per policy.",
+        "Each point is the mean of consecutive passes; at most 200 points per policy.",
     };
 
     (void)fputs("<h2>Figures</h2>\n<div class=figures>\n", p->out);
@@ -327,11 +327,13 @@ static void print_policy_facts(const struct result *r, FILE *out)
         print_text(out, p->label);
         (void)fputs("</td><td class=wrap>", out);
         for (int slot = 0; slot < POLICY_SLOTS; slot++) {
-            if (p->description[slot] == NULL || *p->description[slot] == '\0')
+            const char *text = p->description[slot];
+
+            if (text == NULL || *text == '\0' || strcmp(text, "none") == 0)
                 continue;
             (void)fprintf(out, "<b>%s</b> ", policy_slot_name((enum policy_slot)slot));
-            print_text(out, p->description[slot]);
-            (void)fputs("<br>", out);
+            print_text(out, text);
+            (void)fputs("; ", out);
         }
         (void)fputs("</td><td class=left>", out);
         print_text(out, p->variant);
@@ -362,7 +364,8 @@ static int print_provenance(const struct page *p, size_t i, struct err *e)
     else
         (void)fputs("<h2>Configuration and provenance</h2>\n", p->out);
     (void)fputs("<div class=\"card scroll\"><table class=facts><tbody>\n", p->out);
-    print_fact(p->out, "result", r->path);
+    if (r->path != NULL)
+        print_fact(p->out, "result", r->path);
     print_fact(p->out, "trace", r->trace_path);
     print_fact(p->out, "source of the trace", r->trace_source);
     print_fact(p->out, "model", r->model);

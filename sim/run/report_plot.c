@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LABEL_COLUMNS = 32, PASS_POINTS = 400, PASS_BLOCK = 8192 };
+enum { LABEL_COLUMNS = 32, PASS_POINTS = 200, PASS_BLOCK = 8192 };
 
 #define MAX_SVG_BYTES ((size_t)32 << 20)
 

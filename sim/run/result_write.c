@@ -95,6 +95,7 @@ static hid_t new_column(struct writer *w, hid_t parent, const char *name, hid_t 
     (void)H5Pset_chunk(plist, 1, &chunk);
     (void)H5Pset_shuffle(plist);
     (void)H5Pset_deflate(plist, 4);
+    (void)H5Pset_fletcher32(plist);
     id = H5Dcreate2(parent, name, type, space, H5P_DEFAULT, plist, H5P_DEFAULT);
     (void)H5Sclose(space);
     (void)H5Pclose(plist);
@@ -319,18 +320,22 @@ static int write_file(const struct result *r, const char *name, const char *path
                       struct err *e)
 {
     struct writer w = {.result = r};
-    hid_t plist = H5Pcreate(H5P_FILE_CREATE);
+    hid_t plist = H5Pcreate(H5P_FILE_CREATE), access = H5Pcreate(H5P_FILE_ACCESS);
     int status = 0;
 
+    /* From this version of the format on, headers have checksums: the library can tell a
+     * damaged one before it trips over it. */
+    (void)H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110);
     (void)H5Pset_obj_track_times(plist, false);
     w.group_plist = H5Pcreate(H5P_GROUP_CREATE);
     (void)H5Pset_obj_track_times(w.group_plist, false);
-    w.file = H5Fcreate(name, H5F_ACC_TRUNC, plist, H5P_DEFAULT);
+    w.file = H5Fcreate(name, H5F_ACC_TRUNC, plist, access);
     if (check(&w, w.file >= 0)) {
         status = write_all(&w, e);
         (void)check(&w, H5Fclose(w.file) >= 0);
     }
     (void)H5Pclose(w.group_plist);
+    (void)H5Pclose(access);
     (void)H5Pclose(plist);
     if (status == 0 && w.failed)
         status = err_set(e, "%s: the result cannot be written; is the disk full?", path);

@@ -109,7 +109,7 @@ void text_right(FILE *out, size_t width, struct text_figure f)
 
 struct text_count text_count(double count)
 {
-    struct text_count t;
+    struct text_count t = {""};
     char plain[32];
     size_t n, at = 0;
 

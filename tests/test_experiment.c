@@ -1,0 +1,457 @@
+/* Whole experiments: configuration text in, result out, with one thread and with two. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "run_world.h"
+#include "sim/run/experiment.h"
+
+#include "sim/base/file.h"
+#include "sim/base/mem.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char model_text[] = "name: tiny\n"
+                                 "source: by hand\n"
+                                 "layers: 3\n"
+                                 "hidden: 256\n"
+                                 "expert_ffn: 1024\n"
+                                 "experts: 12\n"
+                                 "top_k: 3\n"
+                                 "heads: 4\n"
+                                 "head_dim: 64\n"
+                                 "vocab: 1000\n"
+                                 "gate: softmax\n"
+                                 "expert_bits: 16\n"
+                                 "dense_bits: 16\n"
+                                 "activation_bits: 16\n";
+
+/* 12 experts of 3 x 256 x 1024 x 2 bytes in each of 3 layers. */
+#define EXPERT_BYTES (UINT64_C(3) * 256 * 1024 * 2)
+
+struct lab {
+    struct run_world *w;
+    char *model;
+};
+
+static int lab_setup(void **state)
+{
+    struct lab *lab = mem_zalloc(1, sizeof *lab);
+    FILE *f;
+
+    lab->w = run_world_new(3, 12, 3, 6, 20, NULL, 4242);
+    lab->model = mem_format("/tmp/moesim_model_%ld.yaml", (long)getpid());
+    f = fopen(lab->model, "w");
+    assert_non_null(f);
+    assert_true(fputs(model_text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    *state = lab;
+    return 0;
+}
+
+static int lab_teardown(void **state)
+{
+    struct lab *lab = *state;
+
+    (void)unlink(lab->model);
+    free(lab->model);
+    run_world_free(lab->w);
+    free(lab);
+    return 0;
+}
+
+/* The lab's trace and model on an RTX 4090, and `more`. */
+static struct cfg *config_of(const struct lab *lab, const char *more)
+{
+    struct err e = {""};
+    char *text = mem_format("trace: %s\nmodel: %s\nmachine: rtx4090-pcie4\n%s",
+                            lab->w->path, lab->model, more);
+    struct cfg *c = cfg_parse("test.yaml", text, strlen(text), &e);
+
+    if (c == NULL)
+        fail_msg("%s", e.text);
+    free(text);
+    return c;
+}
+
+static int run_text(const struct lab *lab, const char *more, unsigned threads,
+                    const char *timeline, struct result *r, struct err *e)
+{
+    const struct experiment_folders folders = {"models/arch", "models/machine",
+                                               "sim/policy/presets"};
+    struct experiment_hooks hooks = {.timeline_path = timeline};
+    struct cfg *c = config_of(lab, more);
+    int status = experiment_run(c, &folders, threads, &hooks, r, e);
+
+    cfg_free(c);
+    return status;
+}
+
+static struct result result_of(const struct lab *lab, const char *more, unsigned threads)
+{
+    struct err e = {""};
+    struct result r;
+
+    if (run_text(lab, more, threads, NULL, &r, &e) != 0)
+        fail_msg("%s", e.text);
+    return r;
+}
+
+/* ---- the same on any number of threads ---- */
+
+static const char eight[] =
+    "workload: {mode: continuous, max_sequences: 3}\n"
+    "policies:\n"
+    "- {name: bytes, cache: {name: lfu-keep, bytes: 40 MB, scope: global}}\n"
+    "- {name: lru, cache: {name: lru, slots: 4}}\n"
+    "- {name: all, cache: {name: lru, slots: 12, preload: linear}}\n"
+    "- {name: oracle, cache: {name: lru, slots: 6}, prefetch: {name: oracle}}\n"
+    "- {name: belady, cache: {name: belady, slots: 4}}\n"
+    "- {name: pin, cache: {name: pin, slots: 4}}\n"
+    "- {name: swap, cache: {name: s3fifo, slots: 5, write_back: yes},\n"
+    "   prefetch: {name: markov}, schedule: serial}\n"
+    "- {name: static, cache: {name: random, slots: 4},\n"
+    "   gate: {name: capacity-fraction, cf: 0.3}}\n";
+
+static void compare_runs(const struct run_result *a, const struct run_result *b)
+{
+    assert_int_equal(a->digest, b->digest);
+    assert_int_equal(a->passes, b->passes);
+    assert_int_equal(a->elapsed, b->elapsed);
+    assert_memory_equal(&a->total, &b->total, sizeof a->total);
+    assert_int_equal(a->layers, b->layers);
+    for (uint32_t l = 0; l < a->layers; l++)
+        assert_memory_equal(&a->layer[l], &b->layer[l], sizeof *a->layer);
+    assert_int_equal(a->requests, b->requests);
+    for (uint64_t i = 0; i < a->requests; i++) {
+        assert_int_equal(a->request[i].first_token, b->request[i].first_token);
+        assert_int_equal(a->request[i].last_token, b->request[i].last_token);
+    }
+}
+
+/* What the figures of any result have to do with each other. */
+static void check_policy(const struct result *r, const struct result_policy *p)
+{
+    const struct run_counts *c = &p->run.total.counts;
+
+    assert_true(p->run.finished && p->bounds.present);
+    assert_int_equal(p->run.output_tokens, 6 * 20);
+    assert_true(p->run.digest != 0);
+    assert_true(p->bounds.belady_bytes <= c->demand_bytes + c->prefetch_bytes);
+    if (strstr(p->description[SLOT_PREFETCH], "none") != NULL)
+        assert_true(c->hits <= p->bounds.belady_hits);
+    assert_true(p->bounds.compute > 0);
+    assert_true(p->bounds.offline >= p->bounds.compute &&
+                p->bounds.offline >= p->bounds.copy);
+    assert_true(p->run.total.latency >= p->bounds.offline);
+    assert_true(p->bounds.belady_time >= p->bounds.offline);
+    assert_true(p->run.cache_bytes + p->run.staging_bytes <= r->gpu_memory_bytes);
+}
+
+static void test_threads(void **state)
+{
+    const struct lab *lab = *state;
+    struct result one = result_of(lab, eight, 1);
+    struct result two = result_of(lab, eight, 2);
+    struct result many = result_of(lab, eight, 64);
+
+    assert_int_equal(one.policies, 8);
+    assert_int_equal(two.policies, 8);
+    for (uint32_t i = 0; i < 8; i++) {
+        check_policy(&one, &one.policy[i]);
+        compare_runs(&one.policy[i].run, &two.policy[i].run);
+        compare_runs(&one.policy[i].run, &many.policy[i].run);
+        assert_memory_equal(&one.policy[i].bounds, &two.policy[i].bounds,
+                            sizeof one.policy[i].bounds);
+        assert_string_equal(one.policy[i].label, two.policy[i].label);
+    }
+    assert_string_equal(one.config, two.config);
+    assert_string_equal(one.notes, two.notes);
+    assert_true(one.policy[2].graph && !one.policy[0].graph);
+    assert_true(one.policy[3].event_driven && one.policy[6].event_driven);
+    assert_false(one.policy[0].event_driven);
+    assert_int_equal(one.policy[2].run.total.counts.demand_bytes, 0);
+    assert_int_equal(one.expert_total_bytes, 36 * EXPERT_BYTES);
+    assert_int_equal(one.policy[0].run.cache_slots, 40000000 / EXPERT_BYTES);
+    result_release(&one);
+    result_release(&two);
+    result_release(&many);
+}
+
+/* The event-driven engine where FIFO lanes would do, and counts alone. */
+static void test_engines(void **state)
+{
+    static const char policies[] =
+        "policies: [{cache: {name: lru, slots: 4}}, {cache: {name: arc, slots: 3}}]\n";
+    const struct lab *lab = *state;
+    char *event = mem_format("engine: event\n%s", policies);
+    char *count = mem_format("engine: count\n%s", policies);
+    struct result a = result_of(lab, policies, 1);
+    struct result b = result_of(lab, event, 1);
+    struct result c = result_of(lab, count, 2);
+
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_false(a.policy[i].event_driven);
+        assert_true(b.policy[i].event_driven);
+        compare_runs(&a.policy[i].run, &b.policy[i].run);
+        run_counts_equal(&a.policy[i].run.total.counts, &c.policy[i].run.total.counts,
+                         true);
+        assert_int_equal(c.policy[i].run.total.latency, 0);
+        assert_int_equal(c.policy[i].bounds.belady_hits, a.policy[i].bounds.belady_hits);
+    }
+    result_release(&a);
+    result_release(&b);
+    result_release(&c);
+    free(event);
+    free(count);
+}
+
+static char *slurp(const char *path)
+{
+    FILE *f = fopen(path, "r");
+    char *text = mem_zalloc(1 << 22, 1);
+
+    assert_non_null(f);
+    assert_true(fread(text, 1, (1 << 22) - 1, f) > 0);
+    (void)fclose(f);
+    return text;
+}
+
+/* The timeline is the same to the byte, and absent where the run fails. */
+static void test_timeline(void **state)
+{
+    const struct lab *lab = *state;
+    char *path = mem_format("/tmp/moesim_timeline_%ld.json", (long)getpid());
+    char *text[2];
+    struct err e = {""};
+    struct result r;
+
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(run_text(lab, eight, i + 1, path, &r, &e), 0);
+        result_release(&r);
+        text[i] = slurp(path);
+        assert_int_equal(unlink(path), 0);
+    }
+    assert_string_equal(text[0], text[1]);
+    assert_non_null(strstr(text[0], "\"static\""));
+    free(text[0]);
+    free(text[1]);
+    assert_int_equal(run_text(lab, "policies: [{cache: {name: lru}}]\n", 1, path, &r, &e),
+                     -1);
+    assert_int_equal(access(path, F_OK), -1);
+    free(path);
+}
+
+/* ---- notes ---- */
+
+static void test_notes(void **state)
+{
+    const struct lab *lab = *state;
+    char *file = mem_format("/tmp/moesim_requests_%ld.csv", (long)getpid());
+    FILE *f = fopen(file, "w");
+    char *text;
+    struct result r;
+
+    assert_non_null(f);
+    assert_true(fputs("TIMESTAMP,ContextTokens,GeneratedTokens\n"
+                      "2023-11-16 18:17:03.0000000,7,5\n"
+                      "2023-11-16 18:17:03.0000000,4,30\n",
+                      f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    r = result_of(lab, "policies: [{cache: {name: lru, slots: 4}}]\n", 1);
+    assert_string_equal(r.notes, "");
+    result_release(&r);
+    text = mem_format("workload: {arrivals: file, lengths: file, file: %s}\n"
+                      "policies:\n"
+                      "- {name: counting, cache: {name: lru, slots: 4}}\n"
+                      "- {name: capped, cache: {name: pin, slots: 4},\n"
+                      "   gate: {name: capacity-factor}}\n",
+                      file);
+    r = result_of(lab, text, 2);
+    /* 11 prompt rows, and 29 answer rows where 20 were recorded. */
+    assert_int_equal(r.policy[0].run.rows_resampled, 11 + 9);
+    assert_non_null(strstr(r.notes, "the routing of 20 rows was not recorded and was "
+                                    "resampled"));
+    assert_non_null(strstr(r.notes, "capped is lossy"));
+    assert_null(strstr(r.notes, "counting is lossy"));
+    assert_non_null(strstr(r.notes, "profile: FILE"));
+    assert_non_null(strstr(r.notes, "passes depend on time"));
+    /* Bounds then follow each policy's own batches, in counts only. */
+    assert_true(r.policy[0].bounds.present);
+    assert_true(r.policy[0].bounds.belady_hits >= r.policy[0].run.total.counts.hits);
+    assert_int_equal(r.policy[0].bounds.offline, 0);
+    result_release(&r);
+    free(text);
+    text = mem_format("workload: {arrivals: closed, lengths: file, file: %s, prefill: "
+                      "skip}\n"
+                      "policies: [{cache: {name: lru, slots: 4}}]\n",
+                      file);
+    r = result_of(lab, text, 1);
+    assert_non_null(strstr(r.notes, "2 prompts were skipped"));
+    result_release(&r);
+    free(text);
+    (void)unlink(file);
+    free(file);
+}
+
+/* ---- refused ---- */
+
+static void refuse(const struct lab *lab, const char *more, const char *sentence)
+{
+    struct err e = {""};
+    struct result r;
+    int status = run_text(lab, more, 2, NULL, &r, &e);
+
+    if (status == 0)
+        result_release(&r);
+    if (status != -1 || strstr(e.text, sentence) == NULL)
+        fail_msg("%s gives %d: '%s', not '%s'", more, status, e.text, sentence);
+}
+
+static void test_refusals(void **state)
+{
+    const struct lab *lab = *state;
+    struct err e = {""};
+    const struct experiment_folders folders = {"models/arch", "models/machine",
+                                               "sim/policy/presets"};
+    struct experiment_hooks hooks = {.timeline_path = NULL};
+    struct result r;
+    struct cfg *c = config_of(lab, "policies: [{cache: {name: lru, slots: 4}}]\n");
+
+    assert_int_equal(cfg_override(c, "trace=/nowhere/none.h5", &e), 0);
+    assert_int_equal(experiment_run(c, &folders, 1, &hooks, &r, &e), -1);
+    assert_non_null(strstr(e.text, "/nowhere/none.h5"));
+    cfg_free(c);
+    e = (struct err){""};
+    c = config_of(lab, "policies: [{cache: {name: lru, slots: 4}}]\n");
+    assert_int_equal(cfg_override(c, "model=mixtral-8x7b", &e), 0);
+    assert_int_equal(experiment_run(c, &folders, 1, &hooks, &r, &e), -1);
+    assert_non_null(strstr(e.text, "has 3 MoE layers of 12 experts, but model "
+                                   "mixtral-8x7b has 32 of 8"));
+    cfg_free(c);
+    refuse(
+        lab,
+        "gpu_memory: 40 MB\npolicies: [{cache: {name: lru, scope: global, slots: 30}}]\n",
+        "beside its experts and the cache");
+    refuse(lab, "polices: []\n", "polices");
+    refuse(lab, "policies: []\n", "one or more policies");
+    refuse(lab, "policies: lru\n", "one or more policies");
+    refuse(lab, "policies: [{cache: {name: lru, slot: 4}}]\n", "'slot'");
+    refuse(lab, "policies: [{cache: {name: lru}}]\n", "needs either 'slots' or 'bytes'");
+    refuse(lab,
+           "policies: [{cache: {name: lru, slots: 4}}, {cache: {name: lru, slots: 5}}]\n",
+           "two policies are called 'lru'");
+    refuse(lab,
+           "workload: {mode: continuous, arrivals: poisson, rate: 3}\n"
+           "policies: [{cache: {name: belady, slots: 4}}]\n",
+           "is an oracle");
+    refuse(lab,
+           "workload: {mode: continuous, arrivals: poisson, rate: 3}\n"
+           "policies: [{cache: {name: lru, slots: 4}, prefetch: oracle}]\n",
+           "is an oracle");
+    refuse(lab, "policies: [{cache: {name: lru, bytes: 200 GB, staging: 16000}}]\n",
+           "use fewer slots or more memory");
+    refuse(lab,
+           "home: host\nhost_memory: 5 MB\npolicies: [{cache: {name: lru, slots: 4}}]\n",
+           "host memory");
+    refuse(lab,
+           "workload: {mode: recorded}\npolicies: [{cache: {name: lru, slots: 4}}]\n",
+           "/pass");
+    refuse(lab,
+           "engine: fifo\npolicies: [{cache: {name: lru, slots: 4}, prefetch: markov}]\n",
+           "engine: auto");
+    refuse(lab,
+           "engine: fifo\n"
+           "policies: [{cache: {name: lru, slots: 4, write_back: yes}}]\n",
+           "engine: auto");
+}
+
+/* Slots and bytes beyond the model's experts are no memory. */
+static void test_more_than_all(void **state)
+{
+    const struct lab *lab = *state;
+    struct result r =
+        result_of(lab,
+                  "policies:\n"
+                  "- {name: slots, cache: {name: lru, scope: global, slots: 100000}}\n"
+                  "- {name: bytes, cache: {name: lru, scope: global, bytes: 900 GB}}\n"
+                  "- {name: shares, cache: {name: lru, bytes: 900 GB}}\n",
+                  1);
+
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(r.policy[i].run.cache_slots, 36);
+        assert_int_equal(r.policy[i].run.cache_bytes, 36 * EXPERT_BYTES);
+    }
+    result_release(&r);
+}
+
+/* ---- stopped ---- */
+
+/* Asks the program to stop, once: a second signal would end it. */
+static void stop(void *context, uint64_t done, uint64_t total)
+{
+    bool *asked = context;
+
+    assert_true(done <= total);
+    if (!*asked)
+        assert_int_equal(raise(SIGINT), 0);
+    *asked = true;
+}
+
+/* One thread: the first policy stops when it first tells how far it is, the second is
+ * never begun. What was run can be shown, bounds are not claimed, nothing is written.
+ * Comes last: the program stays asked to stop. */
+static void test_stopped(void **state)
+{
+    struct lab lab = {.w = run_world_new(3, 12, 3, 2, 400, NULL, 11),
+                      .model = ((struct lab *)*state)->model};
+    const struct experiment_folders folders = {"models/arch", "models/machine",
+                                               "sim/policy/presets"};
+    bool asked = false;
+    char *path = mem_format("/tmp/moesim_stopped_%ld.json", (long)getpid());
+    struct experiment_hooks hooks = {
+        .progress = stop, .context = &asked, .timeline_path = path};
+    struct cfg *c = config_of(&lab, "policies: [{cache: {name: lru, slots: 4}}, "
+                                    "{cache: {name: fifo, slots: 4}}]\n");
+    FILE *out = tmpfile();
+    struct err e = {""};
+    struct result r;
+
+    file_catch_signals();
+    assert_int_equal(experiment_run(c, &folders, 1, &hooks, &r, &e), 1);
+    assert_true(asked);
+    assert_true(r.policy[0].run.passes > 0 && r.policy[0].run.passes < 800);
+    assert_false(r.policy[0].run.finished);
+    assert_int_equal(r.policy[1].run.passes, 0);
+    assert_false(r.policy[0].bounds.present || r.policy[1].bounds.present);
+    assert_non_null(strstr(r.notes, "stopped by a signal"));
+    assert_int_equal(access(path, F_OK), -1);
+    assert_non_null(out);
+    result_print(&r, out);
+    result_print_json(&r, out);
+    result_print_csv(&r, out);
+    assert_true(ftell(out) > 0);
+    (void)fclose(out);
+    result_release(&r);
+    cfg_free(c);
+    free(path);
+    run_world_free(lab.w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_threads),  cmocka_unit_test(test_engines),
+        cmocka_unit_test(test_timeline), cmocka_unit_test(test_notes),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_more_than_all),
+        cmocka_unit_test(test_stopped),
+    };
+
+    return cmocka_run_group_tests(tests, lab_setup, lab_teardown);
+}
