@@ -75,14 +75,9 @@ LINTED := $(patsubst %.c,build/lint/%.ok,$(SRC) $(CMD_SRC))
 # ---- what a user calls ----
 
 demo: setup ## build, replay the shipped trace under several policies, write out/
-<<<<<<< HEAD
 	@$(MAKE) --no-print-directory $(many) moesim
-	@sh tests/demo.sh $(B)/moesim
-=======
-	@$(MAKE) --no-print-directory moesim
 	@build/moesim run traces/samples/demo.yaml --out out/demo --threads 2
 	@build/moesim report out/demo/result.h5 --out out/demo
->>>>>>> main
 
 test: setup ## build and run every test of the fast tier
 	@$(MAKE) --no-print-directory $(many) moesim tests
@@ -183,12 +178,12 @@ threads: ## what uses threads; for MODE=tsan
 	@$(MAKE) --no-print-directory $(many) moesim $(THREADED:%=$(B)/%)
 	@tests/run $(B) $(THREADED) cli_digest cli_signal
 
-data: ## every test again, with the real data of $$MOESIM_DATA
+data: ## every test again, with the real data (MOESIM_DATA)
 	@$(MAKE) --no-print-directory $(many) moesim tests
 	@: $${MOESIM_DATA:?names the folder of the real data}
 	@tests/run $(B)
 
-compare: ## hit counts against libCacheSim's, on the recorded routing of $$MOESIM_DATA
+compare: ## hit counts against libCacheSim's, on recorded routing (MOESIM_DATA)
 	@$(MAKE) --no-print-directory $(many) moesim benches
 	@tests/slow/compare $(B)
 
@@ -216,12 +211,7 @@ install: moesim ## copy the program and its data to $(prefix)
 clean: ## remove build/ and out/
 	rm -rf build out
 
-<<<<<<< HEAD
-.PHONY: demo test moesim help setup tests benches fuzzers layers headers lint analyzed \
-        format bench fuzz gpu threads data compare memory valgrind install clean
-=======
 .PHONY: demo test moesim help setup tests benches layers headers lint format bench fuzz gpu \
         install clean
->>>>>>> main
 .DELETE_ON_ERROR:
 .SUFFIXES:

@@ -291,10 +291,6 @@ int plan_run(struct experiment *x, struct cfg *config, unsigned threads, struct 
     if (status >= 0)
         fill_result(x, &plan, config, status == 1, r);
     plan_release(&plan);
-<<<<<<< HEAD
-    /* A run that a signal stopped leaves no files: its timeline is abandoned. */
-=======
->>>>>>> main
     if (status == 0 && x->timeline != NULL) {
         struct timeline *t = x->timeline;
 
