@@ -169,9 +169,6 @@ fuzz: ## libFuzzer on every target of tests/fuzz, FUZZ_SECONDS each
 	@$(MAKE) --no-print-directory $(many) CC=clang MODE=fuzz fuzzers
 	@tests/fuzz/run build/clang-fuzz $(FUZZ_SECONDS)
 
-gpu: ## compile and link the device executor for NVIDIA GPUs
-	@echo "skip gpu: gpu/ has no sources yet"
-
 # ---- the slow tier: .ci/run calls these after `make test` ----
 
 threads: ## what uses threads; for MODE=tsan
@@ -196,7 +193,7 @@ valgrind: ## a small replay without a read of uninitialised memory
 	@tests/slow/valgrind build/$(notdir $(CC))-debug
 
 gpu: ## the device executor (nothing to build yet)
-	@echo "gpu/ has no sources yet: the device executor is still to come"
+	@echo "skip gpu: gpu/ has no sources yet, the device executor is still to come"
 
 install: moesim ## copy the program and its data to $(prefix)
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/moesim
@@ -211,7 +208,7 @@ install: moesim ## copy the program and its data to $(prefix)
 clean: ## remove build/ and out/
 	rm -rf build out
 
-.PHONY: demo test moesim help setup tests benches layers headers lint format bench fuzz gpu \
-        install clean
+.PHONY: demo test moesim help setup tests benches fuzzers layers headers lint analyzed \
+        format bench fuzz gpu threads data compare memory valgrind install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:
