@@ -12,6 +12,9 @@ endif
 PYTHON ?= /usr/bin/python3
 prefix ?= /usr/local
 
+# Where no -j was given, the targets that build much use every processor.
+many = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+
 Q := $(if $(V),,@)
 say := @$(if $(V),:,printf '  %-5s %s\n')
 
@@ -34,6 +37,8 @@ MODE_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
              -fno-omit-frame-pointer
 MODE_tsan := -O1 -g -fsanitize=thread
 MODE_coverage := -O0 -g --coverage
+MODE_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+             -fno-sanitize-recover=all
 ifeq ($(MODE_$(MODE)),)
 $(error MODE=$(MODE) is not known; use release, debug, asan, tsan or coverage)
 endif
@@ -62,17 +67,20 @@ OBJ := $(SRC:%.c=$(B)/%.o)
 CMD_OBJ := $(CMD_SRC:%.c=$(B)/%.o)
 TEST_HELP_OBJ := $(TEST_HELP:%.c=$(B)/%.o)
 TESTS := $(TEST_SRC:tests/%.c=$(B)/%)
+THREADED := test_file test_timeline test_trace
 BENCHES := $(BENCH_SRC:tests/bench/%.c=$(B)/bench_%)
+FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/%)
+LINTED := $(patsubst %.c,build/lint/%.ok,$(SRC) $(CMD_SRC))
 
 # ---- what a user calls ----
 
 demo: setup ## build, replay the shipped trace under several policies, write out/
-	@$(MAKE) --no-print-directory moesim
+	@$(MAKE) --no-print-directory $(many) moesim
 	@build/moesim run traces/samples/demo.yaml --out out/demo --threads 2
 	@build/moesim report out/demo/result.h5 --out out/demo
 
 test: setup ## build and run every test of the fast tier
-	@$(MAKE) --no-print-directory moesim tests
+	@$(MAKE) --no-print-directory $(many) moesim tests
 	@tests/run $(B)
 
 moesim: $(B)/moesim ## build the program
@@ -108,8 +116,14 @@ $(BENCHES): $(B)/bench_%: $(B)/tests/bench/%.o $(OBJ)
 	$(say) LINK $@
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
 
+# Only with CC=clang MODE=fuzz, which `make fuzz` sets.
+$(FUZZERS): $(B)/%: $(B)/tests/fuzz/%.o $(B)/libmoesim.a
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
+
 tests: $(TESTS)
 benches: $(BENCHES)
+fuzzers: $(FUZZERS)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
@@ -125,39 +139,61 @@ headers: ## every header compiles alone, as C17 and first in line
 	done
 
 lint: ## gcc -fanalyzer and cppcheck, both at zero
-	@for f in $(SRC) $(CMD_SRC); do \
-	    gcc $(CPPFLAGS) -std=c17 -pedantic $(WARN) -O1 -fanalyzer -c -o /dev/null $$f \
-	        || exit 1; \
-	done
+	@$(MAKE) --no-print-directory $(many) analyzed
 	@cppcheck --std=c11 --quiet --error-exitcode=1 --inline-suppr -I. \
 	    --enable=warning,performance,portability --suppress=missingIncludeSystem \
-	    -D_POSIX_C_SOURCE=200809L -DSIZE_MAX=18446744073709551615UL sim models traces
+	    -D_POSIX_C_SOURCE=200809L -DSIZE_MAX=18446744073709551615UL \
+	    $(wildcard sim models traces validate gpu)
+
+analyzed: $(LINTED)
+
+build/lint/%.ok: %.c Makefile
+	@mkdir -p $(@D)
+	$(say) LINT $<
+	$(Q)gcc $(CPPFLAGS) -std=c17 -pedantic $(WARN) -O1 -fanalyzer -MMD -MP -MT $@ \
+	    -MF $(@:.ok=.d) -c -o /dev/null $<
+	@touch $@
+
+-include $(shell find build/lint -name '*.d' 2>/dev/null)
 
 format: ## what .clang-format would change (fails if anything)
 	@clang-format --dry-run --Werror $(PROTOS) $(SRC) $(CMD_SRC) $(TEST_SRC) \
 	    $(TEST_HELP) $(BENCH_SRC) $(FUZZ_SRC)
 
 bench: setup ## print the benchmark figures (CSV)
-	@$(MAKE) --no-print-directory moesim benches
+	@$(MAKE) --no-print-directory $(many) moesim benches
 	@tests/bench/run $(B)
 
 FUZZ_SECONDS ?= 60
 fuzz: ## libFuzzer on every target of tests/fuzz, FUZZ_SECONDS each
-	@mkdir -p build/fuzz
-	@for f in $(FUZZ_SRC); do \
-	    n=$$(basename $$f .c); \
-	    clang $(CPPFLAGS) -std=c17 -pedantic -g -O1 \
-	        -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-	        -o build/fuzz/$$n $$f $(SRC) $(LIB_LDLIBS) || exit 1; \
-	    mkdir -p build/fuzz/$$n.corpus; \
-	    seeds=; [ -d tests/fuzz/$$n.seeds ] && seeds=tests/fuzz/$$n.seeds; \
-	    build/fuzz/$$n -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
-	        -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
-	        build/fuzz/$$n.corpus $$seeds || exit 1; \
-	done
+	@$(MAKE) --no-print-directory $(many) CC=clang MODE=fuzz fuzzers
+	@tests/fuzz/run build/clang-fuzz $(FUZZ_SECONDS)
+
+# ---- the slow tier: .ci/run calls these after `make test` ----
+
+threads: ## what uses threads; for MODE=tsan
+	@$(MAKE) --no-print-directory $(many) moesim $(THREADED:%=$(B)/%)
+	@tests/run $(B) $(THREADED) cli_digest cli_signal
+
+data: ## every test again, with the real data (MOESIM_DATA)
+	@$(MAKE) --no-print-directory $(many) moesim tests
+	@: $${MOESIM_DATA:?names the folder of the real data}
+	@tests/run $(B)
+
+compare: ## hit counts against libCacheSim's, on recorded routing (MOESIM_DATA)
+	@$(MAKE) --no-print-directory $(many) moesim benches
+	@tests/slow/compare $(B)
+
+memory: ## replays 1 GiB of routing in 200 MB
+	@$(MAKE) --no-print-directory $(many) moesim
+	@tests/slow/memory $(B)
+
+valgrind: ## a small replay without a read of uninitialised memory
+	@$(MAKE) --no-print-directory $(many) MODE=debug moesim
+	@tests/slow/valgrind build/$(notdir $(CC))-debug
 
 gpu: ## the device executor (nothing to build yet)
-	@echo "gpu/ has no sources yet: the device executor is still to come"
+	@echo "skip gpu: gpu/ has no sources yet, the device executor is still to come"
 
 install: moesim ## copy the program and its data to $(prefix)
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/moesim
@@ -172,7 +208,7 @@ install: moesim ## copy the program and its data to $(prefix)
 clean: ## remove build/ and out/
 	rm -rf build out
 
-.PHONY: demo test moesim help setup tests benches layers headers lint format bench fuzz gpu \
-        install clean
+.PHONY: demo test moesim help setup tests benches fuzzers layers headers lint analyzed \
+        format bench fuzz gpu threads data compare memory valgrind install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:

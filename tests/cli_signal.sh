@@ -1,0 +1,129 @@
+#!/bin/sh
+# Ctrl-C during a long replay leaves no broken file, and the files of an earlier run as
+# they were; a progress line shows on a terminal only.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+. tests/shell.sh
+
+if ! generate "$folder/trace.h5"; then
+    report 1 signal_trace
+    exit 1
+fi
+# Twelve requests of a million tokens each: far more than anybody waits for.
+{
+    echo TIMESTAMP,ContextTokens,GeneratedTokens
+    for second in 10 11 12 13 14 15 16 17 18 19 20 21; do
+        echo "2023-11-16 18:15:$second.0,20,1000000"
+    done
+} >"$folder/requests.csv"
+cat >"$folder/long.yaml" <<'END'
+trace: trace.h5
+machine: rtx4090-pcie4
+bounds: no
+workload: {lengths: file, file: requests.csv}
+policies:
+  - {name: lru, cache: {name: lru, slots: 8}}
+  - {name: markov, cache: {name: lru, slots: 8}, prefetch: markov}
+END
+
+"$python" - "$moesim" "$folder" <<'END'
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+moesim, folder = sys.argv[1:]
+failed = False
+
+
+def report(good, name):
+    global failed
+    print("ok" if good else "not ok", name, flush=True)
+    failed = failed or not good
+
+
+def contents(path):
+    files = {}
+    for name in os.listdir(path):
+        with open(os.path.join(path, name), "rb") as stream:
+            files[name] = stream.read()
+    return files
+
+
+def start(out, *flags, **streams):
+    command = [moesim, "run", f"{folder}/long.yaml", "--out", out, *flags]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, **streams)
+    # It runs once it has a temporary file; all temporaries have names of their own.
+    before = set(os.listdir(out)) if os.path.isdir(out) else set()
+    for _ in range(600):
+        if run.poll() is not None or os.path.isdir(out) and set(os.listdir(out)) - before:
+            break
+        time.sleep(0.05)
+    time.sleep(0.2)
+    return run
+
+
+def stop(run, signals):
+    """Sends the signals at once; returns status and what it said."""
+    for number in signals:
+        run.send_signal(number)
+    try:
+        said = run.communicate(timeout=30)[1]
+    except subprocess.TimeoutExpired:
+        run.kill()
+        run.communicate()
+        return "hangs", ""
+    return run.returncode, said
+
+
+out = f"{folder}/out"
+short = ["--set", "workload.max_passes=20"]
+done = subprocess.run([moesim, "run", f"{folder}/long.yaml", "--out", out, *short],
+                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+earlier = contents(out)
+report(done.returncode == 0 and done.stderr == "" and "result.h5" in earlier,
+       "signal_no_progress_line_without_terminal")
+for name, number, threads in (("int", signal.SIGINT, "1"), ("term", signal.SIGTERM, "1"),
+                              ("int_two_threads", signal.SIGINT, "2")):
+    for kind, target in (("fresh", f"{folder}/{name}"), ("earlier", out)):
+        run = start(target, "--threads", threads, stderr=subprocess.PIPE, text=True)
+        status, said = stop(run, [number])
+        good = (status == 1 and said.startswith("moesim: stopped by a signal")
+                and said.count("\n") == 1
+                and contents(target) == (earlier if kind == "earlier" else {}))
+        if not good:
+            print(status, said, sorted(contents(target)))
+        report(good, f"signal_{name}_{kind}")
+run = start(f"{folder}/twice", stderr=subprocess.PIPE, text=True)
+status, said = stop(run, [signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGTERM])
+report(status in (1, -signal.SIGINT, -signal.SIGTERM) and contents(f"{folder}/twice") == {},
+       "signal_twice")
+
+
+def on_terminal(*flags):
+    """What appears on a terminal within two seconds."""
+    master, slave = pty.openpty()
+    run = start(f"{folder}/terminal", *flags, stderr=slave)
+    time.sleep(1.5)
+    run.send_signal(signal.SIGINT)
+    run.wait(30)
+    os.close(slave)
+    seen = b""
+    try:
+        while block := os.read(master, 4096):
+            seen += block
+    except OSError:  # the other end is closed
+        pass
+    os.close(master)
+    return seen
+
+
+seen = on_terminal()
+report(b"\rreplaying" in seen and b"tokens/s" in seen and b" s left" in seen,
+       "signal_progress_line_on_terminal")
+report(b"replaying" not in on_terminal("--quiet"), "signal_quiet")
+sys.exit(failed)
+END
+exit $?

@@ -1,0 +1,31 @@
+# What the command-line tests share; sourced from the repository's root. Leaves: $moesim
+# the program, $folder an empty folder that is removed at the end, $failed the exit status.
+# shellcheck shell=sh
+moesim=${MOESIM:-build/moesim}
+python=${PYTHON:-/usr/bin/python3}
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+# shellcheck disable=SC2034 # the tests exit with it
+failed=0
+
+# report STATUS NAME: one test, passed if the status is 0.
+report() {
+    if [ "$1" -eq 0 ]; then
+        echo "ok $2"
+    else
+        echo "not ok $2"
+        failed=1
+    fi
+}
+
+# generate FILE [KEY=VALUE ...]: a small trace of GPT-OSS-20B's shape.
+generate() {
+    file=$1
+    shift
+    set -- model=gpt-oss-20b requests=12 prompt_tokens=20 output_tokens=24 scores=yes "$@"
+    for one in "$@"; do
+        set -- "$@" --set "$one"
+        shift
+    done
+    "$moesim" trace gen -o "$file" "$@"
+}
