@@ -156,15 +156,23 @@ fuzz: ## libFuzzer on every target of tests/fuzz, FUZZ_SECONDS each
 	        build/fuzz/$$n.corpus $$seeds || exit 1; \
 	done
 
+gpu: ## the device executor (nothing to build yet)
+	@echo "gpu/ has no sources yet: the device executor is still to come"
+
 install: moesim ## copy the program and its data to $(prefix)
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/moesim
 	install $(B)/moesim $(DESTDIR)$(prefix)/bin/moesim
-	cp -r models traces/samples $(DESTDIR)$(prefix)/share/moesim/
+	for d in models/arch models/machine sim/policy/presets plots traces/importers \
+	         traces/samples; do \
+	    install -d $(DESTDIR)$(prefix)/share/moesim/$$d && \
+	    find $$d -maxdepth 1 -type f -exec \
+	        install -m 644 {} $(DESTDIR)$(prefix)/share/moesim/$$d/ \; || exit 1; \
+	done
 
 clean: ## remove build/ and out/
 	rm -rf build out
 
-.PHONY: demo test moesim help setup tests benches layers headers lint format bench fuzz \
+.PHONY: demo test moesim help setup tests benches layers headers lint format bench fuzz gpu \
         install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:

@@ -3,10 +3,11 @@
 #include "sim/base/mem.h"
 
 #include <assert.h>
-#include <float.h>
+#include <gsl/gsl_blas.h>
 #include <gsl/gsl_errno.h>
 #include <gsl/gsl_multifit_nlinear.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,57 +17,82 @@
 
 struct search {
     const struct fit_problem *problem;
-    double *predicted; /* [points] */
+    double value[FIT_MAX_PARAMETERS]; /* of the last evaluation */
+    size_t free[FIT_MAX_PARAMETERS];  /* [frees] parameters that are searched for; the
+                                         others stay at the bound they were driven to */
+    size_t frees;
+    unsigned crossed[FIT_MAX_PARAMETERS]; /* how often a trial was beyond its bounds, */
+    double bound[FIT_MAX_PARAMETERS];     /* and which one it was last */
+    double *predicted;                    /* [points] */
     struct err *err;
 };
 
-static double parameter_of(const struct fit_parameter *p, double variable)
+/* Sets s->value from the search's variables; returns how far beyond the bounds they are.
+ */
+static double place(struct search *s, const gsl_vector *variable)
 {
-    double value = p->start * exp(variable - 1.0);
+    double beyond = 0.0;
 
-    return value < p->min ? p->min : value > p->max ? p->max : value;
+    for (size_t i = 0; i < s->frees; i++) {
+        const struct fit_parameter *p = &s->problem->parameter[s->free[i]];
+        /* In logarithms, as a wild step may be beyond what a double can hold. */
+        double least = log(p->min / p->start), most = log(p->max / p->start);
+        double wanted = gsl_vector_get(variable, i) - 1.0;
+        double kept = wanted < least ? least : wanted > most ? most : wanted;
+
+        s->value[s->free[i]] = p->start * exp(kept);
+        if (wanted != kept) {
+            beyond += fabs(wanted - kept);
+            s->crossed[s->free[i]]++;
+            s->bound[s->free[i]] = kept == least ? p->min : p->max;
+            s->value[s->free[i]] = s->bound[s->free[i]];
+        }
+    }
+    return beyond;
 }
 
+/* Beyond the bounds the model is asked at the bound, and all residuals grow with the
+ * distance: a step too far is rejected and made smaller, instead of leaving the search
+ * where nothing changes any more. */
 static int residuals(const gsl_vector *variable, void *context, gsl_vector *f)
 {
     struct search *s = context;
     const struct fit_problem *q = s->problem;
-    double value[FIT_MAX_PARAMETERS];
+    double growth = 1.0 + place(s, variable);
 
-    for (size_t i = 0; i < q->parameters; i++)
-        value[i] = parameter_of(&q->parameter[i], gsl_vector_get(variable, i));
-    if (q->model(q->context, value, s->predicted, s->err) != 0)
+    if (!isfinite(growth))
+        return GSL_EDOM;
+    if (q->model(q->context, s->value, s->predicted, s->err) != 0)
         return GSL_EFAILED;
     for (size_t i = 0; i < q->points; i++)
-        gsl_vector_set(f, i, (s->predicted[i] - q->measured[i]) / q->sigma[i]);
+        gsl_vector_set(f, i, growth * (s->predicted[i] - q->measured[i]) / q->sigma[i]);
     return GSL_SUCCESS;
 }
 
-/* Parameters that no point depends on (a column of zeros, as at a bound) would make the
- * covariance of all infinite: they are left out and their own error is infinity. */
-static void find_errors(const struct fit_problem *q, const gsl_matrix *jacobian,
+/* Standard errors of the free parameters. One that no point depends on (a column of
+ * zeros) would make all of them infinite: it is left out, as those at a bound are. */
+static void find_errors(const struct search *s, const gsl_matrix *jacobian,
                         struct fit_result *r)
 {
+    const struct fit_problem *q = s->problem;
     double scale = r->chi2 / (double)(q->points - q->parameters);
-    gsl_matrix *kept = gsl_matrix_alloc(q->points, q->parameters);
-    gsl_matrix_view part;
-    gsl_matrix *covariance;
+    gsl_matrix *kept = gsl_matrix_alloc(q->points, s->frees);
     size_t column[FIT_MAX_PARAMETERS];
     size_t count = 0;
 
-    for (size_t i = 0; i < q->parameters; i++) {
+    for (size_t i = 0; i < s->frees; i++) {
         gsl_vector_const_view from = gsl_matrix_const_column(jacobian, i);
         gsl_vector_view to = gsl_matrix_column(kept, count);
 
-        r->error[i] = INFINITY;
         if (gsl_vector_isnull(&from.vector))
             continue;
         (void)gsl_vector_memcpy(&to.vector, &from.vector);
-        column[count++] = i;
+        column[count++] = s->free[i];
     }
     if (count > 0) {
-        part = gsl_matrix_submatrix(kept, 0, 0, q->points, count);
-        covariance = gsl_matrix_alloc(count, count);
+        gsl_matrix_view part = gsl_matrix_submatrix(kept, 0, 0, q->points, count);
+        gsl_matrix *covariance = gsl_matrix_alloc(count, count);
+
         (void)gsl_multifit_nlinear_covar(&part.matrix, 0.0, covariance);
         for (size_t i = 0; i < count; i++) {
             double variance = gsl_matrix_get(covariance, i, i);
@@ -80,20 +106,59 @@ static void find_errors(const struct fit_problem *q, const gsl_matrix *jacobian,
     gsl_matrix_free(kept);
 }
 
-static int search_minimum(struct search *s, gsl_multifit_nlinear_workspace *work,
-                          struct fit_result *r)
+/* Takes parameters that were driven to a bound out of the search. True if there are any.
+ */
+static bool fix_at_bounds(struct search *s)
 {
-    enum { MOST_ITERATIONS = 200 };
+    size_t kept = 0, before = s->frees;
+
+    for (size_t i = 0; i < before; i++) {
+        const struct fit_parameter *p = &s->problem->parameter[s->free[i]];
+        double *value = &s->value[s->free[i]];
+
+        if (*value <= p->min * 1.0001)
+            *value = p->min;
+        else if (*value >= p->max * 0.9999)
+            *value = p->max;
+        else
+            s->free[kept++] = s->free[i];
+    }
+    s->frees = kept;
+    return kept < before;
+}
+
+/* A search along a bound, where the growing residuals have a kink, need not converge:
+ * then the parameter that was tried beyond its bounds most often stays there. */
+static bool fix_most_crossed(struct search *s)
+{
+    size_t most = 0;
+
+    for (size_t i = 1; i < s->frees; i++) {
+        if (s->crossed[s->free[i]] > s->crossed[s->free[most]])
+            most = i;
+    }
+    if (s->crossed[s->free[most]] == 0)
+        return false;
+    s->value[s->free[most]] = s->bound[s->free[most]];
+    return fix_at_bounds(s);
+}
+
+/* One search over the free parameters. 1: it found a minimum or a bound, with the bounds
+ * fixed; there is more to search if any was. 0: the minimum. -1. */
+static int search_once(struct search *s, gsl_multifit_nlinear_workspace *work,
+                       struct fit_result *r)
+{
+    enum { MOST_ITERATIONS = 100 };
     const struct fit_problem *q = s->problem;
     gsl_multifit_nlinear_fdf fdf = {
-        .f = residuals, .n = q->points, .p = q->parameters, .params = s};
-    gsl_vector *start = gsl_vector_alloc(q->parameters);
-    const gsl_vector *found;
-    const gsl_vector *f;
+        .f = residuals, .n = q->points, .p = s->frees, .params = s};
+    gsl_vector *start = gsl_vector_alloc(s->frees);
     int why = 0;
     int status;
 
-    gsl_vector_set_all(start, 1.0);
+    for (size_t i = 0; i < s->frees; i++)
+        gsl_vector_set(start, i,
+                       1.0 + log(s->value[s->free[i]] / q->parameter[s->free[i]].start));
     status = gsl_multifit_nlinear_init(start, &fdf, work);
     gsl_vector_free(start);
     if (status == GSL_SUCCESS)
@@ -101,21 +166,54 @@ static int search_minimum(struct search *s, gsl_multifit_nlinear_workspace *work
                                              NULL, &why, work);
     if (s->err->text[0] != '\0')
         return -1;
-    /* No further progress in any direction is what a minimum on a bound looks like. */
+    r->iterations += gsl_multifit_nlinear_niter(work);
+    (void)place(s, gsl_multifit_nlinear_position(work));
+    if (fix_at_bounds(s))
+        return 1;
+    /* No further progress in any direction is a minimum as far as doubles can tell. */
     if (status != GSL_SUCCESS && status != GSL_ENOPROG)
         return err_set(
             s->err,
             "the fit found no minimum: %s; start from parameters nearer to the "
             "measurements, or fit fewer",
             gsl_strerror(status));
-    found = gsl_multifit_nlinear_position(work);
-    f = gsl_multifit_nlinear_residual(work);
-    r->iterations = gsl_multifit_nlinear_niter(work);
-    for (size_t i = 0; i < q->parameters; i++)
-        r->value[i] = parameter_of(&q->parameter[i], gsl_vector_get(found, i));
-    for (size_t i = 0; i < q->points; i++)
-        r->chi2 += gsl_vector_get(f, i) * gsl_vector_get(f, i);
-    find_errors(q, gsl_multifit_nlinear_jac(work), r);
+    return 0;
+}
+
+static int search_minimum(struct search *s, struct fit_result *r)
+{
+    const struct fit_problem *q = s->problem;
+    gsl_multifit_nlinear_parameters options = gsl_multifit_nlinear_default_parameters();
+    int status = 1;
+
+    options.h_df = DIFFERENCE_STEP;
+    while (status == 1 && s->frees > 0) {
+        gsl_multifit_nlinear_workspace *work = gsl_multifit_nlinear_alloc(
+            gsl_multifit_nlinear_trust, &options, q->points, s->frees);
+
+        if (work == NULL)
+            return err_set(s->err, "out of memory for a fit of %zu points", q->points);
+        status = search_once(s, work, r);
+        if (status == 0) {
+            const gsl_vector *f = gsl_multifit_nlinear_residual(work);
+
+            (void)gsl_blas_ddot(f, f, &r->chi2);
+            memcpy(r->value, s->value, sizeof r->value);
+            find_errors(s, gsl_multifit_nlinear_jac(work), r);
+        }
+        gsl_multifit_nlinear_free(work);
+    }
+    if (status != 1)
+        return status;
+    /* Every parameter is at a bound. */
+    memcpy(r->value, s->value, sizeof r->value);
+    if (q->model(q->context, s->value, s->predicted, s->err) != 0)
+        return -1;
+    for (size_t i = 0; i < q->points; i++) {
+        double residual = (s->predicted[i] - q->measured[i]) / q->sigma[i];
+
+        r->chi2 += residual * residual;
+    }
     return 0;
 }
 
@@ -135,31 +233,25 @@ static int check(const struct fit_problem *q, struct err *e)
 
 int fit_solve(const struct fit_problem *problem, struct fit_result *r, struct err *e)
 {
-    gsl_multifit_nlinear_parameters options = gsl_multifit_nlinear_default_parameters();
-    gsl_multifit_nlinear_workspace *work;
-    struct search s = {.problem = problem, .err = e};
+    struct search s = {.problem = problem, .frees = problem->parameters, .err = e};
     int status;
 
     assert(problem->parameters >= 1 && problem->parameters <= FIT_MAX_PARAMETERS);
+    *r = (struct fit_result){.chi2 = 0.0};
     for (size_t i = 0; i < problem->parameters; i++) {
         const struct fit_parameter *p = &problem->parameter[i];
 
         assert(p->min > 0.0 && p->min <= p->start && p->start <= p->max);
-        (void)p;
+        s.value[i] = p->start;
+        s.free[i] = i;
+        r->error[i] = INFINITY;
     }
-    *r = (struct fit_result){.chi2 = 0.0};
     if (check(problem, e) != 0)
         return -1;
     (void)gsl_set_error_handler_off();
-    options.h_df = DIFFERENCE_STEP;
-    work = gsl_multifit_nlinear_alloc(gsl_multifit_nlinear_trust, &options,
-                                      problem->points, problem->parameters);
-    if (work == NULL)
-        return err_set(e, "out of memory for a fit of %zu points", problem->points);
     s.predicted = mem_alloc(problem->points, sizeof *s.predicted);
-    status = search_minimum(&s, work, r);
+    status = search_minimum(&s, r);
     free(s.predicted);
-    gsl_multifit_nlinear_free(work);
     return status;
 }
 

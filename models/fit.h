@@ -3,7 +3,8 @@
  *
  * The search is over logarithms of the parameters (Levenberg-Marquardt, GSL), which are
  * rates, times and efficiencies, so that none can become negative; derivatives are finite
- * differences. A parameter stays within [min, max]. The standard errors are those of the
+ * differences. A parameter stays within [min, max]; one that is driven to a bound is
+ * fixed there while the others are searched on. The standard errors are those of the
  * linearised problem: the square roots of the diagonal of
  * chi^2 / (points - parameters) * inverse(J' W J), so sigma matters only up to a common
  * factor. For a linear model they are the textbook ones exactly.
@@ -41,7 +42,8 @@ struct fit_problem {
 struct fit_result {
     double value[FIT_MAX_PARAMETERS];
     double error[FIT_MAX_PARAMETERS]; /* standard error, in the parameter's unit; infinity
-                                         where the points do not determine it */
+                                         where the points do not determine it, or at a
+                                         bound */
     double chi2;                      /* the sum at the end */
     size_t iterations;
 };

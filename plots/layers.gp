@@ -8,6 +8,5 @@ set xlabel "decoder layer"
 set ylabel "exposed copy (ms per pass)"
 set yrange [0:*]
 set autoscale xfix
-set offsets 0.5, 0.5, 0, 0
 plot for [i = 2:1 + ARG4] ARG2 using 1:i with linespoints pt point(i - 1) ps 0.5 \
     lc rgb colour(i - 1) title columnheader(i)

@@ -156,41 +156,76 @@ static void make_machine(struct run_world *w)
                                   .storage_read = {.latency = 0, .bytes_per_s = 1e10}};
 }
 
-struct run_world *run_world_new(uint32_t layers, uint32_t experts, uint32_t top_k,
-                                uint32_t requests, uint32_t rows, const uint16_t *expert,
-                                uint64_t seed)
+/* All but model, machine and sizes of experts. */
+static struct run_world *make_world(uint32_t layers, uint32_t experts, uint32_t top_k,
+                                    uint32_t requests, uint32_t rows, uint64_t seed)
 {
     struct run_world *w = mem_zalloc(1, sizeof *w);
-    size_t values = (size_t)requests * rows * layers * top_k;
-    uint16_t *moe_layer = mem_alloc(layers, sizeof *moe_layer);
-    struct err e = {""};
 
     w->layers = layers;
     w->experts = experts;
     w->top_k = top_k;
     w->requests = requests;
     w->rows = rows;
-    w->expert = mem_alloc(values, sizeof *w->expert);
-    if (expert != NULL)
-        memcpy(w->expert, expert, values * sizeof *expert);
-    else
-        draw_routing(w, seed);
+    w->expert = mem_alloc((size_t)requests * rows * layers * top_k, sizeof *w->expert);
+    w->expert_bytes = mem_alloc(layers, sizeof *w->expert_bytes);
     w->path = mem_format("/tmp/moesim_run_%ld_%llu.h5", (long)getpid(),
                          (unsigned long long)seed);
-    for (uint32_t l = 0; l < layers; l++)
-        moe_layer[l] = (uint16_t)l;
+    w->workload = (struct workload_params){
+        .mode = WORKLOAD_STATIC, .batch = 1, .max_sequences = 1, .file = ""};
+    return w;
+}
+
+/* Writes the trace, whose layers are the model's MoE layers, and opens it. */
+static void open_trace(struct run_world *w)
+{
+    uint16_t *moe_layer = mem_alloc(w->layers, sizeof *moe_layer);
+    struct err e = {""};
+    uint32_t count = 0;
+
+    for (uint32_t l = 0; l < w->model.layers; l++)
+        if (model_layer_is_moe(&w->model, l))
+            moe_layer[count++] = (uint16_t)l;
+    assert_int_equal(count, w->layers);
     write_trace(w, moe_layer);
     free(moe_layer);
     w->trace = trace_open(w->path, NULL, &e);
     if (w->trace == NULL)
         fail_msg("%s", e.text);
+}
+
+struct run_world *run_world_new(uint32_t layers, uint32_t experts, uint32_t top_k,
+                                uint32_t requests, uint32_t rows, const uint16_t *expert,
+                                uint64_t seed)
+{
+    struct run_world *w = make_world(layers, experts, top_k, requests, rows, seed);
+    size_t values = (size_t)requests * rows * layers * top_k;
+
+    if (expert != NULL)
+        memcpy(w->expert, expert, values * sizeof *expert);
+    else
+        draw_routing(w, seed);
     make_model(w);
     make_machine(w);
-    w->expert_bytes = mem_alloc(layers, sizeof *w->expert_bytes);
     for (uint32_t l = 0; l < layers; l++)
         w->expert_bytes[l] = WORLD_BYTES;
-    w->workload = (struct workload_params){
-        .mode = WORKLOAD_STATIC, .batch = 1, .max_sequences = 1, .file = ""};
+    open_trace(w);
+    return w;
+}
+
+struct run_world *run_world_of(const struct model *m, const struct machine *k,
+                               uint32_t requests, uint32_t rows, const uint16_t *expert)
+{
+    struct run_world *w =
+        make_world(m->moe_layers, m->experts, m->top_k, requests, rows, 0);
+
+    memcpy(w->expert, expert,
+           (size_t)requests * rows * w->layers * w->top_k * sizeof *expert);
+    w->model = *m;
+    w->machine = *k;
+    for (uint32_t l = 0; l < w->layers; l++)
+        w->expert_bytes[l] = model_expert_bytes(m);
+    open_trace(w);
     return w;
 }
 

@@ -43,6 +43,10 @@ struct run_world {
 struct run_world *run_world_new(uint32_t layers, uint32_t experts, uint32_t top_k,
                                 uint32_t requests, uint32_t rows, const uint16_t *expert,
                                 uint64_t seed);
+/* The same with a real model and machine, which are copied and whose strings are
+ * borrowed; its routing is spelled out. */
+struct run_world *run_world_of(const struct model *m, const struct machine *k,
+                               uint32_t requests, uint32_t rows, const uint16_t *expert);
 /* Removes the file, too. */
 void run_world_free(struct run_world *w);
 /* The routing of a pass of one row after another, "01|2 12|" : layers by bars, passes by

@@ -428,7 +428,7 @@ static void defaults_are_as_documented(void **state)
     assert_int_equal(p.admission, CACHE_ADMIT_ALWAYS);
     assert_int_equal(p.preload, CACHE_PRELOAD_NONE);
     assert_false(p.write_back);
-    assert_int_equal(p.staging, 1);
+    assert_int_equal(p.staging, 2);
 }
 
 static void refused(const char *policy, struct cache_params p, bool future,

@@ -8,9 +8,10 @@
 #include "run_world.h"
 #include "sim/run/experiment.h"
 
+#include "sim/base/file.h"
 #include "sim/base/mem.h"
 
-#include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -334,6 +335,10 @@ static void test_refusals(void **state)
     assert_non_null(strstr(e.text, "has 3 MoE layers of 12 experts, but model "
                                    "mixtral-8x7b has 32 of 8"));
     cfg_free(c);
+    refuse(
+        lab,
+        "gpu_memory: 40 MB\npolicies: [{cache: {name: lru, scope: global, slots: 30}}]\n",
+        "beside its experts and the cache");
     refuse(lab, "polices: []\n", "polices");
     refuse(lab, "policies: []\n", "one or more policies");
     refuse(lab, "policies: lru\n", "one or more policies");
@@ -351,7 +356,7 @@ static void test_refusals(void **state)
            "policies: [{cache: {name: lru, slots: 4}, prefetch: oracle}]\n",
            "is an oracle");
     refuse(lab, "policies: [{cache: {name: lru, bytes: 200 GB, staging: 16000}}]\n",
-           "use fewer slots or a larger GPU");
+           "use fewer slots or more memory");
     refuse(lab,
            "home: host\nhost_memory: 5 MB\npolicies: [{cache: {name: lru, slots: 4}}]\n",
            "host memory");
@@ -386,12 +391,66 @@ static void test_more_than_all(void **state)
     result_release(&r);
 }
 
+/* ---- stopped ---- */
+
+/* Asks the program to stop, once: a second signal would end it. */
+static void stop(void *context, uint64_t done, uint64_t total)
+{
+    bool *asked = context;
+
+    assert_true(done <= total);
+    if (!*asked)
+        assert_int_equal(raise(SIGINT), 0);
+    *asked = true;
+}
+
+/* One thread: the first policy stops when it first tells how far it is, the second is
+ * never begun. What was run can be shown, bounds are not claimed, nothing is written.
+ * Comes last: the program stays asked to stop. */
+static void test_stopped(void **state)
+{
+    struct lab lab = {.w = run_world_new(3, 12, 3, 2, 400, NULL, 11),
+                      .model = ((struct lab *)*state)->model};
+    const struct experiment_folders folders = {"models/arch", "models/machine",
+                                               "sim/policy/presets"};
+    bool asked = false;
+    char *path = mem_format("/tmp/moesim_stopped_%ld.json", (long)getpid());
+    struct experiment_hooks hooks = {
+        .progress = stop, .context = &asked, .timeline_path = path};
+    struct cfg *c = config_of(&lab, "policies: [{cache: {name: lru, slots: 4}}, "
+                                    "{cache: {name: fifo, slots: 4}}]\n");
+    FILE *out = tmpfile();
+    struct err e = {""};
+    struct result r;
+
+    file_catch_signals();
+    assert_int_equal(experiment_run(c, &folders, 1, &hooks, &r, &e), 1);
+    assert_true(asked);
+    assert_true(r.policy[0].run.passes > 0 && r.policy[0].run.passes < 800);
+    assert_false(r.policy[0].run.finished);
+    assert_int_equal(r.policy[1].run.passes, 0);
+    assert_false(r.policy[0].bounds.present || r.policy[1].bounds.present);
+    assert_non_null(strstr(r.notes, "stopped by a signal"));
+    assert_int_equal(access(path, F_OK), -1);
+    assert_non_null(out);
+    result_print(&r, out);
+    result_print_json(&r, out);
+    result_print_csv(&r, out);
+    assert_true(ftell(out) > 0);
+    (void)fclose(out);
+    result_release(&r);
+    cfg_free(c);
+    free(path);
+    run_world_free(lab.w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_threads),  cmocka_unit_test(test_engines),
         cmocka_unit_test(test_timeline), cmocka_unit_test(test_notes),
         cmocka_unit_test(test_refusals), cmocka_unit_test(test_more_than_all),
+        cmocka_unit_test(test_stopped),
     };
 
     return cmocka_run_group_tests(tests, lab_setup, lab_teardown);

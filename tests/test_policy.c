@@ -243,7 +243,7 @@ static void defaults(void **unused)
     assert_null(p->preset);
     assert_int_equal(policy_needs(p), 0);
     assert_true(policy_lossless(p));
-    assert_int_equal(p->cache.staging, 1);
+    assert_int_equal(p->cache.staging, 2);
     policy_free(p);
     policy_free(NULL);
 }

@@ -33,7 +33,7 @@ struct timed {
 static struct timed run(const struct run_world *w, const struct run_case *c)
 {
     struct run_case kept = *c;
-    struct timed t;
+    struct timed t = {.r = {.layer = NULL}};
 
     kept.keep_passes = true;
     run_world_run(w, &kept, &t.r);
@@ -81,6 +81,66 @@ static void test_graph(void **state)
     t = run(w, &c);
     check_pass(&t.pass[0], 2 * dense, 4 * GROUP, 0, 7 * US + TRIP);
     run_world_free(w);
+}
+
+/* What the cost functions say of a pass: each layer is asked for by itself. */
+static sim_time sum_of_costs(const struct cost *c, const struct cost_batch *b,
+                             const struct cost_experts *work)
+{
+    sim_time sum = cost_head(c, b);
+
+    for (uint32_t l = 0; l < c->model->layers; l++) {
+        sum += cost_dense(c, l, b);
+        if (model_layer_is_moe(c->model, l))
+            sum += cost_gate(c, b->tokens) + cost_expert_group(c, work);
+    }
+    return sum;
+}
+
+/* Real architectures, whose layers differ: dense and MoE ones, windowed ones, encoder and
+ * decoder. One row on experts {0 .. k-1} in every layer, all resident, from a graph. */
+static void test_layers_that_differ(void **state)
+{
+    static const char *const models[] = {"gpt-oss-20b", "deepseek-v2-lite",
+                                         "switch-base-8", "nllb-moe-54b",
+                                         "llama-4-maverick"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        struct err e = {""};
+        struct model *m = model_load(models[i], "models/arch", &e);
+        struct machine *k = machine_load("h100-80g", "models/machine", &e);
+        struct run_world *w;
+        struct run_case c = {.running_ahead = true, .graph = true};
+        struct cost cost = {.model = m, .machine = k, .graph = true};
+        struct cost_batch b = {.tokens = 1, .outputs = 1, .kv_tokens = 1, .pairs = 1};
+        struct cost_experts work = {.distinct = 0};
+        uint16_t *expert;
+        struct timed t;
+        char *policy;
+
+        if (m == NULL || k == NULL)
+            fail_msg("%s", e.text);
+        expert = mem_alloc((size_t)m->moe_layers * m->top_k, sizeof *expert);
+        for (uint32_t x = 0; x < m->moe_layers * m->top_k; x++)
+            expert[x] = (uint16_t)(x % m->top_k);
+        for (uint32_t x = 0; x < m->top_k; x++)
+            cost_experts_add(&work, 1, k->gpu.tile_rows);
+        w = run_world_of(m, k, 1, 1, expert);
+        b.window_kv_tokens = b.window_pairs = 1;
+        policy =
+            mem_format("{cache: {name: lru, slots: %u, preload: linear}}", m->experts);
+        c.policy = policy;
+        t = run(w, &c);
+        assert_int_equal(t.pass[0].latency, sum_of_costs(&cost, &b, &work) +
+                                                k->host.graph_launch +
+                                                k->host.round_trip);
+        run_world_free(w);
+        free(policy);
+        free(expert);
+        model_free(m);
+        machine_free(k);
+    }
 }
 
 /* The law of exec_sim.h at its two ends. GPU-bound: only the first launch shows.
@@ -213,7 +273,7 @@ static void test_homes(void **state)
 static void test_staging_slot_twice(void **state)
 {
     struct run_world *w = run_world_spelled(1, 4, 3, "012 012");
-    struct run_case c = {.policy = "{cache: {name: lru, slots: 1}}"};
+    struct run_case c = {.policy = "{cache: {name: lru, slots: 1, staging: 1}}"};
     sim_time dense = DENSE + GATE + HEAD;
     struct timed t;
 
@@ -225,7 +285,7 @@ static void test_staging_slot_twice(void **state)
     /* Then 0 is resident and runs while 1 loads; 1 runs; 2 loads; 2 runs. */
     check_pass(&t.pass[1], dense, 3 * GROUP, FLOW - GROUP + FLOW, 2 * TRIP);
     assert_int_equal(t.pass[1].counts.hits, 1);
-    c.policy = "{cache: {name: lru, slots: 1}, schedule: serial}";
+    c.policy = "{cache: {name: lru, slots: 1, staging: 1}, schedule: serial}";
     t = run(w, &c);
     check_pass(&t.pass[1], dense, 2 * GROUP, 2 * FLOW, 2 * TRIP);
     /* With room for both there is one wait for the two. */
@@ -381,6 +441,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_graph),
+        cmocka_unit_test(test_layers_that_differ),
         cmocka_unit_test(test_eager_launches),
         cmocka_unit_test(test_misses),
         cmocka_unit_test(test_homes),

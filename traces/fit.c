@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUNDS 16
+#define ROUNDS 16        /* at most */
+#define CLOSE 0.004      /* relative error of a figure, total variation of popularity */
 #define SCORED_ROWS 2000 /* whose next layers are foreseen */
 #define OPENING_ROWS 64  /* after a template, where openings are measured */
 #define OPENING_STRIDE 4
@@ -495,6 +496,26 @@ static void move_bias(struct draw_model *m, const struct sample *s, const double
         }
 }
 
+static bool is_close(double target, double reached)
+{
+    return target < 0 || reached < 0 || fabs(reached - target) <= CLOSE * target;
+}
+
+static bool is_fitted(const struct draw_model *m, const struct fit_target *t,
+                      const struct measured *now)
+{
+    const struct fit_result *r = &now->figures;
+    double distance = 0;
+
+    for (size_t i = 0; i < (size_t)m->layers * m->experts; i++)
+        distance += fabs(t->popularity[i] - now->popularity[i]) / 2 / m->layers;
+    return distance <= CLOSE && is_close(t->adjacent_overlap, r->adjacent_overlap) &&
+           is_close(t->far_overlap, r->far_overlap) &&
+           is_close(t->opening_overlap, r->opening_overlap) &&
+           is_close(t->next_layer_predictability, r->next_layer_predictability) &&
+           is_close(t->union_size, r->union_size);
+}
+
 void fit_model(struct draw_model *m, const struct draw_request *requests, size_t count,
                const struct fit_target *t, struct fit_result *r)
 {
@@ -506,7 +527,7 @@ void fit_model(struct draw_model *m, const struct draw_request *requests, size_t
     for (int round = 0;; round++) {
         draw_sample(&s, m);
         measure(&s, m, &now);
-        if (round == ROUNDS)
+        if (round == ROUNDS || is_fitted(m, t, &now))
             break;
         move_bias(m, &s, t->popularity, now.popularity);
         for (uint32_t l = 0; l < m->layers; l++)

@@ -2,9 +2,9 @@
  *
  * The model is drawn on a sample of the rows that are to be written, the statistics are
  * measured on it, each parameter is moved against the error of the one statistic that it
- * governs, and so on for a fixed number of rounds. Every round draws the same numbers, so
- * that the statistics move smoothly with the parameters and the result is a function of
- * its inputs alone. */
+ * governs, and so on until all are met or a number of rounds is done. Every round draws
+ * the same numbers, so that the statistics move smoothly with the parameters and the
+ * result is a function of its inputs alone. */
 #ifndef MOESIM_TRACES_FIT_H
 #define MOESIM_TRACES_FIT_H
 

@@ -288,12 +288,14 @@ static int write(struct draw_model *m, const struct generate_params *p,
         .sorted = true,
         .groups = m->groups,
     };
+    struct generate_params told = *p;
     int status;
 
+    told.source = ""; /* has its own attribute */
     info.model = mem_strdup(p->model);
     info.source = mem_format("synthetic, drawn by moesim trace gen%s%s",
                              p->source[0] == '\0' ? "" : ": ", p->source);
-    info.capture = cfg_describe(generate_options, p);
+    info.capture = cfg_describe(generate_options, &told);
     info.moe_layer = mem_alloc(info.layers, sizeof *info.moe_layer);
     for (uint32_t l = 0; l < info.layers; l++)
         info.moe_layer[l] = (uint16_t)(p->first_layer + l);

@@ -4,6 +4,7 @@
 #ifndef MOESIM_CMD_CMD_H
 #define MOESIM_CMD_CMD_H
 
+#include "sim/base/config.h"
 #include "sim/base/err.h"
 
 #include <stdbool.h>
@@ -15,8 +16,14 @@ int cmd_run(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
+int cmd_fit(int argc, char **argv);
 int cmd_trace_gen(int argc, char **argv);
+int cmd_trace_info(int argc, char **argv);
 int cmd_list(int argc, char **argv);
+
+/* What `moesim trace info` says of a trace's routing. */
+struct trace_statistics;
+void trace_print_statistics(const struct trace_statistics *s);
 
 /* Prints "moesim: " and the sentence on standard error; returns EXIT_BAD. */
 int cmd_fail(const struct err *e);
@@ -57,6 +64,12 @@ int flags_parse(const struct command *c, int argc, char **argv);
 void flags_help(const struct command *c);
 /* "moesim run: SENTENCE" and a pointer to --help; returns EXIT_MISUSE. */
 int flags_misuse(const struct command *c, const char *sentence);
+
+/* ---- configurations ---- */
+
+/* Loads a configuration; paths in it count from its folder. Then applies the overrides of
+ * --set, whose paths count from where one is. Returns owned, or NULL. */
+struct cfg *config_load(const char *path, const struct flag_list *set, struct err *e);
 
 /* ---- where moesim's own files are ---- */
 

@@ -13,6 +13,7 @@ static const struct {
     {"explain", cmd_explain, "where the time of a result went, and what would help"},
     {"report", cmd_report, "the HTML page and the figures of results"},
     {"trace", cmd_trace, "look at traces, make, import, export, slice them"},
+    {"fit", cmd_fit, "fit a machine file to the measured steps of a recorded run"},
     {"list", cmd_list, "policies, presets, models, machines, configuration keys"},
 };
 

@@ -3,11 +3,8 @@
 #include "sim/base/mem.h"
 #include "traces/export.h"
 #include "traces/slice.h"
-#include "traces/statistics.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <math.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,130 +12,6 @@
 #include <sys/wait.h>
 
 extern char **environ;
-
-/* ---- info ---- */
-
-static void print_shape(const struct trace *t)
-{
-    const struct trace_info *i = trace_get_info(t);
-
-    (void)printf("%s\n  model      %s: %u MoE layers, %u experts, top-%u", trace_path(t),
-                 i->model, i->layers, i->experts, i->top_k);
-    if (i->candidates != i->top_k)
-        (void)printf(", %u candidates recorded", i->candidates);
-    (void)printf("\n  source     %s\n  capture    %s\n", i->source, i->capture);
-    (void)printf("  rows       %" PRIu64 " tokens in %" PRIu64 " requests", i->rows,
-                 i->requests);
-    if (i->passes > 0)
-        (void)printf(", %" PRIu64 " recorded passes", i->passes);
-    (void)printf("\n  has       ");
-    for (unsigned bit = 1; bit <= TRACE_HAS_BYTES; bit <<= 1) {
-        if ((trace_fields(t) & bit) != 0)
-            (void)printf(" %s", trace_field_name((enum trace_field)bit));
-    }
-    (void)printf("\n");
-}
-
-static void print_statistics(const struct trace_statistics *s)
-{
-    (void)printf(
-        "  skew       top-1 expert share %.3f (uniform %.3f), entropy %.2f of %.2f "
-        "bits, Gini %.2f\n",
-        s->top1_share, 1.0 / s->experts, s->entropy_bits, log2(s->experts), s->gini);
-    (void)printf("  locality   adjacent-token overlap %.3f (%.3f if independent)\n",
-                 s->adjacent_overlap, s->independent_overlap);
-    (void)printf(
-        "  next layer %.3f of its experts are among the %u best guesses from this "
-        "layer's\n",
-        s->next_layer_predictability, s->top_k);
-    (void)printf("  distinct experts per layer for concurrent tokens of different "
-                 "requests\n            ");
-    for (int i = 0; i < TRACE_UNION_SIZES; i++) {
-        if (s->union_size[i] > 0)
-            (void)printf(" %d: %.1f ", 1 << i, s->union_size[i]);
-    }
-    (void)printf("\n");
-}
-
-static void print_text_json(const char *key, const char *text)
-{
-    (void)printf("  \"%s\": \"", key);
-    for (const char *c = text; *c != '\0'; c++) {
-        if (*c == '"' || *c == '\\')
-            (void)printf("\\%c", *c);
-        else if ((unsigned char)*c < 0x20)
-            (void)printf("\\u%04x", (unsigned)*c);
-        else
-            (void)printf("%c", *c);
-    }
-    (void)printf("\",\n");
-}
-
-static void print_info_json(const struct trace *t, const struct trace_statistics *s)
-{
-    const struct trace_info *i = trace_get_info(t);
-
-    (void)printf("{\n");
-    print_text_json("model", i->model);
-    print_text_json("source", i->source);
-    print_text_json("capture", i->capture);
-    (void)printf(
-        "  \"layers\": %u, \"experts\": %u, \"top_k\": %u, \"candidates\": %u,\n",
-        i->layers, i->experts, i->top_k, i->candidates);
-    (void)printf("  \"rows\": %" PRIu64 ", \"requests\": %" PRIu64
-                 ", \"passes\": %" PRIu64 ",\n",
-                 i->rows, i->requests, i->passes);
-    (void)printf("  \"top1_share\": %.6f, \"entropy_bits\": %.6f, \"gini\": %.6f,\n",
-                 s->top1_share, s->entropy_bits, s->gini);
-    (void)printf("  \"adjacent_overlap\": %.6f, \"independent_overlap\": %.6f,\n"
-                 "  \"next_layer_predictability\": %.6f,\n  \"union_size\": {",
-                 s->adjacent_overlap, s->independent_overlap,
-                 s->next_layer_predictability);
-    for (int u = 0; u < TRACE_UNION_SIZES && s->union_size[u] > 0; u++)
-        (void)printf("%s\"%d\": %.6f", u > 0 ? ", " : "", 1 << u, s->union_size[u]);
-    (void)printf("}\n}\n");
-}
-
-static int info(int argc, char **argv)
-{
-    bool json = false;
-    struct flag table[] = {
-        {"--json", 0, FLAG_SWITCH, &json, NULL, "print JSON"},
-        {.name = NULL},
-    };
-    const struct command command = {
-        "moesim trace info TRACE [--json]",
-        "Prints what a trace holds and how its routing looks: skew, locality, "
-        "predictability,\ndistinct experts per batch. Reads and checks the whole file.",
-        "moesim trace info traces/samples/gpt-oss-20b-like.h5", table};
-    struct trace_statistics s;
-    struct err e = {""};
-    struct trace *t;
-    int status = EXIT_BAD;
-    int count = flags_parse(&command, argc, argv);
-
-    if (count < 0)
-        return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
-    if (count != 1)
-        return flags_misuse(&command, "trace info takes one trace");
-    t = trace_open(argv[0], NULL, &e);
-    if (t != NULL && trace_get_info(t)->counts_only) {
-        print_shape(t);
-        status = EXIT_GOOD;
-    } else if (t != NULL && trace_check(t, &e) == 0 &&
-               trace_statistics_measure(t, &s, &e) == 0) {
-        if (json) {
-            print_info_json(t, &s);
-        } else {
-            print_shape(t);
-            print_statistics(&s);
-        }
-        trace_statistics_release(&s);
-        status = EXIT_GOOD;
-    }
-    trace_close(t);
-    return status == EXIT_GOOD ? status : cmd_fail(&e);
-}
 
 /* ---- slice, export ---- */
 
@@ -308,7 +181,7 @@ int cmd_trace(int argc, char **argv)
         int (*run)(int argc, char **argv);
         const char *help;
     } commands[] = {
-        {"info", info, "what a trace holds and how its routing looks"},
+        {"info", cmd_trace_info, "what a trace holds and how its routing looks"},
         {"gen", cmd_trace_gen, "draw a synthetic trace, or one like another"},
         {"import", import, "from what an engine recorded"},
         {"export", export, "for other tools"},

@@ -1,6 +1,7 @@
 #include "cmd.h"
 #include "sim/base/file.h"
 #include "traces/generate.h"
+#include "traces/statistics.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,22 @@ struct gen_flags {
     bool scores;
     struct flag_list set;
 };
+
+/* So that one sees how near the generator came. */
+static int print_statistics_of(const char *path, struct err *e)
+{
+    struct trace_statistics s;
+    struct trace *t = trace_open(path, NULL, e);
+    int status = t == NULL ? -1 : trace_statistics_measure(t, &s, e);
+
+    if (status == 0) {
+        (void)printf("%s\n", path);
+        trace_print_statistics(&s);
+        trace_statistics_release(&s);
+    }
+    trace_close(t);
+    return status;
+}
 
 static int gen_like(const struct gen_flags *flags, struct err *e)
 {
@@ -24,7 +41,9 @@ static int gen_like(const struct gen_flags *flags, struct err *e)
         status = generate_like(t, &options, flags->out, e);
     }
     trace_close(t);
-    return status;
+    if (status == 0)
+        status = print_statistics_of(flags->like, e);
+    return status == 0 ? print_statistics_of(flags->out, e) : -1;
 }
 
 static int gen_from_params(const struct gen_flags *flags, const char *path, struct err *e)

@@ -30,8 +30,8 @@ const struct option cache_options[] = {
      "rows"},
     {"write_back", OPT_BOOL, AT(write_back), "false", 0, 0, NULL,
      "copy a victim back to the host (weights that are swapped, not copied)"},
-    {"staging", OPT_INT, AT(staging), "1", 1, 65536, NULL,
-     "slots for experts that are loaded for one step and not kept"},
+    {"staging", OPT_INT, AT(staging), "2", 1, 65536, NULL,
+     "slots for experts that are loaded for one step and not kept; two let one load while the other runs"},
     {.name = NULL},
 };
 

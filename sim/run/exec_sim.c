@@ -10,7 +10,7 @@
 /* Seldom used code is kept apart from the way that every operation takes. */
 #define NOINLINE __attribute__((noinline))
 
-enum { EXPERT_MEMO = 512, SINGLE_MEMO = 64, DENSE_CLASSES = 4 };
+enum { EXPERT_MEMO = 512, SINGLE_MEMO = 64, DENSE_CLASSES = 8 };
 
 /* Link numbers in the order in which they are added. */
 enum link { LINK_DRAM, LINK_IN, LINK_OUT, LINK_ROOT, LINK_STORAGE, LINKS };
@@ -93,6 +93,15 @@ static void set_copies(struct exec *x)
         }
 }
 
+/* Layers of one class have dense blocks of one cost. */
+static uint8_t class_of_dense(const struct model *m, uint32_t layer)
+{
+    bool crosses = m->encoder_layers > 0 && layer >= m->encoder_layers;
+
+    return (uint8_t)((model_layer_is_moe(m, layer) ? 1 : 0) |
+                     (model_layer_windowed(m, layer) ? 2 : 0) | (crosses ? 4 : 0));
+}
+
 struct exec *exec_sim_new(const struct exec_sim_options *o)
 {
     struct exec *x = mem_zalloc(1, sizeof *x);
@@ -111,8 +120,7 @@ struct exec *exec_sim_new(const struct exec_sim_options *o)
     set_copies(x);
     x->dense_class = mem_alloc(o->cost.model->layers, 1);
     for (uint32_t l = 0; l < o->cost.model->layers; l++)
-        x->dense_class[l] = (uint8_t)((model_layer_is_moe(o->cost.model, l) ? 1 : 0) |
-                                      (model_layer_windowed(o->cost.model, l) ? 2 : 0));
+        x->dense_class[l] = class_of_dense(o->cost.model, l);
     x->engine = engine_new(o->event_driven);
     for (int lane = 0; lane < OP_LANES; lane++)
         engine_add_lane(x->engine, op_lane_name((enum op_lane)lane));

@@ -74,8 +74,8 @@ struct future *job_look_ahead(struct experiment *x, const struct policy *p,
 int jobs_run(struct experiment *x, struct job **job, size_t count, unsigned threads,
              struct err *e);
 
-/* Plans the runs of a prepared experiment, runs them, fills the result and commits the
- * timeline. Returns as experiment_run() does. */
+/* Plans the runs of a prepared experiment, runs them, fills the result and, where all ran
+ * to their ends, commits the timeline. Returns as experiment_run() does. */
 int plan_run(struct experiment *x, struct cfg *config, unsigned threads, struct result *r,
              struct err *e);
 

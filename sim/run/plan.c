@@ -291,7 +291,7 @@ int plan_run(struct experiment *x, struct cfg *config, unsigned threads, struct 
     if (status >= 0)
         fill_result(x, &plan, config, status == 1, r);
     plan_release(&plan);
-    if (status >= 0 && x->timeline != NULL) {
+    if (status == 0 && x->timeline != NULL) {
         struct timeline *t = x->timeline;
 
         x->timeline = NULL;

@@ -1,0 +1,543 @@
+/* Generated routing: independence in closed form, figures asked for and figures of an
+ * example are met, equal arguments give equal files. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "trace_maker.h"
+
+#include "sim/base/mem.h"
+#include "traces/draw.h"
+#include "traces/generate.h"
+#include "traces/statistics.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TOLERANCE 0.05
+
+/* Generates by parameters given as YAML. Owned path, or NULL with a sentence in `e`. */
+static char *generate(const char *name, const char *yaml, struct err *e)
+{
+    char *path = trace_make_path(name);
+    struct cfg *c = cfg_parse(name, yaml, strlen(yaml), e);
+    struct generate_params p;
+
+    assert_non_null(c);
+    if (cfg_bind(cfg_root(c), generate_options, &p, e) != 0 ||
+        generate_trace(&p, path, e) != 0) {
+        assert_int_equal(access(path, F_OK), -1);
+        free(path);
+        path = NULL;
+    }
+    cfg_free(c);
+    return path;
+}
+
+static char *must_generate(const char *name, const char *yaml)
+{
+    struct err e = {{0}};
+    char *path = generate(name, yaml, &e);
+
+    if (path == NULL)
+        fail_msg("%s", e.text);
+    return path;
+}
+
+static struct trace *must_open(const char *path)
+{
+    struct err e = {{0}};
+    struct trace *t = trace_open(path, NULL, &e);
+
+    if (t == NULL)
+        fail_msg("%s", e.text);
+    return t;
+}
+
+static struct trace_statistics measure(const char *path)
+{
+    struct err e = {{0}};
+    struct trace *t = must_open(path);
+    struct trace_statistics s;
+
+    assert_int_equal(trace_statistics_measure(t, &s, &e), 0);
+    trace_close(t);
+    return s;
+}
+
+static void assert_within(const char *what, double value, double want, double part)
+{
+    if (!(fabs(value - want) <= part * fabs(want)))
+        fail_msg("%s is %g, not within %g %% of %g", what, value, 100 * part, want);
+}
+
+static void discard(char *path)
+{
+    (void)unlink(path);
+    free(path);
+}
+
+/* ---- the model ---- */
+
+/* A row is a function of where it is: drawing every row and drawing one alone agree. */
+static void test_a_row_alone(void **state)
+{
+    struct draw_model *m = draw_model_new(385, 3, 21, 4, 2);
+    struct draw_request request = {.prompt_rows = 9, .output_rows = 7, .group = 1};
+    uint16_t all[16][3 * 4], one[3 * 4];
+    struct draw_walk w;
+
+    (void)state;
+    m->affinity = 0.4;
+    m->domain = 0.3;
+    m->opening = 0.2;
+    for (uint32_t l = 0; l < 3; l++)
+        m->persistence[l] = 0.25 * (l + 1);
+    draw_walk_begin(&w, m, 5, &request);
+    for (uint32_t row = 0; row < 16; row++)
+        draw_walk_row(&w, all[row], NULL);
+    for (uint32_t row = 0; row < 16; row++) {
+        draw_walk_begin(&w, m, 5, &request);
+        for (uint32_t i = 0; i < row; i++)
+            draw_walk_row(&w, NULL, NULL);
+        draw_walk_row(&w, one, NULL);
+        assert_memory_equal(one, all[row], sizeof one);
+    }
+    draw_model_free(m);
+}
+
+/* Templates are the same rows in every request; the rows after them are not. Weights of
+ * every row descend and sum to 1. */
+static void test_templates(void **state)
+{
+    struct draw_model *m = draw_model_new(12, 2, 16, 3, 1);
+    struct draw_request request = {.prompt_rows = 4, .output_rows = 5};
+    uint16_t row[2][9][6];
+    float weight[9][6];
+
+    (void)state;
+    draw_model_templates(m, 2, 3);
+    for (uint64_t number = 0; number < 2; number++) {
+        struct draw_walk w;
+
+        draw_walk_begin(&w, m, number, &request);
+        for (int i = 0; i < 9; i++)
+            draw_walk_row(&w, row[number][i], weight[i]);
+    }
+    for (int i = 0; i < 9; i++) {
+        bool shared = i < 2 || (i >= 4 && i < 7);
+
+        assert_true((memcmp(row[0][i], row[1][i], sizeof row[0][i]) == 0) == shared);
+        for (int l = 0; l < 2; l++) {
+            const float *x = weight[i] + l * 3;
+
+            assert_true(x[0] >= x[1] && x[1] >= x[2] && x[2] > 0);
+            assert_true(fabsf(x[0] + x[1] + x[2] - 1) < 1e-5F);
+        }
+    }
+    draw_model_free(m);
+}
+
+/* Mean 0, variance 1, fourth moment 3, each within five standard errors of 2e5 draws. */
+static void test_normal_numbers(void **state)
+{
+    struct draw_model *m = draw_model_new(1, 1, 1, 1, 1);
+    struct rng r = rng_stream(7, "test", 0);
+    double n = 2e5, sum[5] = {0};
+
+    (void)state;
+    for (int i = 0; i < (int)n; i++) {
+        double z = draw_normal(m, &r), power = 1;
+
+        for (int k = 1; k <= 4; k++)
+            sum[k] += power *= z;
+    }
+    assert_true(fabs(sum[1] / n) < 5 * sqrt(1 / n));
+    assert_true(fabs(sum[2] / n - 1) < 5 * sqrt(2 / n));
+    assert_true(fabs(sum[4] / n - 3) < 5 * sqrt(96 / n));
+    assert_true(fabs(draw_quantile(m, 0.975) - 1.959964) < 1e-4);
+    assert_true(fabs(draw_quantile(m, 0.01) + 2.326348) < 1e-3);
+    draw_model_free(m);
+}
+
+/* ---- by parameters ---- */
+
+static bool same_bytes(const char *a, const char *b)
+{
+    FILE *x = fopen(a, "rb"), *y = fopen(b, "rb");
+    int p, q;
+
+    assert_non_null(x);
+    assert_non_null(y);
+    do {
+        p = getc(x);
+        q = getc(y);
+    } while (p == q && p != EOF);
+    (void)fclose(x);
+    (void)fclose(y);
+    return p == q;
+}
+
+static void test_equal_seeds(void **state)
+{
+    const char *yaml = "{layers: 3, experts: 20, top_k: 3, requests: 12, scores: true, "
+                       "prompt_tokens: 9, output_tokens: 11, groups: 2, seed: %d}";
+    char text[256];
+    char *path[3];
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        char name[32];
+
+        (void)snprintf(name, sizeof name, "seed-%d.h5", i);
+        (void)snprintf(text, sizeof text, yaml, i == 2 ? 2 : 1);
+        path[i] = must_generate(name, text);
+    }
+    assert_true(same_bytes(path[0], path[1]));
+    assert_false(same_bytes(path[0], path[2]));
+    for (int i = 0; i < 3; i++)
+        discard(path[i]);
+}
+
+/* What is written holds every rule of the format; prompts and outputs are told apart: of
+ * n output tokens the first comes with the prompt's last row. */
+static void test_what_is_written(void **state)
+{
+    char *path =
+        must_generate("rows.h5", "{model: m, layers: 2, first_layer: 3, experts: "
+                                 "9, top_k: 2, requests: 6, prompt_tokens: 7, "
+                                 "output_tokens: 5, groups: 3, scores: yes}");
+    struct err e = {{0}};
+    struct trace *t = must_open(path);
+    const struct trace_info *info = trace_get_info(t);
+    const struct trace_request *r = trace_get_requests(t);
+
+    (void)state;
+    assert_int_equal(trace_check(t, &e), 0);
+    assert_string_equal(info->model, "m");
+    assert_int_equal(info->moe_layer[1], 4);
+    assert_int_equal(info->score_kind, TRACE_SCORE_SOFTMAX);
+    assert_int_equal(info->groups, 3);
+    assert_non_null(strstr(info->source, "synthetic"));
+    for (uint32_t i = 0; i < 6; i++) {
+        struct trace_token token;
+
+        assert_int_equal(r[i].group, i / 2);
+        assert_int_equal(r[i].rows, r[i].prompt_tokens + r[i].output_tokens - 1);
+        assert_int_equal(r[i].arrival_ns, -1);
+        assert_int_equal(
+            trace_read_token(t, r[i].first_row + r[i].prompt_tokens - 1, 1, &token, &e),
+            0);
+        assert_int_equal(token.phase, TRACE_PREFILL);
+        assert_int_equal(token.position, r[i].prompt_tokens - 1);
+        if (r[i].output_tokens > 1) {
+            assert_int_equal(
+                trace_read_token(t, r[i].first_row + r[i].prompt_tokens, 1, &token, &e),
+                0);
+            assert_int_equal(token.phase, TRACE_DECODE);
+        }
+    }
+    trace_close(t);
+    discard(path);
+}
+
+/* Equal shares and nothing that persists: b rows hold E (1 - (1 - k / E)^b) experts,
+ * adjacent rows share k / E, and so they do when layers depend on each other. */
+static void test_independent_rows(void **state)
+{
+    const char *yaml =
+        "{layers: 4, experts: 16, top_k: 3, requests: 70, prompt_tokens: 0,"
+        " output_tokens: 90, output_spread: 0, skew: 0, locality: 0, "
+        "affinity: 0, domain: 0, cross_layer: %s}";
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct trace_statistics s;
+        char text[256];
+        char *path;
+
+        (void)snprintf(text, sizeof text, yaml, i == 0 ? "0" : "0.9");
+        path = must_generate("independent.h5", text);
+        s = measure(path);
+        for (int u = 0; u < TRACE_UNION_SIZES; u++)
+            assert_within("union", s.union_size[u],
+                          16 * (1 - pow(1 - 3.0 / 16, pow(2, u))), 0.01);
+        assert_within("adjacent overlap", s.adjacent_overlap, 3.0 / 16, 0.03);
+        assert_within("entropy", s.entropy_bits, 4, 0.01);
+        if (i == 0)
+            assert_true(s.next_layer_predictability < 0.25);
+        else
+            assert_true(s.next_layer_predictability > 0.5);
+        trace_statistics_release(&s);
+        discard(path);
+    }
+}
+
+/* Each parameter moves the statistic that it is for. */
+static void test_parameters_do_what_they_say(void **state)
+{
+    const char *base =
+        "layers: 4, experts: 16, top_k: 2, requests: 64, prompt_tokens: 0, "
+        "output_tokens: 60, groups: 8";
+    const char *change[] = {"domain: 0, locality: 0.2", "domain: 0, locality: 0.9",
+                            "affinity: 1, domain: 0.9, locality: 0.9",
+                            "domain: 0, locality: 0.2, output_template: 30"};
+    struct trace_statistics s[4];
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        char *text = mem_format("{%s, %s}", base, change[i]);
+        char *path;
+
+        path = must_generate("change.h5", text);
+        s[i] = measure(path);
+        free(text);
+        discard(path);
+    }
+    assert_true(s[1].adjacent_overlap > 1.3 * s[0].adjacent_overlap);
+    assert_true(s[2].union_size[3] < 0.95 * s[1].union_size[3]);
+    assert_true(s[3].union_size[4] < 0.95 * s[0].union_size[4]);
+    for (int i = 0; i < 4; i++)
+        trace_statistics_release(&s[i]);
+}
+
+static void test_figures_asked_for(void **state)
+{
+    char *path = must_generate(
+        "figures.h5", "{layers: 6, experts: 24, top_k: 3, requests: 64, groups: 8, "
+                      "prompt_tokens: 10, output_tokens: 60, affinity: 0.8, gini: 0.35, "
+                      "top1_share: 0.1, adjacent_overlap: 0.45, "
+                      "next_layer_predictability: 0.55, union_16: 17.5}");
+    struct trace_statistics s = measure(path);
+
+    (void)state;
+    assert_within("gini", s.gini, 0.35, TOLERANCE);
+    assert_within("top-1 share", s.top1_share, 0.1, TOLERANCE);
+    assert_within("adjacent overlap", s.adjacent_overlap, 0.45, TOLERANCE);
+    assert_within("predictability", s.next_layer_predictability, 0.55, TOLERANCE);
+    assert_within("union of 16", s.union_size[4], 17.5, TOLERANCE);
+    trace_statistics_release(&s);
+    discard(path);
+}
+
+static void test_what_cannot_be(void **state)
+{
+    static const char *const bad[][2] = {
+        {"{experts: 4, top_k: 5}", "top_k 5"},
+        {"{requests: 3, groups: 4}", "groups"},
+        {"{requests: 15, groups: 2, union_16: 9}", "union_16"},
+        {"{requests: 20, groups: 1, union_16: 9}", "union_16"},
+        {"{experts: 8, top_k: 4, skew: 6}", "skew"},
+        {"{experts: 8, top_k: 2, gini: 0.95}", "share"},
+        {"{prompt_tokens: 0, output_tokens: 0, requests: 2}", "rows"},
+        {"{layers: 2, experts: 8, top_k: 2, requests: 4, cross_layer: 0.1, "
+         "adjacent_overlap: 0.9}",
+         "adjacent_overlap"},
+        {"{layers: 2, experts: 8, top_k: 2, requests: 4, layer: 1}", "layer"},
+        {"{layers: 0}", "layers"},
+        {"{skew: .nan}", "skew"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct err e = {{0}};
+
+        if (generate("bad.h5", bad[i][0], &e) != NULL)
+            fail_msg("%s was generated", bad[i][0]);
+        if (strstr(e.text, bad[i][1]) == NULL)
+            fail_msg("%s gives \"%s\", which does not name %s", bad[i][0], e.text,
+                     bad[i][1]);
+    }
+}
+
+/* ---- by example ---- */
+
+/* Every statistic of `path` within `part` of the source's. */
+static void compare(const char *source, const char *path, double part)
+{
+    struct trace_statistics a = measure(source), b = measure(path);
+    double distance = 0;
+
+    assert_int_equal(a.layers, b.layers);
+    assert_int_equal(a.experts, b.experts);
+    for (size_t i = 0; i < (size_t)a.layers * a.experts; i++)
+        distance += fabs(a.popularity[i] - b.popularity[i]) / 2 / a.layers;
+    if (!(distance <= part))
+        fail_msg("popularity differs by %g", distance);
+    assert_within("top-1 share", b.top1_share, a.top1_share, part);
+    assert_within("entropy", b.entropy_bits, a.entropy_bits, part);
+    assert_within("gini", b.gini, a.gini, part);
+    assert_within("adjacent overlap", b.adjacent_overlap, a.adjacent_overlap, part);
+    assert_within("predictability", b.next_layer_predictability,
+                  a.next_layer_predictability, part);
+    for (int u = 0; u < TRACE_UNION_SIZES; u++)
+        assert_within("union", b.union_size[u], a.union_size[u], part);
+    trace_statistics_release(&a);
+    trace_statistics_release(&b);
+}
+
+static char *must_generate_like(const char *name, const char *source,
+                                const struct generate_like_options *o)
+{
+    char *path = trace_make_path(name);
+    struct err e = {{0}};
+    struct trace *t = must_open(source);
+
+    if (generate_like(t, o, path, &e) != 0)
+        fail_msg("%s", e.text);
+    trace_close(t);
+    return path;
+}
+
+static void test_like_an_example(void **state)
+{
+    struct generate_like_options o = {.seed = 99};
+    char *source = must_generate(
+        "source.h5", "{layers: 5, experts: 20, top_k: 3, requests: 100, groups: 10, "
+                     "prompt_tokens: 12, output_tokens: 40, affinity: 0.8, domain: 0.5, "
+                     "output_template: 4, locality: 0.7, seed: 5}");
+    char *path = must_generate_like("like.h5", source, &o);
+    struct trace *a = must_open(source), *b = must_open(path);
+
+    (void)state;
+    compare(source, path, TOLERANCE);
+    assert_int_equal(trace_get_info(a)->rows, trace_get_info(b)->rows);
+    assert_int_equal(trace_get_info(a)->requests, trace_get_info(b)->requests);
+    for (uint32_t i = 0; i < 100; i++)
+        assert_memory_equal(&trace_get_requests(a)[i].prompt_tokens,
+                            &trace_get_requests(b)[i].prompt_tokens,
+                            2 * sizeof(uint32_t));
+    trace_close(a);
+    trace_close(b);
+    discard(source);
+    discard(path);
+}
+
+/* More requests than the source has: its table from the start again. */
+static void test_like_but_longer(void **state)
+{
+    struct generate_like_options o = {.seed = 3, .requests = 25, .scores = true};
+    char *source = trace_make_path("short.h5");
+    char *path;
+    struct err e = {{0}};
+    struct trace *t;
+
+    (void)state;
+    trace_make_cyclic(source, 3, 12, 3, 10);
+    path = must_generate_like("longer.h5", source, &o);
+    t = must_open(path);
+    assert_int_equal(trace_check(t, &e), 0);
+    assert_int_equal(trace_get_info(t)->requests, 25);
+    assert_int_equal(trace_fields(t) & TRACE_HAS_SCORES, TRACE_HAS_SCORES);
+    trace_close(t);
+    discard(source);
+    discard(path);
+}
+
+/* ---- the trace that ships, and recorded ones ---- */
+
+/* The published figures of GPT-OSS-20B, which are in its source attribute, too. */
+static void test_the_sample(void **state)
+{
+    static const double unions[] = {4.0, 0, 11.3, 17.4, 22.1, 25.7};
+    struct trace_statistics s = measure("traces/samples/gpt-oss-20b-like.h5");
+
+    (void)state;
+    assert_within("top-1 share", s.top1_share, 0.082, TOLERANCE);
+    assert_within("entropy", s.entropy_bits, 4.60, TOLERANCE);
+    assert_within("gini", s.gini, 0.40, TOLERANCE);
+    assert_within("adjacent overlap", s.adjacent_overlap, 0.437, TOLERANCE);
+    for (int u = 0; u < 6; u++)
+        if (unions[u] > 0)
+            assert_within("union", s.union_size[u], unions[u], TOLERANCE);
+    trace_statistics_release(&s);
+}
+
+/* The command of traces/samples/README.md. */
+static void test_the_sample_again(void **state)
+{
+    struct err e = {{0}};
+    struct generate_params p;
+    struct cfg *c;
+    char *path;
+
+    (void)state;
+    if (getenv("MOESIM_SLOW") == NULL) {
+        print_message("skip the_sample_again: needs MOESIM_SLOW\n");
+        skip();
+    }
+    path = trace_make_path("again.h5");
+    c = cfg_load("traces/samples/gpt-oss-20b-like.yaml", &e);
+    if (c == NULL || cfg_bind(cfg_root(c), generate_options, &p, &e) != 0 ||
+        generate_trace(&p, path, &e) != 0)
+        fail_msg("%s", e.text);
+    cfg_free(c);
+    assert_true(same_bytes(path, "traces/samples/gpt-oss-20b-like.h5"));
+    discard(path);
+}
+
+static void like_a_recording(const char *archive)
+{
+    const char *data = getenv("MOESIM_DATA"), *python = getenv("PYTHON");
+    char *source = trace_make_path("recorded.h5");
+    char *command =
+        mem_format("%s traces/importers npz '%s/routing/%s' -o '%s'",
+                   python != NULL ? python : "/usr/bin/python3", data, archive, source);
+    char *path;
+
+    assert_int_equal(system(command), 0);
+    path = must_generate_like("recorded-like.h5", source, NULL);
+    compare(source, path, TOLERANCE);
+    free(command);
+    discard(source);
+    discard(path);
+}
+
+static void test_like_deepseek_v2_lite(void **state)
+{
+    (void)state;
+    if (getenv("MOESIM_DATA") == NULL) {
+        print_message("skip like_deepseek_v2_lite: needs MOESIM_DATA\n");
+        skip();
+    }
+    like_a_recording("dsv2lite_intent.npz");
+}
+
+static void test_like_longer_recordings(void **state)
+{
+    (void)state;
+    if (getenv("MOESIM_DATA") == NULL || getenv("MOESIM_SLOW") == NULL) {
+        print_message("skip like_longer_recordings: needs MOESIM_DATA and MOESIM_SLOW\n");
+        skip();
+    }
+    like_a_recording("dsv2lite_law.npz");
+    like_a_recording("gptoss20b_decode.npz");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_row_alone),
+        cmocka_unit_test(test_templates),
+        cmocka_unit_test(test_normal_numbers),
+        cmocka_unit_test(test_equal_seeds),
+        cmocka_unit_test(test_what_is_written),
+        cmocka_unit_test(test_independent_rows),
+        cmocka_unit_test(test_parameters_do_what_they_say),
+        cmocka_unit_test(test_figures_asked_for),
+        cmocka_unit_test(test_what_cannot_be),
+        cmocka_unit_test(test_like_an_example),
+        cmocka_unit_test(test_like_but_longer),
+        cmocka_unit_test(test_the_sample),
+        cmocka_unit_test(test_the_sample_again),
+        cmocka_unit_test(test_like_deepseek_v2_lite),
+        cmocka_unit_test(test_like_longer_recordings),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
