@@ -4,9 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A relative trace or request file is meant from the configuration's folder. */
+/* True if a model or machine is given as a file, not by name (as catalogue_load has it).
+ */
+static bool is_file(const char *value)
+{
+    size_t length = strlen(value);
+
+    return strchr(value, '/') != NULL ||
+           (length > 5 && strcmp(value + length - 5, ".yaml") == 0);
+}
+
+/* A relative file is meant from the configuration's folder. */
 static int resolve(struct cfg *c, const char *config_path, const char *section,
-                   const char *key, struct err *e)
+                   const char *key, bool may_be_name, struct err *e)
 {
     const struct cfg_node *n = cfg_root(c);
     const char *slash = strrchr(config_path, '/');
@@ -18,7 +28,8 @@ static int resolve(struct cfg *c, const char *config_path, const char *section,
         n = cfg_find(n, section);
     n = n == NULL ? NULL : cfg_find(n, key);
     value = n == NULL ? NULL : cfg_text(n);
-    if (value == NULL || *value == '\0' || *value == '/' || slash == NULL)
+    if (value == NULL || *value == '\0' || *value == '/' || slash == NULL ||
+        (may_be_name && !is_file(value)))
         return 0;
     assignment = mem_format("%s%s%s=\"%.*s/%s\"", section, *section == '\0' ? "" : ".",
                             key, (int)(slash - config_path), config_path, value);
@@ -29,16 +40,21 @@ static int resolve(struct cfg *c, const char *config_path, const char *section,
 
 struct cfg *config_load(const char *path, const struct flag_list *set, struct err *e)
 {
+    static const struct {
+        const char *section, *key;
+        bool may_be_name;
+    } paths[] = {{"", "trace", false},
+                 {"", "profile", false},
+                 {"workload", "file", false},
+                 {"", "model", true},
+                 {"", "machine", true}};
     struct cfg *c = cfg_load(path, e);
     int status = c == NULL ? -1 : 0;
 
     /* Paths in the file count from its folder, paths of --set from where one is. */
-    if (status == 0)
-        status = resolve(c, path, "", "trace", e);
-    if (status == 0)
-        status = resolve(c, path, "", "profile", e);
-    if (status == 0)
-        status = resolve(c, path, "workload", "file", e);
+    for (size_t i = 0; status == 0 && i < sizeof paths / sizeof *paths; i++)
+        status =
+            resolve(c, path, paths[i].section, paths[i].key, paths[i].may_be_name, e);
     for (size_t i = 0; status == 0 && i < set->count; i++)
         status = cfg_override(c, set->item[i], e);
     if (status == 0)
