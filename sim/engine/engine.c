@@ -357,13 +357,6 @@ void engine_cancel(struct engine *g, work_id id, sim_time t)
     event_cancel(g, id, t);
 }
 
-void engine_retire(struct engine *g, work_id id)
-{
-    assert(id <= g->submitted + 1);
-    if (id > g->retired)
-        g->retired = id;
-}
-
 /* End of the last work. */
 static sim_time last_end(const struct engine *g)
 {
@@ -372,6 +365,16 @@ static sim_time last_end(const struct engine *g)
     for (uint32_t i = 0; i < g->lanes; i++)
         end = later(end, g->lane[i].free);
     return end;
+}
+
+void engine_retire(struct engine *g, work_id id)
+{
+    assert(id <= g->submitted + 1);
+    if (id > g->retired)
+        g->retired = id;
+    /* Often nothing is on its way then, and so need not be looked at one by one. */
+    if (!g->event_driven && g->low < id && last_end(g) <= g->clock)
+        g->low = id;
 }
 
 sim_time engine_drain(struct engine *g)

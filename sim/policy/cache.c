@@ -194,6 +194,30 @@ struct cache_result cache_access(struct cache *c, uint32_t layer, uint32_t exper
     return (struct cache_result){.outcome = CACHE_HIT, .slot = slot};
 }
 
+uint32_t cache_access_hits(struct cache *c, uint32_t layer, const uint16_t *expert,
+                           const uint32_t *next_use, uint32_t count, uint32_t *slot)
+{
+    const struct cache_layer *l = &c->layer[layer];
+    uint32_t i;
+
+    assert(layer < c->layers);
+    for (i = 0; i < count; i++) {
+        uint32_t x = expert[i];
+
+        assert(x < c->experts);
+        slot[i] = l->slot[x];
+        if (slot[i] == CACHE_NONE)
+            break;
+        if (c->future)
+            l->next_use[x] = next_use == NULL ? CACHE_NEVER : next_use[i];
+        if (c->held_count != 0)
+            release(c, l->set, l->first_object + x);
+        if (c->hit != NULL)
+            c->hit(l->state, l->first_object + x);
+    }
+    return i;
+}
+
 /* The held experts pass for active ones while a victim is sought. */
 static void mark_held(struct cache *c, struct cache_set *s)
 {

@@ -154,6 +154,10 @@ struct cache_result {
  * it is used next (CACHE_NEVER; ignored without `future`). */
 struct cache_result cache_access(struct cache *c, uint32_t layer, uint32_t expert,
                                  uint32_t next_use);
+/* Accesses experts one by one until one is not resident, which is not accessed yet; how
+ * many were, with their slots in `slot`. `next_use` as above, or NULL for never. */
+uint32_t cache_access_hits(struct cache *c, uint32_t layer, const uint16_t *expert,
+                           const uint32_t *next_use, uint32_t count, uint32_t *slot);
 /* Makes an expert resident ahead of its use. Victims are neither active in this step nor
  * prefetched and still unused. CACHE_BYPASS: no room, not loaded; CACHE_HIT: it is there
  * already, and held from now on as if it had been loaded. `next_use`: the pass it is

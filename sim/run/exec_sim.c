@@ -67,15 +67,6 @@ static void observe(void *context, work_id id, uint32_t tag, uint32_t lane,
                        (enum op_lane)lane, tag >> 16 & 0xfff, tag & 0xffff, &t);
 }
 
-/* Layers of one class have dense blocks of one cost. */
-static uint8_t class_of_dense(const struct model *m, uint32_t layer)
-{
-    bool crosses = m->encoder_layers > 0 && layer >= m->encoder_layers;
-
-    return (uint8_t)((model_layer_is_moe(m, layer) ? 1 : 0) |
-                     (model_layer_windowed(m, layer) ? 2 : 0) | (crosses ? 4 : 0));
-}
-
 /* Paths and latencies of copies. */
 static void set_copies(struct exec *x)
 {
@@ -100,6 +91,15 @@ static void set_copies(struct exec *x)
                 w->latency += out ? out_k->latency : in_k->latency;
             }
         }
+}
+
+/* Layers of one class have dense blocks of one cost. */
+static uint8_t class_of_dense(const struct model *m, uint32_t layer)
+{
+    bool crosses = m->encoder_layers > 0 && layer >= m->encoder_layers;
+
+    return (uint8_t)((model_layer_is_moe(m, layer) ? 1 : 0) |
+                     (model_layer_windowed(m, layer) ? 2 : 0) | (crosses ? 4 : 0));
 }
 
 struct exec *exec_sim_new(const struct exec_sim_options *o)

@@ -128,9 +128,11 @@ static void run_init(struct run *r, const struct run_setup *s, struct run_result
     r->tokens = mem_zalloc(r->experts, sizeof *r->tokens);
     r->scratch = mem_zalloc(r->experts, sizeof *r->scratch);
     if (s->policy->cache.order == CACHE_ORDER_RECORDED) {
-        r->order = mem_alloc(r->experts, sizeof *r->order);
+        r->turn = mem_alloc(r->experts, sizeof *r->turn);
+        r->turn_use = mem_alloc(r->experts, sizeof *r->turn_use);
         r->place = mem_zalloc(r->experts, sizeof *r->place);
     }
+    r->found = mem_alloc(r->experts, sizeof *r->found);
     group_init(&r->resident, r->experts);
     group_init(&r->missing, r->experts);
     /* Per decoder layer: a dense block, a gate, and one group per expert at the worst. */
@@ -138,6 +140,8 @@ static void run_init(struct run *r, const struct run_setup *s, struct run_result
     r->dense = (struct op){.kind = OP_DENSE, .lane = LANE_COMPUTE};
     r->gate = (struct op){.kind = OP_GATE, .lane = LANE_COMPUTE};
     r->group = (struct op){.kind = OP_EXPERTS, .lane = LANE_COMPUTE};
+    r->group_next = 1;
+    r->group_id = mem_alloc(log_room + 2, sizeof *r->group_id); /* two may stay empty */
     r->log_id = mem_alloc(log_room, sizeof *r->log_id);
     r->log = mem_alloc(log_room, sizeof *r->log);
     r->reroutes =
@@ -156,7 +160,10 @@ static void run_release(struct run *r)
     free(r->active);
     free(r->tokens);
     free(r->scratch);
-    free(r->order);
+    free(r->found);
+    free(r->turn);
+    free(r->turn_use);
+    free(r->group_id);
     free(r->place);
     free(r->own_choice);
     group_release(&r->resident);
@@ -204,6 +211,9 @@ static void begin_pass(struct run *r, const struct pass *pass)
     r->ops->sleep_until(r->exec, pass->not_before);
     r->books = (struct run_pass){
         .start = r->ops->now(r->exec), .rows = pass->rows, .outputs = pass->output_count};
+    r->group_first = r->group_next;
+    r->resident.number = r->group_next++;
+    r->missing.number = r->group_next++;
     r->log_count = 0;
     r->demand.count = 0;
     r->late.count = 0;
@@ -268,27 +278,32 @@ static const struct op_times *read_times(struct run *r, const op_id *id, size_t 
 static void attribute_pass(struct run *r)
 {
     const struct op_times *times = read_times(r, r->log_id, r->log_count);
-    sim_time *sum = r->books.share;
-    sim_time at = r->books.start;
-    sim_time end = r->ops->now(r->exec);
+    const struct run_logged *log = r->log;
+    size_t count = r->log_count;
+    sim_time end = r->ops->now(r->exec), at = r->books.start;
+    sim_time host = 0, copy = 0, busy = 0, ran[RUN_SHARES] = {0};
 
-    for (size_t i = 0; i < r->log_count; i++) {
-        const struct op_times *t = &times[i];
-        const struct run_logged *g = &r->log[i];
-        sim_time begin = t->start > at ? t->start : at;
-        sim_time launched = t->issued < at ? at : t->issued > begin ? begin : t->issued;
+    for (size_t i = 0; i < count; i++) {
+        sim_time start = times[i].start, stop = times[i].end, issued = times[i].issued;
+        sim_time begin = start > at ? start : at;
+        sim_time launched = issued < at ? at : issued > begin ? begin : issued;
+        sim_time *share = log[i].share;
 
-        sum[SHARE_HOST] += launched - at;
-        sum[SHARE_COPY] += begin - launched;
-        sum[g->kind] += t->end - begin;
-        g->share[SHARE_HOST] += launched - at;
-        g->share[SHARE_COPY] += begin - launched;
-        g->share[g->kind] += t->end - begin;
-        r->result->compute_busy += t->end - t->start;
-        at = t->end;
+        host += launched - at;
+        copy += begin - launched;
+        busy += stop - start;
+        ran[log[i].kind] += stop - begin;
+        share[SHARE_HOST] += launched - at;
+        share[SHARE_COPY] += begin - launched;
+        share[log[i].kind] += stop - begin;
+        at = stop;
     }
-    sum[SHARE_HOST] += end - at;
+    for (int i = 0; i < RUN_SHARES; i++)
+        r->books.share[i] += ran[i];
+    r->books.share[SHARE_HOST] += host + (end - at);
+    r->books.share[SHARE_COPY] += copy;
     r->books.latency = end - r->books.start;
+    r->result->compute_busy += busy;
 }
 
 static void book_copies(struct run *r)

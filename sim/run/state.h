@@ -6,20 +6,19 @@
 
 /* One memory slot for an expert. */
 struct run_slot {
-    op_id ready;    /* the copy that filled it; 0 once it is known to have ended */
-    op_id last_use; /* the last expert group or write-back that read it */
-    op_id stopped;  /* a copy into it that nobody waited for in the end; 0: none */
-    uint64_t
-        group; /* number of the step in which it waits in a group, not yet submitted */
+    op_id ready;     /* the copy that filled it; 0 once it is known to have ended */
+    op_id written;   /* a write-back that reads it and is not waited for yet; 0: none */
+    op_id stopped;   /* a copy into it that nobody waited for in the end; 0: none */
+    uint64_t group;  /* number of the last expert group that reads it; 0: none */
     bool prefetched; /* loaded ahead, not used yet */
 };
 
 /* Experts of this step that will run together. */
 struct run_group {
+    uint64_t number; /* groups are counted over the run, from 1 */
     uint16_t *expert;
     uint32_t *slot;
     uint32_t count;
-    struct cost_experts work;
     op_id *after;
     uint32_t after_count;
 };
@@ -54,8 +53,8 @@ struct run {
     const struct pass *pass;
     struct run_pass books; /* of the current pass */
     /* The current step. */
-    uint64_t step;
     uint32_t layer;
+    bool single; /* one row, routed as recorded: each active expert has one token */
     const uint16_t *choice;
     size_t choice_stride;
     uint16_t *own_choice; /* (row, rank), where a gate or select rewrites */
@@ -65,11 +64,15 @@ struct run {
     uint32_t active_count;
     uint32_t *tokens;
     uint32_t *scratch;
-    uint32_t *order, *place; /* for `order: recorded` (step.c); NULL otherwise */
+    uint32_t *found; /* slots of accesses that hit; scratch */
+    uint16_t *turn;  /* for `order: recorded` (step.c), NULL otherwise: the accesses */
+    uint32_t *turn_use, *place;
     struct view view;
     /* Operations. */
     struct run_slot *slot;
-    struct run_group resident, missing;
+    struct run_group resident, missing; /* not submitted yet */
+    uint64_t group_next, group_first;   /* the next number; the first one of this pass */
+    op_id *group_id;  /* [group_next - group_first] of those submitted */
     op_id pass_first; /* first id of this pass; those before it have ended, but for
                          prefetch copies */
     op_id last_id;

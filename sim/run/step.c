@@ -70,34 +70,12 @@ static uint32_t rewrite_choices(struct run *r)
     return gate.capacity;
 }
 
-/* Ascending ids of the experts in the mask, which it clears. */
-static void list_active(struct run *r)
+/* Enters the choices of all rows in mask and tokens; how many they are. */
+static uint64_t mark_rows(struct run *r)
 {
-    uint32_t count = 0;
-
-    for (uint32_t w = 0; w < r->mask_words; w++) {
-        uint64_t bits = r->mask[w];
-
-        r->mask[w] = 0;
-        for (; bits != 0; bits &= bits - 1)
-            r->active[count++] = (uint16_t)(w * 64 + (uint32_t)__builtin_ctzll(bits));
-    }
-    r->active_count = count;
-}
-
-void step_route(struct run *r, uint32_t layer)
-{
-    const struct pass *p = r->pass;
     uint64_t activations = 0;
-    uint32_t capacity = 0;
 
-    r->layer = layer;
-    r->step++;
-    r->choice = p->expert + (size_t)layer * r->candidates;
-    r->choice_stride = (size_t)r->layers * r->candidates;
-    if (r->reroutes)
-        capacity = rewrite_choices(r);
-    for (uint32_t row = 0; row < p->rows; row++) {
+    for (uint32_t row = 0; row < r->pass->rows; row++) {
         const uint16_t *choice = r->choice + row * r->choice_stride;
 
         for (uint32_t k = 0; k < r->top_k; k++) {
@@ -110,6 +88,62 @@ void step_route(struct run *r, uint32_t layer)
             activations++;
         }
     }
+    return activations;
+}
+
+/* The same for up to 64 experts, with the mask in a register. */
+static uint64_t mark_narrow(struct run *r)
+{
+    uint32_t *tokens = r->tokens;
+    uint32_t rows = r->pass->rows, top_k = r->top_k;
+    uint64_t mask = 0, activations = 0;
+
+    for (uint32_t row = 0; row < rows; row++) {
+        const uint16_t *choice = r->choice + row * r->choice_stride;
+
+        for (uint32_t k = 0; k < top_k; k++) {
+            uint32_t id = choice[k];
+
+            if (id == VIEW_NO_EXPERT)
+                continue;
+            mask |= UINT64_C(1) << id;
+            tokens[id]++;
+            activations++;
+        }
+    }
+    r->mask[0] = mask;
+    return activations;
+}
+
+/* Ascending ids of the experts in the mask, which it clears. */
+static void list_active(struct run *r)
+{
+    uint16_t *active = r->active;
+    uint32_t count = 0;
+
+    for (uint32_t w = 0; w < r->mask_words; w++) {
+        uint64_t bits = r->mask[w];
+
+        r->mask[w] = 0;
+        for (; bits != 0; bits &= bits - 1)
+            active[count++] = (uint16_t)(w * 64 + (uint32_t)__builtin_ctzll(bits));
+    }
+    r->active_count = count;
+}
+
+void step_route(struct run *r, uint32_t layer)
+{
+    const struct pass *p = r->pass;
+    uint64_t activations;
+    uint32_t capacity = 0;
+
+    r->layer = layer;
+    r->single = p->rows == 1 && !r->reroutes;
+    r->choice = p->expert + (size_t)layer * r->candidates;
+    r->choice_stride = (size_t)r->layers * r->candidates;
+    if (r->reroutes)
+        capacity = rewrite_choices(r);
+    activations = r->mask_words == 1 ? mark_narrow(r) : mark_rows(r);
     r->books.counts.activations += activations;
     r->result->layer[layer].counts.activations += activations;
     list_active(r);
@@ -122,6 +156,12 @@ void step_route(struct run *r, uint32_t layer)
     }
 }
 
+static void clear_tokens(uint32_t *tokens, const uint16_t *active, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        tokens[active[i]] = 0;
+}
+
 void step_clear(struct run *r)
 {
     if (r->load != NULL) {
@@ -130,8 +170,7 @@ void step_clear(struct run *r)
         for (uint32_t i = 0; i < r->active_count; i++)
             load[r->active[i]] += r->tokens[r->active[i]];
     }
-    for (uint32_t i = 0; i < r->active_count; i++)
-        r->tokens[r->active[i]] = 0;
+    clear_tokens(r->tokens, r->active, r->active_count);
 }
 
 /* ---- operations ---- */
@@ -166,6 +205,21 @@ static void remember_copy(struct run_copies *list, op_id id, uint32_t layer,
     list->copy[list->count++] = (struct run_copy){layer, asked};
 }
 
+static struct cost_experts group_work(const struct run *r, const struct run_group *g)
+{
+    struct cost_experts work = {.distinct = 0};
+
+    if (r->single) { /* spares decode one by one */
+        work.distinct = g->count;
+        work.rows = g->count;
+        work.padded_rows = (uint64_t)g->count * r->tile_rows;
+        return work;
+    }
+    for (uint32_t i = 0; i < g->count; i++)
+        cost_experts_add(&work, r->tokens[g->expert[i]], r->tile_rows);
+    return work;
+}
+
 static void submit_group(struct run *r, struct run_group *g)
 {
     struct op *op = &r->group;
@@ -175,21 +229,16 @@ static void submit_group(struct run *r, struct run_group *g)
     op->layer = r->layer;
     op->after = g->after;
     op->after_count = g->after_count;
-    op->group.work = g->work;
+    op->group.work = group_work(r, g);
     op->group.expert = g->expert;
     op->group.slot = g->slot;
     op->group.tokens = r->tokens;
     op->group.count = g->count;
     step_compute(r, op, r->result->layer[r->layer].share, SHARE_EXPERT);
-    for (uint32_t i = 0; i < g->count; i++) {
-        struct run_slot *s = &r->slot[g->slot[i]];
-
-        s->last_use = r->last_compute;
-        s->group = 0;
-    }
+    r->group_id[g->number - r->group_first] = r->last_compute;
+    g->number = r->group_next++;
     g->count = 0;
     g->after_count = 0;
-    g->work = (struct cost_experts){.distinct = 0};
 }
 
 static void submit_groups(struct run *r)
@@ -198,16 +247,28 @@ static void submit_groups(struct run *r)
     submit_group(r, &r->missing);
 }
 
+/* Is the slot to be read by a group that is not submitted yet? */
+static bool is_in_open_group(const struct run *r, const struct run_slot *s)
+{
+    return s->group == r->resident.number || s->group == r->missing.number;
+}
+
+/* The last group that read the slot; 0 if it has ended, as groups do with their pass. */
+static op_id last_group(const struct run *r, const struct run_slot *s)
+{
+    assert(!is_in_open_group(r, s));
+    return s->group < r->group_first ? 0 : r->group_id[s->group - r->group_first];
+}
+
 static void join_group(struct run *r, struct run_group *g, uint32_t expert, uint32_t slot,
                        op_id after)
 {
     g->expert[g->count] = (uint16_t)expert;
     g->slot[g->count] = slot;
     g->count++;
-    cost_experts_add(&g->work, r->tokens[expert], r->tile_rows);
     if (after != 0)
         g->after[g->after_count++] = after;
-    r->slot[slot].group = r->step;
+    r->slot[slot].group = g->number;
 }
 
 static enum tier home_of(const struct run *r, uint32_t layer, uint32_t expert)
@@ -243,10 +304,10 @@ static op_id copy_in(struct run *r, uint32_t layer, uint32_t expert, uint32_t sl
     struct op op = {
         .kind = OP_COPY_IN, .lane = LANE_COPY_IN, .class_ = class_, .layer = layer};
 
-    /* Groups end with their pass; a write-back may take longer. */
-    if (s->last_use >= r->pass_first || r->write_back)
-        wait_also(r, s->last_use);
+    wait_also(r, last_group(r, s));
+    wait_also(r, s->written);
     wait_also(r, s->stopped);
+    s->written = 0;
     s->stopped = 0;
     if (r->copies_wait)
         wait_also(r, r->last_compute);
@@ -267,7 +328,7 @@ static op_id copy_in(struct run *r, uint32_t layer, uint32_t expert, uint32_t sl
 static void write_back(struct run *r, const struct cache_eviction *v)
 {
     struct run_slot *s = &r->slot[v->slot];
-    op_id wait_for[2] = {s->ready, s->last_use};
+    op_id wait_for[2] = {s->ready, last_group(r, s)};
     struct op op = {.kind = OP_COPY_OUT,
                     .lane = LANE_COPY_OUT,
                     .layer = v->layer,
@@ -279,8 +340,8 @@ static void write_back(struct run *r, const struct cache_eviction *v)
     op.copy.bytes = r->setup->expert_bytes[v->layer];
     op.copy.chunk_bytes = r->setup->chunk_bytes;
     op.copy.home = home_of(r, v->layer, v->expert);
-    s->last_use = step_submit(r, &op); /* whoever takes the slot next waits for it */
-    wait_also(r, s->last_use);
+    s->written = step_submit(r, &op); /* whoever takes the slot next waits for it */
+    wait_also(r, s->written);
     r->books.counts.out_bytes += op.copy.bytes;
     r->result->layer[v->layer].counts.out_bytes += op.copy.bytes;
 }
@@ -293,7 +354,7 @@ static void evict(struct run *r, const struct cache_result *c)
         struct run_slot *s = &r->slot[v->slot];
         uint64_t bytes = r->setup->expert_bytes[v->layer];
 
-        if (s->group == r->step)
+        if (is_in_open_group(r, s))
             submit_groups(r); /* it was still to be read in this step */
         if (s->prefetched) {
             s->prefetched = false;
@@ -304,7 +365,7 @@ static void evict(struct run *r, const struct cache_result *c)
             r->result->layer[v->layer].counts.wasted_bytes += bytes;
         }
         if (v->slot != c->slot) {
-            wait_also(r, s->last_use);
+            wait_also(r, last_group(r, s));
             wait_also(r, s->stopped);
         }
         if (r->write_back)
@@ -312,7 +373,8 @@ static void evict(struct run *r, const struct cache_result *c)
     }
 }
 
-static void use_resident(struct run *r, uint32_t expert, uint32_t slot)
+/* Reads a slot that was prefetched, or filled in this pass. */
+static void use_recent(struct run *r, uint32_t expert, uint32_t slot)
 {
     struct run_slot *s = &r->slot[slot];
     struct run_group *g = &r->resident;
@@ -339,6 +401,21 @@ static void use_resident(struct run *r, uint32_t expert, uint32_t slot)
     join_group(r, g, expert, slot, after);
 }
 
+/* Reads resident experts, which r->found says where they are. */
+static void use_residents(struct run *r, const uint16_t *expert, uint32_t count)
+{
+    struct run_group *g = &r->resident;
+
+    for (uint32_t i = 0; i < count; i++) {
+        struct run_slot *s = &r->slot[r->found[i]];
+
+        if (s->prefetched || s->ready >= r->pass_first)
+            use_recent(r, expert[i], r->found[i]);
+        else
+            join_group(r, g, expert[i], r->found[i], 0);
+    }
+}
+
 static void load_missing(struct run *r, uint32_t expert, const struct cache_result *c)
 {
     struct run_layer *books = &r->result->layer[r->layer];
@@ -346,7 +423,7 @@ static void load_missing(struct run *r, uint32_t expert, const struct cache_resu
     op_id copy;
 
     evict(r, c);
-    if (r->slot[c->slot].group == r->step)
+    if (is_in_open_group(r, &r->slot[c->slot]))
         submit_groups(r); /* a staging slot used twice in this step */
     if (c->outcome == CACHE_BYPASS) {
         r->books.counts.bypasses++;
@@ -399,10 +476,10 @@ int step_record(struct run *r, struct err *e)
     return future_writer_step(r->setup->record, r->active, r->active_count, e);
 }
 
-/* Sorts the step's accesses by each expert's last use: walks the choices backwards and
- * fills `order`, indexes into `active`, from its end. Experts without a row (a gate that
- * pads every expert) come first. */
-static void order_accesses(struct run *r)
+/* The step's accesses sorted by each expert's last use: walks the choices backwards and
+ * fills `turn` from its end. Experts without a row (a gate that pads every expert) come
+ * first. `use` are the next uses of the active ones, or NULL. */
+static void order_accesses(struct run *r, const uint32_t *use)
 {
     uint32_t left = r->active_count;
 
@@ -416,46 +493,65 @@ static void order_accesses(struct run *r)
 
             if (id == VIEW_NO_EXPERT || r->place[id] == 0)
                 continue;
-            r->order[--left] = r->place[id] - 1;
+            left--;
+            r->turn[left] = (uint16_t)id;
+            r->turn_use[left] = use == NULL ? CACHE_NEVER : use[r->place[id] - 1];
             r->place[id] = 0;
         }
     }
     for (uint32_t i = r->active_count; i-- > 0;) {
         if (r->place[r->active[i]] != 0) {
-            r->order[--left] = i;
+            left--;
+            r->turn[left] = r->active[i];
+            r->turn_use[left] = use == NULL ? CACHE_NEVER : use[i];
             r->place[r->active[i]] = 0;
         }
+    }
+}
+
+/* Accesses the experts in turn; how many hit. `use`: their next uses, or NULL. */
+static uint32_t access_all(struct run *r, const uint16_t *expert, const uint32_t *use)
+{
+    uint32_t count = r->active_count, hits = 0;
+
+    for (uint32_t i = 0;; i++) {
+        uint32_t run =
+            cache_access_hits(r->cache, r->layer, expert + i,
+                              use == NULL ? NULL : use + i, count - i, r->found);
+        struct cache_result c;
+
+        use_residents(r, expert + i, run);
+        hits += run;
+        i += run;
+        if (i == count)
+            return hits;
+        c = cache_access(r->cache, r->layer, expert[i],
+                         use == NULL ? CACHE_NEVER : use[i]);
+        load_missing(r, expert[i], &c);
     }
 }
 
 int step_run(struct run *r, struct err *e)
 {
     struct run_counts *books = &r->result->layer[r->layer].counts;
-    struct future_step future = {0, NULL, NULL};
-    uint32_t hits = 0;
+    const uint32_t *use = NULL;
+    uint32_t hits;
 
     if (r->setup->future != NULL) {
+        struct future_step future;
+
         if (future_reader_next(r->setup->future, e) != 0)
             return -1;
         future = future_reader_peek(r->setup->future, 0);
         assert(future.count == r->active_count);
+        use = future.next_use;
     }
     cache_begin_step(r->cache, r->layer, r->active, r->active_count);
-    if (r->order != NULL)
-        order_accesses(r);
-    for (uint32_t j = 0; j < r->active_count; j++) {
-        uint32_t i = r->order == NULL ? j : r->order[j];
-        uint32_t expert = r->active[i];
-        struct cache_result c =
-            cache_access(r->cache, r->layer, expert,
-                         future.next_use == NULL ? CACHE_NEVER : future.next_use[i]);
-
-        if (c.outcome == CACHE_HIT) {
-            use_resident(r, expert, c.slot);
-            hits++;
-        } else {
-            load_missing(r, expert, &c);
-        }
+    if (r->turn != NULL) {
+        order_accesses(r, use);
+        hits = access_all(r, r->turn, r->turn_use);
+    } else {
+        hits = access_all(r, r->active, use);
     }
     submit_groups(r);
     r->books.counts.accesses += r->active_count;
