@@ -5,8 +5,8 @@
  *
  * ENGINE is sim (times) or count (hits only); POLICY is YAML such as
  * "{cache: {name: lru, slots: 16}}". Prints CSV: one line per repetition. Outside the
- * timed window: starting, loading the configuration, and for oracles the look-ahead,
- * whose time is given apart. */
+ * timed window: starting, loading the configuration, counting a profile, and for
+ * oracles the look-ahead, whose time is given apart. */
 #include "sim/base/mem.h"
 #include "sim/run/exec_count.h"
 #include "sim/run/exec_sim.h"
@@ -24,6 +24,7 @@ struct bench {
     struct policy *policy;
     struct workload_params workload;
     struct future *future;
+    uint64_t *profile; /* [layers * experts] executed choices; NULL: not needed */
 };
 
 static double seconds(void)
@@ -60,6 +61,7 @@ static double replay(struct bench *b, bool look_ahead, struct run_result *result
                           .host_bytes = UINT64_MAX,
                           .decides = true,
                           .kv_room_bytes = UINT64_MAX,
+                          .profile = b->profile,
                           .seed = 1};
     uint64_t *bytes;
     int status = -1;
@@ -92,10 +94,41 @@ static double replay(struct bench *b, bool look_ahead, struct run_result *result
     return status == 0 ? seconds() - begun : -1;
 }
 
+/* How often each expert is executed in the whole trace. */
+static int load_profile(struct bench *b, struct err *e)
+{
+    struct trace *t = trace_open(b->trace_path, NULL, e);
+    const struct trace_info *info;
+    uint16_t *cell;
+    int status = 0;
+
+    if (t == NULL)
+        return -1;
+    info = trace_get_info(t);
+    b->profile = mem_zalloc((size_t)info->layers * info->experts, sizeof *b->profile);
+    cell = mem_alloc((size_t)info->layers * info->candidates, sizeof *cell);
+    for (uint64_t row = 0; row < info->rows && status == 0; row++) {
+        status = trace_read_expert(t, row, 1, cell, e);
+        for (uint32_t l = 0; status == 0 && l < info->layers; l++) {
+            for (uint32_t i = 0; i < info->top_k; i++) {
+                uint16_t expert = cell[l * info->candidates + i];
+
+                if (expert != TRACE_NOT_RECORDED)
+                    b->profile[l * info->experts + expert]++;
+            }
+        }
+    }
+    free(cell);
+    trace_close(t);
+    return status;
+}
+
 static int bench(struct bench *b, const char *text, int repeat, struct err *e)
 {
     double ahead = 0;
 
+    if ((policy_needs(b->policy) & NEED_PROFILE) != 0 && load_profile(b, e) != 0)
+        return fail(e);
     if ((policy_needs(b->policy) & NEED_FUTURE) != 0)
         ahead = replay(b, true, NULL, e);
     if (ahead < 0)
@@ -148,6 +181,7 @@ int main(int argc, char **argv)
     status = b.machine == NULL ? fail(&e)
                                : bench(&b, argv[7], argc > 8 ? atoi(argv[8]) : 1, &e);
     future_free(b.future);
+    free(b.profile);
     policy_free(b.policy);
     machine_free(b.machine);
     model_free(b.model);
