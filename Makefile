@@ -161,7 +161,7 @@ format: ## what .clang-format would change (fails if anything)
 	    $(TEST_HELP) $(BENCH_SRC) $(FUZZ_SRC)
 
 bench: setup ## print the benchmark figures (CSV)
-	@$(MAKE) --no-print-directory $(many) moesim benches
+	@$(MAKE) --no-print-directory $(many) moesim benches >&2
 	@tests/bench/run $(B)
 
 FUZZ_SECONDS ?= 60

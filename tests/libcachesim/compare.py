@@ -2,6 +2,7 @@
 """Hit counts of libCacheSim on an oracleGeneral trace, and whether moesim's are equal.
 
 usage: compare.py TRACE OBJECTS [--bench BENCH_CACHE] [--pairs N] [--policies a,b,...]
+                  [--hashpower H]
 
 Prints JSON: per policy libCacheSim's hits and seconds. With --bench (the path of the
 bench_cache program) the same stream also goes through moesim's cache, in turns with
@@ -37,15 +38,13 @@ POLICIES = {
 RECORD = 24
 
 
-def run_libcachesim(trace, policy, objects, accesses):
+def run_libcachesim(trace, policy, objects, hashpower, accesses):
     reader = libcachesim.TraceReader(
         trace,
         libcachesim.TraceType.ORACLE_GENERAL_TRACE,
         libcachesim.ReaderInitParam(ignore_obj_size=True),
     )
-    # A hash table of 2^16 buckets stays in the processor's caches; the default of 2^24
-    # would count against libCacheSim.
-    cache = getattr(libcachesim, POLICIES[policy])(cache_size=objects, hashpower=16)
+    cache = getattr(libcachesim, POLICIES[policy])(cache_size=objects, hashpower=hashpower)
     start = time.perf_counter()
     miss_ratio, _ = cache.process_trace(reader)
     seconds = time.perf_counter() - start
@@ -62,7 +61,9 @@ def run_moesim(bench, trace, policy, objects):
 def compare(args, policy, accesses):
     hits, mine, times, ratios = None, None, {"libcachesim": [], "moesim": []}, []
     for _ in range(args.pairs):
-        hits, seconds = run_libcachesim(args.trace, policy, args.objects, accesses)
+        hits, seconds = run_libcachesim(
+            args.trace, policy, args.objects, args.hashpower, accesses
+        )
         times["libcachesim"].append(seconds)
         if args.bench:
             mine, own = run_moesim(args.bench, args.trace, policy, args.objects)
@@ -85,6 +86,9 @@ def main():
     parser.add_argument("objects", type=int)
     parser.add_argument("--bench")
     parser.add_argument("--pairs", type=int, default=1)
+    # A hash table of 2^16 buckets stays in the processor's caches; libCacheSim's default
+    # of 2^24 would count against it.
+    parser.add_argument("--hashpower", type=int, default=16)
     parser.add_argument("--policies", default=",".join(POLICIES))
     args = parser.parse_args()
     policies = args.policies.split(",")
