@@ -401,19 +401,33 @@ static void use_recent(struct run *r, uint32_t expert, uint32_t slot)
     join_group(r, g, expert, slot, after);
 }
 
-/* Reads resident experts, which r->found says where they are. */
+/* Reads resident experts, which r->found says where they are: mostly ones that were there
+ * before this pass, which is what the loop is made for. */
 static void use_residents(struct run *r, const uint16_t *expert, uint32_t count)
 {
     struct run_group *g = &r->resident;
+    struct run_slot *slot = r->slot;
+    const uint32_t *found = r->found;
+    op_id pass_first = r->pass_first;
+    uint64_t number = g->number;
+    uint16_t *to_expert = g->expert;
+    uint32_t *to_slot = g->slot;
+    uint32_t joined = g->count;
 
     for (uint32_t i = 0; i < count; i++) {
-        struct run_slot *s = &r->slot[r->found[i]];
+        struct run_slot *s = &slot[found[i]];
 
-        if (s->prefetched || s->ready >= r->pass_first)
-            use_recent(r, expert[i], r->found[i]);
-        else
-            join_group(r, g, expert[i], r->found[i], 0);
+        if (s->prefetched || s->ready >= pass_first) {
+            g->count = joined;
+            use_recent(r, expert[i], found[i]);
+            joined = g->count;
+            continue;
+        }
+        to_expert[joined] = expert[i];
+        to_slot[joined++] = found[i];
+        s->group = number;
     }
+    g->count = joined;
 }
 
 static void load_missing(struct run *r, uint32_t expert, const struct cache_result *c)
