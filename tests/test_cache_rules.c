@@ -463,6 +463,53 @@ static void what_cannot_be_is_refused(void **state)
     cache_free(NULL);
 }
 
+/* One by one, or as many at once as hit: the same slots, whatever the policy. */
+static void hits_at_once_are_hits_one_by_one(void **state)
+{
+    struct rig_stream s = rig_stream_random(5, 3, 12, 80, 4);
+    const struct plugin *const *all = registry_all();
+
+    (void)state;
+    for (size_t p = 0; all[p] != NULL; p++) {
+        struct cache_params params = {.slots = 5, .staging = 2};
+        struct cache *one, *many;
+
+        if (all[p]->slot != SLOT_CACHE)
+            continue;
+        one = rig_cache(&s, all[p]->name, NULL, params, NULL);
+        many = rig_cache(&s, all[p]->name, NULL, params, NULL);
+        for (uint32_t step = 0; step < s.passes * s.layers; step++) {
+            uint32_t layer = step % s.layers, pass = step / s.layers, hits = 0;
+            const uint16_t *expert = rig_step(&s, pass, layer);
+            const uint32_t *next = rig_next(&s, pass, layer);
+            uint32_t slot[4];
+
+            cache_begin_step(one, layer, expert, s.width);
+            cache_begin_step(many, layer, expert, s.width);
+            for (uint32_t i = 0; i < s.width; i++) {
+                struct cache_result c = cache_access(one, layer, expert[i], next[i]);
+
+                if (hits == 0)
+                    hits = cache_access_hits(many, layer, expert + i, next + i,
+                                             s.width - i, slot + i);
+                assert_int_equal(c.outcome == CACHE_HIT, hits > 0);
+                if (hits == 0)
+                    slot[i] = cache_access(many, layer, expert[i], next[i]).slot;
+                else
+                    hits--;
+                assert_int_equal(c.slot, slot[i]);
+            }
+            if (layer + 1 == s.layers) {
+                cache_end_pass(one);
+                cache_end_pass(many);
+            }
+        }
+        cache_free(one);
+        cache_free(many);
+    }
+    rig_stream_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -483,6 +530,7 @@ int main(void)
         cmocka_unit_test(preload_fills_with_the_lowest),
         cmocka_unit_test(defaults_are_as_documented),
         cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(hits_at_once_are_hits_one_by_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,6 +72,60 @@ static void test_clock_holds_back(void **state)
     }
 }
 
+static void count_works(void *context, work_id id, uint32_t tag, uint32_t lane,
+                        const struct work_times *times)
+{
+    (void)id;
+    (void)tag;
+    (void)lane;
+    (void)times;
+    ++*(int *)context;
+}
+
+/* Work without bytes is the same whichever way it is submitted, observed or not. */
+static void test_fixed_work(void **state)
+{
+    enum { WORKS = 1000 };
+    uint64_t digest = 0;
+
+    (void)state;
+    for (int way = 0; way < 8; way++) { /* bits: event-driven, fixed, observed */
+        struct engine *g = engine_new((way & 1) != 0);
+        struct rng rng = rng_stream(3, "fixed", 0);
+        int seen = 0;
+
+        (void)engine_add_lane(g, "a");
+        (void)engine_add_lane(g, "b");
+        if ((way & 4) != 0)
+            engine_observe(g, count_works, &seen);
+        for (work_id id = 1; id <= WORKS; id++) {
+            work_id after[2] = {rng_below(&rng, id), rng_below(&rng, id)};
+            struct work_fixed w = {.lane = (uint32_t)rng_below(&rng, 2),
+                                   .tag = (uint32_t)rng_below(&rng, 9),
+                                   .release = (sim_time)rng_below(&rng, 40000),
+                                   .latency = (sim_time)rng_below(&rng, 53),
+                                   .after = after,
+                                   .after_count = (uint32_t)rng_below(&rng, 3)};
+            struct work same = {.lane = w.lane,
+                                .tag = w.tag,
+                                .release = w.release,
+                                .latency = w.latency,
+                                .after = after,
+                                .after_count = w.after_count};
+
+            assert_int_equal(
+                (way & 2) != 0 ? engine_submit_fixed(g, w) : engine_submit(g, &same), id);
+        }
+        (void)engine_drain(g);
+        engine_help_check(g);
+        assert_int_equal(seen, (way & 4) != 0 ? WORKS : 0);
+        if (way == 0)
+            digest = engine_get_report(g).digest;
+        assert_true(engine_get_report(g).digest == digest);
+        engine_free(g);
+    }
+}
+
 /* ---- both modes give the same digest ---- */
 
 struct twin {
@@ -447,6 +501,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lanes_by_hand),
         cmocka_unit_test(test_clock_holds_back),
+        cmocka_unit_test(test_fixed_work),
         cmocka_unit_test(test_fifo_equals_event_driven),
         cmocka_unit_test(test_md1),
         cmocka_unit_test(test_memory_is_bounded),

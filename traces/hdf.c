@@ -36,6 +36,9 @@ static pthread_mutex_t library_lock = PTHREAD_MUTEX_INITIALIZER;
 void hdf_enter(void)
 {
     (void)pthread_mutex_lock(&library_lock);
+    /* After a damaged file the library's own clean-up at exit may complain; there is
+     * nothing left for it to do. It heeds this only before its first use. */
+    (void)H5dont_atexit();
     (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 

@@ -43,7 +43,7 @@ static int explain_ids(struct trace *t, const char *name, uint64_t row, uint32_t
 static inline bool few_are_good(const uint16_t *id, uint64_t cells, uint32_t width,
                                 uint32_t experts)
 {
-    uint16_t top = (uint16_t)(experts - 1); /* experts are at most 65535 */
+    uint16_t top = (uint16_t)(experts - 1); /* experts are at most TRACE_MAX_EXPERTS */
     uint16_t bad = 0;
 
     for (uint64_t cell = 0; cell < cells; cell++, id += width)
@@ -55,6 +55,27 @@ static inline bool few_are_good(const uint16_t *id, uint64_t cells, uint32_t wid
     return bad == 0;
 }
 
+/* The same for lists of four, the most common ones, each taken as one number of four
+ * digits of 16 bits. A digit is zero if its top bit is set in (x - ones) & ~x and, below
+ * the lowest such digit, only then: so there is one exactly if any top bit is set. */
+static bool fours_are_good(const uint16_t *id, uint64_t cells, uint32_t experts)
+{
+    const uint64_t ones = UINT64_C(0x0001000100010001), tops = ones << 15;
+    const uint64_t up = ones * (0x8000u - experts); /* brings `experts` to the top bit */
+    uint64_t bad = 0;
+
+    for (uint64_t cell = 0; cell < cells; cell++, id += 4) {
+        uint64_t x, next, across;
+
+        memcpy(&x, id, sizeof x);
+        next = x ^ (x << 16 | x >> 48);   /* 0 where neighbours are equal */
+        across = x ^ (x << 32 | x >> 32); /* 0 where those two apart are */
+        bad |= x | ((x & ~tops) + up);
+        bad |= ((next - ones) & ~next) | ((across - ones) & ~across);
+    }
+    return (bad & tops) == 0;
+}
+
 static bool narrow_are_good(const uint16_t *id, uint64_t cells, uint32_t width,
                             uint32_t experts)
 {
@@ -64,7 +85,7 @@ static bool narrow_are_good(const uint16_t *id, uint64_t cells, uint32_t width,
     case 2:
         return few_are_good(id, cells, 2, experts);
     case 4:
-        return few_are_good(id, cells, 4, experts);
+        return fours_are_good(id, cells, experts);
     case 8:
         return few_are_good(id, cells, 8, experts);
     default:

@@ -194,20 +194,12 @@ struct cache_result cache_access(struct cache *c, uint32_t layer, uint32_t exper
     return (struct cache_result){.outcome = CACHE_HIT, .slot = slot};
 }
 
-uint32_t cache_access_hits(struct cache *c, uint32_t layer, const uint16_t *expert,
-                           const uint32_t *next_use, uint32_t count, uint32_t *slot)
+static void hit_all(struct cache *c, const struct cache_layer *l, const uint16_t *expert,
+                    const uint32_t *next_use, uint32_t count)
 {
-    const struct cache_layer *l = &c->layer[layer];
-    uint32_t i;
-
-    assert(layer < c->layers);
-    for (i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         uint32_t x = expert[i];
 
-        assert(x < c->experts);
-        slot[i] = l->slot[x];
-        if (slot[i] == CACHE_NONE)
-            break;
         if (c->future)
             l->next_use[x] = next_use == NULL ? CACHE_NEVER : next_use[i];
         if (c->held_count != 0)
@@ -215,7 +207,34 @@ uint32_t cache_access_hits(struct cache *c, uint32_t layer, const uint16_t *expe
         if (c->hit != NULL)
             c->hit(l->state, l->first_object + x);
     }
-    return i;
+}
+
+uint32_t cache_access_hits(struct cache *c, uint32_t layer, const uint16_t *expert,
+                           const uint32_t *next_use, uint32_t count, uint32_t *slot)
+{
+    const struct cache_layer *l = &c->layer[layer];
+    const uint32_t *slot_of = l->slot;
+    void (*hit)(void *state, uint32_t object) = c->hit;
+    uint32_t hits = 0;
+
+    assert(layer < c->layers);
+    while (hits < count) {
+        assert(expert[hits] < c->experts);
+        slot[hits] = slot_of[expert[hits]];
+        if (slot[hits] == CACHE_NONE)
+            break;
+        hits++;
+    }
+    if (c->future || c->held_count != 0 || hit == NULL) {
+        hit_all(c, l, expert, next_use, hits);
+    } else {
+        void *state = l->state;
+        uint32_t first = l->first_object;
+
+        for (uint32_t i = 0; i < hits; i++)
+            hit(state, first + expert[i]);
+    }
+    return hits;
 }
 
 /* The held experts pass for active ones while a victim is sought. */

@@ -91,28 +91,42 @@ static uint64_t mark_rows(struct run *r)
     return activations;
 }
 
-/* The same for up to 64 experts, with the mask in a register. */
-static uint64_t mark_narrow(struct run *r)
+/* The same for up to 64 experts, with the mask in a register; without a loop over the
+ * choices where `top_k` is a constant. */
+static inline uint64_t mark_narrow(struct run *r, uint32_t top_k)
 {
+    const uint16_t *choice = r->choice;
     uint32_t *tokens = r->tokens;
-    uint32_t rows = r->pass->rows, top_k = r->top_k;
-    uint64_t mask = 0, activations = 0;
+    uint32_t rows = r->pass->rows;
+    size_t stride = r->choice_stride;
+    uint64_t mask = 0, left_out = 0;
 
-    for (uint32_t row = 0; row < rows; row++) {
-        const uint16_t *choice = r->choice + row * r->choice_stride;
-
+    for (uint32_t row = 0; row < rows; row++, choice += stride) {
         for (uint32_t k = 0; k < top_k; k++) {
-            uint32_t id = choice[k];
-
-            if (id == VIEW_NO_EXPERT)
+            if (choice[k] == VIEW_NO_EXPERT) {
+                left_out++;
                 continue;
-            mask |= UINT64_C(1) << id;
-            tokens[id]++;
-            activations++;
+            }
+            mask |= UINT64_C(1) << choice[k];
+            tokens[choice[k]]++;
         }
     }
     r->mask[0] = mask;
-    return activations;
+    return (uint64_t)rows * top_k - left_out;
+}
+
+static uint64_t mark(struct run *r)
+{
+    if (r->mask_words > 1)
+        return mark_rows(r);
+    switch (r->top_k) {
+    case 4:
+        return mark_narrow(r, 4);
+    case 8:
+        return mark_narrow(r, 8);
+    default:
+        return mark_narrow(r, r->top_k);
+    }
 }
 
 /* Ascending ids of the experts in the mask, which it clears. */
@@ -143,7 +157,7 @@ void step_route(struct run *r, uint32_t layer)
     r->choice_stride = (size_t)r->layers * r->candidates;
     if (r->reroutes)
         capacity = rewrite_choices(r);
-    activations = r->mask_words == 1 ? mark_narrow(r) : mark_rows(r);
+    activations = mark(r);
     r->books.counts.activations += activations;
     r->result->layer[layer].counts.activations += activations;
     list_active(r);
@@ -401,19 +415,33 @@ static void use_recent(struct run *r, uint32_t expert, uint32_t slot)
     join_group(r, g, expert, slot, after);
 }
 
-/* Reads resident experts, which r->found says where they are. */
+/* Reads resident experts, which r->found says where they are: mostly ones that were there
+ * before this pass, which is what the loop is made for. */
 static void use_residents(struct run *r, const uint16_t *expert, uint32_t count)
 {
     struct run_group *g = &r->resident;
+    struct run_slot *slot = r->slot;
+    const uint32_t *found = r->found;
+    op_id pass_first = r->pass_first;
+    uint64_t number = g->number;
+    uint16_t *to_expert = g->expert;
+    uint32_t *to_slot = g->slot;
+    uint32_t joined = g->count;
 
     for (uint32_t i = 0; i < count; i++) {
-        struct run_slot *s = &r->slot[r->found[i]];
+        struct run_slot *s = &slot[found[i]];
 
-        if (s->prefetched || s->ready >= r->pass_first)
-            use_recent(r, expert[i], r->found[i]);
-        else
-            join_group(r, g, expert[i], r->found[i], 0);
+        if (s->prefetched || s->ready >= pass_first) {
+            g->count = joined;
+            use_recent(r, expert[i], found[i]);
+            joined = g->count;
+            continue;
+        }
+        to_expert[joined] = expert[i];
+        to_slot[joined++] = found[i];
+        s->group = number;
     }
+    g->count = joined;
 }
 
 static void load_missing(struct run *r, uint32_t expert, const struct cache_result *c)
