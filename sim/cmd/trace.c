@@ -194,6 +194,8 @@ int cmd_trace(int argc, char **argv)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
     }
+    if (argc > 1 && !help)
+        (void)fprintf(stderr, "moesim: there is no trace command '%s'\n", argv[1]);
     (void)fprintf(help ? stdout : stderr, "usage: moesim trace COMMAND ...\n\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         (void)fprintf(help ? stdout : stderr, "  moesim trace %-8s %s\n",

@@ -40,8 +40,8 @@ const struct result_text result_policy_texts[] = {
 
 void result_hdf_enter(struct result_hdf_quiet *q)
 {
+    (void)H5dont_atexit(); /* before any other call: see hdf_enter() in traces/hdf.c */
     (void)H5Eget_auto2(H5E_DEFAULT, &q->handler, &q->data);
-    (void)H5dont_atexit(); /* see hdf_enter() in traces/hdf.c */
     (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 
