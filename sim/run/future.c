@@ -153,6 +153,7 @@ int future_writer_step(struct future_writer *w, const uint16_t *active, uint32_t
     for (uint32_t i = 0; i < count; i++) {
         assert(active[i] < f->experts);
         w->buffer[w->count + i] = active[i];
+        w->buffer[w->count + count + i] = CACHE_NEVER; /* until complete_pass() */
         uses[active[i]]++;
     }
     w->count += 2 * (size_t)count;
