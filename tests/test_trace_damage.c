@@ -33,13 +33,6 @@ static const struct trace_make good = {.layers = LAYERS,
                                        .expert_bytes = true,
                                        .seed = 3};
 
-/* HDF5 1.10 itself leaks a little on some damaged files; what we leak is still found. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:libhdf5";
-}
-
 /* Opens and checks; the error, "" if there is none. */
 static struct err examine(const char *path)
 {
