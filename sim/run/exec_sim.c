@@ -51,7 +51,8 @@ struct exec {
 /* What an operation is, in 32 bits: enters the digest and labels the timeline. */
 static uint32_t tag_of(enum op_kind kind, uint32_t layer, uint32_t expert)
 {
-    return (uint32_t)kind << 28 | (layer & 0xfff) << 16 | (expert & 0xffff);
+    assert(layer <= 0xfff && expert <= 0xffff);
+    return (uint32_t)kind << 28 | layer << 16 | expert;
 }
 
 static void observe(void *context, work_id id, uint32_t tag, uint32_t lane,
@@ -321,11 +322,12 @@ static op_id submit(struct exec *x, const struct op *op)
     return 0;
 }
 
-static void observe_wait(struct exec *x, op_id id, sim_time begun)
+static NOINLINE sim_time observe_wait(struct exec *x, op_id id, sim_time begun)
 {
     struct op_times t = {.issued = begun, .start = begun, .end = x->host_now};
 
     x->options.observe(x->options.observe_context, id, OP_HOST, LANE_HOST, 0, 0, &t);
+    return x->host_now;
 }
 
 static sim_time wait(struct exec *x, op_id id)
@@ -336,7 +338,7 @@ static sim_time wait(struct exec *x, op_id id)
         end = x->host_now;
     x->host_now = end + x->cost.machine->host.round_trip;
     if (x->options.observe != NULL)
-        observe_wait(x, id, end);
+        return observe_wait(x, id, end);
     return x->host_now;
 }
 

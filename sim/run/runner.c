@@ -30,11 +30,15 @@ void run_result_release(struct run_result *r)
 
 /* ---- a run's memory ---- */
 
-static void group_init(struct run_group *g, uint32_t experts)
+static void group_init(struct run_group *g, uint32_t experts, const uint32_t *tokens)
 {
     g->expert = mem_alloc(experts, sizeof *g->expert);
     g->slot = mem_alloc(experts, sizeof *g->slot);
     g->after = mem_alloc(experts, sizeof *g->after);
+    g->op = (struct op){.kind = OP_EXPERTS, .lane = LANE_COMPUTE, .after = g->after};
+    g->op.group.expert = g->expert;
+    g->op.group.slot = g->slot;
+    g->op.group.tokens = tokens;
 }
 
 static void group_release(struct run_group *g)
@@ -133,13 +137,12 @@ static void run_init(struct run *r, const struct run_setup *s, struct run_result
         r->place = mem_zalloc(r->experts, sizeof *r->place);
     }
     r->found = mem_alloc(r->experts, sizeof *r->found);
-    group_init(&r->resident, r->experts);
-    group_init(&r->missing, r->experts);
+    group_init(&r->resident, r->experts, r->tokens);
+    group_init(&r->missing, r->experts, r->tokens);
     /* Per decoder layer: a dense block, a gate, and one group per expert at the worst. */
     log_room = (size_t)s->cost->model->layers * (2 + (size_t)r->experts) + 1;
     r->dense = (struct op){.kind = OP_DENSE, .lane = LANE_COMPUTE};
     r->gate = (struct op){.kind = OP_GATE, .lane = LANE_COMPUTE};
-    r->group = (struct op){.kind = OP_EXPERTS, .lane = LANE_COMPUTE};
     r->group_next = 1;
     r->group_id = mem_alloc(log_room + 2, sizeof *r->group_id); /* two may stay empty */
     r->log_id = mem_alloc(log_room, sizeof *r->log_id);
@@ -284,18 +287,22 @@ static void attribute_pass(struct run *r)
     sim_time host = 0, copy = 0, busy = 0, ran[RUN_SHARES] = {0};
 
     for (size_t i = 0; i < count; i++) {
-        sim_time start = times[i].start, stop = times[i].end, issued = times[i].issued;
-        sim_time begin = start > at ? start : at;
-        sim_time launched = issued < at ? at : issued > begin ? begin : issued;
+        sim_time start = times[i].start, stop = times[i].end;
         sim_time *share = log[i].share;
 
-        host += launched - at;
-        copy += begin - launched;
         busy += stop - start;
-        ran[log[i].kind] += stop - begin;
-        share[SHARE_HOST] += launched - at;
-        share[SHARE_COPY] += begin - launched;
-        share[log[i].kind] += stop - begin;
+        if (start > at) { /* the lane was idle */
+            sim_time issued = times[i].issued;
+            sim_time launched = issued < at ? at : issued > start ? start : issued;
+
+            host += launched - at;
+            copy += start - launched;
+            share[SHARE_HOST] += launched - at;
+            share[SHARE_COPY] += start - launched;
+            at = start;
+        }
+        ran[log[i].kind] += stop - at;
+        share[log[i].kind] += stop - at;
         at = stop;
     }
     for (int i = 0; i < RUN_SHARES; i++)

@@ -21,6 +21,7 @@ struct run_group {
     uint32_t count;
     op_id *after;
     uint32_t after_count;
+    struct op op; /* what is submitted of it */
 };
 
 /* An operation of the compute lane in this pass, for the books. */
@@ -77,8 +78,8 @@ struct run {
                          prefetch copies */
     op_id last_id;
     op_id last_compute, last_copy;
-    struct op dense, gate, group; /* reused: only what differs is set anew */
-    op_id *wait_for;              /* what the next copy waits for */
+    struct op dense, gate; /* reused: only what differs is set anew */
+    op_id *wait_for;       /* what the next copy waits for */
     uint32_t wait_count, wait_capacity;
     op_id *log_id; /* [log_count], and beside it */
     struct run_logged *log;

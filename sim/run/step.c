@@ -236,17 +236,11 @@ static struct cost_experts group_work(const struct run *r, const struct run_grou
 
 static void submit_group(struct run *r, struct run_group *g)
 {
-    struct op *op = &r->group;
+    struct op *op = &g->op;
 
-    if (g->count == 0)
-        return;
     op->layer = r->layer;
-    op->after = g->after;
     op->after_count = g->after_count;
     op->group.work = group_work(r, g);
-    op->group.expert = g->expert;
-    op->group.slot = g->slot;
-    op->group.tokens = r->tokens;
     op->group.count = g->count;
     step_compute(r, op, r->result->layer[r->layer].share, SHARE_EXPERT);
     r->group_id[g->number - r->group_first] = r->last_compute;
@@ -257,8 +251,10 @@ static void submit_group(struct run *r, struct run_group *g)
 
 static void submit_groups(struct run *r)
 {
-    submit_group(r, &r->resident);
-    submit_group(r, &r->missing);
+    if (r->resident.count > 0)
+        submit_group(r, &r->resident);
+    if (r->missing.count > 0)
+        submit_group(r, &r->missing);
 }
 
 /* Is the slot to be read by a group that is not submitted yet? */
