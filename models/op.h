@@ -30,6 +30,14 @@ const char *op_lane_name(enum op_lane lane);
 
 typedef work_id op_id; /* 0: none */
 
+/* What each row of a pass chose in one layer: rank k of row i is choice[i * stride + k],
+ * 65535 where the choice was dropped. */
+struct op_routing {
+    const uint16_t *choice;
+    size_t stride;
+    uint32_t rows, top_k;
+};
+
 struct op {
     enum op_kind kind;
     enum op_lane lane;
@@ -45,6 +53,7 @@ struct op {
             const uint32_t *slot;   /* [count] where each one's weights are */
             const uint32_t *tokens; /* [experts of the layer] rows of each expert id */
             uint32_t count;
+            const struct op_routing *routing; /* of the whole layer */
         } group; /* OP_EXPERTS; arrays borrowed until submit returns */
         struct {
             uint32_t expert;
@@ -64,8 +73,22 @@ struct op_times {
     bool cancelled;
 };
 
+/* Tells of an operation that has ended; `expert` is that of a copy, else 0. */
+typedef void exec_observer(void *context, op_id id, enum op_kind kind, enum op_lane lane,
+                           uint32_t layer, uint32_t expert, const struct op_times *times);
+
+/* The slots for experts, and what they hold before the first operation. */
+struct exec_slots {
+    uint32_t count;
+    const uint32_t *layer, *expert; /* [count]; expert UINT32_MAX: nothing */
+};
+
 struct exec_ops {
     const char *name;
+    /* Called once, before all others. 0 or -1. NULL: nothing to do. */
+    int (*begin)(struct exec *x, const struct exec_slots *slots, struct err *e);
+    /* Called after each pass: 0, or -1 where the executor cannot go on. NULL: it can. */
+    int (*check)(struct exec *x, struct err *e);
     /* Returns at once. */
     op_id (*submit)(struct exec *x, const struct op *op);
     /* The host waits until the operation is done and its result is read back (the ids

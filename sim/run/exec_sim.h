@@ -15,12 +15,10 @@
 #include "models/op.h"
 
 struct exec_sim_options {
-    struct cost cost;  /* copied; its model and machine are borrowed */
-    bool event_driven; /* needed for prefetch class and write-back */
-    bool pageable;     /* host memory is not pinned */
-    /* Told every operation that ends; may be NULL. `expert` is that of a copy, else 0. */
-    void (*observe)(void *context, op_id id, enum op_kind kind, enum op_lane lane,
-                    uint32_t layer, uint32_t expert, const struct op_times *times);
+    struct cost cost;       /* copied; its model and machine are borrowed */
+    bool event_driven;      /* needed for prefetch class and write-back */
+    bool pageable;          /* host memory is not pinned */
+    exec_observer *observe; /* NULL: nobody */
     void *observe_context;
 };
 

@@ -346,6 +346,10 @@ int experiment_run(struct cfg *config, const struct experiment_folders *folders,
     int status = -1;
 
     if (prepare(&x, config, folders, e) == 0) {
+        if (hooks->executor != NULL) {
+            x.p.bounds = false;
+            threads = 1;
+        }
         if (hooks->timeline_path != NULL)
             x.timeline = timeline_new(hooks->timeline_path, e);
         if (hooks->timeline_path == NULL || x.timeline != NULL)

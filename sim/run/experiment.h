@@ -35,6 +35,27 @@ struct experiment_params {
 };
 extern const struct option experiment_options[];
 
+/* Of one policy's run, for an executor of its own. */
+struct experiment_run_info {
+    uint32_t policy; /* its number in the configuration, from 0 */
+    const char *label;
+    const struct cost *cost; /* model and machine; borrowed until the executor closes */
+    const struct trace_info *trace;
+    const uint64_t *expert_bytes; /* [layers] */
+    bool pageable;
+};
+
+/* What carries a run out instead of the simulated executor: runs come one at a time, and
+ * the references for the bounds are left out. */
+struct experiment_executor {
+    const struct exec_ops *ops;
+    /* Returns owned by close(), or NULL. */
+    struct exec *(*open)(void *context, const struct experiment_run_info *info,
+                         exec_observer *observe, void *observe_context, struct err *e);
+    void (*close)(void *context, struct exec *x);
+    void *context;
+};
+
 struct experiment_hooks {
     /* Called from any run's thread, now and then; rows of all runs together. NULL: none.
      */
@@ -42,6 +63,12 @@ struct experiment_hooks {
     void *context;
     const char *timeline_path;     /* NULL: no timeline */
     const struct machine *machine; /* instead of the configuration's; borrowed; or NULL */
+    const struct experiment_executor *executor; /* borrowed; NULL: simulated */
+    /* Told every operation of every policy's run, in its thread. NULL: nobody. */
+    void (*operation)(void *context, uint32_t policy, op_id id, enum op_kind kind,
+                      enum op_lane lane, uint32_t layer, uint32_t expert,
+                      const struct op_times *times);
+    void *operation_context;
 };
 
 /* Runs the configuration with up to `threads` threads. Fills `r` (owned; borrows

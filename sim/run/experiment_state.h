@@ -36,6 +36,7 @@ struct experiment {
 struct job {
     struct experiment *x;
     struct policy policy; /* shallow copy; a reference has another cache */
+    uint32_t number;      /* of the policy */
     int process;          /* in the timeline; -1: not drawn */
     bool reference;       /* no pass records, no memory check */
     bool ideal;           /* every expert resident, everything from one graph */

@@ -75,37 +75,80 @@ static void report_progress(void *context, const struct workload *w)
     pthread_mutex_unlock(&jobs->lock);
 }
 
-static void draw(void *context, op_id id, enum op_kind kind, enum op_lane lane,
-                 uint32_t layer, uint32_t expert, const struct op_times *times)
+static void observe(void *context, op_id id, enum op_kind kind, enum op_lane lane,
+                    uint32_t layer, uint32_t expert, const struct op_times *times)
 {
     struct job *job = context;
+    const struct experiment_hooks *hooks = job->x->hooks;
 
-    (void)id;
-    if ((int64_t)job->result.passes < job->x->p.timeline_passes)
+    if (job->process >= 0 && (int64_t)job->result.passes < job->x->p.timeline_passes)
         timeline_op(job->x->timeline, job->process, kind, lane, layer, expert, times);
+    if (hooks->operation != NULL)
+        hooks->operation(hooks->operation_context, job->number, id, kind, lane, layer,
+                         expert, times);
 }
 
-static struct exec *make_exec(struct job *job, const struct cost *cost)
+/* Which executor carries the runs out. */
+enum executor { EXECUTOR_SIMULATED, EXECUTOR_COUNTING, EXECUTOR_FOREIGN };
+
+static enum executor executor_of(const struct experiment *x)
+{
+    if (x->hooks->executor != NULL)
+        return EXECUTOR_FOREIGN;
+    return x->p.engine == ENGINE_COUNT ? EXECUTOR_COUNTING : EXECUTOR_SIMULATED;
+}
+
+static const struct exec_ops *ops_of(const struct experiment *x)
+{
+    switch (executor_of(x)) {
+    case EXECUTOR_FOREIGN:
+        return x->hooks->executor->ops;
+    case EXECUTOR_COUNTING:
+        return &exec_count_ops;
+    default:
+        return &exec_sim_ops;
+    }
+}
+
+static struct exec *make_exec(struct job *job, const struct cost *cost, struct err *e)
 {
     struct experiment *x = job->x;
-    struct exec_sim_options o = {.cost = *cost, .pageable = x->p.pageable};
+    bool observed = job->process >= 0 || (x->hooks->operation != NULL && !job->reference);
+    struct exec_sim_options o = {.cost = *cost,
+                                 .event_driven = job->event_driven,
+                                 .pageable = x->p.pageable,
+                                 .observe = observed ? observe : NULL,
+                                 .observe_context = job};
+    struct experiment_run_info info = {.policy = job->number,
+                                       .label = job->policy.label,
+                                       .cost = cost,
+                                       .trace = x->info,
+                                       .expert_bytes = x->expert_bytes,
+                                       .pageable = x->p.pageable};
 
-    if (x->p.engine == ENGINE_COUNT)
+    switch (executor_of(x)) {
+    case EXECUTOR_FOREIGN:
+        return x->hooks->executor->open(x->hooks->executor->context, &info, o.observe,
+                                        o.observe_context, e);
+    case EXECUTOR_COUNTING:
         return exec_count_new();
-    o.event_driven = job->event_driven;
-    if (job->process >= 0) {
-        o.observe = draw;
-        o.observe_context = job;
+    default:
+        return exec_sim_new(&o);
     }
-    return exec_sim_new(&o);
 }
 
-static void free_exec(struct job *job, struct exec *exec)
+static void free_exec(const struct experiment *x, struct exec *exec)
 {
-    if (job->x->p.engine == ENGINE_COUNT)
+    switch (executor_of(x)) {
+    case EXECUTOR_FOREIGN:
+        x->hooks->executor->close(x->hooks->executor->context, exec);
+        return;
+    case EXECUTOR_COUNTING:
         exec_count_free(exec);
-    else
+        return;
+    default:
         exec_sim_free(exec);
+    }
 }
 
 /* What the policy's books need once the run is over. */
@@ -119,7 +162,7 @@ static int finish_run(struct job *job, struct exec *exec, struct future_writer *
     struct future *recorded = NULL;
     int status;
 
-    if (x->p.engine != ENGINE_COUNT) {
+    if (executor_of(x) == EXECUTOR_SIMULATED) {
         job->result.digest = exec_sim_report(exec).digest;
         job->result.copy_busy = exec_sim_lane_busy(exec, LANE_COPY_IN);
     }
@@ -151,7 +194,7 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
         .policy = &job->policy,
         .trace = x->info,
         .cost = &cost,
-        .ops = x->p.engine == ENGINE_COUNT ? &exec_count_ops : &exec_sim_ops,
+        .ops = ops_of(x),
         .expert_bytes = x->expert_bytes,
         .home = x->home,
         .host_bytes = x->host_bytes,
@@ -174,7 +217,11 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
         used += job_cache_bytes(x, &job->policy);
         s.kv_room_bytes = x->gpu_bytes > used ? x->gpu_bytes - used : 0;
     }
-    s.exec = make_exec(job, &cost);
+    s.exec = make_exec(job, &cost, e);
+    if (s.exec == NULL) {
+        workload_free(s.workload);
+        return -1;
+    }
     if (oracle)
         s.future = future_reader_new(future);
     if (job->bounds != NULL && future == NULL)
@@ -186,7 +233,7 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
     else
         future_writer_free(s.record);
     future_reader_free(s.future);
-    free_exec(job, s.exec);
+    free_exec(x, s.exec);
     workload_free(s.workload);
     return status;
 }

@@ -96,6 +96,7 @@ static void plan_init(struct plan *plan, struct experiment *x)
     for (uint32_t i = 0; i < x->policies; i++) {
         struct job *job = make_job(x, x->policy[i]);
 
+        job->number = i;
         if (x->p.bounds)
             job->bounds = &plan->bounds[i];
         if (x->timeline != NULL)

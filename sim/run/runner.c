@@ -30,15 +30,18 @@ void run_result_release(struct run_result *r)
 
 /* ---- a run's memory ---- */
 
-static void group_init(struct run_group *g, uint32_t experts, const uint32_t *tokens)
+static void group_init(struct run *r, struct run_group *g)
 {
+    uint32_t experts = r->experts;
+
     g->expert = mem_alloc(experts, sizeof *g->expert);
     g->slot = mem_alloc(experts, sizeof *g->slot);
     g->after = mem_alloc(experts, sizeof *g->after);
     g->op = (struct op){.kind = OP_EXPERTS, .lane = LANE_COMPUTE, .after = g->after};
     g->op.group.expert = g->expert;
     g->op.group.slot = g->slot;
-    g->op.group.tokens = tokens;
+    g->op.group.tokens = r->tokens;
+    g->op.group.routing = &r->routing;
 }
 
 static void group_release(struct run_group *g)
@@ -137,8 +140,9 @@ static void run_init(struct run *r, const struct run_setup *s, struct run_result
         r->place = mem_zalloc(r->experts, sizeof *r->place);
     }
     r->found = mem_alloc(r->experts, sizeof *r->found);
-    group_init(&r->resident, r->experts, r->tokens);
-    group_init(&r->missing, r->experts, r->tokens);
+    r->routing.top_k = r->top_k;
+    group_init(r, &r->resident);
+    group_init(r, &r->missing);
     /* Per decoder layer: a dense block, a gate, and one group per expert at the worst. */
     log_room = (size_t)s->cost->model->layers * (2 + (size_t)r->experts) + 1;
     r->dense = (struct op){.kind = OP_DENSE, .lane = LANE_COMPUTE};
@@ -442,6 +446,8 @@ static int run_passes(struct run *r, struct err *e)
         begin_pass(r, pass);
         if (run_layers(r, e) != 0 || end_pass(r, e) != 0)
             return -1;
+        if (r->ops->check != NULL && r->ops->check(r->exec, e) != 0)
+            return -1;
         if (r->result->passes % PROGRESS_EVERY == 0) {
             if (s->progress != NULL)
                 s->progress(s->progress_context, s->workload);
@@ -478,9 +484,40 @@ static int check_books(const struct run *r, struct err *e)
     return 0;
 }
 
+/* Tells the executor what is resident from the start. */
+static int begin_exec(struct run *r, uint32_t slots, struct err *e)
+{
+    uint32_t *layer, *expert;
+    struct exec_slots first;
+    int status;
+
+    if (r->ops->begin == NULL)
+        return 0;
+    layer = mem_zalloc(slots, sizeof *layer);
+    expert = mem_alloc(slots, sizeof *expert);
+    for (uint32_t i = 0; i < slots; i++)
+        expert[i] = UINT32_MAX;
+    for (uint32_t l = 0; l < r->layers; l++) {
+        for (uint32_t x = 0; x < r->experts; x++) {
+            uint32_t slot = cache_slot_of(r->cache, l, x);
+
+            if (slot == CACHE_NONE)
+                continue;
+            layer[slot] = l;
+            expert[slot] = x;
+        }
+    }
+    first = (struct exec_slots){.count = slots, .layer = layer, .expert = expert};
+    status = r->ops->begin(r->exec, &first, e);
+    free(layer);
+    free(expert);
+    return status;
+}
+
 static int run_all(struct run *r, struct err *e)
 {
     struct run_result *result = r->result;
+    uint32_t slots;
 
     r->cache = make_cache(r->setup, e);
     if (r->cache == NULL)
@@ -488,8 +525,10 @@ static int run_all(struct run *r, struct err *e)
     result->cache_slots = cache_slots(r->cache);
     result->cache_bytes = cache_capacity_bytes(r->cache);
     result->staging_bytes = cache_staging_bytes(r->cache);
-    r->slot = mem_zalloc(result->cache_slots + (size_t)r->setup->policy->cache.staging,
-                         sizeof *r->slot);
+    slots = result->cache_slots + (uint32_t)r->setup->policy->cache.staging;
+    r->slot = mem_zalloc(slots, sizeof *r->slot);
+    if (begin_exec(r, slots, e) != 0)
+        return -1;
     if (run_passes(r, e) != 0 || r->ops->drain(r->exec, e) != 0)
         return -1;
     result->elapsed = r->ops->now(r->exec);

@@ -56,8 +56,7 @@ struct run {
     /* The current step. */
     uint32_t layer;
     bool single; /* one row, routed as recorded: each active expert has one token */
-    const uint16_t *choice;
-    size_t choice_stride;
+    struct op_routing routing;
     uint16_t *own_choice; /* (row, rank), where a gate or select rewrites */
     size_t own_choice_rows;
     uint64_t *mask;

@@ -18,8 +18,8 @@ static void fill_view(struct run *r)
     v->layer = r->layer;
     v->rows = p->rows;
     v->row = p->row;
-    v->choice = r->choice;
-    v->choice_stride = r->choice_stride;
+    v->choice = r->routing.choice;
+    v->choice_stride = r->routing.stride;
     v->score = p->score == NULL ? NULL : p->score + at;
     v->score_stride = (size_t)r->layers * r->candidates;
     v->predicted =
@@ -57,8 +57,8 @@ static uint32_t rewrite_choices(struct run *r)
     uint16_t *choice = copy_choices(r);
     struct gate_result gate = {0, 0};
 
-    r->choice = choice;
-    r->choice_stride = r->top_k;
+    r->routing.choice = choice;
+    r->routing.stride = r->top_k;
     fill_view(r);
     if (policy_select(policy)->apply != NULL)
         (void)policy_select(policy)->apply(policy->params[SLOT_SELECT], &r->view, choice);
@@ -76,7 +76,7 @@ static uint64_t mark_rows(struct run *r)
     uint64_t activations = 0;
 
     for (uint32_t row = 0; row < r->pass->rows; row++) {
-        const uint16_t *choice = r->choice + row * r->choice_stride;
+        const uint16_t *choice = r->routing.choice + row * r->routing.stride;
 
         for (uint32_t k = 0; k < r->top_k; k++) {
             uint32_t id = choice[k];
@@ -95,10 +95,10 @@ static uint64_t mark_rows(struct run *r)
  * choices where `top_k` is a constant. */
 static inline uint64_t mark_narrow(struct run *r, uint32_t top_k)
 {
-    const uint16_t *choice = r->choice;
+    const uint16_t *choice = r->routing.choice;
     uint32_t *tokens = r->tokens;
     uint32_t rows = r->pass->rows;
-    size_t stride = r->choice_stride;
+    size_t stride = r->routing.stride;
     uint64_t mask = 0, left_out = 0;
 
     for (uint32_t row = 0; row < rows; row++, choice += stride) {
@@ -153,8 +153,9 @@ void step_route(struct run *r, uint32_t layer)
 
     r->layer = layer;
     r->single = p->rows == 1 && !r->reroutes;
-    r->choice = p->expert + (size_t)layer * r->candidates;
-    r->choice_stride = (size_t)r->layers * r->candidates;
+    r->routing.choice = p->expert + (size_t)layer * r->candidates;
+    r->routing.stride = (size_t)r->layers * r->candidates;
+    r->routing.rows = p->rows;
     if (r->reroutes)
         capacity = rewrite_choices(r);
     activations = mark(r);
@@ -510,7 +511,7 @@ static void order_accesses(struct run *r, const uint32_t *use)
     for (uint32_t i = 0; i < r->active_count; i++)
         r->place[r->active[i]] = i + 1;
     for (uint32_t row = r->pass->rows; row-- > 0;) {
-        const uint16_t *choice = r->choice + row * r->choice_stride;
+        const uint16_t *choice = r->routing.choice + row * r->routing.stride;
 
         for (uint32_t k = r->top_k; k-- > 0;) {
             uint32_t id = choice[k];
