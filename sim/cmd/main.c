@@ -14,6 +14,7 @@ static const struct {
     {"report", cmd_report, "the HTML page and the figures of results"},
     {"trace", cmd_trace, "look at traces, make, import, export, slice them"},
     {"fit", cmd_fit, "fit a machine file to the measured steps of a recorded run"},
+    {"validate", cmd_validate, "predicted against executed on this machine's device"},
     {"list", cmd_list, "policies, presets, models, machines, configuration keys"},
 };
 
