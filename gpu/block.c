@@ -194,6 +194,7 @@ static void fill_kv(struct block *b, char *to, size_t bytes)
                    bytes - at < most ? bytes - at : most);
 }
 
+/* Room for so many tokens; what was in the caches is lost if they grow. */
 static int reserve_kv(struct block *b, uint64_t tokens, struct err *e)
 {
     struct device_info info;
@@ -205,7 +206,6 @@ static int reserve_kv(struct block *b, uint64_t tokens, struct err *e)
     if (b->o->stream_finish(b->d, b->s, e) != 0)
         return -1;
     free_kv(b);
-    tokens += tokens / 2;
     bytes = tokens * cache_elements(b->m) * b->element;
     b->o->info(b->d, &info);
     fit = info.local_free_bytes / 8 * 7 / bytes; /* an eighth for the other buffers */
@@ -327,13 +327,29 @@ static int reserve_token_weights(struct block *b, size_t tokens, struct err *e)
     return 0;
 }
 
-/* Sends what the pass's kernels index by: first and length without and with the window,
- * and which row of the table each token is. */
+static int reserve_group(struct block *b, uint32_t rows, size_t choices, struct err *e)
+{
+    const struct model *m = b->m;
+
+    if (reserve_elements(b, EXPERT_IN, rows, m->hidden, e) != 0 ||
+        reserve_elements(b, EXPERT_OUT, rows, m->hidden, e) != 0 ||
+        reserve_elements(b, EXPERT_WORK, rows, 2 * (size_t)m->expert_ffn, e) != 0)
+        return -1;
+    return reserve(b, GROUP_INDEX, (rows + choices) * sizeof(uint32_t), e);
+}
+
+/* first and length without and with the window, and the table's row of each token. */
+static size_t layout_bytes(uint32_t tokens)
+{
+    return tokens * (2 * sizeof(uint64_t) + 3 * sizeof(uint32_t));
+}
+
+/* Sends what the pass's kernels index by. */
 static int send_layout(struct block *b, const struct cost_batch *batch, uint64_t pass,
                        struct err *e)
 {
     uint32_t n = batch->tokens, sequences = count_sequences(batch);
-    size_t bytes = n * (2 * sizeof(uint64_t) + 3 * sizeof(uint32_t));
+    size_t bytes = layout_bytes(n);
     char *from = stage_take(b, bytes, e);
     uint64_t *first = (uint64_t *)(void *)from, *to;
     uint32_t *length, *token;
@@ -356,6 +372,23 @@ static int send_layout(struct block *b, const struct cost_batch *batch, uint64_t
     return 0;
 }
 
+int block_reserve(struct block *b, const struct cost_batch *largest, struct err *e)
+{
+    size_t choices = (size_t)largest->tokens * b->m->top_k;
+    size_t index = 2 * choices * sizeof(uint32_t) + b->m->experts * sizeof(uint32_t);
+
+    /* Two groups a layer, and what a pass sends beside them. */
+    if (stage_take(b, 2 * b->m->moe_layers * (index + ALIGNMENT) + STAGE_BYTES, e) ==
+            NULL ||
+        reserve_pass(b, largest, e) != 0 ||
+        reserve_token_weights(b, largest->tokens, e) != 0 ||
+        reserve(b, INDEX, layout_bytes(largest->tokens), e) != 0 ||
+        reserve_group(b, (uint32_t)choices, choices, e) != 0 ||
+        reserve_kv(b, largest->kv_tokens, e) != 0)
+        return -1;
+    return b->o->stream_finish(b->d, b->s, e);
+}
+
 int block_begin(struct block *b, const struct cost_batch *batch, uint64_t pass,
                 struct err *e)
 {
@@ -373,7 +406,8 @@ int block_begin(struct block *b, const struct cost_batch *batch, uint64_t pass,
         send_layout(b, batch, pass, e) != 0)
         return -1;
     kv = b->span[0].tokens > batch->tokens ? b->span[0].tokens : batch->tokens;
-    if (reserve_kv(b, b->span[1].tokens > kv ? b->span[1].tokens : kv, e) != 0)
+    kv = b->span[1].tokens > kv ? b->span[1].tokens : kv;
+    if (kv > b->kv_tokens && reserve_kv(b, kv + kv / 2, e) != 0)
         return -1;
     p.row_token = b->span[1].length + batch->tokens;
     b->o->gather(b->d, b->s, &p, weights_table(b->w), b->room[HIDDEN].p);
@@ -589,17 +623,6 @@ static int check_rows(const struct block *b, const struct block_group *g, struct
                            g->expert[i]);
     }
     return 0;
-}
-
-static int reserve_group(struct block *b, uint32_t rows, size_t choices, struct err *e)
-{
-    const struct model *m = b->m;
-
-    if (reserve_elements(b, EXPERT_IN, rows, m->hidden, e) != 0 ||
-        reserve_elements(b, EXPERT_OUT, rows, m->hidden, e) != 0 ||
-        reserve_elements(b, EXPERT_WORK, rows, 2 * (size_t)m->expert_ffn, e) != 0)
-        return -1;
-    return reserve(b, GROUP_INDEX, (rows + choices) * sizeof(uint32_t), e);
 }
 
 int block_experts(struct block *b, const struct block_group *g, struct err *e)

@@ -32,6 +32,8 @@ void block_free(struct block *b);
 /* What is shared, in whole sentences; "" if nothing is. Owned. */
 char *block_describe(const struct block *b);
 
+/* Makes room for a pass with these sums and no group of more rows than its choices. */
+int block_reserve(struct block *b, const struct cost_batch *largest, struct err *e);
 /* Embeds the pass's tokens; `pass` picks which. */
 int block_begin(struct block *b, const struct cost_batch *batch, uint64_t pass,
                 struct err *e);

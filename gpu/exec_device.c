@@ -565,11 +565,17 @@ static int begin(struct exec *x, const struct exec_slots *slots, struct err *e)
     size_t bytes = weights_expert_bytes(x->options.weights);
     void *p;
 
+    struct err inner = {""};
+
     x->slots = slots->count;
     x->slot_bytes = (bytes + SLOT_ALIGNMENT - 1) / SLOT_ALIGNMENT * SLOT_ALIGNMENT;
-    if (x->o->mem_alloc(x->d, DEVICE_MEMORY_LOCAL, x->slots * x->slot_bytes, &p, e) != 0)
-        return -1;
+    if (x->o->mem_alloc(x->d, DEVICE_MEMORY_LOCAL, x->slots * x->slot_bytes, &p,
+                        &inner) != 0)
+        return err_set(e, "%u expert slots of %zu bytes do not fit (%s); use fewer slots",
+                       x->slots, x->slot_bytes, inner.text);
     x->pool = p;
+    if (x->options.largest != NULL && block_reserve(x->block, x->options.largest, e) != 0)
+        return -1;
     x->back = event_take(x);
     if (x->back == NULL)
         return err_set(e, "%s", x->failure.text);

@@ -35,6 +35,9 @@ struct exec_device_options {
     const struct exec_device_streams *streams;
     const struct weights *weights;
     const struct model *model;
+    /* Sums of passes that room is made for at the start, so that no pass has to; or NULL.
+     */
+    const struct cost_batch *largest;
     exec_observer *observe; /* NULL: nobody */
     void *observe_context;
     /* Given the hidden state (rows, hidden) at the end of each pass, as floats, once its

@@ -153,7 +153,7 @@ static void print_layers(const struct agreement *a, FILE *out)
         uint32_t l = nth_layer(a, i);
 
         (void)fprintf(
-            out, " %s layer %" PRIu32 " (%s)", i == 0 ? "" : ",", l,
+            out, "%s layer %" PRIu32 " (%s)", i == 0 ? "" : ",", l,
             text_share(a->layer_predicted_s[l] / a->layer_measured_s[l] - 1.0).text);
     }
     (void)fputc('\n', out);

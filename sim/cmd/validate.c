@@ -152,6 +152,7 @@ static int run_sides(struct validation *v, struct cfg *config,
     if (status == 0)
         status = check_passes(v, e);
     v->executed = mem_zalloc(v->flags->repeat, sizeof *v->executed);
+    v->device.largest = v->predicted.largest;
     v->device.reserve_bytes = status == 0 ? reserve_bytes(v) : 0;
     v->device.expert_budget_bytes = v->flags->expert_gib * BYTES_PER_GIB;
     if (line != NULL)

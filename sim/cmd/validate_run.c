@@ -26,6 +26,7 @@ void validate_side_release(struct validate_side *s)
 /* Policies come one after another. */
 static void add_policy(struct validate_side *s, const struct experiment_run_info *info)
 {
+    const struct model *m = info->cost->model;
     uint32_t i = s->policies++;
 
     assert(info->policy == i);
@@ -34,6 +35,7 @@ static void add_policy(struct validate_side *s, const struct experiment_run_info
     s->pass = mem_resize(s->pass, s->policies, sizeof(struct run_pass *));
     s->ops[i] = (struct agreement_ops){.op = NULL};
     s->pass[i] = NULL;
+    s->kv_token_bytes = model_kv_bytes(m) * m->layers;
     tally_init(&s->tally[i], info->trace->layers, info->trace->experts);
 }
 
@@ -45,6 +47,20 @@ static void keep_operation(void *context, uint32_t policy, op_id id, enum op_kin
     struct agreement_op op = {id, kind, lane, layer, expert, *times};
 
     agreement_ops_add(&s->ops[policy], &op);
+}
+
+/* The books tell how many bytes of KV cache there were at most. */
+static void find_largest(struct validate_side *s, const struct run_result *r,
+                         const struct run_pass *pass)
+{
+    struct cost_batch *most = &s->largest;
+    uint64_t kv = (uint64_t)((double)r->kv_peak_bytes / s->kv_token_bytes) + 1;
+
+    most->kv_tokens = kv > most->kv_tokens ? kv : most->kv_tokens;
+    for (uint64_t i = 0; i < r->passes; i++) {
+        most->tokens = pass[i].rows > most->tokens ? pass[i].rows : most->tokens;
+        most->outputs = pass[i].outputs > most->outputs ? pass[i].outputs : most->outputs;
+    }
 }
 
 static int run_side(struct cfg *config, const struct experiment_folders *folders,
@@ -68,6 +84,8 @@ static int run_side(struct cfg *config, const struct experiment_folders *folders
 
         s->pass[i] = mem_alloc(passes, sizeof **s->pass);
         status = result_read_passes(&s->result, i, 0, passes, s->pass[i], e);
+        if (status == 0)
+            find_largest(s, &s->result.policy[i].run, s->pass[i]);
     }
     return status;
 }
@@ -156,6 +174,7 @@ static struct exec *open_device(void *context, const struct experiment_run_info 
     struct exec_device_options o = {.device = x->d->device,
                                     .streams = &x->d->streams,
                                     .model = &x->d->model,
+                                    .largest = &x->d->largest,
                                     .observe = observe,
                                     .observe_context = observe_context};
 

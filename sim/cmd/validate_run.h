@@ -14,7 +14,10 @@ struct validate_side {
     uint32_t policies; /* begun */
     struct agreement_ops *ops;
     struct tally *tally;
-    struct run_pass **pass; /* [policies][passes] */
+    double kv_token_bytes;     /* of one token in all layers */
+    struct run_pass **pass;    /* [policies][passes] */
+    struct cost_batch largest; /* no pass of any policy is larger in tokens, outputs or
+                                  kv_tokens */
 };
 void validate_side_release(struct validate_side *s);
 
@@ -23,6 +26,7 @@ struct validate_device {
     struct device *device;
     uint64_t expert_budget_bytes; /* of host memory; 0: a quarter of what is free */
     uint64_t reserve_bytes; /* of device memory: for the slots and caches of any policy */
+    struct cost_batch largest; /* what passes need at most: see validate_side */
     struct exec_device_streams streams;
     struct weights *weights; /* made by the first run */
     struct model model;
