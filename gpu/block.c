@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WEIGHT_ROWS = 64, STAGE_BYTES = 1 << 20, ALIGNMENT = 64 };
+enum { STAGE_BYTES = 1 << 20, ALIGNMENT = 64 };
 
 /* Buffers in device memory, by what is in them. */
 enum buffer {
@@ -276,7 +276,6 @@ static int reserve_pass(struct block *b, const struct cost_batch *batch, struct 
     uint32_t matrices = weights_attention_shape(m, shape);
     size_t latent = key_elements(m), inner = (size_t)m->heads * m->head_dim;
     size_t tokens = batch->tokens, up = 1, attended = inner;
-    size_t query = m->head_dim > m->kv_rank ? m->head_dim + (size_t)m->rope_dim : latent;
     uint32_t ffn = m->dense_ffn > m->shared_ffn ? m->dense_ffn : m->shared_ffn;
     size_t logits = tokens * m->experts;
 
@@ -297,19 +296,16 @@ static int reserve_pass(struct block *b, const struct cost_batch *batch, struct 
         reserve_elements(b, LOGITS, logits, 1, e) != 0)
         return -1;
     if (m->attention == MODEL_ATTENTION_MLA &&
-        reserve_elements(b, QUERY, tokens, m->heads * query, e) != 0)
+        reserve_elements(b, QUERY, tokens, m->heads * latent, e) != 0)
         return -1;
     return 0;
 }
 
-/* A token's weight for its k-th expert: between a half and three halves of the mean. */
-static void draw_token_weights(float *to, size_t tokens, uint32_t top_k)
+float block_token_weight(uint32_t token, uint32_t k, uint32_t top_k)
 {
-    struct rng r = rng_stream(1, "token weights", top_k);
-    size_t first = (size_t)WEIGHT_ROWS * top_k;
+    struct rng r = rng_stream(1, "token weight", (uint64_t)token << 16 | k);
 
-    for (size_t i = 0; i < tokens * top_k; i++)
-        to[i] = i < first ? (float)((0.5 + rng_unit(&r)) / top_k) : to[i - first];
+    return (float)((0.5 + rng_unit(&r)) / top_k);
 }
 
 static int reserve_token_weights(struct block *b, size_t tokens, struct err *e)
@@ -322,7 +318,9 @@ static int reserve_token_weights(struct block *b, size_t tokens, struct err *e)
     from = stage_take(b, bytes, e);
     if (from == NULL || reserve(b, TOKEN_WEIGHT, bytes, e) != 0)
         return -1;
-    draw_token_weights(from, tokens, b->m->top_k);
+    for (size_t i = 0; i < tokens * b->m->top_k; i++)
+        from[i] = block_token_weight((uint32_t)(i / b->m->top_k),
+                                     (uint32_t)(i % b->m->top_k), b->m->top_k);
     b->o->copy(b->d, b->s, b->room[TOKEN_WEIGHT].p, from, bytes);
     return 0;
 }

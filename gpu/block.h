@@ -53,6 +53,10 @@ struct block_group {
 };
 int block_experts(struct block *b, const struct block_group *g, struct err *e);
 
+/* What the output of a token's k-th expert is multiplied by: between a half and three
+ * halves of 1 / top_k. */
+float block_token_weight(uint32_t token, uint32_t k, uint32_t top_k);
+
 /* What the host reads back: where in device memory, and how much at most. */
 const void *block_result(const struct block *b, size_t *bytes);
 /* The pass's hidden state, (tokens, hidden). */

@@ -299,13 +299,30 @@ static int make_sets(struct weights *w, const struct weights_options *o, float *
     return status;
 }
 
+static int make_all(struct weights *w, const struct weights_options *o, struct err *e)
+{
+    const struct model *m = o->model;
+    float *stage = mem_alloc(STAGE_ELEMENTS, sizeof *stage);
+    int status;
+
+    if (m->attention == MODEL_ATTENTION_MLA && m->kv_rank < m->head_dim)
+        status = err_set(e,
+                         "latent attention is executed in its absorbed form only, which "
+                         "needs a kv_rank (%u) of at least head_dim (%u)",
+                         m->kv_rank, m->head_dim);
+    else
+        status = make_sets(w, o, stage, e);
+    if (status == 0)
+        status = make_images(w, o, stage, e);
+    free(stage);
+    return status;
+}
+
 struct weights *weights_new(struct device *d, const struct weights_options *o,
                             struct err *e)
 {
     struct weights *w = mem_zalloc(1, sizeof *w);
-    float *stage = mem_alloc(STAGE_ELEMENTS, sizeof *stage);
     struct device_info info;
-    int status;
 
     d->ops->info(d, &info);
     w->d = d;
@@ -314,11 +331,7 @@ struct weights *weights_new(struct device *d, const struct weights_options *o,
     w->element = d->ops->element_bytes(d);
     w->type = info.element;
     w->memory = o->pageable ? DEVICE_MEMORY_PAGEABLE : DEVICE_MEMORY_PINNED;
-    status = make_sets(w, o, stage, e);
-    if (status == 0)
-        status = make_images(w, o, stage, e);
-    free(stage);
-    if (status == 0)
+    if (make_all(w, o, e) == 0)
         return w;
     weights_free(w);
     return NULL;

@@ -358,7 +358,8 @@ static void run_setup_on(const struct run_world *w, const struct run_case *c,
     s->ops = c->unchecked ? ops : &check_exec_ops;
     s->exec = c->unchecked ? exec : check_exec_new(ops, exec);
     s->workload = open_workload(w);
-    if (run_policy(s, result, &e) != 0)
+    if (run_policy(s, result, c->failure == NULL ? &e : c->failure) != 0 &&
+        c->failure == NULL)
         fail_msg("%s: %s", c->policy, e.text);
     if (!c->unchecked)
         check_exec_end(s->exec);

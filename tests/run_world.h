@@ -67,6 +67,7 @@ struct run_case {
     struct future_writer *record;
     const struct exec_ops *ops; /* instead of the simulated executor; or NULL */
     struct exec *exec;          /* borrowed */
+    struct err *failure; /* NULL: the run must succeed; else it may fail, with this */
 };
 
 /* Runs it and fails the test on an error. Every run is watched by check_exec.h, unless it

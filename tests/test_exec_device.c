@@ -1,194 +1,549 @@
-/* The device executor on a tiny model: whatever the policy, what the layers give is what
- * they give with every expert resident, and the counts are those of the simulated run. */
+/* The device executor on a tiny model. Its kernels against a plain forward pass; then,
+ * whatever the policy: what the layers give is what they give with every expert resident,
+ * and what was done is what the simulated run counts. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "run_world.h"
+#include "tiny_device.h"
 
-#include "gpu/exec_device.h"
+#include "gpu/block.h"
+#include "gpu/reference.h"
 #include "sim/base/mem.h"
-#include "sim/base/rng.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- a tiny model, and its routing ---- */
+#define RESIDENT "{cache: {name: lru, slots: 8, preload: linear}}"
 
-struct tiny {
-    struct model model;
-    struct run_world *world;
-    struct device *device;
-    struct exec_device_streams streams;
-    struct weights *weights;
-};
+/* ---- one pass, plainly ---- */
 
-static struct model make_model(void)
+enum { TOKENS = 3, CONTEXT = 5, PASS = 4 };
+
+/* Three sequences of one new token and a context of five, all experts' choices (0, 1),
+ * (2, 3), (4, none). */
+static const uint16_t plain_choice[TOKENS * 2] = {0, 1, 2, 3, 4, WORLD_NONE};
+
+static void plain_norm(const struct tiny *t, const float *x, float *y)
 {
-    static char name[] = "tiny";
-
-    return (struct model){.name = name,
-                          .source = name,
-                          .layers = 4,
-                          .first_moe = 1,
-                          .moe_every = 1,
-                          .moe_layers = 3,
-                          .hidden = 64,
-                          .expert_ffn = 48,
-                          .matrices = 3,
-                          .experts = 8,
-                          .top_k = 2,
-                          .shared_ffn = 40,
-                          .dense_ffn = 56,
-                          .heads = 4,
-                          .kv_heads = 2,
-                          .head_dim = 16,
-                          .kv_rank = 24,
-                          .rope_dim = 8,
-                          .window = 4,
-                          .window_every = 2,
-                          .vocab = 128,
-                          .expert_bits = 32,
-                          .dense_bits = 32,
-                          .activation_bits = 32};
+    reference_norm(&(struct device_norm){.rows = TOKENS,
+                                         .hidden = t->model.hidden,
+                                         .x = x,
+                                         .weight = weights_norm(t->weights),
+                                         .y = y});
 }
 
-enum { REQUESTS = 4, ROWS = 12 };
-
-static uint16_t *draw_routing(const struct model *m)
+static void plain_attention(const struct tiny *t, uint32_t layer, float *x)
 {
-    size_t steps = (size_t)REQUESTS * ROWS * m->moe_layers;
-    uint16_t *expert = mem_alloc(steps * m->top_k, sizeof *expert);
-    struct rng r = rng_stream(5, "routing", 0);
+    const struct model *m = &t->model;
+    uint32_t kv = m->kv_heads * m->head_dim, inner = m->heads * m->head_dim;
+    uint32_t window = model_layer_windowed(m, layer) ? m->window : CONTEXT;
+    const float *w = weights_attention(t->weights, layer);
+    const float *table = weights_table(t->weights);
+    float h[TOKENS * 64], qkv[TOKENS * 128], out[TOKENS * 64], delta[TOKENS * 64];
+    float *cache = mem_alloc((size_t)2 * kv * 1024, sizeof *cache);
+    uint64_t first[TOKENS];
+    uint32_t length[TOKENS], room = TOKENS * CONTEXT + TOKENS * CONTEXT / 2;
 
-    for (size_t i = 0; i < steps; i++) {
-        double u = rng_unit(&r);
-        uint16_t first = (uint16_t)(u * u * m->experts);
-
-        expert[2 * i] = first;
-        expert[2 * i + 1] =
-            rng_below(&r, 8) == 0
-                ? WORLD_NONE
-                : (uint16_t)((first + 1 + rng_below(&r, m->experts - 1)) % m->experts);
+    for (uint32_t i = 0; i < TOKENS; i++) {
+        first[i] = (uint64_t)i * window;
+        length[i] = window;
     }
-    return expert;
+    for (uint32_t i = 0; i < room * 2 * kv; i++)
+        cache[i] = table[i % (WEIGHTS_TABLE_ROWS * m->hidden)];
+    plain_norm(t, x, h);
+    reference_gemm(&(struct device_gemm){.rows = TOKENS,
+                                         .in = m->hidden,
+                                         .out = inner + 2 * kv,
+                                         .x = h,
+                                         .w = w,
+                                         .y = qkv});
+    memcpy(cache, qkv + TOKENS * inner, TOKENS * kv * sizeof *cache);
+    memcpy(cache + room * kv, qkv + TOKENS * (inner + kv), TOKENS * kv * sizeof *cache);
+    reference_attention(&(struct device_attention){.rows = TOKENS,
+                                                   .heads = m->heads,
+                                                   .kv_heads = m->kv_heads,
+                                                   .key_dim = m->head_dim,
+                                                   .value_dim = m->head_dim,
+                                                   .q = qkv,
+                                                   .keys = cache,
+                                                   .values = cache + room * kv,
+                                                   .first = first,
+                                                   .length = length,
+                                                   .longest = window,
+                                                   .out = out});
+    reference_gemm(&(struct device_gemm){.rows = TOKENS,
+                                         .in = inner,
+                                         .out = m->hidden,
+                                         .x = out,
+                                         .w = w + (inner + 2 * kv) * m->hidden,
+                                         .y = delta});
+    reference_add(x, delta, (size_t)TOKENS * m->hidden);
+    free(cache);
 }
 
-static void tiny_open(struct tiny *t, const struct model *m)
+/* Adds `scale` times what an FFN makes of `rows` rows. */
+static void plain_ffn(const struct device_ffn *f, const void *w, uint32_t rows,
+                      const float *h, float scale, float *x)
 {
-    struct run_world *round = run_world_spelled(1, 2, 1, "0");
-    uint16_t *routing = draw_routing(m);
-    struct weights_options o = {.seed = 1};
-    struct err e = {""};
-    bool missing;
+    float y[TOKENS * 64];
 
-    t->model = *m;
-    t->world = run_world_of(m, &round->machine, REQUESTS, ROWS, routing);
-    t->world->workload.batch = 2;
-    run_world_free(round);
-    free(routing);
-    o.model = &t->model;
-    o.expert_budget_bytes = UINT64_C(1) << 30;
-    if (device_open("host", &t->device, &missing, &e) != 0 ||
-        exec_device_streams_new(t->device, &t->streams, &e) != 0 ||
-        (t->weights = weights_new(t->device, &o, &e)) == NULL)
+    reference_experts(&(struct device_group){
+        .ffn = *f, .count = 1, .weight = &w, .rows = &rows, .x = h, .y = y});
+    for (uint32_t i = 0; i < rows * f->hidden; i++)
+        x[i] += scale * y[i];
+}
+
+static void plain_layer(const struct tiny *t, uint32_t layer, float *x)
+{
+    const struct model *m = &t->model;
+    struct device_ffn ffn, expert = weights_expert_ffn(t->weights);
+    const void *w = weights_ffn(t->weights, layer, &ffn);
+    float h[TOKENS * 64];
+
+    plain_attention(t, layer, x);
+    plain_norm(t, x, h);
+    plain_ffn(&ffn, w, TOKENS, h, 1.0F, x);
+    for (uint32_t i = 0; model_layer_is_moe(m, layer) && i < TOKENS * 2; i++)
+        if (plain_choice[i] != WORLD_NONE)
+            plain_ffn(&expert, weights_expert(t->weights, layer - 1, plain_choice[i]), 1,
+                      h + i / 2 * m->hidden, block_token_weight(i / 2, i % 2, m->top_k),
+                      x + i / 2 * m->hidden);
+}
+
+/* The same through block.h. Experts in two groups; the weights are where they are. */
+static void run_block(const struct tiny *t, struct block *b,
+                      const struct cost_batch *batch)
+{
+    static const uint16_t ids[2][3] = {{1, 3, 4}, {0, 2}};
+    const uint32_t tokens[8] = {1, 1, 1, 2, 1}; /* one row of expert 3 is padding */
+    struct op_routing routing = {plain_choice, 2, TOKENS, 2};
+    struct err e = {""};
+    int status = block_begin(b, batch, PASS, &e);
+
+    for (uint32_t l = 0; l < t->model.layers && status == 0; l++) {
+        status = block_dense(b, l, &e);
+        for (uint32_t g = 0; l > 0 && g < 2 && status == 0; g++) {
+            const void *weight[3];
+
+            for (uint32_t i = 0; i < 3 - g; i++)
+                weight[i] = weights_expert(t->weights, l - 1, ids[g][i]);
+            status = block_gate(b, l - 1, &e);
+            if (status == 0)
+                status = block_experts(
+                    b, &(struct block_group){ids[g], weight, tokens, 3 - g, &routing},
+                    &e);
+        }
+    }
+    if (status != 0 || block_head(b, 1, &e) != 0 ||
+        t->device->ops->stream_finish(t->device, t->streams.compute, &e) != 0)
         fail_msg("%s", e.text);
 }
 
-static void tiny_close(struct tiny *t)
+static void test_plain_forward(void **state)
 {
-    weights_free(t->weights);
-    device_close(t->device);
-    run_world_free(t->world);
+    struct model m = tiny_model();
+    struct cost_batch batch = {.tokens = TOKENS,
+                               .outputs = TOKENS,
+                               .kv_tokens = TOKENS * CONTEXT,
+                               .pairs = TOKENS * CONTEXT,
+                               .window_kv_tokens = TOKENS * 4,
+                               .window_pairs = TOKENS * 4};
+    float expected[TOKENS * 64], got[TOKENS * 64];
+    struct tiny_outputs a = {got, TOKENS * 64, 0}, b = {expected, TOKENS * 64, 0};
+    struct tiny t;
+    struct block *block;
+
+    (void)state;
+    tiny_open(&t, &m, 0);
+    block = block_new(t.device, t.weights, &t.model, t.streams.compute);
+    run_block(&t, block, &batch);
+    memcpy(got, block_hidden(block), sizeof got);
+    for (uint32_t i = 0; i < TOKENS; i++)
+        memcpy(expected + (size_t)i * m.hidden,
+               (const float *)weights_table(t.weights) +
+                   (size_t)(PASS * 7 + i) * m.hidden,
+               m.hidden * sizeof *expected);
+    for (uint32_t l = 0; l < m.layers; l++)
+        plain_layer(&t, l, expected);
+    assert_true(tiny_difference(&a, &b) < 1e-5);
+    block_free(block);
+    tiny_close(&t);
 }
 
-/* ---- runs ---- */
+/* ---- policies ---- */
 
-struct outputs {
-    float *value;
-    size_t count, room;
+static void tallies_equal(const char *policy, const struct tally *a,
+                          const struct tally *b)
+{
+    struct err e = {""};
+
+    if (tally_compare(policy, a, b, &e) != 0)
+        fail_msg("%s", e.text);
+}
+
+/* Executes and simulates; the outputs must be `expected`, or are put there if it is
+ * empty.
+ */
+static void check_policy(struct tiny *t, const char *policy, bool event_driven,
+                         struct tiny_outputs *expected)
+{
+    struct tiny_case c = {.policy = policy, .event_driven = event_driven};
+    struct tiny_outputs outputs;
+    struct run_result done, said;
+    struct tally did, predicted;
+
+    tiny_execute(t, &c, &done, &outputs, &did);
+    tiny_simulate(t, &c, &said, &predicted);
+    run_counts_equal(&done.total.counts, &said.total.counts, false);
+    for (uint32_t l = 0; l < said.layers; l++)
+        run_counts_equal(&done.layer[l].counts, &said.layer[l].counts, false);
+    tallies_equal(policy, &predicted, &did);
+    if (expected->count == 0) {
+        *expected = outputs;
+    } else {
+        if (!(tiny_difference(&outputs, expected) < 1e-5))
+            fail_msg("%s: outputs differ by %g", policy,
+                     tiny_difference(&outputs, expected));
+        free(outputs.value);
+    }
+    run_result_release(&done);
+    run_result_release(&said);
+    tally_release(&did);
+    tally_release(&predicted);
+}
+
+struct tour {
+    struct tiny *t;
+    struct tiny_outputs expected;
+    uint32_t runs;
 };
 
-static void keep_hidden(void *context, uint64_t pass, uint32_t rows, uint32_t columns,
-                        const float *value)
+/* Plug-ins of a slot that change no outputs, one by one. */
+static const struct plugin *next_lossless(enum policy_slot slot, size_t *at)
 {
-    struct outputs *o = context;
-    size_t count = (size_t)rows * columns;
+    const struct plugin *const *all = registry_all();
 
-    (void)pass;
-    if (o->count + count > o->room) {
-        o->room = 2 * (o->count + count);
-        o->value = mem_resize(o->value, o->room, sizeof *o->value);
-    }
-    memcpy(o->value + o->count, value, count * sizeof *value);
-    o->count += count;
+    for (; all[*at] != NULL; (*at)++)
+        if (all[*at]->slot == slot && all[*at]->lossless)
+            return all[(*at)++];
+    return NULL;
 }
 
-static void run_on_device(struct tiny *t, const char *policy, struct run_result *r,
-                          struct outputs *outputs)
+/* What some plug-ins do not go together with, as policy.c has it. */
+static bool go_together(const char *cache, const char *prefetch)
+{
+    if (strcmp(prefetch, "none") == 0)
+        return true;
+    if (strcmp(cache, "belady-bypass") == 0)
+        return strcmp(prefetch, "oracle") == 0;
+    return strcmp(cache, "pin") != 0;
+}
+
+static void try_cache(struct tour *tour, const char *cache)
+{
+    const struct plugin *prefetch, *schedule;
+
+    for (size_t i = 0; (prefetch = next_lossless(SLOT_PREFETCH, &i)) != NULL;) {
+        if (!go_together(cache, prefetch->name))
+            continue;
+        for (size_t k = 0; (schedule = next_lossless(SLOT_SCHEDULE, &k)) != NULL;) {
+            char *policy = mem_format("{cache: {name: %s, slots: 3}, prefetch: %s, "
+                                      "schedule: %s}",
+                                      cache, prefetch->name, schedule->name);
+
+            check_policy(tour->t, policy, true, &tour->expected);
+            tour->runs++;
+            free(policy);
+        }
+    }
+}
+
+static void test_every_plugin(void **state)
+{
+    struct model m = tiny_model();
+    struct tour tour = {.runs = 0};
+    const struct plugin *cache;
+    struct tiny t;
+
+    (void)state;
+    tiny_open(&t, &m, 0);
+    tour.t = &t;
+    check_policy(&t, RESIDENT, false, &tour.expected);
+    for (size_t i = 0; (cache = next_lossless(SLOT_CACHE, &i)) != NULL;)
+        try_cache(&tour, cache->name);
+    assert_true(tour.runs >= 100);
+    free(tour.expected.value);
+    tiny_close(&t);
+}
+
+/* Parameters of the cache that change how slots are used. */
+static void test_slots(void **state)
+{
+    static const char *const policies[] = {
+        RESIDENT,
+        "{cache: {name: lru, slots: 1}}",
+        "{cache: {name: lru, slots: 1, protect: none}}",
+        "{cache: {name: lru, slots: 2, protect: prefer, staging: 2}}",
+        "{cache: {name: lru, slots: 7, scope: global}}",
+        "{cache: {name: lru, slots: 3, write_back: yes}}",
+        "{cache: {name: lru, slots: 2, write_back: yes, protect: none}, schedule: "
+        "serial}",
+        "{cache: {name: lifo, slots: 3, admission: second-miss, preload: linear}}",
+        "{cache: {name: s3fifo, slots: 5, scope: global, write_back: yes}, "
+        "prefetch: {name: markov, distance: 2}}",
+        "{cache: {name: lru, slots: 2}, prefetch: {name: oracle, distance: 4, width: 3}}",
+    };
+    struct model m = tiny_model();
+    struct tiny_outputs expected = {.count = 0};
+    struct tiny t;
+
+    (void)state;
+    tiny_open(&t, &m, 0);
+    for (size_t i = 0; i < sizeof policies / sizeof *policies; i++)
+        check_policy(&t, policies[i], true, &expected);
+    free(expected.value);
+    tiny_close(&t);
+}
+
+/* Lossy, but the same whatever is resident; a static gate pads every expert. */
+static void test_gates(void **state)
+{
+    static const char *const gates[] = {"{name: capacity-factor, cf: 0.8}",
+                                        "{name: capacity-fraction, cf: 0.7}"};
+    struct model m = tiny_model();
+    struct tiny t;
+
+    (void)state;
+    tiny_open(&t, &m, 0);
+    for (size_t i = 0; i < sizeof gates / sizeof *gates; i++) {
+        struct tiny_outputs expected = {.count = 0};
+        char *resident = mem_format(
+            "{gate: %s, cache: {name: lru, slots: 8, preload: linear}}", gates[i]);
+        char *lru = mem_format("{gate: %s, cache: {name: lru, slots: 3}}", gates[i]);
+
+        check_policy(&t, resident, false, &expected);
+        check_policy(&t, lru, false, &expected);
+        free(resident);
+        free(lru);
+        free(expected.value);
+    }
+    tiny_close(&t);
+}
+
+/* ---- other models ---- */
+
+static void check_model(const struct model *m, uint64_t expert_budget_bytes)
+{
+    struct tiny_outputs expected = {.count = 0};
+    struct tiny t;
+
+    tiny_open(&t, m, expert_budget_bytes);
+    check_policy(&t, RESIDENT, false, &expected);
+    check_policy(&t, "{cache: {name: lru, slots: 3}}", false, &expected);
+    free(expected.value);
+    tiny_close(&t);
+}
+
+static void test_models(void **state)
+{
+    struct model latent = tiny_model(), low = tiny_model(), plain = tiny_model();
+
+    (void)state;
+    latent.attention = low.attention = MODEL_ATTENTION_MLA;
+    latent.kv_rank = low.kv_rank = 24;
+    latent.rope_dim = low.rope_dim = 8;
+    low.q_rank = 40;
+    plain.matrices = 2;
+    plain.encoder_layers = 2;
+    plain.moe_every = 2;
+    plain.moe_layers = 2;
+    plain.shared_ffn = 0;
+    plain.window = 0;
+    check_model(&latent, 0);
+    check_model(&low, 0);
+    check_model(&plain, 0);
+}
+
+static void test_shared_weights(void **state)
+{
+    struct model m = tiny_model();
+    struct weights_options o = {.model = &m, .seed = 1, .dense_budget_bytes = 250000};
+    struct tiny t;
+    struct weights *w;
+    struct err e = {""};
+    char *text;
+
+    (void)state;
+    check_model(&m, 5 * model_expert_bytes(&m));
+    tiny_open(&t, &m, 5 * model_expert_bytes(&m) + 7);
+    text = weights_describe(t.weights);
+    assert_string_equal(text, "5 of 24 experts are distinct in host memory; the others "
+                              "share their weights.");
+    free(text);
+    assert_ptr_equal(weights_expert(t.weights, 0, 7), weights_expert(t.weights, 1, 4));
+    assert_ptr_not_equal(weights_expert(t.weights, 0, 0),
+                         weights_expert(t.weights, 0, 1));
+    w = weights_new(t.device, &o, &e);
+    assert_non_null(w);
+    text = weights_describe(w);
+    assert_non_null(strstr(text, " of 4 attention blocks are distinct"));
+    assert_non_null(strstr(text, " of 3 shared FFNs are distinct"));
+    free(text);
+    weights_free(w);
+    tiny_close(&t);
+}
+
+/* ---- what must be noticed ---- */
+
+/* A runner that forgets what a copy or a group comes after overwrites slots that are
+ * being read, or reads them before they are filled. The same runs with their dependencies
+ * are right. */
+static void test_broken_order(void **state)
+{
+    static const struct tiny_case cases[] = {
+        {.policy = "{cache: {name: lru, slots: 1, protect: none}}", .drop_copies = true},
+        {.policy = "{cache: {name: lru, slots: 2}}", .drop_copies = true},
+        {.policy = "{cache: {name: lru, slots: 3}}", .drop_groups = true},
+    };
+    struct model m = tiny_model();
+    struct tiny_case right = {.policy = RESIDENT};
+    struct tiny_outputs expected, outputs;
+    struct run_result r;
+    struct tiny t;
+
+    (void)state;
+    tiny_open(&t, &m, 0);
+    tiny_execute(&t, &right, &r, &expected, NULL);
+    run_result_release(&r);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tiny_case c = cases[i];
+
+        c.stall_ns = c.drop_copies ? 2e5 : 0.0;
+        tiny_execute(&t, &c, &r, &outputs, NULL);
+        run_result_release(&r);
+        if (tiny_difference(&outputs, &expected) < 1e-5)
+            fail_msg("%s: nobody noticed", c.policy);
+        free(outputs.value);
+        c.drop_copies = c.drop_groups = false;
+        tiny_execute(&t, &c, &r, &outputs, NULL);
+        run_result_release(&r);
+        assert_true(tiny_difference(&outputs, &expected) < 1e-5);
+        free(outputs.value);
+    }
+    free(expected.value);
+    tiny_close(&t);
+}
+
+/* Runs a policy that may fail; its sentence, or "". */
+static struct err run_failing(struct tiny *t, const char *policy)
 {
     struct exec_device_options o = {.device = t->device,
                                     .streams = &t->streams,
                                     .weights = t->weights,
-                                    .model = &t->model,
-                                    .hidden = keep_hidden,
-                                    .hidden_context = outputs,
-                                    .poison = true};
+                                    .model = &t->model};
     struct exec *x = exec_device_new(&o);
-    struct run_case c = {.policy = policy, .seed = 3, .ops = &exec_device_ops, .exec = x};
-
-    *outputs = (struct outputs){.count = 0};
-    run_world_run(t->world, &c, r);
-    exec_device_free(x);
-}
-
-/* The largest difference, relative to the largest value; infinite where one is no number.
- */
-static double difference(const struct outputs *a, const struct outputs *b)
-{
-    double largest = 0.0, most = 0.0;
-
-    assert_int_equal(a->count, b->count);
-    for (size_t i = 0; i < a->count; i++) {
-        double d = fabs((double)a->value[i] - b->value[i]);
-
-        largest = fmax(largest, fabs((double)b->value[i]));
-        if (!(d < HUGE_VAL))
-            return HUGE_VAL;
-        most = fmax(most, d);
-    }
-    return most / largest;
-}
-
-static void test_first(void **state)
-{
-    struct model m = make_model();
-    struct tiny t;
+    struct err e = {""};
+    struct run_case c = {.policy = policy,
+                         .ops = &exec_device_ops,
+                         .exec = x,
+                         .unchecked = true,
+                         .failure = &e};
     struct run_result r;
-    struct outputs all, lru;
+
+    run_world_run(t->world, &c, &r);
+    exec_device_free(x);
+    if (e.text[0] == '\0')
+        run_result_release(&r);
+    return e;
+}
+
+/* How many calls there are until one fails. */
+static uint32_t calls_left;
+
+static void failing_copy(struct device *d, struct device_stream *s, void *to,
+                         const void *from, size_t bytes)
+{
+    device_host.copy(d, s, --calls_left == 0 ? NULL : to, from, bytes);
+}
+
+static int failing_alloc(struct device *d, enum device_memory kind, size_t bytes,
+                         void **p, struct err *e)
+{
+    return device_host.mem_alloc(d, kind, --calls_left == 0 ? SIZE_MAX / 2 : bytes, p, e);
+}
+
+/* One copy after another fails, until there are not that many. */
+static void test_failed_copy(void **state)
+{
+    struct model m = tiny_model();
+    struct device_ops ops = device_host;
+    uint32_t n, failures = 0;
+    bool failed = true;
 
     (void)state;
-    tiny_open(&t, &m);
-    run_on_device(&t, "{cache: {name: lru, slots: 8, preload: linear}}", &r, &all);
-    run_result_release(&r);
-    run_on_device(&t, "{cache: {name: lru, slots: 2}}", &r, &lru);
-    (void)printf("%zu values, difference %g, hits %llu of %llu\n", all.count,
-                 difference(&lru, &all), (unsigned long long)r.total.counts.hits,
-                 (unsigned long long)r.total.counts.accesses);
-    assert_true(difference(&lru, &all) < 1e-5);
-    run_result_release(&r);
-    free(all.value);
-    free(lru.value);
+    ops.copy = failing_copy;
+    for (n = 1; failed; n += 61) {
+        struct tiny t;
+        struct err e;
+
+        tiny_open(&t, &m, 0);
+        calls_left = n;
+        t.device->ops = &ops;
+        e = run_failing(&t, "{cache: {name: lru, slots: 3, preload: linear, write_back: "
+                            "yes}}");
+        failed = e.text[0] != '\0';
+        if (failed)
+            assert_string_equal(e.text, "host: copy: a pointer is NULL");
+        failures += failed;
+        t.device->ops = &device_host;
+        tiny_close(&t);
+    }
+    assert_true(failures > 5);
+}
+
+/* Every allocation fails in turn, until none is left that could. */
+static void test_no_room(void **state)
+{
+    struct model m = tiny_model();
+    struct device_ops ops = device_host;
+    struct tiny t;
+    uint32_t n = 0;
+    bool failed = true;
+
+    (void)state;
+    ops.mem_alloc = failing_alloc;
+    tiny_open(&t, &m, 0);
+    t.device->ops = &ops;
+    while (failed) {
+        struct err e;
+
+        calls_left = ++n;
+        e = run_failing(&t, "{cache: {name: lru, slots: 3, write_back: yes}}");
+        failed = e.text[0] != '\0';
+        if (failed)
+            assert_non_null(strstr(e.text, " memory were asked for, but only "));
+        if (n == 1)
+            assert_non_null(strstr(e.text, "11 expert slots of 36864 bytes do not fit"));
+    }
+    assert_true(n > 12);
+    t.device->ops = &device_host;
     tiny_close(&t);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_first)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plain_forward), cmocka_unit_test(test_every_plugin),
+        cmocka_unit_test(test_slots),         cmocka_unit_test(test_gates),
+        cmocka_unit_test(test_models),        cmocka_unit_test(test_shared_weights),
+        cmocka_unit_test(test_broken_order),  cmocka_unit_test(test_failed_copy),
+        cmocka_unit_test(test_no_room),
+    };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,266 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "tiny_device.h"
+
+#include "sim/base/mem.h"
+#include "sim/base/rng.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { REQUESTS = 6, ROWS = 9, BATCH = 3 };
+
+struct model tiny_model(void)
+{
+    static char name[] = "tiny";
+
+    return (struct model){.name = name,
+                          .source = name,
+                          .layers = 4,
+                          .first_moe = 1,
+                          .moe_every = 1,
+                          .moe_layers = 3,
+                          .hidden = 64,
+                          .expert_ffn = 48,
+                          .matrices = 3,
+                          .experts = 8,
+                          .top_k = 2,
+                          .shared_ffn = 40,
+                          .dense_ffn = 56,
+                          .heads = 4,
+                          .kv_heads = 2,
+                          .head_dim = 16,
+                          .window = 4,
+                          .window_every = 2,
+                          .vocab = 96,
+                          .expert_bits = 32,
+                          .dense_bits = 32,
+                          .activation_bits = 32};
+}
+
+/* Skewed; one choice in eight is not recorded. */
+static uint16_t *draw_routing(const struct model *m)
+{
+    size_t steps = (size_t)REQUESTS * ROWS * m->moe_layers;
+    uint16_t *expert = mem_alloc(steps * m->top_k, sizeof *expert);
+    struct rng r = rng_stream(5, "routing", 0);
+
+    assert_int_equal(m->top_k, 2);
+    for (size_t i = 0; i < steps; i++) {
+        double u = rng_unit(&r);
+        uint64_t first = (uint64_t)(u * u * m->experts);
+        uint64_t second = (first + 1 + rng_below(&r, m->experts - 1)) % m->experts;
+
+        expert[2 * i] = (uint16_t)first;
+        expert[2 * i + 1] = rng_below(&r, 8) == 0 ? WORLD_NONE : (uint16_t)second;
+    }
+    return expert;
+}
+
+void tiny_open(struct tiny *t, const struct model *m, uint64_t expert_budget_bytes)
+{
+    struct run_world *other = run_world_spelled(1, 2, 1, "0");
+    uint16_t *routing = draw_routing(m);
+    struct weights_options o = {.model = &t->model,
+                                .seed = 1,
+                                .expert_budget_bytes = expert_budget_bytes == 0
+                                                           ? UINT64_C(1) << 30
+                                                           : expert_budget_bytes};
+    struct err e = {""};
+    bool missing;
+
+    t->model = *m;
+    t->world = run_world_of(m, &other->machine, REQUESTS, ROWS, routing);
+    t->world->workload.batch = BATCH;
+    run_world_free(other);
+    free(routing);
+    if (device_open("host", &t->device, &missing, &e) != 0 ||
+        exec_device_streams_new(t->device, &t->streams, &e) != 0 ||
+        (t->weights = weights_new(t->device, &o, &e)) == NULL)
+        fail_msg("%s", e.text);
+}
+
+void tiny_close(struct tiny *t)
+{
+    weights_free(t->weights);
+    device_close(t->device);
+    run_world_free(t->world);
+}
+
+static void keep_hidden(void *context, uint64_t pass, uint32_t rows, uint32_t columns,
+                        const float *value)
+{
+    struct tiny_outputs *o = context;
+    size_t count = (size_t)rows * columns;
+
+    (void)pass;
+    if (o->count + count > o->room) {
+        o->room = 2 * (o->count + count);
+        o->value = mem_resize(o->value, o->room, sizeof *o->value);
+    }
+    memcpy(o->value + o->count, value, count * sizeof *value);
+    o->count += count;
+}
+
+double tiny_difference(const struct tiny_outputs *a, const struct tiny_outputs *b)
+{
+    double largest = 0.0, most = 0.0;
+
+    if (a->count != b->count || a->count == 0)
+        return HUGE_VAL;
+    for (size_t i = 0; i < a->count; i++) {
+        double d = fabs((double)a->value[i] - b->value[i]);
+
+        if (!(d < HUGE_VAL))
+            return HUGE_VAL;
+        largest = fmax(largest, fabs((double)b->value[i]));
+        most = fmax(most, d);
+    }
+    return most / largest;
+}
+
+/* ---- a broken runner ---- */
+
+struct exec {
+    struct exec *inner;
+    const struct tiny_case *of;
+};
+
+static int begin(struct exec *x, const struct exec_slots *slots, struct err *e)
+{
+    return exec_device_ops.begin(x->inner, slots, e);
+}
+
+static int check(struct exec *x, struct err *e)
+{
+    return exec_device_ops.check(x->inner, e);
+}
+
+static op_id submit(struct exec *x, const struct op *op)
+{
+    struct op broken = *op;
+
+    if ((op->kind == OP_COPY_IN && x->of->drop_copies) ||
+        (op->kind == OP_EXPERTS && x->of->drop_groups))
+        broken.after_count = 0;
+    return exec_device_ops.submit(x->inner, &broken);
+}
+
+static sim_time wait(struct exec *x, op_id id)
+{
+    return exec_device_ops.wait(x->inner, id);
+}
+
+static sim_time now(struct exec *x)
+{
+    return exec_device_ops.now(x->inner);
+}
+
+static void sleep_until(struct exec *x, sim_time t)
+{
+    exec_device_ops.sleep_until(x->inner, t);
+}
+
+static bool done(struct exec *x, op_id id)
+{
+    return exec_device_ops.done(x->inner, id);
+}
+
+static void change_nothing(struct exec *x, op_id id)
+{
+    (void)x;
+    (void)id;
+}
+
+static void times(struct exec *x, const op_id *id, size_t count, struct op_times *out)
+{
+    exec_device_ops.times(x->inner, id, count, out);
+}
+
+static void retire(struct exec *x, op_id id)
+{
+    exec_device_ops.retire(x->inner, id);
+}
+
+static int drain(struct exec *x, struct err *e)
+{
+    return exec_device_ops.drain(x->inner, e);
+}
+
+static const struct exec_ops broken_ops = {
+    .name = "broken",
+    .begin = begin,
+    .check = check,
+    .submit = submit,
+    .wait = wait,
+    .now = now,
+    .sleep_until = sleep_until,
+    .done = done,
+    .promote = change_nothing,
+    .cancel = change_nothing,
+    .times = times,
+    .retire = retire,
+    .drain = drain,
+};
+
+/* ---- runs ---- */
+
+static void copy_counts(const struct exec_device_counts *c, struct tally *t)
+{
+    memcpy(t->copies, c->copies, sizeof t->copies);
+    memcpy(t->in_bytes, c->in_bytes, sizeof t->in_bytes);
+    t->copies_out = c->copies_out;
+    t->out_bytes = c->out_bytes;
+    memcpy(t->tokens, c->tokens, (size_t)t->layers * t->experts * sizeof *t->tokens);
+}
+
+void tiny_execute(struct tiny *t, const struct tiny_case *c, struct run_result *r,
+                  struct tiny_outputs *outputs, struct tally *tally)
+{
+    bool broken = c->drop_copies || c->drop_groups;
+    struct exec_device_options o = {.device = t->device,
+                                    .streams = &t->streams,
+                                    .weights = t->weights,
+                                    .model = &t->model,
+                                    .hidden = keep_hidden,
+                                    .hidden_context = outputs,
+                                    .poison = true,
+                                    .stall_ns = c->stall_ns};
+    struct exec outer = {exec_device_new(&o), c};
+    struct run_case run = {.policy = c->policy,
+                           .seed = 3,
+                           .unchecked = broken,
+                           .ops = broken ? &broken_ops : &exec_device_ops,
+                           .exec = broken ? &outer : outer.inner};
+    struct exec_device_counts counts;
+
+    *outputs = (struct tiny_outputs){.count = 0};
+    run_world_run(t->world, &run, r);
+    counts = exec_device_counts(outer.inner);
+    if (tally != NULL) {
+        tally_init(tally, t->model.moe_layers, t->model.experts);
+        copy_counts(&counts, tally);
+    }
+    exec_device_free(outer.inner);
+}
+
+void tiny_simulate(struct tiny *t, const struct tiny_case *c, struct run_result *r,
+                   struct tally *tally)
+{
+    struct exec_sim_options o = {
+        .cost = {.model = &t->model, .machine = &t->world->machine},
+        .event_driven = c->event_driven};
+    struct exec *x;
+    struct run_case run = {.policy = c->policy, .seed = 3, .ops = &tally_ops};
+
+    tally_init(tally, t->model.moe_layers, t->model.experts);
+    x = tally_exec_new(&exec_sim_ops, exec_sim_new(&o), tally);
+    run.exec = x;
+    run_world_run(t->world, &run, r);
+    exec_sim_free(tally_exec_free(x));
+}

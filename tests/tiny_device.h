@@ -1,0 +1,51 @@
+/* For tests of the device executor: a model small enough to run in milliseconds, a trace
+ * for it, and its weights on the host device. */
+#ifndef MOESIM_TESTS_TINY_DEVICE_H
+#define MOESIM_TESTS_TINY_DEVICE_H
+
+#include "run_world.h"
+
+#include "gpu/exec_device.h"
+#include "validate/tally.h"
+
+/* GQA, a window on every other layer, one layer without experts, a shared FFN; fp32. */
+struct model tiny_model(void);
+
+struct tiny {
+    struct model model;
+    struct run_world *world; /* requests in batches of 3 */
+    struct device *device;
+    struct exec_device_streams streams;
+    struct weights *weights;
+};
+
+/* Opens everything; fails the test on an error. expert_budget_bytes 0: all are distinct.
+ */
+void tiny_open(struct tiny *t, const struct model *m, uint64_t expert_budget_bytes);
+void tiny_close(struct tiny *t);
+
+/* Hidden states of all passes, one after another. */
+struct tiny_outputs {
+    float *value;
+    size_t count, room;
+};
+/* The largest difference, relative to the largest value; infinite where one is no number
+ * or there are not as many. */
+double tiny_difference(const struct tiny_outputs *a, const struct tiny_outputs *b);
+
+/* What may be different from a plain run. */
+struct tiny_case {
+    const char *policy; /* YAML, flow style */
+    bool event_driven;  /* of the simulated run */
+    bool drop_copies,
+        drop_groups; /* a broken runner: what these come after is forgotten */
+    double stall_ns;
+};
+/* Executes with poisoned slots. Fills outputs, counts and, unless NULL, what was done. */
+void tiny_execute(struct tiny *t, const struct tiny_case *c, struct run_result *r,
+                  struct tiny_outputs *outputs, struct tally *done);
+/* The same, simulated. */
+void tiny_simulate(struct tiny *t, const struct tiny_case *c, struct run_result *r,
+                   struct tally *done);
+
+#endif
