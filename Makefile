@@ -55,7 +55,7 @@ CFLAGS += -std=c17 -pedantic -ffp-contract=off $(WARN) $(MODE_$(MODE)) \
           $(WHOLE_$(MODE))
 
 SRC := $(sort $(wildcard sim/base/*.c sim/engine/*.c sim/policy/*.c sim/run/*.c \
-                         models/*.c traces/*.c validate/*.c))
+                         models/*.c traces/*.c validate/*.c gpu/*.c))
 CMD_SRC := $(sort $(wildcard sim/cmd/*.c))
 TEST_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_HELP := $(sort $(filter-out $(wildcard tests/test_*.c),$(wildcard tests/*.c)))
@@ -67,7 +67,7 @@ OBJ := $(SRC:%.c=$(B)/%.o)
 CMD_OBJ := $(CMD_SRC:%.c=$(B)/%.o)
 TEST_HELP_OBJ := $(TEST_HELP:%.c=$(B)/%.o)
 TESTS := $(TEST_SRC:tests/%.c=$(B)/%)
-THREADED := test_file test_timeline test_trace
+THREADED := test_device test_file test_timeline test_trace
 BENCHES := $(BENCH_SRC:tests/bench/%.c=$(B)/bench_%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/%)
 LINTED := $(patsubst %.c,build/lint/%.ok,$(SRC) $(CMD_SRC))

@@ -196,6 +196,9 @@ struct device {
     const struct device_ops *ops;
 };
 
+extern const struct device_ops device_host;
+extern const struct device_ops device_cuda; /* only where MOESIM_CUDA is defined */
+
 /* All that this program was built with, the host first. */
 extern const struct device_ops *const device_all[];
 extern const size_t device_count;

@@ -1,0 +1,176 @@
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "tests/device_rig.h"
+#include "gpu/reference.h"
+#include "sim/base/mem.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GUARD = 13 };
+
+void rig_each(void (*check)(struct rig *r))
+{
+    for (size_t i = 0; i < device_count; i++) {
+        struct rig r = {.o = device_all[i], .rng = rng_stream(7, "device", i)};
+        struct device_info info;
+        struct err e = {""};
+
+        if (r.o->count(&e) == 0) {
+            (void)printf("skip %s: %s\n", r.o->name, e.text);
+            continue;
+        }
+        (void)printf("device %s\n", r.o->name);
+        r.d = r.o->open(0, &e);
+        if (r.d == NULL)
+            fail_msg("%s", e.text);
+        r.o->info(r.d, &info);
+        r.type = info.element;
+        r.s = rig_stream(&r);
+        check(&r);
+        device_close(r.d);
+        while (r.owns > 0)
+            free(r.owned[--r.owns]);
+    }
+}
+
+static void *own(struct rig *r, void *p)
+{
+    assert_true(r->owns < sizeof r->owned / sizeof r->owned[0]);
+    return r->owned[r->owns++] = p;
+}
+
+float *rig_random(struct rig *r, size_t count, double scale)
+{
+    float *x = own(r, mem_alloc(count, sizeof *x));
+
+    for (size_t i = 0; i < count; i++)
+        x[i] = (float)(scale * (2.0 * rng_unit(&r->rng) - 1.0));
+    reference_round(r->type, x, count);
+    return x;
+}
+
+static void blank(struct rig *r, float *x, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        x[i] = 2.385F;
+    reference_round(r->type, x, count);
+}
+
+float *rig_blank(struct rig *r, size_t count)
+{
+    float *x = own(r, mem_alloc(count, sizeof *x));
+
+    blank(r, x, count);
+    return x;
+}
+
+struct device_stream *rig_stream(struct rig *r)
+{
+    struct err e = {""};
+    struct device_stream *s = r->o->stream_new(r->d, 0, &e);
+
+    if (s == NULL)
+        fail_msg("%s", e.text);
+    return s;
+}
+
+struct device_event *rig_event(struct rig *r)
+{
+    struct err e = {""};
+    struct device_event *v = r->o->event_new(r->d, &e);
+
+    if (v == NULL)
+        fail_msg("%s", e.text);
+    return v;
+}
+
+void rig_finish(struct rig *r, struct device_stream *s)
+{
+    struct err e = {""};
+
+    if (r->o->stream_finish(r->d, s, &e) != 0)
+        fail_msg("%s", e.text);
+}
+
+void *rig_send_bytes(struct rig *r, const void *x, size_t bytes)
+{
+    struct err e = {""};
+    void *p;
+
+    if (r->o->mem_alloc(r->d, DEVICE_MEMORY_LOCAL, bytes, &p, &e) != 0)
+        fail_msg("%s", e.text);
+    r->o->copy(r->d, r->s, p, x, bytes);
+    rig_finish(r, r->s);
+    return p;
+}
+
+void *rig_send(struct rig *r, const float *x, size_t count)
+{
+    const size_t size = r->o->element_bytes(r->d);
+    float *guarded = mem_alloc(count + GUARD, sizeof *guarded);
+    void *elements = mem_alloc(count + GUARD, size);
+    void *p;
+
+    memcpy(guarded, x, count * sizeof *x);
+    blank(r, guarded + count, GUARD);
+    reference_to_elements(r->type, guarded, elements, count + GUARD);
+    p = rig_send_bytes(r, elements, (count + GUARD) * size);
+    free(elements);
+    free(guarded);
+    return p;
+}
+
+static void compare(const float *got, const float *expected, size_t count, double most)
+{
+    double largest = 0.0;
+    size_t wrong = 0;
+    size_t first = 0;
+
+    for (size_t i = 0; i < count; i++)
+        largest = fmax(largest, fabs(expected[i]));
+    for (size_t i = count; i-- > 0;)
+        if (!(fabs((double)got[i] - expected[i]) <= most * largest)) {
+            wrong++;
+            first = i;
+        }
+    if (wrong > 0)
+        fail_msg("%zu of %zu values are wrong, the first at %zu: %g, not %g (largest %g)",
+                 wrong, count, first, (double)got[first], (double)expected[first],
+                 largest);
+}
+
+void rig_expect(struct rig *r, const void *device, const float *expected, size_t count)
+{
+    const size_t size = r->o->element_bytes(r->d);
+    void *elements = mem_alloc(count + GUARD, size);
+    float *got = mem_alloc(count + GUARD, sizeof *got);
+    float guard[GUARD];
+
+    rig_finish(r, r->s);
+    r->o->copy(r->d, r->s, elements, device, (count + GUARD) * size);
+    rig_finish(r, r->s);
+    reference_of_elements(r->type, elements, got, count + GUARD);
+    free(elements);
+    compare(got, expected, count, r->type == DEVICE_F32 ? 1e-5 : 1e-2);
+    blank(r, guard, GUARD);
+    compare(got + count, guard, GUARD, 0.0);
+    free(got);
+}
+
+void rig_expect_bytes(struct rig *r, const void *device, const void *expected,
+                      size_t bytes)
+{
+    void *got = mem_alloc(bytes, 1);
+
+    r->o->copy(r->d, r->s, got, device, bytes);
+    rig_finish(r, r->s);
+    assert_memory_equal(got, expected, bytes);
+    free(got);
+}

@@ -1,0 +1,45 @@
+/* A device under test: opened for one check, with arrays that are the same in host memory
+ * (floats, rounded to what the device's elements hold) and on the device. Everything is
+ * freed when the check ends. Include cmocka.h first. */
+#ifndef MOESIM_TESTS_DEVICE_RIG_H
+#define MOESIM_TESTS_DEVICE_RIG_H
+
+#include "gpu/device.h"
+#include "sim/base/rng.h"
+
+struct rig {
+    struct device *d;
+    const struct device_ops *o;
+    struct device_stream *s;
+    enum device_element type;
+    struct rng rng;
+    void *owned[64]; /* host arrays, freed with the rig */
+    uint32_t owns;
+};
+
+/* Runs the check on every device that can be used here; prints which cannot. */
+void rig_each(void (*check)(struct rig *r));
+
+/* Values within (-scale, scale). Owned by the rig, as all host arrays here are. */
+float *rig_random(struct rig *r, size_t count, double scale);
+/* All 2.385, which nothing computed will be by chance. */
+float *rig_blank(struct rig *r, size_t count);
+
+/* Copies on the device, owned by it; elements are followed by a few that no kernel may
+ * write to. */
+void *rig_send(struct rig *r, const float *x, size_t count);
+void *rig_send_bytes(struct rig *r, const void *x, size_t bytes);
+
+/* Waits; fails unless the device has these values: each within 1e-5 (fp32) or 1e-2 (bf16)
+ * of the largest magnitude, and untouched behind them. */
+void rig_expect(struct rig *r, const void *device, const float *expected, size_t count);
+/* Bit by bit. */
+void rig_expect_bytes(struct rig *r, const void *device, const void *expected,
+                      size_t bytes);
+
+/* Finishes the stream; fails with the device's sentence. */
+void rig_finish(struct rig *r, struct device_stream *s);
+struct device_stream *rig_stream(struct rig *r);
+struct device_event *rig_event(struct rig *r);
+
+#endif
