@@ -54,8 +54,12 @@ CPPFLAGS += -D_POSIX_C_SOURCE=200809L -DMOESIM_VERSION=\"$(VERSION)\" -I. $(LIB_
 CFLAGS += -std=c17 -pedantic -ffp-contract=off $(WARN) $(MODE_$(MODE)) \
           $(WHOLE_$(MODE))
 
-SRC := $(sort $(wildcard sim/base/*.c sim/engine/*.c sim/policy/*.c sim/run/*.c \
-                         models/*.c traces/*.c validate/*.c gpu/*.c))
+# What needs MPI or NCCL is no part of the program: `make ranks` and `make gpu` build it.
+RANKS_SRC := gpu/collective_mpi.c gpu/ranks.c
+NCCL_SRC := gpu/collective_nccl.c
+SRC := $(sort $(filter-out $(RANKS_SRC) $(NCCL_SRC),\
+                 $(wildcard sim/base/*.c sim/engine/*.c sim/policy/*.c sim/run/*.c \
+                         models/*.c traces/*.c validate/*.c gpu/*.c)))
 CMD_SRC := $(sort $(wildcard sim/cmd/*.c))
 TEST_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_HELP := $(sort $(filter-out $(wildcard tests/test_*.c),$(wildcard tests/*.c)))
@@ -85,6 +89,9 @@ test: setup ## build and run every test of the fast tier
 
 moesim: $(B)/moesim ## build the program
 	@ln -sfn $(B:build/%=%)/moesim build/moesim
+
+ranks: $(B)/moesim-ranks ## collectives between MPI ranks, checked and timed
+	@ln -sfn $(B:build/%=%)/moesim-ranks build/moesim-ranks
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -120,6 +127,18 @@ $(BENCHES): $(B)/bench_%: $(B)/tests/bench/%.o $(OBJ)
 $(FUZZERS): $(B)/%: $(B)/tests/fuzz/%.o $(B)/libmoesim.a
 	$(say) LINK $@
 	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
+
+# Only what it uses of the library is linked, so neither HDF5 nor GSL.
+$(RANKS_SRC:%.c=$(B)/%.o): CPPFLAGS += $(call isystem,ompi-c)
+$(RANKS_SRC:%.c=$(B)/%.o): | need-mpi
+$(B)/moesim-ranks: $(RANKS_SRC:%.c=$(B)/%.o) $(B)/libmoesim.a
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $^ $(LIB_LDLIBS) \
+	    $(shell pkg-config --libs ompi-c)
+
+need-mpi:
+	@pkg-config --exists ompi-c || { \
+	    echo "this needs MPI: apt-get install libopenmpi-dev openmpi-bin" >&2; exit 1; }
 
 tests: $(TESTS)
 benches: $(BENCHES)
@@ -158,7 +177,7 @@ build/lint/%.ok: %.c Makefile
 
 format: ## what .clang-format would change (fails if anything)
 	@clang-format --dry-run --Werror $(PROTOS) $(SRC) $(CMD_SRC) $(TEST_SRC) \
-	    $(TEST_HELP) $(BENCH_SRC) $(FUZZ_SRC)
+	    $(RANKS_SRC) $(NCCL_SRC) $(TEST_HELP) $(BENCH_SRC) $(FUZZ_SRC)
 
 bench: setup ## print the benchmark figures (CSV)
 	@$(MAKE) --no-print-directory $(many) moesim benches >&2
@@ -174,6 +193,10 @@ fuzz: ## libFuzzer on every target of tests/fuzz, FUZZ_SECONDS each
 threads: ## what uses threads; for MODE=tsan
 	@$(MAKE) --no-print-directory $(many) moesim $(THREADED:%=$(B)/%)
 	@tests/run $(B) $(THREADED) cli_digest cli_signal
+
+mpi: ## what runs on several MPI ranks
+	@$(MAKE) --no-print-directory $(many) ranks
+	@tests/run $(B) cli_ranks
 
 data: ## every test again, with the real data (MOESIM_DATA)
 	@$(MAKE) --no-print-directory $(many) moesim tests
@@ -208,7 +231,8 @@ install: moesim ## copy the program and its data to $(prefix)
 clean: ## remove build/ and out/
 	rm -rf build out
 
-.PHONY: demo test moesim help setup tests benches fuzzers layers headers lint analyzed \
-        format bench fuzz gpu threads data compare memory valgrind install clean
+.PHONY: demo test moesim ranks help setup need-mpi tests benches fuzzers layers headers \
+        lint analyzed format bench fuzz gpu threads mpi data compare memory valgrind \
+        install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:

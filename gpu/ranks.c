@@ -245,7 +245,10 @@ static int choose(struct run *r, struct err *e)
     }
     if (r->ops == NULL || ops == NULL) {
         if (strcmp(device, "cuda") != 0) {
-            (void)err_set(e, "there is no device '%s'; use host or cuda", device);
+            (void)err_set(e,
+                          "there is no device '%s'; use host, or cuda, of which each "
+                          "rank takes one",
+                          device);
             return EXIT_MISUSE;
         }
         (void)err_set(e, "this program was built without CUDA; use the "
@@ -375,9 +378,10 @@ static int check(struct run *r, const struct rank_shape *s, struct err *e)
     const struct device_ops *ops = r->device->ops;
     size_t from = rank_shape_from_words(s), to = rank_shape_to_words(s), wrong;
     const unsigned char *guard = (const unsigned char *)(r->host_to + to);
-    uint32_t expected;
+    uint32_t expected = 0;
     double seconds;
 
+    watch(r);
     rank_shape_fill(s, r->host_from);
     if (from > 0)
         ops->copy(r->device, r->stream, r->from, r->host_from, from * sizeof(uint32_t));
@@ -387,6 +391,7 @@ static int check(struct run *r, const struct rank_shape *s, struct err *e)
     ops->copy(r->device, r->stream, r->host_to, r->to, (to + GUARD) * sizeof(uint32_t));
     if (finish_copies(r, e) != 0)
         return -1;
+    watch(r);
     wrong = rank_shape_wrong(s, r->host_to, &expected);
     if (wrong != to)
         return err_set(e,
@@ -439,6 +444,7 @@ static int measure(struct run *r, const struct rank_shape *s, struct err *e)
         status = run_once(r, s, &mine[0], e);
     for (size_t i = 0; status == 0 && i < samples; i++)
         status = run_once(r, s, &mine[i], e);
+    watch(r);
     if (status == 0)
         status = collective_mpi_check(
             MPI_Reduce(mine, most, (int)samples, MPI_DOUBLE, MPI_MAX, 0, MPI_COMM_WORLD),
@@ -588,9 +594,10 @@ static int with_mpi(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    int status;
+    int status, threads;
 
-    if (MPI_Init(&argc, &argv) != MPI_SUCCESS) {
+    /* The host device has threads of its own, which know nothing of MPI. */
+    if (MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &threads) != MPI_SUCCESS) {
         (void)fprintf(stderr, "moesim-ranks: MPI cannot start here\n");
         return EXIT_CANNOT;
     }
