@@ -74,7 +74,8 @@ TESTS := $(TEST_SRC:tests/%.c=$(B)/%)
 THREADED := test_device test_file test_timeline test_trace
 BENCHES := $(BENCH_SRC:tests/bench/%.c=$(B)/bench_%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/%)
-LINTED := $(patsubst %.c,build/lint/%.ok,$(SRC) $(CMD_SRC))
+MPI_CFLAGS := $(call isystem,ompi-c)
+LINTED := $(patsubst %.c,build/lint/%.ok,$(SRC) $(CMD_SRC) $(if $(MPI_CFLAGS),$(RANKS_SRC)))
 
 # ---- what a user calls ----
 
@@ -129,7 +130,7 @@ $(FUZZERS): $(B)/%: $(B)/tests/fuzz/%.o $(B)/libmoesim.a
 	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
 
 # Only what it uses of the library is linked, so neither HDF5 nor GSL.
-$(RANKS_SRC:%.c=$(B)/%.o): CPPFLAGS += $(call isystem,ompi-c)
+$(RANKS_SRC:%.c=$(B)/%.o) $(RANKS_SRC:%.c=build/lint/%.ok): CPPFLAGS += $(MPI_CFLAGS)
 $(RANKS_SRC:%.c=$(B)/%.o): | need-mpi
 $(B)/moesim-ranks: $(RANKS_SRC:%.c=$(B)/%.o) $(B)/libmoesim.a
 	$(say) LINK $@

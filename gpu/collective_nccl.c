@@ -1,10 +1,10 @@
 /* Collectives between GPUs by NCCL, one process and one GPU each. MPI only carries the
  * communicator's id, and the barrier.
  *
- * The communicator is non-blocking: no call waits inside NCCL, where an error that
- * another rank's end causes could not be seen. We wait here, asking NCCL for such errors.
- * Time is taken by events on the communicator's own stream, so that a launch costs what
- * it costs the stream and no more. */
+ * The communicator is non-blocking: no call waits inside NCCL, where nobody would see
+ * that another rank has ended. We wait here, asking NCCL for such errors. Time is taken
+ * by events on the communicator's own stream; as that is idle when the first one is
+ * reached, the launch of the collective is within. */
 #include "collective.h"
 #include "collective_mpi.h"
 

@@ -498,10 +498,11 @@ static void print_head(const struct run *r, const char *mark, FILE *out)
         "%smoesim-ranks " MOESIM_VERSION ", %s\n"
         "%sdevice: %s, %s%s%s\n"
         "%slibrary: %s; %d ranks, %d on the first node\n"
-        "%sseconds: from a barrier to the end of the collective, the longest of "
-        "the ranks; %d runs\n%s  before the first sample, results checked\n",
+        "%sseconds: from the start of the collective (after a barrier) to its end, "
+        "its launch\n%s  included, the longest of the ranks; %d runs before the first "
+        "sample, results checked\n",
         mark, date, mark, info.name, info.driver, info.clocks[0] != '\0' ? ", " : "",
-        info.clocks, mark, library, r->ranks, r->local_ranks, mark, WARM_UP, mark);
+        info.clocks, mark, library, r->ranks, r->local_ranks, mark, mark, WARM_UP);
     for (size_t i = 0; i < rank_case_count; i++)
         (void)fprintf(out, "%s%s: %s; bus bandwidth = bytes / seconds x %s\n", mark,
                       rank_cases[i].name, rank_cases[i].help, rank_cases[i].bus_formula);

@@ -4,8 +4,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 . tests/shell.sh
-program=$PWD/$(dirname "$moesim")/moesim-ranks
-case $moesim in /*) program=$(dirname "$moesim")/moesim-ranks ;; esac
+program=$(dirname "$moesim")/moesim-ranks
 if ! command -v mpirun >/dev/null 2>&1; then
     echo "skip cli_ranks: needs mpirun (openmpi-bin)"
     exit 0
