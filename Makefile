@@ -71,7 +71,7 @@ OBJ := $(SRC:%.c=$(B)/%.o)
 CMD_OBJ := $(CMD_SRC:%.c=$(B)/%.o)
 TEST_HELP_OBJ := $(TEST_HELP:%.c=$(B)/%.o)
 TESTS := $(TEST_SRC:tests/%.c=$(B)/%)
-THREADED := test_device test_file test_timeline test_trace
+THREADED := test_device test_device_kernels test_file test_timeline test_trace
 BENCHES := $(BENCH_SRC:tests/bench/%.c=$(B)/bench_%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/%)
 MPI_CFLAGS := $(call isystem,ompi-c)
@@ -95,7 +95,7 @@ ranks: $(B)/moesim-ranks ## collectives between MPI ranks, checked and timed
 	@ln -sfn $(B:build/%=%)/moesim-ranks build/moesim-ranks
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@sed -n '3,6s/^# *//p' Makefile
 
 setup:
@@ -147,6 +147,80 @@ fuzzers: $(FUZZERS)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
+# ---- the program with CUDA: `make gpu` ----
+
+NVCC ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
+CUDA := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
+# bf16 begins with 8.0. Older machine code runs on newer chips of the same generation, and
+# what is newer than all of these compiles the last one's PTX when it starts.
+NVCC_ARCH := -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_89,code=sm_89 \
+             -gencode=arch=compute_90,code=[sm_90,compute_90]
+NVCC_release := -DNDEBUG
+NVCC_FLAGS := -std=c++20 -O3 -lineinfo -I. $(NVCC_ARCH) $(NVCC_$(MODE)) \
+              -Werror all-warnings \
+              -Xcompiler=-Wall,-Wextra,-Wconversion,-Wshadow,-Wcast-qual
+CUDA_LDLIBS = -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64 -lcublas -lcudart_static -lstdc++ \
+              $(filter-out -lgsl%,$(LIB_LDLIBS)) -lrt -ldl
+
+CUDA_OBJ := $(patsubst %.cu,$(B)/%.cu.o,$(sort $(wildcard gpu/*.cu)))
+# Where -DMOESIM_CUDA matters; the other objects are the plain program's.
+CUDA_MAIN := $(B)/cuda/sim/cmd/main.o
+CUDA_LIST := $(B)/cuda/gpu/device.o
+CUDA_TESTS := $(B)/cuda/test_device $(B)/cuda/test_device_kernels
+
+gpu: ## the programs with CUDA (moesim-cuda, moesim-ranks-cuda), and their tests
+	@[ -n "$(NVCC)" ] || { echo "skip gpu: no nvcc in PATH or /usr/local/cuda/bin"; \
+	    exit 77; }
+	@$(MAKE) --no-print-directory $(many) $(B)/moesim-cuda $(CUDA_TESTS) $(CUDA_RANKS)
+	@ln -sfn $(B:build/%=%)/moesim-cuda build/moesim-cuda
+	@tests/slow/gpu $(B)
+	@$(if $(CUDA_RANKS),ln -sfn $(B:build/%=%)/moesim-ranks-cuda build/; \
+	    tests/slow/ranks $(B),echo "skip ranks_cuda: no MPI or no NCCL to build it with")
+
+sanitize-gpu: gpu ## compute-sanitizer on the device tests; needs a GPU
+	@tests/slow/gpu $(B) sanitize
+
+$(B)/%.cu.o: %.cu Makefile
+	@mkdir -p $(@D)
+	$(say) NVCC $@
+	$(Q)$(NVCC) $(NVCC_FLAGS) -MMD -MP -MF $(@:.o=.d) -MT $@ -c -o $@ $<
+
+$(B)/cuda/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(say) CC $@
+	$(Q)$(CC) $(CPPFLAGS) -DMOESIM_CUDA $(CFLAGS) $(APART_$(MODE)) -MMD -MP -c -o $@ $<
+
+$(B)/libcmd.a: $(filter-out %/main.o,$(CMD_OBJ))
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+# GSL is under the GPL and must not be linked together with CUDA's libraries. It is not
+# among them, and of the archives only what is called is taken: code that calls it fails
+# to link here.
+$(B)/moesim-cuda: $(CUDA_MAIN) $(CUDA_LIST) $(CUDA_OBJ) $(B)/libcmd.a $(B)/libmoesim.a
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(APART_$(MODE)) $(LDFLAGS) -o $@ $^ $(CUDA_LDLIBS)
+
+# Ranks over NCCL, where there is MPI and NCCL to build them with.
+NCCL_CFLAGS := $(addprefix -isystem ,$(CUDA:%=%/include))
+CUDA_RANKS := $(if $(and $(MPI_CFLAGS),$(wildcard $(CUDA)/include/nccl.h)),\
+                $(B)/moesim-ranks-cuda)
+CUDA_RANKS_OBJ := $(B)/cuda/gpu/ranks.o $(NCCL_SRC:%.c=$(B)/cuda/%.o)
+
+LINTED += $(if $(CUDA_RANKS),$(NCCL_SRC:%.c=build/lint/%.ok))
+
+$(CUDA_RANKS_OBJ) $(NCCL_SRC:%.c=build/lint/%.ok): CPPFLAGS += $(MPI_CFLAGS) $(NCCL_CFLAGS)
+$(B)/moesim-ranks-cuda: $(CUDA_RANKS_OBJ) $(B)/gpu/collective_mpi.o $(CUDA_LIST) \
+                        $(CUDA_OBJ) $(B)/libmoesim.a
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(APART_$(MODE)) $(LDFLAGS) -Wl,--as-needed -o $@ $^ -lnccl \
+	    $(CUDA_LDLIBS) $(shell pkg-config --libs ompi-c)
+
+$(CUDA_TESTS): $(B)/cuda/%: $(B)/tests/%.o $(CUDA_LIST) $(CUDA_OBJ) $(TEST_HELP_OBJ) \
+                $(B)/libmoesim.a
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(APART_$(MODE)) $(LDFLAGS) -o $@ $^ -lcmocka $(CUDA_LDLIBS)
+
 # ---- keeping it well ----
 
 layers: ## includes point downward only
@@ -178,7 +252,8 @@ build/lint/%.ok: %.c Makefile
 
 format: ## what .clang-format would change (fails if anything)
 	@clang-format --dry-run --Werror $(PROTOS) $(SRC) $(CMD_SRC) $(TEST_SRC) \
-	    $(RANKS_SRC) $(NCCL_SRC) $(TEST_HELP) $(BENCH_SRC) $(FUZZ_SRC)
+	    $(RANKS_SRC) $(NCCL_SRC) $(TEST_HELP) $(BENCH_SRC) $(FUZZ_SRC) \
+	    $(wildcard gpu/*.cu gpu/*.cuh)
 
 bench: setup ## print the benchmark figures (CSV)
 	@$(MAKE) --no-print-directory $(many) moesim benches >&2
@@ -216,9 +291,6 @@ valgrind: ## a small replay without a read of uninitialised memory
 	@$(MAKE) --no-print-directory $(many) MODE=debug moesim
 	@tests/slow/valgrind build/$(notdir $(CC))-debug
 
-gpu: ## the device executor (nothing to build yet)
-	@echo "skip gpu: gpu/ has no sources yet, the device executor is still to come"
-
 install: moesim ## copy the program and its data to $(prefix)
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/moesim
 	install $(B)/moesim $(DESTDIR)$(prefix)/bin/moesim
@@ -233,7 +305,7 @@ clean: ## remove build/ and out/
 	rm -rf build out
 
 .PHONY: demo test moesim ranks help setup need-mpi tests benches fuzzers layers headers \
-        lint analyzed format bench fuzz gpu threads mpi data compare memory valgrind \
-        install clean
+        lint analyzed format bench fuzz gpu sanitize-gpu threads mpi data compare memory \
+        valgrind install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:

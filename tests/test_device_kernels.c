@@ -113,6 +113,41 @@ static void test_gemm(void **state)
     rig_each(check_gemm);
 }
 
+/* Four streams at once, each with its own output: a library that kept anything between
+ * calls would mix them up. */
+static void check_together(struct rig *r)
+{
+    enum { STREAMS = 4, TIMES = 25, ROWS = 19, IN = 151, OUT = 83 };
+    struct device_gemm g[STREAMS];
+    struct device_gemm on[STREAMS];
+    struct device_stream *s[STREAMS];
+
+    for (uint32_t i = 0; i < STREAMS; i++) {
+        g[i] = (struct device_gemm){i == 0 ? 1 : ROWS + i, IN, OUT, 0, 0, 0};
+        on[i] = g[i];
+        g[i].x = rig_random(r, g[i].rows * (size_t)IN, 1.0);
+        g[i].w = rig_random(r, OUT * (size_t)IN, 1.0);
+        g[i].y = rig_blank(r, g[i].rows * (size_t)OUT);
+        on[i].x = rig_send(r, g[i].x, g[i].rows * (size_t)IN);
+        on[i].w = rig_send(r, g[i].w, OUT * (size_t)IN);
+        on[i].y = rig_send(r, g[i].y, g[i].rows * (size_t)OUT);
+        s[i] = i == 0 ? r->s : rig_stream(r);
+        reference_gemm(&g[i]);
+    }
+    for (uint32_t n = 0; n < TIMES * STREAMS; n++)
+        r->o->gemm(r->d, s[n % STREAMS], &on[n % STREAMS]);
+    for (uint32_t i = 0; i < STREAMS; i++)
+        rig_finish(r, s[i]);
+    for (uint32_t i = 0; i < STREAMS; i++)
+        rig_expect(r, on[i].y, g[i].y, g[i].rows * (size_t)OUT);
+}
+
+static void test_together(void **state)
+{
+    (void)state;
+    rig_each(check_together);
+}
+
 static void experts_once(struct rig *r, struct device_ffn ffn, const uint32_t *rows,
                          uint32_t count)
 {
@@ -335,11 +370,12 @@ static void test_maps(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bf16),    cmocka_unit_test(test_reference_experts),
-        cmocka_unit_test(test_gemm),    cmocka_unit_test(test_reference_rows),
-        cmocka_unit_test(test_experts), cmocka_unit_test(test_decode),
-        cmocka_unit_test(test_prefill), cmocka_unit_test(test_norm),
-        cmocka_unit_test(test_permute), cmocka_unit_test(test_maps),
+        cmocka_unit_test(test_bf16),     cmocka_unit_test(test_reference_experts),
+        cmocka_unit_test(test_gemm),     cmocka_unit_test(test_reference_rows),
+        cmocka_unit_test(test_experts),  cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_prefill),  cmocka_unit_test(test_norm),
+        cmocka_unit_test(test_permute),  cmocka_unit_test(test_maps),
+        cmocka_unit_test(test_together),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
