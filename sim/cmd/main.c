@@ -9,12 +9,14 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *help;
 } commands[] = {
+    {"trace", cmd_trace, "look at traces, make, import, export, slice them"},
+    {"list", cmd_list, "policies, presets, models, machines, configuration keys"},
+#ifndef MOESIM_CUDA /* these link GSL, which the program with CUDA may not */
     {"run", cmd_run, "replay a trace under one or more policies, side by side"},
     {"explain", cmd_explain, "where the time of a result went, and what would help"},
     {"report", cmd_report, "the HTML page and the figures of results"},
-    {"trace", cmd_trace, "look at traces, make, import, export, slice them"},
     {"fit", cmd_fit, "fit a machine file to the measured steps of a recorded run"},
-    {"list", cmd_list, "policies, presets, models, machines, configuration keys"},
+#endif
 };
 
 static void help(FILE *out)
