@@ -1,144 +1,192 @@
-/* Attention on the host device. Rows of one sequence that follow each other go together,
- * as do the query heads that share a key/value head, up to TALL queries: so many rows of
- * a matrix. A sequence's tokens are walked once, WIDE at a time, with a running softmax
- * (each block's scores are taken relative to the largest so far, and what was summed
- * before is scaled when that grows): keys and values are read from memory once per
- * matrix, and scores stay in the cache. */
+/* Attention on the host device. Rows of one sequence that follow each other go together.
+ * Their sequence's tokens are walked once, so many at a time as fit in a core's cache
+ * with all their heads: a block's keys and values are fetched in the order in which they
+ * lie, then used head by head. The softmax is a running one: a block's scores are taken
+ * relative to the largest so far, and what was summed before shrinks when that grows. */
 #include "host.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { TALL = 64, WIDE = 256 };
+/* Queries of one key/value head that go together; tokens and bytes of a block. */
+enum { TALL = 64, WIDE = 256, NARROW = 32, BLOCK_BYTES = 512 << 10, LINE_BYTES = 64 };
+/* Up to so many queries go one by one: a product of matrices first copies the keys. */
+enum { FEW = 6 };
 
-/* One matrix of queries: heads [head, head + heads) of key/value head `kv`, for rows
- * [row, row + rows). Query i is of row i / heads. */
+/* Rows [row, row + rows) with all their heads. Query i of a key/value head is of row
+ * row + i / shared. */
 struct tile {
     const struct device_attention *of;
-    uint32_t row, rows, kv, head, heads;
-    uint32_t queries;
-    float *q;      /* (queries, key_dim), scaled */
-    float *score;  /* (queries, WIDE) */
-    float *out;    /* (queries, value_dim) */
-    float *most;   /* [queries] largest score so far */
-    float *weight; /* [queries] sum of exponentials so far */
+    const struct host_blas *blas;
+    uint32_t shared; /* query heads per key/value head */
+    uint32_t row, rows;
+    uint32_t most_queries;
+    float *q;      /* (kv_heads, rows shared, key_dim), scaled */
+    float *out;    /* (kv_heads, rows shared, value_dim) */
+    float *most;   /* (kv_heads, rows shared): largest score so far */
+    float *weight; /* (kv_heads, rows shared): sum of exponentials so far */
+    float *score;  /* (rows shared, WIDE), of one key/value head */
 };
 
-static void tile_place(struct tile *t, float *scratch)
+static void tile_init(struct tile *t, struct device_stream *s,
+                      const struct device_attention *a)
 {
-    const struct device_attention *a = t->of;
+    const uint32_t shared = a->heads / a->kv_heads;
+    const uint32_t queries = shared > TALL ? shared : TALL / shared * shared;
+    const size_t all = (size_t)queries * a->kv_heads;
+    float *scratch = host_scratch(s, all * ((size_t)a->key_dim + a->value_dim + 2) +
+                                         (size_t)queries * WIDE);
 
+    *t = (struct tile){
+        .of = a, .blas = &s->device->blas, .shared = shared, .most_queries = queries};
     t->q = scratch;
-    t->score = t->q + (size_t)TALL * a->key_dim;
-    t->out = t->score + (size_t)TALL * WIDE;
-    t->most = t->out + (size_t)TALL * a->value_dim;
-    t->weight = t->most + TALL;
+    t->out = t->q + all * a->key_dim;
+    t->most = t->out + all * a->value_dim;
+    t->weight = t->most + all;
+    t->score = t->weight + all;
 }
 
-static size_t query_place(const struct tile *t, uint32_t i)
+/* Where query i of a key/value head lies in q and out of the call, in heads. */
+static size_t place(const struct tile *t, uint32_t kv, uint32_t i)
 {
-    return (size_t)(t->row + i / t->heads) * t->of->heads + t->head + i % t->heads;
+    return (size_t)(t->row + i / t->shared) * t->of->heads + kv * t->shared +
+           i % t->shared;
 }
 
 static void tile_begin(struct tile *t)
 {
     const struct device_attention *a = t->of;
     const float scale = 1.0F / sqrtf((float)a->key_dim);
+    const uint32_t queries = t->rows * t->shared;
+    float *to = t->q;
 
-    for (uint32_t i = 0; i < t->queries; i++) {
-        const float *from = (const float *)a->q + query_place(t, i) * a->key_dim;
-        float *to = t->q + (size_t)i * a->key_dim;
+    for (uint32_t kv = 0; kv < a->kv_heads; kv++)
+        for (uint32_t i = 0; i < queries; i++) {
+            const float *from = (const float *)a->q + place(t, kv, i) * a->key_dim;
 
-        for (uint32_t j = 0; j < a->key_dim; j++)
-            to[j] = from[j] * scale;
-        t->most[i] = -INFINITY;
-        t->weight[i] = 0.0F;
-    }
-    memset(t->out, 0, (size_t)t->queries * a->value_dim * sizeof *t->out);
+            for (uint32_t j = 0; j < a->key_dim; j++)
+                *to++ = from[j] * scale;
+            t->most[kv * queries + i] = -INFINITY;
+            t->weight[kv * queries + i] = 0.0F;
+        }
+    memset(t->out, 0, (size_t)queries * a->kv_heads * a->value_dim * sizeof *t->out);
 }
 
-/* Scores of `count` tokens become their exponentials, of which the first `seen` are
- * this query's and the others are none. */
-static void soften(struct tile *t, uint32_t i, uint32_t count, uint32_t seen)
+static void tile_end(const struct tile *t)
 {
-    const uint32_t value_dim = t->of->value_dim;
-    float *score = t->score + (size_t)i * WIDE;
-    float *out = t->out + (size_t)i * value_dim;
-    float most = t->most[i];
+    const struct device_attention *a = t->of;
+    const uint32_t queries = t->rows * t->shared;
+    const float *from = t->out;
+
+    for (uint32_t kv = 0; kv < a->kv_heads; kv++)
+        for (uint32_t i = 0; i < queries; i++) {
+            float *to = (float *)a->out + place(t, kv, i) * a->value_dim;
+
+            for (uint32_t j = 0; j < a->value_dim; j++)
+                to[j] = *from++ / t->weight[kv * queries + i];
+        }
+}
+
+/* Scores of `count` tokens become exponentials; the first `seen` tokens are this query's,
+ * the others weigh nothing. */
+static void soften(float *score, uint32_t count, uint32_t seen, float *most,
+                   float *weight, float *out, uint32_t value_dim)
+{
+    const float before = *most;
     float sum = 0.0F;
-    float shrink;
 
     for (uint32_t j = 0; j < seen; j++)
-        most = score[j] > most ? score[j] : most;
-    shrink = seen > 0 ? expf(t->most[i] - most) : 1.0F;
+        *most = score[j] > *most ? score[j] : *most;
     for (uint32_t j = 0; j < seen; j++) {
-        score[j] = expf(score[j] - most);
+        score[j] = expf(score[j] - *most);
         sum += score[j];
     }
     for (uint32_t j = seen; j < count; j++)
         score[j] = 0.0F;
-    t->most[i] = most;
-    t->weight[i] = t->weight[i] * shrink + sum;
-    if (shrink != 1.0F)
+    if (*most > before) {
+        const float shrink = expf(before - *most);
+
+        *weight *= shrink;
         for (uint32_t j = 0; j < value_dim; j++)
             out[j] *= shrink;
-}
-
-static void tile_block(const struct host_blas *b, struct tile *t, uint64_t token,
-                       uint32_t done, uint32_t count)
-{
-    const struct device_attention *a = t->of;
-    const int key_step = (int)(a->kv_heads * a->key_dim);
-    const int value_step = (int)(a->kv_heads * a->value_dim);
-    const float *keys =
-        (const float *)a->keys + token * (size_t)key_step + (size_t)t->kv * a->key_dim;
-    const float *values = (const float *)a->values + token * (size_t)value_step +
-                          (size_t)t->kv * a->value_dim;
-
-    if (t->queries == 1)
-        b->gemv(HOST_ROW_MAJOR, HOST_PLAIN, (int)count, (int)a->key_dim, 1.0F, keys,
-                key_step, t->q, 1, 0.0F, t->score, 1);
-    else
-        b->gemm(HOST_ROW_MAJOR, HOST_PLAIN, HOST_TRANSPOSED, (int)t->queries, (int)count,
-                (int)a->key_dim, 1.0F, t->q, (int)a->key_dim, keys, key_step, 0.0F,
-                t->score, WIDE);
-    for (uint32_t i = 0; i < t->queries; i++) {
-        uint32_t length = a->length[t->row + i / t->heads];
-        uint32_t left = length > done ? length - done : 0;
-
-        soften(t, i, count, left < count ? left : count);
     }
-    if (t->queries == 1)
-        b->gemv(HOST_ROW_MAJOR, HOST_TRANSPOSED, (int)count, (int)a->value_dim, 1.0F,
-                values, value_step, t->score, 1, 1.0F, t->out, 1);
-    else
-        b->gemm(HOST_ROW_MAJOR, HOST_PLAIN, HOST_PLAIN, (int)t->queries,
-                (int)a->value_dim, (int)count, 1.0F, t->score, WIDE, values, value_step,
-                1.0F, t->out, (int)a->value_dim);
+    *weight += sum;
 }
 
-static void tile_run(const struct host_blas *b, struct tile *t)
+/* One key/value head and `count` tokens, of which `done` came before. */
+static void tile_head(struct tile *t, uint32_t kv, uint64_t token, uint32_t done,
+                      uint32_t count)
 {
     const struct device_attention *a = t->of;
+    const uint32_t queries = t->rows * t->shared;
+    const size_t key_step = (size_t)a->kv_heads * a->key_dim;
+    const size_t value_step = (size_t)a->kv_heads * a->value_dim;
+    const float *keys = (const float *)a->keys + token * key_step + kv * a->key_dim;
+    const float *values =
+        (const float *)a->values + token * value_step + kv * a->value_dim;
+    const float *q = t->q + (size_t)kv * queries * a->key_dim;
+    float *out = t->out + (size_t)kv * queries * a->value_dim;
+
+    if (queries > FEW)
+        t->blas->gemm(HOST_ROW_MAJOR, HOST_PLAIN, HOST_TRANSPOSED, (int)queries,
+                      (int)count, (int)a->key_dim, 1.0F, q, (int)a->key_dim, keys,
+                      (int)key_step, 0.0F, t->score, WIDE);
+    else
+        for (uint32_t i = 0; i < queries; i++)
+            t->blas->gemv(HOST_ROW_MAJOR, HOST_PLAIN, (int)count, (int)a->key_dim, 1.0F,
+                          keys, (int)key_step, q + (size_t)i * a->key_dim, 1, 0.0F,
+                          t->score + (size_t)i * WIDE, 1);
+    for (uint32_t i = 0; i < queries; i++) {
+        const uint32_t length = a->length[t->row + i / t->shared];
+        const uint32_t left = length > done ? length - done : 0;
+        const size_t at = (size_t)kv * queries + i;
+
+        soften(t->score + (size_t)i * WIDE, count, left < count ? left : count,
+               &t->most[at], &t->weight[at], out + (size_t)i * a->value_dim,
+               a->value_dim);
+    }
+    if (queries > FEW)
+        t->blas->gemm(HOST_ROW_MAJOR, HOST_PLAIN, HOST_PLAIN, (int)queries,
+                      (int)a->value_dim, (int)count, 1.0F, t->score, WIDE, values,
+                      (int)value_step, 1.0F, out, (int)a->value_dim);
+    else
+        for (uint32_t i = 0; i < queries; i++)
+            t->blas->gemv(HOST_ROW_MAJOR, HOST_TRANSPOSED, (int)count, (int)a->value_dim,
+                          1.0F, values, (int)value_step, t->score + (size_t)i * WIDE, 1,
+                          1.0F, out + (size_t)i * a->value_dim, 1);
+}
+
+static void fetch(const void *elements, size_t first, size_t count)
+{
+    const char *p = (const char *)elements + first * sizeof(float);
+
+    for (size_t i = 0; i < count * sizeof(float); i += LINE_BYTES)
+        __builtin_prefetch(p + i, 0, 2);
+}
+
+static void tile_run(struct tile *t)
+{
+    const struct device_attention *a = t->of;
+    const size_t key_step = (size_t)a->kv_heads * a->key_dim;
+    const size_t value_step = (size_t)a->kv_heads * a->value_dim;
+    const size_t fit = BLOCK_BYTES / ((key_step + value_step) * sizeof(float) + 1);
+    const uint32_t wide = fit > WIDE ? WIDE : fit < NARROW ? NARROW : (uint32_t)fit;
     uint32_t longest = 0;
+    uint32_t count;
 
     for (uint32_t r = t->row; r < t->row + t->rows; r++)
         longest = a->length[r] > longest ? a->length[r] : longest;
     tile_begin(t);
-    for (uint32_t done = 0; done < longest; done += WIDE) {
-        uint32_t left = longest - done;
+    for (uint32_t done = 0; done < longest; done += count) {
+        const uint64_t token = a->first[t->row] + done;
 
-        tile_block(b, t, a->first[t->row] + done, done, left < WIDE ? left : WIDE);
-        if (left <= WIDE)
-            break;
+        count = longest - done < wide ? longest - done : wide;
+        fetch(a->keys, token * key_step, count * key_step);
+        fetch(a->values, token * value_step, count * value_step);
+        for (uint32_t kv = 0; kv < a->kv_heads; kv++)
+            tile_head(t, kv, token, done, count);
     }
-    for (uint32_t i = 0; i < t->queries; i++) {
-        const float *from = t->out + (size_t)i * a->value_dim;
-        float *to = (float *)a->out + query_place(t, i) * a->value_dim;
-
-        for (uint32_t j = 0; j < a->value_dim; j++)
-            to[j] = from[j] / t->weight[i];
-    }
+    tile_end(t);
 }
 
 /* How many rows from `row` on are of one sequence, `most` at most. */
@@ -155,22 +203,13 @@ static uint32_t same_sequence(const struct device_attention *a, uint32_t row,
 int host_attend(struct device_stream *s, const union host_args *args, struct err *e)
 {
     const struct device_attention *a = &args->attention;
-    const uint32_t shared = a->heads / a->kv_heads;
-    const uint32_t heads = shared < TALL ? shared : TALL;
-    struct tile t = {.of = a};
+    struct tile t;
 
     (void)e;
-    tile_place(&t, host_scratch(s, (size_t)TALL *
-                                       ((size_t)a->key_dim + a->value_dim + WIDE + 2)));
+    tile_init(&t, s, a);
     for (t.row = 0; t.row < a->rows; t.row += t.rows) {
-        t.rows = same_sequence(a, t.row, TALL / heads);
-        for (t.kv = 0; t.kv < a->kv_heads; t.kv++)
-            for (uint32_t h = 0; h < shared; h += heads) {
-                t.head = t.kv * shared + h;
-                t.heads = shared - h < heads ? shared - h : heads;
-                t.queries = t.rows * t.heads;
-                tile_run(&s->device->blas, &t);
-            }
+        t.rows = same_sequence(a, t.row, t.most_queries / t.shared);
+        tile_run(&t);
     }
     return 0;
 }

@@ -8,6 +8,10 @@
 #include <math.h>
 #include <string.h>
 
+/* Few rows are multiplied one by one with a part of the matrix that stays in a core's
+ * cache: a product of matrices would first copy the large one. */
+enum { FEW_ROWS = 12, PART_BYTES = 128 << 10 };
+
 /* Keeps the lengths that OpenBLAS takes as int in range. */
 static int check_size(const char *what, uint64_t size, struct err *e)
 {
@@ -75,12 +79,19 @@ void host_fill(struct device *d, struct device_stream *s, void *to, uint8_t byte
 void host_multiply(const struct host_blas *b, uint32_t rows, uint32_t in, uint32_t out,
                    const float *x, uint32_t stride_x, const float *w, float *y)
 {
-    if (rows == 1)
-        b->gemv(HOST_ROW_MAJOR, HOST_PLAIN, (int)out, (int)in, 1.0F, w, (int)in, x, 1,
-                0.0F, y, 1);
-    else if (rows > 0)
+    const uint32_t part =
+        rows == 1 ? out : PART_BYTES / (uint32_t)sizeof(float) / (in + 1) + 4;
+
+    if (rows > FEW_ROWS) {
         b->gemm(HOST_ROW_MAJOR, HOST_PLAIN, HOST_TRANSPOSED, (int)rows, (int)out, (int)in,
                 1.0F, x, (int)stride_x, w, (int)in, 0.0F, y, (int)out);
+        return;
+    }
+    for (uint32_t o = 0; o < out; o += part)
+        for (uint32_t r = 0; r < rows; r++)
+            b->gemv(HOST_ROW_MAJOR, HOST_PLAIN, (int)(out - o < part ? out - o : part),
+                    (int)in, 1.0F, w + (size_t)o * in, (int)in, x + (size_t)r * stride_x,
+                    1, 0.0F, y + (size_t)r * out + o, 1);
 }
 
 static int run_gemm(struct device_stream *s, const union host_args *a, struct err *e)
