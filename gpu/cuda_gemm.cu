@@ -160,8 +160,16 @@ static struct product down_product(const struct device_ffn *f)
     return p;
 }
 
-/* The five arrays of a part: up weights, x, work, down weights, y. */
-enum { UP, X, WORK, DOWN, Y };
+/* Where a part's five arrays of addresses begin: up weights, x, work, down weights, y. */
+enum {
+    UP,
+    X = CUDA_EXPERTS,
+    WORK = 2 * CUDA_EXPERTS,
+    DOWN = 3 * CUDA_EXPERTS,
+    Y = 4 * CUDA_EXPERTS
+};
+
+static_assert(CUDA_POINTERS == 5, "the scratch has room for these");
 
 /* Kernel arguments: below 4 KiB, which is what every driver takes. */
 struct addresses {
@@ -182,11 +190,11 @@ static __global__ void write_addresses(const __grid_constant__ struct addresses 
 
     if (i >= a.count)
         return;
-    pointer[UP * CUDA_EXPERTS + i] = (void *)a.weight[i];
-    pointer[X * CUDA_EXPERTS + i] = (void *)(a.x + a.row[i] * a.hidden);
-    pointer[WORK * CUDA_EXPERTS + i] = a.work + a.row[i] * a.stride;
-    pointer[DOWN * CUDA_EXPERTS + i] = (void *)(a.weight[i] + a.down);
-    pointer[Y * CUDA_EXPERTS + i] = a.y + a.row[i] * a.hidden;
+    pointer[UP + i] = (void *)a.weight[i];
+    pointer[X + i] = (void *)(a.x + a.row[i] * a.hidden);
+    pointer[WORK + i] = a.work + a.row[i] * a.stride;
+    pointer[DOWN + i] = (void *)(a.weight[i] + a.down);
+    pointer[Y + i] = a.y + a.row[i] * a.hidden;
 }
 
 static bool place_addresses(struct cuda *c, struct device_stream *s, const struct part *t)
@@ -247,10 +255,9 @@ static cublasStatus_t multiply_group(struct cuda *c, struct device_stream *s,
     }
     return cublasGemmGroupedBatchedEx(
         c->blas, (const cublasOperation_t *)z->transposed,
-        (const cublasOperation_t *)z->plain, z->m, z->n, z->k, z->alpha,
-        pointer + w * CUDA_EXPERTS, CUDA_R_16BF, z->lda, pointer + x * CUDA_EXPERTS,
-        CUDA_R_16BF, z->ldb, z->beta, pointer + y * CUDA_EXPERTS, CUDA_R_16BF, z->ldc,
-        (int)t->count, z->one, CUBLAS_COMPUTE_32F);
+        (const cublasOperation_t *)z->plain, z->m, z->n, z->k, z->alpha, pointer + w,
+        CUDA_R_16BF, z->lda, pointer + x, CUDA_R_16BF, z->ldb, z->beta, pointer + y,
+        CUDA_R_16BF, z->ldc, (int)t->count, z->one, CUBLAS_COMPUTE_32F);
 }
 
 /* A grouped GEMM cannot look at addresses that are on the device: it takes those whose
