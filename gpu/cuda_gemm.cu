@@ -287,11 +287,14 @@ static bool multiply_each(struct cuda *c, const struct product *of, const struct
     return true;
 }
 
-/* True if it was refused and nothing enqueued: then each goes alone. */
+/* True if each is to go alone. What was enqueued nevertheless does no harm, all of its
+ * results are written again; and a device that is broken says so at the next call. */
 static bool refused(cublasStatus_t status)
 {
     return status == CUBLAS_STATUS_NOT_SUPPORTED ||
-           status == CUBLAS_STATUS_ARCH_MISMATCH || status == CUBLAS_STATUS_INVALID_VALUE;
+           status == CUBLAS_STATUS_ARCH_MISMATCH ||
+           status == CUBLAS_STATUS_INVALID_VALUE ||
+           status == CUBLAS_STATUS_EXECUTION_FAILED;
 }
 
 static void run_part(struct cuda *c, struct device_stream *s, const struct part *t)
