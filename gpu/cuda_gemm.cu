@@ -244,7 +244,7 @@ static cublasStatus_t multiply_group(struct cuda *c, struct device_stream *s,
     for (uint32_t i = 0; i < t->count; i++) {
         z->transposed[i] = CUBLAS_OP_T;
         z->plain[i] = CUBLAS_OP_N;
-        z->m[i] = z->ldc[i] = p->out;
+        z->m[i] = p->out;
         z->n[i] = (int)t->rows[i];
         z->k[i] = z->lda[i] = p->in;
         z->ldb[i] = p->stride_x;
