@@ -166,7 +166,7 @@ CUDA_OBJ := $(patsubst %.cu,$(B)/%.cu.o,$(sort $(wildcard gpu/*.cu)))
 # Where -DMOESIM_CUDA matters; the other objects are the plain program's.
 CUDA_MAIN := $(B)/cuda/sim/cmd/main.o
 CUDA_LIST := $(B)/cuda/gpu/device.o
-CUDA_TESTS := $(B)/cuda/test_device $(B)/cuda/test_device_kernels
+CUDA_TESTS := $(patsubst tests/%.c,$(B)/cuda/%,$(wildcard tests/test_device*.c))
 
 gpu: ## the programs with CUDA (moesim-cuda, moesim-ranks-cuda), and their tests
 	@[ -n "$(NVCC)" ] || { echo "skip gpu: no nvcc in PATH or /usr/local/cuda/bin"; \

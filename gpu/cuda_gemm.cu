@@ -160,8 +160,16 @@ static struct product down_product(const struct device_ffn *f)
     return p;
 }
 
-/* The five arrays of a part: up weights, x, work, down weights, y. */
-enum { UP, X, WORK, DOWN, Y };
+/* Where a part's five arrays of addresses begin: up weights, x, work, down weights, y. */
+enum {
+    UP,
+    X = CUDA_EXPERTS,
+    WORK = 2 * CUDA_EXPERTS,
+    DOWN = 3 * CUDA_EXPERTS,
+    Y = 4 * CUDA_EXPERTS
+};
+
+static_assert(CUDA_POINTERS == 5, "the scratch has room for these");
 
 /* Kernel arguments: below 4 KiB, which is what every driver takes. */
 struct addresses {
@@ -182,11 +190,11 @@ static __global__ void write_addresses(const __grid_constant__ struct addresses 
 
     if (i >= a.count)
         return;
-    pointer[UP * CUDA_EXPERTS + i] = (void *)a.weight[i];
-    pointer[X * CUDA_EXPERTS + i] = (void *)(a.x + a.row[i] * a.hidden);
-    pointer[WORK * CUDA_EXPERTS + i] = a.work + a.row[i] * a.stride;
-    pointer[DOWN * CUDA_EXPERTS + i] = (void *)(a.weight[i] + a.down);
-    pointer[Y * CUDA_EXPERTS + i] = a.y + a.row[i] * a.hidden;
+    pointer[UP + i] = (void *)a.weight[i];
+    pointer[X + i] = (void *)(a.x + a.row[i] * a.hidden);
+    pointer[WORK + i] = a.work + a.row[i] * a.stride;
+    pointer[DOWN + i] = (void *)(a.weight[i] + a.down);
+    pointer[Y + i] = a.y + a.row[i] * a.hidden;
 }
 
 static bool place_addresses(struct cuda *c, struct device_stream *s, const struct part *t)
@@ -236,7 +244,7 @@ static cublasStatus_t multiply_group(struct cuda *c, struct device_stream *s,
     for (uint32_t i = 0; i < t->count; i++) {
         z->transposed[i] = CUBLAS_OP_T;
         z->plain[i] = CUBLAS_OP_N;
-        z->m[i] = z->ldc[i] = p->out;
+        z->m[i] = p->out;
         z->n[i] = (int)t->rows[i];
         z->k[i] = z->lda[i] = p->in;
         z->ldb[i] = p->stride_x;
@@ -247,10 +255,9 @@ static cublasStatus_t multiply_group(struct cuda *c, struct device_stream *s,
     }
     return cublasGemmGroupedBatchedEx(
         c->blas, (const cublasOperation_t *)z->transposed,
-        (const cublasOperation_t *)z->plain, z->m, z->n, z->k, z->alpha,
-        pointer + w * CUDA_EXPERTS, CUDA_R_16BF, z->lda, pointer + x * CUDA_EXPERTS,
-        CUDA_R_16BF, z->ldb, z->beta, pointer + y * CUDA_EXPERTS, CUDA_R_16BF, z->ldc,
-        (int)t->count, z->one, CUBLAS_COMPUTE_32F);
+        (const cublasOperation_t *)z->plain, z->m, z->n, z->k, z->alpha, pointer + w,
+        CUDA_R_16BF, z->lda, pointer + x, CUDA_R_16BF, z->ldb, z->beta, pointer + y,
+        CUDA_R_16BF, z->ldc, (int)t->count, z->one, CUBLAS_COMPUTE_32F);
 }
 
 /* A grouped GEMM cannot look at addresses that are on the device: it takes those whose
@@ -280,11 +287,14 @@ static bool multiply_each(struct cuda *c, const struct product *of, const struct
     return true;
 }
 
-/* True if it was refused and nothing enqueued: then each goes alone. */
+/* True if each is to go alone. What was enqueued nevertheless does no harm, all of its
+ * results are written again; and a device that is broken says so at the next call. */
 static bool refused(cublasStatus_t status)
 {
     return status == CUBLAS_STATUS_NOT_SUPPORTED ||
-           status == CUBLAS_STATUS_ARCH_MISMATCH || status == CUBLAS_STATUS_INVALID_VALUE;
+           status == CUBLAS_STATUS_ARCH_MISMATCH ||
+           status == CUBLAS_STATUS_INVALID_VALUE ||
+           status == CUBLAS_STATUS_EXECUTION_FAILED;
 }
 
 static void run_part(struct cuda *c, struct device_stream *s, const struct part *t)
