@@ -133,6 +133,8 @@ static struct exec *make_exec(struct job *job, const struct cost *cost, struct e
 
     switch (executor_of(x)) {
     case EXECUTOR_FOREIGN:
+        /* What is opened keeps no pointer to `info`, only some of those in it. */
+        /* cppcheck-suppress returnDanglingLifetime */
         return x->hooks->executor->open(x->hooks->executor->context, &info, o.observe,
                                         o.observe_context, e);
     case EXECUTOR_COUNTING:
