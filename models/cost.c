@@ -211,6 +211,15 @@ sim_time cost_host_experts(const struct cost *c, const struct cost_experts *x)
     return sim_time_of_seconds(larger(flops / h->flops, bytes / h->dram_bytes_per_s));
 }
 
+sim_time cost_host_trip(const struct cost *c, uint64_t rows)
+{
+    const struct machine *k = c->machine;
+    double row_bytes = c->model->hidden * c->model->activation_bits / 8.0;
+    uint64_t bytes = (uint64_t)((double)rows * row_bytes);
+
+    return cost_copy(&k->d2h_pinned, bytes) + cost_copy(&k->h2d_pinned, bytes);
+}
+
 sim_time cost_gemm(const struct cost *c, uint32_t rows, uint32_t in, uint32_t out)
 {
     struct rates r = rates_of(c);

@@ -63,6 +63,9 @@ sim_time cost_expert_group(const struct cost *c, const struct cost_experts *x);
 sim_time cost_head(const struct cost *c, const struct cost_batch *b);
 /* The layer's experts on the host CPU: max(flops / host flops, weights / DRAM). */
 sim_time cost_host_experts(const struct cost *c, const struct cost_experts *x);
+/* What goes with them: the hidden states of `rows` rows to the host and as many sums of
+ * outputs back, through pinned memory. */
+sim_time cost_host_trip(const struct cost *c, uint64_t rows);
 
 /* The parts above are made of these and of kernels that only move activations; for
  * calibration. One GEMM of dense weights, y[rows][out] = x[rows][in] w[in][out]. */
