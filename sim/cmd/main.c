@@ -14,6 +14,11 @@ static const struct {
     {"report", cmd_report, "the HTML page and the figures of results"},
     {"trace", cmd_trace, "look at traces, make, import, export, slice them"},
     {"fit", cmd_fit, "fit a machine file to the measured steps of a recorded run"},
+#ifdef MOESIM_CUDA
+    {"calibrate", cmd_calibrate_apart, "measure this machine, and fit a machine file"},
+#else
+    {"calibrate", cmd_calibrate, "measure this machine, and fit a machine file"},
+#endif
     {"list", cmd_list, "policies, presets, models, machines, configuration keys"},
 };
 
@@ -24,7 +29,7 @@ static void help(FILE *out)
                   "What will this Mixture-of-Experts policy cost on that machine, and "
                   "why?\n\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        (void)fprintf(out, "  moesim %-8s %s\n", commands[i].name, commands[i].help);
+        (void)fprintf(out, "  moesim %-9s %s\n", commands[i].name, commands[i].help);
     (void)fprintf(out,
                   "\nmoesim COMMAND --help tells more, with an example. Exit status: 0 "
                   "success, 1 the answer\nis no or the input is bad, 2 misuse, 77 "
