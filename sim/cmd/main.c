@@ -16,6 +16,9 @@ static const struct {
     {"explain", cmd_explain, "where the time of a result went, and what would help"},
     {"report", cmd_report, "the HTML page and the figures of results"},
     {"fit", cmd_fit, "fit a machine file to the measured steps of a recorded run"},
+    {"calibrate", cmd_calibrate, "measure this machine, and fit a machine file"},
+#else
+    {"calibrate", cmd_calibrate_apart, "measure this machine, and fit a machine file"},
 #endif
 };
 
@@ -26,7 +29,7 @@ static void help(FILE *out)
                   "What will this Mixture-of-Experts policy cost on that machine, and "
                   "why?\n\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        (void)fprintf(out, "  moesim %-8s %s\n", commands[i].name, commands[i].help);
+        (void)fprintf(out, "  moesim %-9s %s\n", commands[i].name, commands[i].help);
     (void)fprintf(out,
                   "\nmoesim COMMAND --help tells more, with an example. Exit status: 0 "
                   "success, 1 the answer\nis no or the input is bad, 2 misuse, 77 "
