@@ -226,8 +226,20 @@ static int drain(struct exec *x, struct err *e)
     return x->ops->drain(x->inner, e);
 }
 
+static int begin(struct exec *x, const struct exec_slots *slots, struct err *e)
+{
+    return x->ops->begin == NULL ? 0 : x->ops->begin(x->inner, slots, e);
+}
+
+static int check(struct exec *x, struct err *e)
+{
+    return x->ops->check == NULL ? 0 : x->ops->check(x->inner, e);
+}
+
 const struct exec_ops check_exec_ops = {
     .name = "watched",
+    .begin = begin,
+    .check = check,
     .submit = submit,
     .wait = wait,
     .now = now,

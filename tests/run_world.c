@@ -346,8 +346,13 @@ static void run_setup_on(const struct run_world *w, const struct run_case *c,
                          struct run_result *result)
 {
     struct exec_sim_options o = {.cost = *cost, .event_driven = c->event_driven};
-    const struct exec_ops *ops = c->count ? &exec_count_ops : &exec_sim_ops;
-    struct exec *exec = c->count ? exec_count_new() : exec_sim_new(&o);
+    bool foreign = c->ops != NULL;
+    const struct exec_ops *ops = foreign    ? c->ops
+                                 : c->count ? &exec_count_ops
+                                            : &exec_sim_ops;
+    struct exec *exec = foreign    ? c->exec
+                        : c->count ? exec_count_new()
+                                   : exec_sim_new(&o);
     struct err e = {""};
 
     s->ops = c->unchecked ? ops : &check_exec_ops;
@@ -357,14 +362,14 @@ static void run_setup_on(const struct run_world *w, const struct run_case *c,
         fail_msg("%s: %s", c->policy, e.text);
     if (!c->unchecked)
         check_exec_end(s->exec);
-    if (!c->count) {
+    if (!c->count && !foreign) {
         result->digest = exec_sim_report(exec).digest;
         result->copy_busy = exec_sim_lane_busy(exec, LANE_COPY_IN);
         result->host_busy = exec_sim_lane_busy(exec, LANE_HOST_POOL);
     }
     if (c->count)
         exec_count_free(exec);
-    else
+    else if (!foreign)
         exec_sim_free(exec);
     workload_free(s->workload);
 }

@@ -65,6 +65,8 @@ struct run_case {
     uint64_t chunk_bytes;
     uint64_t seed;
     struct future_writer *record;
+    const struct exec_ops *ops; /* instead of the simulated executor; or NULL */
+    struct exec *exec;          /* borrowed */
 };
 
 /* Runs it and fails the test on an error. Every run is watched by check_exec.h, unless it

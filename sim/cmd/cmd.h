@@ -19,6 +19,7 @@ int cmd_trace(int argc, char **argv);
 int cmd_fit(int argc, char **argv);
 int cmd_trace_gen(int argc, char **argv);
 int cmd_trace_info(int argc, char **argv);
+int cmd_validate(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_calibrate(int argc, char **argv);
 /* The same in a program that may not link the fit (GSL): it runs the `moesim` beside it.

@@ -20,6 +20,7 @@ static const struct {
 #else
     {"calibrate", cmd_calibrate_apart, "measure this machine, and fit a machine file"},
 #endif
+    {"validate", cmd_validate, "predicted against executed on this machine's device"},
 };
 
 static void help(FILE *out)

@@ -74,6 +74,9 @@ static int load_parts(struct experiment *x, const struct experiment_folders *fol
     x->model = model_load(model, folders->models, e);
     if (x->model == NULL)
         return -1;
+    if (x->hooks->element_bits > 0)
+        x->model->expert_bits = x->model->dense_bits = x->model->activation_bits =
+            x->hooks->element_bits;
     if (x->hooks->machine == NULL)
         x->own_machine = machine_load(x->p.machine, folders->machines, e);
     x->machine = x->hooks->machine != NULL ? x->hooks->machine : x->own_machine;
@@ -115,11 +118,12 @@ static int check_model(const struct experiment *x, struct err *e)
 static void size_experts(struct experiment *x)
 {
     uint32_t layers = x->info->layers;
+    const uint64_t *recorded = x->hooks->element_bits > 0 ? NULL : x->info->expert_bytes;
 
     x->expert_bytes = mem_alloc(layers, sizeof *x->expert_bytes);
     for (uint32_t l = 0; l < layers; l++) {
-        x->expert_bytes[l] = x->info->expert_bytes != NULL ? x->info->expert_bytes[l]
-                                                           : model_expert_bytes(x->model);
+        x->expert_bytes[l] =
+            recorded != NULL ? recorded[l] : model_expert_bytes(x->model);
         x->expert_total_bytes += x->expert_bytes[l] * x->info->experts;
     }
 }
@@ -325,6 +329,9 @@ static int prepare(struct experiment *x, struct cfg *config,
         return -1;
     x->timeless = workload_is_timeless(probe);
     workload_free(probe);
+    if (x->hooks->timeless && !x->timeless)
+        return err_set(e, "its passes depend on time, so that predicted and measured "
+                          "passes would not be the same; choose arrivals: closed");
     if (check_policies(x, e) != 0)
         return -1;
     for (uint32_t i = 0; i < x->policies; i++)

@@ -43,6 +43,7 @@ struct experiment_run_info {
     const struct trace_info *trace;
     const uint64_t *expert_bytes; /* [layers] */
     bool pageable;
+    bool event_driven; /* what the simulated executor would be */
 };
 
 /* What carries a run out instead of the simulated executor: runs come one at a time, and
@@ -64,6 +65,8 @@ struct experiment_hooks {
     const char *timeline_path;     /* NULL: no timeline */
     const struct machine *machine; /* instead of the configuration's; borrowed; or NULL */
     const struct experiment_executor *executor; /* borrowed; NULL: simulated */
+    bool timeless;         /* refuse a workload whose passes depend on time */
+    uint32_t element_bits; /* of every weight and activation; 0: as model and trace say */
     /* Told every operation of every policy's run, in its thread. NULL: nobody. */
     void (*operation)(void *context, uint32_t policy, op_id id, enum op_kind kind,
                       enum op_lane lane, uint32_t layer, uint32_t expert,

@@ -129,7 +129,8 @@ static struct exec *make_exec(struct job *job, const struct cost *cost, struct e
                                        .cost = cost,
                                        .trace = x->info,
                                        .expert_bytes = x->expert_bytes,
-                                       .pageable = x->p.pageable};
+                                       .pageable = x->p.pageable,
+                                       .event_driven = job->event_driven};
 
     switch (executor_of(x)) {
     case EXECUTOR_FOREIGN:

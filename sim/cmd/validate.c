@@ -1,0 +1,404 @@
+#include "cmd.h"
+#include "sim/base/file.h"
+#include "sim/base/mem.h"
+#include "validate/agreement_print.h"
+#include "validate_run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct validate_flags {
+    const char *device, *machine, *out;
+    struct flag_list set;
+    unsigned passes, warmup, repeat, expert_gib;
+    bool json, quiet;
+};
+
+/* Both sides, and what is made of them. */
+struct validation {
+    const struct validate_flags *flags;
+    struct validate_device device;
+    struct device_info info;
+    struct validate_side predicted, *executed; /* [flags->repeat] */
+    unsigned repeats;                          /* executed */
+    struct agreement *policy;
+    size_t policies;
+};
+
+/* ---- the configuration ---- */
+
+static int override(struct cfg *config, const char *key, const char *value, struct err *e)
+{
+    char *assignment = mem_format("%s=\"%s\"", key, value);
+    int status = cfg_override(config, assignment, e);
+
+    free(assignment);
+    return status;
+}
+
+/* What is executed: launches one by one, experts copied from host memory. */
+static int set_config(struct cfg *config, const struct validate_flags *flags,
+                      struct err *e)
+{
+    char *passes = mem_format("workload.max_passes=%u", flags->passes + flags->warmup);
+    int status = cfg_override(config, passes, e);
+
+    free(passes);
+    if (status == 0)
+        status = cfg_override(config, "launch=eager", e);
+    if (status == 0)
+        status = cfg_override(config, "home=host", e);
+    if (status == 0)
+        status = cfg_override(config, "host_memory=1e18", e);
+    if (status == 0)
+        status = cfg_override(config, "engine=auto", e);
+    if (status == 0)
+        status = cfg_override(config, "passes=yes", e);
+    if (status == 0 && flags->machine != NULL)
+        status = override(config, "machine", flags->machine, e);
+    return status;
+}
+
+/* ---- is the machine at rest? ---- */
+
+/* Jiffies of all processors together: all, and those spent idle. */
+static int read_jiffies(double *all, double *idle)
+{
+    enum { FIELDS = 8, IDLE = 3, IO_WAIT = 4, LIMIT = 1 << 20 };
+    struct err e = {""};
+    char *text = file_read("/proc/stat", LIMIT, &(size_t){0}, &e);
+    char *at = text == NULL ? NULL : strchr(text, ' ');
+
+    *all = *idle = 0.0;
+    for (int i = 0; at != NULL && i < FIELDS; i++) {
+        double value = strtod(at, &at);
+
+        *all += value;
+        *idle += i == IDLE || i == IO_WAIT ? value : 0.0;
+    }
+    free(text);
+    return text == NULL ? -1 : 0;
+}
+
+static void warn_if_busy(void)
+{
+    const struct timespec look = {.tv_nsec = 300 * 1000 * 1000};
+    double all[2], idle[2], busy;
+
+    if (read_jiffies(&all[0], &idle[0]) != 0)
+        return;
+    (void)nanosleep(&look, NULL);
+    if (read_jiffies(&all[1], &idle[1]) != 0 || all[1] <= all[0])
+        return;
+    busy = 1.0 - (idle[1] - idle[0]) / (all[1] - all[0]);
+    if (busy > 0.1)
+        (void)fprintf(stderr,
+                      "moesim: warning: this machine is %.0f %% busy with other things; "
+                      "what is measured now will be too slow\n",
+                      busy * 100.0);
+}
+
+/* ---- running ---- */
+
+static void show_progress(void *context, uint64_t done, uint64_t total)
+{
+    progress_show(context, done, total);
+}
+
+static uint32_t element_bits(const struct validation *v)
+{
+    return v->info.element == DEVICE_F32 ? 32 : 16;
+}
+
+/* Device memory that any of the policies needs beside weights. */
+static uint64_t reserve_bytes(const struct validation *v)
+{
+    const struct result *r = &v->predicted.result;
+    uint64_t most = 0;
+
+    for (uint32_t i = 0; i < r->policies; i++) {
+        const struct run_result *run = &r->policy[i].run;
+        uint64_t bytes = run->cache_bytes + run->staging_bytes;
+
+        bytes += bytes / 64 + 2 * run->kv_peak_bytes;
+        most = bytes > most ? bytes : most;
+    }
+    return most + v->info.local_bytes / 16; /* activations */
+}
+
+static int check_passes(const struct validation *v, struct err *e)
+{
+    const struct result *r = &v->predicted.result;
+
+    for (uint32_t i = 0; i < r->policies; i++)
+        if (r->policy[i].run.passes <= v->flags->warmup)
+            return err_set(e,
+                           "the workload has only %llu passes, and %u of them are for "
+                           "warm-up; take more requests or a smaller --warmup",
+                           (unsigned long long)r->policy[i].run.passes, v->flags->warmup);
+    return 0;
+}
+
+static int run_sides(struct validation *v, struct cfg *config,
+                     const struct experiment_folders *folders, struct err *e)
+{
+    struct progress_line *line = v->flags->quiet ? NULL : progress_new("executing");
+    struct validate_progress silent = {.show = NULL}, told = {.show = NULL};
+    int status =
+        validate_predict(config, folders, element_bits(v), &silent, &v->predicted, e);
+
+    if (status == 0)
+        status = check_passes(v, e);
+    v->executed = mem_zalloc(v->flags->repeat, sizeof *v->executed);
+    v->device.largest = v->predicted.largest;
+    v->device.reserve_bytes = status == 0 ? reserve_bytes(v) : 0;
+    v->device.expert_budget_bytes = v->flags->expert_gib * BYTES_PER_GIB;
+    if (line != NULL)
+        told = (struct validate_progress){show_progress, line};
+    while (status == 0 && v->repeats < v->flags->repeat) {
+        struct validate_side *s = &v->executed[v->repeats++];
+
+        status =
+            validate_execute(config, folders, &v->device, element_bits(v), &told, s, e);
+        if (status == 0)
+            status = validate_compare(&v->predicted, s, e);
+    }
+    progress_free(line);
+    return status;
+}
+
+/* ---- what came of it ---- */
+
+static void find_agreement(struct validation *v)
+{
+    const struct result *r = &v->predicted.result;
+    const struct run_pass **measured = mem_alloc(v->repeats, sizeof(struct run_pass *));
+    struct agreement_ops *ops = mem_alloc(v->repeats, sizeof *ops);
+
+    v->policies = r->policies;
+    v->policy = mem_zalloc(v->policies, sizeof *v->policy);
+    for (uint32_t i = 0; i < r->policies; i++) {
+        struct agreement_input in = {.label = r->policy[i].label,
+                                     .passes = r->policy[i].run.passes,
+                                     .warmup = v->flags->warmup,
+                                     .repeats = v->repeats,
+                                     .predicted = v->predicted.pass[i],
+                                     .measured = measured,
+                                     .predicted_ops = &v->predicted.ops[i],
+                                     .measured_ops = ops,
+                                     .decoder_layers = v->device.model.layers,
+                                     .moe_layers = r->layers,
+                                     .moe_layer = r->moe_layer};
+
+        for (unsigned k = 0; k < v->repeats; k++) {
+            measured[k] = v->executed[k].pass[i];
+            ops[k] = v->executed[k].ops[i];
+        }
+        agreement_find(&in, &v->policy[i]);
+    }
+    free(ops);
+    free(measured);
+}
+
+static char *make_notes(const struct validation *v)
+{
+    uint32_t bits = element_bits(v);
+    const char *shared = v->device.notes == NULL ? "" : v->device.notes;
+
+    return mem_format(
+        "Every weight and activation has %u bits on both sides, and kernels "
+        "are launched one by one.%s%s",
+        bits, *shared == '\0' ? "" : " ", shared);
+}
+
+/* Writes one file with what `print` makes of the report. */
+static int write_report(const struct agreement_report *r, const char *folder,
+                        const char *name,
+                        void (*print)(const struct agreement_report *r, FILE *out),
+                        struct err *e)
+{
+    char *path = mem_format("%s/%s", folder, name);
+    struct file_out *f = file_out_new(path, e);
+
+    free(path);
+    if (f == NULL)
+        return -1;
+    print(r, file_out_stream(f));
+    return file_out_commit(f, e);
+}
+
+static int write_timeline(const struct validation *v, const char *folder, struct err *e)
+{
+    enum { DRAWN = 16 };
+    struct agreement_drawing *d = mem_alloc(v->policies, sizeof *d);
+    char *path = mem_format("%s/timeline.json", folder);
+    int status;
+
+    for (size_t i = 0; i < v->policies; i++)
+        d[i] = (struct agreement_drawing){
+            .label = v->policy[i].label,
+            .side = {&v->predicted.ops[i], &v->executed[0].ops[i]}};
+    status = agreement_draw(path, d, v->policies, v->flags->warmup, DRAWN, e);
+    free(path);
+    free(d);
+    return status;
+}
+
+static int write_files(const struct validation *v, const struct agreement_report *r,
+                       const char *folder, struct err *e)
+{
+    if (write_report(r, folder, "passes.csv", agreement_print_passes, e) != 0 ||
+        write_report(r, folder, "operations.csv", agreement_print_operations, e) != 0 ||
+        write_report(r, folder, "summary.json", agreement_print_json, e) != 0)
+        return -1;
+    return write_timeline(v, folder, e);
+}
+
+static int report(struct validation *v, struct err *e)
+{
+    const struct result *r = &v->predicted.result;
+    char *notes = make_notes(v);
+    char date[32];
+    time_t now = time(NULL);
+    struct tm utc;
+    int status = 0;
+    struct agreement_report out = {.version = r->version,
+                                   .date = date,
+                                   .device = v->device.device->ops->name,
+                                   .device_name = v->info.name,
+                                   .driver = v->info.driver,
+                                   .clocks = v->info.clocks,
+                                   .element = element_bits(v) == 32 ? "fp32" : "bf16",
+                                   .machine = r->machine,
+                                   .model = r->model,
+                                   .trace = r->trace_path,
+                                   .seed = r->seed,
+                                   .repeats = v->repeats,
+                                   .notes = notes,
+                                   .policies = v->policies,
+                                   .policy = v->policy};
+
+    (void)gmtime_r(&now, &utc);
+    (void)strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    if (v->flags->json)
+        agreement_print_json(&out, stdout);
+    else
+        agreement_print(&out, stdout);
+    if (v->flags->out != NULL)
+        status = write_files(v, &out, v->flags->out, e);
+    if (v->flags->out != NULL && status == 0 && !v->flags->json)
+        (void)printf("\nWritten: %s/summary.json, passes.csv, operations.csv, "
+                     "timeline.json (opens in ui.perfetto.dev)\n",
+                     v->flags->out);
+    free(notes);
+    return status;
+}
+
+static void validation_release(struct validation *v)
+{
+    for (size_t i = 0; i < v->policies; i++)
+        agreement_release(&v->policy[i]);
+    free(v->policy);
+    for (unsigned i = 0; i < v->repeats; i++)
+        validate_side_release(&v->executed[i]);
+    free(v->executed);
+    validate_side_release(&v->predicted);
+    validate_device_release(&v->device);
+    device_close(v->device.device);
+}
+
+static int validate_config(struct cfg *config, const struct folders *folders,
+                           const struct validate_flags *flags, struct device *device,
+                           struct err *e)
+{
+    struct experiment_folders where = {folders->models, folders->machines,
+                                       folders->presets};
+    struct validation v = {.flags = flags, .device = {.device = device}};
+    int status = set_config(config, flags, e);
+
+    device->ops->info(device, &v.info);
+    if (status == 0 && flags->out != NULL)
+        status = file_make_folder(flags->out, e);
+    if (status == 0)
+        status = run_sides(&v, config, &where, e);
+    if (status == 0) {
+        find_agreement(&v);
+        status = report(&v, e);
+    }
+    validation_release(&v);
+    return status == 0 ? EXIT_GOOD : EXIT_BAD;
+}
+
+static int validate(const char *path, const struct validate_flags *flags, struct err *e)
+{
+    struct folders folders = {.models = NULL};
+    struct device *device = NULL;
+    struct cfg *config = NULL;
+    bool missing = false;
+    int status = EXIT_BAD;
+
+    if (device_open(flags->device, &device, &missing, e) != 0)
+        return missing ? EXIT_CANNOT : EXIT_BAD;
+    if (strcmp(device->ops->name, "host") == 0)
+        warn_if_busy();
+    if (folders_find(&folders, e) == 0)
+        config = config_load(path, &flags->set, e);
+    if (config != NULL)
+        status = validate_config(config, &folders, flags, device, e);
+    else
+        device_close(device);
+    cfg_free(config);
+    folders_release(&folders);
+    return status;
+}
+
+int cmd_validate(int argc, char **argv)
+{
+    struct validate_flags flags = {
+        .device = "host", .passes = 64, .warmup = 2, .repeat = 3};
+    struct flag table[] = {
+        {"--device", 'd', FLAG_TEXT, &flags.device, "DEVICE",
+         "host (default) or cuda:N; exit 77 where there is none"},
+        {"--machine", 'm', FLAG_TEXT, &flags.machine, "FILE",
+         "machine that predicts, e.g. from moesim calibrate; default: CONFIG's"},
+        {"--out", 'o', FLAG_TEXT, &flags.out, "FOLDER",
+         "write summary.json, passes.csv, operations.csv, timeline.json"},
+        {"--passes", 'n', FLAG_COUNT, &flags.passes, "N",
+         "passes that count (default 64)"},
+        {"--warmup", 'w', FLAG_COUNT, &flags.warmup, "N",
+         "passes before them that do not (default 2)"},
+        {"--repeat", 'r', FLAG_COUNT, &flags.repeat, "N",
+         "executed runs; times are medians over them (default 3)"},
+        {"--expert-memory", 0, FLAG_COUNT, &flags.expert_gib, "GIB",
+         "host memory for experts (default: a quarter of what is free)"},
+        {"--set", 's', FLAG_LIST, &flags.set, "KEY=VALUE",
+         "override the configuration, e.g. policies.0.cache.slots=8"},
+        {"--json", 0, FLAG_SWITCH, &flags.json, NULL, "print the summary as JSON"},
+        {"--quiet", 'q', FLAG_SWITCH, &flags.quiet, NULL, "no progress line"},
+        {.name = NULL},
+    };
+    const struct command command = {
+        "moesim validate CONFIG [flags]",
+        "Runs the same passes under the same policies twice: predicted, on the modelled "
+        "machine, and\nexecuted, on a device. Counts must be equal; prints by how much "
+        "times differ: per policy,\noperation and layer, in the order of the policies, "
+        "and why.",
+        "moesim validate study.yaml --machine my-machine.yaml --device host --out out/v",
+        table};
+    struct err e = {""};
+    int status;
+    int count = flags_parse(&command, argc, argv);
+
+    if (count < 0)
+        return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
+    if (count != 1)
+        return flags_misuse(&command, "validate takes one configuration file");
+    file_catch_signals();
+    status = validate(argv[0], &flags, &e);
+    if (status != EXIT_GOOD)
+        (void)fprintf(stderr, "moesim: %s\n", e.text);
+    free(flags.set.item);
+    return status;
+}
