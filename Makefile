@@ -54,8 +54,12 @@ CPPFLAGS += -D_POSIX_C_SOURCE=200809L -DMOESIM_VERSION=\"$(VERSION)\" -I. $(LIB_
 CFLAGS += -std=c17 -pedantic -ffp-contract=off $(WARN) $(MODE_$(MODE)) \
           $(WHOLE_$(MODE))
 
-SRC := $(sort $(wildcard sim/base/*.c sim/engine/*.c sim/policy/*.c sim/run/*.c \
-                         models/*.c traces/*.c validate/*.c gpu/*.c))
+# What needs MPI or NCCL is no part of the program: `make ranks` and `make gpu` build it.
+RANKS_SRC := gpu/collective_mpi.c gpu/ranks.c
+NCCL_SRC := gpu/collective_nccl.c
+SRC := $(sort $(filter-out $(RANKS_SRC) $(NCCL_SRC),\
+                 $(wildcard sim/base/*.c sim/engine/*.c sim/policy/*.c sim/run/*.c \
+                         models/*.c traces/*.c validate/*.c gpu/*.c)))
 CMD_SRC := $(sort $(wildcard sim/cmd/*.c))
 TEST_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_HELP := $(sort $(filter-out $(wildcard tests/test_*.c),$(wildcard tests/*.c)))
@@ -71,7 +75,8 @@ THREADED := test_device test_device_kernels test_exec_device test_file test_time
             test_trace
 BENCHES := $(BENCH_SRC:tests/bench/%.c=$(B)/bench_%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/%)
-LINTED := $(patsubst %.c,build/lint/%.ok,$(SRC) $(CMD_SRC))
+MPI_CFLAGS := $(call isystem,ompi-c)
+LINTED := $(patsubst %.c,build/lint/%.ok,$(SRC) $(CMD_SRC) $(if $(MPI_CFLAGS),$(RANKS_SRC)))
 
 # ---- what a user calls ----
 
@@ -87,8 +92,11 @@ test: setup ## build and run every test of the fast tier
 moesim: $(B)/moesim ## build the program
 	@ln -sfn $(B:build/%=%)/moesim build/moesim
 
+ranks: $(B)/moesim-ranks ## collectives between MPI ranks, checked and timed
+	@ln -sfn $(B:build/%=%)/moesim-ranks build/moesim-ranks
+
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@sed -n '3,6s/^# *//p' Makefile
 
 setup:
@@ -122,11 +130,97 @@ $(FUZZERS): $(B)/%: $(B)/tests/fuzz/%.o $(B)/libmoesim.a
 	$(say) LINK $@
 	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
 
+# Only what it uses of the library is linked, so neither HDF5 nor GSL.
+$(RANKS_SRC:%.c=$(B)/%.o) $(RANKS_SRC:%.c=build/lint/%.ok): CPPFLAGS += $(MPI_CFLAGS)
+$(RANKS_SRC:%.c=$(B)/%.o): | need-mpi
+$(B)/moesim-ranks: $(RANKS_SRC:%.c=$(B)/%.o) $(B)/libmoesim.a
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $^ $(LIB_LDLIBS) \
+	    $(shell pkg-config --libs ompi-c)
+
+need-mpi:
+	@pkg-config --exists ompi-c || { \
+	    echo "this needs MPI: apt-get install libopenmpi-dev openmpi-bin" >&2; exit 1; }
+
 tests: $(TESTS)
 benches: $(BENCHES)
 fuzzers: $(FUZZERS)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+# ---- the program with CUDA: `make gpu` ----
+
+NVCC ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
+CUDA := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
+# bf16 begins with 8.0. Older machine code runs on newer chips of the same generation, and
+# what is newer than all of these compiles the last one's PTX when it starts.
+NVCC_ARCH := -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_89,code=sm_89 \
+             -gencode=arch=compute_90,code=[sm_90,compute_90]
+NVCC_release := -DNDEBUG
+NVCC_FLAGS := -std=c++20 -O3 -lineinfo -I. $(NVCC_ARCH) $(NVCC_$(MODE)) \
+              -Werror all-warnings \
+              -Xcompiler=-Wall,-Wextra,-Wconversion,-Wshadow,-Wcast-qual
+CUDA_LDLIBS = -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64 -lcublas -lcudart_static -lstdc++ \
+              $(filter-out -lgsl%,$(LIB_LDLIBS)) -lrt -ldl
+
+CUDA_OBJ := $(patsubst %.cu,$(B)/%.cu.o,$(sort $(wildcard gpu/*.cu)))
+# Where -DMOESIM_CUDA matters; the other objects are the plain program's.
+CUDA_MAIN := $(B)/cuda/sim/cmd/main.o
+CUDA_LIST := $(B)/cuda/gpu/device.o
+CUDA_TESTS := $(patsubst tests/%.c,$(B)/cuda/%,$(wildcard tests/test_device*.c))
+
+gpu: ## the programs with CUDA (moesim-cuda, moesim-ranks-cuda), and their tests
+	@[ -n "$(NVCC)" ] || { echo "skip gpu: no nvcc in PATH or /usr/local/cuda/bin"; \
+	    exit 77; }
+	@$(MAKE) --no-print-directory $(many) $(B)/moesim-cuda $(CUDA_TESTS) $(CUDA_RANKS)
+	@ln -sfn $(B:build/%=%)/moesim-cuda build/moesim-cuda
+	@tests/slow/gpu $(B)
+	@$(if $(CUDA_RANKS),ln -sfn $(B:build/%=%)/moesim-ranks-cuda build/; \
+	    tests/slow/ranks $(B),echo "skip ranks_cuda: no MPI or no NCCL to build it with")
+
+sanitize-gpu: gpu ## compute-sanitizer on the device tests; needs a GPU
+	@tests/slow/gpu $(B) sanitize
+
+$(B)/%.cu.o: %.cu Makefile
+	@mkdir -p $(@D)
+	$(say) NVCC $@
+	$(Q)$(NVCC) $(NVCC_FLAGS) -MMD -MP -MF $(@:.o=.d) -MT $@ -c -o $@ $<
+
+$(B)/cuda/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(say) CC $@
+	$(Q)$(CC) $(CPPFLAGS) -DMOESIM_CUDA $(CFLAGS) $(APART_$(MODE)) -MMD -MP -c -o $@ $<
+
+$(B)/libcmd.a: $(filter-out %/main.o,$(CMD_OBJ))
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+# GSL is under the GPL and must not be linked together with CUDA's libraries. It is not
+# among them, and of the archives only what is called is taken: code that calls it fails
+# to link here.
+$(B)/moesim-cuda: $(CUDA_MAIN) $(CUDA_LIST) $(CUDA_OBJ) $(B)/libcmd.a $(B)/libmoesim.a
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(APART_$(MODE)) $(LDFLAGS) -o $@ $^ $(CUDA_LDLIBS)
+
+# Ranks over NCCL, where there is MPI and NCCL to build them with.
+NCCL_CFLAGS := $(addprefix -isystem ,$(CUDA:%=%/include))
+CUDA_RANKS := $(if $(and $(MPI_CFLAGS),$(wildcard $(CUDA)/include/nccl.h)),\
+                $(B)/moesim-ranks-cuda)
+CUDA_RANKS_OBJ := $(B)/cuda/gpu/ranks.o $(NCCL_SRC:%.c=$(B)/cuda/%.o)
+
+LINTED += $(if $(CUDA_RANKS),$(NCCL_SRC:%.c=build/lint/%.ok))
+
+$(CUDA_RANKS_OBJ) $(NCCL_SRC:%.c=build/lint/%.ok): CPPFLAGS += $(MPI_CFLAGS) $(NCCL_CFLAGS)
+$(B)/moesim-ranks-cuda: $(CUDA_RANKS_OBJ) $(B)/gpu/collective_mpi.o $(CUDA_LIST) \
+                        $(CUDA_OBJ) $(B)/libmoesim.a
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(APART_$(MODE)) $(LDFLAGS) -Wl,--as-needed -o $@ $^ -lnccl \
+	    $(CUDA_LDLIBS) $(shell pkg-config --libs ompi-c)
+
+$(CUDA_TESTS): $(B)/cuda/%: $(B)/tests/%.o $(CUDA_LIST) $(CUDA_OBJ) $(TEST_HELP_OBJ) \
+                $(B)/libmoesim.a
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(APART_$(MODE)) $(LDFLAGS) -o $@ $^ -lcmocka $(CUDA_LDLIBS)
 
 # ---- keeping it well ----
 
@@ -159,7 +253,8 @@ build/lint/%.ok: %.c Makefile
 
 format: ## what .clang-format would change (fails if anything)
 	@clang-format --dry-run --Werror $(PROTOS) $(SRC) $(CMD_SRC) $(TEST_SRC) \
-	    $(TEST_HELP) $(BENCH_SRC) $(FUZZ_SRC)
+	    $(RANKS_SRC) $(NCCL_SRC) $(TEST_HELP) $(BENCH_SRC) $(FUZZ_SRC) \
+	    $(wildcard gpu/*.cu gpu/*.cuh)
 
 bench: setup ## print the benchmark figures (CSV)
 	@$(MAKE) --no-print-directory $(many) moesim benches >&2
@@ -175,6 +270,10 @@ fuzz: ## libFuzzer on every target of tests/fuzz, FUZZ_SECONDS each
 threads: ## what uses threads; for MODE=tsan
 	@$(MAKE) --no-print-directory $(many) moesim $(THREADED:%=$(B)/%)
 	@tests/run $(B) $(THREADED) cli_digest cli_signal
+
+mpi: ## what runs on several MPI ranks
+	@$(MAKE) --no-print-directory $(many) ranks
+	@tests/run $(B) cli_ranks
 
 data: ## every test again, with the real data (MOESIM_DATA)
 	@$(MAKE) --no-print-directory $(many) moesim tests
@@ -193,9 +292,6 @@ valgrind: ## a small replay without a read of uninitialised memory
 	@$(MAKE) --no-print-directory $(many) MODE=debug moesim
 	@tests/slow/valgrind build/$(notdir $(CC))-debug
 
-gpu: ## the device executor (nothing to build yet)
-	@echo "skip gpu: gpu/ has no sources yet, the device executor is still to come"
-
 install: moesim ## copy the program and its data to $(prefix)
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/moesim
 	install $(B)/moesim $(DESTDIR)$(prefix)/bin/moesim
@@ -209,7 +305,8 @@ install: moesim ## copy the program and its data to $(prefix)
 clean: ## remove build/ and out/
 	rm -rf build out
 
-.PHONY: demo test moesim help setup tests benches fuzzers layers headers lint analyzed \
-        format bench fuzz gpu threads data compare memory valgrind install clean
+.PHONY: demo test moesim ranks help setup need-mpi tests benches fuzzers layers headers \
+        lint analyzed format bench fuzz gpu sanitize-gpu threads mpi data compare memory \
+        valgrind install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:

@@ -152,7 +152,8 @@ struct device_ops {
     /* Nanoseconds from a to b, both reached; negative where b was before. */
     double (*event_ns)(struct device *d, struct device_event *a, struct device_event *b);
 
-    /* What runs on streams. */
+    /* What runs on streams. copy: between any kinds of memory; on a GPU only pinned and
+     * device memory copy while the caller goes on. fill: of the device's own memory. */
     void (*copy)(struct device *d, struct device_stream *s, void *to, const void *from,
                  size_t bytes);
     void (*fill)(struct device *d, struct device_stream *s, void *to, uint8_t byte,

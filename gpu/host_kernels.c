@@ -79,7 +79,8 @@ void host_fill(struct device *d, struct device_stream *s, void *to, uint8_t byte
 void host_multiply(const struct host_blas *b, uint32_t rows, uint32_t in, uint32_t out,
                    const float *x, uint32_t stride_x, const float *w, float *y)
 {
-    const uint32_t part = rows == 1 ? out : PART_BYTES / sizeof(float) / (in + 1) + 4;
+    const uint32_t part =
+        rows == 1 ? out : PART_BYTES / (uint32_t)sizeof(float) / (in + 1) + 4;
 
     if (rows > FEW_ROWS) {
         b->gemm(HOST_ROW_MAJOR, HOST_PLAIN, HOST_TRANSPOSED, (int)rows, (int)out, (int)in,

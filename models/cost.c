@@ -83,6 +83,19 @@ static double grouped_attend_s(const struct cost *c, const struct rates *r, doub
                     4.0 * inner * pairs);
 }
 
+/* Of latent attention, the up-projections being absorbed into query and output. */
+static double absorbed_attend_s(const struct cost *c, const struct rates *r, double rows,
+                                double kv_tokens, double pairs)
+{
+    const struct model *m = c->model;
+    double heads = m->heads;
+    double latent = (double)m->kv_rank + m->rope_dim;
+
+    return attend_s(c, r, rows * heads * (latent + m->kv_rank),
+                    kv_tokens * model_kv_bytes(m),
+                    2.0 * heads * (latent + m->kv_rank) * pairs);
+}
+
 /* QKV projection, rotation and cache write, attention, output projection. */
 static double grouped_query_s(const struct cost *c, const struct rates *r, double rows,
                               double kv_tokens, double pairs)
@@ -113,9 +126,7 @@ static double latent_s(const struct cost *c, const struct rates *r, double rows,
     double t = gemm_s(c, r, rows, m->hidden, m->q_rank > 0 ? narrow : narrow + query) +
                move_s(c, r, 2.0 * rows * (narrow + query));
     double absorbed = gemm_s(c, r, rows, m->kv_rank, 2.0 * inner) +
-                      attend_s(c, r, rows * heads * (latent + m->kv_rank),
-                               kv_tokens * model_kv_bytes(m),
-                               2.0 * heads * (latent + m->kv_rank) * pairs);
+                      absorbed_attend_s(c, r, rows, kv_tokens, pairs);
     double expanded = gemm_s(c, r, kv_tokens, m->kv_rank, 2.0 * inner) +
                       attend_s(c, r, rows * (query + inner),
                                kv_tokens * (query + inner) * r->value_bytes,
@@ -211,6 +222,15 @@ sim_time cost_host_experts(const struct cost *c, const struct cost_experts *x)
     return sim_time_of_seconds(larger(flops / h->flops, bytes / h->dram_bytes_per_s));
 }
 
+sim_time cost_host_trip(const struct cost *c, uint64_t rows)
+{
+    const struct machine *k = c->machine;
+    double row_bytes = c->model->hidden * c->model->activation_bits / 8.0;
+    uint64_t bytes = (uint64_t)((double)rows * row_bytes);
+
+    return cost_copy(&k->d2h_pinned, bytes) + cost_copy(&k->h2d_pinned, bytes);
+}
+
 sim_time cost_gemm(const struct cost *c, uint32_t rows, uint32_t in, uint32_t out)
 {
     struct rates r = rates_of(c);
@@ -222,8 +242,20 @@ sim_time cost_attention(const struct cost *c, const struct cost_batch *b)
 {
     struct rates r = rates_of(c);
 
-    return sim_time_of_seconds(
-        grouped_attend_s(c, &r, b->tokens, (double)b->kv_tokens, (double)b->pairs));
+    double rows = b->tokens;
+    double kv_tokens = (double)b->kv_tokens;
+    double pairs = (double)b->pairs;
+
+    return sim_time_of_seconds(c->model->attention == MODEL_ATTENTION_MLA
+                                   ? absorbed_attend_s(c, &r, rows, kv_tokens, pairs)
+                                   : grouped_attend_s(c, &r, rows, kv_tokens, pairs));
+}
+
+sim_time cost_move(const struct cost *c, uint64_t values)
+{
+    struct rates r = rates_of(c);
+
+    return sim_time_of_seconds(move_s(c, &r, (double)values));
 }
 
 uint32_t cost_kernels(const struct cost *c, enum cost_part part)

@@ -63,12 +63,17 @@ sim_time cost_expert_group(const struct cost *c, const struct cost_experts *x);
 sim_time cost_head(const struct cost *c, const struct cost_batch *b);
 /* The layer's experts on the host CPU: max(flops / host flops, weights / DRAM). */
 sim_time cost_host_experts(const struct cost *c, const struct cost_experts *x);
+/* What goes with them: the hidden states of `rows` rows to the host and as many sums of
+ * outputs back, through pinned memory. */
+sim_time cost_host_trip(const struct cost *c, uint64_t rows);
 
 /* The parts above are made of these and of kernels that only move activations; for
  * calibration. One GEMM of dense weights, y[rows][out] = x[rows][in] w[in][out]. */
 sim_time cost_gemm(const struct cost *c, uint32_t rows, uint32_t in, uint32_t out);
-/* One grouped-query attention kernel over the whole context. */
+/* One attention kernel over the whole context; of latent attention its absorbed form. */
 sim_time cost_attention(const struct cost *c, const struct cost_batch *b);
+/* One kernel that only moves so many activations, reads and writes both counted. */
+sim_time cost_move(const struct cost *c, uint64_t values);
 
 enum cost_part { COST_DENSE, COST_GATE, COST_EXPERTS, COST_HEAD };
 /* Kernels that a part launches (an MoE layer's dense block, gate, expert group; the

@@ -122,17 +122,50 @@ static bool fix_at_bounds(struct search *s)
     return kept < before;
 }
 
+static double sum_of_squares(const gsl_multifit_nlinear_workspace *work)
+{
+    const gsl_vector *f = gsl_multifit_nlinear_residual(work);
+    double sum;
+
+    (void)gsl_blas_ddot(f, f, &sum);
+    return sum;
+}
+
+/* Until steps are tiny, or the sum has as good as stopped falling: where the model has
+ * kinks (the larger of two terms), steps grow small slowly. A GSL status. */
+static int iterate(gsl_multifit_nlinear_workspace *work)
+{
+    enum { MOST_ITERATIONS = 300, LOOK = 10 };
+    double before = sum_of_squares(work);
+    int status = GSL_SUCCESS;
+
+    for (int i = 1; i <= MOST_ITERATIONS; i++) {
+        int why = 0;
+
+        status = gsl_multifit_nlinear_iterate(work);
+        if (status != GSL_SUCCESS ||
+            gsl_multifit_nlinear_test(1e-9, 1e-12, 0.0, &why, work) == GSL_SUCCESS)
+            return status;
+        if (i % LOOK == 0) {
+            const double now = sum_of_squares(work);
+
+            if (now > before * (1.0 - 1e-4))
+                return GSL_SUCCESS;
+            before = now;
+        }
+    }
+    return GSL_EMAXITER;
+}
+
 /* One search over the free parameters. 1: it found a minimum or a bound, with the bounds
  * fixed; there is more to search if any was. 0: the minimum. -1. */
 static int search_once(struct search *s, gsl_multifit_nlinear_workspace *work,
                        struct fit_result *r)
 {
-    enum { MOST_ITERATIONS = 100 };
     const struct fit_problem *q = s->problem;
     gsl_multifit_nlinear_fdf fdf = {
         .f = residuals, .n = q->points, .p = s->frees, .params = s};
     gsl_vector *start = gsl_vector_alloc(s->frees);
-    int why = 0;
     int status;
 
     for (size_t i = 0; i < s->frees; i++)
@@ -141,8 +174,7 @@ static int search_once(struct search *s, gsl_multifit_nlinear_workspace *work,
     status = gsl_multifit_nlinear_init(start, &fdf, work);
     gsl_vector_free(start);
     if (status == GSL_SUCCESS)
-        status = gsl_multifit_nlinear_driver(MOST_ITERATIONS, 1e-9, 1e-12, 0.0, NULL,
-                                             NULL, &why, work);
+        status = iterate(work);
     if (s->err->text[0] != '\0')
         return -1;
     r->iterations += gsl_multifit_nlinear_niter(work);
@@ -174,9 +206,7 @@ static int search_minimum(struct search *s, struct fit_result *r)
             return err_set(s->err, "out of memory for a fit of %zu points", q->points);
         status = search_once(s, work, r);
         if (status == 0) {
-            const gsl_vector *f = gsl_multifit_nlinear_residual(work);
-
-            (void)gsl_blas_ddot(f, f, &r->chi2);
+            r->chi2 = sum_of_squares(work);
             memcpy(r->value, s->value, sizeof r->value);
             find_errors(s, gsl_multifit_nlinear_jac(work), r);
         }

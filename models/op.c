@@ -5,9 +5,10 @@
 const char *op_kind_name(enum op_kind kind)
 {
     static const char *const names[OP_KINDS] = {
-        [OP_DENSE] = "dense",     [OP_GATE] = "gate",       [OP_HOST] = "host",
-        [OP_EXPERTS] = "experts", [OP_COPY_IN] = "copy in", [OP_COPY_OUT] = "copy out",
-        [OP_HEAD] = "head",
+        [OP_DENSE] = "dense",     [OP_GATE] = "gate",
+        [OP_HOST] = "host",       [OP_EXPERTS] = "experts",
+        [OP_COPY_IN] = "copy in", [OP_COPY_OUT] = "copy out",
+        [OP_HEAD] = "head",       [OP_HOST_EXPERTS] = "host experts",
     };
 
     assert((unsigned)kind < OP_KINDS);
@@ -17,10 +18,9 @@ const char *op_kind_name(enum op_kind kind)
 const char *op_lane_name(enum op_lane lane)
 {
     static const char *const names[OP_LANES] = {
-        [LANE_COMPUTE] = "compute",
-        [LANE_COPY_IN] = "copy in",
-        [LANE_COPY_OUT] = "copy out",
-        [LANE_HOST] = "host",
+        [LANE_COMPUTE] = "compute",     [LANE_COPY_IN] = "copy in",
+        [LANE_COPY_OUT] = "copy out",   [LANE_HOST] = "host",
+        [LANE_HOST_POOL] = "host pool",
     };
 
     assert((unsigned)lane < OP_LANES);

@@ -21,11 +21,20 @@ enum op_kind {
     OP_COPY_IN,  /* one expert's weights from its home tier into a slot */
     OP_COPY_OUT, /* one expert's weights from a slot back to the host (write-back) */
     OP_HEAD,     /* final norm and LM head of a pass */
+    OP_HOST_EXPERTS, /* a group of experts of one layer on the host's processors: the
+                        rows' hidden states go there, their weighted sums come back */
     OP_KINDS
 };
 const char *op_kind_name(enum op_kind kind);
 
-enum op_lane { LANE_COMPUTE, LANE_COPY_IN, LANE_COPY_OUT, LANE_HOST, OP_LANES };
+enum op_lane {
+    LANE_COMPUTE,
+    LANE_COPY_IN,
+    LANE_COPY_OUT,
+    LANE_HOST,      /* the host thread that decides and launches */
+    LANE_HOST_POOL, /* the host's other processors, which run experts */
+    OP_LANES
+};
 const char *op_lane_name(enum op_lane lane);
 
 typedef work_id op_id; /* 0: none */
@@ -50,11 +59,12 @@ struct op {
         struct {
             struct cost_experts work;
             const uint16_t *expert; /* [count] ascending ids */
-            const uint32_t *slot;   /* [count] where each one's weights are */
+            const uint32_t *slot;   /* [count] where each one's weights are; NULL for
+                                       OP_HOST_EXPERTS, whose are in host memory */
             const uint32_t *tokens; /* [experts of the layer] rows of each expert id */
             uint32_t count;
             const struct op_routing *routing; /* of the whole layer */
-        } group; /* OP_EXPERTS; arrays borrowed until submit returns */
+        } group; /* OP_EXPERTS, OP_HOST_EXPERTS; arrays borrowed until submit returns */
         struct {
             uint32_t expert;
             uint32_t slot;

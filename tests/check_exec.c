@@ -28,6 +28,10 @@ struct exec {
     uint64_t *host;   /* [words] what the host knows to be over */
     bool *cancelled;  /* [ids] */
     op_id lane[OP_LANES];
+    op_id gate, hosted; /* the last gate; experts on the host since then; 0: none */
+    uint64_t group;     /* of experts since the last gate; 0: none */
+    bool *ran;          /* [experts] since the last gate, and what routing names */
+    bool *routed;
     struct use *use;
     size_t uses, room;
 };
@@ -44,6 +48,8 @@ struct exec *check_exec_new(const struct exec_ops *ops, struct exec *inner)
     x->before = mem_zalloc((size_t)MOST_OPS * x->words, sizeof *x->before);
     x->host = mem_zalloc(x->words, sizeof *x->host);
     x->cancelled = mem_zalloc(MOST_OPS, sizeof *x->cancelled);
+    x->ran = mem_zalloc(UINT16_MAX, sizeof *x->ran);
+    x->routed = mem_zalloc(UINT16_MAX + 1, sizeof *x->routed);
     return x;
 }
 
@@ -62,6 +68,11 @@ static void join(const struct exec *x, uint64_t *set, op_id id)
     set[id / 64] |= UINT64_C(1) << (id % 64);
 }
 
+static bool is_before(const struct exec *x, op_id a, op_id b)
+{
+    return (row_of(x, b)[a / 64] >> (a % 64) & 1) != 0;
+}
+
 static void add_use(struct exec *x, uint32_t slot, uint32_t layer, uint32_t expert,
                     bool fill)
 {
@@ -76,9 +87,67 @@ static void add_uses(struct exec *x, const struct op *op)
 {
     if (op->kind == OP_COPY_IN || op->kind == OP_COPY_OUT)
         add_use(x, op->copy.slot, op->layer, op->copy.expert, op->kind == OP_COPY_IN);
-    for (uint32_t i = 0; op->kind == OP_EXPERTS && i < op->group.count; i++) {
-        assert_true(op->group.tokens[op->group.expert[i]] > 0);
+    for (uint32_t i = 0; op->kind == OP_EXPERTS && i < op->group.count; i++)
         add_use(x, op->group.slot[i], op->layer, op->group.expert[i], false);
+}
+
+/* Experts of the layer that the last gate chose. */
+static void check_group(struct exec *x, const struct op *op)
+{
+    const struct op_routing *routing = op->group.routing;
+
+    assert_true(x->gate != 0 && is_before(x, x->gate, x->last));
+    if (op->kind == OP_HOST_EXPERTS) {
+        assert_int_equal(op->lane, LANE_HOST_POOL);
+        assert_null(op->group.slot);
+        assert_int_equal(x->hosted, 0);
+        x->hosted = x->last;
+    }
+    for (uint32_t i = 0; i < op->group.count; i++) {
+        assert_true(op->group.tokens[op->group.expert[i]] > 0);
+        if (x->ran[op->group.expert[i]])
+            fail_msg("expert %u of layer %u runs twice", op->group.expert[i], op->layer);
+        x->ran[op->group.expert[i]] = true;
+    }
+    for (uint32_t row = 0; row < routing->rows; row++)
+        for (uint32_t k = 0; k < routing->top_k; k++)
+            x->routed[routing->choice[row * routing->stride + k]] = true;
+    x->group++;
+}
+
+/* A dense block or head, which wants what the layer before it gave. */
+static void check_layer_end(struct exec *x, const struct op *op)
+{
+    for (uint32_t i = 0; x->group > 0 && i < UINT16_MAX; i++)
+        if (x->routed[i] && !x->ran[i])
+            fail_msg("expert %u was routed to, but did not run before operation %llu", i,
+                     (unsigned long long)x->last);
+    if (x->hosted != 0 && !is_before(x, x->hosted, x->last))
+        fail_msg("%s %llu does not wait for experts %llu on the host",
+                 op_kind_name(op->kind), (unsigned long long)x->last,
+                 (unsigned long long)x->hosted);
+    x->gate = x->hosted = 0;
+    x->group = 0;
+}
+
+static void check_order(struct exec *x, const struct op *op)
+{
+    switch (op->kind) {
+    case OP_GATE:
+        x->gate = x->last;
+        memset(x->ran, 0, UINT16_MAX * sizeof *x->ran);
+        memset(x->routed, 0, (UINT16_MAX + 1) * sizeof *x->routed);
+        return;
+    case OP_EXPERTS:
+    case OP_HOST_EXPERTS:
+        check_group(x, op);
+        return;
+    case OP_DENSE:
+    case OP_HEAD:
+        check_layer_end(x, op);
+        return;
+    default:
+        return;
     }
 }
 
@@ -101,6 +170,7 @@ static op_id submit(struct exec *x, const struct op *op)
         x->lane[op->lane] = id;
     }
     add_uses(x, op);
+    check_order(x, op);
     assert_int_equal(x->ops->submit(x->inner, op), id);
     return id;
 }
@@ -182,11 +252,6 @@ const struct exec_ops check_exec_ops = {
     .drain = drain,
 };
 
-static bool is_before(const struct exec *x, op_id a, op_id b)
-{
-    return (row_of(x, b)[a / 64] >> (a % 64) & 1) != 0;
-}
-
 static void check_read(const struct exec *x, const struct use *u, const struct use *fill)
 {
     if (u->object != fill->object)
@@ -245,6 +310,8 @@ void check_exec_end(struct exec *x)
     free(x->before);
     free(x->host);
     free(x->cancelled);
+    free(x->ran);
+    free(x->routed);
     free(x->use);
     free(x);
 }

@@ -3,7 +3,9 @@
  * on any executor that honours the boundary's contract (models/op.h), whatever the times:
  *
  * - a group reads each expert from a slot that was filled with it, after the copy;
- * - a copy into a slot begins after everything that filled or read the slot before.
+ * - a copy into a slot begins after everything that filled or read the slot before;
+ * - experts run after their layer's gate, on the GPU or on the host, each of those routed
+ * to exactly once; and the next dense block or head after all of them.
  *
  * "After" is what dependencies, the order of each lane and the host's waits imply.
  * Prefetch copies count as unordered among themselves and against demand, since a

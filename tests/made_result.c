@@ -14,7 +14,8 @@ static void draw_counts(struct rng *g, struct run_counts *c)
     c->hits = 500 + rng_below(g, 500);
     c->loads = 100 + rng_below(g, 300);
     c->bypasses = rng_below(g, 50);
-    c->accesses = c->hits + c->loads + c->bypasses;
+    c->host_runs = rng_below(g, 30);
+    c->accesses = c->hits + c->loads + c->bypasses + c->host_runs;
     c->activations = 2 * c->accesses;
     c->dropped = rng_below(g, 3);
     c->prefetches = 60 + rng_below(g, 90);
@@ -31,6 +32,7 @@ static void add_counts(struct run_counts *to, const struct run_counts *c)
     to->hits += c->hits;
     to->loads += c->loads;
     to->bypasses += c->bypasses;
+    to->host_runs += c->host_runs;
     to->accesses += c->accesses;
     to->activations += c->activations;
     to->dropped += c->dropped;

@@ -366,6 +366,7 @@ static void run_setup_on(const struct run_world *w, const struct run_case *c,
     if (!c->count && !foreign) {
         result->digest = exec_sim_report(exec).digest;
         result->copy_busy = exec_sim_lane_busy(exec, LANE_COPY_IN);
+        result->host_busy = exec_sim_lane_busy(exec, LANE_HOST_POOL);
     }
     if (c->count)
         exec_count_free(exec);
@@ -416,6 +417,7 @@ void run_counts_equal(const struct run_counts *a, const struct run_counts *b, bo
         assert_int_equal(a->late, b->late);
     assert_int_equal(a->loads, b->loads);
     assert_int_equal(a->bypasses, b->bypasses);
+    assert_int_equal(a->host_runs, b->host_runs);
     assert_int_equal(a->prefetches, b->prefetches);
     assert_int_equal(a->prefetch_used, b->prefetch_used);
     assert_int_equal(a->demand_bytes, b->demand_bytes);

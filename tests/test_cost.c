@@ -349,6 +349,22 @@ static void test_host_experts(void **state)
                  1e-6);
 }
 
+/* 7 rows of 352 values of 2 bytes down at one rate, back up at another. */
+static void test_host_trip(void **state)
+{
+    struct machine k = ideal();
+    struct model m = small();
+    struct cost c = {&m, &k, false};
+
+    (void)state;
+    k.d2h_pinned = (struct machine_copy){.latency = 3000000, .bytes_per_s = 7e9};
+    k.h2d_pinned = (struct machine_copy){.latency = 5000000, .bytes_per_s = 14e9};
+    assert_int_equal(cost_host_trip(&c, 0), 8000000);
+    assert_int_equal(cost_host_trip(&c, 7), 8000000 + 704000 + 352000);
+    m.activation_bits = 32;
+    assert_int_equal(cost_host_trip(&c, 7), 8000000 + 2 * (704000 + 352000));
+}
+
 static void test_copy(void **state)
 {
     struct machine_copy k = {.latency = 7500000, .bytes_per_s = 25e9};
@@ -444,6 +460,7 @@ int main(void)
         cmocka_unit_test(test_layer_kinds),
         cmocka_unit_test(test_head),
         cmocka_unit_test(test_host_experts),
+        cmocka_unit_test(test_host_trip),
         cmocka_unit_test(test_copy),
         cmocka_unit_test(test_monotone),
         cmocka_unit_test(test_names),

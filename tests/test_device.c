@@ -147,7 +147,9 @@ static void check_kinds(struct rig *r)
     enum { BYTES = 1 << 16, FROM = 3, TO = 7, SIZE = 60001 };
     static uint8_t sent[BYTES];
     static uint8_t expected[BYTES];
+    static uint8_t before[BYTES];
 
+    memset(before, 0x5a, BYTES);
     for (int a = 0; a < DEVICE_MEMORIES; a++)
         for (int b = 0; b < DEVICE_MEMORIES; b++) {
             uint8_t *from = get(r, (enum device_memory)a, BYTES);
@@ -158,7 +160,7 @@ static void check_kinds(struct rig *r)
             memset(expected, 0x5a, BYTES);
             memcpy(expected + TO, sent + FROM, SIZE);
             r->o->copy(r->d, r->s, from, sent, BYTES);
-            r->o->fill(r->d, r->s, to, 0x5a, BYTES);
+            r->o->copy(r->d, r->s, to, before, BYTES);
             r->o->copy(r->d, r->s, to + TO, from + FROM, SIZE);
             r->o->copy(r->d, r->s, to, from, 0);
             rig_expect_bytes(r, to, expected, BYTES);

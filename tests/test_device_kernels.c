@@ -85,8 +85,9 @@ static void test_reference_rows(void **state)
 static void check_gemm(struct rig *r)
 {
     static const uint32_t shapes[][3] = {/* rows, in, out */
-                                         {1, 1, 1},   {1, 131, 67}, {2, 65, 129},
-                                         {3, 257, 5}, {17, 33, 31}, {70, 129, 43}};
+                                         {1, 1, 1},     {1, 131, 67},  {2, 65, 129},
+                                         {3, 257, 5},   {5, 1031, 67}, {12, 515, 97},
+                                         {13, 515, 97}, {17, 33, 31},  {70, 129, 43}};
 
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         struct device_gemm g = {shapes[i][0], shapes[i][1], shapes[i][2], 0, 0, 0};
@@ -283,7 +284,7 @@ static void check_norm(struct rig *r)
         struct device_norm on = n;
         const size_t count = (size_t)n.rows * n.hidden;
 
-        n.x = rig_random(r, count, 5.0);
+        n.x = rig_random(r, count, i == 2 ? 1e-3 : 5.0); /* 1e-6 counts, or not */
         n.weight = rig_random(r, n.hidden, 1.0);
         n.y = rig_blank(r, count);
         on.x = rig_send(r, n.x, count);

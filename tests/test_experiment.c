@@ -300,6 +300,44 @@ static void test_notes(void **state)
     free(file);
 }
 
+/* ---- experts on the host ---- */
+
+/* A bound on hits only, a note, and references that are those of the policies that fetch.
+ */
+static void test_hosted(void **state)
+{
+    static const char text[] =
+        "policies:\n"
+        "- {name: before, cache: {name: lru, slots: 4}}\n"
+        "- {name: there, cache: {name: pin, slots: 4}, offload: host}\n"
+        "- {name: either, cache: {name: lru, slots: 4}, offload: fiddler}\n"
+        "- {name: after, cache: {name: fifo, slots: 4}}\n";
+    const struct lab *lab = *state;
+    struct result r = result_of(lab, text, 2);
+
+    check_policy(&r, &r.policy[0]);
+    check_policy(&r, &r.policy[3]);
+    assert_memory_equal(&r.policy[0].bounds, &r.policy[3].bounds,
+                        sizeof r.policy[0].bounds);
+    for (uint32_t i = 1; i < 3; i++) {
+        const struct result_policy *p = &r.policy[i];
+        const struct run_counts *c = &p->run.total.counts;
+        struct result_bounds hits_only = {.present = true,
+                                          .belady_hits = p->bounds.belady_hits};
+
+        assert_true(p->lossless && c->host_runs > 0 && p->run.host_busy > 0);
+        assert_int_equal(c->accesses, r.policy[0].run.total.counts.accesses);
+        assert_true(c->hits <= p->bounds.belady_hits);
+        assert_memory_equal(&p->bounds, &hits_only, sizeof hits_only);
+        assert_true(p->run.total.share[SHARE_IMBALANCE] > 0);
+    }
+    assert_int_equal(r.policy[1].run.total.counts.demand_bytes, 0);
+    assert_int_equal(r.policy[1].run.copy_busy, 0);
+    assert_int_equal(r.policy[0].run.host_busy, 0);
+    assert_non_null(strstr(r.notes, "may run on the host (there, either): no bound"));
+    result_release(&r);
+}
+
 /* ---- refused ---- */
 
 static void refuse(const struct lab *lab, const char *more, const char *sentence)
@@ -335,6 +373,21 @@ static void test_refusals(void **state)
     assert_non_null(strstr(e.text, "has 3 MoE layers of 12 experts, but model "
                                    "mixtral-8x7b has 32 of 8"));
     cfg_free(c);
+    e = (struct err){""};
+    c = config_of(lab, "policies: [{cache: {name: lru, slots: 4}, offload: fiddler}]\n");
+    assert_int_equal(cfg_override(c, "machine=phone-flash", &e), 0);
+    assert_int_equal(experiment_run(c, &folders, 1, &hooks, &r, &e), -1);
+    assert_non_null(strstr(e.text, "(offload: fiddler), but host and GPU of phone-flash "
+                                   "are one"));
+    cfg_free(c);
+    refuse(lab,
+           "home: storage\n"
+           "policies: [{cache: {name: lru, slots: 4}, offload: host}]\n",
+           "(offload: host), but not all of them are in host memory");
+    refuse(lab,
+           "host_memory: 5 MB\n"
+           "policies: [{cache: {name: lru, slots: 4}, offload: host}]\n",
+           "(offload: host), but not all of them are in host memory");
     refuse(
         lab,
         "gpu_memory: 40 MB\npolicies: [{cache: {name: lru, scope: global, slots: 30}}]\n",
@@ -447,10 +500,10 @@ static void test_stopped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_threads),  cmocka_unit_test(test_engines),
-        cmocka_unit_test(test_timeline), cmocka_unit_test(test_notes),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_more_than_all),
-        cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_threads),       cmocka_unit_test(test_engines),
+        cmocka_unit_test(test_timeline),      cmocka_unit_test(test_notes),
+        cmocka_unit_test(test_hosted),        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_more_than_all), cmocka_unit_test(test_stopped),
     };
 
     return cmocka_run_group_tests(tests, lab_setup, lab_teardown);

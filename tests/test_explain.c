@@ -186,6 +186,40 @@ static void assert_fits(const char *text)
     }
 }
 
+/* Of 400 misses 300 ran on the host, for which the GPU waits 200 of 1000 ms. */
+static void experts_on_the_host(void **state)
+{
+    struct result_policy p = made(1000, 100, 50, 0, 0, 0);
+    struct result r = {.policies = 1, .policy = &p};
+    struct explain_finding f;
+    char *text;
+
+    (void)state;
+    p.run.total.share[SHARE_EXPERT] -= 200 * ms;
+    p.run.total.share[SHARE_IMBALANCE] = 200 * ms;
+    p.run.total.counts.accesses = 1000;
+    p.run.total.counts.hits = 600;
+    p.run.total.counts.loads = 100;
+    p.run.total.counts.host_runs = 300;
+    p.bounds.belady_hits = 700;
+    f = explain_find(&p);
+    assert_int_equal(f.verdict, EXPLAIN_UNKNOWN);
+    text = explain_verdict_text(&f, &p);
+    assert_non_null(strstr(text, "no bounds on the time"));
+    assert_non_null(strstr(text,
+                           "75.0 % of the misses ran on the host; the GPU waits for "
+                           "them 20.0 % of the time"));
+    free(text);
+    text = explain_help_text(&f, &r, 0);
+    assert_non_null(strstr(text, "waits for experts on the host (20.0 % of the time)"));
+    free(text);
+    text = explained(&r);
+    assert_non_null(strstr(text, "Ran on the host instead: 300 experts (30.0 %"));
+    assert_non_null(strstr(text, "There are no bounds on bytes and time."));
+    assert_null(strstr(text, "perfect look-ahead (bound)"));
+    free(text);
+}
+
 static void the_worst_layers_come_first(void **state)
 {
     struct made_shape shape = {.policies = 1, .layers = 24, .requests = 5, .seed = 2};
@@ -247,6 +281,7 @@ int main(void)
         cmocka_unit_test(faster_than_belady),
         cmocka_unit_test(belady_is_estimated),
         cmocka_unit_test(without_bounds),
+        cmocka_unit_test(experts_on_the_host),
         cmocka_unit_test(the_worst_layers_come_first),
         cmocka_unit_test(long_names_and_wild_numbers_fit),
     };

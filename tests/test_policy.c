@@ -220,6 +220,16 @@ static void what_presets_choose(void **unused)
     assert_int_equal(policy_needs(r.policy), NEED_PROFILE);
     assert_true(policy_lossless(r.policy));
     release(&r);
+    r = read_good("fiddler");
+    check_name(r.policy, SLOT_OFFLOAD, "fiddler");
+    check_name(r.policy, SLOT_CACHE, "pin");
+    assert_int_equal(r.policy->cache.scope, CACHE_GLOBAL);
+    assert_true(policy_lossless(r.policy));
+    release(&r);
+    r = read_good("ktransformers");
+    check_name(r.policy, SLOT_OFFLOAD, "host");
+    assert_int_equal(r.policy->cache.scope, CACHE_PER_LAYER);
+    release(&r);
     r = read_good("static-gating-lm");
     assert_false(policy_lossless(r.policy));
     release(&r);

@@ -61,7 +61,7 @@ static void check_books(const struct run_world *w, const struct run_result *r, b
     for (uint32_t l = 0; l < r->layers; l++) {
         const struct run_counts *c = &r->layer[l].counts;
 
-        assert_int_equal(c->accesses, c->hits + c->loads + c->bypasses);
+        assert_int_equal(c->accesses, c->hits + c->loads + c->bypasses + c->host_runs);
         assert_int_equal(c->demand_bytes, (c->loads + c->bypasses) * w->expert_bytes[l]);
         assert_int_equal(c->prefetch_bytes, c->prefetches * w->expert_bytes[l]);
         assert_true(c->prefetch_used * w->expert_bytes[l] + c->wasted_bytes <=
@@ -100,6 +100,7 @@ static const char *const prefetchers[] = {"none",
                                           "{name: frequency, candidates: 3}",
                                           "previous-token",
                                           NULL};
+static const char *const offloads[] = {"fetch", "fetch", "host", "fiddler", NULL};
 
 /* A policy by chance. Owned. */
 static char *draw_policy(struct rng *r, bool early, bool out, bool bytes)
@@ -116,12 +117,13 @@ static char *draw_policy(struct rng *r, bool early, bool out, bool bytes)
     return mem_format(
         "{cache: {name: %s, scope: %s, %s: %llu, protect: %s, "
         "preload: %s, admission: %s, write_back: %s, staging: %llu}, "
-        "prefetch: %s, schedule: %s}",
+        "prefetch: %s, schedule: %s, offload: %s}",
         cache, global ? "global" : "layer", bytes ? "bytes" : "slots",
         (unsigned long long)(bytes ? slots * WORLD_BYTES * (global ? 4 : 16) : slots),
         pick(r, protections), rng_below(r, 3) == 0 ? "linear" : "none",
         rng_below(r, 4) == 0 ? "second-miss" : "always", out ? "yes" : "no",
-        (unsigned long long)(1 + rng_below(r, 3)), prefetch, pick(r, schedules));
+        (unsigned long long)(1 + rng_below(r, 3)), prefetch, pick(r, schedules),
+        pick(r, offloads));
 }
 
 static struct run_world *draw_world(struct rng *r, uint64_t seed)
@@ -137,6 +139,8 @@ static struct run_world *draw_world(struct rng *r, uint64_t seed)
     w->machine.d2h_pinned.bytes_per_s = rng_below(r, 2) == 0 ? 1e9 : 1e12;
     w->machine.host.copy_call = (sim_time)rng_below(r, 2) * 300 * SIM_TIME_PER_NS;
     w->machine.host.launch_eager = (sim_time)rng_below(r, 3) * SIM_TIME_PER_US;
+    /* 1 to 128 us for a token on the host; fetching an expert takes 7 to 108. */
+    w->machine.host.flops = 768e6 / (double)(UINT64_C(1) << rng_below(r, 8));
     for (uint32_t l = 0; rng_below(r, 2) == 0 && l < w->layers; l++)
         w->expert_bytes[l] = WORLD_BYTES * (1 + rng_below(r, 4));
     return w;
@@ -209,6 +213,7 @@ static void compare_executors(void *context, const char *name)
     assert_int_equal(fifo.elapsed, event.elapsed);
     assert_int_equal(fifo.compute_busy, event.compute_busy);
     assert_int_equal(fifo.copy_busy, event.copy_busy);
+    assert_int_equal(fifo.host_busy, event.host_busy);
     assert_memory_equal(&fifo.total, &event.total, sizeof fifo.total);
     for (uint32_t l = 0; l < s->w->layers; l++) {
         assert_memory_equal(&fifo.layer[l], &event.layer[l], sizeof *fifo.layer);
@@ -231,6 +236,9 @@ static void test_executors_agree(void **state)
         "slots: 9, scope: global, protect: none}, schedule: serial}",
         "slots: 5, protect: prefer, preload: linear}}",
         "bytes: 17000000, scope: global, admission: second-miss}}",
+        "slots: 4}, offload: fiddler}",
+        "slots: 3, preload: linear}, offload: host, schedule: serial}",
+        "slots: 3, order: recorded, protect: none}, offload: fiddler}",
     };
 
     (void)state;
@@ -242,6 +250,7 @@ static void test_executors_agree(void **state)
         s.w->machine.h2d_pinned.latency = 1234567;
         s.w->machine.host.copy_call = 765432;
         s.w->machine.host.launch_eager = 234567;
+        s.w->machine.host.flops = 768 / 8e-6; /* fiddler fetches for three tokens */
         if (i == 4)
             s.w->expert_bytes[1] = 3 * WORLD_BYTES + 1;
         run_world_each_cache(compare_executors, &s);

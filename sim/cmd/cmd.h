@@ -21,10 +21,20 @@ int cmd_trace_gen(int argc, char **argv);
 int cmd_trace_info(int argc, char **argv);
 int cmd_validate(int argc, char **argv);
 int cmd_list(int argc, char **argv);
+int cmd_calibrate(int argc, char **argv);
+/* The same in a program that may not link the fit (GSL): it runs the `moesim` beside it.
+ */
+int cmd_calibrate_apart(int argc, char **argv);
 
 /* What `moesim trace info` says of a trace's routing. */
 struct trace_statistics;
 void trace_print_statistics(const struct trace_statistics *s);
+
+/* Fits a folder of tables, writes the machine file (NULL: none), and prints how well they
+ * agree, or every point as CSV. An exit status, with the sentence in `e`. */
+int fit_tables(const char *folder, const char *out, bool csv, struct err *e);
+typedef int calibrate_fit(const char *folder, const char *out, struct err *e);
+int calibrate(int argc, char **argv, calibrate_fit *fit);
 
 /* Prints "moesim: " and the sentence on standard error; returns EXIT_BAD. */
 int cmd_fail(const struct err *e);
@@ -88,6 +98,9 @@ struct progress_line;
 /* NULL where standard error is no terminal; the other functions take NULL. */
 struct progress_line *progress_new(const char *what);
 void progress_show(void *line, unsigned long long done, unsigned long long total);
+/* The same where what is done has parts with names instead of a rate. */
+void progress_part(void *line, const char *part, unsigned long long done,
+                   unsigned long long total);
 void progress_free(struct progress_line *line);
 
 #endif

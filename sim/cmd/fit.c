@@ -9,7 +9,7 @@
 #include <string.h>
 
 struct fit_flags {
-    const char *measured, *total, *weight, *source, *out;
+    const char *measured, *total, *weight, *source, *out, *tables;
     struct flag_list set, match, parameter;
     unsigned first_pass, train;
     bool csv;
@@ -135,6 +135,20 @@ static int fit(struct cfg *config, const struct folders *folders,
     return status;
 }
 
+static int fit_from_tables(const struct command *command, const struct fit_flags *flags,
+                           int operands)
+{
+    struct err e = {""};
+    int status;
+
+    if (operands != 0 || flags->measured != NULL || flags->parameter.count > 0 ||
+        flags->match.count > 0 || flags->set.count > 0)
+        return flags_misuse(command, "--tables goes with --out and --csv only");
+    file_catch_signals();
+    status = fit_tables(flags->tables, flags->out, flags->csv, &e);
+    return status == EXIT_GOOD ? status : cmd_fail(&e);
+}
+
 int cmd_fit(int argc, char **argv)
 {
     struct fit_flags flags = {.total = "wall_ms", .weight = "duration"};
@@ -163,11 +177,15 @@ int cmd_fit(int argc, char **argv)
          "source of the fitted numbers in that file"},
         {"--set", 's', FLAG_LIST, &flags.set, "KEY=VALUE", "override the configuration"},
         {"--csv", 0, FLAG_SWITCH, &flags.csv, NULL,
-         "print measured and predicted time of each step instead"},
+         "print measured and predicted time of each step (or shape) instead"},
+        {"--tables", 0, FLAG_TEXT, &flags.tables, "FOLDER",
+         "instead of CONFIG: fit all numbers of a machine to the tables of moesim "
+         "calibrate"},
         {.name = NULL},
     };
     const struct command command = {
-        "moesim fit CONFIG --measured CSV --parameter NAME ... [flags]",
+        "moesim fit CONFIG --measured CSV --parameter NAME ... [flags]\n"
+        "       moesim fit --tables FOLDER [--out FILE.yaml] [--csv]",
         "Fits numbers of CONFIG's machine to a measured run of its first policy, by "
         "least "
         "squares\nwhose model is the replay itself, and tells how well the steps held "
@@ -183,6 +201,8 @@ int cmd_fit(int argc, char **argv)
 
     if (count < 0)
         return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
+    if (flags.tables != NULL)
+        return fit_from_tables(&command, &flags, count);
     if (count != 1)
         return flags_misuse(&command, "fit takes one configuration file");
     if (flags.measured == NULL || flags.parameter.count == 0)

@@ -9,13 +9,18 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *help;
 } commands[] = {
+    {"trace", cmd_trace, "look at traces, make, import, export, slice them"},
+    {"list", cmd_list, "policies, presets, models, machines, configuration keys"},
+#ifndef MOESIM_CUDA /* these link GSL, which the program with CUDA may not */
     {"run", cmd_run, "replay a trace under one or more policies, side by side"},
     {"explain", cmd_explain, "where the time of a result went, and what would help"},
     {"report", cmd_report, "the HTML page and the figures of results"},
-    {"trace", cmd_trace, "look at traces, make, import, export, slice them"},
     {"fit", cmd_fit, "fit a machine file to the measured steps of a recorded run"},
+    {"calibrate", cmd_calibrate, "measure this machine, and fit a machine file"},
+#else
+    {"calibrate", cmd_calibrate_apart, "measure this machine, and fit a machine file"},
+#endif
     {"validate", cmd_validate, "predicted against executed on this machine's device"},
-    {"list", cmd_list, "policies, presets, models, machines, configuration keys"},
 };
 
 static void help(FILE *out)
@@ -25,7 +30,7 @@ static void help(FILE *out)
                   "What will this Mixture-of-Experts policy cost on that machine, and "
                   "why?\n\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        (void)fprintf(out, "  moesim %-8s %s\n", commands[i].name, commands[i].help);
+        (void)fprintf(out, "  moesim %-9s %s\n", commands[i].name, commands[i].help);
     (void)fprintf(out,
                   "\nmoesim COMMAND --help tells more, with an example. Exit status: 0 "
                   "success, 1 the answer\nis no or the input is bad, 2 misuse, 77 "

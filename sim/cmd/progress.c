@@ -32,20 +32,26 @@ struct progress_line *progress_new(const char *what)
     return p;
 }
 
-void progress_show(void *line, unsigned long long done, unsigned long long total)
+/* A few times a second at most. */
+static bool is_due(struct progress_line *p)
 {
     enum { PER_SECOND = 5 };
+    const double now = clock_seconds();
+
+    if (now - p->shown < 1.0 / PER_SECOND)
+        return false;
+    p->shown = now;
+    return true;
+}
+
+void progress_show(void *line, unsigned long long done, unsigned long long total)
+{
     struct progress_line *p = line;
-    double now;
     double rate;
 
-    if (p == NULL)
+    if (p == NULL || !is_due(p))
         return;
-    now = clock_seconds();
-    if (now - p->shown < 1.0 / PER_SECOND)
-        return;
-    p->shown = now;
-    rate = (double)done / (now - p->begun);
+    rate = (double)done / (p->shown - p->begun);
     if (total > done && rate > 0)
         (void)fprintf(stderr, "\r%s %3.0f %%, %.0f tokens/s, %.0f s left   \033[K",
                       p->what, 100.0 * (double)done / (double)total, rate,
@@ -53,6 +59,18 @@ void progress_show(void *line, unsigned long long done, unsigned long long total
     else
         (void)fprintf(stderr, "\r%s %llu tokens, %.0f tokens/s   \033[K", p->what, done,
                       rate);
+    (void)fflush(stderr);
+}
+
+void progress_part(void *line, const char *part, unsigned long long done,
+                   unsigned long long total)
+{
+    struct progress_line *p = line;
+
+    if (p == NULL || !is_due(p))
+        return;
+    (void)fprintf(stderr, "\r%s %s, %llu of %llu, %.0f s   \033[K", p->what, part, done,
+                  total, p->shown - p->begun);
     (void)fflush(stderr);
 }
 

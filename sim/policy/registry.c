@@ -31,6 +31,8 @@ extern const struct prefetch_type prefetch_none;
 extern const struct prefetch_type prefetch_oracle;
 extern const struct prefetch_type prefetch_previous_token;
 extern const struct offload_type offload_fetch;
+extern const struct offload_type offload_fiddler;
+extern const struct offload_type offload_host;
 extern const struct schedule_type schedule_overlapped;
 extern const struct schedule_type schedule_serial;
 
@@ -62,6 +64,8 @@ static const struct plugin *const plugins[] = {
     &prefetch_oracle.plugin,
     &prefetch_previous_token.plugin,
     &offload_fetch.plugin,
+    &offload_fiddler.plugin,
+    &offload_host.plugin,
     &schedule_overlapped.plugin,
     &schedule_serial.plugin,
     NULL,

@@ -67,11 +67,16 @@ struct prefetch_type {
 
 /* ---- offload: where a non-resident expert runs ---- */
 
-enum offload_where { OFFLOAD_FETCH };
+enum offload_where {
+    OFFLOAD_FETCH, /* its weights are copied to the GPU, which runs it */
+    OFFLOAD_HOST   /* the host's processors run it, and nothing is loaded */
+};
 
 struct offload_type {
     struct plugin plugin;
-    /* For each missing expert (ids, ascending): where it runs. NULL: all are fetched. */
+    /* For each missing expert of the step (ids, ascending): where it runs. An expert that
+     * is on its way is not missing. `where` holds OFFLOAD_FETCH throughout. The home of
+     * all weights is host memory. NULL: all are fetched. */
     void (*decide)(const void *params, const struct view *v, const uint16_t *missing,
                    uint32_t count, uint8_t *where);
 };

@@ -18,7 +18,9 @@ struct view_row {
 struct view_future; /* the runner's oracle */
 
 struct view {
-    const struct cost *cost; /* and through it the model and the machine */
+    const struct cost *cost;            /* and through it the model and the machine */
+    const uint64_t *expert_bytes;       /* [layers] weights of one expert */
+    const struct machine_copy *copy_in; /* how they come from host memory */
     uint64_t pass;
     uint32_t layer, layers; /* index among the MoE layers */
     uint32_t experts, top_k, candidates;

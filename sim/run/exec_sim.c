@@ -299,6 +299,24 @@ static NOINLINE op_id submit_copy(struct exec *x, const struct op *op)
     return engine_submit(x->engine, w);
 }
 
+static NOINLINE op_id submit_host_experts(struct exec *x, const struct op *op)
+{
+    const struct cost_experts *w = &op->group.work;
+    uint64_t rows = op->group.routing->rows;
+
+    return engine_submit_fixed(
+        x->engine,
+        (struct work_fixed){.lane = op->lane,
+                            .tag = tag_of(op->kind, op->layer, 0),
+                            .class_ = op->class_,
+                            .release = x->host_now,
+                            .latency =
+                                cost_host_experts(&x->cost, w) +
+                                cost_host_trip(&x->cost, w->rows < rows ? w->rows : rows),
+                            .after = op->after,
+                            .after_count = op->after_count});
+}
+
 /* Ends in a call whatever the kind, so that no registers are saved on the way. */
 static op_id submit(struct exec *x, const struct op *op)
 {
@@ -314,6 +332,8 @@ static op_id submit(struct exec *x, const struct op *op)
     case OP_COPY_IN:
     case OP_COPY_OUT:
         return submit_copy(x, op);
+    case OP_HOST_EXPERTS:
+        return submit_host_experts(x, op);
     case OP_HOST:
     case OP_KINDS:
         break;

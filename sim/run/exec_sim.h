@@ -1,5 +1,6 @@
 /* The simulated executor: asks the cost model how long each operation takes and lets the
- * engine tell when. Lanes of one GPU: compute stream, copy engines in and out, host.
+ * engine tell when. Lanes of one GPU: compute stream, copy engines in and out; the host
+ * thread; the host's pool of processors.
  *
  * Host launches. Eager: each kernel costs the host `launch_eager`; an operation of n
  * kernels and GPU time g that the host begins to launch at t cannot end before
@@ -8,7 +9,12 @@
  *
  * Copies cross host DRAM and the PCIe root in their direction; a root link shared by both
  * directions, of capacity h2d * h2d_duplex + d2h * d2h_duplex, slows them when they
- * overlap. Experts homed in storage cross the storage link too (streamed through). */
+ * overlap. Experts homed in storage cross the storage link too (streamed through).
+ *
+ * Experts on the host take the pool as long as cost_host_experts() says and the time of
+ * their rows' hidden states to the host and back (cost_host_trip(); a row crosses once,
+ * however many of the experts it chose: at most the rows of the pass). The host thread
+ * goes on at once. They slow no copy, nor any copy them: links carry weights only. */
 #ifndef MOESIM_RUN_EXEC_SIM_H
 #define MOESIM_RUN_EXEC_SIM_H
 

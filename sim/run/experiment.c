@@ -228,6 +228,27 @@ static int check_memory(const struct experiment *x, const struct policy *p, stru
         (double)x->gpu_bytes * 1e-9, x->machine->name);
 }
 
+/* Can the host run experts? */
+static int check_host(const struct experiment *x, const struct policy *p, struct err *e)
+{
+    const char *name = p->plugin[SLOT_OFFLOAD]->name;
+
+    if (!job_hosts(p))
+        return 0;
+    if (x->machine->unified)
+        return err_set(e,
+                       "policy '%s' runs experts on the host (offload: %s), but host and "
+                       "GPU of %s are one; choose offload: fetch, or another machine",
+                       p->label, name, x->machine->name);
+    if (x->home != TIER_HOST || x->host_bytes != UINT64_MAX)
+        return err_set(e,
+                       "policy '%s' runs experts on the host (offload: %s), but not all "
+                       "of them are in host memory; choose offload: fetch, or keep them "
+                       "there with home: host and enough host_memory",
+                       p->label, name);
+    return 0;
+}
+
 static int check_policies(struct experiment *x, struct err *e)
 {
     for (uint32_t i = 0; i < x->policies; i++) {
@@ -238,7 +259,8 @@ static int check_policies(struct experiment *x, struct err *e)
                            "policy '%s' loads early or writes back, which engine: fifo "
                            "cannot do; choose engine: auto or event",
                            x->policy[i]->label);
-        if (check_needs(x, x->policy[i], e) != 0 || check_memory(x, x->policy[i], e) != 0)
+        if (check_needs(x, x->policy[i], e) != 0 ||
+            check_memory(x, x->policy[i], e) != 0 || check_host(x, x->policy[i], e) != 0)
             return -1;
         x->scores = x->scores || (needs & (NEED_SCORES | NEED_ALL_SCORES)) != 0;
         x->predicted = x->predicted || (needs & NEED_PREDICTED) != 0;

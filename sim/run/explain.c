@@ -197,6 +197,15 @@ static void print_link(const struct run_result *run, FILE *out)
     if (c->out_bytes > 0)
         text_paragraph(out, "    ", "      ", "Written back to the host: %s.",
                        text_bytes((double)c->out_bytes).text);
+    if (c->host_runs > 0)
+        text_paragraph(
+            out, "    ", "      ",
+            "Ran on the host instead: %s experts (%s of the accesses); its processors "
+            "were "
+            "busy with them %s of the run.",
+            text_count((double)c->host_runs).text,
+            text_share(share_of((double)c->host_runs, (double)c->accesses)).text,
+            text_share(share_of((double)run->host_busy, (double)run->elapsed)).text);
     text_paragraph(
         out, "    ", "      ", "The link was busy %s of the run.",
         text_share(share_of((double)run->copy_busy, (double)run->elapsed)).text);
@@ -236,6 +245,10 @@ static void print_regret(const struct result_policy *p, const struct explain_fin
         text_number(100 * share_of(fabs(bound - hits), accesses)).text,
         text_count(fabs(bound - hits)).text,
         bound >= hits ? "lost" : "more than without prefetching (loads under way count)");
+    if (p->bounds.offline <= 0) {
+        text_paragraph(out, "    ", "      ", "There are no bounds on bytes and time.");
+        return;
+    }
     text_paragraph(out, "    ", "      ", "Bytes in: %s; least %s: %s times as many.",
                    text_bytes(bytes).text,
                    text_bytes((double)p->bounds.belady_bytes).text,

@@ -24,7 +24,7 @@
 #define EXPLAIN_HOST 0.25 /* from this share on, the host is what bounds the run */
 
 enum explain_verdict {
-    EXPLAIN_UNKNOWN,     /* the result has no bounds */
+    EXPLAIN_UNKNOWN,     /* the result has no bounds on the time */
     EXPLAIN_POLICY,      /* a better policy exists at this capacity */
     EXPLAIN_WORKING_SET, /* even Belady misses so much that it stalls */
     EXPLAIN_BANDWIDTH,   /* even perfect look-ahead stalls */

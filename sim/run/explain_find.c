@@ -51,7 +51,7 @@ struct explain_finding explain_find(const struct result_policy *p)
                                 .host = sim_time_seconds(total->share[SHARE_HOST])};
     double reached, offline, stalls_left;
 
-    if (!p->bounds.present || !(f.total > 0)) {
+    if (!p->bounds.present || p->bounds.offline <= 0 || !(f.total > 0)) {
         f.compute = f.total - f.host;
         return f;
     }
@@ -131,8 +131,9 @@ static char *describe_verdict(const struct explain_finding *f)
 
     switch (f->verdict) {
     case EXPLAIN_UNKNOWN:
-        return mem_strdup("Bounds need passes that do not depend on time (closed loop or "
-                          "recorded), and this result has none.");
+        return mem_strdup("This result has no bounds on the time: they need passes that "
+                          "do not depend on time (closed loop or recorded) and experts "
+                          "that run on the GPU only.");
     case EXPLAIN_POLICY:
         return mem_format("A better policy exists at this capacity: Belady's choices, "
                           "fetched on demand, would take %s of the time%s.",
@@ -172,13 +173,22 @@ char *explain_verdict_text(const struct explain_finding *f, const struct result_
                  {EXPLAIN_WORKING_SET, f->working_set, "working set"},
                  {EXPLAIN_BANDWIDTH, f->bandwidth, "bandwidth"},
                  {EXPLAIN_HOST_BOUND, f->host, "launches and host"}};
+    const struct run_counts *c = &p->run.total.counts;
     char *text = describe_verdict(f);
 
     if (f->verdict == EXPLAIN_UNKNOWN) {
         double t = f->total, stall = sim_time_seconds(p->run.total.share[SHARE_COPY]);
+        double wait = sim_time_seconds(p->run.total.share[SHARE_IMBALANCE]);
 
         add(&text, mem_format("Exposed copies take %s of the time, launches and host %s.",
                               part(stall, t).text, part(f->host, t).text));
+        if (c->host_runs > 0)
+            add(&text, mem_format("%s of the misses ran on the host; the GPU waits for "
+                                  "them %s of the time.",
+                                  part((double)c->host_runs,
+                                       (double)c->accesses - (double)c->hits)
+                                      .text,
+                                  part(wait, t).text));
         return text;
     }
     for (size_t i = 0; i < sizeof other / sizeof *other; i++)
@@ -274,6 +284,7 @@ char *explain_help_text(const struct explain_finding *f, const struct result *r,
     const struct result_policy *p = &r->policy[policy];
     const struct result_policy *better = better_policy(r, policy);
     const struct run_counts *c = &p->run.total.counts;
+    double wait = sim_time_seconds(p->run.total.share[SHARE_IMBALANCE]);
     char *text = mem_strdup("");
 
     help_verdict(&text, f, r, p);
@@ -291,6 +302,13 @@ char *explain_help_text(const struct explain_finding *f, const struct result *r,
             mem_format("Prefetches come late (%s of all accesses wait for one): look "
                        "further ahead, or load less.",
                        part((double)c->late, (double)c->accesses).text));
+    if (wait >= EXPLAIN_PART * f->total && f->total > 0)
+        add(&text,
+            mem_format(
+                "The GPU waits for experts on the host (%s of the time): keep more "
+                "experts resident, or fetch those that take the host longer "
+                "(offload: fiddler).",
+                part(wait, f->total).text));
     if (c->prefetches > 0 && (double)c->prefetch_used < 0.5 * (double)c->prefetches)
         add(&text,
             mem_format("Fewer than half of the prefetches were used (%s): prefetch "

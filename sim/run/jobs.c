@@ -13,6 +13,11 @@ bool job_reroutes(const struct policy *p)
     return policy_gate(p)->apply != NULL || policy_select(p)->apply != NULL;
 }
 
+bool job_hosts(const struct policy *p)
+{
+    return policy_offload(p)->decide != NULL;
+}
+
 bool job_needs_events(const struct policy *p)
 {
     return policy_prefetch(p)->step != NULL || p->cache.write_back;
@@ -129,6 +134,8 @@ static struct exec *make_exec(struct job *job, const struct cost *cost, struct e
 
     switch (executor_of(x)) {
     case EXECUTOR_FOREIGN:
+        /* What is opened keeps no pointer to `info`, only some of those in it. */
+        /* cppcheck-suppress returnDanglingLifetime */
         return x->hooks->executor->open(x->hooks->executor->context, &info, o.observe,
                                         o.observe_context, e);
     case EXECUTOR_COUNTING:
@@ -166,6 +173,7 @@ static int finish_run(struct job *job, struct exec *exec, struct future_writer *
     if (executor_of(x) == EXECUTOR_SIMULATED) {
         job->result.digest = exec_sim_report(exec).digest;
         job->result.copy_busy = exec_sim_lane_busy(exec, LANE_COPY_IN);
+        job->result.host_busy = exec_sim_lane_busy(exec, LANE_HOST_POOL);
     }
     if (job->bounds == NULL || !job->result.finished) {
         future_writer_free(record);
@@ -197,6 +205,7 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
         .cost = &cost,
         .ops = ops_of(x),
         .expert_bytes = x->expert_bytes,
+        .pageable = x->p.pageable,
         .home = x->home,
         .host_bytes = x->host_bytes,
         .decides = !job->ideal && !job_all_resident(x, &job->policy),

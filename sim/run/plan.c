@@ -104,7 +104,11 @@ static void plan_init(struct plan *plan, struct experiment *x)
         plan->job[plan->count++] = job;
     }
     for (uint32_t i = 0; bounds && x->timeless && i < x->policies; i++) {
+        if (job_hosts(x->policy[i]))
+            continue;
         for (uint32_t j = 0; j < i; j++) {
+            if (job_hosts(x->policy[j]))
+                continue;
             if (!job_reroutes(x->policy[i]) && !job_reroutes(x->policy[j]))
                 plan->ideal[i] = plan->ideal[j];
             if (same_reference(x->policy[i], x->policy[j]))
@@ -151,6 +155,8 @@ static void fill_bounds(const struct experiment *x, const struct plan *plan, uin
     if (!b->present)
         return;
     b->belady_hits = plan->bounds[i].hits;
+    if (job_hosts(&plan->job[i]->policy))
+        return;
     b->belady_bytes = plan->bounds[i].load_bytes;
     b->copy = least_copy_time(x, b->belady_bytes);
     if (plan->ideal[i] != NULL && plan->ideal[i]->result.finished) {
@@ -201,10 +207,28 @@ static char *add_note(char *notes, char *note)
     return longer;
 }
 
+/* The policies that may run experts on the host, by name; owned, or NULL for none. */
+static char *list_hosting(const struct experiment *x)
+{
+    char *list = NULL;
+
+    for (uint32_t i = 0; i < x->policies; i++) {
+        char *longer;
+
+        if (!job_hosts(x->policy[i]))
+            continue;
+        longer = mem_format("%s%s%s", list == NULL ? "" : list, list == NULL ? "" : ", ",
+                            x->policy[i]->label);
+        free(list);
+        list = longer;
+    }
+    return list;
+}
+
 static char *make_notes(const struct experiment *x, const struct result *r, bool stopped)
 {
     const struct run_result *first = &r->policy[0].run;
-    char *notes = mem_strdup("");
+    char *notes = mem_strdup(""), *hosting;
 
     if (stopped)
         notes = add_note(notes, mem_strdup("stopped by a signal: figures cover what was "
@@ -233,6 +257,13 @@ static char *make_notes(const struct experiment *x, const struct result *r, bool
                                            "replay is open-loop",
                                            r->policy[i].label));
     }
+    hosting = x->p.bounds ? list_hosting(x) : NULL;
+    if (hosting != NULL)
+        notes =
+            add_note(notes, mem_format("experts may run on the host (%s): no bound on "
+                                       "bytes and time is known there, only on hits",
+                                       hosting));
+    free(hosting);
     if (!x->timeless)
         notes = add_note(notes, mem_strdup("passes depend on time: each policy forms its "
                                            "own batches, and bounds are in counts only"));

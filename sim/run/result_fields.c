@@ -15,6 +15,7 @@
         COUNT(type, prefix, at, late, RESULT_U64),                                       \
         COUNT(type, prefix, at, loads, RESULT_U64),                                      \
         COUNT(type, prefix, at, bypasses, RESULT_U64),                                   \
+        COUNT(type, prefix, at, host_runs, RESULT_U64),                                  \
         COUNT(type, prefix, at, prefetches, RESULT_U64),                                 \
         COUNT(type, prefix, at, prefetch_used, RESULT_U64),                              \
         COUNT(type, prefix, at, demand_bytes, RESULT_BYTES),                             \
@@ -93,6 +94,7 @@ const struct result_field result_policy_fields[] = {
     RUN("elapsed_ps", elapsed, RESULT_TIME),
     RUN("compute_busy_ps", compute_busy, RESULT_TIME),
     RUN("copy_busy_ps", copy_busy, RESULT_TIME),
+    RUN("host_busy_ps", host_busy, RESULT_TIME),
     RUN("digest", digest, RESULT_U64),
     RUN("cache_bytes", cache_bytes, RESULT_BYTES),
     RUN("staging_bytes", staging_bytes, RESULT_BYTES),

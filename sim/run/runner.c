@@ -106,7 +106,11 @@ static uint32_t see_future(const struct view_future *context, uint32_t ahead,
 
 static void init_view(struct run *r)
 {
+    const struct machine *m = r->setup->cost->machine;
+
     r->view.cost = r->setup->cost;
+    r->view.expert_bytes = r->setup->expert_bytes;
+    r->view.copy_in = r->setup->pageable ? &m->h2d_pageable : &m->h2d_pinned;
     r->view.layers = r->layers;
     r->view.experts = r->experts;
     r->view.top_k = r->top_k;
@@ -158,6 +162,7 @@ static void run_init(struct run *r, const struct run_setup *s, struct run_result
     r->write_back = s->policy->cache.write_back;
     init_view(r);
     make_prefetcher(r);
+    r->hosted = hosted_new(r);
 }
 
 static void run_release(struct run *r)
@@ -186,6 +191,7 @@ static void run_release(struct run *r)
     free(r->want);
     free(r->prefetch_state);
     free(r->load);
+    hosted_free(r->hosted);
 }
 
 /* ---- one pass ---- */
@@ -233,7 +239,7 @@ static void submit_dense(struct run *r, uint32_t decoder_layer, sim_time *share)
         r->dense.after = &r->last_copy;
         r->dense.after_count = 1;
     }
-    step_compute(r, &r->dense, share, SHARE_DENSE);
+    hosted_join(r, &r->dense, share);
 }
 
 static int run_moe_layer(struct run *r, uint32_t layer, struct err *e)
@@ -263,7 +269,7 @@ static int run_layers(struct run *r, struct err *e)
             return -1;
     }
     op.batch = &r->pass->batch;
-    step_compute(r, &op, r->outside, SHARE_DENSE);
+    hosted_join(r, &op, r->outside);
     (void)r->ops->wait(r->exec, r->last_compute); /* the sampled tokens come back */
     return 0;
 }
@@ -315,6 +321,8 @@ static void attribute_pass(struct run *r)
     r->books.share[SHARE_COPY] += copy;
     r->books.latency = end - r->books.start;
     r->result->compute_busy += busy;
+    if (r->hosted != NULL)
+        hosted_attribute(r);
 }
 
 static void book_copies(struct run *r)
@@ -346,6 +354,7 @@ static void add_counts(struct run_counts *sum, const struct run_counts *c)
     sum->late += c->late;
     sum->loads += c->loads;
     sum->bypasses += c->bypasses;
+    sum->host_runs += c->host_runs;
     sum->prefetches += c->prefetches;
     sum->prefetch_used += c->prefetch_used;
     sum->demand_bytes += c->demand_bytes;
@@ -459,7 +468,7 @@ static int run_passes(struct run *r, struct err *e)
     return more;
 }
 
-/* Conservation: accesses = hits + loads + bypasses, shares = latency, tokens as handed
+/* Conservation: accesses = hits + misses of each kind, shares = latency, tokens as handed
  * out. */
 static int check_books(const struct run *r, struct err *e)
 {
@@ -468,10 +477,10 @@ static int check_books(const struct run *r, struct err *e)
 
     for (int i = 0; i < RUN_SHARES; i++)
         sum += r->result->total.share[i];
-    if (c->accesses != c->hits + c->loads + c->bypasses)
+    if (c->accesses != c->hits + c->loads + c->bypasses + c->host_runs)
         return err_set(e,
                        "the runner's books do not balance: accesses are not hits + loads "
-                       "+ bypasses; please report this");
+                       "+ bypasses + host runs; please report this");
     if (sum != r->result->total.latency)
         return err_set(e,
                        "the runner's books do not balance: the shares do not sum to the "

@@ -5,9 +5,15 @@
  * Attribution. A pass lasts from the moment the host takes it up until its tokens are
  * back on the host. Walking the compute lane, every picosecond of that belongs to exactly
  * one of: dense compute, expert compute (operations running), exposed copy (idle, waiting
- * for weights), exposed communication, imbalance wait (both 0 on one GPU), launch and
- * host (idle, waiting to be launched, for a host decision or the final read-back). The
- * six sum to the latency exactly. */
+ * for weights), exposed communication (0 on one GPU), imbalance wait (idle, waiting for
+ * experts that run elsewhere), launch and host (idle, waiting to be launched, for a host
+ * decision or the final read-back). The six sum to the latency exactly.
+ *
+ * Experts elsewhere are those on the host. They begin behind their layer's gate; the next
+ * dense block (or the head) waits for them. Of the time that the lane then idles, behind
+ * the launch, all until they end is imbalance wait, booked on their layer, even where a
+ * copy is waited for too (schedule: serial); what is left is exposed copy. What they take
+ * while the lane runs something is in no share. */
 #ifndef MOESIM_RUN_RUNNER_H
 #define MOESIM_RUN_RUNNER_H
 
@@ -34,11 +40,12 @@ const char *run_share_name(enum run_share share);
 struct run_counts {
     uint64_t activations;   /* tokens x top_k executed, after drops */
     uint64_t dropped;       /* choices dropped by the gate */
-    uint64_t accesses;      /* distinct experts per step: hits + loads + bypasses */
+    uint64_t accesses;      /* distinct experts per step: hits + all misses below */
     uint64_t hits;          /* resident, or on its way by prefetch */
     uint64_t late;          /* ... of those, not there yet when its turn came */
     uint64_t loads;         /* misses that were kept */
     uint64_t bypasses;      /* misses that went through a staging slot */
+    uint64_t host_runs;     /* misses that ran on the host and loaded nothing */
     uint64_t prefetches;    /* loads ahead of use */
     uint64_t prefetch_used; /* prefetched experts that were accessed before eviction */
     uint64_t demand_bytes, prefetch_bytes, wasted_bytes, out_bytes;
@@ -74,7 +81,7 @@ struct run_result {
     uint64_t passes;
     uint64_t prefill_rows, decode_rows, output_tokens;
     sim_time elapsed; /* from 0 to the end of the last operation */
-    sim_time compute_busy, copy_busy;
+    sim_time compute_busy, copy_busy, host_busy; /* host_busy: running experts */
     uint32_t layers;
     struct run_layer *layer; /* [layers] MoE layers */
     uint64_t requests;
@@ -97,6 +104,7 @@ struct run_setup {
     const struct exec_ops *ops;
     struct exec *exec;
     const uint64_t *expert_bytes; /* [layers] */
+    bool pageable;                /* ... are copied from pageable memory */
     enum tier home;               /* where non-resident experts live */
     uint64_t
         host_bytes; /* experts homed in host memory, in id order; the rest in storage */

@@ -41,6 +41,15 @@ struct run_copies {
     size_t count, capacity;
 };
 
+/* The experts that a step takes from the cache, in the order of the accesses. */
+struct run_accesses {
+    const uint16_t *expert;
+    const uint32_t *use; /* the pass of each one's next use, or NULL */
+    uint32_t count;
+};
+
+struct run_hosted; /* hosted.c */
+
 struct run {
     const struct run_setup *setup;
     const struct exec_ops *ops;
@@ -91,7 +100,8 @@ struct run {
     op_id retired;           /* ids below have ended */
     void *prefetch_state;
     struct prefetch_want *want;
-    uint64_t *load; /* (layer, expert), for prefetchers */
+    uint64_t *load;            /* (layer, expert), for prefetchers */
+    struct run_hosted *hosted; /* NULL: every missing expert is fetched */
 };
 
 /* ---- step.c ---- */
@@ -111,5 +121,21 @@ op_id step_submit(struct run *r, const struct op *op);
  * books of its MoE layer or of what is outside them. */
 void step_compute(struct run *r, const struct op *op, sim_time *share,
                   enum run_share kind);
+
+/* ---- hosted.c: experts that run on the host ---- */
+
+/* NULL if the policy fetches whatever is missing. */
+struct run_hosted *hosted_new(const struct run *r);
+void hosted_free(struct run_hosted *h);
+/* Asks where the step's missing experts run, with the view filled, and submits those that
+ * stay on the host; `use` are the next uses of all active ones, or NULL. Returns the
+ * rest.
+ */
+struct run_accesses hosted_take(struct run *r, const uint32_t *use);
+/* Submits a dense block or head, which adds up what the experts of the layer before it
+ * gave: it waits for those on the host, too. */
+void hosted_join(struct run *r, const struct op *op, sim_time *share);
+/* Books the pass's waits for them, which were booked as waits for copies, anew. */
+void hosted_attribute(struct run *r);
 
 #endif

@@ -503,13 +503,14 @@ int step_record(struct run *r, struct err *e)
 
 /* The step's accesses sorted by each expert's last use: walks the choices backwards and
  * fills `turn` from its end. Experts without a row (a gate that pads every expert) come
- * first. `use` are the next uses of the active ones, or NULL. */
-static void order_accesses(struct run *r, const uint32_t *use)
+ * first. */
+static void order_accesses(struct run *r, struct run_accesses from)
 {
-    uint32_t left = r->active_count;
+    const uint32_t *use = from.use;
+    uint32_t left = from.count;
 
-    for (uint32_t i = 0; i < r->active_count; i++)
-        r->place[r->active[i]] = i + 1;
+    for (uint32_t i = 0; i < from.count; i++)
+        r->place[from.expert[i]] = i + 1;
     for (uint32_t row = r->pass->rows; row-- > 0;) {
         const uint16_t *choice = r->routing.choice + row * r->routing.stride;
 
@@ -524,20 +525,22 @@ static void order_accesses(struct run *r, const uint32_t *use)
             r->place[id] = 0;
         }
     }
-    for (uint32_t i = r->active_count; i-- > 0;) {
-        if (r->place[r->active[i]] != 0) {
+    for (uint32_t i = from.count; i-- > 0;) {
+        if (r->place[from.expert[i]] != 0) {
             left--;
-            r->turn[left] = r->active[i];
+            r->turn[left] = from.expert[i];
             r->turn_use[left] = use == NULL ? CACHE_NEVER : use[i];
-            r->place[r->active[i]] = 0;
+            r->place[from.expert[i]] = 0;
         }
     }
 }
 
-/* Accesses the experts in turn; how many hit. `use`: their next uses, or NULL. */
-static uint32_t access_all(struct run *r, const uint16_t *expert, const uint32_t *use)
+/* Accesses the experts in turn; how many hit. */
+static uint32_t access_all(struct run *r, struct run_accesses all)
 {
-    uint32_t count = r->active_count, hits = 0;
+    const uint16_t *expert = all.expert;
+    const uint32_t *use = all.use;
+    uint32_t count = all.count, hits = 0;
 
     for (uint32_t i = 0;; i++) {
         uint32_t run =
@@ -559,7 +562,7 @@ static uint32_t access_all(struct run *r, const uint16_t *expert, const uint32_t
 int step_run(struct run *r, struct err *e)
 {
     struct run_counts *books = &r->result->layer[r->layer].counts;
-    const uint32_t *use = NULL;
+    struct run_accesses all = {r->active, NULL, r->active_count};
     uint32_t hits;
 
     if (r->setup->future != NULL) {
@@ -569,15 +572,19 @@ int step_run(struct run *r, struct err *e)
             return -1;
         future = future_reader_peek(r->setup->future, 0);
         assert(future.count == r->active_count);
-        use = future.next_use;
+        all.use = future.next_use;
     }
     cache_begin_step(r->cache, r->layer, r->active, r->active_count);
-    if (r->turn != NULL) {
-        order_accesses(r, use);
-        hits = access_all(r, r->turn, r->turn_use);
-    } else {
-        hits = access_all(r, r->active, use);
+    if (r->hosted != NULL) {
+        fill_view(r);
+        all = hosted_take(r, all.use);
     }
+    if (r->turn != NULL) {
+        order_accesses(r, all);
+        all.expert = r->turn;
+        all.use = r->turn_use;
+    }
+    hits = access_all(r, all);
     submit_groups(r);
     r->books.counts.accesses += r->active_count;
     r->books.counts.hits += hits;

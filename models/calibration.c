@@ -1,0 +1,596 @@
+#include "calibration.h"
+
+#include "sim/base/mem.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Times are whole picoseconds, too coarse for derivatives of short ones. All costs are in
+ * proportion to the machine's times, so the fit asks a machine that is so much slower. */
+#define SLOWER 1e3
+
+static const struct samples_schema *const schemas[CALIBRATION_TABLES] = {
+    [CALIBRATE_COPY] = &samples_copy,
+    [CALIBRATE_CHUNKS] = &samples_chunks,
+    [CALIBRATE_DUPLEX] = &samples_duplex,
+    [CALIBRATE_LAUNCH] = &samples_launch,
+    [CALIBRATE_MOVE] = &samples_move,
+    [CALIBRATE_GEMM] = &samples_gemm,
+    [CALIBRATE_ATTENTION] = &samples_attention,
+    [CALIBRATE_EXPERTS] = &samples_experts,
+    [CALIBRATE_CPU] = &samples_cpu,
+};
+
+/* ---- one least-squares problem: some points, some parameters ---- */
+
+enum role {
+    /* Of the GPU; rates in units per second, times in seconds. */
+    GEMM_RATE,
+    EXPERT_RATE,
+    ATTENTION_RATE,
+    WEIGHT_RATE, /* bytes of weights and KV cache */
+    MOVE_RATE,   /* bytes of activations */
+    KERNEL_FLOOR,
+    EXPERT_FLOOR,
+    ATTENTION_FLOOR,
+    /* Of the host. */
+    HOST_RATE,
+    HOST_BYTES_RATE,
+    LAUNCH_TIME,                               /* of each kind */
+    COPY_LATENCY = LAUNCH_TIME + LAUNCH_KINDS, /* of each kind */
+    COPY_RATE = COPY_LATENCY + COPY_KINDS,
+    DUPLEX_SHARE = COPY_RATE + COPY_KINDS, /* in, out */
+    ROLES = DUPLEX_SHARE + 2
+};
+
+struct fitter {
+    struct calibration *c;
+    double value[ROLES]; /* the best so far */
+    double error[ROLES]; /* relative standard error */
+    uint32_t tile_rows;
+};
+
+struct problem {
+    const struct fitter *f;
+    enum role role[FIT_MAX_PARAMETERS];
+    struct fit_parameter parameter[FIT_MAX_PARAMETERS];
+    size_t parameters;
+    const struct samples_point **point; /* [points] */
+    enum calibration_table *table;      /* [points] */
+    double *measured, *sigma;           /* [points] */
+    size_t points;
+    uint32_t tile_rows;
+};
+
+static sim_time time_of(double s)
+{
+    return sim_time_of_seconds(s * SLOWER);
+}
+
+/* The machine of the roles' values, SLOWER. */
+static void make_machine(const double *v, uint32_t tile_rows, struct machine *m)
+{
+    struct machine_copy *const copies[COPY_KINDS] = {
+        [COPY_H2D_PINNED] = &m->h2d_pinned,
+        [COPY_D2H_PINNED] = &m->d2h_pinned,
+        [COPY_H2D_PAGEABLE] = &m->h2d_pageable,
+        [COPY_D2H_PAGEABLE] = &m->d2h_pageable,
+    };
+
+    *m = (struct machine){.h2d_duplex = v[DUPLEX_SHARE],
+                          .d2h_duplex = v[DUPLEX_SHARE + 1]};
+    m->gpu = (struct machine_gpu){
+        .hbm_bytes_per_s = v[WEIGHT_RATE] / SLOWER,
+        .bf16_flops = v[GEMM_RATE] / SLOWER,
+        .fp32_flops = v[GEMM_RATE] / SLOWER,
+        .gemm_efficiency = 1.0,
+        .expert_gemm_efficiency = v[EXPERT_RATE] / v[GEMM_RATE],
+        .attention_efficiency = v[ATTENTION_RATE] / v[GEMM_RATE],
+        .memory_efficiency = 1.0,
+        .move_efficiency = v[MOVE_RATE] / v[WEIGHT_RATE],
+        .tile_rows = tile_rows,
+        .kernel_floor = time_of(v[KERNEL_FLOOR]),
+        .expert_floor = time_of(v[EXPERT_FLOOR]),
+        .attention_floor = time_of(v[ATTENTION_FLOOR]),
+    };
+    m->host = (struct machine_host){
+        .dram_bytes_per_s = v[HOST_BYTES_RATE] / SLOWER,
+        .flops = v[HOST_RATE] / SLOWER,
+        .launch_eager = time_of(v[LAUNCH_TIME + LAUNCH_EAGER]),
+        .launch_graph = time_of(v[LAUNCH_TIME + LAUNCH_NODE]),
+        .graph_launch = time_of(v[LAUNCH_TIME + LAUNCH_GRAPH]),
+        .round_trip = time_of(v[LAUNCH_TIME + LAUNCH_ROUND_TRIP]),
+        .copy_call = time_of(v[LAUNCH_TIME + LAUNCH_COPY]),
+    };
+    for (int k = 0; k < COPY_KINDS; k++)
+        *copies[k] = (struct machine_copy){.latency = time_of(v[COPY_LATENCY + k]),
+                                           .bytes_per_s = v[COPY_RATE + k] / SLOWER};
+}
+
+static double predict(const struct fitter *f, const struct machine *m,
+                      enum calibration_table table, const struct samples_point *point)
+{
+    return calibration_predict(m, f->c->device.element_bits, table, point) / SLOWER;
+}
+
+static int evaluate(void *context, const double *parameter, double *predicted,
+                    struct err *e)
+{
+    const struct problem *p = context;
+    double value[ROLES];
+    struct machine m;
+
+    (void)e;
+    memcpy(value, p->f->value, sizeof value);
+    for (size_t i = 0; i < p->parameters; i++)
+        value[p->role[i]] = parameter[i];
+    make_machine(value, p->tile_rows, &m);
+    for (size_t i = 0; i < p->points; i++)
+        predicted[i] = log(predict(p->f, &m, p->table[i], p->point[i]));
+    return 0;
+}
+
+static void problem_init(struct problem *p, const struct fitter *f)
+{
+    size_t points = 0;
+
+    for (int t = 0; t < CALIBRATION_TABLES; t++)
+        points += f->c->table[t].points;
+    *p = (struct problem){.f = f, .tile_rows = f->tile_rows};
+    p->point = mem_alloc(points, sizeof *p->point);
+    p->table = mem_alloc(points, sizeof *p->table);
+    p->measured = mem_alloc(points, sizeof *p->measured);
+    p->sigma = mem_alloc(points, sizeof *p->sigma);
+}
+
+static void problem_release(struct problem *p)
+{
+    free(p->point);
+    free(p->table);
+    free(p->measured);
+    free(p->sigma);
+}
+
+/* `start` need not be near. */
+static void add_parameter(struct problem *p, enum role role, double start, double most)
+{
+    const double range = 1e3;
+
+    assert(p->parameters < FIT_MAX_PARAMETERS);
+    p->role[p->parameters] = role;
+    p->parameter[p->parameters++] = (struct fit_parameter){
+        .start = start, .min = start / range, .max = fmin(start * range, most)};
+}
+
+/* Points of a table that are not held out; of one kind only where kind is below
+ * UINT64_MAX. */
+static void add_points(struct problem *p, enum calibration_table table, uint64_t kind)
+{
+    const struct samples *s = &p->f->c->table[table];
+
+    for (size_t i = 0; i < s->points; i++) {
+        if (s->point[i].held || (kind != UINT64_MAX && s->point[i].value[0] != kind))
+            continue;
+        p->point[p->points] = &s->point[i];
+        p->table[p->points] = table;
+        p->measured[p->points] = log(s->point[i].seconds);
+        p->sigma[p->points++] = 1.0;
+    }
+}
+
+static int solve(struct problem *p, struct fit_result *r, struct err *e)
+{
+    struct fit_problem q = {.parameters = p->parameters,
+                            .parameter = p->parameter,
+                            .points = p->points,
+                            .measured = p->measured,
+                            .sigma = p->sigma,
+                            .model = evaluate,
+                            .context = p};
+
+    return fit_solve(&q, r, e);
+}
+
+static void keep(struct fitter *f, const struct problem *p, const struct fit_result *r)
+{
+    for (size_t i = 0; i < p->parameters; i++) {
+        f->value[p->role[i]] = r->value[i];
+        f->error[p->role[i]] = r->error[i] / r->value[i];
+    }
+}
+
+/* Enough points of a kind, or a sentence that says of what. */
+static int check_points(const struct problem *p, enum calibration_table table,
+                        const char *kind, struct err *e)
+{
+    if (p->points > p->parameters)
+        return 0;
+    return err_set(e,
+                   "%s:1: %zu points of %s%s beside those held out do not determine %zu "
+                   "numbers; measure more",
+                   p->f->c->table[table].path, p->points,
+                   kind == NULL ? "the table" : "kind ", kind == NULL ? "" : kind,
+                   p->parameters);
+}
+
+static double smallest_seconds(const struct problem *p)
+{
+    double least = INFINITY;
+
+    for (size_t i = 0; i < p->points; i++)
+        least = fmin(least, p->point[i]->seconds);
+    return least;
+}
+
+/* ---- the host's side ---- */
+
+static int fit_copies(struct fitter *f, struct err *e)
+{
+    for (uint64_t kind = 0; kind < COPY_KINDS; kind++) {
+        struct problem p;
+        struct fit_result r;
+        double rate = 0.0;
+        int status;
+
+        problem_init(&p, f);
+        add_points(&p, CALIBRATE_COPY, kind);
+        for (size_t i = 0; i < p.points; i++)
+            rate = fmax(rate, (double)p.point[i]->value[1] / p.point[i]->seconds);
+        add_parameter(&p, COPY_LATENCY + kind, smallest_seconds(&p), INFINITY);
+        add_parameter(&p, COPY_RATE + kind, rate, INFINITY);
+        status = check_points(&p, CALIBRATE_COPY, samples_copy.column[0].words[kind], e);
+        if (status == 0 && (status = solve(&p, &r, e)) == 0)
+            keep(f, &p, &r);
+        problem_release(&p);
+        if (status != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int fit_constants(struct fitter *f, enum calibration_table table, enum role role,
+                         uint64_t kinds, double start, double most, struct err *e)
+{
+    for (uint64_t kind = 0; kind < kinds; kind++) {
+        struct problem p;
+        struct fit_result r;
+        int status;
+
+        problem_init(&p, f);
+        add_points(&p, table, kind);
+        add_parameter(&p, role + kind, start, most);
+        status = check_points(&p, table, schemas[table]->column[0].words[kind], e);
+        if (status == 0 && (status = solve(&p, &r, e)) == 0)
+            keep(f, &p, &r);
+        problem_release(&p);
+        if (status != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static double expert_weights(const uint64_t *v)
+{
+    return (double)(v[EXPERTS_MATRICES] * v[EXPERTS_HIDDEN] * v[EXPERTS_INNER]);
+}
+
+static double expert_rows(const uint64_t *v)
+{
+    return (double)(v[EXPERTS_FIRST_ROWS] + (v[EXPERTS_DISTINCT] - 1) * v[EXPERTS_ROWS]);
+}
+
+/* Highest rates of a table of experts, in flops and in bytes of weights. */
+static void expert_rates(const struct samples *s, double weight_bytes, double *flops,
+                         double *bytes)
+{
+    for (size_t i = 0; i < s->points; i++) {
+        const uint64_t *v = s->point[i].value;
+        const double weights = expert_weights(v);
+
+        *flops = fmax(*flops, 2.0 * weights * expert_rows(v) / s->point[i].seconds);
+        *bytes = fmax(*bytes, weights * (double)v[EXPERTS_DISTINCT] * weight_bytes /
+                                  s->point[i].seconds);
+    }
+}
+
+static int fit_host(struct fitter *f, struct err *e)
+{
+    double flops = 0.0, bytes = 0.0;
+    struct problem p;
+    struct fit_result r;
+    int status;
+
+    expert_rates(&f->c->table[CALIBRATE_CPU], 4.0, &flops, &bytes);
+    problem_init(&p, f);
+    add_points(&p, CALIBRATE_CPU, UINT64_MAX);
+    add_parameter(&p, HOST_RATE, flops, INFINITY);
+    add_parameter(&p, HOST_BYTES_RATE, bytes, INFINITY);
+    status = check_points(&p, CALIBRATE_CPU, NULL, e);
+    if (status == 0 && (status = solve(&p, &r, e)) == 0)
+        keep(f, &p, &r);
+    problem_release(&p);
+    return status;
+}
+
+/* ---- the GPU: four tables together ---- */
+
+static const enum calibration_table gpu_tables[] = {
+    CALIBRATE_MOVE, CALIBRATE_GEMM, CALIBRATE_ATTENTION, CALIBRATE_EXPERTS};
+enum { GPU_TABLES = sizeof gpu_tables / sizeof *gpu_tables };
+
+/* The highest rates of flops and of bytes of weights that any shape reached. */
+static void best_rates(const struct calibration *c, double *flops, double *bytes)
+{
+    const double element = c->device.element_bits / 8.0;
+    const struct samples *s = &c->table[CALIBRATE_GEMM];
+
+    *flops = *bytes = 0.0;
+    expert_rates(&c->table[CALIBRATE_EXPERTS], element, flops, bytes);
+    for (size_t i = 0; i < s->points; i++) {
+        const uint64_t *v = s->point[i].value;
+        const double weights = (double)(v[1] * v[2]);
+
+        *flops = fmax(*flops, 2.0 * weights * (double)v[0] / s->point[i].seconds);
+        *bytes = fmax(*bytes, weights * element / s->point[i].seconds);
+    }
+}
+
+static void gpu_problem(struct problem *p, const struct fitter *f)
+{
+    double flops, bytes, floor;
+
+    problem_init(p, f);
+    best_rates(f->c, &flops, &bytes);
+    add_points(p, CALIBRATE_MOVE, UINT64_MAX);
+    floor = smallest_seconds(p) / 2.0;
+    for (int i = 1; i < GPU_TABLES; i++)
+        add_points(p, gpu_tables[i], UINT64_MAX);
+    add_parameter(p, GEMM_RATE, flops, INFINITY);
+    add_parameter(p, EXPERT_RATE, flops, INFINITY);
+    add_parameter(p, ATTENTION_RATE, flops / 2.0, INFINITY);
+    add_parameter(p, WEIGHT_RATE, bytes, INFINITY);
+    add_parameter(p, MOVE_RATE, bytes, INFINITY);
+    add_parameter(p, KERNEL_FLOOR, floor, INFINITY);
+    add_parameter(p, EXPERT_FLOOR, floor, INFINITY);
+    add_parameter(p, ATTENTION_FLOOR, floor, INFINITY);
+}
+
+/* Each table counts by how well it can be followed: its sigma is the root mean square of
+ * its residuals. */
+static int weigh_tables(struct problem *p, const struct fit_result *r, struct err *e)
+{
+    double *predicted = mem_alloc(p->points, sizeof *predicted);
+    int status = evaluate(p, r->value, predicted, e);
+
+    for (int t = 0; t < GPU_TABLES && status == 0; t++) {
+        double sum = 0.0, count = 0.0;
+
+        for (size_t i = 0; i < p->points; i++)
+            if (p->table[i] == gpu_tables[t]) {
+                sum += pow(predicted[i] - p->measured[i], 2.0);
+                count += 1.0;
+            }
+        for (size_t i = 0; i < p->points; i++)
+            if (p->table[i] == gpu_tables[t])
+                p->sigma[i] = fmax(sqrt(sum / fmax(count, 1.0)), 1e-6);
+    }
+    free(predicted);
+    return status;
+}
+
+static int fit_gpu(struct fitter *f, struct err *e)
+{
+    enum { MOST_TILE = 128 };
+    struct problem p;
+    struct fit_result r, best = {.chi2 = INFINITY};
+    int status;
+
+    gpu_problem(&p, f);
+    status = check_points(&p, CALIBRATE_GEMM, NULL, e);
+    for (uint32_t tile = 1; tile <= MOST_TILE && status == 0; tile *= 2) {
+        p.tile_rows = tile;
+        status = solve(&p, &r, e);
+        if (status == 0 && r.chi2 < best.chi2 * (1.0 - 1e-9)) {
+            best = r;
+            f->tile_rows = tile;
+        }
+    }
+    p.tile_rows = f->tile_rows;
+    if (status == 0 && (status = weigh_tables(&p, &best, e)) == 0 &&
+        (status = solve(&p, &r, e)) == 0)
+        keep(f, &p, &r);
+    problem_release(&p);
+    return status;
+}
+
+/* ---- the result ---- */
+
+static void add_number(struct calibration *c, const char *key, double value,
+                       const char *unit, double scale, enum calibration_table from,
+                       double standard_error, const char *how)
+{
+    const char *dot = strchr(key, '.');
+    struct calibration_number *n = &c->number[c->numbers++];
+
+    assert(c->numbers <= CALIBRATION_NUMBERS);
+    *n = (struct calibration_number){.name = dot + 1,
+                                     .value = value,
+                                     .unit = unit,
+                                     .scale = scale,
+                                     .from = from,
+                                     .standard_error = standard_error,
+                                     .how = how};
+    n->section = key;
+}
+
+static const char fitted[] = "fit";
+static const char highest[] = "highest rate reached or fitted";
+static const char reported[] = "as the device reports";
+
+static void add_gpu(const struct fitter *f)
+{
+    static const char *const estimate =
+        "estimate: not measured, a fifteenth of bf16 as on H100";
+    static const char *const same =
+        "measured rate of fp32, in which the device computes whatever is stored";
+    const double *v = f->value, *s = f->error;
+    struct calibration *c = f->c;
+    const bool wide = c->device.element_bits > 16;
+    double flops, bytes;
+
+    best_rates(c, &flops, &bytes);
+    flops = fmax(fmax(flops, v[GEMM_RATE]), fmax(v[EXPERT_RATE], v[ATTENTION_RATE]));
+    bytes = fmax(fmax(bytes, v[WEIGHT_RATE]), v[MOVE_RATE]);
+    add_number(c, "gpu.memory", (double)c->device.local_bytes, " GB", 1e9,
+               CALIBRATION_TABLES, INFINITY, reported);
+    add_number(c, "gpu.hbm_bandwidth", bytes, " GB/s", 1e9, CALIBRATE_GEMM, INFINITY,
+               highest);
+    add_number(c, "gpu.bf16_flops", flops, " TFLOP/s", 1e12, CALIBRATE_GEMM, INFINITY,
+               wide ? same : highest);
+    add_number(c, "gpu.fp32_flops", wide ? flops : flops / 15.0, " TFLOP/s", 1e12,
+               wide ? CALIBRATE_GEMM : CALIBRATION_TABLES, INFINITY,
+               wide ? highest : estimate);
+    add_number(c, "gpu.gemm_efficiency", v[GEMM_RATE] / flops, "", 1.0, CALIBRATE_GEMM,
+               s[GEMM_RATE], fitted);
+    add_number(c, "gpu.expert_gemm_efficiency", v[EXPERT_RATE] / flops, "", 1.0,
+               CALIBRATE_EXPERTS, s[EXPERT_RATE], fitted);
+    add_number(c, "gpu.attention_efficiency", v[ATTENTION_RATE] / flops, "", 1.0,
+               CALIBRATE_ATTENTION, s[ATTENTION_RATE], fitted);
+    add_number(c, "gpu.memory_efficiency", v[WEIGHT_RATE] / bytes, "", 1.0,
+               CALIBRATE_GEMM, s[WEIGHT_RATE], fitted);
+    add_number(c, "gpu.move_efficiency", v[MOVE_RATE] / bytes, "", 1.0, CALIBRATE_MOVE,
+               s[MOVE_RATE], fitted);
+    add_number(c, "gpu.tile_rows", f->tile_rows, "", 1.0, CALIBRATE_EXPERTS, INFINITY,
+               "best of the powers of two to 128");
+    add_number(c, "gpu.kernel_floor", v[KERNEL_FLOOR], " us", 1e-6, CALIBRATE_MOVE,
+               s[KERNEL_FLOOR], fitted);
+    add_number(c, "gpu.expert_floor", v[EXPERT_FLOOR], " us", 1e-6, CALIBRATE_EXPERTS,
+               s[EXPERT_FLOOR], fitted);
+    add_number(c, "gpu.attention_floor", v[ATTENTION_FLOOR], " us", 1e-6,
+               CALIBRATE_ATTENTION, s[ATTENTION_FLOOR], fitted);
+}
+
+static void add_host(const struct fitter *f)
+{
+    static const struct {
+        const char *key;
+        enum samples_launch_kind kind;
+    } launches[] = {{"host.launch_eager", LAUNCH_EAGER},
+                    {"host.launch_graph", LAUNCH_NODE},
+                    {"host.graph_launch", LAUNCH_GRAPH},
+                    {"host.round_trip", LAUNCH_ROUND_TRIP},
+                    {"host.copy_call", LAUNCH_COPY}};
+    const double *v = f->value, *s = f->error;
+    struct calibration *c = f->c;
+
+    add_number(c, "host.memory", (double)c->device.host_bytes, " GB", 1e9,
+               CALIBRATION_TABLES, INFINITY, reported);
+    add_number(c, "host.dram_bandwidth", v[HOST_BYTES_RATE], " GB/s", 1e9, CALIBRATE_CPU,
+               s[HOST_BYTES_RATE], fitted);
+    add_number(c, "host.flops", v[HOST_RATE], " GFLOP/s", 1e9, CALIBRATE_CPU,
+               s[HOST_RATE], fitted);
+    for (size_t i = 0; i < LAUNCH_KINDS; i++) {
+        const size_t role = LAUNCH_TIME + launches[i].kind;
+
+        add_number(c, launches[i].key, v[role], " us", 1e-6, CALIBRATE_LAUNCH, s[role],
+                   fitted);
+    }
+}
+
+static void add_copies(const struct fitter *f)
+{
+    static const char *const keys[COPY_KINDS][2] = {
+        [COPY_H2D_PINNED] = {"h2d_pinned.latency", "h2d_pinned.bandwidth"},
+        [COPY_D2H_PINNED] = {"d2h_pinned.latency", "d2h_pinned.bandwidth"},
+        [COPY_H2D_PAGEABLE] = {"h2d_pageable.latency", "h2d_pageable.bandwidth"},
+        [COPY_D2H_PAGEABLE] = {"d2h_pageable.latency", "d2h_pageable.bandwidth"},
+    };
+    static const char *const duplex[2] = {"duplex.h2d", "duplex.d2h"};
+    const double *v = f->value, *s = f->error;
+
+    for (int k = 0; k < COPY_KINDS; k++) {
+        add_number(f->c, keys[k][0], v[COPY_LATENCY + k], " us", 1e-6, CALIBRATE_COPY,
+                   s[COPY_LATENCY + k], fitted);
+        add_number(f->c, keys[k][1], v[COPY_RATE + k], " GB/s", 1e9, CALIBRATE_COPY,
+                   s[COPY_RATE + k], fitted);
+    }
+    for (int k = 0; k < 2; k++)
+        add_number(f->c, duplex[k], v[DUPLEX_SHARE + k], "", 1.0, CALIBRATE_DUPLEX,
+                   s[DUPLEX_SHARE + k], fitted);
+}
+
+/* Predicts every point, and compares those of the fit and those held out. */
+static void compare(const struct fitter *f)
+{
+    struct calibration *c = f->c;
+    struct machine m;
+
+    make_machine(f->value, f->tile_rows, &m);
+    for (int t = 0; t < CALIBRATION_TABLES; t++) {
+        const struct samples *s = &c->table[t];
+        double *predicted = mem_alloc(s->points, sizeof *predicted);
+        double *measured = mem_alloc(s->points, sizeof *measured);
+        size_t kept = 0, held = s->points;
+
+        c->predicted[t] = mem_alloc(s->points, sizeof **c->predicted);
+        for (size_t i = 0; i < s->points; i++) {
+            const size_t place = s->point[i].held ? --held : kept++;
+
+            c->predicted[t][i] = predict(f, &m, (enum calibration_table)t, &s->point[i]);
+            predicted[place] = c->predicted[t][i];
+            measured[place] = s->point[i].seconds;
+        }
+        c->trained[t] = kept;
+        c->train[t] = fit_compare(predicted, measured, 0, kept);
+        c->held[t] = fit_compare(predicted, measured, held, s->points - held);
+        free(predicted);
+        free(measured);
+    }
+}
+
+static int fit_all(struct fitter *f, struct err *e)
+{
+    for (int i = 0; i < ROLES; i++) {
+        f->value[i] = 1.0;
+        f->error[i] = INFINITY;
+    }
+    if (fit_copies(f, e) != 0 ||
+        fit_constants(f, CALIBRATE_DUPLEX, DUPLEX_SHARE, 2, 0.9, 1.0, e) != 0 ||
+        fit_constants(f, CALIBRATE_LAUNCH, LAUNCH_TIME, LAUNCH_KINDS, 1e-6, INFINITY,
+                      e) != 0 ||
+        fit_host(f, e) != 0 || fit_gpu(f, e) != 0)
+        return -1;
+    compare(f);
+    add_gpu(f);
+    add_host(f);
+    add_copies(f);
+    return 0;
+}
+
+int calibration_fit(const char *folder, struct calibration *c, struct err *e)
+{
+    struct fitter f = {.c = c, .tile_rows = 1};
+    int status;
+
+    *c = (struct calibration){.numbers = 0};
+    status = samples_read_device(folder, &c->device, e);
+    for (int t = 0; t < CALIBRATION_TABLES && status == 0; t++)
+        status = samples_read(folder, schemas[t], &c->table[t], e);
+    if (status == 0)
+        status = fit_all(&f, e);
+    if (status != 0)
+        calibration_release(c);
+    return status;
+}
+
+void calibration_release(struct calibration *c)
+{
+    samples_release_device(&c->device);
+    for (int t = 0; t < CALIBRATION_TABLES; t++) {
+        samples_release(&c->table[t]);
+        free(c->predicted[t]);
+    }
+    *c = (struct calibration){.numbers = 0};
+}

@@ -1,0 +1,23 @@
+#include "slots.h"
+
+#include <string.h>
+
+static void decide(const void *params, const struct view *v, const uint16_t *missing,
+                   uint32_t count, uint8_t *where)
+{
+    (void)params;
+    (void)v;
+    (void)missing;
+    memset(where, OFFLOAD_HOST, count);
+}
+
+const struct offload_type offload_host = {
+    .plugin = {.slot = SLOT_OFFLOAD,
+               .name = "host",
+               .help = "missing experts run on the host; only preloads and prefetches "
+                       "put one into the cache",
+               .source = "KTransformers; llama.cpp --cpu-moe",
+               .variant = VARIANT_STANDARD,
+               .lossless = true},
+    .decide = decide,
+};
