@@ -664,7 +664,12 @@ const void *block_result(const struct block *b, size_t *bytes)
     return b->room[LOGITS].p;
 }
 
-const void *block_hidden(const struct block *b)
+void *block_hidden(const struct block *b)
 {
     return b->room[HIDDEN].p;
+}
+
+const void *block_normed(const struct block *b)
+{
+    return b->room[NORMED].p;
 }

@@ -59,7 +59,8 @@ float block_token_weight(uint32_t token, uint32_t k, uint32_t top_k);
 
 /* What the host reads back: where in device memory, and how much at most. */
 const void *block_result(const struct block *b, size_t *bytes);
-/* The pass's hidden state, (tokens, hidden). */
-const void *block_hidden(const struct block *b);
+/* The pass's hidden state, (tokens, hidden), and what its next layer's part reads. */
+void *block_hidden(const struct block *b);
+const void *block_normed(const struct block *b);
 
 #endif

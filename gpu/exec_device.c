@@ -1,6 +1,7 @@
 #include "exec_device.h"
 
 #include "block.h"
+#include "host_experts.h"
 #include "reference.h"
 #include "sim/base/mem.h"
 
@@ -26,6 +27,8 @@ struct exec {
     struct device *d;
     const struct device_ops *o;
     struct block *block;
+    struct host_experts *hosts; /* NULL until an operation wants it */
+    op_id hosted; /* experts on the host whose sum is to be added; 0: none */
     /* Slots. */
     char *pool;
     size_t slot_bytes; /* from one to the next */
@@ -59,9 +62,10 @@ struct exec {
 int exec_device_streams_new(struct device *d, struct exec_device_streams *s,
                             struct err *e)
 {
-    struct device_stream **all[] = {&s->compute, &s->in[WORK_DEMAND],
-                                    &s->in[WORK_PREFETCH], &s->out, &s->back};
-    static const int priority[] = {0, 0, 1, 1, 0};
+    struct device_stream **all[] = {
+        &s->compute, &s->in[WORK_DEMAND], &s->in[WORK_PREFETCH], &s->out, &s->back,
+        &s->trip};
+    static const int priority[] = {0, 0, 1, 1, 0, 0};
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         *all[i] = d->ops->stream_new(d, priority[i], e);
@@ -191,7 +195,9 @@ static struct op_times times_of(struct exec *x, const struct done *d)
 
 static bool reached(struct exec *x, const struct done *d)
 {
-    return d->end == NULL || failed(x) || x->o->event_reached(x->d, d->end);
+    if (d->end == NULL || failed(x))
+        return true;
+    return d != find(x, x->hosted) && x->o->event_reached(x->d, d->end);
 }
 
 /* Forgets what is retired and has ended. */
@@ -225,6 +231,8 @@ static struct device_stream *stream_of(const struct exec *x, const struct op *op
         return s->in[op->class_];
     case OP_COPY_OUT:
         return s->out;
+    case OP_HOST_EXPERTS:
+        return s->trip;
     default:
         return s->compute;
     }
@@ -304,6 +312,35 @@ static int run_experts(struct exec *x, const struct op *op, struct err *e)
     return block_experts(x->block, &g, e);
 }
 
+static int run_host_experts(struct exec *x, const struct op *op, struct err *e)
+{
+    const struct exec_device_options *o = &x->options;
+
+    if (x->hosts == NULL)
+        x->hosts = host_experts_new(x->d, o->weights, o->model, o->streams->trip, e);
+    if (x->hosts == NULL)
+        return -1;
+    for (uint32_t i = 0; i < op->group.count; i++) {
+        uint32_t id = op->group.expert[i];
+
+        x->tokens_of[(size_t)op->layer * o->model->experts + id] += op->group.tokens[id];
+    }
+    x->counts.host_runs += op->group.count;
+    return host_experts_begin(x->hosts, op, block_normed(x->block), e);
+}
+
+/* The host's experts are computed, and their end is recorded. */
+static int end_hosted(struct exec *x, struct err *e)
+{
+    const struct done *d = find(x, x->hosted);
+
+    if (host_experts_end(x->hosts, e) != 0)
+        return -1;
+    x->o->event_record(x->d, d->end, x->options.streams->trip);
+    x->hosted = 0;
+    return 0;
+}
+
 static int run_dense(struct exec *x, const struct op *op, struct err *e)
 {
     if (op->layer == 0) {
@@ -332,6 +369,8 @@ static int run(struct exec *x, const struct op *op, struct device_stream *s,
         return run_copy_in(x, op, s, e);
     case OP_COPY_OUT:
         return run_copy_out(x, op, s, e);
+    case OP_HOST_EXPERTS:
+        return run_host_experts(x, op, e);
     case OP_HOST:
     case OP_KINDS:
         break;
@@ -340,12 +379,36 @@ static int run(struct exec *x, const struct op *op, struct device_stream *s,
     return -1;
 }
 
-static op_id submit(struct exec *x, const struct op *op)
+/* Enqueues the operation between its events, behind what it comes after. `sum`: what the
+ * host's experts gave is to be added before. */
+static int enqueue(struct exec *x, const struct op *op, const struct done *d, bool sum,
+                   struct err *e)
 {
     struct device_stream *s = stream_of(x, op);
+
+    for (uint32_t i = 0; i < op->after_count; i++) {
+        const struct done *before = find(x, op->after[i]);
+
+        if (before != NULL && before->end != NULL)
+            x->o->event_hold(x->d, before->end, s);
+    }
+    x->o->event_record(x->d, d->start, s);
+    if (sum && host_experts_add(x->hosts, s, block_hidden(x->block), e) != 0)
+        return -1;
+    if (run(x, op, s, e) != 0)
+        return -1;
+    if (op->kind != OP_HOST_EXPERTS)
+        x->o->event_record(x->d, d->end, s);
+    return 0;
+}
+
+static op_id submit(struct exec *x, const struct op *op)
+{
     op_id id = x->next;
     struct done *d = add(x, op);
+    bool sum = x->hosted != 0 && (op->kind == OP_DENSE || op->kind == OP_HEAD);
     struct err e = {""};
+    int status = 0;
 
     if (op->lane == LANE_COMPUTE)
         x->last_compute = id;
@@ -355,16 +418,16 @@ static op_id submit(struct exec *x, const struct op *op)
     d->end = event_take(x);
     if (d->start == NULL || d->end == NULL)
         return id;
-    for (uint32_t i = 0; i < op->after_count; i++) {
-        const struct done *before = find(x, op->after[i]);
-
-        if (before != NULL && before->end != NULL)
-            x->o->event_hold(x->d, before->end, s);
-    }
-    x->o->event_record(x->d, d->start, s);
-    if (run(x, op, s, &e) != 0)
+    if (sum)
+        status = end_hosted(x, &e);
+    else if (x->hosted != 0)
+        status = host_experts_step(x->hosts, &e);
+    if (status == 0)
+        status = enqueue(x, op, d, sum, &e);
+    if (status != 0)
         fail(x, &e);
-    x->o->event_record(x->d, d->end, s);
+    if (op->kind == OP_HOST_EXPERTS && status == 0)
+        x->hosted = id;
     d->issued = now(x);
     return id;
 }
@@ -447,6 +510,10 @@ static sim_time wait(struct exec *x, op_id id)
 
     if (d == NULL || d->end == NULL || failed(x))
         return now(x);
+    if (id == x->hosted && end_hosted(x, &e) != 0) {
+        fail(x, &e);
+        return now(x);
+    }
     if (read_back(x, id, d, &e) != 0 ||
         (d->kind == OP_HEAD && x->options.hidden != NULL && show_hidden(x, &e) != 0)) {
         fail(x, &e);
@@ -519,8 +586,8 @@ static void retire(struct exec *x, op_id id)
 static int finish(struct exec *x, struct err *e)
 {
     const struct exec_device_streams *s = x->options.streams;
-    struct device_stream *all[] = {s->compute, s->in[WORK_DEMAND], s->in[WORK_PREFETCH],
-                                   s->out, s->back};
+    struct device_stream *all[] = {
+        s->compute, s->in[WORK_DEMAND], s->in[WORK_PREFETCH], s->out, s->back, s->trip};
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (x->o->stream_finish(x->d, all[i], e) != 0)
@@ -535,6 +602,8 @@ static int check(struct exec *x, struct err *e)
 
 static int drain(struct exec *x, struct err *e)
 {
+    if (x->hosted != 0 && !failed(x) && end_hosted(x, &x->failure) != 0)
+        return check(x, e);
     if (finish(x, &x->failure) != 0 || check(x, e) != 0)
         return check(x, e);
     retire(x, x->next);
@@ -608,6 +677,7 @@ void exec_device_free(struct exec *x)
     if (x == NULL)
         return;
     (void)finish(x, &ignored);
+    host_experts_free(x->hosts);
     block_free(x->block);
     x->o->mem_free(x->d, DEVICE_MEMORY_LOCAL, x->pool);
     x->o->mem_free(x->d, DEVICE_MEMORY_PINNED, x->result);

@@ -4,10 +4,11 @@
  * (weights.h, block.h). Routing is forced: groups compute the rows that the trace says.
  *
  * Streams: compute, copies in on demand, copies in ahead of use (after demand where the
- * device has priorities), copies out, read-backs. An operation is enqueued when it is
- * submitted, behind the events of what it comes after, between two events of its own,
- * whose times are its start and end. Everything is launched eagerly, never from a graph.
- * `promote` does nothing, and neither does `cancel`: what is enqueued is done.
+ * device has priorities), copies out, read-backs, hidden states to and from experts on
+ * the host (host_experts.h, whose sum the next operation adds). An operation is enqueued
+ * when it is submitted, behind the events of what it comes after, between two events of
+ * its own, whose times are its start and end. Everything is launched eagerly, never from
+ * a graph. `promote` does nothing, and neither does `cancel`: what is enqueued is done.
  *
  * Times count from begin(). `issued` is when the host had enqueued the operation. wait()
  * also reads back what the host would decide on, the ids that a gate chose or the tokens
@@ -25,7 +26,7 @@
 
 /* Owned by the device until it is closed: made once, for one executor after another. */
 struct exec_device_streams {
-    struct device_stream *compute, *in[WORK_CLASSES], *out, *back;
+    struct device_stream *compute, *in[WORK_CLASSES], *out, *back, *trip;
 };
 int exec_device_streams_new(struct device *d, struct exec_device_streams *s,
                             struct err *e);
@@ -56,6 +57,7 @@ struct exec_device_counts {
     uint64_t copies[WORK_CLASSES], in_bytes[WORK_CLASSES]; /* by class */
     uint64_t copies_out, out_bytes;
     uint64_t groups;
+    uint64_t host_runs;     /* experts computed by the host's processors */
     const uint64_t *tokens; /* (layer, expert): rows computed; borrowed */
 };
 

@@ -29,6 +29,7 @@ struct weights {
     enum device_element type;
     enum device_memory memory; /* of the images */
     char *image;
+    float *floats; /* the same images; NULL where those are floats, or nobody asked */
     size_t image_bytes;
     uint64_t images, experts; /* distinct, and all */
     struct sets sets[KINDS];
@@ -164,6 +165,8 @@ static void draw_image(const struct weights *w, uint64_t number, float *stage)
     struct rng r = rng_stream(w->seed, "expert weights", number);
     struct weights_matrix shape[2];
     char *to = w->image + number * w->image_bytes;
+    float *also =
+        w->floats == NULL ? NULL : w->floats + number * device_ffn_elements(&ffn);
 
     (void)ffn_shape(&ffn, shape);
     for (int i = 0; i < 2; i++) {
@@ -174,6 +177,10 @@ static void draw_image(const struct weights *w, uint64_t number, float *stage)
 
             draw(&r, stage, count, sqrtf(3.0F / (float)shape[i].in), 0.0F);
             reference_to_elements(w->type, stage, to, count);
+            if (also != NULL) {
+                reference_of_elements(w->type, to, also, count);
+                also += count;
+            }
             to += count * w->element;
             left -= count;
         }
@@ -247,6 +254,9 @@ static int make_images(struct weights *w, const struct weights_options *o, float
     struct device_info info;
     struct device_ffn ffn = weights_expert_ffn(w);
     uint64_t budget = o->expert_budget_bytes;
+    size_t also = o->floats && w->type != DEVICE_F32
+                      ? device_ffn_elements(&ffn) * sizeof(float)
+                      : 0;
     void *p;
 
     w->d->ops->info(w->d, &info);
@@ -254,7 +264,7 @@ static int make_images(struct weights *w, const struct weights_options *o, float
         budget = info.host_free_bytes / 4;
     w->image_bytes = device_ffn_elements(&ffn) * w->element;
     w->experts = (uint64_t)w->model->moe_layers * w->model->experts;
-    w->images = budget / w->image_bytes;
+    w->images = budget / (w->image_bytes + also);
     if (w->images > w->experts)
         w->images = w->experts;
     if (w->images == 0)
@@ -262,6 +272,12 @@ static int make_images(struct weights *w, const struct weights_options *o, float
     if (w->d->ops->mem_alloc(w->d, w->memory, w->images * w->image_bytes, &p, e) != 0)
         return -1;
     w->image = p;
+    if (also > 0) {
+        if (w->d->ops->mem_alloc(w->d, DEVICE_MEMORY_PAGEABLE, w->images * also, &p, e) !=
+            0)
+            return -1;
+        w->floats = p;
+    }
     for (uint64_t i = 0; i < w->images; i++)
         draw_image(w, i, stage);
     return 0;
@@ -344,6 +360,7 @@ void weights_free(struct weights *w)
     for (int k = 0; k < KINDS; k++)
         w->d->ops->mem_free(w->d, DEVICE_MEMORY_LOCAL, w->sets[k].p);
     w->d->ops->mem_free(w->d, w->memory, w->image);
+    w->d->ops->mem_free(w->d, DEVICE_MEMORY_PAGEABLE, w->floats);
     free(w);
 }
 
@@ -392,6 +409,17 @@ const void *weights_expert(const struct weights *w, uint32_t moe_layer, uint32_t
     uint64_t number = (uint64_t)moe_layer * w->model->experts + id;
 
     return w->image + number % w->images * w->image_bytes;
+}
+
+const void *weights_expert_float(const struct weights *w, uint32_t moe_layer, uint32_t id)
+{
+    struct device_ffn ffn = weights_expert_ffn(w);
+    uint64_t number = (uint64_t)moe_layer * w->model->experts + id;
+
+    if (w->type == DEVICE_F32)
+        return weights_expert(w, moe_layer, id);
+    assert(w->floats != NULL);
+    return w->floats + number % w->images * device_ffn_elements(&ffn);
 }
 
 size_t weights_expert_bytes(const struct weights *w)

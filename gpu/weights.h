@@ -20,6 +20,8 @@ struct weights_options {
     bool pageable;                /* experts in pageable host memory, not pinned */
     uint64_t expert_budget_bytes; /* of host memory; 0: a quarter of what is free */
     uint64_t dense_budget_bytes;  /* of device memory; 0: what is free */
+    bool floats; /* experts also as floats, for the host's processors (of the budget too)
+                  */
 };
 
 struct weights;
@@ -34,6 +36,9 @@ char *weights_describe(const struct weights *w);
 /* An expert's weights in host memory, laid out as device_ffn says. */
 const void *weights_expert(const struct weights *w, uint32_t moe_layer, uint32_t id);
 size_t weights_expert_bytes(const struct weights *w);
+/* The same as floats; where the device's elements are others, only if asked for. */
+const void *weights_expert_float(const struct weights *w, uint32_t moe_layer,
+                                 uint32_t id);
 struct device_ffn weights_expert_ffn(const struct weights *w);
 
 /* Matrices of an attention block, the largest case first: GQA has QKV and output; MLA has

@@ -153,6 +153,8 @@ static int run_sides(struct validation *v, struct cfg *config,
         status = check_passes(v, e);
     v->executed = mem_zalloc(v->flags->repeat, sizeof *v->executed);
     v->device.largest = v->predicted.largest;
+    for (uint32_t i = 0; i < v->predicted.policies; i++)
+        v->device.floats = v->device.floats || v->predicted.tally[i].host_runs > 0;
     v->device.reserve_bytes = status == 0 ? reserve_bytes(v) : 0;
     v->device.expert_budget_bytes = v->flags->expert_gib * BYTES_PER_GIB;
     if (line != NULL)

@@ -149,7 +149,8 @@ static int prepare(struct validate_device *d, const struct experiment_run_info *
     struct weights_options o = {.model = &d->model,
                                 .seed = 1,
                                 .pageable = info->pageable,
-                                .expert_budget_bytes = d->expert_budget_bytes};
+                                .expert_budget_bytes = d->expert_budget_bytes,
+                                .floats = d->floats};
     struct device_info about;
 
     if (d->weights != NULL)
@@ -195,6 +196,7 @@ static void close_device(void *context, struct exec *exec)
     memcpy(t->copies, c.copies, sizeof t->copies);
     memcpy(t->in_bytes, c.in_bytes, sizeof t->in_bytes);
     t->copies_out = c.copies_out;
+    t->host_runs = c.host_runs;
     t->out_bytes = c.out_bytes;
     memcpy(t->tokens, c.tokens, (size_t)t->layers * t->experts * sizeof *t->tokens);
     /* The run that shares most says most. */

@@ -25,6 +25,7 @@ void validate_side_release(struct validate_side *s);
 struct validate_device {
     struct device *device;
     uint64_t expert_budget_bytes; /* of host memory; 0: a quarter of what is free */
+    bool floats;                  /* some policy runs experts on the host */
     uint64_t reserve_bytes; /* of device memory: for the slots and caches of any policy */
     struct cost_batch largest; /* what passes need at most: see validate_side */
     struct exec_device_streams streams;

@@ -1,0 +1,355 @@
+#include "host_experts.h"
+
+#include "block.h"
+#include "reference.h"
+#include "sim/base/mem.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_WORKERS = 256 };
+
+/* Grown as needed, contents lost; freed with the group. */
+struct area {
+    void *p;
+    size_t bytes;
+};
+
+enum local { ROWS, SUMS, INDEX, LOCALS };               /* in device memory */
+enum pinned { OUT, BACK, SENT, PINNEDS };               /* page-locked */
+enum plain { X, SUM, GATHERED, Y, WORK, LIST, PLAINS }; /* the host's own */
+
+enum state { IDLE, TRAVELLING, COMPUTING };
+
+struct host_experts {
+    struct device *d;
+    const struct device_ops *o;
+    const struct weights *w;
+    const struct model *m;
+    struct device_stream *trip;
+    struct device_event *there; /* the rows are in host memory */
+    enum device_element type;
+    size_t element;
+    struct device *cpu; /* its streams are the workers */
+    struct device_stream *worker[MOST_WORKERS];
+    struct device_event *ready[MOST_WORKERS]; /* its experts are computed */
+    uint32_t workers;
+    struct area local[LOCALS], pinned[PINNEDS], plain[PLAINS];
+    enum state state;
+    uint32_t tokens; /* of the pass */
+    uint32_t used;   /* tokens that chose any of the experts */
+    /* The group, copied: rows are by expert, then by token. */
+    uint32_t experts, rows;
+    const void **weight; /* [experts] */
+    uint32_t *of;        /* [experts] rows of each */
+    uint32_t *row_token; /* [rows] index among the used tokens */
+    uint32_t *token_row; /* (used, top_k) */
+    float *token_weight; /* (used, top_k) */
+    uint32_t *place;     /* [model's experts] next row of each; scratch */
+};
+
+static void free_areas(struct host_experts *h)
+{
+    for (int i = 0; i < LOCALS; i++)
+        h->o->mem_free(h->d, DEVICE_MEMORY_LOCAL, h->local[i].p);
+    for (int i = 0; i < PINNEDS; i++)
+        h->o->mem_free(h->d, DEVICE_MEMORY_PINNED, h->pinned[i].p);
+    for (int i = 0; i < PLAINS; i++)
+        free(h->plain[i].p);
+}
+
+static int open_workers(struct host_experts *h, struct err *e)
+{
+    struct device_info info;
+    bool missing;
+
+    if (device_open("host", &h->cpu, &missing, e) != 0)
+        return -1;
+    h->cpu->ops->info(h->cpu, &info);
+    do {
+        h->worker[h->workers] = h->cpu->ops->stream_new(h->cpu, 0, e);
+        h->ready[h->workers] = h->cpu->ops->event_new(h->cpu, e);
+        if (h->worker[h->workers] == NULL || h->ready[h->workers] == NULL)
+            return -1;
+    } while (++h->workers + 1 < info.processors && h->workers < MOST_WORKERS);
+    return 0;
+}
+
+struct host_experts *host_experts_new(struct device *d, const struct weights *w,
+                                      const struct model *m, struct device_stream *trip,
+                                      struct err *e)
+{
+    struct host_experts *h = mem_zalloc(1, sizeof *h);
+    struct device_info info;
+
+    d->ops->info(d, &info);
+    h->d = d;
+    h->o = d->ops;
+    h->w = w;
+    h->m = m;
+    h->trip = trip;
+    h->type = info.element;
+    h->element = d->ops->element_bytes(d);
+    h->weight = mem_alloc(m->experts, sizeof *h->weight);
+    h->of = mem_alloc(m->experts, sizeof *h->of);
+    h->place = mem_alloc(m->experts, sizeof *h->place);
+    h->there = d->ops->event_new(d, e);
+    if (h->there != NULL && open_workers(h, e) == 0)
+        return h;
+    host_experts_free(h);
+    return NULL;
+}
+
+void host_experts_free(struct host_experts *h)
+{
+    if (h == NULL)
+        return;
+    device_close(h->cpu); /* waits for the workers */
+    h->o->event_free(h->d, h->there);
+    free_areas(h);
+    free(h->weight);
+    free(h->of);
+    free(h->place);
+    free(h);
+}
+
+/* ---- memory ---- */
+
+static int grow(struct host_experts *h, struct area *a, enum device_memory kind,
+                size_t bytes, struct err *e)
+{
+    if (bytes <= a->bytes)
+        return 0;
+    h->o->mem_free(h->d, kind, a->p);
+    *a = (struct area){NULL, 0};
+    bytes += bytes / 2;
+    if (h->o->mem_alloc(h->d, kind, bytes, &a->p, e) != 0)
+        return -1;
+    a->bytes = bytes;
+    return 0;
+}
+
+static void *grow_plain(struct host_experts *h, enum plain which, size_t bytes)
+{
+    struct area *a = &h->plain[which];
+
+    if (bytes > a->bytes) {
+        free(a->p);
+        a->bytes = bytes + bytes / 2;
+        a->p = mem_alloc(a->bytes, 1);
+    }
+    return a->p;
+}
+
+/* Nothing uses them: the last group's sum was added before this one's gate. */
+static int make_room(struct host_experts *h, struct err *e)
+{
+    size_t hidden = h->m->hidden, used = h->used * hidden;
+    size_t index = h->tokens * (2 * sizeof(uint32_t) + sizeof(float));
+
+    if (grow(h, &h->local[ROWS], DEVICE_MEMORY_LOCAL, used * h->element, e) != 0 ||
+        grow(h, &h->local[SUMS], DEVICE_MEMORY_LOCAL, used * h->element, e) != 0 ||
+        grow(h, &h->local[INDEX], DEVICE_MEMORY_LOCAL, index, e) != 0 ||
+        grow(h, &h->pinned[OUT], DEVICE_MEMORY_PINNED, used * h->element, e) != 0 ||
+        grow(h, &h->pinned[BACK], DEVICE_MEMORY_PINNED, used * h->element, e) != 0 ||
+        grow(h, &h->pinned[SENT], DEVICE_MEMORY_PINNED, index, e) != 0)
+        return -1;
+    (void)grow_plain(h, X, used * sizeof(float));
+    (void)grow_plain(h, SUM, used * sizeof(float));
+    (void)grow_plain(h, GATHERED, h->rows * hidden * sizeof(float));
+    (void)grow_plain(h, Y, h->rows * hidden * sizeof(float));
+    (void)grow_plain(h, WORK, (size_t)h->rows * 2 * h->m->expert_ffn * sizeof(float));
+    return 0;
+}
+
+/* ---- the group ---- */
+
+/* Numbers the rows, and the tokens in use: token[i] is the i-th of them. */
+static void list_rows(struct host_experts *h, const struct op *op, uint32_t *token)
+{
+    const struct op_routing *t = op->group.routing;
+
+    h->used = 0;
+    for (uint32_t i = 0; i < t->rows; i++) {
+        bool uses = false;
+
+        for (uint32_t k = 0; k < t->top_k; k++) {
+            uint32_t id = t->choice[i * t->stride + k];
+            uint32_t *row = &h->token_row[(size_t)h->used * t->top_k + k];
+
+            *row = UINT32_MAX;
+            if (id >= h->m->experts || h->place[id] == UINT32_MAX)
+                continue;
+            *row = h->place[id]++;
+            assert(*row < h->rows);
+            h->row_token[*row] = h->used;
+            h->token_weight[(size_t)h->used * t->top_k + k] =
+                block_token_weight(i, k, t->top_k);
+            uses = true;
+        }
+        if (uses)
+            token[h->used++] = i;
+    }
+}
+
+static void take_group(struct host_experts *h, const struct op *op, uint32_t *token)
+{
+    size_t choices = (size_t)op->group.routing->rows * op->group.routing->top_k;
+    char *list;
+
+    h->tokens = op->group.routing->rows;
+    h->experts = op->group.count;
+    h->rows = 0;
+    memset(h->place, 0xff, h->m->experts * sizeof *h->place);
+    for (uint32_t i = 0; i < h->experts; i++) {
+        uint32_t id = op->group.expert[i];
+
+        h->weight[i] = weights_expert_float(h->w, op->layer, id);
+        h->of[i] = op->group.tokens[id];
+        h->place[id] = h->rows;
+        h->rows += h->of[i];
+    }
+    list = grow_plain(h, LIST,
+                      h->rows * sizeof(uint32_t) +
+                          choices * (sizeof(uint32_t) + sizeof(float)));
+    h->row_token = (uint32_t *)(void *)list;
+    h->token_row = h->row_token + h->rows;
+    h->token_weight = (float *)(h->token_row + choices);
+    memset(h->row_token, 0, h->rows * sizeof *h->row_token); /* padding is of the first */
+    list_rows(h, op, token);
+}
+
+int host_experts_begin(struct host_experts *h, const struct op *op, const void *normed,
+                       struct err *e)
+{
+    uint32_t *token = mem_alloc(op->group.routing->rows, sizeof *token);
+    const void *from = normed;
+    int status;
+
+    assert(h->state == IDLE);
+    take_group(h, op, token);
+    status = make_room(h, e);
+    if (status == 0 && h->used < h->tokens) {
+        /* token of each row; row of each token; ones */
+        uint32_t *sent = h->pinned[SENT].p;
+        struct device_permute p = {.tokens = h->tokens,
+                                   .rows = h->used,
+                                   .top_k = 1,
+                                   .hidden = h->m->hidden,
+                                   .row_token = h->local[INDEX].p};
+
+        memset(sent, 0xff, 2 * (size_t)h->tokens * sizeof *sent);
+        for (uint32_t i = 0; i < h->used; i++) {
+            sent[i] = token[i];
+            sent[h->tokens + token[i]] = i;
+        }
+        for (uint32_t i = 0; i < h->tokens; i++)
+            ((float *)(sent + 2 * (size_t)h->tokens))[i] = 1.0F;
+        h->o->copy(h->d, h->trip, h->local[INDEX].p, sent,
+                   h->tokens * (2 * sizeof *sent + sizeof(float)));
+        h->o->gather(h->d, h->trip, &p, normed, h->local[ROWS].p);
+        from = h->local[ROWS].p;
+    }
+    free(token);
+    if (status != 0)
+        return -1;
+    h->o->copy(h->d, h->trip, h->pinned[OUT].p, from,
+               (size_t)h->used * h->m->hidden * h->element);
+    h->o->event_record(h->d, h->there, h->trip);
+    h->state = TRAVELLING;
+    return h->o->check(h->d, e);
+}
+
+/* Experts are dealt out to the workers in turn; the first one adds up. */
+static void compute(struct host_experts *h)
+{
+    const struct device_ops *o = h->cpu->ops;
+    size_t hidden = h->m->hidden;
+    struct device_permute p = {
+        .tokens = h->used, .top_k = h->m->top_k, .hidden = h->m->hidden};
+    uint32_t row = 0;
+
+    for (uint32_t w = 0, at = 0; w < h->workers; w++) {
+        struct device_group g = {.ffn = weights_expert_ffn(h->w),
+                                 .weight = h->weight + at,
+                                 .rows = h->of + at,
+                                 .x = (float *)h->plain[GATHERED].p + row * hidden,
+                                 .y = (float *)h->plain[Y].p + row * hidden,
+                                 .work = (float *)h->plain[WORK].p +
+                                         (size_t)row * 2 * h->m->expert_ffn};
+
+        p.rows = 0;
+        p.row_token = h->row_token + row;
+        for (; at < (uint64_t)h->experts * (w + 1) / h->workers; at++, g.count++)
+            p.rows += h->of[at];
+        if (g.count > 0) {
+            o->gather(h->cpu, h->worker[w], &p, h->plain[X].p,
+                      (float *)h->plain[GATHERED].p + row * hidden);
+            o->experts(h->cpu, h->worker[w], &g);
+        }
+        row += p.rows;
+        o->event_record(h->cpu, h->ready[w], h->worker[w]);
+        if (w > 0)
+            o->event_hold(h->cpu, h->ready[w], h->worker[0]);
+    }
+    p.rows = h->rows;
+    p.token_row = h->token_row;
+    p.token_weight = h->token_weight;
+    o->fill(h->cpu, h->worker[0], h->plain[SUM].p, 0, h->used * hidden * sizeof(float));
+    o->scatter(h->cpu, h->worker[0], &p, h->plain[Y].p, h->plain[SUM].p);
+    o->event_record(h->cpu, h->ready[0], h->worker[0]);
+}
+
+static int begin_computing(struct host_experts *h, struct err *e)
+{
+    if (h->o->event_wait(h->d, h->there, e) != 0)
+        return -1;
+    reference_of_elements(h->type, h->pinned[OUT].p, h->plain[X].p,
+                          (size_t)h->used * h->m->hidden);
+    compute(h);
+    h->state = COMPUTING;
+    return 0;
+}
+
+int host_experts_step(struct host_experts *h, struct err *e)
+{
+    if (h->state == TRAVELLING && h->o->event_reached(h->d, h->there))
+        return begin_computing(h, e);
+    return 0;
+}
+
+int host_experts_end(struct host_experts *h, struct err *e)
+{
+    size_t count = (size_t)h->used * h->m->hidden;
+
+    if (h->state == TRAVELLING && begin_computing(h, e) != 0)
+        return -1;
+    h->state = IDLE;
+    if (h->cpu->ops->event_wait(h->cpu, h->ready[0], e) != 0)
+        return -1;
+    reference_to_elements(h->type, h->plain[SUM].p, h->pinned[BACK].p, count);
+    h->o->copy(h->d, h->trip, h->local[SUMS].p, h->pinned[BACK].p, count * h->element);
+    return h->o->check(h->d, e);
+}
+
+int host_experts_add(struct host_experts *h, struct device_stream *s, void *hidden,
+                     struct err *e)
+{
+    uint32_t *index = h->local[INDEX].p;
+
+    if (h->used == h->tokens) {
+        h->o->add(h->d, s, hidden, h->local[SUMS].p, (size_t)h->used * h->m->hidden);
+    } else {
+        struct device_permute p = {.tokens = h->tokens,
+                                   .rows = h->used,
+                                   .top_k = 1,
+                                   .hidden = h->m->hidden,
+                                   .token_row = index + h->tokens,
+                                   .token_weight =
+                                       (float *)(index + 2 * (size_t)h->tokens)};
+
+        h->o->scatter(h->d, s, &p, h->local[SUMS].p, hidden);
+    }
+    return h->o->check(h->d, e);
+}
