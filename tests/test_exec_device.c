@@ -281,6 +281,36 @@ static void test_every_plugin(void **state)
     tiny_close(&t);
 }
 
+/* Where missing experts run, beside each schedule and a prefetcher. */
+static void test_every_offload(void **state)
+{
+    struct model m = tiny_model();
+    struct tiny_outputs expected = {.count = 0};
+    const struct plugin *offload, *schedule;
+    struct tiny t;
+
+    (void)state;
+    tiny_open(&t, &m, 0);
+    check_policy(&t, RESIDENT, false, &expected);
+    for (size_t i = 0; (offload = next_lossless(SLOT_OFFLOAD, &i)) != NULL;) {
+        for (size_t k = 0; (schedule = next_lossless(SLOT_SCHEDULE, &k)) != NULL;) {
+            char *alone = mem_format("{cache: {name: lru, slots: 3, preload: linear}, "
+                                     "offload: %s, schedule: %s}",
+                                     offload->name, schedule->name);
+            char *early = mem_format("{cache: {name: lru, slots: 3}, offload: %s, "
+                                     "prefetch: previous-token, schedule: %s}",
+                                     offload->name, schedule->name);
+
+            check_policy(&t, alone, false, &expected);
+            check_policy(&t, early, true, &expected);
+            free(alone);
+            free(early);
+        }
+    }
+    free(expected.value);
+    tiny_close(&t);
+}
+
 /* Parameters of the cache that change how slots are used. */
 static void test_slots(void **state)
 {
@@ -506,31 +536,40 @@ static void test_failed_copy(void **state)
     assert_true(failures > 5);
 }
 
-/* Every allocation fails in turn, until none is left that could. */
-static void test_no_room(void **state)
+/* Every allocation fails in turn, until none is left that could; how many there were. */
+static uint32_t fail_allocations(struct tiny *t, const char *policy)
 {
-    struct model m = tiny_model();
-    struct device_ops ops = device_host;
-    struct tiny t;
     uint32_t n = 0;
     bool failed = true;
 
-    (void)state;
-    ops.mem_alloc = failing_alloc;
-    tiny_open(&t, &m, 0);
-    t.device->ops = &ops;
     while (failed) {
         struct err e;
 
         calls_left = ++n;
-        e = run_failing(&t, "{cache: {name: lru, slots: 3, write_back: yes}}");
+        e = run_failing(t, policy);
         failed = e.text[0] != '\0';
         if (failed)
             assert_non_null(strstr(e.text, " memory were asked for, but only "));
         if (n == 1)
             assert_non_null(strstr(e.text, "11 expert slots of 36864 bytes do not fit"));
     }
-    assert_true(n > 12);
+    return n - 1;
+}
+
+static void test_no_room(void **state)
+{
+    struct model m = tiny_model();
+    struct device_ops ops = device_host;
+    struct tiny t;
+    uint32_t with, without;
+
+    (void)state;
+    ops.mem_alloc = failing_alloc;
+    tiny_open(&t, &m, 0);
+    t.device->ops = &ops;
+    without = fail_allocations(&t, "{cache: {name: lru, slots: 3}}");
+    with = fail_allocations(&t, "{cache: {name: lru, slots: 3}, offload: host}");
+    assert_true(without > 10 && with > without);
     t.device->ops = &device_host;
     tiny_close(&t);
 }
@@ -538,11 +577,11 @@ static void test_no_room(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain_forward), cmocka_unit_test(test_every_plugin),
-        cmocka_unit_test(test_slots),         cmocka_unit_test(test_gates),
-        cmocka_unit_test(test_models),        cmocka_unit_test(test_shared_weights),
-        cmocka_unit_test(test_broken_order),  cmocka_unit_test(test_failed_copy),
-        cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_plain_forward),  cmocka_unit_test(test_every_plugin),
+        cmocka_unit_test(test_every_offload),  cmocka_unit_test(test_slots),
+        cmocka_unit_test(test_gates),          cmocka_unit_test(test_models),
+        cmocka_unit_test(test_shared_weights), cmocka_unit_test(test_broken_order),
+        cmocka_unit_test(test_failed_copy),    cmocka_unit_test(test_no_room),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
