@@ -1,5 +1,6 @@
 #include "block.h"
 
+#include "rows.h"
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"
 
@@ -38,8 +39,7 @@ struct room {
 
 /* Attention of one pass, with or without the window. */
 struct span {
-    uint64_t tokens; /* of the cache */
-    uint32_t longest;
+    struct rows_span of;
     const uint64_t *first;  /* [rows], in device memory */
     const uint32_t *length; /* [rows] */
 };
@@ -222,52 +222,7 @@ static int reserve_kv(struct block *b, uint64_t tokens, struct err *e)
     return 0;
 }
 
-/* ---- the layout of a pass ---- */
-
-/* R equal sequences with t rows and a context C each: kv = R C, tokens = R t and
- * pairs = R (t (C - t) + t (t + 1) / 2), hence R. */
-static uint32_t count_sequences(const struct cost_batch *batch)
-{
-    double half = batch->tokens / 2.0;
-    double over = (double)batch->pairs - half;
-    double r =
-        over > 0.0 ? batch->tokens * ((double)batch->kv_tokens - half) / over : 1.0;
-
-    if (!(r > 1.0))
-        return 1;
-    return r < batch->tokens ? (uint32_t)(r + 0.5) : batch->tokens;
-}
-
-/* Deals `total` out to `count`: the i-th share. */
-static uint64_t share_of(uint64_t total, uint64_t count, uint64_t i)
-{
-    return total / count + (i < total % count ? 1 : 0);
-}
-
-/* Fills first and length; what the cache must hold. */
-static struct span lay_out(uint32_t tokens, uint32_t sequences, uint64_t kv_tokens,
-                           uint64_t pairs, uint64_t *first, uint32_t *length)
-{
-    struct span span = {.tokens = 0};
-    uint32_t row = 0;
-
-    for (uint32_t i = 0; i < sequences; i++) {
-        uint64_t context = share_of(kv_tokens, sequences, i);
-        uint32_t end = row + (uint32_t)share_of(tokens, sequences, i);
-
-        context = context == 0 ? 1 : context;
-        for (; row < end; row++) {
-            uint64_t sees = share_of(pairs, tokens, row);
-
-            sees = sees == 0 ? 1 : sees > context ? context : sees;
-            first[row] = span.tokens;
-            length[row] = (uint32_t)sees;
-            span.longest = length[row] > span.longest ? length[row] : span.longest;
-        }
-        span.tokens += context;
-    }
-    return span;
-}
+/* ---- a pass ---- */
 
 static int reserve_pass(struct block *b, const struct cost_batch *batch, struct err *e)
 {
@@ -346,7 +301,7 @@ static size_t layout_bytes(uint32_t tokens)
 static int send_layout(struct block *b, const struct cost_batch *batch, uint64_t pass,
                        struct err *e)
 {
-    uint32_t n = batch->tokens, sequences = count_sequences(batch);
+    uint32_t n = batch->tokens, sequences = rows_sequences(batch);
     size_t bytes = layout_bytes(n);
     char *from = stage_take(b, bytes, e);
     uint64_t *first = (uint64_t *)(void *)from, *to;
@@ -356,9 +311,10 @@ static int send_layout(struct block *b, const struct cost_batch *batch, uint64_t
         return -1;
     length = (uint32_t *)(first + 2 * (size_t)n);
     token = length + 2 * (size_t)n;
-    b->span[0] = lay_out(n, sequences, batch->kv_tokens, batch->pairs, first, length);
-    b->span[1] = lay_out(n, sequences, batch->window_kv_tokens, batch->window_pairs,
-                         first + n, length + n);
+    b->span[0].of =
+        rows_attend(n, sequences, batch->kv_tokens, batch->pairs, first, length);
+    b->span[1].of = rows_attend(n, sequences, batch->window_kv_tokens,
+                                batch->window_pairs, first + n, length + n);
     for (uint32_t i = 0; i < n; i++)
         token[i] = (uint32_t)((pass * 7 + i) % WEIGHTS_TABLE_ROWS);
     to = b->room[INDEX].p;
@@ -403,8 +359,8 @@ int block_begin(struct block *b, const struct cost_batch *batch, uint64_t pass,
         reserve_token_weights(b, batch->tokens, e) != 0 ||
         send_layout(b, batch, pass, e) != 0)
         return -1;
-    kv = b->span[0].tokens > batch->tokens ? b->span[0].tokens : batch->tokens;
-    kv = b->span[1].tokens > kv ? b->span[1].tokens : kv;
+    kv = b->span[0].of.tokens > batch->tokens ? b->span[0].of.tokens : batch->tokens;
+    kv = b->span[1].of.tokens > kv ? b->span[1].of.tokens : kv;
     if (kv > b->kv_tokens && reserve_kv(b, kv + kv / 2, e) != 0)
         return -1;
     p.row_token = b->span[1].length + batch->tokens;
@@ -498,7 +454,7 @@ static void attend(struct block *b, uint32_t layer, uint32_t attention)
         .values = latent ? keys : values,
         .first = span->first,
         .length = span->length,
-        .longest = span->longest,
+        .longest = span->of.longest,
         .out = b->room[ATTENDED].p,
     };
 
@@ -572,62 +528,12 @@ int block_head(struct block *b, uint32_t outputs, struct err *e)
 
 /* ---- experts ---- */
 
-/* Rows of the group lie by expert in the order of g->expert, each one's tokens in order.
- * row_token of padding is 0. */
-static int order_rows(struct block *b, const struct block_group *g, uint32_t *rows,
-                      uint32_t *row_token, uint32_t *token_row, struct err *e)
-{
-    const struct op_routing *t = g->routing;
-    uint32_t at = 0;
-
-    memset(b->place, 0xff, b->m->experts * sizeof *b->place);
-    for (uint32_t i = 0; i < g->count; i++) {
-        b->place[g->expert[i]] = at;
-        rows[i] = g->tokens[g->expert[i]];
-        memset(row_token + at, 0, rows[i] * sizeof *row_token);
-        at += rows[i];
-    }
-    for (uint32_t token = 0; token < t->rows; token++) {
-        for (uint32_t k = 0; k < t->top_k; k++) {
-            uint32_t id = t->choice[token * t->stride + k];
-            uint32_t *row = &token_row[(size_t)token * t->top_k + k];
-
-            *row = UINT32_MAX;
-            if (id >= b->m->experts || b->place[id] == UINT32_MAX)
-                continue;
-            if (b->place[id] >= at)
-                return err_set(e,
-                               "the routing sends more tokens to expert %u than its "
-                               "group has rows; please report this",
-                               id);
-            *row = b->place[id]++;
-            row_token[*row] = token;
-        }
-    }
-    return 0;
-}
-
-/* Rows used by the routing do not run into the next expert's. */
-static int check_rows(const struct block *b, const struct block_group *g, struct err *e)
-{
-    uint32_t end = 0;
-
-    for (uint32_t i = 0; i < g->count; i++) {
-        end += g->tokens[g->expert[i]];
-        if (b->place[g->expert[i]] > end)
-            return err_set(e,
-                           "the routing sends more tokens to expert %u than its group "
-                           "has rows; please report this",
-                           g->expert[i]);
-    }
-    return 0;
-}
-
 int block_experts(struct block *b, const struct block_group *g, struct err *e)
 {
     const struct op_routing *t = g->routing;
     size_t choices = (size_t)t->rows * t->top_k;
     struct device_permute p = {.tokens = b->tokens, .top_k = t->top_k};
+    struct rows_group of = {g->expert, g->count, b->m->experts, g->tokens, t};
     uint32_t *from, *rows;
     size_t bytes;
 
@@ -638,7 +544,7 @@ int block_experts(struct block *b, const struct block_group *g, struct err *e)
     if (from == NULL || reserve_group(b, p.rows, choices, e) != 0)
         return -1;
     rows = from + p.rows + choices;
-    if (order_rows(b, g, rows, from, from + p.rows, e) != 0 || check_rows(b, g, e) != 0)
+    if (rows_order(&of, b->place, rows, from, from + p.rows, e) != 0)
         return -1;
     p.hidden = b->m->hidden;
     p.row_token = b->room[GROUP_INDEX].p;

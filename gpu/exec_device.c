@@ -2,25 +2,16 @@
 
 #include "block.h"
 #include "host_experts.h"
+#include "op_log.h"
 #include "reference.h"
 #include "sim/base/mem.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { SLOT_ALIGNMENT = 256, ZERO_TRIES = 16, POISON = 0xff };
-
-/* An operation that was submitted and is not forgotten yet. */
-struct done {
-    struct device_event *start, *end;
-    sim_time issued;
-    enum op_kind kind;
-    enum op_lane lane;
-    uint32_t layer, expert;
-};
+enum { SLOT_ALIGNMENT = 256, POISON = 0xff };
 
 struct exec {
     struct exec_device_options options;
@@ -34,17 +25,9 @@ struct exec {
     size_t slot_bytes; /* from one to the next */
     uint32_t slots;
     const void **weight; /* [experts] scratch: of a group */
-    /* Operations [first, next) are known; a ring. */
-    struct done *ring;
-    size_t room; /* a power of two */
-    op_id first, next;
+    struct op_log log;
     op_id retired; /* ids below will not be asked for */
     op_id last_compute;
-    struct device_event **spare; /* events not in use */
-    size_t spares, spare_room;
-    /* Time. */
-    struct device_event *zero;
-    int64_t zero_ns;
     /* Reading back. */
     struct device_event *back;
     void *result;
@@ -57,7 +40,7 @@ struct exec {
     uint64_t *tokens_of; /* (layer, expert) */
 };
 
-/* ---- streams, events, time ---- */
+/* ---- streams, failure, what has ended ---- */
 
 int exec_device_streams_new(struct device *d, struct exec_device_streams *s,
                             struct err *e)
@@ -75,17 +58,9 @@ int exec_device_streams_new(struct device *d, struct exec_device_streams *s,
     return 0;
 }
 
-static int64_t clock_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 static sim_time now(struct exec *x)
 {
-    return (clock_ns() - x->zero_ns) * SIM_TIME_PER_NS;
+    return op_log_now(&x->log);
 }
 
 static void fail(struct exec *x, const struct err *e)
@@ -98,125 +73,23 @@ static bool failed(struct exec *x)
     return x->failure.text[0] != '\0' || x->o->check(x->d, &x->failure) != 0;
 }
 
-/* NULL after a failure. */
-static struct device_event *event_take(struct exec *x)
-{
-    if (x->spares > 0)
-        return x->spare[--x->spares];
-    return x->o->event_new(x->d, &x->failure);
-}
-
-static void event_give(struct exec *x, struct device_event *v)
-{
-    if (v == NULL)
-        return;
-    if (x->spares == x->spare_room) {
-        x->spare_room = x->spare_room * 2 + 64;
-        x->spare = mem_resize(x->spare, x->spare_room, sizeof(struct device_event *));
-    }
-    x->spare[x->spares++] = v;
-}
-
-/* Ties the clocks of host and device together: of some attempts, the one of which most is
- * known. */
-static int find_zero(struct exec *x, struct err *e)
-{
-    int64_t least = INT64_MAX;
-
-    x->zero = NULL;
-    for (int i = 0; i < ZERO_TRIES; i++) {
-        struct device_event *v = event_take(x);
-        int64_t before = clock_ns(), after;
-
-        if (v == NULL)
-            return err_set(e, "%s", x->failure.text);
-        x->o->event_record(x->d, v, x->options.streams->compute);
-        if (x->o->event_wait(x->d, v, e) != 0)
-            return -1;
-        after = clock_ns();
-        if (after - before >= least) {
-            event_give(x, v);
-            continue;
-        }
-        event_give(x, x->zero);
-        x->zero = v;
-        least = after - before;
-        x->zero_ns = before + least / 2;
-    }
-    return 0;
-}
-
-static sim_time time_of(struct exec *x, struct device_event *v)
-{
-    if (v == NULL || x->failure.text[0] != '\0')
-        return 0;
-    return (sim_time)llround(x->o->event_ns(x->d, x->zero, v) * 1e3);
-}
-
-/* ---- what was submitted ---- */
-
-static struct done *find(const struct exec *x, op_id id)
-{
-    if (id < x->first || id >= x->next)
-        return NULL;
-    return &x->ring[id & (x->room - 1)];
-}
-
-static struct done *add(struct exec *x, const struct op *op)
-{
-    struct done *d;
-
-    if (x->next - x->first == x->room) {
-        struct done *ring = mem_alloc(2 * x->room, sizeof *ring);
-
-        for (op_id id = x->first; id < x->next; id++)
-            ring[id & (2 * x->room - 1)] = x->ring[id & (x->room - 1)];
-        free(x->ring);
-        x->ring = ring;
-        x->room *= 2;
-    }
-    d = &x->ring[x->next++ & (x->room - 1)];
-    *d = (struct done){.kind = op->kind, .lane = op->lane, .layer = op->layer};
-    if (op->kind == OP_COPY_IN || op->kind == OP_COPY_OUT)
-        d->expert = op->copy.expert;
-    return d;
-}
-
-static struct op_times times_of(struct exec *x, const struct done *d)
-{
-    struct op_times t = {
-        .issued = d->issued, .start = time_of(x, d->start), .end = time_of(x, d->end)};
-
-    /* It can begin while its last kernels are still being launched. */
-    if (t.issued > t.start)
-        t.issued = t.start;
-    return t;
-}
-
-static bool reached(struct exec *x, const struct done *d)
-{
-    if (d->end == NULL || failed(x))
-        return true;
-    return d != find(x, x->hosted) && x->o->event_reached(x->d, d->end);
-}
-
 /* Forgets what is retired and has ended. */
 static void forget(struct exec *x)
 {
-    while (x->first < x->retired && x->first < x->next) {
-        struct done *d = find(x, x->first);
+    struct op_log *l = &x->log;
 
-        if (!reached(x, d))
+    while (l->first < x->retired && l->first < l->next && !failed(x)) {
+        const struct op_logged *d = op_log_find(l, l->first);
+
+        if (!op_log_ended(l, d))
             return;
-        if (x->options.observe != NULL && !failed(x)) {
-            struct op_times t = times_of(x, d);
+        if (x->options.observe != NULL && d->end != NULL) {
+            struct op_times t = op_log_times(l, d);
 
-            x->options.observe(x->options.observe_context, x->first, d->kind, d->lane,
+            x->options.observe(x->options.observe_context, l->first, d->kind, d->lane,
                                d->layer, d->expert, &t);
         }
-        event_give(x, d->start);
-        event_give(x, d->end);
-        x->first++;
+        op_log_forget(l);
     }
 }
 
@@ -332,11 +205,12 @@ static int run_host_experts(struct exec *x, const struct op *op, struct err *e)
 /* The host's experts are computed, and their end is recorded. */
 static int end_hosted(struct exec *x, struct err *e)
 {
-    const struct done *d = find(x, x->hosted);
+    struct op_logged *d = op_log_find(&x->log, x->hosted);
 
     if (host_experts_end(x->hosts, e) != 0)
         return -1;
     x->o->event_record(x->d, d->end, x->options.streams->trip);
+    d->pending = false;
     x->hosted = 0;
     return 0;
 }
@@ -381,13 +255,13 @@ static int run(struct exec *x, const struct op *op, struct device_stream *s,
 
 /* Enqueues the operation between its events, behind what it comes after. `sum`: what the
  * host's experts gave is to be added before. */
-static int enqueue(struct exec *x, const struct op *op, const struct done *d, bool sum,
-                   struct err *e)
+static int enqueue(struct exec *x, const struct op *op, const struct op_logged *d,
+                   bool sum, struct err *e)
 {
     struct device_stream *s = stream_of(x, op);
 
     for (uint32_t i = 0; i < op->after_count; i++) {
-        const struct done *before = find(x, op->after[i]);
+        const struct op_logged *before = op_log_find(&x->log, op->after[i]);
 
         if (before != NULL && before->end != NULL)
             x->o->event_hold(x->d, before->end, s);
@@ -404,8 +278,8 @@ static int enqueue(struct exec *x, const struct op *op, const struct done *d, bo
 
 static op_id submit(struct exec *x, const struct op *op)
 {
-    op_id id = x->next;
-    struct done *d = add(x, op);
+    op_id id = x->log.next;
+    struct op_logged *d = op_log_add(&x->log, op);
     bool sum = x->hosted != 0 && (op->kind == OP_DENSE || op->kind == OP_HEAD);
     struct err e = {""};
     int status = 0;
@@ -414,8 +288,8 @@ static op_id submit(struct exec *x, const struct op *op)
         x->last_compute = id;
     if (failed(x))
         return id;
-    d->start = event_take(x);
-    d->end = event_take(x);
+    d->start = op_log_event(&x->log, &x->failure);
+    d->end = op_log_event(&x->log, &x->failure);
     if (d->start == NULL || d->end == NULL)
         return id;
     if (sum)
@@ -426,8 +300,10 @@ static op_id submit(struct exec *x, const struct op *op)
         status = enqueue(x, op, d, sum, &e);
     if (status != 0)
         fail(x, &e);
-    if (op->kind == OP_HOST_EXPERTS && status == 0)
+    if (op->kind == OP_HOST_EXPERTS && status == 0) {
+        d->pending = true;
         x->hosted = id;
+    }
     d->issued = now(x);
     return id;
 }
@@ -436,7 +312,7 @@ static op_id submit(struct exec *x, const struct op *op)
 
 /* What the host would read: ids of the experts that the gate chose, tokens of the head.
  */
-static size_t result_bytes(const struct exec *x, const struct done *d)
+static size_t result_bytes(const struct exec *x, const struct op_logged *d)
 {
     size_t most, bytes = 0;
 
@@ -462,7 +338,7 @@ static int reserve_result(struct exec *x, size_t bytes, struct err *e)
     return 0;
 }
 
-static int read_back(struct exec *x, op_id id, const struct done *d, struct err *e)
+static int read_back(struct exec *x, op_id id, const struct op_logged *d, struct err *e)
 {
     size_t bytes = result_bytes(x, d), most;
     bool last = id == x->last_compute;
@@ -504,7 +380,7 @@ static int show_hidden(struct exec *x, struct err *e)
 
 static sim_time wait(struct exec *x, op_id id)
 {
-    const struct done *d = find(x, id);
+    const struct op_logged *d = op_log_find(&x->log, id);
     struct op_times t = {.cancelled = false};
     struct err e = {""};
 
@@ -519,7 +395,7 @@ static sim_time wait(struct exec *x, op_id id)
         fail(x, &e);
         return now(x);
     }
-    t.issued = t.start = time_of(x, d->end);
+    t.issued = t.start = op_log_time(&x->log, d->end);
     t.end = now(x);
     if (x->options.observe != NULL)
         x->options.observe(x->options.observe_context, id, OP_HOST, LANE_HOST, d->layer,
@@ -542,9 +418,9 @@ static void sleep_until(struct exec *x, sim_time t)
 
 static bool done(struct exec *x, op_id id)
 {
-    const struct done *d = find(x, id);
+    const struct op_logged *d = op_log_find(&x->log, id);
 
-    return d == NULL || reached(x, d);
+    return d == NULL || failed(x) || op_log_ended(&x->log, d);
 }
 
 static void promote(struct exec *x, op_id id)
@@ -562,7 +438,7 @@ static void cancel(struct exec *x, op_id id)
 static void times(struct exec *x, const op_id *id, size_t count, struct op_times *out)
 {
     for (size_t i = 0; i < count; i++) {
-        const struct done *d = find(x, id[i]);
+        const struct op_logged *d = op_log_find(&x->log, id[i]);
         struct err e = {""};
 
         out[i] = (struct op_times){.cancelled = false};
@@ -571,7 +447,7 @@ static void times(struct exec *x, const op_id *id, size_t count, struct op_times
         if (x->o->event_wait(x->d, d->end, &e) != 0)
             fail(x, &e);
         else
-            out[i] = times_of(x, d);
+            out[i] = op_log_times(&x->log, d);
     }
 }
 
@@ -606,7 +482,7 @@ static int drain(struct exec *x, struct err *e)
         return check(x, e);
     if (finish(x, &x->failure) != 0 || check(x, e) != 0)
         return check(x, e);
-    retire(x, x->next);
+    retire(x, x->log.next);
     return 0;
 }
 
@@ -645,12 +521,12 @@ static int begin(struct exec *x, const struct exec_slots *slots, struct err *e)
     x->pool = p;
     if (x->options.largest != NULL && block_reserve(x->block, x->options.largest, e) != 0)
         return -1;
-    x->back = event_take(x);
+    x->back = op_log_event(&x->log, &x->failure);
     if (x->back == NULL)
         return err_set(e, "%s", x->failure.text);
     if (fill_slots(x, slots, e) != 0)
         return -1;
-    return find_zero(x, e);
+    return op_log_zero(&x->log, x->options.streams->compute, e);
 }
 
 struct exec *exec_device_new(const struct exec_device_options *o)
@@ -661,9 +537,7 @@ struct exec *exec_device_new(const struct exec_device_options *o)
     x->d = o->device;
     x->o = o->device->ops;
     x->block = block_new(x->d, o->weights, o->model, o->streams->compute);
-    x->room = 1024;
-    x->ring = mem_alloc(x->room, sizeof *x->ring);
-    x->first = x->next = 1;
+    op_log_init(&x->log, x->d);
     x->weight = mem_alloc(o->model->experts, sizeof *x->weight);
     x->tokens_of =
         mem_zalloc((size_t)o->model->moe_layers * o->model->experts, sizeof(uint64_t));
@@ -682,16 +556,8 @@ void exec_device_free(struct exec *x)
     x->o->mem_free(x->d, DEVICE_MEMORY_LOCAL, x->pool);
     x->o->mem_free(x->d, DEVICE_MEMORY_PINNED, x->result);
     x->o->mem_free(x->d, DEVICE_MEMORY_PINNED, x->written);
-    for (; x->first < x->next; x->first++) {
-        event_give(x, find(x, x->first)->start);
-        event_give(x, find(x, x->first)->end);
-    }
-    event_give(x, x->zero);
-    event_give(x, x->back);
-    while (x->spares > 0)
-        x->o->event_free(x->d, x->spare[--x->spares]);
-    free(x->spare);
-    free(x->ring);
+    op_log_give(&x->log, x->back);
+    op_log_release(&x->log);
     free(x->weight);
     free(x->tokens_of);
     free(x);

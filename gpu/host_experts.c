@@ -2,6 +2,7 @@
 
 #include "block.h"
 #include "reference.h"
+#include "rows.h"
 #include "sim/base/mem.h"
 
 #include <assert.h>
@@ -165,50 +166,46 @@ static int make_room(struct host_experts *h, struct err *e)
 
 /* ---- the group ---- */
 
-/* Numbers the rows, and the tokens in use: token[i] is the i-th of them. */
-static void list_rows(struct host_experts *h, const struct op *op, uint32_t *token)
+/* Keeps of the rows' order what is about tokens that chose any of the experts, which are
+ * numbered anew: token[i] is the i-th of them. Where nobody did and all rows are padding,
+ * the first token serves. */
+static void keep_used(struct host_experts *h, uint32_t top_k, uint32_t *token)
 {
-    const struct op_routing *t = op->group.routing;
-
     h->used = 0;
-    for (uint32_t i = 0; i < t->rows; i++) {
-        bool uses = false;
+    for (uint32_t i = 0; i < h->tokens; i++) {
+        const uint32_t *from = h->token_row + (size_t)i * top_k;
+        uint32_t *to = h->token_row + (size_t)h->used * top_k;
+        bool uses = h->used == 0 && i + 1 == h->tokens;
 
-        for (uint32_t k = 0; k < t->top_k; k++) {
-            uint32_t id = t->choice[i * t->stride + k];
-            uint32_t *row = &h->token_row[(size_t)h->used * t->top_k + k];
-
-            *row = UINT32_MAX;
-            if (id >= h->m->experts || h->place[id] == UINT32_MAX)
-                continue;
-            *row = h->place[id]++;
-            assert(*row < h->rows);
-            h->row_token[*row] = h->used;
-            h->token_weight[(size_t)h->used * t->top_k + k] =
-                block_token_weight(i, k, t->top_k);
-            uses = true;
+        for (uint32_t k = 0; k < top_k; k++)
+            uses = uses || from[k] != UINT32_MAX;
+        for (uint32_t k = 0; uses && k < top_k; k++) {
+            h->token_weight[(size_t)h->used * top_k + k] =
+                block_token_weight(i, k, top_k);
+            to[k] = from[k];
+            if (to[k] != UINT32_MAX)
+                h->row_token[to[k]] = h->used;
         }
         if (uses)
             token[h->used++] = i;
     }
 }
 
-static void take_group(struct host_experts *h, const struct op *op, uint32_t *token)
+static int take_group(struct host_experts *h, const struct op *op, uint32_t *token,
+                      struct err *e)
 {
-    size_t choices = (size_t)op->group.routing->rows * op->group.routing->top_k;
+    const struct op_routing *t = op->group.routing;
+    struct rows_group g = {op->group.expert, op->group.count, h->m->experts,
+                           op->group.tokens, t};
+    size_t choices = (size_t)t->rows * t->top_k;
     char *list;
 
-    h->tokens = op->group.routing->rows;
-    h->experts = op->group.count;
+    h->tokens = t->rows;
+    h->experts = g.count;
     h->rows = 0;
-    memset(h->place, 0xff, h->m->experts * sizeof *h->place);
     for (uint32_t i = 0; i < h->experts; i++) {
-        uint32_t id = op->group.expert[i];
-
-        h->weight[i] = weights_expert_float(h->w, op->layer, id);
-        h->of[i] = op->group.tokens[id];
-        h->place[id] = h->rows;
-        h->rows += h->of[i];
+        h->weight[i] = weights_expert_float(h->w, op->layer, g.expert[i]);
+        h->rows += g.tokens[g.expert[i]];
     }
     list = grow_plain(h, LIST,
                       h->rows * sizeof(uint32_t) +
@@ -216,8 +213,27 @@ static void take_group(struct host_experts *h, const struct op *op, uint32_t *to
     h->row_token = (uint32_t *)(void *)list;
     h->token_row = h->row_token + h->rows;
     h->token_weight = (float *)(h->token_row + choices);
-    memset(h->row_token, 0, h->rows * sizeof *h->row_token); /* padding is of the first */
-    list_rows(h, op, token);
+    if (rows_order(&g, h->place, h->of, h->row_token, h->token_row, e) != 0)
+        return -1;
+    keep_used(h, t->top_k, token);
+    return 0;
+}
+
+/* What the device gathers and scatters by: the token of each row that travels; the row of
+ * each token; ones. */
+static void send_index(struct host_experts *h, const uint32_t *token)
+{
+    uint32_t *sent = h->pinned[SENT].p;
+
+    memset(sent, 0xff, 2 * (size_t)h->tokens * sizeof *sent);
+    for (uint32_t i = 0; i < h->used; i++) {
+        sent[i] = token[i];
+        sent[h->tokens + token[i]] = i;
+    }
+    for (uint32_t i = 0; i < h->tokens; i++)
+        ((float *)(sent + 2 * (size_t)h->tokens))[i] = 1.0F;
+    h->o->copy(h->d, h->trip, h->local[INDEX].p, sent,
+               h->tokens * (2 * sizeof *sent + sizeof(float)));
 }
 
 int host_experts_begin(struct host_experts *h, const struct op *op, const void *normed,
@@ -228,26 +244,17 @@ int host_experts_begin(struct host_experts *h, const struct op *op, const void *
     int status;
 
     assert(h->state == IDLE);
-    take_group(h, op, token);
-    status = make_room(h, e);
+    status = take_group(h, op, token, e);
+    if (status == 0)
+        status = make_room(h, e);
     if (status == 0 && h->used < h->tokens) {
-        /* token of each row; row of each token; ones */
-        uint32_t *sent = h->pinned[SENT].p;
         struct device_permute p = {.tokens = h->tokens,
                                    .rows = h->used,
                                    .top_k = 1,
                                    .hidden = h->m->hidden,
                                    .row_token = h->local[INDEX].p};
 
-        memset(sent, 0xff, 2 * (size_t)h->tokens * sizeof *sent);
-        for (uint32_t i = 0; i < h->used; i++) {
-            sent[i] = token[i];
-            sent[h->tokens + token[i]] = i;
-        }
-        for (uint32_t i = 0; i < h->tokens; i++)
-            ((float *)(sent + 2 * (size_t)h->tokens))[i] = 1.0F;
-        h->o->copy(h->d, h->trip, h->local[INDEX].p, sent,
-                   h->tokens * (2 * sizeof *sent + sizeof(float)));
+        send_index(h, token);
         h->o->gather(h->d, h->trip, &p, normed, h->local[ROWS].p);
         from = h->local[ROWS].p;
     }
