@@ -355,11 +355,16 @@ static void test_gates(void **state)
         char *resident = mem_format(
             "{gate: %s, cache: {name: lru, slots: 8, preload: linear}}", gates[i]);
         char *lru = mem_format("{gate: %s, cache: {name: lru, slots: 3}}", gates[i]);
+        char *host = mem_format(
+            "{gate: %s, cache: {name: lru, slots: 3, preload: linear}, offload: host}",
+            gates[i]);
 
         check_policy(&t, resident, false, &expected);
         check_policy(&t, lru, false, &expected);
+        check_policy(&t, host, false, &expected);
         free(resident);
         free(lru);
+        free(host);
         free(expected.value);
     }
     tiny_close(&t);

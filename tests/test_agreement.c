@@ -1,0 +1,182 @@
+/* Agreement of what was predicted and executed, on operations spelled out. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "validate/agreement.h"
+#include "validate/tally.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MS (1000 * SIM_TIME_PER_US)
+
+static void add(struct agreement_ops *o, op_id id, enum op_kind kind, uint32_t layer,
+                uint32_t expert, sim_time start, sim_time length)
+{
+    enum op_lane lane = kind == OP_HOST      ? LANE_HOST
+                        : kind == OP_COPY_IN ? LANE_COPY_IN
+                                             : LANE_COMPUTE;
+    struct agreement_op op = {id,    kind,   lane,
+                              layer, expert, {start, start, start + length, false}};
+
+    agreement_ops_add(o, &op);
+}
+
+/* A pass of one dense layer 0 and one MoE layer, decoder layer 1; ids from `id`. Its
+ * operations take `unit` each, its groups of experts, if two, half of it. */
+static op_id add_pass(struct agreement_ops *o, op_id id, sim_time at, sim_time unit,
+                      bool two_groups)
+{
+    add(o, id++, OP_DENSE, 0, 0, at, unit);
+    add(o, id++, OP_DENSE, 1, 0, at, unit);
+    add(o, id, OP_GATE, 0, 0, at, unit);
+    add(o, id++, OP_HOST, 0, 0, at, unit);
+    add(o, id++, OP_COPY_IN, 0, 5, at, unit);
+    add(o, id++, OP_COPY_IN, 0, 3, at, 2 * unit);
+    for (int i = 0; i < 1 + two_groups; i++)
+        add(o, id++, OP_EXPERTS, 0, 0, at, two_groups ? unit / 2 : unit);
+    add(o, id, OP_HEAD, 0, 0, at, unit);
+    add(o, id++, OP_HOST, 0, 0, at, unit);
+    return id;
+}
+
+static const struct agreement_row *find(const struct agreement *a, uint64_t pass,
+                                        enum op_kind kind, uint32_t layer,
+                                        uint32_t expert)
+{
+    for (size_t i = 0; i < a->rows; i++)
+        if (a->row[i].pass == pass && a->row[i].kind == kind &&
+            a->row[i].layer == layer && a->row[i].expert == expert)
+            return &a->row[i];
+    fail_msg("no such row");
+    return NULL;
+}
+
+static void same(double a, double b)
+{
+    if (!(fabs(a - b) <= 1e-12 * fmax(1.0, fabs(b))))
+        fail_msg("%.15g is not %.15g", a, b);
+}
+
+/* Three passes, the first for warm-up; predicted 4 ms an operation; measured 5 ms, 8 ms
+ * and 5 ms, in the last pass with two groups where one was predicted. */
+static void test_alignment(void **state)
+{
+    static const uint16_t moe_layer[] = {1};
+    static const sim_time unit[3] = {5 * MS, 8 * MS, 5 * MS};
+    struct agreement_ops predicted = {NULL, 0, 0}, measured[3] = {{NULL, 0, 0}};
+    struct run_pass said[3] = {{.latency = 0}}, done[3][3] = {{{.latency = 0}}};
+    const struct run_pass *const all[] = {done[0], done[1], done[2]};
+    struct agreement_input in = {.label = "lru",
+                                 .passes = 3,
+                                 .warmup = 1,
+                                 .repeats = 3,
+                                 .predicted = said,
+                                 .measured = all,
+                                 .predicted_ops = &predicted,
+                                 .measured_ops = measured,
+                                 .decoder_layers = 2,
+                                 .moe_layers = 1,
+                                 .moe_layer = moe_layer};
+    struct agreement a;
+    double most;
+
+    (void)state;
+    for (uint32_t p = 0; p < 3; p++) {
+        said[p] = (struct run_pass){.latency = 20 * MS, .rows = 2, .outputs = 1};
+        said[p].share[SHARE_DENSE] = 20 * MS;
+        (void)add_pass(&predicted, 1 + p * 8, p * 100 * MS, 4 * MS, false);
+        for (uint32_t r = 0; r < 3; r++) {
+            done[r][p].latency = (p == 1 ? 25 : 40) * MS + r * MS;
+            done[r][p].share[SHARE_DENSE] = 20 * MS;
+            done[r][p].share[SHARE_COPY] = done[r][p].latency - 20 * MS;
+            (void)add_pass(&measured[r], 1 + p * 8, p * 100 * MS, unit[r], p == 2);
+        }
+    }
+    agreement_find(&in, &a);
+    same(a.pass[1].measured_s, 26e-3);
+    same(a.pass[2].least_s, 40e-3);
+    assert_int_equal(a.of_pass.count, 2);
+    same(a.of_pass.worst, 1.0 - 20.0 / 41.0);
+    assert_int_equal(a.of_pass.worst_at, 1);
+    same(a.of_pass.median, 1.0 - (20.0 / 26.0 + 20.0 / 41.0) / 2.0);
+    same(a.spread, (2.0 / 26.0 + 2.0 / 41.0) / 2.0);
+    same(find(&a, 1, OP_DENSE, 0, 0)->measured_s, 5e-3);
+    same(find(&a, 1, OP_DENSE, 1, 0)->predicted_s, 4e-3);
+    same(find(&a, 1, OP_COPY_IN, 1, 3)->measured_s, 10e-3);
+    same(find(&a, 1, OP_EXPERTS, 1, 0)->number, 0);
+    assert_int_equal(find(&a, 2, OP_EXPERTS, 1, 0)->number, AGREEMENT_ALL);
+    same(find(&a, 2, OP_EXPERTS, 1, 0)->measured_s, 5e-3);
+    same(find(&a, 2, OP_HOST, 2, 0)->measured_s, 5e-3); /* the wait for the head */
+    assert_int_equal(a.of_kind[OP_DENSE].count, 4);
+    same(a.of_kind[OP_DENSE].median, 0.2);
+    same(a.layer_measured_s[0], 10e-3);
+    same(a.layer_measured_s[1], 2 * (5 + 5 + 5 + 10 + 5) * 1e-3);
+    assert_int_equal(agreement_largest_share(&a, &most), SHARE_COPY);
+    same(most, ((26.0 - 20.0) + (41.0 - 20.0)) / 2.0 * 1e-3);
+    assert_int_equal(agreement_over_all(&a, 1, OP_HEAD).count, 2);
+    agreement_release(&a);
+    agreement_ops_release(&predicted);
+    for (int r = 0; r < 3; r++)
+        agreement_ops_release(&measured[r]);
+}
+
+static void test_tau(void **state)
+{
+    static const double measured[] = {1.0, 2.0, 3.0, 4.0};
+    size_t pairs;
+
+    (void)state;
+    same(agreement_tau((double[]){10, 20, 30, 40}, measured, 4, 0.1, &pairs), 1.0);
+    assert_int_equal(pairs, 6);
+    same(agreement_tau((double[]){4, 3, 2, 1}, measured, 4, 0.1, &pairs), -1.0);
+    /* One discordant pair of six. */
+    same(agreement_tau((double[]){1, 3, 2, 4}, measured, 4, 0.1, &pairs), 4.0 / 6.0);
+    /* One predicted tie of six: 5 / sqrt(6 * 5). */
+    same(agreement_tau((double[]){1, 2, 2, 4}, measured, 4, 0.1, &pairs),
+         5.0 / sqrt(30.0));
+    /* Only pairs that are apart: 3 and 4 are not, at 40 %. */
+    same(agreement_tau((double[]){1, 2, 4, 3}, measured, 4, 0.4, &pairs), 1.0);
+    assert_int_equal(pairs, 5);
+    assert_true(
+        isnan(agreement_tau(measured, (double[]){1, 1.05, 1, 1}, 4, 0.1, &pairs)));
+    assert_int_equal(pairs, 0);
+}
+
+static void test_counts(void **state)
+{
+    struct run_layer p_layer = {.counts = {.hits = 3}}, m_layer = p_layer;
+    struct run_result p = {.passes = 2, .layers = 1, .layer = &p_layer};
+    struct run_result m = {.passes = 2, .layers = 1, .layer = &m_layer};
+    struct tally a, b;
+    struct err e = {""};
+
+    (void)state;
+    m_layer.counts.late = 7;
+    assert_int_equal(agreement_compare_counts("lru", &p, &m, &e), 0);
+    m_layer.counts.hits = 4;
+    assert_int_equal(agreement_compare_counts("lru", &p, &m, &e), -1);
+    assert_string_equal(e.text, "policy 'lru': 3 hits in MoE layer 0 were predicted, but "
+                                "4 counted in the executed run; please report this");
+    tally_init(&a, 1, 4);
+    tally_init(&b, 1, 4);
+    e.text[0] = '\0';
+    assert_int_equal(tally_compare("lru", &a, &b, &e), 0);
+    b.tokens[2] = 1;
+    assert_int_equal(tally_compare("lru", &a, &b, &e), -1);
+    assert_non_null(strstr(e.text, "expert 2 of MoE layer 0 was to compute 0 rows"));
+    tally_release(&a);
+    tally_release(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_alignment),
+                                       cmocka_unit_test(test_tau),
+                                       cmocka_unit_test(test_counts)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
