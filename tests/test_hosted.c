@@ -303,6 +303,35 @@ static void test_rows_cross_once(void **state)
     run_world_free(w);
 }
 
+/* What is fetched keeps its own next use where others before it stay on the host. Eight
+ * rows, two slots, two tokens at most on the host: 0 stays there in the first two passes.
+ * Then 3 takes the place of whichever of 1 and 2 is used last, and the other one hits. */
+static void test_next_uses_keep_their_experts(void **state)
+{
+    (void)state;
+    for (uint16_t near = 1; near <= 2; near++) {
+        uint16_t far = (uint16_t)(3 - near);
+        uint16_t expert[8][4]; /* (row, pass) */
+        struct run_world *w;
+        struct timed t;
+
+        for (uint32_t i = 0; i < 8; i++) {
+            expert[i][0] = i < 2 ? 0 : i < 5 ? 1 : 2;
+            expert[i][1] = i < 2 ? 0 : 3;
+            expert[i][2] = i < 4 ? near : 3;
+            expert[i][3] = far;
+        }
+        w = run_world_new(1, 4, 1, 8, 4, expert[0], near);
+        w->workload.batch = 8;
+        set_token_time(w, 7);
+        t = run(w, "{cache: {name: belady, slots: 2}, offload: fiddler}");
+        assert_int_equal(t.layer[0].host_runs, 2);
+        assert_int_equal(t.layer[0].hits, 2);
+        assert_int_equal(t.layer[0].loads, 4);
+        run_world_free(w);
+    }
+}
+
 /* ---- counts by brute force ---- */
 
 /* Per layer: LRU of `slots`, strictly protected; an expert that is missing when the step
@@ -465,6 +494,7 @@ int main(void)
         cmocka_unit_test(test_fiddler_compares),
         cmocka_unit_test(test_fiddler_on_both_sides),
         cmocka_unit_test(test_rows_cross_once),
+        cmocka_unit_test(test_next_uses_keep_their_experts),
         cmocka_unit_test(test_counts_by_brute_force),
         cmocka_unit_test(test_placement_is_static),
     };
