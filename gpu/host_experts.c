@@ -212,7 +212,7 @@ static int take_group(struct host_experts *h, const struct op *op, uint32_t *tok
                           choices * (sizeof(uint32_t) + sizeof(float)));
     h->row_token = (uint32_t *)(void *)list;
     h->token_row = h->row_token + h->rows;
-    h->token_weight = (float *)(h->token_row + choices);
+    h->token_weight = (float *)(void *)(h->token_row + choices);
     if (rows_order(&g, h->place, h->of, h->row_token, h->token_row, e) != 0)
         return -1;
     keep_used(h, t->top_k, token);
@@ -224,6 +224,7 @@ static int take_group(struct host_experts *h, const struct op *op, uint32_t *tok
 static void send_index(struct host_experts *h, const uint32_t *token)
 {
     uint32_t *sent = h->pinned[SENT].p;
+    float *one = (void *)(sent + 2 * (size_t)h->tokens);
 
     memset(sent, 0xff, 2 * (size_t)h->tokens * sizeof *sent);
     for (uint32_t i = 0; i < h->used; i++) {
@@ -231,7 +232,7 @@ static void send_index(struct host_experts *h, const uint32_t *token)
         sent[h->tokens + token[i]] = i;
     }
     for (uint32_t i = 0; i < h->tokens; i++)
-        ((float *)(sent + 2 * (size_t)h->tokens))[i] = 1.0F;
+        one[i] = 1.0F;
     h->o->copy(h->d, h->trip, h->local[INDEX].p, sent,
                h->tokens * (2 * sizeof *sent + sizeof(float)));
 }
@@ -354,7 +355,7 @@ int host_experts_add(struct host_experts *h, struct device_stream *s, void *hidd
                                    .hidden = h->m->hidden,
                                    .token_row = index + h->tokens,
                                    .token_weight =
-                                       (float *)(index + 2 * (size_t)h->tokens)};
+                                       (void *)(index + 2 * (size_t)h->tokens)};
 
         h->o->scatter(h->d, s, &p, h->local[SUMS].p, hidden);
     }

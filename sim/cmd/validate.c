@@ -317,9 +317,10 @@ static int validate_config(struct cfg *config, const struct folders *folders,
 {
     struct experiment_folders where = {folders->models, folders->machines,
                                        folders->presets};
-    struct validation v = {.flags = flags, .device = {.device = device}};
+    struct validation v = {.flags = flags};
     int status = set_config(config, flags, e);
 
+    v.device.device = device;
     device->ops->info(device, &v.info);
     if (status == 0 && flags->out != NULL)
         status = file_make_folder(flags->out, e);
