@@ -8,6 +8,7 @@ struct rates {
     double bytes_per_s; /* reached */
     double value_bytes; /* of one activation */
     double dense_bytes; /* of one dense weight */
+    double exposed;
 };
 
 static struct rates rates_of(const struct cost *c)
@@ -24,12 +25,17 @@ static struct rates rates_of(const struct cost *c)
     r.bytes_per_s = k->gpu.hbm_bytes_per_s * k->gpu.memory_efficiency;
     r.value_bytes = m->activation_bits / 8.0;
     r.dense_bytes = m->dense_bits / 8.0;
+    r.exposed = k->gpu.exposed;
     return r;
 }
 
-static double larger(double a, double b)
+/* Computing and reading at once: the longer, and what it does not hide of the shorter. */
+static double together(double exposed, double flops_s, double bytes_s)
 {
-    return a > b ? a : b;
+    double longer = flops_s > bytes_s ? flops_s : bytes_s;
+    double shorter = flops_s > bytes_s ? bytes_s : flops_s;
+
+    return longer + exposed * shorter;
 }
 
 /* y[rows][out] = x[rows][in] w[in][out] with dense weights. */
@@ -39,8 +45,10 @@ static double gemm_s(const struct cost *c, const struct rates *r, double rows, d
     double flops = 2.0 * rows * in * out;
     double bytes = in * out * r->dense_bytes + rows * (in + out) * r->value_bytes;
 
-    return r->floor_s + larger(flops / (r->flops_per_s * c->machine->gpu.gemm_efficiency),
-                               bytes / r->bytes_per_s);
+    return r->floor_s +
+           together(r->exposed,
+                    flops / (r->flops_per_s * c->machine->gpu.gemm_efficiency),
+                    bytes / r->bytes_per_s);
 }
 
 /* A kernel that only moves `values` activations (reads and writes both counted). */
@@ -70,8 +78,8 @@ static double attend_s(const struct cost *c, const struct rates *r, double row_v
     const struct machine_gpu *g = &c->machine->gpu;
 
     return sim_time_seconds(g->attention_floor) + move_s(c, r, row_values) +
-           larger(flops / (r->flops_per_s * g->attention_efficiency),
-                  cache_bytes / r->bytes_per_s);
+           together(r->exposed, flops / (r->flops_per_s * g->attention_efficiency),
+                    cache_bytes / r->bytes_per_s);
 }
 
 static double grouped_attend_s(const struct cost *c, const struct rates *r, double rows,
@@ -184,13 +192,13 @@ sim_time cost_expert_group(const struct cost *c, const struct cost_experts *x)
     double weight_bytes = x->distinct * c->model->expert_bits / 8.0;
     double flops_per_s = r.flops_per_s * g->expert_gemm_efficiency;
     double in_s =
-        larger(2.0 * padded * hidden * wide / flops_per_s,
-               (weight_bytes * hidden * wide + rows * (hidden + wide) * r.value_bytes) /
-                   r.bytes_per_s);
-    double out_s =
-        larger(2.0 * padded * inner * hidden / flops_per_s,
-               (weight_bytes * hidden * inner + rows * (hidden + inner) * r.value_bytes) /
-                   r.bytes_per_s);
+        together(r.exposed, 2.0 * padded * hidden * wide / flops_per_s,
+                 (weight_bytes * hidden * wide + rows * (hidden + wide) * r.value_bytes) /
+                     r.bytes_per_s);
+    double out_s = together(
+        r.exposed, 2.0 * padded * inner * hidden / flops_per_s,
+        (weight_bytes * hidden * inner + rows * (hidden + inner) * r.value_bytes) /
+            r.bytes_per_s);
 
     if (x->distinct == 0)
         return 0;
@@ -219,7 +227,8 @@ sim_time cost_host_experts(const struct cost *c, const struct cost_experts *x)
     double flops = 2.0 * weights * (double)x->rows;
     double bytes = weights * x->distinct * m->expert_bits / 8.0;
 
-    return sim_time_of_seconds(larger(flops / h->flops, bytes / h->dram_bytes_per_s));
+    return sim_time_of_seconds(
+        together(h->exposed, flops / h->flops, bytes / h->dram_bytes_per_s));
 }
 
 sim_time cost_gemm(const struct cost *c, uint32_t rows, uint32_t in, uint32_t out)

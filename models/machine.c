@@ -50,6 +50,9 @@ static const struct number gpu_numbers[] = {
      false, "share of the bandwidth that reading weights reaches"},
     {"move_efficiency", UNIT_SHARE, offsetof(struct machine, gpu.move_efficiency), true,
      "share of the bandwidth that moving activations reaches; default memory_efficiency"},
+    {"exposed", UNIT_SHARE, offsetof(struct machine, gpu.exposed), true,
+     "share of the shorter of computing and reading that the longer does not hide; "
+     "default 0"},
     {"tile_rows", UNIT_COUNT, offsetof(struct machine, gpu.tile_rows), false,
      "rows that a grouped GEMM pads each expert to a multiple of"},
     {"kernel_floor", UNIT_TIME, offsetof(struct machine, gpu.kernel_floor), false,
@@ -68,6 +71,8 @@ static const struct number host_numbers[] = {
      "DRAM bandwidth that CPU experts reach"},
     {"flops", UNIT_FLOPS, offsetof(struct machine, host.flops), false,
      "rate that CPU expert GEMMs reach"},
+    {"exposed", UNIT_SHARE, offsetof(struct machine, host.exposed), true,
+     "as the GPU's, in CPU expert GEMMs; default 0"},
     {"launch_eager", UNIT_TIME, offsetof(struct machine, host.launch_eager), false,
      "host time per kernel launch"},
     {"launch_graph", UNIT_TIME, offsetof(struct machine, host.launch_graph), false,

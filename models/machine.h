@@ -23,14 +23,16 @@ struct machine_gpu {
     double hbm_bytes_per_s;
     double bf16_flops; /* dense peak, flop/s */
     double fp32_flops;
-    /* Reached shares of a peak, (0, 1]. The three marked ones may be left out of a file.
+    /* Reached shares of a peak, (0, 1]. Those with a default may be left out of a file.
      */
     double gemm_efficiency;        /* of flops, in dense GEMMs */
     double expert_gemm_efficiency; /* ... in grouped GEMMs; default gemm_efficiency */
     double attention_efficiency;   /* ... in attention; default gemm_efficiency */
     double memory_efficiency;      /* of HBM bandwidth, reading weights and KV cache */
-    double move_efficiency;   /* ... permuting, activating, summing; default the former */
-    uint32_t tile_rows;       /* grouped GEMM pads each expert's rows to this */
+    double move_efficiency; /* ... permuting, activating, summing; default the former */
+    double exposed;     /* share of the shorter of computing and reading that the longer
+                           does not hide, [0, 1]; default 0 (roofline) */
+    uint32_t tile_rows; /* grouped GEMM pads each expert's rows to this */
     sim_time kernel_floor;    /* GPU time of a kernel apart from its flops and bytes */
     sim_time expert_floor;    /* more of it, once per expert group; default 0 */
     sim_time attention_floor; /* more of it, per attention kernel; default 0 */
@@ -40,6 +42,7 @@ struct machine_host {
     uint64_t memory_bytes;
     double dram_bytes_per_s;
     double flops;          /* reached by CPU expert GEMMs */
+    double exposed;        /* as the GPU's, in CPU experts; default 0 */
     sim_time launch_eager; /* host time per kernel launch */
     sim_time launch_graph; /* least GPU time per kernel node of a replayed graph */
     sim_time graph_launch; /* host time to launch one graph */
