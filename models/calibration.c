@@ -36,10 +36,14 @@ enum role {
     EXPERT_FLOOR,
     ATTENTION_FLOOR,
     EXPOSED,
+    FILL_ROWS,
+    FEW_ROWS,
     /* Of the host. */
     HOST_RATE,
     HOST_BYTES_RATE,
     HOST_EXPOSED,
+    HOST_FILL_ROWS,
+    HOST_FEW_ROWS,
     LAUNCH_TIME,                               /* of each kind */
     COPY_LATENCY = LAUNCH_TIME + LAUNCH_KINDS, /* of each kind */
     COPY_RATE = COPY_LATENCY + COPY_KINDS,
@@ -92,7 +96,7 @@ static void make_machine(const double *v, uint32_t tile_rows, struct machine *m)
         .attention_efficiency = v[ATTENTION_RATE] / v[GEMM_RATE],
         .memory_efficiency = 1.0,
         .move_efficiency = v[MOVE_RATE] / v[WEIGHT_RATE],
-        .exposed = v[EXPOSED],
+        .rows = {v[EXPOSED], v[FILL_ROWS], v[FEW_ROWS]},
         .tile_rows = tile_rows,
         .kernel_floor = time_of(v[KERNEL_FLOOR]),
         .expert_floor = time_of(v[EXPERT_FLOOR]),
@@ -101,7 +105,7 @@ static void make_machine(const double *v, uint32_t tile_rows, struct machine *m)
     m->host = (struct machine_host){
         .dram_bytes_per_s = v[HOST_BYTES_RATE] / SLOWER,
         .flops = v[HOST_RATE] / SLOWER,
-        .exposed = v[HOST_EXPOSED],
+        .rows = {v[HOST_EXPOSED], v[HOST_FILL_ROWS], v[HOST_FEW_ROWS]},
         .launch_eager = time_of(v[LAUNCH_TIME + LAUNCH_EAGER]),
         .launch_graph = time_of(v[LAUNCH_TIME + LAUNCH_NODE]),
         .graph_launch = time_of(v[LAUNCH_TIME + LAUNCH_GRAPH]),
@@ -312,6 +316,8 @@ static int fit_host(struct fitter *f, struct err *e)
     add_parameter(&p, HOST_RATE, flops, INFINITY);
     add_parameter(&p, HOST_BYTES_RATE, bytes, INFINITY);
     add_parameter(&p, HOST_EXPOSED, 0.5, 1.0);
+    add_parameter(&p, HOST_FILL_ROWS, 4.0, INFINITY);
+    add_parameter(&p, HOST_FEW_ROWS, 2.0, INFINITY);
     status = check_points(&p, CALIBRATE_CPU, NULL, e);
     if (status == 0 && (status = solve(&p, &r, e)) == 0)
         keep(f, &p, &r);
@@ -361,6 +367,8 @@ static void gpu_problem(struct problem *p, const struct fitter *f)
     add_parameter(p, EXPERT_FLOOR, floor, INFINITY);
     add_parameter(p, ATTENTION_FLOOR, floor, INFINITY);
     add_parameter(p, EXPOSED, 0.5, 1.0);
+    add_parameter(p, FILL_ROWS, 4.0, INFINITY);
+    add_parameter(p, FEW_ROWS, 2.0, INFINITY);
 }
 
 /* Each table counts by how well it can be followed: its sigma is the root mean square of
@@ -469,6 +477,10 @@ static void add_gpu(const struct fitter *f)
     add_number(c, "gpu.move_efficiency", v[MOVE_RATE] / bytes, "", 1.0, CALIBRATE_MOVE,
                s[MOVE_RATE], fitted);
     add_number(c, "gpu.exposed", v[EXPOSED], "", 1.0, CALIBRATE_GEMM, s[EXPOSED], fitted);
+    add_number(c, "gpu.fill_rows", v[FILL_ROWS], "", 1.0, CALIBRATE_GEMM, s[FILL_ROWS],
+               fitted);
+    add_number(c, "gpu.few_rows", v[FEW_ROWS], "", 1.0, CALIBRATE_GEMM, s[FEW_ROWS],
+               fitted);
     add_number(c, "gpu.tile_rows", f->tile_rows, "", 1.0, CALIBRATE_EXPERTS, INFINITY,
                "best of the powers of two to 128");
     add_number(c, "gpu.kernel_floor", v[KERNEL_FLOOR], " us", 1e-6, CALIBRATE_MOVE,
@@ -500,6 +512,10 @@ static void add_host(const struct fitter *f)
                s[HOST_RATE], fitted);
     add_number(c, "host.exposed", v[HOST_EXPOSED], "", 1.0, CALIBRATE_CPU,
                s[HOST_EXPOSED], fitted);
+    add_number(c, "host.fill_rows", v[HOST_FILL_ROWS], "", 1.0, CALIBRATE_CPU,
+               s[HOST_FILL_ROWS], fitted);
+    add_number(c, "host.few_rows", v[HOST_FEW_ROWS], "", 1.0, CALIBRATE_CPU,
+               s[HOST_FEW_ROWS], fitted);
     for (size_t i = 0; i < LAUNCH_KINDS; i++) {
         const size_t role = LAUNCH_TIME + launches[i].kind;
 
