@@ -35,9 +35,15 @@ enum role {
     KERNEL_FLOOR,
     EXPERT_FLOOR,
     ATTENTION_FLOOR,
+    EXPOSED,
+    FILL_ROWS,
+    FEW_ROWS,
     /* Of the host. */
     HOST_RATE,
     HOST_BYTES_RATE,
+    HOST_EXPOSED,
+    HOST_FILL_ROWS,
+    HOST_FEW_ROWS,
     LAUNCH_TIME,                               /* of each kind */
     COPY_LATENCY = LAUNCH_TIME + LAUNCH_KINDS, /* of each kind */
     COPY_RATE = COPY_LATENCY + COPY_KINDS,
@@ -90,6 +96,7 @@ static void make_machine(const double *v, uint32_t tile_rows, struct machine *m)
         .attention_efficiency = v[ATTENTION_RATE] / v[GEMM_RATE],
         .memory_efficiency = 1.0,
         .move_efficiency = v[MOVE_RATE] / v[WEIGHT_RATE],
+        .rows = {v[EXPOSED], v[FILL_ROWS], v[FEW_ROWS]},
         .tile_rows = tile_rows,
         .kernel_floor = time_of(v[KERNEL_FLOOR]),
         .expert_floor = time_of(v[EXPERT_FLOOR]),
@@ -98,6 +105,7 @@ static void make_machine(const double *v, uint32_t tile_rows, struct machine *m)
     m->host = (struct machine_host){
         .dram_bytes_per_s = v[HOST_BYTES_RATE] / SLOWER,
         .flops = v[HOST_RATE] / SLOWER,
+        .rows = {v[HOST_EXPOSED], v[HOST_FILL_ROWS], v[HOST_FEW_ROWS]},
         .launch_eager = time_of(v[LAUNCH_TIME + LAUNCH_EAGER]),
         .launch_graph = time_of(v[LAUNCH_TIME + LAUNCH_NODE]),
         .graph_launch = time_of(v[LAUNCH_TIME + LAUNCH_GRAPH]),
@@ -295,22 +303,50 @@ static void expert_rates(const struct samples *s, double weight_bytes, double *f
     }
 }
 
-static int fit_host(struct fitter *f, struct err *e)
+/* Numbers of struct machine_rows beside the plain roofline's. */
+static void add_rows(struct problem *p, enum role exposed)
+{
+    add_parameter(p, exposed, 0.5, 1.0);
+    add_parameter(p, exposed + 1, 4.0, INFINITY);
+    add_parameter(p, exposed + 2, 2.0, INFINITY);
+}
+
+/* Whether they are worth having: where they hardly matter, nothing determines them. */
+static bool is_better(const struct fit_result *with, const struct fit_result *without)
+{
+    return with->chi2 < 0.9 * without->chi2;
+}
+
+static int solve_host(const struct fitter *f, bool rows, struct problem *p,
+                      struct fit_result *r, struct err *e)
 {
     double flops = 0.0, bytes = 0.0;
-    struct problem p;
-    struct fit_result r;
-    int status;
 
     expert_rates(&f->c->table[CALIBRATE_CPU], 4.0, &flops, &bytes);
-    problem_init(&p, f);
-    add_points(&p, CALIBRATE_CPU, UINT64_MAX);
-    add_parameter(&p, HOST_RATE, flops, INFINITY);
-    add_parameter(&p, HOST_BYTES_RATE, bytes, INFINITY);
-    status = check_points(&p, CALIBRATE_CPU, NULL, e);
-    if (status == 0 && (status = solve(&p, &r, e)) == 0)
-        keep(f, &p, &r);
-    problem_release(&p);
+    problem_init(p, f);
+    add_points(p, CALIBRATE_CPU, UINT64_MAX);
+    add_parameter(p, HOST_RATE, flops, INFINITY);
+    add_parameter(p, HOST_BYTES_RATE, bytes, INFINITY);
+    if (rows)
+        add_rows(p, HOST_EXPOSED);
+    return check_points(p, CALIBRATE_CPU, NULL, e) != 0 ? -1 : solve(p, r, e);
+}
+
+static int fit_host(struct fitter *f, struct err *e)
+{
+    struct fit_result r[2];
+    struct problem p[2] = {{.f = f}, {.f = f}};
+    int status = solve_host(f, false, &p[0], &r[0], e);
+
+    if (status == 0)
+        status = solve_host(f, true, &p[1], &r[1], e);
+    if (status == 0) {
+        const int better = is_better(&r[1], &r[0]) ? 1 : 0;
+
+        keep(f, &p[better], &r[better]);
+    }
+    problem_release(&p[0]);
+    problem_release(&p[1]);
     return status;
 }
 
@@ -337,7 +373,7 @@ static void best_rates(const struct calibration *c, double *flops, double *bytes
     }
 }
 
-static void gpu_problem(struct problem *p, const struct fitter *f)
+static void gpu_problem(struct problem *p, const struct fitter *f, bool rows)
 {
     double flops, bytes, floor;
 
@@ -355,6 +391,8 @@ static void gpu_problem(struct problem *p, const struct fitter *f)
     add_parameter(p, KERNEL_FLOOR, floor, INFINITY);
     add_parameter(p, EXPERT_FLOOR, floor, INFINITY);
     add_parameter(p, ATTENTION_FLOOR, floor, INFINITY);
+    if (rows)
+        add_rows(p, EXPOSED);
 }
 
 /* Each table counts by how well it can be followed: its sigma is the root mean square of
@@ -380,28 +418,51 @@ static int weigh_tables(struct problem *p, const struct fit_result *r, struct er
     return status;
 }
 
-static int fit_gpu(struct fitter *f, struct err *e)
+/* With the tile that fits best. */
+static int solve_gpu(const struct fitter *f, bool rows, struct problem *p,
+                     struct fit_result *best, struct err *e)
 {
     enum { MOST_TILE = 128 };
-    struct problem p;
-    struct fit_result r, best = {.chi2 = INFINITY};
+    uint32_t best_tile = 1;
+    struct fit_result r;
     int status;
 
-    gpu_problem(&p, f);
-    status = check_points(&p, CALIBRATE_GEMM, NULL, e);
+    gpu_problem(p, f, rows);
+    status = check_points(p, CALIBRATE_GEMM, NULL, e);
+    *best = (struct fit_result){.chi2 = INFINITY};
     for (uint32_t tile = 1; tile <= MOST_TILE && status == 0; tile *= 2) {
-        p.tile_rows = tile;
-        status = solve(&p, &r, e);
-        if (status == 0 && r.chi2 < best.chi2 * (1.0 - 1e-9)) {
-            best = r;
-            f->tile_rows = tile;
+        p->tile_rows = tile;
+        status = solve(p, &r, e);
+        if (status == 0 && r.chi2 < best->chi2 * (1.0 - 1e-9)) {
+            *best = r;
+            best_tile = tile;
         }
     }
-    p.tile_rows = f->tile_rows;
-    if (status == 0 && (status = weigh_tables(&p, &best, e)) == 0 &&
-        (status = solve(&p, &r, e)) == 0)
-        keep(f, &p, &r);
-    problem_release(&p);
+    p->tile_rows = best_tile;
+    return status;
+}
+
+static int fit_gpu(struct fitter *f, struct err *e)
+{
+    struct fit_result r[2];
+    struct problem p[2] = {{.f = f}, {.f = f}};
+    int status = solve_gpu(f, false, &p[0], &r[0], e);
+
+    if (status == 0)
+        status = solve_gpu(f, true, &p[1], &r[1], e);
+    if (status == 0) {
+        const int i = is_better(&r[1], &r[0]) ? 1 : 0;
+
+        status = weigh_tables(&p[i], &r[i], e);
+        if (status == 0)
+            status = solve(&p[i], &r[i], e);
+        if (status == 0) {
+            f->tile_rows = p[i].tile_rows;
+            keep(f, &p[i], &r[i]);
+        }
+    }
+    problem_release(&p[0]);
+    problem_release(&p[1]);
     return status;
 }
 
@@ -428,6 +489,18 @@ static void add_number(struct calibration *c, const char *key, double value,
 static const char fitted[] = "fit";
 static const char highest[] = "highest rate reached or fitted";
 static const char reported[] = "as the device reports";
+
+static void add_rows_numbers(const struct fitter *f, enum role exposed,
+                             enum calibration_table from)
+{
+    static const char *const keys[2][3] = {
+        {"gpu.exposed", "gpu.fill_rows", "gpu.few_rows"},
+        {"host.exposed", "host.fill_rows", "host.few_rows"}};
+
+    for (unsigned i = 0; i < 3 && f->value[exposed] > 0.0; i++)
+        add_number(f->c, keys[exposed == EXPOSED ? 0 : 1][i], f->value[exposed + i], "",
+                   1.0, from, f->error[exposed + i], fitted);
+}
 
 static void add_gpu(const struct fitter *f)
 {
@@ -462,6 +535,7 @@ static void add_gpu(const struct fitter *f)
                CALIBRATE_GEMM, s[WEIGHT_RATE], fitted);
     add_number(c, "gpu.move_efficiency", v[MOVE_RATE] / bytes, "", 1.0, CALIBRATE_MOVE,
                s[MOVE_RATE], fitted);
+    add_rows_numbers(f, EXPOSED, CALIBRATE_GEMM);
     add_number(c, "gpu.tile_rows", f->tile_rows, "", 1.0, CALIBRATE_EXPERTS, INFINITY,
                "best of the powers of two to 128");
     add_number(c, "gpu.kernel_floor", v[KERNEL_FLOOR], " us", 1e-6, CALIBRATE_MOVE,
@@ -491,6 +565,7 @@ static void add_host(const struct fitter *f)
                s[HOST_BYTES_RATE], fitted);
     add_number(c, "host.flops", v[HOST_RATE], " GFLOP/s", 1e9, CALIBRATE_CPU,
                s[HOST_RATE], fitted);
+    add_rows_numbers(f, HOST_EXPOSED, CALIBRATE_CPU);
     for (size_t i = 0; i < LAUNCH_KINDS; i++) {
         const size_t role = LAUNCH_TIME + launches[i].kind;
 
@@ -556,6 +631,8 @@ static int fit_all(struct fitter *f, struct err *e)
         f->value[i] = 1.0;
         f->error[i] = INFINITY;
     }
+    for (int i = 0; i < 3; i++)
+        f->value[EXPOSED + i] = f->value[HOST_EXPOSED + i] = 0.0;
     if (fit_copies(f, e) != 0 ||
         fit_constants(f, CALIBRATE_DUPLEX, DUPLEX_SHARE, 2, 0.9, 1.0, e) != 0 ||
         fit_constants(f, CALIBRATE_LAUNCH, LAUNCH_TIME, LAUNCH_KINDS, 1e-6, INFINITY,

@@ -9,10 +9,11 @@
  *   launch                           one constant per kind
  *   cpu                              the host's rate and memory bandwidth
  *
- * Chunked copies are not fitted, only predicted. One fifth of each table is held out, and
- * its errors are what the machine file states. The cost functions know rates only as
- * peak times efficiency; the peaks written are the highest rates that any shape reached
- * or a fit gave, so that no efficiency is above 1. */
+ * Numbers of struct machine_rows are fitted where they make a difference, and otherwise
+ * left out of the file. Chunked copies are not fitted, only predicted. One fifth of each
+ * table is held out, and its errors are what the machine file states. The cost functions
+ * know rates only as peak times efficiency; the peaks written are the highest rates that
+ * any shape reached or a fit gave, so that no efficiency is above 1. */
 #ifndef MOESIM_MODELS_CALIBRATION_H
 #define MOESIM_MODELS_CALIBRATION_H
 

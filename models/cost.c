@@ -27,20 +27,36 @@ static struct rates rates_of(const struct cost *c)
     return r;
 }
 
-static double larger(double a, double b)
+/* Computing and reading at once: the longer, and what it does not hide of the shorter. */
+static double together(const struct machine_rows *k, double flops_s, double bytes_s)
 {
-    return a > b ? a : b;
+    double longer = flops_s > bytes_s ? flops_s : bytes_s;
+    double shorter = flops_s > bytes_s ? bytes_s : flops_s;
+
+    return longer + k->exposed * shorter;
+}
+
+/* As many rows as computing `products` products of matrices with `rows` rows together
+ * takes the time of. */
+static double computed_rows(const struct machine_rows *k, double rows, double products)
+{
+    double filled = rows + products * k->fill;
+    double few = (rows - products) * k->few;
+
+    return k->few > 0.0 && few < filled ? few : filled;
 }
 
 /* y[rows][out] = x[rows][in] w[in][out] with dense weights. */
 static double gemm_s(const struct cost *c, const struct rates *r, double rows, double in,
                      double out)
 {
-    double flops = 2.0 * rows * in * out;
+    const struct machine_rows *k = &c->machine->gpu.rows;
+    double flops = 2.0 * computed_rows(k, rows, 1.0) * in * out;
     double bytes = in * out * r->dense_bytes + rows * (in + out) * r->value_bytes;
 
-    return r->floor_s + larger(flops / (r->flops_per_s * c->machine->gpu.gemm_efficiency),
-                               bytes / r->bytes_per_s);
+    return r->floor_s +
+           together(k, flops / (r->flops_per_s * c->machine->gpu.gemm_efficiency),
+                    bytes / r->bytes_per_s);
 }
 
 /* A kernel that only moves `values` activations (reads and writes both counted). */
@@ -70,8 +86,8 @@ static double attend_s(const struct cost *c, const struct rates *r, double row_v
     const struct machine_gpu *g = &c->machine->gpu;
 
     return sim_time_seconds(g->attention_floor) + move_s(c, r, row_values) +
-           larger(flops / (r->flops_per_s * g->attention_efficiency),
-                  cache_bytes / r->bytes_per_s);
+           together(&g->rows, flops / (r->flops_per_s * g->attention_efficiency),
+                    cache_bytes / r->bytes_per_s);
 }
 
 static double grouped_attend_s(const struct cost *c, const struct rates *r, double rows,
@@ -180,17 +196,17 @@ sim_time cost_expert_group(const struct cost *c, const struct cost_experts *x)
     double wide = (c->model->matrices - 1) * inner;
     double rows = (double)x->rows;
     double passed = (double)(x->rows + x->masked_rows);
-    double padded = (double)x->padded_rows;
+    double computed = computed_rows(&g->rows, (double)x->padded_rows, x->distinct);
     double weight_bytes = x->distinct * c->model->expert_bits / 8.0;
     double flops_per_s = r.flops_per_s * g->expert_gemm_efficiency;
     double in_s =
-        larger(2.0 * padded * hidden * wide / flops_per_s,
-               (weight_bytes * hidden * wide + rows * (hidden + wide) * r.value_bytes) /
-                   r.bytes_per_s);
-    double out_s =
-        larger(2.0 * padded * inner * hidden / flops_per_s,
-               (weight_bytes * hidden * inner + rows * (hidden + inner) * r.value_bytes) /
-                   r.bytes_per_s);
+        together(&g->rows, 2.0 * computed * hidden * wide / flops_per_s,
+                 (weight_bytes * hidden * wide + rows * (hidden + wide) * r.value_bytes) /
+                     r.bytes_per_s);
+    double out_s = together(
+        &g->rows, 2.0 * computed * inner * hidden / flops_per_s,
+        (weight_bytes * hidden * inner + rows * (hidden + inner) * r.value_bytes) /
+            r.bytes_per_s);
 
     if (x->distinct == 0)
         return 0;
@@ -216,10 +232,12 @@ sim_time cost_host_experts(const struct cost *c, const struct cost_experts *x)
     const struct model *m = c->model;
     const struct machine_host *h = &c->machine->host;
     double weights = (double)m->matrices * m->hidden * m->expert_ffn;
-    double flops = 2.0 * weights * (double)x->rows;
+    double computed = computed_rows(&h->rows, (double)x->rows, x->distinct);
+    double flops = 2.0 * weights * computed;
     double bytes = weights * x->distinct * m->expert_bits / 8.0;
 
-    return sim_time_of_seconds(larger(flops / h->flops, bytes / h->dram_bytes_per_s));
+    return sim_time_of_seconds(
+        together(&h->rows, flops / h->flops, bytes / h->dram_bytes_per_s));
 }
 
 sim_time cost_host_trip(const struct cost *c, uint64_t rows)

@@ -3,11 +3,14 @@
  * operation, launch overhead of the host not included (cost_kernels() tells how many
  * kernels it launches). t(kernel) = floor + max(flops / (peak * efficiency),
  * bytes / (HBM * efficiency)) (Williams, Waterman, Patterson, "Roofline", CACM 2009; the
- * floor is added, not a third bound: on measured GEMMs that halves the error). In a graph
- * the floor is at least machine.host.launch_graph, which the executor must not add again.
- * Peak is the fp32 rate where activations have more than 16 bits, else the bf16 rate:
- * narrower weights save bytes, not flops.
- * Pure functions: the same on both executors, and for policies that ask. */
+ * floor is added, not a third bound: on measured GEMMs that halves the error). A
+ * processor core first copies weights to its cache and then computes, and takes few rows
+ * one by one: struct machine_rows says how far, for products of matrices and, reading the
+ * cache and computing, for attention. In a graph the floor is at least
+ * machine.host.launch_graph, which the executor must not add again. Peak is the fp32 rate
+ * where activations have more than 16 bits, else the bf16 rate: narrower weights save
+ * bytes, not flops. Pure functions: the same on both executors, and for policies that
+ * ask. */
 #ifndef MOESIM_MODELS_COST_H
 #define MOESIM_MODELS_COST_H
 
@@ -61,7 +64,8 @@ sim_time cost_gate(const struct cost *c, uint32_t tokens);
 sim_time cost_expert_group(const struct cost *c, const struct cost_experts *x);
 /* Embedding, final norm and head. */
 sim_time cost_head(const struct cost *c, const struct cost_batch *b);
-/* The layer's experts on the host CPU: max(flops / host flops, weights / DRAM). */
+/* The layer's experts on the host CPU: max(flops / host flops, weights / DRAM), with the
+ * host's struct machine_rows. */
 sim_time cost_host_experts(const struct cost *c, const struct cost_experts *x);
 /* What goes with them: the hidden states of `rows` rows to the host and as many sums of
  * outputs back, through pinned memory. */

@@ -17,6 +17,7 @@ enum unit {
     UNIT_FLOPS, /* double, flop per second */
     UNIT_SHARE, /* double in (0, 1] */
     UNIT_COUNT, /* uint32_t, at least 1 */
+    UNIT_PLAIN, /* double, at least 0 */
 };
 
 struct number {
@@ -27,7 +28,17 @@ struct number {
     const char *help;
 };
 
-#define MAX_NUMBERS 16
+#define MAX_NUMBERS 20
+
+#define ROWS_NUMBERS(field)                                                              \
+    {"exposed", UNIT_SHARE, offsetof(struct machine, field.exposed), true,               \
+     "share of the shorter of computing and reading that shows; default 0"},             \
+        {"fill_rows", UNIT_PLAIN, offsetof(struct machine, field.fill), true,            \
+         "a product takes as long as with so many rows more; default 0"},                \
+    {                                                                                    \
+        "few_rows", UNIT_PLAIN, offsetof(struct machine, field.few), true,               \
+            "or so many times as long per row but the first; default: never"             \
+    }
 
 static const struct number gpu_numbers[] = {
     {"memory", UNIT_BYTES, offsetof(struct machine, gpu.memory_bytes), false,
@@ -50,6 +61,7 @@ static const struct number gpu_numbers[] = {
      false, "share of the bandwidth that reading weights reaches"},
     {"move_efficiency", UNIT_SHARE, offsetof(struct machine, gpu.move_efficiency), true,
      "share of the bandwidth that moving activations reaches; default memory_efficiency"},
+    ROWS_NUMBERS(gpu.rows),
     {"tile_rows", UNIT_COUNT, offsetof(struct machine, gpu.tile_rows), false,
      "rows that a grouped GEMM pads each expert to a multiple of"},
     {"kernel_floor", UNIT_TIME, offsetof(struct machine, gpu.kernel_floor), false,
@@ -68,6 +80,7 @@ static const struct number host_numbers[] = {
      "DRAM bandwidth that CPU experts reach"},
     {"flops", UNIT_FLOPS, offsetof(struct machine, host.flops), false,
      "rate that CPU expert GEMMs reach"},
+    ROWS_NUMBERS(host.rows),
     {"launch_eager", UNIT_TIME, offsetof(struct machine, host.launch_eager), false,
      "host time per kernel launch"},
     {"launch_graph", UNIT_TIME, offsetof(struct machine, host.launch_graph), false,
@@ -207,9 +220,10 @@ static const struct {
     enum opt_type type;
     double min, max;
 } forms[] = {
-    [UNIT_BYTES] = {OPT_BYTES, 1, 1e18},  [UNIT_TIME] = {OPT_TIME, 0, 1000},
-    [UNIT_RATE] = {OPT_NODE, 0, 0},       [UNIT_FLOPS] = {OPT_NODE, 0, 0},
-    [UNIT_SHARE] = {OPT_DOUBLE, 1e-6, 1}, [UNIT_COUNT] = {OPT_INT, 1, 65536},
+    [UNIT_BYTES] = {OPT_BYTES, 1, 1e18},   [UNIT_TIME] = {OPT_TIME, 0, 1000},
+    [UNIT_RATE] = {OPT_NODE, 0, 0},        [UNIT_FLOPS] = {OPT_NODE, 0, 0},
+    [UNIT_SHARE] = {OPT_DOUBLE, 1e-6, 1},  [UNIT_COUNT] = {OPT_INT, 1, 65536},
+    [UNIT_PLAIN] = {OPT_DOUBLE, 0, 65536},
 };
 
 struct entry {
@@ -236,6 +250,7 @@ static int store(const struct entry *entry, const struct number *number, void *f
         *(sim_time *)field = entry->value.time;
         return 0;
     case UNIT_SHARE:
+    case UNIT_PLAIN:
         *(double *)field = entry->value.share;
         return 0;
     case UNIT_COUNT:

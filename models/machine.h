@@ -17,19 +17,33 @@
  * tier and the GPU tier are one memory and copies between them are free. */
 enum tier { TIER_GPU, TIER_HOST, TIER_STORAGE, TIERS };
 
+/* How a product of matrices with few rows goes on a processor core: weights are first
+ * copied to its cache (filling), or taken row by row, where the first row comes with the
+ * weights and each further one is slower than among many. All 0: the roofline. */
+struct machine_rows {
+    double exposed; /* share of the shorter of computing and reading that the longer does
+                       not hide, [0, 1] */
+    double fill;    /* computing takes as long as so many rows more do, */
+    double few;     /* or, where that is quicker, so many times as long for each row but
+                       the first; 0: never */
+};
+
 struct machine_gpu {
     char *name;
     uint64_t memory_bytes;
     double hbm_bytes_per_s;
     double bf16_flops; /* dense peak, flop/s */
     double fp32_flops;
-    /* Reached shares of a peak, (0, 1]. The three marked ones may be left out of a file.
+    /* Reached shares of a peak, (0, 1]. Those with a default may be left out of a file.
      */
     double gemm_efficiency;        /* of flops, in dense GEMMs */
     double expert_gemm_efficiency; /* ... in grouped GEMMs; default gemm_efficiency */
     double attention_efficiency;   /* ... in attention; default gemm_efficiency */
     double memory_efficiency;      /* of HBM bandwidth, reading weights and KV cache */
-    double move_efficiency;   /* ... permuting, activating, summing; default the former */
+    double move_efficiency; /* ... permuting, activating, summing; default the former */
+    double exposed; /* share of the shorter of computing and reading that the longer
+                       does not hide, [0, 1]; default 0 (roofline) */
+    struct machine_rows rows; /* of dense and grouped GEMMs; exposed: attention too */
     uint32_t tile_rows;       /* grouped GEMM pads each expert's rows to this */
     sim_time kernel_floor;    /* GPU time of a kernel apart from its flops and bytes */
     sim_time expert_floor;    /* more of it, once per expert group; default 0 */
@@ -39,12 +53,13 @@ struct machine_gpu {
 struct machine_host {
     uint64_t memory_bytes;
     double dram_bytes_per_s;
-    double flops;          /* reached by CPU expert GEMMs */
-    sim_time launch_eager; /* host time per kernel launch */
-    sim_time launch_graph; /* least GPU time per kernel node of a replayed graph */
-    sim_time graph_launch; /* host time to launch one graph */
-    sim_time round_trip;   /* small device-to-host copy, synchronise, resume */
-    sim_time copy_call;    /* host time to issue one asynchronous copy */
+    double flops;             /* reached by CPU expert GEMMs */
+    struct machine_rows rows; /* of CPU expert GEMMs */
+    sim_time launch_eager;    /* host time per kernel launch */
+    sim_time launch_graph;    /* least GPU time per kernel node of a replayed graph */
+    sim_time graph_launch;    /* host time to launch one graph */
+    sim_time round_trip;      /* small device-to-host copy, synchronise, resume */
+    sim_time copy_call;       /* host time to issue one asynchronous copy */
 };
 
 struct machine_copy { /* t(n) = latency + n / bandwidth */
