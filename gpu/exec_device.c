@@ -304,7 +304,8 @@ static op_id submit(struct exec *x, const struct op *op)
         d->pending = true;
         x->hosted = id;
     }
-    d->issued = now(x);
+    /* Where it waits for nothing but its lane, what keeps an idle lane is the launch. */
+    d->issued = op->lane == LANE_COMPUTE && op->after_count == 0 ? SIM_TIME_MAX : now(x);
     return id;
 }
 

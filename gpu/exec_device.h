@@ -10,9 +10,10 @@
  * its own, whose times are its start and end. Everything is launched eagerly, never from
  * a graph. `promote` does nothing, and neither does `cancel`: what is enqueued is done.
  *
- * Times count from begin(). `issued` is when the host had enqueued the operation. wait()
- * also reads back what the host would decide on, the ids that a gate chose or the tokens
- * that a head gave, and is observed as OP_HOST.
+ * Times count from begin(). `issued` is when the host had enqueued the operation, or its
+ * start where it comes after nothing but its lane: a lane that idles then waits for the
+ * launch. wait() also reads back what the host would decide on, the ids that a gate chose
+ * or the tokens that a head gave, and is observed as OP_HOST.
  *
  * The observer is told of an operation once it has ended and is retired, in order of
  * submission. After a failure nothing is done any more, and check() and drain() say why.
