@@ -203,7 +203,7 @@ static double smallest_seconds(const struct problem *p)
 
 static int fit_copies(struct fitter *f, struct err *e)
 {
-    for (uint64_t kind = 0; kind < COPY_KINDS; kind++) {
+    for (unsigned kind = 0; kind < COPY_KINDS; kind++) {
         struct problem p;
         struct fit_result r;
         double rate = 0.0;
@@ -226,9 +226,9 @@ static int fit_copies(struct fitter *f, struct err *e)
 }
 
 static int fit_constants(struct fitter *f, enum calibration_table table, enum role role,
-                         uint64_t kinds, double start, double most, struct err *e)
+                         unsigned kinds, double start, double most, struct err *e)
 {
-    for (uint64_t kind = 0; kind < kinds; kind++) {
+    for (unsigned kind = 0; kind < kinds; kind++) {
         struct problem p;
         struct fit_result r;
         int status;
