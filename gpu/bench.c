@@ -468,7 +468,7 @@ int bench_run(struct device *d, const struct bench_options *o,
               struct bench_summary summary[BENCH_TABLES], size_t *tables, struct err *e)
 {
     struct run r = {
-        .options = o, .samples = o->quick ? 7 : 25, .longest_s = o->quick ? 4e-3 : 0.25};
+        .options = o, .samples = o->quick ? 7 : 21, .longest_s = o->quick ? 4e-3 : 0.12};
     int status;
 
     *tables = 0;

@@ -43,7 +43,7 @@ static void shapes(const struct bench *b, struct bench_shapes *list)
     const size_t count = b->quick ? 4 : 6;
     const uint64_t most = b->quick ? 64 : 1024;
 
-    for (uint64_t rows = 1; rows <= most; rows *= b->quick ? 4 : 2)
+    for (uint64_t rows = 1; rows <= most; rows *= b->quick || rows >= 16 ? 4 : 2)
         for (uint64_t distinct = 1; distinct <= 64; distinct *= 4)
             for (size_t i = 0; i < count; i++) {
                 const uint64_t *s = b->quick ? quick[i] : full[i];

@@ -76,12 +76,16 @@ static size_t split(char *line, char *cell[MOST_CELLS])
 {
     size_t count = 0;
 
-    for (char *at = line; at != NULL && count < MOST_CELLS; count++) {
-        cell[count] = at;
-        at = strchr(at, ',');
-        if (at != NULL)
-            *at++ = '\0';
+    while (count < MOST_CELLS - 1) {
+        char *comma = strchr(line, ',');
+
+        cell[count++] = line;
+        if (comma == NULL)
+            return count;
+        *comma = '\0';
+        line = comma + 1;
     }
+    cell[count++] = line;
     return count;
 }
 
