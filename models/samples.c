@@ -148,10 +148,11 @@ static double quantile(const double *sorted, size_t count, double q)
 /* The samples so far are all of their point. */
 static void finish_point(struct reader *r)
 {
-    struct samples_point *p = r->s->point + r->s->points - 1;
+    struct samples_point *p;
 
     if (r->samples == 0)
         return;
+    p = r->s->point + r->s->points - 1;
     qsort(r->sample, r->samples, sizeof *r->sample, by_value);
     p->seconds = quantile(r->sample, r->samples, 0.5);
     p->spread =
