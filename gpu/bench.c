@@ -331,8 +331,12 @@ static int run_samples(struct run *r, struct table *t, double *seconds, struct e
             return -1;
         if (i < WARM_UP)
             continue;
-        /* Below what the clock can tell. */
-        seconds[i - WARM_UP] = fmax(s, 1e-9);
+        if (!(s > 0.0))
+            return err_set(e,
+                           "%s: a sample took %g s by the device's clock; calibrate the "
+                           "machine when it is at rest",
+                           t->bench->table->name, s);
+        seconds[i - WARM_UP] = s;
         write_row(t, b->shape, i - WARM_UP, seconds[i - WARM_UP]);
     }
     note_shape(r, t, b->shape, seconds);
