@@ -227,10 +227,10 @@ static int distance(const struct place *p, uint32_t slot, uint32_t source)
 static uint32_t nearest(const struct place *p, const uint32_t *slot, uint32_t count,
                         uint32_t source, uint64_t turn)
 {
-    int least = 2;
-    uint32_t equal = 0, skip, r = 0;
+    int least = distance(p, slot[0], source);
+    uint32_t equal = 1, skip, r = 0;
 
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 1; i < count; i++) {
         int d = distance(p, slot[i], source);
 
         equal = d < least ? 1 : equal + (d == least);

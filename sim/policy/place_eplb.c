@@ -258,7 +258,7 @@ static void assign(const void *params, const struct place_problem *p, uint32_t l
 
     groups_to_nodes(&z, load, &s);
     for (uint32_t n = 0; n < z.nodes; n++) {
-        const uint32_t *order = &s.order[n * experts];
+        const uint32_t *order = s.order + (size_t)n * experts;
         uint16_t *to = &expert[n * slots];
 
         for (uint32_t i = 0; i < experts; i++)
