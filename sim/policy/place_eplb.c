@@ -9,12 +9,14 @@
  *
  * To give the published results exactly, arithmetic and ties are those of the published
  * code on a CPU: loads are rounded to float first; load per replica and pack sums are
- * float divisions and additions; equal items keep their order (stable sort), equal packs
- * and equal experts go to the lower index (Python's min and torch's max over a dimension
- * take the first). Items are ordered: the experts of a node by group as packed, then the
- * further replicas as granted. The one thing left to chance there, the order in which
- * torch adds a group's loads, is without effect while a group's sum is below 2^24 whole
- * tokens; here it is added in double and rounded once.
+ * float divisions and additions; equal items keep their order, equal packs and equal
+ * experts go to the lower index (Python's min and torch's max over a dimension take the
+ * first). Items are ordered: the experts of a node by group as packed, then the further
+ * replicas as granted. Two things are left to chance there: torch does not promise that
+ * its sort is stable, which matters only between different experts of equal load per
+ * replica; and the order in which it adds a group's loads, which is without effect while
+ * a group's sum is below 2^24 whole tokens. Here the sum is taken in double and rounded
+ * once.
  *
  * Cost: O((slots + experts) log(gpus + experts)) a layer, from a radix sort and heaps of
  * (value, index) keys; a key is unique, so that the heap has no order of its own. */
