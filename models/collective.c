@@ -12,15 +12,15 @@ struct collective_terms collective_terms_of(const struct machine *m,
                                             const struct collective *c, bool graph)
 {
     const struct machine_collective *f = &m->collective;
-    struct collective_terms k = {f->launch, 0, 1.0, 1.0};
+    struct collective_terms k = {f->launch, 0, f->share, 1.0};
 
     if (c->form == COLLECTIVE_NORMAL) {
         k.launch = c->reverse ? f->normal_combine : f->normal_dispatch;
         k.sync = graph || c->reverse ? 0 : m->host.round_trip;
-        k.near_share = k.far_share = f->normal_share;
+        k.near_share = f->normal_share;
     } else if (c->form == COLLECTIVE_LOW_LATENCY) {
         k.launch = c->reverse ? f->low_latency_combine : f->low_latency_dispatch;
-        k.near_share = k.far_share = f->low_latency_share;
+        k.near_share = f->low_latency_share;
     }
     return k;
 }

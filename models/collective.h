@@ -68,8 +68,9 @@ struct collective_terms {
     double far_share;      /* of all other ports */
 };
 
-/* From the machine's figures. Normal dispatch ends with a round trip to the host, which
- * waits for the counts (not where kernels run from a captured graph). */
+/* From the machine's figures; what kernels reach of the network is part of its bandwidth
+ * there, so that far_share is 1. Normal dispatch ends with a round trip to the host,
+ * which waits for the counts (not where kernels run from a captured graph). */
 struct collective_terms collective_terms_of(const struct machine *m,
                                             const struct collective *c, bool graph);
 

@@ -117,17 +117,19 @@ static const struct number pcie_numbers[] = {
     {                                                                                    \
 #key, UNIT_TIME, offsetof(struct machine, collective.key), true, what            \
     }
+#define COLLECTIVE_SHARE(key, what)                                                      \
+    {                                                                                    \
+#key, UNIT_SHARE, offsetof(struct machine, collective.key), true, what           \
+    }
 static const struct number collective_numbers[] = {
     COLLECTIVE_TIME(launch, "GPU time of one collective apart from hops and bytes"),
     COLLECTIVE_TIME(normal_dispatch, "the same of DeepEP's normal dispatch"),
     COLLECTIVE_TIME(normal_combine, "the same of DeepEP's normal combine"),
     COLLECTIVE_TIME(low_latency_dispatch, "the same of DeepEP's low-latency dispatch"),
     COLLECTIVE_TIME(low_latency_combine, "the same of DeepEP's low-latency combine"),
-    {"normal_share", UNIT_SHARE, offsetof(struct machine, collective.normal_share), true,
-     "share of the links' bandwidth that DeepEP's normal kernels reach; default 1"},
-    {"low_latency_share", UNIT_SHARE,
-     offsetof(struct machine, collective.low_latency_share), true,
-     "share that its low-latency kernels reach; default 1"},
+    COLLECTIVE_SHARE(share, "share of the bandwidth inside a node that NCCL reaches"),
+    COLLECTIVE_SHARE(normal_share, "the same of DeepEP's normal kernels"),
+    COLLECTIVE_SHARE(low_latency_share, "the same of DeepEP's low-latency kernels"),
     {.name = NULL},
 };
 static const struct number storage_numbers[] = {
@@ -397,7 +399,12 @@ static void set_defaults(struct machine *m)
     m->h2d_duplex = m->d2h_duplex = 1.0;
     m->oversubscription = 1.0;
     m->gpus_per_root = 1;
-    m->collective = (struct machine_collective){-1, -1, -1, -1, -1, 1.0, 1.0};
+    m->collective = (struct machine_collective){.launch = -1,
+                                                .share = 1.0,
+                                                .normal_dispatch = -1,
+                                                .normal_combine = -1,
+                                                .low_latency_dispatch = -1,
+                                                .low_latency_combine = -1};
 }
 
 static void derive_collective(struct machine *m)
@@ -412,6 +419,10 @@ static void derive_collective(struct machine *m)
         if (*kernel[i] < 0)
             *kernel[i] = c->launch;
     }
+    if (c->normal_share == 0.0)
+        c->normal_share = c->share;
+    if (c->low_latency_share == 0.0)
+        c->low_latency_share = c->share;
 }
 
 static void derive(struct machine_gpu *g)

@@ -56,7 +56,8 @@ struct machine_copy { /* t(n) = latency + n / bandwidth */
  * and combine are those of expert parallelism. */
 struct machine_collective {
     sim_time launch; /* GPU time of one NCCL-like kernel; default gpu.kernel_floor */
-    /* DeepEP's kernels: time, and share of the links' bandwidth. Default: launch, 1. */
+    double share;    /* of the bandwidth between the GPUs of a node; default 1 */
+    /* The same of DeepEP's kernels; default as above. */
     sim_time normal_dispatch, normal_combine;
     sim_time low_latency_dispatch, low_latency_combine;
     double normal_share, low_latency_share;
