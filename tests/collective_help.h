@@ -6,6 +6,8 @@
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"
 
+#include <stdlib.h>
+
 #define NEAR_LATENCY (2385 * SIM_TIME_PER_NS)
 #define FAR_LATENCY (5117 * SIM_TIME_PER_NS)
 #define NVLINK_RATE 371e9
