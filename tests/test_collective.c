@@ -25,63 +25,6 @@ static void assert_time(sim_time got, sim_time want)
         fail_msg("%lld is not %lld", (long long)got, (long long)want);
 }
 
-/* ---- paths ---- */
-
-static void two_nodes_share_rails_and_roots(void **state)
-{
-    struct machine m = collective_help_machine(2, 4);
-    struct topology t;
-    uint16_t path[ENGINE_MAX_PATH];
-
-    (void)state;
-    m.rails = 2;
-    m.oversubscription = 4.0;
-    m.gpus_per_root = 2;
-    t = topology_of(&m);
-    /* 8 + 8 NVLink, 8 + 8 PCIe, 4 + 4 roots, 4 + 4 NICs, 2 + 2 up and down. */
-    assert_int_equal(t.links, 52);
-    assert_int_equal(topology_path(&t, 5, 5, path), 0);
-    assert_int_equal(topology_path(&t, 1, 2, path), 2);
-    assert_int_equal(path[0], 1);
-    assert_int_equal(path[1], 8 + 2);
-    /* GPU 1 of node 0 (rail 0) to GPU 3 of node 1 (rail 1, NIC 3). */
-    assert_int_equal(topology_path(&t, 1, 7, path), 6);
-    assert_int_equal(path[0], 16 + 1);
-    assert_int_equal(path[1], 40 + 0);
-    assert_int_equal(path[2], 48 + 0);
-    assert_int_equal(path[3], 50 + 1);
-    assert_int_equal(path[4], 44 + 3);
-    assert_int_equal(path[5], 24 + 7);
-    assert_int_equal(topology_network_path(&t, 1, 2, path), 4);
-    assert_int_equal(topology_host_path(&t, 6, true, path), 2);
-    assert_int_equal(path[0], 24 + 6);
-    assert_int_equal(path[1], 36 + 3);
-    /* Two GPUs on a NIC have twice the bandwidth of one together; four NICs of a node
-     * share a fourth of theirs on the way up. */
-    assert_true(t.bytes_per_s[TOPOLOGY_NIC_OUT] == 2 * NETWORK_RATE);
-    assert_true(t.bytes_per_s[TOPOLOGY_UP] == NETWORK_RATE);
-}
-
-static void without_nvlink_bytes_cross_pcie(void **state)
-{
-    struct machine m = collective_help_machine(1, 4);
-    struct topology t;
-    uint16_t path[ENGINE_MAX_PATH];
-
-    (void)state;
-    m.has_nvlink = m.has_network = false;
-    m.gpus_per_root = 2;
-    t = topology_of(&m);
-    assert_int_equal(t.links, 12);
-    assert_int_equal(topology_path(&t, 0, 1, path), 2);
-    assert_int_equal(topology_path(&t, 1, 2, path), 4);
-    assert_int_equal(path[0], 1);
-    assert_int_equal(path[1], 8);
-    assert_int_equal(path[2], 10 + 1);
-    assert_int_equal(path[3], 4 + 2);
-    assert_int_equal(t.near_latency, m.d2h_pinned.latency);
-}
-
 /* ---- answers by hand ---- */
 
 static void two_gpus(void **state)
@@ -548,8 +491,6 @@ static void published_low_latency(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(two_nodes_share_rails_and_roots),
-        cmocka_unit_test(without_nvlink_bytes_cross_pcie),
         cmocka_unit_test(two_gpus),
         cmocka_unit_test(equal_all_to_all_in_one_node),
         cmocka_unit_test(equal_all_to_all_in_two_nodes),
