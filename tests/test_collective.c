@@ -192,6 +192,7 @@ static void groups_across_nodes(void **state)
     struct topology t = topology_of(&m);
     const uint32_t group[3] = {1, 5, 9};
     const uint64_t bytes[3] = {500009, 700001, 300007};
+    uint64_t moved[144];
     struct collective c = {
         .form = COLLECTIVE_ALL_GATHER, .bytes = bytes, .group = group, .group_count = 3};
 
@@ -199,10 +200,40 @@ static void groups_across_nodes(void **state)
     /* The edge to rank 9 carries all but what rank 9 began with. */
     assert_time(collective_help_time(&t, &c, TERMS),
                 FIXED + 2 * FAR_LATENCY + flow(1200010, NETWORK_RATE));
+    collective_transfers(&t, &c, 0, moved);
+    assert_int_equal(moved[1 * 12 + 5], 500009 + 300007);
+    assert_int_equal(moved[5 * 12 + 9], 500009 + 700001);
+    assert_int_equal(moved[9 * 12 + 1], 700001 + 300007);
     /* Scattering, the edge from rank 9 does. */
     c.form = COLLECTIVE_REDUCE_SCATTER;
     assert_time(collective_help_time(&t, &c, TERMS),
                 FIXED + 2 * FAR_LATENCY + flow(1200010, NETWORK_RATE));
+    collective_transfers(&t, &c, 0, moved);
+    assert_int_equal(moved[1 * 12 + 5], 700001 + 300007);
+    assert_int_equal(moved[5 * 12 + 9], 500009 + 300007);
+    assert_int_equal(moved[9 * 12 + 1], 500009 + 700001);
+}
+
+/* Two nodes of g: of 2 g trees each GPU is the root of its node in two, which send 1 / g
+ * of the bytes either way by its NIC; inside, it stands once at every place of either
+ * kind. */
+static void trees_of_two_nodes(void **state)
+{
+    const uint64_t all = UINT64_C(16) * 9 * 5 * 7 * 100003; /* 2 g divides it */
+
+    (void)state;
+    for (uint32_t g = 1; g <= 8; g++) {
+        struct machine m = collective_help_machine(2, g);
+        struct topology t = topology_of(&m);
+        struct collective c = {.form = COLLECTIVE_ALL_REDUCE_TREE, .bytes = &all};
+        uint32_t hops = g >= 8 ? 3 : g >= 4 ? 2 : g >= 2 ? 1 : 0;
+        sim_time far = flow((double)all / g, NETWORK_RATE);
+        sim_time near = flow(2 * (double)all * (g - 1) / g, NVLINK_RATE);
+
+        assert_time(collective_help_time(&t, &c, TERMS),
+                    FIXED + 2 * (hops * NEAR_LATENCY + FAR_LATENCY) +
+                        (far > near ? far : near));
+    }
 }
 
 /* ---- random matrices ---- */
@@ -498,6 +529,7 @@ int main(void)
         cmocka_unit_test(rings_reach_the_bandwidth_of_a_port),
         cmocka_unit_test(rings_of_several_nodes_share_the_nics),
         cmocka_unit_test(groups_across_nodes),
+        cmocka_unit_test(trees_of_two_nodes),
         cmocka_unit_test(loads_are_those_of_the_transfers),
         cmocka_unit_test(units_arrive),
         cmocka_unit_test(relabelling_changes_nothing),
