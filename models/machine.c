@@ -18,6 +18,7 @@ enum unit {
     UNIT_SHARE, /* double in (0, 1] */
     UNIT_COUNT, /* uint32_t, at least 1 */
     UNIT_PLAIN, /* double, at least 0 */
+    UNIT_RATIO, /* double, at least 1 */
 };
 
 struct number {
@@ -112,7 +113,38 @@ static const struct number h2d_pageable_numbers[] = {COPY_NUMBERS(h2d_pageable),
 static const struct number d2h_pageable_numbers[] = {COPY_NUMBERS(d2h_pageable),
                                                      {.name = NULL}};
 static const struct number nvlink_numbers[] = {COPY_NUMBERS(nvlink), {.name = NULL}};
-static const struct number network_numbers[] = {COPY_NUMBERS(network), {.name = NULL}};
+static const struct number network_numbers[] = {
+    COPY_NUMBERS(network),
+    {"rails", UNIT_COUNT, offsetof(struct machine, rails), true,
+     "NICs of a node; default one per GPU"},
+    {"oversubscription", UNIT_RATIO, offsetof(struct machine, oversubscription), true,
+     "bandwidth of a node's NICs over that of its way to the others; default 1"},
+    {.name = NULL},
+};
+static const struct number pcie_numbers[] = {
+    {"gpus_per_root", UNIT_COUNT, offsetof(struct machine, gpus_per_root), false,
+     "GPUs that share one link to the host"},
+    {.name = NULL},
+};
+#define COLLECTIVE_TIME(key, what)                                                       \
+    {                                                                                    \
+#key, UNIT_TIME, offsetof(struct machine, collective.key), true, what            \
+    }
+#define COLLECTIVE_SHARE(key, what)                                                      \
+    {                                                                                    \
+#key, UNIT_SHARE, offsetof(struct machine, collective.key), true, what           \
+    }
+static const struct number collective_numbers[] = {
+    COLLECTIVE_TIME(launch, "GPU time of one collective apart from hops and bytes"),
+    COLLECTIVE_TIME(normal_dispatch, "the same of DeepEP's normal dispatch"),
+    COLLECTIVE_TIME(normal_combine, "the same of DeepEP's normal combine"),
+    COLLECTIVE_TIME(low_latency_dispatch, "the same of DeepEP's low-latency dispatch"),
+    COLLECTIVE_TIME(low_latency_combine, "the same of DeepEP's low-latency combine"),
+    COLLECTIVE_SHARE(share, "share of the bandwidth inside a node that NCCL reaches"),
+    COLLECTIVE_SHARE(normal_share, "the same of DeepEP's normal kernels"),
+    COLLECTIVE_SHARE(low_latency_share, "the same of DeepEP's low-latency kernels"),
+    {.name = NULL},
+};
 static const struct number storage_numbers[] = {
     {"capacity", UNIT_BYTES, offsetof(struct machine, storage_bytes), false,
      "of the storage tier"},
@@ -127,10 +159,13 @@ static const struct number duplex_numbers[] = {
     {.name = NULL},
 };
 
+#define NOT_KEPT (SIZE_MAX - 1)
+
 static const struct section {
     const char *name;
     const struct number *numbers;
-    size_t present; /* offset of the bool that says so; SIZE_MAX: required */
+    size_t present; /* offset of the bool that says so; SIZE_MAX: required; NOT_KEPT:
+                       optional, its defaults say all */
     bool copies;    /* not needed where memory is unified */
 } sections[] = {
     {"gpu", gpu_numbers, SIZE_MAX, false},
@@ -143,6 +178,8 @@ static const struct section {
     {"storage", storage_numbers, offsetof(struct machine, has_storage), false},
     {"nvlink", nvlink_numbers, offsetof(struct machine, has_nvlink), false},
     {"network", network_numbers, offsetof(struct machine, has_network), false},
+    {"pcie", pcie_numbers, NOT_KEPT, false},
+    {"collective", collective_numbers, NOT_KEPT, false},
 };
 
 #define SECTIONS (sizeof(sections) / sizeof(sections[0]))
@@ -223,7 +260,7 @@ static const struct {
     [UNIT_BYTES] = {OPT_BYTES, 1, 1e18},   [UNIT_TIME] = {OPT_TIME, 0, 1000},
     [UNIT_RATE] = {OPT_NODE, 0, 0},        [UNIT_FLOPS] = {OPT_NODE, 0, 0},
     [UNIT_SHARE] = {OPT_DOUBLE, 1e-6, 1},  [UNIT_COUNT] = {OPT_INT, 1, 65536},
-    [UNIT_PLAIN] = {OPT_DOUBLE, 0, 65536},
+    [UNIT_PLAIN] = {OPT_DOUBLE, 0, 65536}, [UNIT_RATIO] = {OPT_DOUBLE, 1, 1000},
 };
 
 struct entry {
@@ -251,6 +288,7 @@ static int store(const struct entry *entry, const struct number *number, void *f
         return 0;
     case UNIT_SHARE:
     case UNIT_PLAIN:
+    case UNIT_RATIO:
         *(double *)field = entry->value.share;
         return 0;
     case UNIT_COUNT:
@@ -373,6 +411,32 @@ static void set_defaults(struct machine *m)
 
     m->h2d_pinned = m->h2d_pageable = m->d2h_pinned = m->d2h_pageable = at_once;
     m->h2d_duplex = m->d2h_duplex = 1.0;
+    m->oversubscription = 1.0;
+    m->gpus_per_root = 1;
+    m->collective = (struct machine_collective){.launch = -1,
+                                                .share = 1.0,
+                                                .normal_dispatch = -1,
+                                                .normal_combine = -1,
+                                                .low_latency_dispatch = -1,
+                                                .low_latency_combine = -1};
+}
+
+static void derive_collective(struct machine *m)
+{
+    struct machine_collective *c = &m->collective;
+    sim_time *kernel[] = {&c->normal_dispatch, &c->normal_combine,
+                          &c->low_latency_dispatch, &c->low_latency_combine};
+
+    if (c->launch < 0)
+        c->launch = m->gpu.kernel_floor;
+    for (size_t i = 0; i < sizeof(kernel) / sizeof(kernel[0]); i++) {
+        if (*kernel[i] < 0)
+            *kernel[i] = c->launch;
+    }
+    if (c->normal_share == 0.0)
+        c->normal_share = c->share;
+    if (c->low_latency_share == 0.0)
+        c->low_latency_share = c->share;
 }
 
 static void derive(struct machine_gpu *g)
@@ -402,12 +466,13 @@ static int read_machine(const struct cfg_node *root, struct machine *m, struct e
             continue;
         if (read_section(head.sections[i], &sections[i], m, e) != 0)
             return -1;
-        if (sections[i].present != SIZE_MAX)
+        if (sections[i].present < NOT_KEPT)
             *(bool *)((char *)m + sections[i].present) = true;
     }
     if (m->nodes > 1 && !m->has_network)
         return cfg_error(root, e, "several nodes need a network section");
     derive(&m->gpu);
+    derive_collective(m);
     return 0;
 }
 

@@ -67,6 +67,17 @@ struct machine_copy { /* t(n) = latency + n / bandwidth */
     double bytes_per_s;
 };
 
+/* What collectives take beyond hops and bytes; each may be left out of a file. Dispatch
+ * and combine are those of expert parallelism. */
+struct machine_collective {
+    sim_time launch; /* GPU time of one NCCL-like kernel; default gpu.kernel_floor */
+    double share;    /* of the bandwidth between the GPUs of a node; default 1 */
+    /* The same of DeepEP's kernels; default as above. */
+    sim_time normal_dispatch, normal_combine;
+    sim_time low_latency_dispatch, low_latency_combine;
+    double normal_share, low_latency_share;
+};
+
 struct machine {
     char *name;
     char *source;
@@ -85,6 +96,10 @@ struct machine {
     struct machine_copy nvlink; /* GPU to GPU inside a node, per GPU and direction */
     bool has_network;
     struct machine_copy network; /* between nodes, per GPU and direction */
+    uint32_t rails;              /* NICs of a node; 0: one per GPU */
+    double oversubscription;     /* the NICs of a node over its way to the others, >= 1 */
+    uint32_t gpus_per_root;      /* GPUs that share one PCIe link to the host */
+    struct machine_collective collective;
 };
 
 /* `path_or_name` as catalogue_load() takes it. Returns owned, or NULL. */

@@ -7,131 +7,15 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "data_table.h"
 #include "models/cost.h"
-#include "sim/base/mem.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_COLUMNS 20
 #define MAX_EXPERTS 512
-
-/* ---- tables ---- */
-
-struct table {
-    FILE *pipe;
-    size_t columns;
-    char *head, *line, *names[MAX_COLUMNS], *cells[MAX_COLUMNS];
-    size_t head_room, line_room;
-};
-
-static size_t split(char *line, char *cells[MAX_COLUMNS])
-{
-    size_t n = 0;
-
-    line[strcspn(line, "\r\n")] = '\0';
-    for (char *at = line; at != NULL && n < MAX_COLUMNS; n++) {
-        char *comma = strchr(at, ',');
-
-        cells[n] = at;
-        if (comma != NULL)
-            *comma = '\0';
-        at = comma == NULL ? NULL : comma + 1;
-    }
-    return n;
-}
-
-static bool table_open(struct table *t, const char *test, const char *file)
-{
-    const char *folder = getenv("MOESIM_DATA");
-    char *command;
-
-    *t = (struct table){.pipe = NULL};
-    if (folder == NULL || folder[0] == '\0') {
-        printf("skip %s: needs MOESIM_DATA\n", test);
-        return false;
-    }
-    command = mem_format("gzip -dc '%s/cost/%s'", folder, file);
-    t->pipe = popen(command, "r");
-    free(command);
-    assert_non_null(t->pipe);
-    assert_true(getline(&t->head, &t->head_room, t->pipe) > 0);
-    t->columns = split(t->head, t->names);
-    return true;
-}
-
-static bool table_next(struct table *t)
-{
-    if (getline(&t->line, &t->line_room, t->pipe) <= 0)
-        return false;
-    return split(t->line, t->cells) == t->columns;
-}
-
-static const char *cell(const struct table *t, const char *name)
-{
-    for (size_t i = 0; i < t->columns; i++) {
-        if (strcmp(t->names[i], name) == 0)
-            return t->cells[i];
-    }
-    fail_msg("no column %s", name);
-    return "";
-}
-
-static uint32_t number(const struct table *t, const char *name)
-{
-    return (uint32_t)strtoul(cell(t, name), NULL, 10);
-}
-
-static void table_close(struct table *t)
-{
-    assert_int_equal(pclose(t->pipe), 0);
-    free(t->head);
-    free(t->line);
-}
-
-/* ---- errors ---- */
-
-struct errors {
-    double *values;
-    size_t count, room;
-    double sum;
-};
-
-/* Latencies in the tables are in milliseconds. */
-static void errors_add(struct errors *e, sim_time predicted, const char *latency)
-{
-    double measured = strtod(latency, NULL) * 1e-3;
-
-    if (e->count == e->room) {
-        e->room = e->room == 0 ? 1024 : 2 * e->room;
-        e->values = mem_resize(e->values, e->room, sizeof(*e->values));
-    }
-    e->values[e->count] = fabs(sim_time_seconds(predicted) / measured - 1.0);
-    e->sum += e->values[e->count++];
-}
-
-static int by_value(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-
-    return *x < *y ? -1 : *x > *y;
-}
-
-static void errors_check(struct errors *e, const char *what, double mean, double median)
-{
-    double m;
-
-    assert_true(e->count > 100);
-    qsort(e->values, e->count, sizeof(*e->values), by_value);
-    m = e->sum / (double)e->count;
-    printf("%s: %zu rows, mean error %.1f %%, median %.1f %%\n", what, e->count, 100 * m,
-           100 * e->values[e->count / 2]);
-    assert_true(m < mean);
-    assert_true(e->values[e->count / 2] < median);
-    free(e->values);
-}
 
 /* ---- expert loads as the tables' collector draws them ---- */
 
@@ -192,30 +76,32 @@ static struct machine *machine_of(const char *name)
 }
 
 /* The collector runs the two Nemotron shapes without a gate matrix from vLLM 0.24 on. */
-static uint32_t matrices_of(const struct table *t)
+static uint32_t matrices_of(const struct data_table *t)
 {
-    uint32_t hidden = number(t, "hidden_size"), inner = number(t, "inter_size");
+    uint32_t hidden = data_table_number(t, "hidden_size"),
+             inner = data_table_number(t, "inter_size");
     bool plain = (hidden == 2688 && inner == 1856) || (hidden == 2048 && inner == 5120);
 
-    return plain && strcmp(cell(t, "version"), "0.24.0") == 0 ? 2 : 3;
+    return plain && strcmp(data_table_cell(t, "version"), "0.24.0") == 0 ? 2 : 3;
 }
 
-static sim_time predict_experts(const struct table *t, const struct machine *k,
+static sim_time predict_experts(const struct data_table *t, const struct machine *k,
                                 double bits)
 {
-    const char *distribution = cell(t, "distribution");
-    struct model m = {.hidden = number(t, "hidden_size"),
-                      .expert_ffn = number(t, "inter_size") / number(t, "moe_tp_size"),
+    const char *distribution = data_table_cell(t, "distribution");
+    struct model m = {.hidden = data_table_number(t, "hidden_size"),
+                      .expert_ffn = data_table_number(t, "inter_size") /
+                                    data_table_number(t, "moe_tp_size"),
                       .matrices = matrices_of(t),
-                      .experts = number(t, "num_experts"),
-                      .top_k = number(t, "topk"),
+                      .experts = data_table_number(t, "num_experts"),
+                      .top_k = data_table_number(t, "topk"),
                       .expert_bits = bits,
                       .dense_bits = 16,
                       .activation_bits = 16};
     struct cost c = {&m, k, true};
     struct cost_experts x = {0};
     uint32_t load[MAX_EXPERTS];
-    uint32_t tokens = number(t, "num_tokens");
+    uint32_t tokens = data_table_number(t, "num_tokens");
 
     assert_true(m.experts <= MAX_EXPERTS);
     if (strcmp(distribution, "balanced") == 0)
@@ -223,7 +109,7 @@ static sim_time predict_experts(const struct table *t, const struct machine *k,
     else
         power_law_load(load, tokens, m.experts, m.top_k,
                        strtod(distribution + strlen("power_law_"), NULL));
-    for (uint32_t i = 0; i < m.experts / number(t, "moe_ep_size"); i++) {
+    for (uint32_t i = 0; i < m.experts / data_table_number(t, "moe_ep_size"); i++) {
         if (load[i] > 0)
             cost_experts_add(&x, load[i], k->gpu.tile_rows);
     }
@@ -241,31 +127,32 @@ struct rows {
     bool sharded; /* also the rows of a part of the experts (expert parallel) */
 };
 
-static bool is_wanted(const struct table *t, const struct rows *r)
+static bool is_wanted(const struct data_table *t, const struct rows *r)
 {
-    bool even = strcmp(cell(t, "distribution"), "balanced") == 0;
+    bool even = strcmp(data_table_cell(t, "distribution"), "balanced") == 0;
 
-    return strcmp(cell(t, "kernel_source"), r->kernel) == 0 && even == r->balanced &&
-           (r->sharded || number(t, "moe_ep_size") == 1);
+    return strcmp(data_table_cell(t, "kernel_source"), r->kernel) == 0 &&
+           even == r->balanced &&
+           (r->sharded || data_table_number(t, "moe_ep_size") == 1);
 }
 
 static void check_experts(const char *test, const struct rows *r, double mean,
                           double median)
 {
-    struct errors e = {.values = NULL};
+    struct data_errors e = {.values = NULL};
     struct machine *k;
-    struct table t;
+    struct data_table t;
 
-    if (!table_open(&t, test, r->file))
+    if (!data_table_open(&t, test, r->file))
         skip();
     k = machine_of(r->machine);
-    while (table_next(&t)) {
+    while (data_table_next(&t)) {
         if (is_wanted(&t, r))
-            errors_add(&e, predict_experts(&t, k, r->bits), cell(&t, "latency"));
+            data_errors_add(&e, predict_experts(&t, k, r->bits), data_table_ms(&t));
     }
-    table_close(&t);
+    data_table_close(&t);
     machine_free(k);
-    errors_check(&e, test, mean, median);
+    data_errors_check(&e, test, mean, median);
 }
 
 static const char h100_moe[] = "h100_sxm__moe__vllm__0.24.0__moe_perf.csv.gz";
@@ -324,23 +211,25 @@ static void check_gemm(const char *test, const char *file, const char *machine,
                        double mean, double median)
 {
     struct model m = {.dense_bits = 16, .activation_bits = 16};
-    struct errors e = {.values = NULL};
+    struct data_errors e = {.values = NULL};
     struct cost c = {.model = &m, .graph = true};
     struct machine *k;
-    struct table t;
+    struct data_table t;
 
-    if (!table_open(&t, test, file))
+    if (!data_table_open(&t, test, file))
         skip();
     c.machine = k = machine_of(machine);
-    while (table_next(&t)) {
-        if (strcmp(cell(&t, "gemm_dtype"), "bfloat16") == 0)
-            errors_add(&e,
-                       cost_gemm(&c, number(&t, "m"), number(&t, "k"), number(&t, "n")),
-                       cell(&t, "latency"));
+    while (data_table_next(&t)) {
+        if (strcmp(data_table_cell(&t, "gemm_dtype"), "bfloat16") == 0)
+            data_errors_add(&e,
+                            cost_gemm(&c, data_table_number(&t, "m"),
+                                      data_table_number(&t, "k"),
+                                      data_table_number(&t, "n")),
+                            data_table_ms(&t));
     }
-    table_close(&t);
+    data_table_close(&t);
     machine_free(k);
-    errors_check(&e, test, mean, median);
+    data_errors_check(&e, test, mean, median);
 }
 
 static void test_gemm_h100(void **state)
@@ -362,20 +251,21 @@ static void test_gemm_a100(void **state)
 static void check_attention(const char *test, const char *file, const char *machine,
                             double mean, double median)
 {
-    struct errors e = {.values = NULL};
+    struct data_errors e = {.values = NULL};
     struct machine *k;
-    struct table t;
+    struct data_table t;
 
-    if (!table_open(&t, test, file))
+    if (!data_table_open(&t, test, file))
         skip();
     k = machine_of(machine);
-    while (table_next(&t)) {
-        bool decode = strcmp(cell(&t, "op_name"), "generation_attention") == 0;
-        uint64_t n = number(&t, "batch_size"), rows = number(&t, "isl");
-        uint64_t context = rows + number(&t, "step") - (decode ? 1 : 0);
-        struct model m = {.heads = number(&t, "num_heads"),
-                          .kv_heads = number(&t, "num_key_value_heads"),
-                          .head_dim = number(&t, "head_dim"),
+    while (data_table_next(&t)) {
+        bool decode = strcmp(data_table_cell(&t, "op_name"), "generation_attention") == 0;
+        uint64_t n = data_table_number(&t, "batch_size"),
+                 rows = data_table_number(&t, "isl");
+        uint64_t context = rows + data_table_number(&t, "step") - (decode ? 1 : 0);
+        struct model m = {.heads = data_table_number(&t, "num_heads"),
+                          .kv_heads = data_table_number(&t, "num_key_value_heads"),
+                          .head_dim = data_table_number(&t, "head_dim"),
                           .dense_bits = 16,
                           .activation_bits = 16};
         struct cost c = {&m, k, true};
@@ -383,16 +273,16 @@ static void check_attention(const char *test, const char *file, const char *mach
                                .kv_tokens = n * context,
                                .pairs = n * (context * rows - rows * (rows - 1) / 2)};
 
-        if (strcmp(cell(&t, "attn_dtype"), "bfloat16") != 0 ||
-            strcmp(cell(&t, "kv_cache_dtype"), "bfloat16") != 0)
+        if (strcmp(data_table_cell(&t, "attn_dtype"), "bfloat16") != 0 ||
+            strcmp(data_table_cell(&t, "kv_cache_dtype"), "bfloat16") != 0)
             continue;
-        if (t.columns == 16 && number(&t, "window_size") != 0)
+        if (t.columns == 16 && data_table_number(&t, "window_size") != 0)
             continue;
-        errors_add(&e, cost_attention(&c, &b), cell(&t, "latency"));
+        data_errors_add(&e, cost_attention(&c, &b), data_table_ms(&t));
     }
-    table_close(&t);
+    data_table_close(&t);
     machine_free(k);
-    errors_check(&e, test, mean, median);
+    data_errors_check(&e, test, mean, median);
 }
 
 static void test_decode_h100(void **state)

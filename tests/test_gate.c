@@ -1,4 +1,4 @@
-/* The gate slot, the place slot, and what the passive plug-ins declare. */
+/* The gate slot, and what the passive plug-ins declare. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -252,33 +252,6 @@ static void schedules(void **unused)
     assert_true(((const struct schedule_type *)overlapped)->split);
 }
 
-/* Blocks are contiguous, in order, and differ by at most one expert. */
-static void linear_blocks(void **unused)
-{
-    const struct place_type *place =
-        (const struct place_type *)registry_find(SLOT_PLACE, "linear");
-
-    (void)unused;
-    for (uint32_t experts = 1; experts <= 40; experts++) {
-        for (uint32_t gpus = 1; gpus <= experts; gpus++) {
-            struct policy_shape shape = {.layers = 1, .experts = experts, .top_k = 1};
-            uint32_t held[40] = {0};
-            uint16_t gpu[40];
-
-            place->assign(NULL, &shape, 0, gpus, gpu);
-            for (uint32_t e = 0; e < experts; e++) {
-                assert_true(gpu[e] < gpus);
-                assert_true(e == 0 ? gpu[e] == 0 : gpu[e] - gpu[e - 1] <= 1);
-                held[gpu[e]]++;
-            }
-            for (uint32_t g = 0; g < gpus; g++) {
-                assert_true(held[g] >= experts / gpus);
-                assert_true(held[g] <= experts / gpus + (experts % gpus != 0));
-            }
-        }
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -289,7 +262,6 @@ int main(void)
         cmocka_unit_test(limits),
         cmocka_unit_test(declarations),
         cmocka_unit_test(schedules),
-        cmocka_unit_test(linear_blocks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

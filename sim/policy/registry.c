@@ -9,7 +9,15 @@ extern const struct gate_type gate_capacity_factor;
 extern const struct gate_type gate_capacity_fraction;
 extern const struct gate_type gate_dropless;
 extern const struct select_type select_none;
+extern const struct place_type place_anti_correlation;
+extern const struct place_type place_eplb;
+extern const struct place_type place_greedy;
 extern const struct place_type place_linear;
+extern const struct place_type place_moeshard;
+extern const struct place_type place_optimal;
+extern const struct place_type place_random;
+extern const struct place_type place_replicate;
+extern const struct place_type place_round_robin;
 extern const struct cache_algorithm cache_arc;
 extern const struct cache_algorithm cache_belady;
 extern const struct cache_algorithm cache_belady_bypass;
@@ -42,7 +50,15 @@ static const struct plugin *const plugins[] = {
     &gate_capacity_fraction.plugin,
     &gate_dropless.plugin,
     &select_none.plugin,
+    &place_anti_correlation.plugin,
+    &place_eplb.plugin,
+    &place_greedy.plugin,
     &place_linear.plugin,
+    &place_moeshard.plugin,
+    &place_optimal.plugin,
+    &place_random.plugin,
+    &place_replicate.plugin,
+    &place_round_robin.plugin,
     &cache_arc.plugin,
     &cache_belady.plugin,
     &cache_belady_bypass.plugin,

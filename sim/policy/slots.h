@@ -37,11 +37,19 @@ struct select_type {
 
 /* ---- place: which GPU holds which expert ---- */
 
+struct place_problem; /* place.h */
+
 struct place_type {
     struct plugin plugin;
-    /* Fills gpu[experts] for one layer. */
-    void (*assign)(const void *params, const struct policy_shape *shape, uint32_t layer,
-                   uint32_t gpus, uint16_t *gpu);
+    bool sharded; /* every GPU holds 1/G of every expert: G slots for each */
+    /* Refuses what place.h admits but this plug-in cannot do. NULL: nothing. */
+    int (*check)(const void *params, const struct place_problem *p, struct err *e);
+    /* Bytes of scratch. NULL: none. */
+    size_t (*scratch_size)(const void *params, const struct place_problem *p);
+    /* Fills expert[slots] of one layer (PLACE_EMPTY: nothing), each expert at least once.
+     * The problem has been checked. `scratch` is 16-aligned memory with any contents. */
+    void (*assign)(const void *params, const struct place_problem *p, uint32_t layer,
+                   void *scratch, uint16_t *expert);
 };
 
 /* ---- prefetch: what to load early ---- */

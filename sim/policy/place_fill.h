@@ -1,0 +1,55 @@
+/* What plug-ins of the place slot share: experts by load, and filling GPUs one by one. */
+#ifndef MOESIM_POLICY_PLACE_FILL_H
+#define MOESIM_POLICY_PLACE_FILL_H
+
+#include "place.h"
+
+struct place_item {
+    double load;
+    uint32_t expert;
+};
+
+/* The experts of a layer by load, largest first, equal ones by id. */
+void place_by_load(const double *load, uint32_t experts, struct place_item *item);
+
+/* A layer's slots while they are handed out. */
+struct place_fill {
+    uint16_t *expert;
+    uint32_t *used; /* [gpus] slots taken, always the first ones */
+    uint32_t gpus, per_gpu;
+};
+
+/* `used` has one entry per GPU. */
+struct place_fill place_fill_begin(const struct place_problem *p, uint16_t *expert,
+                                   uint32_t *used);
+
+static inline bool place_fill_room(const struct place_fill *f, uint32_t gpu)
+{
+    return f->used[gpu] < f->per_gpu;
+}
+
+/* The GPU has room. */
+static inline void place_fill_put(struct place_fill *f, uint32_t gpu, uint32_t expert)
+{
+    f->expert[(size_t)gpu * f->per_gpu + f->used[gpu]++] = (uint16_t)expert;
+}
+
+static inline bool place_fill_holds(const struct place_fill *f, uint32_t gpu,
+                                    uint32_t expert)
+{
+    const uint16_t *slot = &f->expert[(size_t)gpu * f->per_gpu];
+
+    for (uint32_t i = 0; i < f->used[gpu]; i++) {
+        if (slot[i] == expert)
+            return true;
+    }
+    return false;
+}
+
+/* Contiguous blocks: the GPU of an expert is floor(e * G / E). */
+static inline uint32_t place_linear_gpu(const struct place_problem *p, uint32_t expert)
+{
+    return (uint32_t)((uint64_t)expert * p->gpus / p->experts);
+}
+
+#endif
