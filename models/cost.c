@@ -221,10 +221,12 @@ sim_time cost_head(const struct cost *c, const struct cost_batch *b)
 {
     struct rates r = rates_of(c);
     double hidden = c->model->hidden;
+    double vocab =
+        b->outputs > 0 ? c->model->vocab : 0; /* without a row no weight is read */
 
     return sim_time_of_seconds(move_s(c, &r, 2.0 * b->tokens * hidden) +
                                move_s(c, &r, 2.0 * b->outputs * hidden) +
-                               gemm_s(c, &r, b->outputs, hidden, c->model->vocab));
+                               gemm_s(c, &r, b->outputs, hidden, vocab));
 }
 
 sim_time cost_host_experts(const struct cost *c, const struct cost_experts *x)

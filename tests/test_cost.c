@@ -327,6 +327,9 @@ static void test_head(void **state)
     /* Only the rows that are wanted meet the head: 4095 more of 352 x 1009 each. */
     all.outputs = all.tokens;
     assert_true(cost_head(&c, &all) > cost_head(&c, &b));
+    all.outputs = 0; /* a part of a prompt: the head is not read */
+    assert_close(sim_time_seconds(cost_head(&c, &all)), 2.0 * 4096 * 352 * 2 / 1e11,
+                 1e-6);
     all.tokens = all.outputs = 1;
     assert_close(sim_time_seconds(cost_head(&c, &all)),
                  (352.0 * 1009 + 352 + 1009 + 4 * 352) * 2 / 1e11, 1e-6);
