@@ -71,6 +71,17 @@ refuses calibrate_fit_operand 2 'goes with --out and --csv' \
     "$moesim" fit run.yaml --tables "$folder/mine-tables"
 refuses calibrate_fit_nowhere 1 'device.csv' "$moesim" fit --tables "$folder/nowhere"
 
+# The measured tables that are kept give the machine file beside them, in its digits but
+# the last.
+numbers() { grep -o 'value: [^,]*' "$1"; }
+"$moesim" fit --tables validate/measured/host/host-tables -o "$folder/kept.yaml" \
+    >"$folder/out" && numbers "$folder/kept.yaml" >"$folder/kept" &&
+    numbers validate/measured/host/host.yaml | paste - "$folder/kept" |
+    awk '{ d = $2 - $(NF / 2 + 2); if (d < 0) d = -d; n++
+           if (d > 1e-3 * $2 || $(NF / 2) != $NF) bad++ }
+         END { exit !(n >= 30 && bad == 0) }'
+report $? calibrate_fit_of_kept_tables
+
 generate "$folder/trace.h5" >/dev/null
 cat >"$folder/run.yaml" <<'END2'
 trace: trace.h5
