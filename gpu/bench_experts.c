@@ -76,38 +76,6 @@ static void end(struct bench *b)
     free(g->rows);
 }
 
-/* Row r is of token r % tokens. */
-static int make_permute(struct bench *b, struct device_permute *p, struct err *e)
-{
-    const size_t places = (size_t)p->tokens * p->top_k;
-    uint32_t *row_token = mem_alloc(p->rows, sizeof *row_token);
-    uint32_t *token_row = mem_alloc(places, sizeof *token_row);
-    float *weight = mem_alloc(places, sizeof *weight);
-    void *list[3] = {NULL};
-    int status;
-
-    for (size_t i = 0; i < places; i++) {
-        token_row[i] = UINT32_MAX;
-        weight[i] = 0.5F;
-    }
-    for (uint32_t r = 0; r < p->rows; r++) {
-        row_token[r] = r % p->tokens;
-        token_row[(size_t)(r % p->tokens) * p->top_k + r / p->tokens] = r;
-    }
-    status = bench_send(b, row_token, p->rows * sizeof *row_token, &list[0], e);
-    if (status == 0)
-        status = bench_send(b, token_row, places * sizeof *token_row, &list[1], e);
-    if (status == 0)
-        status = bench_send(b, weight, places * sizeof *weight, &list[2], e);
-    free(row_token);
-    free(token_row);
-    free(weight);
-    p->row_token = list[0];
-    p->token_row = list[1];
-    p->token_weight = list[2];
-    return status;
-}
-
 static void group_init(struct group_state *g, const uint64_t *s)
 {
     g->group = (struct device_group){.ffn = {(uint32_t)s[EXPERTS_HIDDEN],
@@ -150,7 +118,7 @@ static int setup(struct bench *b, struct err *e)
                                          .rows = (uint32_t)rows,
                                          .top_k = (uint32_t)s[EXPERTS_TOP_K],
                                          .hidden = (uint32_t)s[EXPERTS_HIDDEN]};
-    return make_permute(b, &g->permute, e);
+    return bench_permute(b, &g->permute, e);
 }
 
 static int run(struct bench *b, double *seconds, struct err *e)

@@ -255,34 +255,6 @@ struct move_state {
     void *x, *y;
 };
 
-/* Row r is of token r / MOVE_TOP_K; a token's rows lie apart, as experts do. */
-static int move_lists(struct bench *b, struct device_permute *p, struct err *e)
-{
-    uint32_t *row_token = mem_alloc(p->rows, sizeof *row_token);
-    uint32_t *token_row = mem_alloc(p->rows, sizeof *token_row);
-    float *weight = mem_alloc(p->rows, sizeof *weight);
-    void *list[3] = {NULL};
-    int status;
-
-    for (uint32_t r = 0; r < p->rows; r++) {
-        row_token[r] = r % p->tokens;
-        token_row[r % p->tokens * MOVE_TOP_K + r / p->tokens] = r;
-        weight[r] = 0.25F;
-    }
-    status = bench_send(b, row_token, p->rows * sizeof *row_token, &list[0], e);
-    if (status == 0)
-        status = bench_send(b, token_row, p->rows * sizeof *token_row, &list[1], e);
-    if (status == 0)
-        status = bench_send(b, weight, p->rows * sizeof *weight, &list[2], e);
-    free(row_token);
-    free(token_row);
-    free(weight);
-    p->row_token = list[0];
-    p->token_row = list[1];
-    p->token_weight = list[2];
-    return status;
-}
-
 static int move_setup(struct bench *b, struct err *e)
 {
     const uint32_t rows = (uint32_t)b->shape[1], width = (uint32_t)b->shape[2];
@@ -295,7 +267,7 @@ static int move_setup(struct bench *b, struct err *e)
         status = bench_local(b, bytes, &m->y, e);
     m->permute = (struct device_permute){
         .tokens = rows / MOVE_TOP_K, .rows = rows, .top_k = MOVE_TOP_K, .hidden = width};
-    return status == 0 ? move_lists(b, &m->permute, e) : status;
+    return status == 0 ? bench_permute(b, &m->permute, e) : status;
 }
 
 static int move_run(struct bench *b, double *seconds, struct err *e)

@@ -78,6 +78,9 @@ float *bench_pattern(const struct bench *b, size_t first, size_t count);
 int bench_local(struct bench *b, size_t bytes, void **p, struct err *e);
 /* Sends host memory there. */
 int bench_send(struct bench *b, const void *x, size_t bytes, void **p, struct err *e);
+/* Fills the lists of a permutation whose sizes are set: row r is of token r % tokens, so
+ * that a token's rows lie apart, as experts do. */
+int bench_permute(struct bench *b, struct device_permute *p, struct err *e);
 
 /* What is enqueued on b->s between the two is timed on the device. */
 void bench_begin(struct bench *b);

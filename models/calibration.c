@@ -11,7 +11,7 @@
  * proportion to the machine's times, so the fit asks a machine that is so much slower. */
 #define SLOWER 1e3
 
-static const struct samples_schema *const schemas[CALIBRATION_TABLES] = {
+const struct samples_schema *const calibration_schemas[CALIBRATION_TABLES] = {
     [CALIBRATE_COPY] = &samples_copy,
     [CALIBRATE_CHUNKS] = &samples_chunks,
     [CALIBRATE_DUPLEX] = &samples_duplex,
@@ -236,7 +236,8 @@ static int fit_constants(struct fitter *f, enum calibration_table table, enum ro
         problem_init(&p, f);
         add_points(&p, table, kind);
         add_parameter(&p, role + kind, start, most);
-        status = check_points(&p, table, schemas[table]->column[0].words[kind], e);
+        status =
+            check_points(&p, table, calibration_schemas[table]->column[0].words[kind], e);
         if (status == 0 && (status = solve(&p, &r, e)) == 0)
             keep(f, &p, &r);
         problem_release(&p);
@@ -450,7 +451,7 @@ int calibration_fit(const char *folder, struct calibration *c, struct err *e)
     *c = (struct calibration){.numbers = 0};
     status = samples_read_device(folder, &c->device, e);
     for (int t = 0; t < CALIBRATION_TABLES && status == 0; t++)
-        status = samples_read(folder, schemas[t], &c->table[t], e);
+        status = samples_read(folder, calibration_schemas[t], &c->table[t], e);
     if (status == 0)
         status = fit_all(&f, e);
     if (status != 0)

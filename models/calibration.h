@@ -33,6 +33,7 @@ enum calibration_table {
     CALIBRATE_CPU,
     CALIBRATION_TABLES
 };
+extern const struct samples_schema *const calibration_schemas[CALIBRATION_TABLES];
 
 /* How a number of the machine file came to be. */
 struct calibration_number {

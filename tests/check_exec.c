@@ -6,6 +6,7 @@
 
 #include "check_exec.h"
 
+#include "models/exec_forward.h"
 #include "sim/base/mem.h"
 
 #include <stdlib.h>
@@ -20,8 +21,7 @@ struct use {
 };
 
 struct exec {
-    const struct exec_ops *ops;
-    struct exec *inner;
+    struct exec_forward front;
     op_id last;
     size_t words;     /* of one row of `before` */
     uint64_t *before; /* (id, bit): what is over when the operation begins */
@@ -42,8 +42,7 @@ struct exec *check_exec_new(const struct exec_ops *ops, struct exec *inner)
 {
     struct exec *x = mem_zalloc(1, sizeof *x);
 
-    x->ops = ops;
-    x->inner = inner;
+    x->front = (struct exec_forward){ops, inner};
     x->words = MOST_OPS / 64;
     x->before = mem_zalloc((size_t)MOST_OPS * x->words, sizeof *x->before);
     x->host = mem_zalloc(x->words, sizeof *x->host);
@@ -171,85 +170,45 @@ static op_id submit(struct exec *x, const struct op *op)
     }
     add_uses(x, op);
     check_order(x, op);
-    assert_int_equal(x->ops->submit(x->inner, op), id);
+    assert_int_equal(exec_forward_submit(x, op), id);
     return id;
 }
 
 static sim_time wait(struct exec *x, op_id id)
 {
     join(x, x->host, id);
-    return x->ops->wait(x->inner, id);
-}
-
-static sim_time now(struct exec *x)
-{
-    return x->ops->now(x->inner);
-}
-
-static void sleep_until(struct exec *x, sim_time t)
-{
-    x->ops->sleep_until(x->inner, t);
+    return exec_forward_wait(x, id);
 }
 
 static bool done(struct exec *x, op_id id)
 {
-    bool over = x->ops->done(x->inner, id);
+    bool over = exec_forward_done(x, id);
 
     if (over)
         join(x, x->host, id);
     return over;
 }
 
-static void promote(struct exec *x, op_id id)
-{
-    x->ops->promote(x->inner, id);
-}
-
 static void cancel(struct exec *x, op_id id)
 {
     x->cancelled[id] = true;
-    x->ops->cancel(x->inner, id);
-}
-
-static void times(struct exec *x, const op_id *id, size_t count, struct op_times *out)
-{
-    x->ops->times(x->inner, id, count, out);
-}
-
-static void retire(struct exec *x, op_id id)
-{
-    x->ops->retire(x->inner, id);
-}
-
-static int drain(struct exec *x, struct err *e)
-{
-    return x->ops->drain(x->inner, e);
-}
-
-static int begin(struct exec *x, const struct exec_slots *slots, struct err *e)
-{
-    return x->ops->begin == NULL ? 0 : x->ops->begin(x->inner, slots, e);
-}
-
-static int check(struct exec *x, struct err *e)
-{
-    return x->ops->check == NULL ? 0 : x->ops->check(x->inner, e);
+    exec_forward_cancel(x, id);
 }
 
 const struct exec_ops check_exec_ops = {
     .name = "watched",
-    .begin = begin,
-    .check = check,
+    .begin = exec_forward_begin,
+    .check = exec_forward_check,
     .submit = submit,
     .wait = wait,
-    .now = now,
-    .sleep_until = sleep_until,
+    .now = exec_forward_now,
+    .sleep_until = exec_forward_sleep_until,
     .done = done,
-    .promote = promote,
+    .promote = exec_forward_promote,
     .cancel = cancel,
-    .times = times,
-    .retire = retire,
-    .drain = drain,
+    .times = exec_forward_times,
+    .retire = exec_forward_retire,
+    .drain = exec_forward_drain,
 };
 
 static void check_read(const struct exec *x, const struct use *u, const struct use *fill)

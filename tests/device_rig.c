@@ -174,3 +174,36 @@ void rig_expect_bytes(struct rig *r, const void *device, const void *expected,
     assert_memory_equal(got, expected, bytes);
     free(got);
 }
+
+void rig_attention(struct rig *r, struct device_attention shape, size_t tokens,
+                   const uint64_t *first, const uint32_t *length)
+{
+    struct device_attention a = shape;
+    struct device_attention on;
+    const size_t q_count = (size_t)a.rows * a.heads * a.key_dim;
+    const size_t key_count = (size_t)tokens * a.kv_heads * a.key_dim;
+    const size_t value_count = (size_t)tokens * a.kv_heads * a.value_dim;
+    const size_t out_count = (size_t)a.rows * a.heads * a.value_dim;
+
+    a.longest = 0;
+    for (uint32_t i = 0; i < a.rows; i++) {
+        a.longest = length[i] > a.longest ? length[i] : a.longest;
+        assert_true(first[i] + length[i] <= tokens);
+    }
+    on = a;
+    a.q = rig_random(r, q_count, 3.0);
+    a.keys = rig_random(r, key_count, 1.5);
+    a.values = rig_random(r, value_count, 2.0);
+    a.out = rig_blank(r, out_count);
+    a.first = first;
+    a.length = length;
+    on.q = rig_send(r, a.q, q_count);
+    on.keys = rig_send(r, a.keys, key_count);
+    on.values = rig_send(r, a.values, value_count);
+    on.out = rig_send(r, a.out, out_count);
+    on.first = rig_send_bytes(r, first, a.rows * sizeof *first);
+    on.length = rig_send_bytes(r, length, a.rows * sizeof *length);
+    reference_attention(&a);
+    r->o->attention(r->d, r->s, &on);
+    rig_expect(r, on.out, a.out, out_count);
+}

@@ -37,6 +37,11 @@ void rig_expect(struct rig *r, const void *device, const float *expected, size_t
 void rig_expect_bytes(struct rig *r, const void *device, const void *expected,
                       size_t bytes);
 
+/* Attention on the device against the reference: `shape` without pointers, row i over
+ * `length[i]` tokens from `first[i]` of a cache of `tokens`. */
+void rig_attention(struct rig *r, struct device_attention shape, size_t tokens,
+                   const uint64_t *first, const uint32_t *length);
+
 /* Finishes the stream; fails with the device's sentence. */
 void rig_finish(struct rig *r, struct device_stream *s);
 struct device_stream *rig_stream(struct rig *r);

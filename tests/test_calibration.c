@@ -90,18 +90,6 @@ static const struct machine chip = {
     .d2h_duplex = 0.877,
 };
 
-static const struct samples_schema *const schemas[CALIBRATION_TABLES] = {
-    [CALIBRATE_COPY] = &samples_copy,
-    [CALIBRATE_CHUNKS] = &samples_chunks,
-    [CALIBRATE_DUPLEX] = &samples_duplex,
-    [CALIBRATE_LAUNCH] = &samples_launch,
-    [CALIBRATE_MOVE] = &samples_move,
-    [CALIBRATE_GEMM] = &samples_gemm,
-    [CALIBRATE_ATTENTION] = &samples_attention,
-    [CALIBRATE_EXPERTS] = &samples_experts,
-    [CALIBRATE_CPU] = &samples_cpu,
-};
-
 /* ---- making tables ---- */
 
 /* Standard normal, by Box and Muller. */
@@ -204,7 +192,7 @@ static void kernels(struct lab *l)
 static void write_table(struct lab *l, enum calibration_table table)
 {
     l->table = table;
-    l->schema = schemas[table];
+    l->schema = calibration_schemas[table];
     l->shapes = 0;
     l->f = begin(l, l->schema->name);
     (void)fprintf(l->f, "# made up\n");
@@ -410,7 +398,7 @@ static void the_file_loads(void **state)
     assert_int_equal(m->gpu.memory_bytes, 12000000000);
     for (int t = 0; t < CALIBRATION_TABLES; t++)
         for (size_t i = 0; i < c.table[t].points; i++)
-            near(schemas[t]->name,
+            near(calibration_schemas[t]->name,
                  calibration_predict(m, 32, (enum calibration_table)t,
                                      &c.table[t].point[i]),
                  c.predicted[t][i], 1e-3);

@@ -196,40 +196,6 @@ static void test_experts(void **state)
     rig_each(check_experts);
 }
 
-/* `shape` without pointers; the cache has `tokens` tokens. */
-static void attention_once(struct rig *r, struct device_attention shape, uint32_t tokens,
-                           const uint64_t *first, const uint32_t *length)
-{
-    struct device_attention a = shape;
-    struct device_attention on;
-    const size_t q_count = (size_t)a.rows * a.heads * a.key_dim;
-    const size_t key_count = (size_t)tokens * a.kv_heads * a.key_dim;
-    const size_t value_count = (size_t)tokens * a.kv_heads * a.value_dim;
-    const size_t out_count = (size_t)a.rows * a.heads * a.value_dim;
-
-    a.longest = 0;
-    for (uint32_t i = 0; i < a.rows; i++) {
-        a.longest = length[i] > a.longest ? length[i] : a.longest;
-        assert_true(first[i] + length[i] <= tokens);
-    }
-    on = a;
-    a.q = rig_random(r, q_count, 3.0);
-    a.keys = rig_random(r, key_count, 1.5);
-    a.values = rig_random(r, value_count, 2.0);
-    a.out = rig_blank(r, out_count);
-    a.first = first;
-    a.length = length;
-    on.q = rig_send(r, a.q, q_count);
-    on.keys = rig_send(r, a.keys, key_count);
-    on.values = rig_send(r, a.values, value_count);
-    on.out = rig_send(r, a.out, out_count);
-    on.first = rig_send_bytes(r, first, a.rows * sizeof *first);
-    on.length = rig_send_bytes(r, length, a.rows * sizeof *length);
-    reference_attention(&a);
-    r->o->attention(r->d, r->s, &on);
-    rig_expect(r, on.out, a.out, out_count);
-}
-
 static void check_decode(struct rig *r)
 {
     static const uint64_t first[] = {0, 300, 301, 302};
@@ -237,12 +203,12 @@ static void check_decode(struct rig *r)
 
     /* Query heads with a key/value head each, then shared by 4, then one for all with
      * keys longer than values. */
-    attention_once(r, (struct device_attention){4, 3, 3, 16, 24, 0, 0, 0, 0, 0, 0, 0},
-                   900, first, length);
-    attention_once(r, (struct device_attention){4, 8, 2, 17, 17, 0, 0, 0, 0, 0, 0, 0},
-                   900, first, length);
-    attention_once(r, (struct device_attention){4, 70, 1, 40, 24, 0, 0, 0, 0, 0, 0, 0},
-                   900, first, length);
+    rig_attention(r, (struct device_attention){4, 3, 3, 16, 24, 0, 0, 0, 0, 0, 0, 0}, 900,
+                  first, length);
+    rig_attention(r, (struct device_attention){4, 8, 2, 17, 17, 0, 0, 0, 0, 0, 0, 0}, 900,
+                  first, length);
+    rig_attention(r, (struct device_attention){4, 70, 1, 40, 24, 0, 0, 0, 0, 0, 0, 0},
+                  900, first, length);
 }
 
 static void test_decode(void **state)
@@ -261,12 +227,12 @@ static void check_prefill(struct rig *r)
         first[i] = i < 39 ? 5 : 0;
         length[i] = i < 39 ? 240 + i : 4;
     }
-    attention_once(r, (struct device_attention){40, 6, 2, 20, 12, 0, 0, 0, 0, 0, 0, 0},
-                   290, first, length);
-    attention_once(r, (struct device_attention){40, 2, 2, 9, 33, 0, 0, 0, 0, 0, 0, 0},
-                   290, first, length);
-    attention_once(r, (struct device_attention){7, 67, 1, 36, 32, 0, 0, 0, 0, 0, 0, 0},
-                   290, first, length);
+    rig_attention(r, (struct device_attention){40, 6, 2, 20, 12, 0, 0, 0, 0, 0, 0, 0},
+                  290, first, length);
+    rig_attention(r, (struct device_attention){40, 2, 2, 9, 33, 0, 0, 0, 0, 0, 0, 0}, 290,
+                  first, length);
+    rig_attention(r, (struct device_attention){7, 67, 1, 36, 32, 0, 0, 0, 0, 0, 0, 0},
+                  290, first, length);
 }
 
 static void test_prefill(void **state)

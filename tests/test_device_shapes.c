@@ -125,40 +125,15 @@ static void test_graph(void **state)
 static void attention_once(struct rig *r, struct device_attention shape,
                            const uint32_t *length)
 {
-    struct device_attention a = shape;
-    struct device_attention on;
-    const size_t q_count = (size_t)a.rows * a.heads * a.key_dim;
-    const size_t out_count = (size_t)a.rows * a.heads * a.value_dim;
     uint64_t first[8];
     size_t tokens = 0;
-    size_t key_count;
-    size_t value_count;
 
-    assert_true(a.rows <= sizeof first / sizeof first[0]);
-    a.longest = 0;
-    for (uint32_t i = 0; i < a.rows; i++) {
+    assert_true(shape.rows <= sizeof first / sizeof first[0]);
+    for (uint32_t i = 0; i < shape.rows; i++) {
         first[i] = tokens;
         tokens += length[i];
-        a.longest = length[i] > a.longest ? length[i] : a.longest;
     }
-    key_count = tokens * a.kv_heads * a.key_dim;
-    value_count = tokens * a.kv_heads * a.value_dim;
-    on = a;
-    a.q = rig_random(r, q_count, 1.1);
-    a.keys = rig_random(r, key_count, 1.5);
-    a.values = rig_random(r, value_count, 2.0);
-    a.out = rig_blank(r, out_count);
-    a.first = first;
-    a.length = length;
-    on.q = rig_send(r, a.q, q_count);
-    on.keys = rig_send(r, a.keys, key_count);
-    on.values = rig_send(r, a.values, value_count);
-    on.out = rig_send(r, a.out, out_count);
-    on.first = rig_send_bytes(r, first, a.rows * sizeof *first);
-    on.length = rig_send_bytes(r, length, a.rows * sizeof *length);
-    reference_attention(&a);
-    r->o->attention(r->d, r->s, &on);
-    rig_expect(r, on.out, a.out, out_count);
+    rig_attention(r, shape, tokens, first, length);
 }
 
 /* One row's long context, and rows of which some end before others have begun. */

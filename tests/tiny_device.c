@@ -6,6 +6,7 @@
 
 #include "tiny_device.h"
 
+#include "models/exec_forward.h"
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"
 
@@ -127,19 +128,9 @@ double tiny_difference(const struct tiny_outputs *a, const struct tiny_outputs *
 /* ---- a broken runner ---- */
 
 struct exec {
-    struct exec *inner;
+    struct exec_forward front;
     const struct tiny_case *of;
 };
-
-static int begin(struct exec *x, const struct exec_slots *slots, struct err *e)
-{
-    return exec_device_ops.begin(x->inner, slots, e);
-}
-
-static int check(struct exec *x, struct err *e)
-{
-    return exec_device_ops.check(x->inner, e);
-}
 
 static op_id submit(struct exec *x, const struct op *op)
 {
@@ -148,64 +139,23 @@ static op_id submit(struct exec *x, const struct op *op)
     if ((op->kind == OP_COPY_IN && x->of->drop_copies) ||
         (op->kind == OP_EXPERTS && x->of->drop_groups))
         broken.after_count = 0;
-    return exec_device_ops.submit(x->inner, &broken);
-}
-
-static sim_time wait(struct exec *x, op_id id)
-{
-    return exec_device_ops.wait(x->inner, id);
-}
-
-static sim_time now(struct exec *x)
-{
-    return exec_device_ops.now(x->inner);
-}
-
-static void sleep_until(struct exec *x, sim_time t)
-{
-    exec_device_ops.sleep_until(x->inner, t);
-}
-
-static bool done(struct exec *x, op_id id)
-{
-    return exec_device_ops.done(x->inner, id);
-}
-
-static void change_nothing(struct exec *x, op_id id)
-{
-    (void)x;
-    (void)id;
-}
-
-static void times(struct exec *x, const op_id *id, size_t count, struct op_times *out)
-{
-    exec_device_ops.times(x->inner, id, count, out);
-}
-
-static void retire(struct exec *x, op_id id)
-{
-    exec_device_ops.retire(x->inner, id);
-}
-
-static int drain(struct exec *x, struct err *e)
-{
-    return exec_device_ops.drain(x->inner, e);
+    return exec_forward_submit(x, &broken);
 }
 
 static const struct exec_ops broken_ops = {
     .name = "broken",
-    .begin = begin,
-    .check = check,
+    .begin = exec_forward_begin,
+    .check = exec_forward_check,
     .submit = submit,
-    .wait = wait,
-    .now = now,
-    .sleep_until = sleep_until,
-    .done = done,
-    .promote = change_nothing,
-    .cancel = change_nothing,
-    .times = times,
-    .retire = retire,
-    .drain = drain,
+    .wait = exec_forward_wait,
+    .now = exec_forward_now,
+    .sleep_until = exec_forward_sleep_until,
+    .done = exec_forward_done,
+    .promote = exec_forward_promote,
+    .cancel = exec_forward_cancel,
+    .times = exec_forward_times,
+    .retire = exec_forward_retire,
+    .drain = exec_forward_drain,
 };
 
 /* ---- runs ---- */
@@ -232,22 +182,22 @@ void tiny_execute(struct tiny *t, const struct tiny_case *c, struct run_result *
                                     .hidden_context = outputs,
                                     .poison = true,
                                     .stall_ns = c->stall_ns};
-    struct exec outer = {exec_device_new(&o), c};
+    struct exec outer = {{&exec_device_ops, exec_device_new(&o)}, c};
     struct run_case run = {.policy = c->policy,
                            .seed = 3,
                            .unchecked = broken,
                            .ops = broken ? &broken_ops : &exec_device_ops,
-                           .exec = broken ? &outer : outer.inner};
+                           .exec = broken ? &outer : outer.front.inner};
     struct exec_device_counts counts;
 
     *outputs = (struct tiny_outputs){.count = 0};
     run_world_run(t->world, &run, r);
-    counts = exec_device_counts(outer.inner);
+    counts = exec_device_counts(outer.front.inner);
     if (tally != NULL) {
         tally_init(tally, t->model.moe_layers, t->model.experts);
         copy_counts(&counts, tally);
     }
-    exec_device_free(outer.inner);
+    exec_device_free(outer.front.inner);
 }
 
 void tiny_simulate(struct tiny *t, const struct tiny_case *c, struct run_result *r,

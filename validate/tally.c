@@ -1,13 +1,13 @@
 #include "tally.h"
 
+#include "models/exec_forward.h"
 #include "sim/base/mem.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
 struct exec {
-    const struct exec_ops *ops;
-    struct exec *inner;
+    struct exec_forward front;
     struct tally *counts;
 };
 
@@ -30,13 +30,13 @@ struct exec *tally_exec_new(const struct exec_ops *ops, struct exec *inner,
 {
     struct exec *x = mem_alloc(1, sizeof *x);
 
-    *x = (struct exec){ops, inner, counts};
+    *x = (struct exec){{ops, inner}, counts};
     return x;
 }
 
 struct exec *tally_exec_free(struct exec *x)
 {
-    struct exec *inner = x->inner;
+    struct exec *inner = x->front.inner;
 
     free(x);
     return inner;
@@ -60,81 +60,26 @@ static void count_op(struct tally *t, const struct op *op)
     }
 }
 
-static int begin(struct exec *x, const struct exec_slots *slots, struct err *e)
-{
-    return x->ops->begin == NULL ? 0 : x->ops->begin(x->inner, slots, e);
-}
-
-static int check(struct exec *x, struct err *e)
-{
-    return x->ops->check == NULL ? 0 : x->ops->check(x->inner, e);
-}
-
 static op_id submit(struct exec *x, const struct op *op)
 {
     count_op(x->counts, op);
-    return x->ops->submit(x->inner, op);
-}
-
-static sim_time wait(struct exec *x, op_id id)
-{
-    return x->ops->wait(x->inner, id);
-}
-
-static sim_time now(struct exec *x)
-{
-    return x->ops->now(x->inner);
-}
-
-static void sleep_until(struct exec *x, sim_time t)
-{
-    x->ops->sleep_until(x->inner, t);
-}
-
-static bool done(struct exec *x, op_id id)
-{
-    return x->ops->done(x->inner, id);
-}
-
-static void promote(struct exec *x, op_id id)
-{
-    x->ops->promote(x->inner, id);
-}
-
-static void cancel(struct exec *x, op_id id)
-{
-    x->ops->cancel(x->inner, id);
-}
-
-static void times(struct exec *x, const op_id *id, size_t count, struct op_times *out)
-{
-    x->ops->times(x->inner, id, count, out);
-}
-
-static void retire(struct exec *x, op_id id)
-{
-    x->ops->retire(x->inner, id);
-}
-
-static int drain(struct exec *x, struct err *e)
-{
-    return x->ops->drain(x->inner, e);
+    return exec_forward_submit(x, op);
 }
 
 const struct exec_ops tally_ops = {
     .name = "counted",
-    .begin = begin,
-    .check = check,
+    .begin = exec_forward_begin,
+    .check = exec_forward_check,
     .submit = submit,
-    .wait = wait,
-    .now = now,
-    .sleep_until = sleep_until,
-    .done = done,
-    .promote = promote,
-    .cancel = cancel,
-    .times = times,
-    .retire = retire,
-    .drain = drain,
+    .wait = exec_forward_wait,
+    .now = exec_forward_now,
+    .sleep_until = exec_forward_sleep_until,
+    .done = exec_forward_done,
+    .promote = exec_forward_promote,
+    .cancel = exec_forward_cancel,
+    .times = exec_forward_times,
+    .retire = exec_forward_retire,
+    .drain = exec_forward_drain,
 };
 
 /* ---- comparing ---- */

@@ -9,18 +9,18 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *help;
 } commands[] = {
-    {"trace", cmd_trace, "look at traces, make, import, export, slice them"},
-    {"list", cmd_list, "policies, presets, models, machines, configuration keys"},
 #ifndef MOESIM_CUDA /* these link GSL, which the program with CUDA may not */
     {"run", cmd_run, "replay a trace under one or more policies, side by side"},
     {"explain", cmd_explain, "where the time of a result went, and what would help"},
     {"report", cmd_report, "the HTML page and the figures of results"},
-    {"fit", cmd_fit, "fit a machine file to the measured steps of a recorded run"},
+    {"fit", cmd_fit, "fit a machine file to measured tables, or to the steps of a run"},
     {"calibrate", cmd_calibrate, "measure this machine, and fit a machine file"},
 #else
     {"calibrate", cmd_calibrate_apart, "measure this machine, and fit a machine file"},
 #endif
     {"validate", cmd_validate, "predicted against executed on this machine's device"},
+    {"trace", cmd_trace, "look at traces, make, import, export, slice them"},
+    {"list", cmd_list, "policies, presets, models, machines, configuration keys"},
 };
 
 static void help(FILE *out)

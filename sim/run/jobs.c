@@ -93,37 +93,64 @@ static void observe(void *context, op_id id, enum op_kind kind, enum op_lane lan
                          expert, times);
 }
 
-/* Which executor carries the runs out. */
-enum executor { EXECUTOR_SIMULATED, EXECUTOR_COUNTING, EXECUTOR_FOREIGN };
+/* ---- what carries runs out ---- */
 
-static enum executor executor_of(const struct experiment *x)
+static struct exec *open_simulated(void *context, const struct experiment_run_info *info,
+                                   exec_observer *observer, void *observe_context,
+                                   struct err *e)
+{
+    struct exec_sim_options o = {.cost = *info->cost,
+                                 .event_driven = info->event_driven,
+                                 .pageable = info->pageable,
+                                 .observe = observer,
+                                 .observe_context = observe_context};
+
+    (void)context;
+    (void)e;
+    return exec_sim_new(&o);
+}
+
+static void close_simulated(void *context, struct exec *exec)
+{
+    (void)context;
+    exec_sim_free(exec);
+}
+
+static struct exec *open_counting(void *context, const struct experiment_run_info *info,
+                                  exec_observer *observer, void *observe_context,
+                                  struct err *e)
+{
+    (void)context;
+    (void)info;
+    (void)observer;
+    (void)observe_context;
+    (void)e;
+    return exec_count_new();
+}
+
+static void close_counting(void *context, struct exec *exec)
+{
+    (void)context;
+    exec_count_free(exec);
+}
+
+static const struct experiment_executor simulated = {
+    .ops = &exec_sim_ops, .open = open_simulated, .close = close_simulated};
+static const struct experiment_executor counting = {
+    .ops = &exec_count_ops, .open = open_counting, .close = close_counting};
+
+static const struct experiment_executor *executor_of(const struct experiment *x)
 {
     if (x->hooks->executor != NULL)
-        return EXECUTOR_FOREIGN;
-    return x->p.engine == ENGINE_COUNT ? EXECUTOR_COUNTING : EXECUTOR_SIMULATED;
+        return x->hooks->executor;
+    return x->p.engine == ENGINE_COUNT ? &counting : &simulated;
 }
 
-static const struct exec_ops *ops_of(const struct experiment *x)
-{
-    switch (executor_of(x)) {
-    case EXECUTOR_FOREIGN:
-        return x->hooks->executor->ops;
-    case EXECUTOR_COUNTING:
-        return &exec_count_ops;
-    default:
-        return &exec_sim_ops;
-    }
-}
-
-static struct exec *make_exec(struct job *job, const struct cost *cost, struct err *e)
+static struct exec *open_exec(struct job *job, const struct cost *cost, struct err *e)
 {
     struct experiment *x = job->x;
+    const struct experiment_executor *executor = executor_of(x);
     bool observed = job->process >= 0 || (x->hooks->operation != NULL && !job->reference);
-    struct exec_sim_options o = {.cost = *cost,
-                                 .event_driven = job->event_driven,
-                                 .pageable = x->p.pageable,
-                                 .observe = observed ? observe : NULL,
-                                 .observe_context = job};
     struct experiment_run_info info = {.policy = job->number,
                                        .label = job->policy.label,
                                        .cost = cost,
@@ -132,31 +159,9 @@ static struct exec *make_exec(struct job *job, const struct cost *cost, struct e
                                        .pageable = x->p.pageable,
                                        .event_driven = job->event_driven};
 
-    switch (executor_of(x)) {
-    case EXECUTOR_FOREIGN:
-        /* What is opened keeps no pointer to `info`, only some of those in it. */
-        /* cppcheck-suppress returnDanglingLifetime */
-        return x->hooks->executor->open(x->hooks->executor->context, &info, o.observe,
-                                        o.observe_context, e);
-    case EXECUTOR_COUNTING:
-        return exec_count_new();
-    default:
-        return exec_sim_new(&o);
-    }
-}
-
-static void free_exec(const struct experiment *x, struct exec *exec)
-{
-    switch (executor_of(x)) {
-    case EXECUTOR_FOREIGN:
-        x->hooks->executor->close(x->hooks->executor->context, exec);
-        return;
-    case EXECUTOR_COUNTING:
-        exec_count_free(exec);
-        return;
-    default:
-        exec_sim_free(exec);
-    }
+    /* What is opened keeps no pointer to `info`, only some of those in it. */
+    /* cppcheck-suppress returnDanglingLifetime */
+    return executor->open(executor->context, &info, observed ? observe : NULL, job, e);
 }
 
 /* What the policy's books need once the run is over. */
@@ -170,7 +175,7 @@ static int finish_run(struct job *job, struct exec *exec, struct future_writer *
     struct future *recorded = NULL;
     int status;
 
-    if (executor_of(x) == EXECUTOR_SIMULATED) {
+    if (executor_of(x) == &simulated) {
         job->result.digest = exec_sim_report(exec).digest;
         job->result.copy_busy = exec_sim_lane_busy(exec, LANE_COPY_IN);
         job->result.host_busy = exec_sim_lane_busy(exec, LANE_HOST_POOL);
@@ -195,6 +200,7 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
                     struct future *future, struct err *e)
 {
     struct experiment *x = job->x;
+    const struct experiment_executor *executor = executor_of(x);
     struct cost cost = {.model = x->model, .machine = x->machine, .graph = job->graph};
     struct progress progress = {jobs, job};
     bool oracle = (policy_needs(&job->policy) & NEED_FUTURE) != 0;
@@ -203,7 +209,7 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
         .policy = &job->policy,
         .trace = x->info,
         .cost = &cost,
-        .ops = ops_of(x),
+        .ops = executor->ops,
         .expert_bytes = x->expert_bytes,
         .pageable = x->p.pageable,
         .home = x->home,
@@ -227,7 +233,7 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
         used += job_cache_bytes(x, &job->policy);
         s.kv_room_bytes = x->gpu_bytes > used ? x->gpu_bytes - used : 0;
     }
-    s.exec = make_exec(job, &cost, e);
+    s.exec = open_exec(job, &cost, e);
     if (s.exec == NULL) {
         workload_free(s.workload);
         return -1;
@@ -243,7 +249,7 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
     else
         future_writer_free(s.record);
     future_reader_free(s.future);
-    free_exec(x, s.exec);
+    executor->close(executor->context, s.exec);
     workload_free(s.workload);
     return status;
 }
