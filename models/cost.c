@@ -266,17 +266,28 @@ sim_time cost_expert_permute(const struct cost *c, uint64_t rows, uint64_t maske
     return sim_time_of_seconds(permute_s(c, &r, (double)(rows + masked)));
 }
 
-/* The masks of dense dispatch, S x E x C values each: the outer product of each choice is
- * written, then, of several, read to write their sum; the mask reads that. */
-static double masks_s(const struct cost *c, const struct rates *r, double values,
-                      uint32_t top_k)
+/* A kernel that passes over S x E x C elements, so many bytes of each. */
+static double mask_s(const struct cost *c, const struct rates *r,
+                     const struct cost_dispatch *d, double bytes)
 {
-    double t = move_s(c, r, 2.0 * values);
+    double elements = (double)d->rows * d->experts * d->capacity;
 
-    for (uint32_t j = 0; j < top_k; j++)
-        t += move_s(c, r, values);
-    if (top_k > 1)
-        t += move_s(c, r, (top_k + 1.0) * values);
+    return move_s(c, r, elements * bytes / r->value_bytes);
+}
+
+/* Combine weights and dispatch mask of dense gating. */
+static double masks_s(const struct cost *c, const struct rates *r,
+                      const struct cost_dispatch *d)
+{
+    double gate = d->gate_bits > 0 ? d->gate_bits / 8.0 : r->value_bytes;
+    double t = mask_s(c, r, d, gate + 1.0) + mask_s(c, r, d, 1.0 + r->value_bytes);
+
+    for (uint32_t j = 0; j < d->top_k; j++)
+        t += mask_s(c, r, d, gate);
+    if (d->top_k > 1)
+        t += mask_s(c, r, d, (d->top_k + 1.0) * gate);
+    if (d->gate_bits > 0)
+        t += mask_s(c, r, d, gate + r->value_bytes);
     return t;
 }
 
@@ -301,8 +312,7 @@ sim_time cost_encode(const struct cost *c, const struct cost_dispatch *d)
         return 0;
     if (d->dense)
         return sim_time_of_seconds(
-            masks_s(c, &r, d->rows * slots, d->top_k) +
-            product_s(c, &r, slots, d->rows, hidden, r.value_bytes));
+            masks_s(c, &r, d) + product_s(c, &r, slots, d->rows, hidden, r.value_bytes));
     if (d->capacity > 0)
         t = move_s(c, &r, slots * hidden);
     return sim_time_of_seconds(t + move_s(c, &r, 2.0 * sent_rows(d) * hidden));
@@ -407,8 +417,9 @@ uint32_t cost_kernels(const struct cost *c, enum cost_part part)
 
 uint32_t cost_encode_kernels(const struct cost_dispatch *d)
 {
+    /* Each choice, their sum, rounding it; truth values, the mask of values; product. */
     if (d->dense)
-        return d->top_k + (d->top_k > 1 ? 3U : 2U);
+        return d->top_k + (d->top_k > 1 ? 1U : 0U) + (d->gate_bits > 0 ? 1U : 0U) + 3U;
     return d->capacity > 0 ? 2 : 1;
 }
 

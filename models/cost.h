@@ -38,13 +38,15 @@ struct cost_experts {
 
 /* The rows of one GPU on their way to the experts of a layer, and back. */
 struct cost_dispatch {
-    uint32_t rows;     /* S, of this source GPU */
-    uint32_t top_k;    /* choices of a row */
-    uint32_t experts;  /* E, of the whole layer */
-    uint32_t capacity; /* C, slots of this GPU at each expert; 0: none, rows go as they
-                          are (dynamic gating) */
-    bool dense;        /* by products with one-hot matrices, else row by row; needs C */
-    uint64_t dropped;  /* choices that found no slot */
+    uint32_t rows;      /* S, of this source GPU */
+    uint32_t top_k;     /* choices of a row */
+    uint32_t experts;   /* E, of the whole layer */
+    uint32_t capacity;  /* C, slots of this GPU at each expert; 0: none, rows go as they
+                           are (dynamic gating) */
+    bool dense;         /* by products with one-hot matrices, else row by row; needs C */
+    uint64_t dropped;   /* choices that found no slot */
+    uint32_t gate_bits; /* of a dense mask while it is made (fairseq: 32 for a gate in
+                           fp32), then rounded; 0: those of activations throughout */
 };
 
 struct cost {
@@ -80,12 +82,14 @@ sim_time cost_expert_alone(const struct cost *c, uint32_t rows);
  * sum; `masked` as masked_rows above. With the experts it is the group's work: whoever
  * moves rows to where the experts read them (cost_encode()) is charged for it. */
 sim_time cost_expert_permute(const struct cost *c, uint64_t rows, uint64_t masked);
-/* Rows into the buffer [E][C][h] of the dispatch, and out of it, weighted and summed.
- * Dense (fairseq's GShard layer): the masks [S][E][C] are made (each choice's outer
- * product written, their sum read and written, the mask of it read and written), then the
- * product [E C][S] [S][h]; back [S][E C] [E C][h]. Sparse (Tutel; or without C the
- * packing of dynamic gating): slots are zeroed, the rows sent are read and written; back
- * they are read, and S rows written. 0 without rows. */
+/* Rows into the buffer [E][C][h] of the dispatch, and out of it, weighted and summed. 0
+ * without rows.
+ * Dense, as in fairseq's GShard layer: masks [S][E][C] are made (the outer product of
+ * each choice written; of several, their sum; truth values of one byte, and these as
+ * values), then the product [E C][S] [S][h]. Back: [S][E C] [E C][h]. Sparse, as in
+ * Tutel: slots are zeroed, the rows sent are read and written. Back: they are read and S
+ * rows written. Without capacity, the packing of dynamic gating: the same without slots
+ * to zero. */
 sim_time cost_encode(const struct cost *c, const struct cost_dispatch *d);
 sim_time cost_decode(const struct cost *c, const struct cost_dispatch *d);
 /* Embedding, final norm and head. */
