@@ -78,7 +78,7 @@ numbers() { grep -o 'value: [^,]*' "$1"; }
     >"$folder/out" && numbers "$folder/kept.yaml" >"$folder/kept" &&
     numbers validate/measured/host/host.yaml | paste - "$folder/kept" |
     awk '{ d = $2 - $(NF / 2 + 2); if (d < 0) d = -d; n++
-           if (d > 1e-3 * $2 || $(NF / 2) != $NF) bad++ }
+           if (d > 1e-3 * $2 || (NF > 4 && $(NF / 2) != $NF)) bad++ }
          END { exit !(n >= 30 && bad == 0) }'
 report $? calibrate_fit_of_kept_tables
 
