@@ -170,7 +170,8 @@ int bench_expect(struct bench *b, const void *device, const float *expected, siz
 
     b->o->copy(b->d, b->s, elements, device, count * b->element);
     status = b->o->stream_finish(b->d, b->s, e);
-    reference_of_elements(b->info.element, elements, got, count);
+    if (status == 0)
+        reference_of_elements(b->info.element, elements, got, count);
     for (size_t i = 0; i < count && status == 0; i++) {
         double error = fabs((double)got[i] - expected[i]);
 

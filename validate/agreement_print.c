@@ -138,7 +138,8 @@ static void print_kinds(const struct agreement_report *r, FILE *out)
     }
 }
 
-/* The layer whose difference in seconds is the n-th largest. */
+/* The layer whose difference in seconds is the n-th largest; of equal ones the first
+ * comes first. */
 static uint32_t nth_layer(const struct agreement *a, uint32_t n)
 {
     double bound = INFINITY;
@@ -146,16 +147,18 @@ static uint32_t nth_layer(const struct agreement *a, uint32_t n)
 
     for (uint32_t i = 0; i <= n; i++) {
         double most = -1.0;
+        uint32_t next = at;
 
         for (uint32_t l = 0; l < a->decoder_layers; l++) {
             double d = fabs(a->layer_predicted_s[l] - a->layer_measured_s[l]);
 
-            if (d > most && d < bound) {
+            if (d > most && (d < bound || (d == bound && l > at))) {
                 most = d;
-                at = l;
+                next = l;
             }
         }
         bound = most;
+        at = next;
     }
     return at;
 }
