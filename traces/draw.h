@@ -36,6 +36,7 @@
 #include <stdint.h>
 
 #define DRAW_DIMENSIONS 4
+#define DRAW_NORMALS 3   /* normal numbers that 64 random bits give */
 #define DRAW_OPENING 256 /* rows after which openings have nothing in common */
 
 /* What a request is made of. Its rows are prompt rows, then output rows. */
@@ -58,13 +59,16 @@ struct draw_model {
     uint32_t layers, experts, top_k, groups;
     double noise, affinity, domain, opening; /* each in [0, 1] */
     double *persistence;                     /* [layers], each in [0, 1] */
-    uint32_t width;                          /* experts rounded up to whole blocks of 8 */
-    float *bias;                             /* (layer, width) */
-    float *loading;                          /* (layer, dimension, width) */
+    uint32_t width;                          /* of a table of experts: see draw_place */
+    float *bias;    /* (layer, width); what is no expert's is -INFINITY */
+    float *loading; /* (layer, dimension, width) */
     float section[2][DRAW_OPENING][DRAW_DIMENSIONS]; /* of prompts, of outputs: s */
     float *group;                                    /* (group, dimension): w */
-    float *quantile;     /* of the standard normal, for drawing from it */
-    float *score, *best; /* [width], [top_k]: work space of a cell */
+    float *quantile; /* of the standard normal, for drawing from it */
+    /* Work space of a cell: scores and the knots of the noise [width], the best score and
+     * the bits of each draw, the chosen [top_k]. */
+    float *score, *knot, *top;
+    uint64_t *bits, *best;
     struct draw_template prompt, output;
 };
 
@@ -73,6 +77,19 @@ struct draw_model {
 struct draw_model *draw_model_new(uint64_t seed, uint32_t layers, uint32_t experts,
                                   uint32_t top_k, uint32_t groups);
 void draw_model_free(struct draw_model *m);
+
+/* Where an expert is in the tables. Those that take their noise from one draw, which are
+ * neighbours, lie a third of the width apart, so that draws can be compared side by side.
+ */
+static inline uint32_t draw_place(const struct draw_model *m, uint32_t expert)
+{
+    return expert % DRAW_NORMALS * (m->width / DRAW_NORMALS) + expert / DRAW_NORMALS;
+}
+
+static inline float *draw_bias(struct draw_model *m, uint32_t layer, uint32_t expert)
+{
+    return &m->bias[(size_t)layer * m->width + draw_place(m, expert)];
+}
 
 /* Draws the template rows with the model as it stands; they stay when it changes later,
  * so that fitting the model does not disturb them. */
