@@ -29,6 +29,7 @@
 /* The least score that is executed in a layer is seldom further below that of the layer
  * before, in the same row. Only speed depends on it. */
 #define FLOOR_MARGIN 0.25F
+#define FEW 64 /* candidates */
 
 #define GOLDEN UINT64_C(0x9e3779b97f4a7c15) /* what a draw adds to a stream's state */
 
@@ -197,7 +198,10 @@ struct draw_model *draw_model_new(uint64_t seed, uint32_t layers, uint32_t exper
     m->top = mem_alloc(m->width / DRAW_NORMALS, sizeof *m->top);
     m->knot = mem_alloc(2 * (size_t)m->width, sizeof *m->knot);
     m->bits = mem_alloc(m->width / DRAW_NORMALS, sizeof *m->bits);
-    m->best = mem_alloc(top_k, sizeof *m->best);
+    m->list = mem_alloc(m->width + FEW, sizeof *m->list);
+    m->candidate = mem_alloc(m->width + 1, sizeof *m->candidate);
+    m->candidate_score = mem_alloc(m->width + 1, sizeof *m->candidate_score);
+    m->best = mem_alloc(m->width + FEW, sizeof *m->best);
     m->quantile = tabulate_quantiles();
     draw_loadings(m);
     draw_groups(m);
@@ -225,6 +229,9 @@ void draw_model_free(struct draw_model *m)
     free(m->top);
     free(m->knot);
     free(m->bits);
+    free(m->list);
+    free(m->candidate);
+    free(m->candidate_score);
     free(m->best);
     template_release(&m->prompt);
     template_release(&m->output);
@@ -276,69 +283,99 @@ static void add_noise(struct draw_model *m, struct rng r)
     }
 }
 
-/* A number that orders as the score does, then as the lower id does. */
-static inline uint64_t rank_of(float score, uint32_t expert)
+/* Those that score above `floor`, in ascending order, and how many they are. What is
+ * above cannot be foreseen, so there is no branch to foresee. */
+static uint32_t find_candidates(struct draw_model *m, float floor)
 {
-    uint32_t bits;
-
-    memcpy(&bits, &score, sizeof bits);
-    bits = bits >> 31 != 0 ? ~bits : bits | UINT32_C(1) << 31;
-    return (uint64_t)bits << 32 | (UINT32_MAX - expert);
-}
-
-static inline float score_of_rank(uint64_t rank)
-{
-    uint32_t bits = (uint32_t)(rank >> 32);
-    float score;
-
-    bits = bits >> 31 != 0 ? bits & ~(UINT32_C(1) << 31) : ~bits;
-    memcpy(&score, &bits, sizeof score);
-    return score;
-}
-
-/* Puts one among the `k` best, which descend; the last of them falls out. Where it will
- * go cannot be foreseen, so there is no branch to foresee. */
-static inline void insert(uint64_t *best, uint32_t k, uint64_t rank)
-{
-    uint32_t i = k - 1;
-
-    for (; i > 0 && best[i - 1] < rank; i--)
-        best[i] = best[i - 1];
-    best[i] = rank;
-}
-
-/* Finds the top_k best that score above `floor`, in descending order into m->best; the
- * lower id first where two are equal. The least score of them, or `floor` if there are
- * fewer. */
-static float choose(struct draw_model *m, float floor)
-{
-    const size_t draws = m->width / DRAW_NORMALS;
+    const uint32_t draws = m->width / DRAW_NORMALS;
     const float *score = m->score, *top = m->top;
-    uint64_t *best = m->best;
-    float least = floor;
+    uint32_t *list = m->list, *candidate = m->candidate;
+    uint32_t found = 0, count = 0;
 
-    for (uint32_t i = 0; i < m->top_k; i++)
-        best[i] = rank_of(floor, 0);
-    for (size_t i = 0; i < draws; i++) {
-        if (top[i] <= least)
-            continue;
-        for (size_t n = 0, at = i; n < DRAW_NORMALS; n++, at += draws)
-            if (score[at] > least) {
-                insert(best, m->top_k,
-                       rank_of(score[at], (uint32_t)(i * DRAW_NORMALS + n)));
-                least = score_of_rank(best[m->top_k - 1]);
-            }
+    for (uint32_t i = 0; i < draws; i++) {
+        list[found] = i;
+        found += top[i] > floor;
     }
-    return least;
+    for (uint32_t f = 0; f < found; f++)
+        for (uint32_t n = 0; n < DRAW_NORMALS; n++) {
+            float now = score[n * draws + list[f]];
+
+            candidate[count] = list[f] * DRAW_NORMALS + n;
+            m->candidate_score[count] = now;
+            count += now > floor;
+        }
+    return count;
+}
+
+/* The places of few candidates in descending order, by comparing each with all before it;
+ * again without a branch to foresee. */
+static void order_few(struct draw_model *m, uint32_t count)
+{
+    const float *score = m->candidate_score;
+    uint32_t place[FEW];
+
+    for (uint32_t i = 0; i < count; i++) {
+        float mine = score[i];
+        uint32_t before = 0;
+
+        for (uint32_t j = 0; j < i; j++) {
+            uint32_t better = score[j] >= mine;
+
+            before += better;
+            place[j] += 1 - better;
+        }
+        place[i] = before;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        m->best[place[i]] = score[i];
+        m->list[place[i]] = m->candidate[i];
+    }
+}
+
+/* The best of many candidates in descending order, by insertion. */
+static void order_many(struct draw_model *m, uint32_t count)
+{
+    const float *score = m->candidate_score;
+    float *best = m->best;
+    uint32_t last = m->top_k - 1;
+
+    for (uint32_t c = 0; c < count; c++) {
+        uint32_t i = c < last ? c : last;
+
+        if (c > last && score[c] <= best[last])
+            continue;
+        for (; i > 0 && best[i - 1] < score[c]; i--) {
+            best[i] = best[i - 1];
+            m->list[i] = m->list[i - 1];
+        }
+        best[i] = score[c];
+        m->list[i] = m->candidate[c];
+    }
+}
+
+/* Finds the top_k best, in descending order; the lower id first where two are equal.
+ * Quick if most others are below `floor`. Their scores are in m->best. */
+static void choose(struct draw_model *m, float floor, uint16_t *expert)
+{
+    uint32_t count = find_candidates(m, floor);
+
+    if (count < m->top_k)
+        count = find_candidates(m, -INFINITY);
+    if (count <= FEW)
+        order_few(m, count);
+    else
+        order_many(m, count);
+    for (uint32_t i = 0; i < m->top_k; i++)
+        expert[i] = (uint16_t)m->list[i];
 }
 
 /* Softmax of the chosen scores. */
 static void weigh(const struct draw_model *m, float *weight)
 {
-    float first = score_of_rank(m->best[0]), sum = 0;
+    float sum = 0;
 
     for (uint32_t i = 0; i < m->top_k; i++) {
-        weight[i] = expf(WEIGHT_SHARPNESS * (score_of_rank(m->best[i]) - first));
+        weight[i] = expf(WEIGHT_SHARPNESS * (m->best[i] - m->best[0]));
         sum += weight[i];
     }
     for (uint32_t i = 0; i < m->top_k; i++)
@@ -410,7 +447,7 @@ static void draw_row(struct draw_walk *w, const float *x, uint16_t *expert, floa
     uint64_t draws = count_draws(m->experts, 1);
     float visible = (float)sqrt(1 - m->noise * m->noise);
     float recent = (float)sqrt(1 - m->affinity), constant = (float)sqrt(m->affinity);
-    float y[DRAW_DIMENSIONS], floor = -INFINITY, least;
+    float y[DRAW_DIMENSIONS], floor = -INFINITY;
 
     for (int d = 0; d < DRAW_DIMENSIONS; d++)
         y[d] = recent * w->r[d] + constant * w->constant[d];
@@ -428,12 +465,8 @@ static void draw_row(struct draw_walk *w, const float *x, uint16_t *expert, floa
         add_hidden(m, l, h);
         noise = (struct rng){.state = w->noise.state + first * GOLDEN};
         add_noise(m, noise);
-        least = choose(m, floor);
-        if (!(least > floor))
-            least = choose(m, -INFINITY);
-        floor = least - FLOOR_MARGIN;
-        for (uint32_t i = 0; i < m->top_k; i++)
-            executed[i] = (uint16_t)(UINT32_MAX - (uint32_t)m->best[i]);
+        choose(m, floor, executed);
+        floor = m->best[m->top_k - 1] - FLOOR_MARGIN;
         if (weight != NULL)
             weigh(m, weight + (size_t)l * m->top_k);
     }

@@ -65,10 +65,10 @@ struct draw_model {
     float section[2][DRAW_OPENING][DRAW_DIMENSIONS]; /* of prompts, of outputs: s */
     float *group;                                    /* (group, dimension): w */
     float *quantile; /* of the standard normal, for drawing from it */
-    /* Work space of a cell: scores and the knots of the noise [width], the best score and
-     * the bits of each draw, the chosen [top_k]. */
-    float *score, *knot, *top;
-    uint64_t *bits, *best;
+    /* Work space of a cell. */
+    float *score, *knot, *top, *candidate_score, *best;
+    uint32_t *list, *candidate;
+    uint64_t *bits;
     struct draw_template prompt, output;
 };
 
