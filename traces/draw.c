@@ -472,6 +472,15 @@ static void draw_row(struct draw_walk *w, const float *x, uint16_t *expert, floa
     }
 }
 
+static void draw_row_alone(const struct draw_walk *w, uint16_t *expert)
+{
+    const struct draw_model *m = w->m;
+    struct rng r = {.state = rng_mix(w->noise.state + (w->row + 1) * GOLDEN)};
+
+    for (uint32_t l = 0; l < m->layers; l++)
+        draw_alone(m, &r, expert + (size_t)l * m->top_k);
+}
+
 void draw_walk_row(struct draw_walk *w, uint16_t *expert, float *weight)
 {
     const float renew = (float)sqrt(1 - RECENT_MEMORY * RECENT_MEMORY);
@@ -484,7 +493,9 @@ void draw_walk_row(struct draw_walk *w, uint16_t *expert, float *weight)
     for (int d = 0; d < DRAW_DIMENSIONS; d++)
         w->r[d] = (float)RECENT_MEMORY * w->r[d] + renew * step[d];
     shared = find_template(w, &row);
-    if (expert != NULL && shared != NULL)
+    if (expert != NULL && w->m->alone)
+        draw_row_alone(w, expert);
+    else if (expert != NULL && shared != NULL)
         copy_row(w->m, shared, row, expert, weight);
     else if (expert != NULL)
         draw_row(w, x, expert, weight);

@@ -24,6 +24,11 @@
  * templates, are the same rows in all requests, and those after them still resemble each
  * other (opening).
  *
+ * Beside it there is a router without any dependence, `alone`: the executed experts of
+ * each cell are drawn one after the other, without replacement, by weights that are 1 /
+ * experts, and more by hot_weight for the first `hot` experts (the synthetic router of
+ * MoEShard, EuroMLSys 2025). Nothing else of the model matters then.
+ *
  * All draws are keyed by (seed, purpose, entity) and a counter, so that a row is a
  * function of the model and of where it is, whatever else is drawn. */
 #ifndef MOESIM_TRACES_DRAW_H
@@ -64,6 +69,9 @@ struct draw_model {
     float *loading; /* (layer, dimension, width) */
     float section[2][DRAW_OPENING][DRAW_DIMENSIONS]; /* of prompts, of outputs: s */
     float *group;                                    /* (group, dimension): w */
+    bool alone;
+    uint32_t hot; /* experts 0 to hot - 1 */
+    double hot_weight;
     float *quantile; /* of the standard normal, for drawing from it */
     /* Work space of a cell. */
     float *score, *knot, *top, *candidate_score, *best;
@@ -113,9 +121,12 @@ struct draw_walk {
 };
 void draw_walk_begin(struct draw_walk *w, struct draw_model *m, uint64_t number,
                      const struct draw_request *request);
+/* Draws a cell of the router without dependence into expert[top_k]. */
+void draw_alone(const struct draw_model *m, struct rng *r, uint16_t *expert);
+
 /* Draws the present row into expert (layer, top_k) and moves on; with NULL it only moves
  * on, which is cheap. `weight`, of the same shape, may be NULL: the softmax of the chosen
- * scores. */
+ * scores; the router without dependence has no scores. */
 void draw_walk_row(struct draw_walk *w, uint16_t *expert, float *weight);
 
 #endif
