@@ -23,7 +23,7 @@ struct generate_params {
     bool scores;
     bool independent;
     double hot_weight, hot_share;
-    int64_t sources;
+    int64_t sources, moe_every;
     double gini, top1_share, adjacent_overlap, next_layer_predictability, union_16;
 };
 extern const struct option generate_options[];
