@@ -109,10 +109,17 @@ void crew_case_draw(struct crew_case *c, struct rng *r)
     c->fp8 = one_in(r, 3);
     if (!c->nvlink && c->nodes > 1)
         c->exchange = exchanges[1 + below(r, 2)];
-    if (strcmp(c->place, "moeshard") == 0 || !one_in(r, 3))
+    if (strcmp(c->place, "moeshard") == 0)
+        return;
+    if (one_in(r, 3)) {
+        c->interval = 1 + below(r, 4);
+        c->window = 1 + below(r, 4);
+        c->first = below(r, 3);
+    }
+    if (!one_in(r, 3))
         return;
     /* Capacities are for experts that are somewhere once. */
-    c->place = "round-robin";
+    c->place = one_in(r, 2) ? "round-robin" : "greedy";
     c->place_more = "";
     c->slots = (c->experts + all - 1) / all * all;
     c->gate = one_in(r, 2) ? "capacity-fraction" : "capacity-factor";

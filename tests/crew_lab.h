@@ -42,7 +42,7 @@ struct crew_case {
     const char *more; /* top-level lines */
 };
 
-/* Random, but for what a rebalance adds. */
+/* Any but those that are refused. */
 void crew_case_draw(struct crew_case *c, struct rng *r);
 /* One that says what it is, for failures; owned. */
 char *crew_case_text(const struct crew_case *c);

@@ -60,6 +60,22 @@ static bool same_run(const struct run_result *r, const struct crew_count *x)
     return good;
 }
 
+/* How many cases had each, so that none is left out by chance. */
+static struct tally {
+    unsigned moved, dropped, padded, sent, several_nodes, shards, alone;
+} tally;
+
+static void enter(const struct crew_case *c, const struct run_counts *x)
+{
+    tally.moved += x->migrated_bytes > 0;
+    tally.dropped += x->dropped > 0;
+    tally.padded += x->computed_rows > x->activations;
+    tally.sent += x->sent_rows > 0;
+    tally.several_nodes += c->nodes > 1 && x->sent_rows > 0;
+    tally.shards += strcmp(c->place, "moeshard") == 0;
+    tally.alone += c->nodes * c->gpus == 1;
+}
+
 static void check_case(const struct crew_case *c, bool verbose)
 {
     static const char *const engines[] = {"fifo", "event"};
@@ -76,6 +92,7 @@ static void check_case(const struct crew_case *c, bool verbose)
             print_error("with engine: %s\n", engines[i]);
             good = false;
         }
+        enter(c, &r.policy[0].run.total.counts);
         result_release(&r);
     }
     if (!good || verbose) {
@@ -104,6 +121,11 @@ static void test_random(void **state)
         crew_case_draw(&c, &r);
         c.more = "bounds: no";
         check_case(&c, only != NULL);
+    }
+    if (only == NULL) {
+        assert_true(tally.moved > 4 && tally.dropped > 4 && tally.padded > 4);
+        assert_true(tally.sent > 4 && tally.several_nodes > 4);
+        assert_true(tally.shards > 4 && tally.alone > 1);
     }
 }
 
