@@ -179,7 +179,8 @@ static sim_time work_time(const struct crew *c, const struct cost_experts *w)
 
 /* For a bound: every GPU runs an even share of the rows as of one expert, or of the
  * active experts with a row each, whichever takes longer. A GPU of any placement has as
- * much of one of them. Shards are even as they are. */
+ * much of one of them. Shards are even as they are. Hosts of GPUs without active experts
+ * launch none. */
 static void run_balanced(struct crew *c, uint32_t layer, sim_time *share)
 {
     struct cost_experts by_rows = {.distinct = 1}, by_experts = {.distinct = 0};
@@ -201,6 +202,8 @@ static void run_balanced(struct crew *c, uint32_t layer, sim_time *share)
         struct run *run = &c->gpu[i].run;
         struct op op = {.kind = OP_EXPERTS, .layer = layer};
 
+        if (run->active_count == 0)
+            continue;
         op.group.work = by_rows;
         if (run->piece != NULL)
             cut_work(run, &op);
