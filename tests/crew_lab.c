@@ -135,14 +135,16 @@ char *crew_case_text(const struct crew_case *c)
         "%u + %u layers, %u experts, top %u of %u, hidden %u, shared %u; %u requests of "
         "%u rows, %u prefill, sources %d, missing %d, one %d, seed %llu; %s; place %s%s "
         "slots %u replica %s interval %u window %u first %u; exchange %s fp8 %d; gate %s "
-        "%g %u dense %d",
+        "%g %u dense %d; background %d%s%s",
         c->nodes, c->gpus, c->spare, c->nvlink, c->rails, c->per_root, c->oversubscribed,
         c->tensor, c->dense_layers, c->layers, c->experts, c->top_k, c->candidates,
         c->hidden, c->shared_ffn, c->requests, c->rows, c->prefill_rows, (int)c->sources,
         c->missing, c->one_expert, (unsigned long long)c->seed, c->workload, c->place,
         c->place_more, c->slots, c->replica == NULL ? "-" : c->replica, c->interval,
         c->window, c->first, c->exchange == NULL ? "-" : c->exchange, c->fp8,
-        c->gate == NULL ? "-" : c->gate, c->cf, c->min_capacity, c->dense_dispatch);
+        c->gate == NULL ? "-" : c->gate, c->cf, c->min_capacity, c->dense_dispatch,
+        c->background, c->schedule_more == NULL ? "" : c->schedule_more,
+        c->policy_more == NULL ? "" : c->policy_more);
 }
 
 /* ---- trace ---- */
@@ -376,13 +378,15 @@ static char *policy_text(const struct crew_case *c)
         gate = text;
     }
     text = mem_format("{name: p, place: {name: %s%s, slots: %u, replica: %s, interval: "
-                      "%u, window: %u, first: %u}, schedule: {name: overlapped, "
-                      "exchange: %s, fp8_dispatch: %s}%s}",
+                      "%u, window: %u, first: %u, migrate: %s}, schedule: {name: "
+                      "overlapped, exchange: %s, fp8_dispatch: %s%s}%s%s}",
                       c->place, c->place_more, c->slots,
                       c->replica == NULL ? "round-robin" : c->replica, c->interval,
                       c->window == 0 ? 1000 : c->window, c->first,
+                      c->background ? "background" : "blocking",
                       c->exchange == NULL ? "auto" : c->exchange, c->fp8 ? "yes" : "no",
-                      gate);
+                      c->schedule_more == NULL ? "" : c->schedule_more, gate,
+                      c->policy_more == NULL ? "" : c->policy_more);
     free(gate);
     return text;
 }

@@ -39,7 +39,10 @@ struct crew_case {
     uint32_t min_capacity;
     bool dense_dispatch;
     uint32_t interval, window, first;
-    const char *more; /* top-level lines */
+    bool background;           /* migration */
+    const char *schedule_more; /* after a comma; or NULL */
+    const char *policy_more;   /* ", cache: {...}"; or NULL */
+    const char *more;          /* top-level lines */
 };
 
 /* Any but those that are refused. */
