@@ -181,7 +181,7 @@ static void run_balanced(struct crew *c, uint32_t layer, sim_time *share)
     }
 }
 
-static int run_experts(struct crew *c, uint32_t layer, struct err *e)
+static int run_experts(struct crew *c, struct err *e)
 {
     for (uint32_t i = 0; i < c->gpus; i++) {
         struct crew_gpu *g = &c->gpu[i];
@@ -244,7 +244,7 @@ static int run_moe_layer(struct crew *c, uint32_t layer, struct err *e)
         for (uint32_t i = 0; i < c->gpus; i++)
             step_clear(&c->gpu[i].run);
     } else {
-        status = run_experts(c, layer, e);
+        status = run_experts(c, e);
     }
     if (sharded)
         collect_shards(c, OP_SCATTER, layer, share);
