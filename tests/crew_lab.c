@@ -108,7 +108,7 @@ void crew_case_draw(struct crew_case *c, struct rng *r)
     c->exchange = exchanges[below(r, 6)];
     c->fp8 = one_in(r, 3);
     if (!c->nvlink && c->nodes > 1)
-        c->exchange = exchanges[1 + below(r, 2)];
+        c->exchange = exchanges[below(r, 3)];
     if (strcmp(c->place, "moeshard") == 0)
         return;
     if (one_in(r, 3)) {

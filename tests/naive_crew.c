@@ -124,7 +124,7 @@ static bool form_is(const struct naive *n, const char *name)
     const char *form = n->c->exchange;
 
     if (form == NULL)
-        form = n->c->nodes > 1 ? "forward" : "flat";
+        form = n->c->nodes > 1 && n->c->nvlink ? "forward" : "flat";
     return strcmp(form, name) == 0;
 }
 

@@ -123,6 +123,9 @@ static void check_books(struct crew_case *c)
     static const char *const more[] = {"", "launch: graph", "launch: eager"};
 
     c->more = more[c->seed % 3];
+    if (c->seed % 4 == 0)
+        c->workload =
+            "{mode: continuous, max_sequences: 3, arrivals: poisson, rate: 2000}";
     check_engines(c);
 }
 
