@@ -109,8 +109,8 @@ static bool migrate(struct crew *c, const struct place *to)
             c->migrated[(size_t)copy->from * c->gpus + copy->to] +=
                 c->setup->expert_bytes[copy->layer];
         }
-        c->result->total.counts.migrations++;
-        c->result->total.counts.migrated_bytes += m.bytes;
+        c->books.counts.migrations++;
+        c->books.counts.migrated_bytes += m.bytes;
     }
     place_migration_release(&m);
     return any;
@@ -130,7 +130,7 @@ static void start_migration(struct crew *c, struct place *to)
             c->migration = crew_collect_aside(c, &c->migrate);
             return;
         }
-        crew_collect(c, OP_MIGRATE, 0, &c->migrate, 0, c->gpus, c->gpu[0].run.outside);
+        crew_collect(c, OP_MIGRATE, 0, &c->migrate, 0, c->gpus, c->migrating);
     }
     take_up(c, to);
 }
