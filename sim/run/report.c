@@ -81,6 +81,15 @@ struct page {
     FILE *out;
 };
 
+static size_t count_entries(const struct page *p, bool parallel)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->entries; i++)
+        n += result_is_parallel(p->entry[i].result) == parallel;
+    return n;
+}
+
 /* ---- the table of policies ---- */
 
 static void print_cell(FILE *out, struct text_figure f, bool best)
@@ -252,7 +261,7 @@ static void print_verdicts(const struct page *p)
         const struct report_entry *entry = &p->entry[i];
         const struct result_policy *policy = &entry->result->policy[entry->policy];
         struct explain_finding f = explain_find(policy);
-        char *verdict = explain_verdict_text(&f, policy);
+        char *verdict = explain_verdict_text(&f, entry->result, entry->policy);
         char *help = explain_help_text(&f, entry->result, entry->policy);
 
         (void)fputs("<div class=card><h3>", p->out);
@@ -268,9 +277,13 @@ static void print_verdicts(const struct page *p)
         free(verdict);
         free(help);
     }
-    (void)fputs("<p class=sub>", p->out);
-    print_text(p->out, explain_thresholds());
-    (void)fputs("</p>\n", p->out);
+    for (int parallel = 0; parallel < 2; parallel++) {
+        if (count_entries(p, parallel == 1) == 0)
+            continue;
+        (void)fputs("<p class=sub>", p->out);
+        print_text(p->out, explain_thresholds(parallel == 1));
+        (void)fputs("</p>\n", p->out);
+    }
 }
 
 /* What a command prints on a result, as it is. */
