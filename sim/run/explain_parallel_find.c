@@ -249,7 +249,7 @@ static void say_migrations(char **text, const struct result *r, uint32_t policy)
         const struct result_policy *p = &r->policy[other[i]];
         double time = sim_time_seconds(p->run.total.latency);
         char *longer =
-            mem_format("%s%s%s %s", list, i == 0 ? "" : ", ",
+            mem_format("%s%s%s takes %s", list, i == 0 ? "" : ", ",
                        p->label == NULL ? "" : p->label, explain_part(time, total).text);
 
         least = time < least ? time : least;
@@ -257,9 +257,10 @@ static void say_migrations(char **text, const struct result *r, uint32_t policy)
         list = longer;
     }
     if (n > 0)
-        explain_add(text, mem_format("With experts placed once, this takes of its time: "
-                                     "%s. So rebalancing %s here.",
-                                     list, least > total ? "pays" : "does not pay"));
+        explain_add(text,
+                    mem_format("Placed once instead, %s of its time: rebalancing %s "
+                               "here.",
+                               list, least > total ? "pays" : "does not pay"));
     free(list);
 }
 

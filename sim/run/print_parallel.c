@@ -4,7 +4,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stdlib.h>
 
 enum { LABEL_COLUMNS = 18 };
 
@@ -54,122 +53,138 @@ static void print_table(const struct result *r, FILE *out)
 
 /* ---- the second table ---- */
 
-enum extra { MISSES, DROPS, PADDING, MIGRATIONS, EXTRAS };
-
-static bool has_extra(const struct result_policy *p, const struct result_summary *s,
-                      enum extra extra)
+static bool has_misses(const struct result_policy *p, const struct result_summary *s)
 {
-    const struct run_counts *c = &p->run.total.counts;
-
-    switch (extra) {
-    case MISSES:
-        return c->hits < c->accesses;
-    case DROPS:
-        return c->dropped > 0;
-    case PADDING:
-        return fabs(s->padding) > 0; /* not so where there are no rows */
-    case MIGRATIONS:
-        return c->migrations > 0;
-    case EXTRAS:
-        break;
-    }
-    return false;
+    (void)s;
+    return p->run.total.counts.hits < p->run.total.counts.accesses;
 }
 
-/* The columns of one kind; `p` NULL is the first line of their head, then the second. */
-static void print_extra_head(FILE *out, enum extra extra, bool second)
+static bool has_drops(const struct result_policy *p, const struct result_summary *s)
 {
-    static const char *const head[EXTRAS][2][3] = {
-        {{"hit", "from the", NULL}, {"rate", "host", NULL}},
-        {{"dropped", NULL, NULL}, {"choices", NULL, NULL}},
-        {{"padding", "MoE layer", NULL}, {"rows", "memory", NULL}},
-        {{"migra-", "experts", "waited"}, {"tions", "moved", "for them"}},
-    };
-
-    for (int i = 0; i < 3 && head[extra][second][i] != NULL; i++)
-        (void)fprintf(out, " %9s", head[extra][second][i]);
+    (void)s;
+    return p->run.total.counts.dropped > 0;
 }
 
-static struct text_figure count_figure(uint64_t count)
+static bool has_padding(const struct result_policy *p, const struct result_summary *s)
 {
+    (void)p;
+    return fabs(s->padding) > 0; /* not so where there are no rows */
+}
+
+static bool has_migrations(const struct result_policy *p, const struct result_summary *s)
+{
+    (void)s;
+    return p->run.total.counts.migrations > 0;
+}
+
+static struct text_figure hit_rate(const struct result_policy *p,
+                                   const struct result_summary *s)
+{
+    (void)p;
+    return text_share(s->hit_rate);
+}
+
+static struct text_figure host_bytes(const struct result_policy *p,
+                                     const struct result_summary *s)
+{
+    (void)p;
+    return text_bytes(s->link_bytes);
+}
+
+static struct text_figure dropped(const struct result_policy *p,
+                                  const struct result_summary *s)
+{
+    (void)p;
+    return text_share(s->drop_share);
+}
+
+static struct text_figure padding(const struct result_policy *p,
+                                  const struct result_summary *s)
+{
+    (void)p;
+    return text_share(s->padding);
+}
+
+static struct text_figure activations(const struct result_policy *p,
+                                      const struct result_summary *s)
+{
+    (void)s;
+    return text_bytes((double)p->run.activation_bytes);
+}
+
+static struct text_figure migrations(const struct result_policy *p,
+                                     const struct result_summary *s)
+{
+    uint64_t count = p->run.total.counts.migrations;
     struct text_figure f = {""};
 
+    (void)s;
     if (count > 999999)
         return text_number((double)count);
     (void)snprintf(f.text, sizeof f.text, "%" PRIu64, count);
     return f;
 }
 
-/* "-" where there is nothing. */
-static struct text_figure or_none(bool has, struct text_figure f)
+static struct text_figure moved(const struct result_policy *p,
+                                const struct result_summary *s)
 {
-    return has ? f : (struct text_figure){"-"};
+    (void)s;
+    return text_bytes((double)p->run.total.counts.migrated_bytes);
 }
 
-static void print_extra(FILE *out, const struct result_policy *p,
-                        const struct result_summary *s, enum extra extra)
+static struct text_figure waited(const struct result_policy *p,
+                                 const struct result_summary *s)
 {
-    const struct run_counts *c = &p->run.total.counts;
-    bool has = has_extra(p, s, extra);
-
-    switch (extra) {
-    case MISSES:
-        text_right(out, 9, text_share(s->hit_rate));
-        text_right(out, 9, text_bytes(s->link_bytes));
-        return;
-    case DROPS:
-        text_right(out, 9, or_none(has, text_share(s->drop_share)));
-        return;
-    case PADDING:
-        text_right(out, 9, or_none(has, text_share(s->padding)));
-        text_right(out, 9, text_bytes((double)p->run.activation_bytes));
-        return;
-    case MIGRATIONS:
-        text_right(out, 9, or_none(has, count_figure(c->migrations)));
-        text_right(out, 9, or_none(has, text_bytes((double)c->migrated_bytes)));
-        text_right(out, 9,
-                   or_none(has, text_time(sim_time_seconds(p->run.migration_time))));
-        return;
-    case EXTRAS:
-        return;
-    }
+    (void)s;
+    return text_time(sim_time_seconds(p->run.migration_time));
 }
 
-static void print_extra_heads(FILE *out, const bool *shown)
-{
-    for (int line = 0; line < 2; line++) {
-        text_cell(out, line == 0 ? "" : "policy", LABEL_COLUMNS);
-        for (int k = 0; k < EXTRAS; k++)
-            if (shown[k])
-                print_extra_head(out, (enum extra)k, line == 1);
-        (void)fputc('\n', out);
-    }
-}
+const struct print_column print_extra_columns[] = {
+    {{"hit", "rate"}, has_misses, hit_rate},
+    {{"from the", "host"}, has_misses, host_bytes},
+    {{"dropped", "choices"}, has_drops, dropped},
+    {{"padding", "rows"}, has_padding, padding},
+    {{"MoE layer", "memory"}, has_padding, activations},
+    {{"migra-", "tions"}, has_migrations, migrations},
+    {{"experts", "moved"}, has_migrations, moved},
+    {{"waited", "for them"}, has_migrations, waited},
+    {{NULL, NULL}, NULL, NULL},
+};
 
 /* Columns that no policy has anything in are left out, and so is a table of none. */
 static void print_extras(const struct result *r, FILE *out)
 {
-    bool shown[EXTRAS] = {false}, any = false;
+    const struct print_column
+        *shown[sizeof print_extra_columns / sizeof *print_extra_columns];
+    size_t count = 0;
 
-    for (uint32_t i = 0; i < r->policies; i++) {
-        struct result_summary s = result_summarise(&r->policy[i]);
+    for (const struct print_column *c = print_extra_columns; c->has != NULL; c++) {
+        bool any = false;
 
-        for (int k = 0; k < EXTRAS; k++)
-            shown[k] = shown[k] || has_extra(&r->policy[i], &s, (enum extra)k);
+        for (uint32_t i = 0; i < r->policies && !any; i++) {
+            struct result_summary s = result_summarise(&r->policy[i]);
+
+            any = c->has(&r->policy[i], &s);
+        }
+        if (any)
+            shown[count++] = c;
     }
-    for (int k = 0; k < EXTRAS; k++)
-        any = any || shown[k];
-    if (!any)
-        return;
-    (void)fputc('\n', out);
-    print_extra_heads(out, shown);
-    for (uint32_t i = 0; i < r->policies; i++) {
+    for (int line = 0; line < 2 && count > 0; line++) {
+        (void)fputs(line == 0 ? "\n" : "", out);
+        text_cell(out, line == 0 ? "" : "policy", LABEL_COLUMNS);
+        for (size_t k = 0; k < count; k++)
+            (void)fprintf(out, " %9s", shown[k]->head[line]);
+        (void)fputc('\n', out);
+    }
+    for (uint32_t i = 0; i < r->policies && count > 0; i++) {
         struct result_summary s = result_summarise(&r->policy[i]);
 
         text_cell(out, r->policy[i].label, LABEL_COLUMNS);
-        for (int k = 0; k < EXTRAS; k++)
-            if (shown[k])
-                print_extra(out, &r->policy[i], &s, (enum extra)k);
+        for (size_t k = 0; k < count; k++)
+            text_right(out, 9,
+                       shown[k]->has(&r->policy[i], &s)
+                           ? shown[k]->figure(&r->policy[i], &s)
+                           : (struct text_figure){"-"});
         (void)fputc('\n', out);
     }
 }
