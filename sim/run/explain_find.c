@@ -92,7 +92,7 @@ const char *explain_verdict_name(enum explain_verdict verdict)
     case EXPLAIN_NETWORK:
         return "bound by the network";
     case EXPLAIN_FETCH:
-        return "bound by loads of experts";
+        return "bound by fetches";
     }
     return "no verdict";
 }

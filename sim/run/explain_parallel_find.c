@@ -152,13 +152,17 @@ static void say_network(char **text, const struct explain_finding *f,
 {
     struct result_port port;
 
+    explain_add(text,
+                mem_format("Communication is exposed %s of the time.",
+                           explain_part(sim_time_seconds(p->run.total.share[SHARE_COMM]),
+                                        f->total)
+                               .text));
     if (f->bounded)
-        explain_add(text, mem_format("Over a network that takes no time the passes would "
-                                     "take %s of the time.",
-                                     explain_part(f->free_network, f->total).text));
-    else
-        explain_add(text, mem_format("Communication is exposed %s of the time.",
-                                     explain_part(f->network, f->total).text));
+        explain_add(text,
+                    mem_format("Over a network that takes no time, which leaves its "
+                               "launches and synchronisation, the passes would take %s "
+                               "of the time.",
+                               explain_part(f->free_network, f->total).text));
     if (!result_links_busiest(r, &p->run, &port))
         return;
     explain_add(
@@ -339,17 +343,15 @@ static void help_network(char **text, const struct explain_finding *f,
                          const struct result *r, const struct result_policy *p)
 {
     struct result_port port;
-    bool low = says(p, SLOT_SCHEDULE, "exchange=low-latency");
+    bool low = p->run.shards > 1 || says(p, SLOT_SCHEDULE, "exchange=low-latency");
+    bool fp8 = p->run.shards > 1 || says(p, SLOT_SCHEDULE, "fp8_dispatch=yes");
     bool bytes = result_links_busiest(r, &p->run, &port) && is_bytes(f, &port);
 
     if (bytes)
         explain_add(text,
                     mem_format("Fewer bytes or faster ports: %sexperts placed so that "
                                "rows stay in their node, or a faster %s.",
-                               says(p, SLOT_SCHEDULE, "fp8_dispatch=yes")
-                                   ? ""
-                                   : "schedule: fp8_dispatch, ",
-                               port.kind));
+                               fp8 ? "" : "schedule: fp8_dispatch, ", port.kind));
     else
         explain_add(text,
                     mem_format("Fewer and shorter steps: %sfewer GPUs, or larger batches "

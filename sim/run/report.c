@@ -92,6 +92,29 @@ static void print_not_drawn(FILE *out, enum report_drawn drawn, enum report_figu
     (void)fputs("</p>\n", out);
 }
 
+static int print_figure(const struct report_page *p, enum report_figure figure,
+                        const struct report_entry *entry, size_t count,
+                        const char *caption, const char *plots_folder, struct err *e)
+{
+    size_t most = report_figure_most(figure);
+    bool wide =
+        figure == FIGURE_SHARES || figure == FIGURE_BOUNDS || figure == FIGURE_PASSES;
+    enum report_drawn drawn;
+
+    (void)fprintf(p->out, "<figure%s>\n", wide ? " class=wide" : "");
+    if (report_plot(figure, entry, count, p->folder, plots_folder, &drawn, e) != 0)
+        return -1;
+    if (drawn != DRAWN)
+        print_not_drawn(p->out, drawn, figure);
+    else if (report_plot_inline(figure, p->folder, p->out, e) != 0)
+        return -1;
+    (void)fprintf(p->out, "<figcaption>%s", caption);
+    if (count > most)
+        (void)fprintf(p->out, " The first %zu of %zu policies are shown.", most, count);
+    (void)fputs("</figcaption></figure>\n", p->out);
+    return 0;
+}
+
 static int print_figures(const struct report_page *p, const char *plots_folder,
                          struct err *e)
 {
@@ -100,32 +123,30 @@ static int print_figures(const struct report_page *p, const char *plots_folder,
          "passes."),
         "Each mark is a policy. Right is more hits, down is faster.",
         "Time that each MoE layer waited for weights, mean over all passes.",
+        ("Bars: time per pass. Marks: with the rows spread evenly over the GPUs, all "
+         "experts resident and nothing padded; and over a network that takes no time."),
+        "Rows of the busiest GPU over the mean, pass by pass; 1 is even.",
+        "Rows that each GPU's experts ran on in the whole run, over their mean.",
         "Each point is the mean of consecutive passes; at most 200 points per policy.",
     };
 
-    (void)fputs("<h2>Figures</h2>\n<div class=figures>\n", p->out);
-    for (int i = 0; i < REPORT_FIGURES; i++) {
-        enum report_figure figure = (enum report_figure)i;
-        size_t most = figure == FIGURE_SHARES ? REPORT_MAX_BARS : REPORT_MAX_SERIES;
-        bool wide = figure == FIGURE_SHARES || figure == FIGURE_PASSES;
-        enum report_drawn drawn;
+    struct report_entry *shown = mem_alloc(p->entries, sizeof *shown);
+    int status = 0;
 
-        (void)fprintf(p->out, "<figure%s>\n", wide ? " class=wide" : "");
-        if (report_plot(figure, p->entry, p->entries, p->folder, plots_folder, &drawn,
-                        e) != 0)
-            return -1;
-        if (drawn != DRAWN)
-            print_not_drawn(p->out, drawn, figure);
-        else if (report_plot_inline(figure, p->folder, p->out, e) != 0)
-            return -1;
-        (void)fprintf(p->out, "<figcaption>%s", caption[i]);
-        if (p->entries > most)
-            (void)fprintf(p->out, " The first %zu of %zu policies are shown.", most,
-                          p->entries);
-        (void)fputs("</figcaption></figure>\n", p->out);
+    (void)fputs("<h2>Figures</h2>\n<div class=figures>\n", p->out);
+    for (int i = 0; i < REPORT_FIGURES && status == 0; i++) {
+        enum report_figure figure = (enum report_figure)i;
+        size_t count = 0;
+
+        for (size_t k = 0; k < p->entries; k++)
+            if (report_figure_suits(figure, p->entry[k].result))
+                shown[count++] = p->entry[k];
+        if (count > 0)
+            status = print_figure(p, figure, shown, count, caption[i], plots_folder, e);
     }
     (void)fputs("</div>\n", p->out);
-    return 0;
+    free(shown);
+    return status;
 }
 
 /* ---- verdicts ---- */
