@@ -296,7 +296,7 @@ install: moesim ## copy the program and its data to $(prefix)
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/moesim
 	install $(B)/moesim $(DESTDIR)$(prefix)/bin/moesim
 	for d in models/arch models/machine sim/policy/presets plots traces/importers \
-	         traces/samples; do \
+	         traces/samples validate/papers; do \
 	    install -d $(DESTDIR)$(prefix)/share/moesim/$$d && \
 	    find $$d -maxdepth 1 -type f -exec \
 	        install -m 644 {} $(DESTDIR)$(prefix)/share/moesim/$$d/ \; || exit 1; \
