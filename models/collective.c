@@ -87,20 +87,23 @@ static double port_share(const struct topology *t, const struct collective_terms
     return near ? k->near_share : k->far_share;
 }
 
-static sim_time busiest_port(const struct topology *t, const struct collective_terms *k,
-                             const uint64_t *load)
+sim_time collective_ports_time(const struct topology *t, const struct collective_terms *k,
+                               const uint64_t *load, bool even)
 {
     sim_time longest = 0;
 
     for (uint32_t port = 0; port < TOPOLOGY_PORTS; port++) {
-        uint64_t most = 0;
+        uint32_t count = t->first[port + 1] - t->first[port];
+        uint64_t most = 0, sum = 0;
         sim_time time;
 
-        for (uint32_t i = t->first[port]; i < t->first[port + 1]; i++)
+        for (uint32_t i = t->first[port]; i < t->first[port + 1]; i++) {
             most = load[i] > most ? load[i] : most;
+            sum += load[i];
+        }
         if (most == 0)
             continue;
-        most = held_bytes(most, port_share(t, k, port));
+        most = held_bytes(even ? sum / count : most, port_share(t, k, port));
         time = sim_time_of_seconds((double)most / t->bytes_per_s[port]);
         longest = time > longest ? time : longest;
     }
@@ -114,7 +117,7 @@ sim_time collective_time(const struct topology *t, const struct collective *c,
 
     for (uint32_t p = 0; p < collective_phases(c); p++) {
         collective_loads(t, c, p, load);
-        sum += collective_alpha(t, c, p) + busiest_port(t, k, load);
+        sum += collective_alpha(t, c, p) + collective_ports_time(t, k, load, false);
     }
     return sum;
 }
@@ -130,12 +133,12 @@ struct batch {
     uint32_t count, room;
 };
 
-static void batch_add(struct batch *b, const uint16_t *path, uint32_t length,
-                      uint64_t bytes)
+static void batch_add(struct batch *b, uint32_t turn, const uint16_t *path,
+                      uint32_t length, uint64_t bytes)
 {
     const struct collective_site *site = b->site;
     struct work w = {
-        .lane = site->first_lane + 1 + b->count % (site->lanes - 1),
+        .lane = site->first_lane + turn % site->lanes,
         .tag = site->tag,
         .class_ = site->class_,
         .bytes = bytes,
@@ -165,7 +168,7 @@ static void batch_ports(struct batch *b, const struct topology *t,
             const uint16_t path[1] = {(uint16_t)i};
 
             if (load[i] > 0)
-                batch_add(b, path, 1, held_bytes(load[i], port_share(t, k, port)));
+                batch_add(b, i, path, 1, held_bytes(load[i], port_share(t, k, port)));
         }
     }
     free(load);
@@ -188,7 +191,8 @@ static void batch_pairs(struct batch *b, const struct topology *t,
         if (moved[i] == 0)
             continue;
         n = collective_path(t, c->network_only, from, to, path);
-        batch_add(b, path, n, held_bytes(moved[i], near ? k->near_share : k->far_share));
+        batch_add(b, b->count, path, n,
+                  held_bytes(moved[i], near ? k->near_share : k->far_share));
     }
     free(moved);
 }
@@ -198,7 +202,7 @@ work_id collective_ops(struct engine *g, const struct topology *t,
                        const struct collective_site *site)
 {
     struct batch b = {.engine = g, .site = site};
-    struct work_fixed step = {.lane = site->first_lane,
+    struct work_fixed step = {.lane = site->step_lane,
                               .tag = site->tag,
                               .class_ = site->class_,
                               .release = site->release,
@@ -206,7 +210,7 @@ work_id collective_ops(struct engine *g, const struct topology *t,
                               .after = site->after,
                               .after_count = site->after_count};
 
-    assert(engine_is_event_driven(g) && site->lanes >= 2);
+    assert(engine_is_event_driven(g) && site->lanes > 0);
     for (uint32_t p = 0; p < collective_phases(c); p++) {
         step.latency += collective_alpha(t, c, p);
         b.gate = engine_submit_fixed(g, step);

@@ -95,6 +95,11 @@ void collective_transfers(const struct topology *t, const struct collective *c,
 sim_time collective_time(const struct topology *t, const struct collective *c,
                          const struct collective_terms *k, uint64_t *load);
 
+/* One phase of it: how long the busiest port takes for its load or, `even`, would take if
+ * all ports of a kind shared theirs. */
+sim_time collective_ports_time(const struct topology *t, const struct collective_terms *k,
+                               const uint64_t *load, bool even);
+
 /* How a phase becomes work of the engine. Alone on the links, ports take the closed form
  * to the picosecond. Transfers share ports by max-min fairness instead of in proportion,
  * which takes as long where the loads are alike or one port carries part of every
@@ -106,10 +111,10 @@ enum collective_grain {
 
 struct collective_site {
     uint32_t first_link; /* from topology_add_links() */
-    uint32_t first_lane,
-        lanes; /* at least 2; of collectives that follow one another. The
-                  first keeps the phases apart, the others take work in
-                  turn: with fewer than t->links (transfers), work waits */
+    uint32_t step_lane;  /* keeps launch, phases and sync apart */
+    uint32_t step_lane;  /* keeps launch, phases and sync apart */
+    uint32_t first_lane; /* from here on: one for each link of the topology, or others */
+    uint32_t lanes;      /* in turn for each transfer; with fewer, bytes wait */
     enum collective_grain grain;
     enum work_class class_;
     uint32_t tag;

@@ -1,5 +1,7 @@
 #include "cost.h"
 
+#include <assert.h>
+
 /* Times are summed in seconds, in a fixed order, and rounded to sim_time once. */
 
 struct rates {
@@ -46,17 +48,23 @@ static double computed_rows(const struct machine_rows *k, double rows, double pr
     return k->few > 0.0 && few < filled ? few : filled;
 }
 
-/* y[rows][out] = x[rows][in] w[in][out] with dense weights. */
-static double gemm_s(const struct cost *c, const struct rates *r, double rows, double in,
-                     double out)
+/* y[rows][out] = x[rows][in] w[in][out] with so many bytes per weight. */
+static double product_s(const struct cost *c, const struct rates *r, double rows,
+                        double in, double out, double weight_bytes)
 {
     const struct machine_rows *k = &c->machine->gpu.rows;
     double flops = 2.0 * computed_rows(k, rows, 1.0) * in * out;
-    double bytes = in * out * r->dense_bytes + rows * (in + out) * r->value_bytes;
+    double bytes = in * out * weight_bytes + rows * (in + out) * r->value_bytes;
 
     return r->floor_s +
            together(k, flops / (r->flops_per_s * c->machine->gpu.gemm_efficiency),
                     bytes / r->bytes_per_s);
+}
+
+static double gemm_s(const struct cost *c, const struct rates *r, double rows, double in,
+                     double out)
+{
+    return product_s(c, r, rows, in, out, r->dense_bytes);
 }
 
 /* A kernel that only moves `values` activations (reads and writes both counted). */
@@ -187,34 +195,141 @@ sim_time cost_gate(const struct cost *c, uint32_t tokens)
                                move_s(c, &r, rows * (experts + 2.0 * c->model->top_k)));
 }
 
-sim_time cost_expert_group(const struct cost *c, const struct cost_experts *x)
+/* The products of experts, without floors: into the inner size and out of it. */
+static double expert_products_s(const struct cost *c, const struct rates *r,
+                                const struct cost_experts *x)
 {
     const struct machine_gpu *g = &c->machine->gpu;
-    struct rates r = rates_of(c);
     double hidden = c->model->hidden;
     double inner = c->model->expert_ffn;
     double wide = (c->model->matrices - 1) * inner;
     double rows = (double)x->rows;
-    double passed = (double)(x->rows + x->masked_rows);
     double computed = computed_rows(&g->rows, (double)x->padded_rows, x->distinct);
     double weight_bytes = x->distinct * c->model->expert_bits / 8.0;
-    double flops_per_s = r.flops_per_s * g->expert_gemm_efficiency;
-    double in_s =
-        together(&g->rows, 2.0 * computed * hidden * wide / flops_per_s,
-                 (weight_bytes * hidden * wide + rows * (hidden + wide) * r.value_bytes) /
-                     r.bytes_per_s);
+    double flops_per_s = r->flops_per_s * g->expert_gemm_efficiency;
+    double in_s = together(
+        &g->rows, 2.0 * computed * hidden * wide / flops_per_s,
+        (weight_bytes * hidden * wide + rows * (hidden + wide) * r->value_bytes) /
+            r->bytes_per_s);
     double out_s = together(
         &g->rows, 2.0 * computed * inner * hidden / flops_per_s,
-        (weight_bytes * hidden * inner + rows * (hidden + inner) * r.value_bytes) /
-            r.bytes_per_s);
+        (weight_bytes * hidden * inner + rows * (hidden + inner) * r->value_bytes) /
+            r->bytes_per_s);
+
+    return in_s + out_s;
+}
+
+/* The activation between the products. */
+static double activate_s(const struct cost *c, const struct rates *r, double rows)
+{
+    return move_s(c, r, rows * c->model->matrices * c->model->expert_ffn);
+}
+
+/* Two index kernels, and the weighted sum of each row's top_k. The permutation orders
+ * indices only: the GEMM gathers rows as it reads. */
+static double permute_s(const struct cost *c, const struct rates *r, double rows)
+{
+    double hidden = c->model->hidden;
+
+    return r->floor_s + move_s(c, r, rows) +
+           move_s(c, r, rows * hidden + rows / c->model->top_k * hidden);
+}
+
+sim_time cost_expert_group(const struct cost *c, const struct cost_experts *x)
+{
+    struct rates r = rates_of(c);
+    double passed = (double)(x->rows + x->masked_rows);
 
     if (x->distinct == 0)
         return 0;
-    /* The permutation orders indices only: the grouped GEMM gathers rows as it reads. */
-    return sim_time_of_seconds(
-        sim_time_seconds(g->expert_floor) + 3.0 * r.floor_s + in_s + out_s +
-        move_s(c, &r, passed) + move_s(c, &r, passed * (wide + inner)) +
-        move_s(c, &r, passed * hidden + passed / c->model->top_k * hidden));
+    return sim_time_of_seconds(sim_time_seconds(c->machine->gpu.expert_floor) +
+                               2.0 * r.floor_s + expert_products_s(c, &r, x) +
+                               activate_s(c, &r, passed) + permute_s(c, &r, passed));
+}
+
+sim_time cost_expert_alone(const struct cost *c, uint32_t rows)
+{
+    struct rates r = rates_of(c);
+    struct cost_experts x = {0};
+
+    if (rows == 0)
+        return 0;
+    cost_experts_add(&x, rows, c->machine->gpu.tile_rows);
+    return sim_time_of_seconds(2.0 * r.floor_s + expert_products_s(c, &r, &x) +
+                               activate_s(c, &r, rows));
+}
+
+sim_time cost_expert_permute(const struct cost *c, uint64_t rows, uint64_t masked)
+{
+    struct rates r = rates_of(c);
+
+    return sim_time_of_seconds(permute_s(c, &r, (double)(rows + masked)));
+}
+
+/* A kernel that passes over S x E x C elements, so many bytes of each. */
+static double mask_s(const struct cost *c, const struct rates *r,
+                     const struct cost_dispatch *d, double bytes)
+{
+    double elements = (double)d->rows * d->experts * d->capacity;
+
+    return move_s(c, r, elements * bytes / r->value_bytes);
+}
+
+/* Combine weights and dispatch mask of dense gating. */
+static double masks_s(const struct cost *c, const struct rates *r,
+                      const struct cost_dispatch *d)
+{
+    double gate = d->gate_bits > 0 ? d->gate_bits / 8.0 : r->value_bytes;
+    double t = mask_s(c, r, d, gate + 1.0) + mask_s(c, r, d, 1.0 + r->value_bytes);
+
+    for (uint32_t j = 0; j < d->top_k; j++)
+        t += mask_s(c, r, d, gate);
+    if (d->top_k > 1)
+        t += mask_s(c, r, d, (d->top_k + 1.0) * gate);
+    if (d->gate_bits > 0)
+        t += mask_s(c, r, d, gate + r->value_bytes);
+    return t;
+}
+
+/* The choices that travel. */
+static double sent_rows(const struct cost_dispatch *d)
+{
+    uint64_t choices = (uint64_t)d->rows * d->top_k;
+
+    assert(d->dropped <= choices);
+    return (double)(choices - d->dropped);
+}
+
+sim_time cost_encode(const struct cost *c, const struct cost_dispatch *d)
+{
+    struct rates r = rates_of(c);
+    double hidden = c->model->hidden;
+    double slots = (double)d->experts * d->capacity;
+    double t = 0.0;
+
+    assert(!d->dense || d->capacity > 0 || d->rows == 0);
+    if (d->rows == 0)
+        return 0;
+    if (d->dense)
+        return sim_time_of_seconds(
+            masks_s(c, &r, d) + product_s(c, &r, slots, d->rows, hidden, r.value_bytes));
+    if (d->capacity > 0)
+        t = move_s(c, &r, slots * hidden);
+    return sim_time_of_seconds(t + move_s(c, &r, 2.0 * sent_rows(d) * hidden));
+}
+
+sim_time cost_decode(const struct cost *c, const struct cost_dispatch *d)
+{
+    struct rates r = rates_of(c);
+    double hidden = c->model->hidden;
+    double slots = (double)d->experts * d->capacity;
+
+    if (d->rows == 0)
+        return 0;
+    if (d->dense)
+        return sim_time_of_seconds(
+            product_s(c, &r, d->rows, slots, hidden, r.value_bytes));
+    return sim_time_of_seconds(move_s(c, &r, (sent_rows(d) + d->rows) * hidden));
 }
 
 sim_time cost_head(const struct cost *c, const struct cost_batch *b)
@@ -293,7 +408,23 @@ uint32_t cost_kernels(const struct cost *c, enum cost_part part)
     case COST_EXPERTS:
         return 6;
     case COST_HEAD:
+    case COST_EXPERT_ALONE:
+    case COST_EXPERT_PERMUTE:
         return 3;
     }
     return 0;
+}
+
+uint32_t cost_encode_kernels(const struct cost_dispatch *d)
+{
+    /* Each choice, their sum, rounding it; truth values, the mask of values; product. */
+    if (d->dense)
+        return d->top_k + (d->top_k > 1 ? 1U : 0U) + (d->gate_bits > 0 ? 1U : 0U) + 3U;
+    return d->capacity > 0 ? 2 : 1;
+}
+
+uint32_t cost_decode_kernels(const struct cost_dispatch *d)
+{
+    (void)d;
+    return 1;
 }

@@ -36,6 +36,19 @@ struct cost_experts {
                              (expert parallel without dispatch); 0 on one GPU */
 };
 
+/* The rows of one GPU on their way to the experts of a layer, and back. */
+struct cost_dispatch {
+    uint32_t rows;      /* S, of this source GPU */
+    uint32_t top_k;     /* choices of a row */
+    uint32_t experts;   /* E, of the whole layer */
+    uint32_t capacity;  /* C, slots of this GPU at each expert; 0: none, rows go as they
+                           are (dynamic gating) */
+    bool dense;         /* by products with one-hot matrices, else row by row; needs C */
+    uint64_t dropped;   /* choices that found no slot */
+    uint32_t gate_bits; /* of a dense mask while it is made (fairseq: 32 for a gate in
+                           fp32), then rounded; 0: those of activations throughout */
+};
+
 struct cost {
     const struct model *model;
     const struct machine *machine;
@@ -62,6 +75,23 @@ sim_time cost_gate(const struct cost *c, uint32_t tokens);
 /* Permute, grouped GEMMs with activation, un-permute with weighted sum. 0 if there is no
  * expert. */
 sim_time cost_expert_group(const struct cost *c, const struct cost_experts *x);
+/* One expert run by kernels of its own, rows padded as in the group: product, activation,
+ * product. 0 without rows. */
+sim_time cost_expert_alone(const struct cost *c, uint32_t rows);
+/* What surrounds experts that run one by one: two index kernels, un-permute with weighted
+ * sum; `masked` as masked_rows above. With the experts it is the group's work: whoever
+ * moves rows to where the experts read them (cost_encode()) is charged for it. */
+sim_time cost_expert_permute(const struct cost *c, uint64_t rows, uint64_t masked);
+/* Rows into the buffer [E][C][h] of the dispatch, and out of it, weighted and summed. 0
+ * without rows.
+ * Dense, as in fairseq's GShard layer: masks [S][E][C] are made (the outer product of
+ * each choice written; of several, their sum; truth values of one byte, and these as
+ * values), then the product [E C][S] [S][h]. Back: [S][E C] [E C][h]. Sparse, as in
+ * Tutel: slots are zeroed, the rows sent are read and written. Back: they are read and S
+ * rows written. Without capacity, the packing of dynamic gating: the same without slots
+ * to zero. */
+sim_time cost_encode(const struct cost *c, const struct cost_dispatch *d);
+sim_time cost_decode(const struct cost *c, const struct cost_dispatch *d);
 /* Embedding, final norm and head. */
 sim_time cost_head(const struct cost *c, const struct cost_batch *b);
 /* The layer's experts on the host CPU: max(flops / host flops, weights / DRAM), with the
@@ -79,10 +109,20 @@ sim_time cost_attention(const struct cost *c, const struct cost_batch *b);
 /* One kernel that only moves so many activations, reads and writes both counted. */
 sim_time cost_move(const struct cost *c, uint64_t values);
 
-enum cost_part { COST_DENSE, COST_GATE, COST_EXPERTS, COST_HEAD };
+enum cost_part {
+    COST_DENSE,
+    COST_GATE,
+    COST_EXPERTS,
+    COST_HEAD,
+    COST_EXPERT_ALONE,
+    COST_EXPERT_PERMUTE,
+};
 /* Kernels that a part launches (an MoE layer's dense block, gate, expert group; the
- * head): for the host's launch overhead. */
+ * head; one expert alone, what surrounds them): for the host's launch overhead. */
 uint32_t cost_kernels(const struct cost *c, enum cost_part part);
+/* The same of encode and decode. */
+uint32_t cost_encode_kernels(const struct cost_dispatch *d);
+uint32_t cost_decode_kernels(const struct cost_dispatch *d);
 
 /* alpha-beta copy of n bytes, alone on its link. */
 static inline sim_time cost_copy(const struct machine_copy *k, uint64_t bytes)

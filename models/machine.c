@@ -92,6 +92,8 @@ static const struct number host_numbers[] = {
      "small device-to-host copy, synchronise, resume"},
     {"copy_call", UNIT_TIME, offsetof(struct machine, host.copy_call), false,
      "host time to issue one asynchronous copy"},
+    {"expert_overhead", UNIT_TIME, offsetof(struct machine, host.expert_overhead), true,
+     "host time per expert of a serial loop, launches not included; default 0"},
     {.name = NULL},
 };
 

@@ -60,6 +60,8 @@ struct machine_host {
     sim_time graph_launch;    /* host time to launch one graph */
     sim_time round_trip;      /* small device-to-host copy, synchronise, resume */
     sim_time copy_call;       /* host time to issue one asynchronous copy */
+    sim_time expert_overhead; /* host time of an eager framework's loop over experts for
+                                 each of them, launches not included; default 0 */
 };
 
 struct machine_copy { /* t(n) = latency + n / bandwidth */

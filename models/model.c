@@ -3,6 +3,7 @@
 #include "catalogue.h"
 #include "sim/base/mem.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 /* The file as written; the option table is its documentation. */
@@ -220,4 +221,43 @@ bool model_layer_windowed(const struct model *m, uint32_t l)
 bool model_layer_is_moe(const struct model *m, uint32_t l)
 {
     return l >= m->first_moe && (l - m->first_moe) % m->moe_every == 0;
+}
+
+/* *size / parts, without a remainder. */
+static int divide(const struct model *m, const char *key, uint32_t *size, uint32_t parts,
+                  struct err *e)
+{
+    if (*size % parts != 0)
+        return err_set(e,
+                       "model %s: %s %u is not a multiple of %u GPUs; share it among as "
+                       "many as divide it",
+                       m->name, key, *size, parts);
+    *size /= parts;
+    return 0;
+}
+
+int model_slice(const struct model *m, uint32_t parts, struct model *slice, struct err *e)
+{
+    assert(parts > 0);
+    *slice = *m;
+    if (divide(m, "heads", &slice->heads, parts, e) != 0 ||
+        divide(m, "dense_ffn", &slice->dense_ffn, parts, e) != 0 ||
+        divide(m, "shared_ffn", &slice->shared_ffn, parts, e) != 0)
+        return -1;
+    if (m->attention == MODEL_ATTENTION_MLA)
+        slice->kv_heads = m->kv_heads > parts ? m->kv_heads / parts : 1;
+    else if (m->kv_heads < parts && parts % m->kv_heads == 0)
+        slice->kv_heads = 1;
+    else if (divide(m, "kv_heads", &slice->kv_heads, parts, e) != 0)
+        return -1;
+    slice->vocab = (m->vocab - 1) / parts + 1;
+    return 0;
+}
+
+int model_slice_experts(const struct model *m, uint32_t parts, struct model *slice,
+                        struct err *e)
+{
+    assert(parts > 0);
+    *slice = *m;
+    return divide(m, "expert_ffn", &slice->expert_ffn, parts, e);
 }

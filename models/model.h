@@ -64,4 +64,20 @@ double model_kv_bytes(const struct model *m);
 bool model_layer_windowed(const struct model *m, uint32_t l);
 bool model_layer_is_moe(const struct model *m, uint32_t l);
 
+/* What one of `parts` GPUs holds and computes of the model, as a model: cost functions
+ * and sizes take it as they are. Fills `slice`, which borrows name and source and is
+ * never freed. Returns -1 where the sizes do not divide.
+ *
+ * model_slice(): tensor parallelism of everything but routed experts (Shoeybi et al.,
+ * Megatron-LM, arXiv 1909.08053). Divided: query heads, key-value heads, the inner sizes
+ * of dense and shared FFNs, the vocabulary of embedding and head (rounded up). Whole on
+ * every GPU: norms, routers, MLA's down-projections and its latent cache, and a key-value
+ * head where there are fewer of them than parts (each is then on parts / kv_heads GPUs).
+ * Norms cost as much as unsliced: a batch shared out by sequence has fewer rows there. */
+int model_slice(const struct model *m, uint32_t parts, struct model *slice,
+                struct err *e);
+/* Every routed expert, expert_ffn / parts wide (MoEShard); all else whole. */
+int model_slice_experts(const struct model *m, uint32_t parts, struct model *slice,
+                        struct err *e);
+
 #endif

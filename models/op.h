@@ -3,13 +3,21 @@
  * The runner walks the trace, asks the policy and submits operations; an executor either
  * computes how long each takes (sim/run/exec_sim.c) or performs it (gpu/). Runner and
  * policies never know which. Operations on one lane run in order of submission within
- * their class; dependencies across lanes are explicit. */
+ * their class; dependencies across lanes are explicit.
+ *
+ * Several GPUs are a *group* of executors, one for each GPU with lanes and a host thread
+ * of its own. Ids are unique in the group, and any of it may depend on any. A collective
+ * is one operation, submitted to the first of its members when all of them have been
+ * given what comes before: it begins when all that it comes after has ended and every
+ * member's host has launched it, and ends for all of them at once. */
 #ifndef MOESIM_MODELS_OP_H
 #define MOESIM_MODELS_OP_H
 
+#include "collective.h"
 #include "cost.h"
 #include "sim/engine/engine.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum op_kind {
@@ -23,8 +31,21 @@ enum op_kind {
     OP_HEAD,     /* final norm and LM head of a pass */
     OP_HOST_EXPERTS, /* a group of experts of one layer on the host's processors: the
                         rows' hidden states go there, their weighted sums come back */
+    OP_ENCODE,       /* a GPU's rows are arranged by expert before dispatch */
+    OP_DECODE,       /* ... and weighted and summed after combine */
+    /* Collectives. */
+    OP_EXCHANGE, /* how many rows each GPU will send to each expert */
+    OP_DISPATCH, /* rows to the GPUs of their experts */
+    OP_COMBINE,  /* ... and the experts' outputs back */
+    OP_GATHER,   /* all-gather of rows */
+    OP_SCATTER,  /* reduce-scatter of rows */
+    OP_MIGRATE,  /* experts' weights from GPU to GPU */
     OP_KINDS
 };
+static inline bool op_is_collective(enum op_kind kind)
+{
+    return kind >= OP_EXCHANGE && kind < OP_KINDS;
+}
 const char *op_kind_name(enum op_kind kind);
 
 enum op_lane {
@@ -33,6 +54,7 @@ enum op_lane {
     LANE_COPY_OUT,
     LANE_HOST,      /* the host thread that decides and launches */
     LANE_HOST_POOL, /* the host's other processors, which run experts */
+    LANE_NETWORK,   /* collectives that this GPU is the first member of */
     OP_LANES
 };
 const char *op_lane_name(enum op_lane lane);
@@ -64,14 +86,24 @@ struct op {
             const uint32_t *tokens; /* [experts of the layer] rows of each expert id */
             uint32_t count;
             const struct op_routing *routing; /* of the whole layer */
+            const uint32_t *piece; /* [pieces] rows of each chain of kernels, where they
+                                      are launched one by one; NULL: one grouped GEMM */
+            uint32_t pieces;
+            uint32_t held; /* experts that an eager loop goes over */
         } group; /* OP_EXPERTS, OP_HOST_EXPERTS; arrays borrowed until submit returns */
         struct {
             uint32_t expert;
             uint32_t slot;
             uint64_t bytes;
-            uint64_t chunk_bytes; /* 0: one piece */
-            enum tier home;       /* the tier it comes from or goes to */
-        } copy;                   /* OP_COPY_IN, OP_COPY_OUT */
+            uint64_t chunk_bytes;             /* 0: one piece */
+            enum tier home;                   /* the tier it comes from or goes to */
+        } copy;                               /* OP_COPY_IN, OP_COPY_OUT */
+        const struct cost_dispatch *dispatch; /* OP_ENCODE, OP_DECODE */
+        struct {
+            const struct collective *what;
+            struct exec *const *member; /* [members] */
+            uint32_t members;
+        } collective;
     };
 };
 

@@ -42,8 +42,9 @@ static struct collective_site world_site(const struct world *w, uint32_t i,
                                          enum collective_grain grain)
 {
     return (struct collective_site){.first_link = w->first_link,
-                                    .first_lane = w->first_lane + i * w->lanes,
-                                    .lanes = w->lanes,
+                                    .step_lane = w->first_lane + i * w->lanes,
+                                    .first_lane = w->first_lane + i * w->lanes + 1,
+                                    .lanes = w->lanes - 1,
                                     .grain = grain,
                                     .tag = 7,
                                     .release = 1000};

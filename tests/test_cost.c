@@ -4,58 +4,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "models/cost.h"
+#include "cost_help.h"
 #include "models/op.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A machine with round peaks and no floors, so that each part of a cost can be read off:
- * 1e12 flop/s, 1e11 bytes/s, everything reached. */
-static struct machine ideal(void)
-{
-    struct machine k = {.gpus = 1, .nodes = 1};
-
-    k.gpu.bf16_flops = 1e12;
-    k.gpu.fp32_flops = 0.25e12;
-    k.gpu.hbm_bytes_per_s = 1e11;
-    k.gpu.gemm_efficiency = k.gpu.expert_gemm_efficiency = 1.0;
-    k.gpu.attention_efficiency = 1.0;
-    k.gpu.memory_efficiency = k.gpu.move_efficiency = 1.0;
-    k.gpu.tile_rows = 16;
-    k.host.flops = 1e10;
-    k.host.dram_bytes_per_s = 2e10;
-    return k;
-}
-
-/* Values of high entropy, so that no factor can hide behind another. */
-static struct model small(void)
-{
-    return (struct model){
-        .layers = 6,
-        .first_moe = 2,
-        .moe_every = 1,
-        .moe_layers = 4,
-        .hidden = 352,
-        .expert_ffn = 416,
-        .matrices = 3,
-        .experts = 24,
-        .top_k = 3,
-        .shared_ffn = 544,
-        .dense_ffn = 736,
-        .attention = MODEL_ATTENTION_GQA,
-        .heads = 12,
-        .kv_heads = 4,
-        .head_dim = 56,
-        .window = 128,
-        .window_every = 2,
-        .vocab = 1009,
-        .expert_bits = 4.25,
-        .dense_bits = 16,
-        .activation_bits = 16,
-    };
-}
 
 static struct model latent(void)
 {
@@ -69,36 +23,12 @@ static struct model latent(void)
     return m;
 }
 
-static struct cost_experts experts(uint32_t distinct, uint32_t each, uint32_t tile)
-{
-    struct cost_experts x = {0};
-
-    for (uint32_t i = 0; i < distinct; i++)
-        cost_experts_add(&x, each, tile);
-    return x;
-}
-
 /* `n` requests of `context` tokens that decode one token each. */
 static struct cost_batch decode(uint32_t n, uint64_t context, uint64_t window)
 {
     uint64_t seen = context < window ? context : window;
 
     return (struct cost_batch){n, n, n * context, n * context, n * seen, n * seen};
-}
-
-/* One request of `n` tokens from its start. */
-static struct cost_batch prefill(uint32_t n, uint64_t window)
-{
-    uint64_t pairs = (uint64_t)n * (n + 1) / 2;
-    uint64_t w = n < window ? n : window;
-
-    return (struct cost_batch){n, 1, n, pairs, n, w * (w + 1) / 2 + (n - w) * w};
-}
-
-static void assert_close(double actual, double expected, double relative)
-{
-    if (!(actual >= expected * (1 - relative) && actual <= expected * (1 + relative)))
-        fail_msg("%.9g is not within %g of %.9g", actual, relative, expected);
 }
 
 /* ---- closed forms ---- */

@@ -255,6 +255,156 @@ static void test_model_sizes(void **state)
     model_free(m);
 }
 
+/* ---- slices ---- */
+
+/* What `parts` GPUs hold together, less what each of them holds again, is the model. */
+static void check_slice(const char *name, uint32_t parts, uint64_t repeated)
+{
+    struct err e = {.text = ""};
+    struct model *m = model_load(name, ARCH, &e);
+    struct model s;
+    uint64_t rounded;
+    double held, expected;
+
+    assert_non_null(m);
+    if (model_slice(m, parts, &s, &e) != 0)
+        fail_msg("%s", e.text);
+    /* Rows of embedding and head that only fill up the last GPU's share. */
+    rounded = 2ULL * (s.vocab * parts - m->vocab) * m->hidden;
+    assert_true(s.vocab * parts - m->vocab < parts);
+    held = (double)parts * (double)model_dense_bytes(&s);
+    expected = (double)model_dense_bytes(m) +
+               (double)((parts - 1) * repeated + rounded) * m->dense_bits / 8;
+    /* Each slice is rounded to bytes. */
+    if (held - expected > parts || expected - held > parts)
+        fail_msg("%s in %u: %.0f bytes, expected %.0f", name, parts, held, expected);
+    assert_int_equal(s.heads * parts, m->heads);
+    assert_int_equal(s.dense_ffn * parts, m->dense_ffn);
+    assert_int_equal(s.shared_ffn * parts, m->shared_ffn);
+    assert_int_equal(model_expert_bytes(&s), model_expert_bytes(m));
+    assert_int_equal(s.experts, m->experts);
+    model_free(m);
+}
+
+static void test_slices(void **state)
+{
+    /* Norms: two a layer (three in a decoder of two blocks) and the last; routers. */
+    uint64_t gpt = 2880 * (24 * (2 + 32) + 1);
+    uint64_t nllb = 2048 * (48 * 2 + 24 + 12 * 128 + 1);
+    /* A layer's latent projections: 7168 x (1536 + 576). */
+    uint64_t latent = 7168 * (61 * (2 + 1536 + 576) + 58 * 256 + 1);
+
+    (void)state;
+    check_slice("gpt-oss-20b", 1, gpt);
+    check_slice("gpt-oss-20b", 8, gpt);
+    /* 8 key-value heads on 16 GPUs: each twice, so 8 of k and v are there again. */
+    check_slice("gpt-oss-20b", 16, gpt + 24 * 2880ULL * 2 * 64 * 8 / 15);
+    check_slice("nllb-moe-54b", 16, nllb);
+    check_slice("deepseek-v3", 8, latent);
+}
+
+/* The cache: divided by head, down to one; the latent one whole. */
+static void test_slice_cache(void **state)
+{
+    static const struct {
+        const char *name;
+        uint32_t parts;
+        double share;
+    } cases[] = {
+        {"gpt-oss-20b", 1, 1},    {"gpt-oss-20b", 4, 4}, {"gpt-oss-20b", 8, 8},
+        {"gpt-oss-20b", 64, 8},   {"deepseek-v3", 1, 1}, {"deepseek-v3", 128, 1},
+        {"qwen3-30b-a3b", 32, 4},
+    };
+    struct err e = {.text = ""};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct model *m = model_load(cases[i].name, ARCH, &e);
+        struct model s;
+
+        assert_non_null(m);
+        assert_int_equal(model_slice(m, cases[i].parts, &s, &e), 0);
+        assert_true(model_kv_bytes(&s) * cases[i].share == model_kv_bytes(m));
+        assert_true(s.kv_heads >= 1);
+        model_free(m);
+    }
+}
+
+static void refuse_slice(const struct model *m, uint32_t parts, const char *word)
+{
+    struct err e = {.text = ""};
+    struct model s;
+
+    assert_int_equal(model_slice(m, parts, &s, &e), -1);
+    if (strstr(e.text, word) == NULL || strstr(e.text, m->name) == NULL)
+        fail_msg("'%s' or the model is not in: %s", word, e.text);
+}
+
+static void test_bad_slices(void **state)
+{
+    char name[] = "made up";
+    struct model m = {.name = name,
+                      .hidden = 352,
+                      .heads = 24,
+                      .kv_heads = 8,
+                      .head_dim = 16,
+                      .dense_ffn = 48,
+                      .shared_ffn = 24,
+                      .expert_ffn = 30,
+                      .vocab = 7};
+    struct err e = {.text = ""};
+    struct model s;
+
+    (void)state;
+    refuse_slice(&m, 5, "heads 24");
+    refuse_slice(&m, 3, "kv_heads 8");  /* a part would need pieces of several heads */
+    refuse_slice(&m, 12, "kv_heads 8"); /* 8 heads on 12 GPUs */
+    m.shared_ffn = 4;
+    refuse_slice(&m, 8, "shared_ffn 4");
+    m.dense_ffn = 4;
+    refuse_slice(&m, 8, "dense_ffn 4");
+    assert_int_equal(model_slice(&m, 4, &s, &e), 0);
+    assert_int_equal(s.vocab, 2);
+
+    assert_int_equal(model_slice_experts(&m, 4, &s, &e), -1);
+    assert_non_null(strstr(e.text, "expert_ffn 30"));
+    assert_int_equal(model_slice_experts(&m, 5, &s, &e), 0);
+    assert_int_equal(s.expert_ffn, 6);
+    assert_int_equal(s.heads, 24);
+    assert_int_equal(s.dense_ffn, 4);
+}
+
+/* A key that the shipped files leave out. */
+static void test_expert_overhead(void **state)
+{
+    const char *before = "  copy_call:";
+    char *text = edited(MACHINE "/h100-80g.yaml", before,
+                        "  expert_overhead: {value: 117 us, source: \"a test\"}\n"
+                        "  copy_call:");
+    char *path = write_text(text);
+    struct err e = {.text = ""};
+    struct machine *with = machine_load(path, MACHINE, &e);
+    struct machine *without = machine_load("h100-80g", MACHINE, &e);
+
+    (void)state;
+    if (with == NULL || without == NULL)
+        fail_msg("%s", e.text);
+    assert_int_equal(with->host.expert_overhead, 117 * SIM_TIME_PER_US);
+    assert_int_equal(without->host.expert_overhead, 0);
+    assert_int_equal(with->host.copy_call, without->host.copy_call);
+    machine_free(with);
+    machine_free(without);
+    (void)unlink(path);
+    free(path);
+    free(text);
+    expect_error(MACHINE "/h100-80g.yaml", before,
+                 "  expert_overhead: {value: 117, source: \"a test\"}\n  copy_call:",
+                 (const char *const[3]){"117"});
+    expect_error(MACHINE "/h100-80g.yaml", before,
+                 "  expert_overhed: {value: 117 us, source: \"a test\"}\n  copy_call:",
+                 (const char *const[3]){"expert_overhed", "expert_overhead"});
+}
+
 /* ---- bad files ---- */
 
 static void test_bad_models(void **state)
@@ -372,10 +522,12 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shipped_models), cmocka_unit_test(test_shipped_machines),
-        cmocka_unit_test(test_machine_values), cmocka_unit_test(test_model_sizes),
-        cmocka_unit_test(test_bad_models),     cmocka_unit_test(test_bad_machines),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_shipped_models),  cmocka_unit_test(test_shipped_machines),
+        cmocka_unit_test(test_machine_values),  cmocka_unit_test(test_model_sizes),
+        cmocka_unit_test(test_bad_models),      cmocka_unit_test(test_bad_machines),
+        cmocka_unit_test(test_names),           cmocka_unit_test(test_slices),
+        cmocka_unit_test(test_slice_cache),     cmocka_unit_test(test_bad_slices),
+        cmocka_unit_test(test_expert_overhead),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 
 #include "sim/base/mem.h"
 #include "sim/policy/place_migrate.h"
+#include "sim/policy/place_options.h"
 #include "sim/policy/place_window.h"
 
 #include <stdlib.h>
@@ -346,12 +347,13 @@ static void window_slides(void **unused)
 static void window_intervals(void **unused)
 {
     struct err e = {""};
+    struct place_params shared;
     struct place_window_params params;
     struct place_window *w;
 
     (void)unused;
-    assert_int_equal(cfg_bind(NULL, place_window_options, &params, &e), 0);
-    assert_int_equal(params.window, 1000);
+    assert_int_equal(cfg_bind(NULL, place_options, &shared, &e), 0);
+    assert_int_equal(shared.window.window, 1000);
     params = (struct place_window_params){.window = 1, .interval = 3};
     w = place_window_new(&params, 1, 1);
     for (uint32_t pass = 1; pass <= 9; pass++)

@@ -24,8 +24,14 @@ static int list_policies(const struct folders *f, struct err *e)
         if (q->options != NULL)
             cfg_help(q->options, 23, stdout);
     }
-    (void)printf("\nevery cache also takes\n");
-    cfg_help(cache_options, 2, stdout);
+    for (int slot = 0; slot < POLICY_SLOTS; slot++) {
+        const struct option *shared = policy_shared_options((enum policy_slot)slot);
+
+        if (shared == NULL)
+            continue;
+        (void)printf("\nevery %s also takes\n", policy_slot_name((enum policy_slot)slot));
+        cfg_help(shared, 2, stdout);
+    }
     return 0;
 }
 

@@ -34,7 +34,7 @@
 
 typedef uint64_t work_id; /* 0: none; depending on it is depending on nothing */
 
-#define ENGINE_MAX_LANES 4096
+#define ENGINE_MAX_LANES 16384
 #define ENGINE_MAX_LINKS 4096
 #define ENGINE_MAX_PATH 6
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* An event is (generation of the lane, lane). */
-#define LANE_BITS 12
+#define LANE_BITS 14
 
 static_assert(ENGINE_MAX_LANES == 1 << LANE_BITS, "a lane fits an event");
 static_assert(ENGINE_MAX_PATH == FLOW_MAX_PATH, "a path of a work is one of a flow");

@@ -6,19 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Defaults are vLLM's (window_size, step_interval). */
-const struct option place_window_options[] = {
-    {"window", OPT_INT, offsetof(struct place_window_params, window), "1000", 1.0, 1e6,
-     NULL, "passes whose loads count (vLLM: window_size)"},
-    {"interval", OPT_INT, offsetof(struct place_window_params, interval), "3000", 0.0,
-     1e9, NULL,
-     "passes from one rebalance to the next, 0 for none (vLLM: step_interval; SGLang: "
-     "eplb_rebalance_num_iterations, 1000)"},
-    {"first", OPT_INT, offsetof(struct place_window_params, first), "0", 0.0, 1e9, NULL,
-     "passes before the first rebalance; 0: as interval (vLLM: a quarter of it)"},
-    {.name = NULL},
-};
-
 struct place_window {
     size_t cells; /* layers * experts */
     uint32_t window, held, next;

@@ -7,14 +7,14 @@
 #ifndef MOESIM_POLICY_PLACE_WINDOW_H
 #define MOESIM_POLICY_PLACE_WINDOW_H
 
-#include "sim/base/config.h"
+#include <stdbool.h>
+#include <stdint.h>
 
 struct place_window_params {
     int64_t window;   /* passes */
     int64_t interval; /* passes; 0: never */
     int64_t first;    /* passes; 0: as interval */
 };
-extern const struct option place_window_options[];
 
 struct place_window;
 

@@ -95,8 +95,31 @@ static int choose(enum policy_slot slot, const struct cfg_node *n,
 
 /* ---- binding a slot's parameters ---- */
 
-/* A slot's parameters lie in one block, bound by one table: the name, then for the cache
- * its common options, then the plug-in's own. */
+/* The options that all plug-ins of a slot share. */
+static const struct shared {
+    const struct option *options;
+    size_t offset, size; /* in struct policy */
+} shared[POLICY_SLOTS] = {
+    [SLOT_PLACE] = {place_options, offsetof(struct policy, place),
+                    sizeof(struct place_params)},
+    [SLOT_CACHE] = {cache_options, offsetof(struct policy, cache),
+                    sizeof(struct cache_params)},
+    [SLOT_SCHEDULE] = {schedule_options, offsetof(struct policy, schedule),
+                       sizeof(struct schedule_params)},
+};
+
+const struct option *policy_shared_options(enum policy_slot slot)
+{
+    return shared[slot].options;
+}
+
+const void *policy_shared_params(const struct policy *p, enum policy_slot slot)
+{
+    return shared[slot].options == NULL ? NULL : (const char *)p + shared[slot].offset;
+}
+
+/* A slot's parameters lie in one block, bound by one table: the name, then the options
+ * that its plug-ins share, then the plug-in's own. */
 struct bound_head {
     int name;
 };
@@ -106,15 +129,14 @@ static size_t aligned(size_t size)
     return (size + 15) / 16 * 16;
 }
 
-static size_t common_offset(void)
+static size_t shared_offset(void)
 {
     return aligned(sizeof(struct bound_head));
 }
 
 static size_t own_offset(enum policy_slot slot)
 {
-    return common_offset() +
-           (slot == SLOT_CACHE ? aligned(sizeof(struct cache_params)) : 0);
+    return shared_offset() + aligned(shared[slot].size);
 }
 
 static size_t option_count(const struct option *table)
@@ -147,15 +169,14 @@ static struct option *append(struct option *table, const struct option *from,
 }
 
 /* Binds mapping `n` (or nothing, where a bare name stands) by the plug-in's options.
- * `common` and `own`: a preset's values for the cache's and for the plug-in's options.
+ * `common` and `own`: a preset's values for the slot's and for the plug-in's options.
  * Returns the block, owned, or NULL. */
 static void *bind_slot(const struct plugin *plugin, const struct cfg_node *n,
                        const struct cfg_node *common, const struct cfg_node *own,
                        struct err *e)
 {
-    bool cache = plugin->slot == SLOT_CACHE;
-    size_t count =
-        option_count(plugin->options) + (cache ? option_count(cache_options) : 0) + 2;
+    const struct option *slots = shared[plugin->slot].options;
+    size_t count = option_count(plugin->options) + option_count(slots) + 2;
     struct option *table = mem_zalloc(count, sizeof *table), *next = table;
     const char **names = slot_choices(plugin->slot);
     void *block = mem_zalloc(1, own_offset(plugin->slot) + plugin->params_size);
@@ -166,8 +187,7 @@ static void *bind_slot(const struct plugin *plugin, const struct cfg_node *n,
                               .offset = offsetof(struct bound_head, name),
                               .def = plugin->name,
                               .choices = names};
-    if (cache)
-        next = append(next, cache_options, common_offset(), common);
+    next = append(next, slots, shared_offset(), common);
     next = append(next, plugin->options, own_offset(plugin->slot), own);
     assert(next == table + count - 1);
     status = cfg_bind(n != NULL && cfg_is_map(n) ? n : NULL, table, block, e);
@@ -207,8 +227,8 @@ static int read_slot(struct policy *p, enum policy_slot slot, const struct cfg_n
     p->block[slot] = bind_slot(plugin, mine, common, own, e);
     if (p->block[slot] == NULL)
         return -1;
-    if (slot == SLOT_CACHE)
-        memcpy(&p->cache, (char *)p->block[slot] + common_offset(), sizeof p->cache);
+    memcpy((char *)p + shared[slot].offset, (char *)p->block[slot] + shared_offset(),
+           shared[slot].size);
     if (plugin->params_size > 0)
         p->params[slot] = (char *)p->block[slot] + own_offset(slot);
     return 0;

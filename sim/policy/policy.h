@@ -7,11 +7,12 @@
  *   cache: {name: lru, slots: 16}
  *   prefetch: markov            # a plug-in's name alone: its default parameters
  *
- * Each slot holds a plug-in's name or a mapping of `name` and its options (for the cache,
- * those of cache.h and those of the algorithm). A slot that is absent has its default
- * plug-in. Over a preset the mapping wins key by key: a slot without `name` keeps the
- * preset's plug-in; one that names another plug-in starts from that plug-in's defaults,
- * except that a cache keeps the preset's cache options (capacity, scope, ...).
+ * Each slot holds a plug-in's name or a mapping of `name` and its options (for cache,
+ * place and schedule, those that all plug-ins of the slot share and the plug-in's own). A
+ * slot that is absent has its default plug-in. Over a preset the mapping wins key by key:
+ * a slot without `name` keeps the preset's plug-in; one that names another plug-in starts
+ * from that plug-in's defaults, except that a cache keeps the preset's cache options
+ * (capacity, scope, ...).
  *
  * A preset is a mapping of slots like the above, with `help` and `source`, in
  * FOLDER/NAME.yaml. */
@@ -19,6 +20,8 @@
 #define MOESIM_POLICY_POLICY_H
 
 #include "cache.h"
+#include "place_options.h"
+#include "schedule_options.h"
 #include "slots.h"
 
 struct policy {
@@ -26,7 +29,9 @@ struct policy {
     char *preset; /* NULL: none */
     const struct plugin *plugin[POLICY_SLOTS];
     const void *params[POLICY_SLOTS]; /* what plugin->options filled; NULL without any */
-    struct cache_params cache;
+    struct cache_params cache;        /* the options that a slot's plug-ins share */
+    struct place_params place;
+    struct schedule_params schedule;
     void *block[POLICY_SLOTS]; /* owns what params point into */
     struct cfg *document;      /* the preset's: owns its strings */
 };
@@ -42,6 +47,9 @@ void policy_free(struct policy *p);
 unsigned policy_needs(const struct policy *p);
 /* All plug-ins leave the layers' output as it is. */
 bool policy_lossless(const struct policy *p);
+/* The options that all plug-ins of a slot share, and where `p` has them; NULL: none. */
+const struct option *policy_shared_options(enum policy_slot slot);
+const void *policy_shared_params(const struct policy *p, enum policy_slot slot);
 /* The plug-in that stands where a configuration says nothing. */
 const struct plugin *policy_default(enum policy_slot slot);
 

@@ -1,5 +1,6 @@
 #include "exec_sim.h"
 
+#include "exec_sim_state.h"
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"
 
@@ -7,65 +8,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Seldom used code is kept apart from the way that every operation takes. */
-#define NOINLINE __attribute__((noinline))
-
-enum { EXPERT_MEMO = 512, SINGLE_MEMO = 64, DENSE_CLASSES = 8 };
-
 /* Link numbers in the order in which they are added. */
-enum link { LINK_DRAM, LINK_IN, LINK_OUT, LINK_ROOT, LINK_STORAGE, LINKS };
+enum link { LINK_DRAM, LINK_IN, LINK_OUT, LINK_ROOT, LINK_STORAGE };
 
-/* A remembered cost. Each launch of a kernel takes the host a while; the first may begin
- * when it is launched, but all are counted as one work without gaps, which begins so that
- * its last kernel is not there before its launch. */
-struct cost_memo {
-    sim_time gpu;    /* of the kernels together; -1: not computed */
-    sim_time launch; /* the host's time */
-    sim_time delay;  /* from its beginning until the work is released */
-};
-
-struct expert_memo {
-    struct cost_experts key;
-    struct cost_memo cost;
-};
-
-struct exec {
-    struct engine *engine;
-    struct cost cost;
-    bool pageable;
-    sim_time host_now;
-    sim_time launch;    /* per kernel; 0 from a graph */
-    bool graph_pending; /* the graph's one launch is still to be paid for this pass */
-    uint32_t kernels[COST_HEAD + 1];
-    /* Costs remembered: the same shapes come again and again. */
-    struct expert_memo expert[EXPERT_MEMO];
-    struct cost_memo single[SINGLE_MEMO]; /* by number of experts of one row each */
-    const struct cost_batch *batch_at;    /* where this pass's is; NULL between passes */
-    struct cost_batch batch; /* of which dense, gate and head costs are remembered */
-    struct cost_memo dense[DENSE_CLASSES], gate, head;
-    uint8_t *dense_class;   /* [decoder layers] which of the dense costs applies */
-    struct work copy[2][2]; /* of copies in and out, of host and storage; reused too */
-    struct exec_sim_options options;
-};
-
-/* What an operation is, in 32 bits: enters the digest and labels the timeline. */
-static uint32_t tag_of(enum op_kind kind, uint32_t layer, uint32_t expert)
+void exec_sim_observe(const struct exec *x, work_id id, uint32_t tag, uint32_t lane,
+                      const struct work_times *times)
 {
-    assert(layer <= 0xfff && expert <= 0xffff);
-    return (uint32_t)kind << 28 | layer << 16 | expert;
-}
-
-static void observe(void *context, work_id id, uint32_t tag, uint32_t lane,
-                    const struct work_times *times)
-{
-    struct exec *x = context;
     struct op_times t = {.issued = times->release,
                          .start = times->start,
                          .end = times->end,
                          .cancelled = times->cancelled};
 
-    x->options.observe(x->options.observe_context, id, (enum op_kind)(tag >> 28),
-                       (enum op_lane)lane, tag >> 16 & 0xfff, tag & 0xffff, &t);
+    x->observe(x->observe_context, id, (enum op_kind)(tag >> 28), (enum op_lane)lane,
+               tag >> 16 & 0xfff, tag & 0xffff, &t);
+}
+
+static void observe(void *context, work_id id, uint32_t tag, uint32_t lane,
+                    const struct work_times *times)
+{
+    exec_sim_observe(context, id, tag, lane, times);
 }
 
 /* Paths and latencies of copies. */
@@ -103,6 +64,19 @@ static uint8_t class_of_dense(const struct model *m, uint32_t layer)
                      (model_layer_windowed(m, layer) ? 2 : 0) | (crosses ? 4 : 0));
 }
 
+void exec_sim_init(struct exec *x, const struct exec_sim_options *o)
+{
+    x->cost = o->cost;
+    x->pageable = o->pageable;
+    x->launch = o->cost.graph ? 0 : o->cost.machine->host.launch_eager;
+    x->graph_pending = o->cost.graph;
+    for (int part = COST_DENSE; part <= COST_HEAD; part++)
+        x->kernels[part] = cost_kernels(&x->cost, (enum cost_part)part);
+    x->dense_class = mem_alloc(o->cost.model->layers, 1);
+    for (uint32_t l = 0; l < o->cost.model->layers; l++)
+        x->dense_class[l] = class_of_dense(o->cost.model, l);
+}
+
 struct exec *exec_sim_new(const struct exec_sim_options *o)
 {
     struct exec *x = mem_zalloc(1, sizeof *x);
@@ -111,17 +85,8 @@ struct exec *exec_sim_new(const struct exec_sim_options *o)
     const struct machine_copy *out = o->pageable ? &m->d2h_pageable : &m->d2h_pinned;
     double root = in->bytes_per_s * m->h2d_duplex + out->bytes_per_s * m->d2h_duplex;
 
-    x->options = *o;
-    x->cost = o->cost;
-    x->pageable = o->pageable;
-    x->launch = o->cost.graph ? 0 : m->host.launch_eager;
-    x->graph_pending = o->cost.graph;
-    for (int part = COST_DENSE; part <= COST_HEAD; part++)
-        x->kernels[part] = cost_kernels(&x->cost, (enum cost_part)part);
+    exec_sim_init(x, o);
     set_copies(x);
-    x->dense_class = mem_alloc(o->cost.model->layers, 1);
-    for (uint32_t l = 0; l < o->cost.model->layers; l++)
-        x->dense_class[l] = class_of_dense(o->cost.model, l);
     x->engine = engine_new(o->event_driven);
     for (int lane = 0; lane < OP_LANES; lane++)
         engine_add_lane(x->engine, op_lane_name((enum op_lane)lane));
@@ -132,6 +97,8 @@ struct exec *exec_sim_new(const struct exec_sim_options *o)
                     root > in->bytes_per_s ? root : in->bytes_per_s);
     if (m->has_storage)
         engine_add_link(x->engine, "storage", m->storage_read.bytes_per_s);
+    x->observe = o->observe;
+    x->observe_context = o->observe_context;
     if (o->observe != NULL)
         engine_observe(x->engine, observe, x);
     return x;
@@ -141,7 +108,10 @@ void exec_sim_free(struct exec *x)
 {
     if (x == NULL)
         return;
-    engine_free(x->engine);
+    if (x->group != NULL)
+        exec_group_leave(x);
+    else
+        engine_free(x->engine);
     free(x->dense_class);
     free(x);
 }
@@ -153,7 +123,7 @@ struct engine_report exec_sim_report(const struct exec *x)
 
 sim_time exec_sim_lane_busy(const struct exec *x, enum op_lane lane)
 {
-    return engine_lane_busy(x->engine, lane);
+    return engine_lane_busy(x->engine, x->first_lane + lane);
 }
 
 static bool same_batch(const struct cost_batch *a, const struct cost_batch *b)
@@ -176,15 +146,20 @@ static void remember_batch(struct exec *x, const struct cost_batch *b)
     x->head.gpu = -1;
 }
 
+static void remember_kernels(const struct exec *x, struct cost_memo *memo, sim_time gpu,
+                             uint32_t kernels)
+{
+    sim_time lead = gpu - gpu / (sim_time)kernels; /* all but the last kernel */
+
+    memo->gpu = gpu;
+    memo->launch = (sim_time)kernels * x->launch;
+    memo->delay = memo->launch - lead > x->launch ? memo->launch - lead : x->launch;
+}
+
 static void remember_cost(const struct exec *x, struct cost_memo *memo, sim_time gpu,
                           enum cost_part part)
 {
-    sim_time kernels = (sim_time)x->kernels[part];
-    sim_time lead = gpu - gpu / kernels; /* all but the last kernel */
-
-    memo->gpu = gpu;
-    memo->launch = kernels * x->launch;
-    memo->delay = memo->launch - lead > x->launch ? memo->launch - lead : x->launch;
+    remember_kernels(x, memo, gpu, x->kernels[part]);
 }
 
 static void find_batch_cost(struct exec *x, const struct op *op, struct cost_memo *memo)
@@ -224,21 +199,17 @@ static const struct cost_memo *find_expert_cost(struct exec *x,
 static op_id submit_kernels(struct exec *x, const struct op *op,
                             const struct cost_memo *cost)
 {
-    sim_time begun = x->host_now;
+    sim_time begun = exec_sim_begin(x);
 
-    if (x->graph_pending) {
-        begun += x->cost.machine->host.graph_launch;
-        x->graph_pending = false;
-    }
     x->host_now = begun + cost->launch;
-    return engine_submit_fixed(x->engine,
-                               (struct work_fixed){.lane = op->lane,
-                                                   .tag = tag_of(op->kind, op->layer, 0),
-                                                   .class_ = op->class_,
-                                                   .release = begun + cost->delay,
-                                                   .latency = cost->gpu,
-                                                   .after = op->after,
-                                                   .after_count = op->after_count});
+    return engine_submit_fixed(
+        x->engine, (struct work_fixed){.lane = x->first_lane + op->lane,
+                                       .tag = exec_sim_tag(op->kind, op->layer, 0),
+                                       .class_ = op->class_,
+                                       .release = begun + cost->delay,
+                                       .latency = cost->gpu,
+                                       .after = op->after,
+                                       .after_count = op->after_count});
 }
 
 /* The first of its kind in a batch. */
@@ -273,10 +244,50 @@ static NOINLINE op_id submit_new_experts(struct exec *x, const struct op *op)
     return submit_kernels(x, op, find_expert_cost(x, &op->group.work));
 }
 
+/* Experts that a loop of an eager framework goes over, or that run one by one. */
+static NOINLINE op_id submit_eager_experts(struct exec *x, const struct op *op)
+{
+    const struct cost_experts *w = &op->group.work;
+    sim_time overhead = (sim_time)op->group.held * x->cost.machine->host.expert_overhead;
+    struct cost_memo cost;
+
+    if (op->group.piece == NULL) {
+        cost = *find_expert_cost(x, w);
+    } else {
+        uint32_t alone = cost_kernels(&x->cost, COST_EXPERT_ALONE);
+        uint32_t kernels = cost_kernels(&x->cost, COST_EXPERT_PERMUTE);
+        sim_time gpu = cost_expert_permute(&x->cost, w->rows, w->masked_rows);
+
+        for (uint32_t i = 0; i < op->group.pieces; i++)
+            gpu += cost_expert_alone(&x->cost, op->group.piece[i]);
+        kernels += alone * op->group.pieces;
+        remember_kernels(x, &cost, gpu, kernels);
+    }
+    cost.launch += overhead;
+    if (cost.launch - cost.gpu > cost.delay)
+        cost.delay = cost.launch - cost.gpu;
+    return submit_kernels(x, op, &cost);
+}
+
+static NOINLINE op_id submit_dispatch(struct exec *x, const struct op *op)
+{
+    struct cost_memo cost;
+
+    if (op->kind == OP_ENCODE)
+        remember_kernels(x, &cost, cost_encode(&x->cost, op->dispatch),
+                         cost_encode_kernels(op->dispatch));
+    else
+        remember_kernels(x, &cost, cost_decode(&x->cost, op->dispatch),
+                         cost_decode_kernels(op->dispatch));
+    return submit_kernels(x, op, &cost);
+}
+
 static inline op_id submit_experts(struct exec *x, const struct op *op)
 {
     const struct cost_experts *w = &op->group.work;
 
+    if (op->group.held > 0)
+        return submit_eager_experts(x, op);
     if (w->rows != w->distinct || w->distinct >= SINGLE_MEMO ||
         x->single[w->distinct].gpu == 0)
         return submit_new_experts(x, op);
@@ -288,8 +299,8 @@ static NOINLINE op_id submit_copy(struct exec *x, const struct op *op)
     struct work *w = &x->copy[op->kind == OP_COPY_OUT][op->copy.home == TIER_STORAGE];
 
     x->host_now += x->cost.machine->host.copy_call;
-    w->lane = op->lane;
-    w->tag = tag_of(op->kind, op->layer, op->copy.expert);
+    w->lane = x->first_lane + op->lane;
+    w->tag = exec_sim_tag(op->kind, op->layer, op->copy.expert);
     w->class_ = op->class_;
     w->release = x->host_now;
     w->bytes = w->path_length > 0 ? op->copy.bytes : 0;
@@ -306,8 +317,8 @@ static NOINLINE op_id submit_host_experts(struct exec *x, const struct op *op)
 
     return engine_submit_fixed(
         x->engine,
-        (struct work_fixed){.lane = op->lane,
-                            .tag = tag_of(op->kind, op->layer, 0),
+        (struct work_fixed){.lane = x->first_lane + op->lane,
+                            .tag = exec_sim_tag(op->kind, op->layer, 0),
                             .class_ = op->class_,
                             .release = x->host_now,
                             .latency =
@@ -334,6 +345,16 @@ static op_id submit(struct exec *x, const struct op *op)
         return submit_copy(x, op);
     case OP_HOST_EXPERTS:
         return submit_host_experts(x, op);
+    case OP_ENCODE:
+    case OP_DECODE:
+        return submit_dispatch(x, op);
+    case OP_EXCHANGE:
+    case OP_DISPATCH:
+    case OP_COMBINE:
+    case OP_GATHER:
+    case OP_SCATTER:
+    case OP_MIGRATE:
+        return exec_group_submit(x, op);
     case OP_HOST:
     case OP_KINDS:
         break;
@@ -346,7 +367,7 @@ static NOINLINE sim_time observe_wait(struct exec *x, op_id id, sim_time begun)
 {
     struct op_times t = {.issued = begun, .start = begun, .end = x->host_now};
 
-    x->options.observe(x->options.observe_context, id, OP_HOST, LANE_HOST, 0, 0, &t);
+    x->observe(x->observe_context, id, OP_HOST, LANE_HOST, 0, 0, &t);
     return x->host_now;
 }
 
@@ -357,7 +378,7 @@ static sim_time wait(struct exec *x, op_id id)
     if (end < x->host_now)
         end = x->host_now;
     x->host_now = end + x->cost.machine->host.round_trip;
-    if (x->options.observe != NULL)
+    if (x->observe != NULL)
         return observe_wait(x, id, end);
     return x->host_now;
 }
@@ -396,12 +417,16 @@ static void times(struct exec *x, const op_id *id, size_t count, struct op_times
         struct work_times t = engine_times(x->engine, id[i]);
 
         out[i] = (struct op_times){t.release, t.start, t.end, t.cancelled};
+        if (x->group != NULL && x->group->spreads > 0)
+            out[i].start = exec_group_began(x, id[i], t.start);
     }
 }
 
 static void retire(struct exec *x, op_id id)
 {
     engine_retire(x->engine, id);
+    if (x->group != NULL)
+        exec_group_retire(x->group, id);
 }
 
 static int drain(struct exec *x, struct err *e)

@@ -180,7 +180,11 @@ static void fill_policy(const struct experiment *x, const struct plan *plan, uin
     for (int s = 0; s < POLICY_SLOTS; s++) {
         const struct plugin *plugin = p->plugin[s];
         char *own = cfg_describe(plugin->options, p->params[s]);
-        char *common = s == SLOT_CACHE ? cfg_describe(cache_options, &p->cache) : NULL;
+        const struct option *shared = policy_shared_options((enum policy_slot)s);
+        char *common = shared == NULL
+                           ? NULL
+                           : cfg_describe(shared, policy_shared_params(
+                                                      p, (enum policy_slot)s));
 
         out->description[s] =
             mem_format("%s%s%s%s%s", plugin->name, common == NULL ? "" : " ",

@@ -1,0 +1,34 @@
+/* Options of the schedule slot that all its plug-ins share. They matter to runs over
+ * several GPUs, and where experts are launched one by one. */
+#ifndef MOESIM_POLICY_SCHEDULE_OPTIONS_H
+#define MOESIM_POLICY_SCHEDULE_OPTIONS_H
+
+#include "sim/base/config.h"
+
+#include <stdbool.h>
+
+/* The forms of models/collective.h; auto is flat in one node and forward over several. */
+enum schedule_exchange {
+    EXCHANGE_AUTO,
+    EXCHANGE_FLAT,
+    EXCHANGE_RAILS,
+    EXCHANGE_FORWARD,
+    EXCHANGE_NORMAL,
+    EXCHANGE_LOW_LATENCY
+};
+
+enum schedule_experts {
+    EXPERTS_GROUPED, /* one grouped GEMM for all experts of a GPU */
+    EXPERTS_SERIAL   /* a loop that launches each expert's own kernels */
+};
+
+struct schedule_params {
+    int exchange; /* enum schedule_exchange */
+    bool
+        fp8_dispatch; /* rows are dispatched in fp8 with scales; sums come back in full */
+    int experts;      /* enum schedule_experts */
+    bool empty;       /* serial: experts without a row are launched, too */
+};
+extern const struct option schedule_options[];
+
+#endif
