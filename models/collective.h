@@ -112,7 +112,6 @@ enum collective_grain {
 struct collective_site {
     uint32_t first_link; /* from topology_add_links() */
     uint32_t step_lane;  /* keeps launch, phases and sync apart */
-    uint32_t step_lane;  /* keeps launch, phases and sync apart */
     uint32_t first_lane; /* from here on: one for each link of the topology, or others */
     uint32_t lanes;      /* in turn for each transfer; with fewer, bytes wait */
     enum collective_grain grain;

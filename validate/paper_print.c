@@ -290,8 +290,10 @@ static void junit_message(const struct paper_row *row, FILE *out)
         return;
     }
     xml_text(out, paper_verdict_name(row->verdict));
-    (void)fprintf(out, ": published %s, predicted ", published(row).text);
-    (void)fprintf(out, "%s (%s)", predicted(row).text, percent(row->error).text);
+    (void)fputs(": published ", out);
+    xml_text(out, published(row).text);
+    (void)fprintf(out, ", predicted %s (%s)", predicted(row).text,
+                  percent(row->error).text);
     if (row->why != NULL) {
         (void)fprintf(out, "; explained %s: ", percent(row->miss).text);
         xml_text(out, row->why);
