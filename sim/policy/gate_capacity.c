@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+const char *const gate_dispatch_names[] = {"sparse", "dense", NULL};
+
 struct gate_result gate_capacity_apply(const struct view *v, double capacity,
                                        uint16_t *choice, uint32_t *scratch)
 {

@@ -10,6 +10,13 @@
 
 #include "slots.h"
 
+/* The plug-ins' option `dispatch`. */
+enum gate_dispatch { GATE_SPARSE, GATE_DENSE };
+extern const char *const gate_dispatch_names[];
+#define GATE_DISPATCH_HELP                                                               \
+    "how several GPUs bring rows to their slots; sparse: row by row (Tutel); dense: by " \
+    "products with one-hot matrices (GShard, fairseq)"
+
 /* Arguments as of gate_type.apply. `capacity` is at least 0 and may be fractional: it is
  * rounded up, and held below 2^32. */
 struct gate_result gate_capacity_apply(const struct view *v, double capacity,

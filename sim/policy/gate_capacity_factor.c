@@ -4,6 +4,7 @@
 
 struct factor {
     double cf;
+    int dispatch; /* enum gate_dispatch */
     int64_t min_capacity;
 };
 
@@ -12,6 +13,8 @@ static const struct option options[] = {
      "capacity of each expert in multiples of the even share S * k / E (DeepSpeed: 1)"},
     {"min_capacity", OPT_INT, offsetof(struct factor, min_capacity), "4", 0.0, 1e6, NULL,
      "least rows of each expert (DeepSpeed: 4)"},
+    {"dispatch", OPT_CHOICE, offsetof(struct factor, dispatch), "sparse", 0, 0,
+     gate_dispatch_names, GATE_DISPATCH_HELP},
     {.name = NULL},
 };
 
@@ -23,6 +26,13 @@ static struct gate_result apply(const void *params, const struct view *v,
     double least = (double)p->min_capacity;
 
     return gate_capacity_apply(v, share > least ? share : least, choice, scratch);
+}
+
+static bool is_dense(const void *params)
+{
+    const struct factor *p = params;
+
+    return p->dispatch == GATE_DENSE;
 }
 
 const struct gate_type gate_capacity_factor = {
@@ -38,4 +48,5 @@ const struct gate_type gate_capacity_factor = {
                .options = options,
                .params_size = sizeof(struct factor)},
     .apply = apply,
+    .is_dense = is_dense,
 };

@@ -4,12 +4,15 @@
 
 struct fraction {
     double cf;
+    int dispatch; /* enum gate_dispatch */
 };
 
 static const struct option options[] = {
     {"cf", OPT_DOUBLE, offsetof(struct fraction, cf), "1", 1e-6, 1.0, NULL,
      "capacity of each expert as a fraction of the step's tokens (Huang: 0.05 for "
      "language modelling, 1 for translation)"},
+    {"dispatch", OPT_CHOICE, offsetof(struct fraction, dispatch), "sparse", 0, 0,
+     gate_dispatch_names, GATE_DISPATCH_HELP},
     {.name = NULL},
 };
 
@@ -19,6 +22,13 @@ static struct gate_result apply(const void *params, const struct view *v,
     const struct fraction *p = params;
 
     return gate_capacity_apply(v, p->cf * (double)v->rows, choice, scratch);
+}
+
+static bool is_dense(const void *params)
+{
+    const struct fraction *p = params;
+
+    return p->dispatch == GATE_DENSE;
 }
 
 const struct gate_type gate_capacity_fraction = {
@@ -34,4 +44,5 @@ const struct gate_type gate_capacity_fraction = {
                .options = options,
                .params_size = sizeof(struct fraction)},
     .apply = apply,
+    .is_dense = is_dense,
 };

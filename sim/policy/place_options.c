@@ -9,6 +9,8 @@ const struct option place_options[] = {
     {"slots", OPT_INT, AT(slots), "0", 0, 65534, NULL,
      "experts and replicas of a layer on all GPUs together, a multiple of the GPUs; 0: "
      "as few as hold every expert once"},
+    {"groups", OPT_INT, AT(groups), "1", 1, 65534, NULL,
+     "groups of consecutive experts that group-limited routing knows (DeepSeek-V3: 8)"},
     {"replica", OPT_CHOICE, AT(replica), "round-robin", 0, 0, replicas,
      "which replica a token goes to; nearest: on its own GPU, else in its node, else "
      "any, "

@@ -25,6 +25,9 @@ struct gate_type {
      * expert. v->active and v->tokens are not set yet. NULL: dropless. */
     struct gate_result (*apply)(const void *params, const struct view *v,
                                 uint16_t *choice, uint32_t *scratch);
+    /* True if rows reach their slots by products with one-hot matrices, where several
+     * GPUs exchange them. NULL: row by row. */
+    bool (*is_dense)(const void *params);
 };
 
 /* ---- select: which experts a token may use (changes routing) ---- */

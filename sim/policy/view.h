@@ -8,11 +8,13 @@
 #include "models/cost.h"
 
 #define VIEW_NO_EXPERT UINT16_MAX
+#define VIEW_NO_SOURCE UINT16_MAX
 
 struct view_row {
     uint32_t request;
     uint32_t position;
-    uint8_t phase; /* 0 prefill, 1 decode, 2 draft, 3 verify (as in the trace file) */
+    uint8_t phase;   /* 0 prefill, 1 decode, 2 draft, 3 verify (as in the trace file) */
+    uint16_t source; /* rank that has its request, as recorded; or VIEW_NO_SOURCE */
 };
 
 struct view_future; /* the runner's oracle */

@@ -70,6 +70,7 @@ int cursor_plan(struct cursor *c, const struct cursor_setup *s, uint32_t index,
                          .prompt_tokens = r->prompt_tokens,
                          .recorded = q->rows,
                          .first_row = q->first_row,
+                         .source = VIEW_NO_SOURCE,
                          .stream = rng_stream(s->seed, "resample", index),
                          .block = block};
     if (q->rows == 0)
@@ -78,6 +79,13 @@ int cursor_plan(struct cursor *c, const struct cursor_setup *s, uint32_t index,
             "%s: request %llu has no rows, so there is no routing to replay or "
             "draw from; leave it out (first_request, requests)",
             trace_path(s->shape.trace), (unsigned long long)r->trace_request);
+    if ((trace_fields(s->shape.trace) & TRACE_HAS_SOURCE) != 0) {
+        struct trace_token token;
+
+        if (trace_read_token(s->shape.trace, q->first_row, 1, &token, e) != 0)
+            return -1;
+        c->source = token.source;
+    }
     if (rows_count_prompt(&s->shape, q, &c->output_at, e) != 0 ||
         plan_prompt(c, s, c->output_at, r, e) != 0 || plan_output(c, s, r, e) != 0)
         return -1;
@@ -151,6 +159,7 @@ static int fill_recorded(struct cursor *c, const struct cursor_setup *s, uint32_
                            trace_path(s->shape.trace), (unsigned long long)(first + i));
         row->request = c->request;
         row->phase = token[k].phase;
+        row->source = c->source;
         if (!c->own_lengths)
             row->position = token[k].position;
         else if (served + i < c->prompt_rows)
@@ -169,6 +178,7 @@ static int fill_drawn(struct cursor *c, const struct cursor_setup *s, uint32_t a
 
     row->request = c->request;
     row->phase = served < c->prompt_rows ? TRACE_PREFILL : TRACE_DECODE;
+    row->source = c->source;
     row->position =
         served < c->prompt_rows ? served : c->prompt_tokens + (served - c->prompt_rows);
     return rows_read(&c->block, &s->shape, at, source, 1, e);

@@ -35,6 +35,7 @@ struct cursor {
     uint32_t output_at;                /* first recorded row behind the prompt */
     uint32_t recorded;                 /* rows of the request in the trace */
     uint64_t first_row;                /* the first of them */
+    uint16_t source; /* of its first row, as recorded; or VIEW_NO_SOURCE */
     struct rng stream;
     uint32_t block_next, block_end; /* rows of `block` that are still to be served */
     struct rows block;

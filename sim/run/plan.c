@@ -181,10 +181,10 @@ static void fill_policy(const struct experiment *x, const struct plan *plan, uin
         const struct plugin *plugin = p->plugin[s];
         char *own = cfg_describe(plugin->options, p->params[s]);
         const struct option *shared = policy_shared_options((enum policy_slot)s);
-        char *common = shared == NULL
-                           ? NULL
-                           : cfg_describe(shared, policy_shared_params(
-                                                      p, (enum policy_slot)s));
+        char *common =
+            shared == NULL
+                ? NULL
+                : cfg_describe(shared, policy_shared_params(p, (enum policy_slot)s));
 
         out->description[s] =
             mem_format("%s%s%s%s%s", plugin->name, common == NULL ? "" : " ",

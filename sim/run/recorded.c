@@ -125,8 +125,10 @@ static int add_row(struct recorded *r, uint64_t number, const struct trace_token
         p->batch.outputs++;
     }
     context_add_row(&p->batch, token->position, r->window);
-    r->rows.row[at] = (struct view_row){
-        .request = token->request, .position = token->position, .phase = token->phase};
+    r->rows.row[at] = (struct view_row){.request = token->request,
+                                        .position = token->position,
+                                        .phase = token->phase,
+                                        .source = token->source};
     return 0;
 }
 

@@ -1,5 +1,7 @@
 #include "runner.h"
 
+#include "crew.h"
+
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
 #include "state.h"
@@ -9,25 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *run_share_name(enum run_share share)
-{
-    static const char *const name[RUN_SHARES] = {
-        "dense compute",         "expert compute", "exposed copy",
-        "exposed communication", "imbalance wait", "launch and host",
-    };
-
-    return name[share];
-}
-
-void run_result_release(struct run_result *r)
-{
-    free(r->layer);
-    free(r->request);
-    if (r->pass_spool != NULL)
-        (void)fclose(r->pass_spool);
-    *r = (struct run_result){.layer = NULL};
-}
-
 /* ---- a run's memory ---- */
 
 static void group_init(struct run *r, struct run_group *g)
@@ -36,7 +19,7 @@ static void group_init(struct run *r, struct run_group *g)
 
     g->expert = mem_alloc(experts, sizeof *g->expert);
     g->slot = mem_alloc(experts, sizeof *g->slot);
-    g->after = mem_alloc(experts, sizeof *g->after);
+    g->after = mem_alloc((size_t)experts + 1, sizeof *g->after);
     g->op = (struct op){.kind = OP_EXPERTS, .lane = LANE_COMPUTE, .after = g->after};
     g->op.group.expert = g->expert;
     g->op.group.slot = g->slot;
@@ -57,14 +40,15 @@ static void copies_release(struct run_copies *c)
     free(c->copy);
 }
 
-static struct cache *make_cache(const struct run_setup *s, struct err *e)
+static struct cache *make_cache(const struct run *r, struct err *e)
 {
+    const struct run_setup *s = r->setup;
     struct cache_config config = {
         .algorithm = policy_cache(s->policy),
         .algorithm_params = s->policy->params[SLOT_CACHE],
         .params = s->policy->cache,
         .layers = s->trace->layers,
-        .experts = s->trace->experts,
+        .experts = r->experts,
         .expert_bytes = s->expert_bytes,
         .profile = s->profile,
         .future = s->future != NULL,
@@ -121,14 +105,14 @@ static void init_view(struct run *r)
     }
 }
 
-static void run_init(struct run *r, const struct run_setup *s, struct run_result *result)
+void run_init(struct run *r, const struct run_setup *s, struct run_result *result)
 {
     const struct trace_info *t = s->trace;
     size_t log_room;
 
     *r = (struct run){.setup = s, .ops = s->ops, .exec = s->exec, .result = result};
     r->layers = t->layers;
-    r->experts = t->experts;
+    r->experts = s->parallel == NULL ? t->experts : s->parallel->local;
     r->top_k = t->top_k;
     r->candidates = t->candidates;
     r->predicted = t->predicted;
@@ -147,8 +131,9 @@ static void run_init(struct run *r, const struct run_setup *s, struct run_result
     r->routing.top_k = r->top_k;
     group_init(r, &r->resident);
     group_init(r, &r->missing);
-    /* Per decoder layer: a dense block, a gate, and one group per expert at the worst. */
-    log_room = (size_t)s->cost->model->layers * (2 + (size_t)r->experts) + 1;
+    /* Per decoder layer: a dense block, a gate, one group per expert at the worst, encode
+     * and decode. */
+    log_room = (size_t)s->cost->model->layers * (4 + (size_t)r->experts) + 1;
     r->dense = (struct op){.kind = OP_DENSE, .lane = LANE_COMPUTE};
     r->gate = (struct op){.kind = OP_GATE, .lane = LANE_COMPUTE};
     r->group_next = 1;
@@ -165,7 +150,7 @@ static void run_init(struct run *r, const struct run_setup *s, struct run_result
     r->hosted = hosted_new(r);
 }
 
-static void run_release(struct run *r)
+void run_release(struct run *r)
 {
     cache_free(r->cache);
     free(r->mask);
@@ -191,16 +176,17 @@ static void run_release(struct run *r)
     free(r->want);
     free(r->prefetch_state);
     free(r->load);
+    free(r->piece);
     hosted_free(r->hosted);
 }
 
 /* ---- one pass ---- */
 
-static int check_kv_room(struct run *r, const struct pass *pass, struct err *e)
+int run_check_kv(struct run *r, uint64_t pass, const struct cost_batch *b, struct err *e)
 {
     const struct model *m = r->setup->cost->model;
     uint64_t bytes =
-        (uint64_t)((double)pass->batch.kv_tokens * model_kv_bytes(m) * (double)m->layers);
+        (uint64_t)((double)b->kv_tokens * model_kv_bytes(m) * (double)m->layers);
 
     if (bytes > r->result->kv_peak_bytes)
         r->result->kv_peak_bytes = bytes;
@@ -211,11 +197,11 @@ static int check_kv_room(struct run *r, const struct pass *pass, struct err *e)
         "%s: pass %llu needs %.2f GB for its KV cache, but only %.2f GB of GPU "
         "memory are left beside the weights; use fewer expert slots, a smaller "
         "batch or a larger machine",
-        r->setup->policy->label, (unsigned long long)pass->index, (double)bytes * 1e-9,
+        r->setup->policy->label, (unsigned long long)pass, (double)bytes * 1e-9,
         (double)r->setup->kv_room_bytes * 1e-9);
 }
 
-static void begin_pass(struct run *r, const struct pass *pass)
+void run_begin_pass(struct run *r, const struct pass *pass)
 {
     r->pass = pass;
     r->dense.batch = &pass->batch;
@@ -274,125 +260,8 @@ static int run_layers(struct run *r, struct err *e)
     return 0;
 }
 
-/* ---- the books ---- */
-
-/* Times of operations that have ended; valid until the next call. */
-static const struct op_times *read_times(struct run *r, const op_id *id, size_t count)
-{
-    if (count > r->times_capacity) {
-        r->times_capacity = 2 * count;
-        r->times = mem_resize(r->times, r->times_capacity, sizeof *r->times);
-    }
-    r->ops->times(r->exec, id, count, r->times);
-    return r->times;
-}
-
-/* Every picosecond of the pass belongs to one share: see runner.h. */
-static void attribute_pass(struct run *r)
-{
-    const struct op_times *times = read_times(r, r->log_id, r->log_count);
-    const struct run_logged *log = r->log;
-    size_t count = r->log_count;
-    sim_time end = r->ops->now(r->exec), at = r->books.start;
-    sim_time host = 0, copy = 0, busy = 0, ran[RUN_SHARES] = {0};
-
-    for (size_t i = 0; i < count; i++) {
-        sim_time start = times[i].start, stop = times[i].end;
-        sim_time *share = log[i].share;
-
-        busy += stop - start;
-        if (start > at) { /* the lane was idle */
-            sim_time issued = times[i].issued;
-            sim_time launched = issued < at ? at : issued > start ? start : issued;
-
-            host += launched - at;
-            copy += start - launched;
-            share[SHARE_HOST] += launched - at;
-            share[SHARE_COPY] += start - launched;
-            at = start;
-        }
-        ran[log[i].kind] += stop - at;
-        share[log[i].kind] += stop - at;
-        at = stop;
-    }
-    for (int i = 0; i < RUN_SHARES; i++)
-        r->books.share[i] += ran[i];
-    r->books.share[SHARE_HOST] += host + (end - at);
-    r->books.share[SHARE_COPY] += copy;
-    r->books.latency = end - r->books.start;
-    r->result->compute_busy += busy;
-    if (r->hosted != NULL)
-        hosted_attribute(r);
-}
-
-static void book_copies(struct run *r)
-{
-    const struct op_times *t = read_times(r, r->demand.id, r->demand.count);
-
-    for (size_t i = 0; i < r->demand.count; i++) {
-        struct run_layer *layer = &r->result->layer[r->demand.copy[i].layer];
-
-        layer->queue_time += t[i].start - t[i].issued;
-        layer->copy_time += t[i].end - t[i].start;
-        layer->copies++;
-    }
-    t = read_times(r, r->late.id, r->late.count);
-    for (size_t i = 0; i < r->late.count; i++) {
-        const struct run_copy *c = &r->late.copy[i];
-
-        if (t[i].end > c->asked)
-            r->result->layer[c->layer].late_time += t[i].end - c->asked;
-    }
-}
-
-static void add_counts(struct run_counts *sum, const struct run_counts *c)
-{
-    sum->activations += c->activations;
-    sum->dropped += c->dropped;
-    sum->accesses += c->accesses;
-    sum->hits += c->hits;
-    sum->late += c->late;
-    sum->loads += c->loads;
-    sum->bypasses += c->bypasses;
-    sum->host_runs += c->host_runs;
-    sum->prefetches += c->prefetches;
-    sum->prefetch_used += c->prefetch_used;
-    sum->demand_bytes += c->demand_bytes;
-    sum->prefetch_bytes += c->prefetch_bytes;
-    sum->wasted_bytes += c->wasted_bytes;
-    sum->out_bytes += c->out_bytes;
-}
-
-static void book_requests(struct run *r, sim_time end)
-{
-    const struct pass *p = r->pass;
-    struct run_request *request = r->result->request;
-
-    for (uint32_t i = 0; i < p->first_count; i++)
-        request[p->first[i]].first_token = end;
-    for (uint32_t i = 0; i < p->output_count; i++) {
-        struct run_request *q = &request[p->output[i]];
-
-        q->last_token = end;
-        q->output_tokens++;
-    }
-    for (uint32_t i = 0; i < p->finished_count; i++) {
-        const struct workload_request *w =
-            workload_get_request(r->setup->workload, p->finished[i]);
-        struct run_request *q = &request[p->finished[i]];
-
-        q->trace_request = w->trace_request;
-        q->arrival = w->arrival;
-        q->prompt_tokens = w->prompt_tokens;
-        q->group = w->group;
-        q->finished = true;
-        if (q->output_tokens == 0)
-            q->first_token = q->last_token = end;
-    }
-}
-
 /* All operations before this pass have ended, but for prefetches. */
-static void retire(struct run *r)
+void run_retire(struct run *r)
 {
     struct run_copies *ahead = &r->ahead;
     size_t ended = 0;
@@ -412,34 +281,18 @@ static void retire(struct run *r)
 
 static int end_pass(struct run *r, struct err *e)
 {
-    struct run_result *result = r->result;
-    struct run_pass *total = &result->total;
-    uint64_t prefill = 0;
-
-    attribute_pass(r);
-    book_copies(r);
-    retire(r);
+    books_attribute(r);
+    books_copies(r);
+    run_retire(r);
     cache_end_pass(r->cache);
-    for (uint32_t i = 0; i < r->pass->rows; i++)
-        prefill += r->pass->row[i].phase == TRACE_PREFILL;
-    result->prefill_rows += prefill;
-    result->decode_rows += r->pass->rows - prefill;
-    result->output_tokens += r->pass->output_count;
-    result->passes++;
-    total->latency += r->books.latency;
-    total->rows += r->books.rows;
-    total->outputs += r->books.outputs;
-    for (int i = 0; i < RUN_SHARES; i++)
-        total->share[i] += r->books.share[i];
-    add_counts(&total->counts, &r->books.counts);
-    book_requests(r, r->books.start + r->books.latency);
-    if (result->pass_spool != NULL &&
-        fwrite(&r->books, sizeof r->books, 1, result->pass_spool) != 1)
-        return err_set(e,
-                       "the temporary file for pass records cannot be written: %s; set "
-                       "TMPDIR to a folder with room",
-                       strerror(errno));
-    return 0;
+    return books_close(r->setup, r->pass, &r->books, r->result, e);
+}
+
+bool run_report(const struct run_setup *s)
+{
+    if (s->progress != NULL)
+        s->progress(s->progress_context, s->workload);
+    return file_interrupted();
 }
 
 static int run_passes(struct run *r, struct err *e)
@@ -450,47 +303,18 @@ static int run_passes(struct run *r, struct err *e)
     int more;
 
     while ((more = workload_next(s->workload, r->ops->now(r->exec), &pass, e)) == 1) {
-        if (check_kv_room(r, pass, e) != 0)
+        if (run_check_kv(r, pass->index, &pass->batch, e) != 0)
             return -1;
-        begin_pass(r, pass);
+        run_begin_pass(r, pass);
         if (run_layers(r, e) != 0 || end_pass(r, e) != 0)
             return -1;
         if (r->ops->check != NULL && r->ops->check(r->exec, e) != 0)
             return -1;
-        if (r->result->passes % PROGRESS_EVERY == 0) {
-            if (s->progress != NULL)
-                s->progress(s->progress_context, s->workload);
-            if (file_interrupted())
-                return 0;
-        }
+        if (r->result->passes % PROGRESS_EVERY == 0 && run_report(s))
+            return 0;
     }
     r->result->finished = more == 0;
     return more;
-}
-
-/* Conservation: accesses = hits + misses of each kind, shares = latency, tokens as handed
- * out. */
-static int check_books(const struct run *r, struct err *e)
-{
-    const struct run_counts *c = &r->result->total.counts;
-    sim_time sum = 0;
-
-    for (int i = 0; i < RUN_SHARES; i++)
-        sum += r->result->total.share[i];
-    if (c->accesses != c->hits + c->loads + c->bypasses + c->host_runs)
-        return err_set(e,
-                       "the runner's books do not balance: accesses are not hits + loads "
-                       "+ bypasses + host runs; please report this");
-    if (sum != r->result->total.latency)
-        return err_set(e,
-                       "the runner's books do not balance: the shares do not sum to the "
-                       "latency; please report this");
-    if (r->result->prefill_rows + r->result->decode_rows !=
-        workload_rows_done(r->setup->workload))
-        return err_set(e,
-                       "the runner's books do not balance: rows were lost; please report "
-                       "this");
-    return 0;
 }
 
 /* Tells the executor what is resident from the start. */
@@ -523,12 +347,12 @@ static int begin_exec(struct run *r, uint32_t slots, struct err *e)
     return status;
 }
 
-static int run_all(struct run *r, struct err *e)
+int run_begin(struct run *r, struct err *e)
 {
     struct run_result *result = r->result;
     uint32_t slots;
 
-    r->cache = make_cache(r->setup, e);
+    r->cache = make_cache(r, e);
     if (r->cache == NULL)
         return -1;
     result->cache_slots = cache_slots(r->cache);
@@ -536,14 +360,19 @@ static int run_all(struct run *r, struct err *e)
     result->staging_bytes = cache_staging_bytes(r->cache);
     slots = result->cache_slots + (uint32_t)r->setup->policy->cache.staging;
     r->slot = mem_zalloc(slots, sizeof *r->slot);
-    if (begin_exec(r, slots, e) != 0)
-        return -1;
-    if (run_passes(r, e) != 0 || r->ops->drain(r->exec, e) != 0)
+    return begin_exec(r, slots, e);
+}
+
+static int run_all(struct run *r, struct err *e)
+{
+    struct run_result *result = r->result;
+
+    if (run_begin(r, e) != 0 || run_passes(r, e) != 0 || r->ops->drain(r->exec, e) != 0)
         return -1;
     result->elapsed = r->ops->now(r->exec);
     result->rows_resampled = workload_rows_resampled(r->setup->workload);
     result->prompts_skipped = workload_prompts_skipped(r->setup->workload);
-    return check_books(r, e);
+    return books_check(r->setup, result, e);
 }
 
 static int route_passes(struct run *r, struct err *e)
@@ -594,9 +423,13 @@ int run_policy(const struct run_setup *setup, struct run_result *result, struct 
     result->layer = mem_zalloc(setup->trace->layers, sizeof *result->layer);
     result->requests = workload_request_count(setup->workload);
     result->request = mem_zalloc(result->requests, sizeof *result->request);
-    run_init(&r, setup, result);
-    status = run_all(&r, e);
-    run_release(&r);
+    if (setup->parallel != NULL) {
+        status = crew_run(setup, result, e);
+    } else {
+        run_init(&r, setup, result);
+        status = run_all(&r, e);
+        run_release(&r);
+    }
     if (status != 0)
         run_result_release(result);
     return status;

@@ -9,6 +9,12 @@
  * experts that run elsewhere), launch and host (idle, waiting to be launched, for a host
  * decision or the final read-back). The six sum to the latency exactly.
  *
+ * Of several GPUs each one's time is so divided and the shares are the means over them.
+ * A GPU that idles before an operation that follows a collective waits for the others
+ * until that begins (imbalance wait), then for it (exposed communication); one that has
+ * its tokens back waits for the others, too, until the pass ends. Counts are sums over
+ * the GPUs.
+ *
  * Experts elsewhere are those on the host. They begin behind their layer's gate; the next
  * dense block (or the head) waits for them. Of the time that the lane then idles, behind
  * the launch, all until they end is imbalance wait, booked on their layer, even where a
@@ -49,6 +55,14 @@ struct run_counts {
     uint64_t prefetches;    /* loads ahead of use */
     uint64_t prefetch_used; /* prefetched experts that were accessed before eviction */
     uint64_t demand_bytes, prefetch_bytes, wasted_bytes, out_bytes;
+    /* Several GPUs. */
+    uint64_t
+        computed_rows; /* rows that experts ran on, padding of static gates included */
+    uint64_t busiest_rows; /* ... of the GPU with most, summed over the steps */
+    uint64_t sent_rows;    /* rows dispatched to another GPU, as its form counts them */
+    uint64_t sent_bytes;   /* by dispatch, combine, all-gather and reduce-scatter */
+    uint64_t migrations;   /* rebalances that moved an expert */
+    uint64_t migrated_bytes;
 };
 
 struct run_pass {
@@ -93,13 +107,38 @@ struct run_result {
     uint64_t kv_peak_bytes;              /* of the passes so far */
     uint32_t cache_slots;
     bool finished; /* false: stopped by a signal */
+    /* Several GPUs; 0 and NULL on one. */
+    uint32_t gpus, nodes;
+    uint64_t *gpu_rows; /* [gpus] computed rows */
+    uint32_t links;
+    uint64_t *link_bytes;      /* [links] of the topology */
+    uint64_t activation_bytes; /* of one MoE layer, the largest of any GPU */
 };
 void run_result_release(struct run_result *r);
 
+/* Several GPUs. Borrows everything. */
+struct run_parallel {
+    const struct topology *topology; /* as many ranks as GPUs */
+    struct exec *const *exec;        /* one for each */
+    uint32_t tensor; /* GPUs that share an attention block; 1: each its own */
+    uint32_t slots;  /* for experts of a layer, on all GPUs, */
+    uint32_t local;  /* ... and on each; with shards: experts */
+    bool whole;      /* every GPU's cache holds all its experts from the start */
+    bool exchange;   /* hosts wait for counts before dispatch */
+    bool balanced;   /* for a bound: experts' work is spread evenly, at its least */
+    /* (sample, layer, expert) tokens in the batches of a profile, for placement; or NULL
+     */
+    const uint32_t *history;
+    uint32_t samples;
+};
+
 struct run_setup {
     const struct policy *policy;
-    struct workload *workload;      /* fresh; borrowed */
-    const struct trace_info *trace; /* layers, experts, top_k */
+    const struct run_parallel *parallel; /* NULL: one GPU that may hold every expert;
+                                            else `exec` is not used, and cost.model is
+                                            what one GPU holds of the model */
+    struct workload *workload;           /* fresh; borrowed */
+    const struct trace_info *trace;      /* layers, experts, top_k */
     const struct cost *cost;
     const struct exec_ops *ops;
     struct exec *exec;

@@ -102,7 +102,42 @@ struct run {
     struct prefetch_want *want;
     uint64_t *load;            /* (layer, expert), for prefetchers */
     struct run_hosted *hosted; /* NULL: every missing expert is fetched */
+    /* Of one GPU of several: */
+    op_id arrived; /* the layer's groups come after this, too: the rows' arrival; or 0 */
+    uint32_t held; /* experts that a loop over them goes over; 0: no loop */
+    uint32_t *piece; /* rows of each chain of kernels; NULL: experts run as one group */
+    const uint32_t *by_source; /* (source, expert) rows where chains are by source, too */
+    uint32_t sources;
 };
+
+/* ---- runner.c: one GPU ---- */
+
+void run_init(struct run *r, const struct run_setup *s, struct run_result *result);
+void run_release(struct run *r);
+/* Makes its cache and tells the executor what is resident. 0 or -1. */
+int run_begin(struct run *r, struct err *e);
+void run_begin_pass(struct run *r, const struct pass *pass);
+/* Refuses a batch whose KV cache does not fit beside the weights. */
+int run_check_kv(struct run *r, uint64_t pass, const struct cost_batch *b, struct err *e);
+/* All operations before this pass have ended, but for prefetches. */
+void run_retire(struct run *r);
+/* Now and then: tells of progress. True if a signal asks to stop. */
+bool run_report(const struct run_setup *s);
+
+/* ---- books.c ---- */
+
+/* Times of operations that have ended; valid until the next call. */
+const struct op_times *books_times(struct run *r, const op_id *id, size_t count);
+/* Every picosecond of the pass belongs to one share: see runner.h. */
+void books_attribute(struct run *r);
+void books_copies(struct run *r);
+void books_add(struct run_counts *sum, const struct run_counts *c);
+/* Adds a pass to the result. 0 or -1. */
+int books_close(const struct run_setup *s, const struct pass *pass,
+                const struct run_pass *books, struct run_result *result, struct err *e);
+/* Conservation: accesses = hits + misses of each kind, shares = latency, tokens as handed
+ * out. */
+int books_check(const struct run_setup *s, const struct run_result *r, struct err *e);
 
 /* ---- step.c ---- */
 

@@ -235,14 +235,34 @@ static struct cost_experts group_work(const struct run *r, const struct run_grou
     return work;
 }
 
+/* A group that an eager framework loops over, or launches expert by expert. */
+static void fill_pieces(struct run *r, struct op *op)
+{
+    op->group.held = r->held;
+    op->group.piece = r->piece;
+    op->group.pieces = 0;
+    for (uint32_t i = 0; r->piece != NULL && i < op->group.count; i++) {
+        uint32_t expert = op->group.expert[i];
+
+        if (r->by_source == NULL)
+            r->piece[op->group.pieces++] = r->tokens[expert];
+        for (uint32_t s = 0; r->by_source != NULL && s < r->sources; s++)
+            r->piece[op->group.pieces++] = r->by_source[(size_t)s * r->experts + expert];
+    }
+}
+
 static void submit_group(struct run *r, struct run_group *g)
 {
     struct op *op = &g->op;
 
+    if (r->arrived != 0)
+        g->after[g->after_count++] = r->arrived;
     op->layer = r->layer;
     op->after_count = g->after_count;
     op->group.work = group_work(r, g);
     op->group.count = g->count;
+    if (r->held > 0)
+        fill_pieces(r, op);
     step_compute(r, op, r->result->layer[r->layer].share, SHARE_EXPERT);
     r->group_id[g->number - r->group_first] = r->last_compute;
     g->number = r->group_next++;

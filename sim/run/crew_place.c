@@ -1,0 +1,162 @@
+/* Where experts are, and how they move. */
+#include "crew_state.h"
+#include "sim/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_placed_once(const struct crew *c)
+{
+    return c->setup->policy->place.window.interval == 0;
+}
+
+static struct place_problem problem_of(const struct crew *c)
+{
+    const struct run_setup *s = c->setup;
+
+    return (struct place_problem){
+        .layers = c->layers,
+        .experts = s->trace->experts,
+        .gpus = c->gpus,
+        .nodes = c->p->topology->nodes,
+        .groups = (uint32_t)s->policy->place.groups,
+        .slots = c->p->slots,
+        .seed = s->seed,
+    };
+}
+
+/* By the profile; with rebalances to come, as if every expert were loaded alike, by the
+ * plug-in if it can do without a history, else linearly. */
+static struct place *first_placement(const struct crew *c, struct err *e)
+{
+    const struct run_setup *s = c->setup;
+    const struct place_type *type = policy_place(s->policy);
+    struct place_problem problem = problem_of(c);
+    size_t cells = (size_t)problem.layers * problem.experts;
+    double *load = mem_alloc(cells, sizeof *load);
+    struct place *place;
+    struct err ignored = {""};
+
+    for (size_t i = 0; i < cells; i++)
+        load[i] = is_placed_once(c) && s->profile != NULL ? (double)s->profile[i] : 1;
+    problem.load = load;
+    if (is_placed_once(c)) {
+        problem.history = c->p->history;
+        problem.samples = c->p->samples;
+        place = place_new(type, s->policy->params[SLOT_PLACE], &problem, e);
+    } else {
+        place = place_new(type, s->policy->params[SLOT_PLACE], &problem, &ignored);
+        if (place == NULL)
+            place = place_new((const struct place_type *)policy_default(SLOT_PLACE), NULL,
+                              &problem, e);
+    }
+    free(load);
+    return place;
+}
+
+int crew_place_init(struct crew *c, struct err *e)
+{
+    c->place = first_placement(c, e);
+    if (c->place == NULL)
+        return -1;
+    c->migrated = mem_zalloc((size_t)c->gpus * c->gpus, sizeof *c->migrated);
+    c->migrate = (struct collective){
+        .form = COLLECTIVE_FLAT, .pairs = c->migrated, .unit_bytes = 1};
+    if (!is_placed_once(c))
+        c->window =
+            place_window_new(&c->setup->policy->place.window, c->layers, c->experts);
+    return 0;
+}
+
+void crew_place_release(struct crew *c)
+{
+    place_free(c->place);
+    place_free(c->coming);
+    place_window_free(c->window);
+    free(c->migrated);
+}
+
+static struct place *rebalance(const struct crew *c, struct err *e)
+{
+    const struct policy *policy = c->setup->policy;
+    struct place_problem problem = problem_of(c);
+    double *load = mem_alloc((size_t)problem.layers * problem.experts, sizeof *load);
+    struct place *place;
+
+    place_window_load(c->window, load);
+    problem.load = load;
+    problem.history = place_window_history(c->window, &problem.samples);
+    place = place_new(policy_place(policy), policy->params[SLOT_PLACE], &problem, e);
+    if (place != NULL && policy->place.keep)
+        place_keep(c->place, place);
+    free(load);
+    return place;
+}
+
+/* Submits the copies; returns whether there are any. */
+static bool migrate(struct crew *c, const struct place *to)
+{
+    struct place_migration m;
+    bool any;
+
+    place_migration_init(&m, c->place, to, c->setup->expert_bytes);
+    any = m.copies > 0;
+    if (any) {
+        memset(c->migrated, 0, (size_t)c->gpus * c->gpus * sizeof *c->migrated);
+        for (size_t i = 0; i < m.copies; i++) {
+            const struct place_copy *copy = &m.copy[i];
+
+            c->migrated[(size_t)copy->from * c->gpus + copy->to] +=
+                c->setup->expert_bytes[copy->layer];
+        }
+        c->result->total.counts.migrations++;
+        c->result->total.counts.migrated_bytes += m.bytes;
+    }
+    place_migration_release(&m);
+    return any;
+}
+
+static void take_up(struct crew *c, struct place *place)
+{
+    place_free(c->place);
+    c->place = place;
+}
+
+static void start_migration(struct crew *c, struct place *to)
+{
+    if (migrate(c, to)) {
+        if (c->setup->policy->place.migrate == PLACE_BACKGROUND) {
+            c->coming = to;
+            c->migration = crew_collect_aside(c, &c->migrate);
+            return;
+        }
+        crew_collect(c, OP_MIGRATE, 0, &c->migrate, 0, c->gpus, c->gpu[0].run.outside);
+    }
+    take_up(c, to);
+}
+
+int crew_place_begin_pass(struct crew *c, struct err *e)
+{
+    const struct run *first = &c->gpu[0].run;
+    struct place *to;
+
+    if (c->coming != NULL && first->ops->done(first->exec, c->migration)) {
+        take_up(c, c->coming);
+        c->coming = NULL;
+        c->migration = 0;
+    }
+    if (!c->is_due || c->coming != NULL)
+        return 0;
+    c->is_due = false;
+    to = rebalance(c, e);
+    if (to == NULL)
+        return -1;
+    start_migration(c, to);
+    return 0;
+}
+
+void crew_place_end_pass(struct crew *c)
+{
+    if (c->window != NULL && place_window_end_pass(c->window))
+        c->is_due = true;
+}
