@@ -209,8 +209,8 @@ static void test_equal_seeds(void **state)
 static void test_what_is_written(void **state)
 {
     char *path =
-        must_generate("rows.h5", "{model: m, layers: 2, first_layer: 3, experts: "
-                                 "9, top_k: 2, requests: 6, prompt_tokens: 7, "
+        must_generate("rows.h5", "{model: m, layers: 2, first_layer: 3, layer_step: 4, "
+                                 "experts: 9, top_k: 2, requests: 6, prompt_tokens: 7, "
                                  "output_tokens: 5, groups: 3, scores: yes}");
     struct err e = {{0}};
     struct trace *t = must_open(path);
@@ -220,7 +220,7 @@ static void test_what_is_written(void **state)
     (void)state;
     assert_int_equal(trace_check(t, &e), 0);
     assert_string_equal(info->model, "m");
-    assert_int_equal(info->moe_layer[1], 4);
+    assert_int_equal(info->moe_layer[1], 7);
     assert_int_equal(info->score_kind, TRACE_SCORE_SOFTMAX);
     assert_int_equal(info->groups, 3);
     assert_non_null(strstr(info->source, "synthetic"));

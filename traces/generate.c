@@ -24,6 +24,8 @@ const struct option generate_options[] = {
     OPTION(source, OPT_STRING, "", 0, 0, "what the rows were drawn to, in words"),
     OPTION(layers, OPT_INT, "24", 1, TRACE_MAX_LAYERS, "MoE layers"),
     OPTION(first_layer, OPT_INT, "0", 0, 4096, "decoder layer of the first MoE layer"),
+    OPTION(layer_step, OPT_INT, "1", 1, 4096,
+           "decoder layers from one MoE layer to the next"),
     OPTION(experts, OPT_INT, "32", 1, TRACE_MAX_EXPERTS, "experts per layer"),
     OPTION(top_k, OPT_INT, "4", 1, TRACE_MAX_EXPERTS, "experts per token"),
     OPTION(requests, OPT_INT, "128", 1, 1e9, "requests"),
@@ -298,7 +300,7 @@ static int write(struct draw_model *m, const struct generate_params *p,
     info.capture = cfg_describe(generate_options, &told);
     info.moe_layer = mem_alloc(info.layers, sizeof *info.moe_layer);
     for (uint32_t l = 0; l < info.layers; l++)
-        info.moe_layer[l] = (uint16_t)(p->first_layer + l);
+        info.moe_layer[l] = (uint16_t)(p->first_layer + l * p->layer_step);
     info.group_names = mem_alloc(info.groups, sizeof *info.group_names);
     for (uint32_t g = 0; g < info.groups; g++)
         info.group_names[g] = mem_format("group-%" PRIu32, g);
