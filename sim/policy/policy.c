@@ -373,8 +373,12 @@ unsigned policy_needs(const struct policy *p)
 {
     unsigned needs = 0;
 
-    for (int slot = 0; slot < POLICY_SLOTS; slot++)
-        needs |= p->plugin[slot]->needs;
+    for (int slot = 0; slot < POLICY_SLOTS; slot++) {
+        /* A placement that is renewed learns the loads on the way. */
+        bool learns = slot == SLOT_PLACE && p->place.window.interval > 0;
+
+        needs |= p->plugin[slot]->needs & ~(learns ? (unsigned)NEED_PROFILE : 0U);
+    }
     return needs;
 }
 

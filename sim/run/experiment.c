@@ -47,6 +47,8 @@ const struct option experiment_options[] = {
      "keep one record per pass in the result"},
     {"timeline_passes", OPT_INT, AT(timeline_passes), "16", 0, 1e6, NULL,
      "passes of each policy drawn in the timeline"},
+    {"parallel", OPT_NODE, AT(parallel), "", 0, 0, NULL,
+     "several GPUs share the experts"},
     {"workload", OPT_NODE, AT(workload), "", 0, 0, NULL, "requests, arrivals, batching"},
     {"policies", OPT_NODE, AT(policies), NULL, 0, 0, NULL,
      "list of presets or mappings of slots"},
@@ -94,6 +96,24 @@ static int load_parts(struct experiment *x, const struct experiment_folders *fol
     return 0;
 }
 
+static int load_parallel(struct experiment *x, struct err *e)
+{
+    x->is_parallel = x->p.parallel != NULL;
+    if (!x->is_parallel)
+        return 0;
+    if (cfg_bind(x->p.parallel, parallel_options, &x->parallel, e) != 0 ||
+        parallel_topology(x->machine, &x->parallel, &x->topology, e) != 0)
+        return -1;
+    if (x->hooks->executor != NULL)
+        return err_set(e,
+                       "parallel: several GPUs are only simulated so far; leave it out "
+                       "to execute");
+    if (x->machine->unified)
+        return err_set(e, "parallel: host and GPU of %s are one; choose another machine",
+                       x->machine->name);
+    return 0;
+}
+
 static int check_model(const struct experiment *x, struct err *e)
 {
     const struct trace_info *t = x->info;
@@ -134,6 +154,9 @@ static int find_home(struct experiment *x, struct err *e)
     const struct machine *m = x->machine;
     uint64_t host = x->p.host_bytes > 0 ? x->p.host_bytes : m->host.memory_bytes;
 
+    if (x->is_parallel) /* every node's */
+        host *= x->topology.nodes;
+
     x->host_bytes = UINT64_MAX;
     if (x->p.home == HOME_STORAGE || (x->p.home == HOME_AUTO && m->unified)) {
         if (!m->has_storage)
@@ -147,7 +170,7 @@ static int find_home(struct experiment *x, struct err *e)
     x->home = TIER_HOST;
     if (x->expert_total_bytes <= host)
         return 0;
-    if (x->p.home == HOME_HOST || !m->has_storage)
+    if (x->p.home == HOME_HOST || !m->has_storage || x->is_parallel)
         return err_set(
             e,
             "the experts of %s take %.1f GB, but %s has %.1f GB of host memory; "
@@ -213,6 +236,29 @@ static int check_needs(const struct experiment *x, const struct policy *p, struc
     return 0;
 }
 
+/* The same on one of several GPUs. */
+static int check_gpu_memory(const struct experiment *x, const struct policy *p,
+                            struct err *e)
+{
+    struct cost whole = {.model = x->model, .machine = x->machine};
+    struct parallel_plan plan;
+    uint64_t bytes;
+
+    if (parallel_plan_init(&plan, p, &x->parallel, &x->topology, &whole, x->info,
+                           x->expert_bytes, e) != 0)
+        return -1;
+    bytes = plan.weight_bytes;
+    parallel_plan_release(&plan);
+    if (bytes <= x->gpu_bytes)
+        return 0;
+    return err_set(e,
+                   "policy '%s': the weights of %s on each of %u GPUs take %.2f GB, but "
+                   "%.2f GB of a GPU of %s may be used; take more GPUs, fewer slots or "
+                   "more memory",
+                   p->label, x->model->name, x->topology.ranks, (double)bytes * 1e-9,
+                   (double)x->gpu_bytes * 1e-9, x->machine->name);
+}
+
 static int check_memory(const struct experiment *x, const struct policy *p, struct err *e)
 {
     uint64_t dense = model_dense_bytes(x->model);
@@ -249,6 +295,40 @@ static int check_host(const struct experiment *x, const struct policy *p, struct
     return 0;
 }
 
+/* What needs several GPUs, or one that is told to be one of several. */
+static int check_alone(const struct policy *p, struct err *e)
+{
+    const struct gate_type *gate = policy_gate(p);
+    const char *what = NULL;
+
+    if (p->plugin[SLOT_PLACE] != policy_default(SLOT_PLACE) || p->place.slots > 0 ||
+        p->place.window.interval > 0)
+        what = "places experts on GPUs";
+    else if (p->schedule.experts != EXPERTS_GROUPED)
+        what = "launches experts one by one";
+    else if (gate->is_dense != NULL && gate->is_dense(p->params[SLOT_GATE]))
+        what = "dispatches by dense products";
+    if (what == NULL)
+        return 0;
+    return err_set(e,
+                   "policy '%s' %s, which the runner of one GPU does not know; say "
+                   "parallel: {gpus: 1} (or more)",
+                   p->label, what);
+}
+
+static int check_sizes(const struct experiment *x, struct policy *p, struct err *e)
+{
+    if (!x->is_parallel)
+        return check_alone(p, e) != 0 || check_memory(x, p, e) != 0 ||
+                       check_host(x, p, e) != 0
+                   ? -1
+                   : 0;
+    return parallel_check(p, &x->parallel, &x->topology, x->info, e) != 0 ||
+                   check_gpu_memory(x, p, e) != 0
+               ? -1
+               : 0;
+}
+
 static int check_policies(struct experiment *x, struct err *e)
 {
     for (uint32_t i = 0; i < x->policies; i++) {
@@ -259,8 +339,7 @@ static int check_policies(struct experiment *x, struct err *e)
                            "policy '%s' loads early or writes back, which engine: fifo "
                            "cannot do; choose engine: auto or event",
                            x->policy[i]->label);
-        if (check_needs(x, x->policy[i], e) != 0 ||
-            check_memory(x, x->policy[i], e) != 0 || check_host(x, x->policy[i], e) != 0)
+        if (check_needs(x, x->policy[i], e) != 0 || check_sizes(x, x->policy[i], e) != 0)
             return -1;
         x->scores = x->scores || (needs & (NEED_SCORES | NEED_ALL_SCORES)) != 0;
         x->predicted = x->predicted || (needs & NEED_PREDICTED) != 0;
@@ -271,16 +350,18 @@ static int check_policies(struct experiment *x, struct err *e)
 /* Tokens of each expert over a whole trace: what a profile knows. */
 static int load_profile(struct experiment *x, struct err *e)
 {
-    enum { BLOCK = 256 };
+    enum { BLOCK = 256, MOST_SAMPLES = 64 };
     const char *path = *x->p.profile != '\0' ? x->p.profile : x->trace_path;
     const struct trace_info *t = x->info;
     uint32_t width = t->layers * t->candidates;
     uint16_t *expert;
     struct trace *profile = trace_open(path, NULL, e);
+    uint64_t rows;
     int status = 0;
 
     if (profile == NULL)
         return -1;
+    rows = trace_get_info(profile)->rows;
     if (trace_get_info(profile)->layers != t->layers ||
         trace_get_info(profile)->experts != t->experts ||
         trace_get_info(profile)->candidates != t->candidates) {
@@ -289,17 +370,27 @@ static int load_profile(struct experiment *x, struct err *e)
                        path, x->trace_path);
     }
     x->profile = mem_zalloc((size_t)t->layers * t->experts, sizeof *x->profile);
+    if (x->is_parallel) {
+        x->samples = rows < MOST_SAMPLES ? (uint32_t)rows : MOST_SAMPLES;
+        x->history =
+            mem_zalloc((size_t)x->samples * t->layers * t->experts, sizeof *x->history);
+    }
     expert = mem_alloc((size_t)width * BLOCK, sizeof *expert);
-    for (uint64_t row = 0; row < trace_get_info(profile)->rows && status == 0;) {
-        uint64_t left = trace_get_info(profile)->rows - row;
+    for (uint64_t row = 0; row < rows && status == 0;) {
+        uint64_t left = rows - row;
         uint64_t count = left < BLOCK ? left : BLOCK;
 
         status = trace_read_expert(profile, row, count, expert, e);
         for (size_t i = 0; status == 0 && i < count * width; i++) {
             uint32_t layer = (uint32_t)(i / t->candidates) % t->layers;
+            size_t cell = (size_t)layer * t->experts + expert[i];
+            uint64_t sample = (row + i / width) * x->samples / rows;
 
-            if (i % t->candidates < t->top_k && expert[i] != TRACE_NOT_RECORDED)
-                x->profile[(size_t)layer * t->experts + expert[i]]++;
+            if (i % t->candidates >= t->top_k || expert[i] == TRACE_NOT_RECORDED)
+                continue;
+            x->profile[cell]++;
+            if (x->history != NULL)
+                x->history[sample * t->layers * t->experts + cell]++;
         }
         row += count;
     }
@@ -318,7 +409,8 @@ static int prepare(struct experiment *x, struct cfg *config,
 
     if (cfg_bind(cfg_root(config), experiment_options, &x->p, e) != 0 ||
         cfg_bind(x->p.workload, workload_options, &x->workload, e) != 0 ||
-        load_parts(x, folders, e) != 0 || check_model(x, e) != 0)
+        load_parts(x, folders, e) != 0 || load_parallel(x, e) != 0 ||
+        check_model(x, e) != 0)
         return -1;
     size_experts(x);
     if (find_home(x, e) != 0 || load_policies(x, folders, e) != 0)
@@ -338,7 +430,7 @@ static int prepare(struct experiment *x, struct cfg *config,
         needs |= policy_needs(x->policy[i]);
     if ((needs & NEED_PROFILE) != 0 && load_profile(x, e) != 0)
         return -1;
-    if (x->timeless && (x->p.bounds || (needs & NEED_FUTURE) != 0)) {
+    if (!x->is_parallel && x->timeless && (x->p.bounds || (needs & NEED_FUTURE) != 0)) {
         /* The first policy that takes routing as it is recorded serves for all of them.
          */
         for (uint32_t i = 0; i < x->policies && x->future == NULL; i++) {
@@ -358,6 +450,7 @@ static void experiment_release(struct experiment *x)
         policy_free(x->policy[i]);
     free(x->policy);
     free(x->profile);
+    free(x->history);
     free(x->expert_bytes);
     future_free(x->future);
     model_free(x->model);

@@ -4,6 +4,8 @@
 #define MOESIM_RUN_EXPERIMENT_STATE_H
 
 #include "experiment.h"
+#include "parallel.h"
+#include "exec_sim.h"
 #include "timeline.h"
 
 #include <pthread.h>
@@ -27,9 +29,22 @@ struct experiment {
     bool scores, predicted; /* some policy needs them */
     struct policy **policy;
     uint32_t policies;
-    uint64_t *profile;     /* (layer, expert), or NULL */
+    uint64_t *profile; /* (layer, expert), or NULL */
+    /* Several GPUs. */
+    bool is_parallel;
+    struct parallel_params parallel;
+    struct topology topology;
+    uint32_t
+        *history; /* (sample, layer, expert) of the profile's rows in turn; or NULL */
+    uint32_t samples;
     struct future *future; /* of the recorded routing, for timeless workloads; or NULL */
     struct timeline *timeline;
+};
+
+/* Draws one GPU of a job. */
+struct watcher {
+    struct job *job;
+    int process;
 };
 
 /* One run: a policy asked for, or a reference for the bounds. */
@@ -41,6 +56,9 @@ struct job {
     bool reference;       /* no pass records, no memory check */
     bool ideal;           /* every expert resident, everything from one graph */
     bool event_driven, graph;
+    struct parallel_plan *plan; /* NULL: one GPU */
+    enum exec_network network;
+    struct watcher *watcher; /* [gpus] of those that the timeline draws; or NULL */
     struct run_result result;
     struct bounds_counts *bounds; /* where to put them; NULL: not wanted */
     uint64_t rows_done, rows_total;

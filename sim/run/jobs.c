@@ -146,6 +146,93 @@ static const struct experiment_executor *executor_of(const struct experiment *x)
     return x->p.engine == ENGINE_COUNT ? &counting : &simulated;
 }
 
+/* ---- several GPUs ---- */
+
+static void watch(void *context, op_id id, enum op_kind kind, enum op_lane lane,
+                  uint32_t layer, uint32_t expert, const struct op_times *times)
+{
+    const struct watcher *w = context;
+
+    (void)id;
+    if ((int64_t)w->job->result.passes < w->job->x->p.timeline_passes)
+        timeline_op(w->job->x->timeline, w->process, kind, lane, layer, expert, times);
+}
+
+/* Fills exec[gpus]. 0 or -1. */
+static int open_group(struct job *job, struct exec **exec, struct err *e)
+{
+    const struct experiment *x = job->x;
+    const struct topology *t = &x->topology;
+    struct exec_sim_options o = {.cost = job->plan->cost,
+                                 .event_driven = job->event_driven,
+                                 .pageable = x->p.pageable,
+                                 .observe = watch};
+    void **context;
+    int status;
+
+    if (x->p.engine == ENGINE_COUNT) {
+        for (uint32_t i = 0; i < t->ranks; i++)
+            exec[i] = exec_count_new();
+        return 0;
+    }
+    context = mem_zalloc(t->ranks, sizeof *context);
+    for (uint32_t i = 0; job->watcher != NULL && i < t->ranks; i++)
+        context[i] = job->watcher[i].job == NULL ? NULL : &job->watcher[i];
+    o.cost.graph = job->graph;
+    status = exec_sim_new_group(&o, t, job->network, context, exec, e);
+    free(context);
+    return status;
+}
+
+static void finish_group(struct job *job, struct exec *const *exec)
+{
+    const struct topology *t = &job->x->topology;
+    struct run_result *r = &job->result;
+
+    if (job->x->p.engine == ENGINE_COUNT)
+        return;
+    r->digest = exec_sim_report(exec[0]).digest;
+    for (uint32_t i = 0; i < t->ranks; i++)
+        r->copy_busy += exec_sim_lane_busy(exec[i], LANE_COPY_IN);
+    r->copy_busy /= t->ranks;
+    r->links = t->links;
+    r->link_bytes = mem_alloc(t->links, sizeof *r->link_bytes);
+    for (uint32_t i = 0; i < t->links; i++)
+        r->link_bytes[i] = exec_sim_carried(exec[0], i);
+}
+
+static int run_group(struct job *job, struct run_setup *s, struct err *e)
+{
+    struct experiment *x = job->x;
+    uint32_t gpus = x->topology.ranks;
+    struct exec **exec = mem_zalloc(gpus, sizeof *exec);
+    int status = -1;
+
+    job->plan->run.exec = exec;
+    job->plan->run.history = x->history;
+    job->plan->run.samples = x->samples;
+    s->parallel = &job->plan->run;
+    s->cost = &job->plan->cost;
+    s->expert_bytes = job->plan->expert_bytes;
+    s->ops = x->p.engine == ENGINE_COUNT ? &exec_count_ops : &exec_sim_ops;
+    if (!job->reference)
+        s->kv_room_bytes = x->gpu_bytes > job->plan->weight_bytes
+                               ? x->gpu_bytes - job->plan->weight_bytes
+                               : 0;
+    if (open_group(job, exec, e) == 0) {
+        status = run_policy(s, &job->result, e);
+        if (status == 0)
+            finish_group(job, exec);
+        for (uint32_t i = 0; i < gpus; i++)
+            x->p.engine == ENGINE_COUNT ? exec_count_free(exec[i])
+                                        : exec_sim_free(exec[i]);
+    }
+    free(exec);
+    return status;
+}
+
+/* ---- one GPU ---- */
+
 static struct exec *open_exec(struct job *job, const struct cost *cost, struct err *e)
 {
     struct experiment *x = job->x;
@@ -229,6 +316,11 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
                               (uint64_t)x->p.seed, e);
     if (s.workload == NULL)
         return -1;
+    if (job->plan != NULL) {
+        status = run_group(job, &s, e);
+        workload_free(s.workload);
+        return status;
+    }
     if (!job->reference) {
         used += job_cache_bytes(x, &job->policy);
         s.kv_room_bytes = x->gpu_bytes > used ? x->gpu_bytes - used : 0;

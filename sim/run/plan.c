@@ -6,6 +6,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A policy's run over several GPUs. It was checked that it can be planned. */
+static void plan_parallel(struct job *job)
+{
+    const struct experiment *x = job->x;
+    struct cost whole = {.model = x->model, .machine = x->machine};
+    struct err ignored = {""};
+
+    job->plan = mem_zalloc(1, sizeof *job->plan);
+    (void)parallel_plan_init(job->plan, &job->policy, &x->parallel, &x->topology, &whole,
+                             x->info, x->expert_bytes, &ignored);
+    if (x->p.launch == LAUNCH_AUTO)
+        job->graph = job->plan->may_graph;
+    job->plan->cost.graph = job->graph;
+    job->event_driven = x->p.engine == ENGINE_EVENT || job->plan->event_driven;
+}
+
 static struct job *make_job(struct experiment *x, const struct policy *p)
 {
     struct job *job = mem_zalloc(1, sizeof *job);
@@ -20,6 +36,8 @@ static struct job *make_job(struct experiment *x, const struct policy *p)
         job->graph = job_all_resident(x, p);
     job->event_driven = x->p.engine == ENGINE_EVENT ||
                         (x->p.engine == ENGINE_AUTO && job_needs_events(p));
+    if (x->is_parallel)
+        plan_parallel(job);
     probe = workload_new(x->trace, x->model, &x->workload, false, false,
                          (uint64_t)x->p.seed, &ignored);
     job->rows_total = probe == NULL ? 0 : workload_rows_total(probe);
@@ -66,6 +84,35 @@ static struct job *make_belady(struct experiment *x, const struct policy *p)
     return job;
 }
 
+/* The same policy over a network that takes no time. */
+static struct job *make_free(struct experiment *x, const struct policy *p)
+{
+    struct job *job = make_job(x, p);
+
+    job->reference = true;
+    job->network = NETWORK_FREE;
+    return job;
+}
+
+/* The policy's rows spread evenly over GPUs that hold all their experts, without padding,
+ * and their bytes over the ports. */
+static struct job *make_balanced(struct experiment *x, const struct policy *p)
+{
+    struct policy even = *p;
+    struct job *job;
+
+    even.cache.scope = CACHE_PER_LAYER;
+    even.cache.slots = x->info->experts;
+    even.cache.preload = CACHE_PRELOAD_LINEAR;
+    even.place.migrate = PLACE_BLOCKING;
+    job = make_job(x, &even);
+    job->reference = true;
+    job->network = NETWORK_EVEN;
+    job->plan->run.balanced = true;
+    job->event_driven = false;
+    return job;
+}
+
 static bool same_reference(const struct policy *a, const struct policy *b)
 {
     const struct cache_params *p = &a->cache;
@@ -81,15 +128,36 @@ static bool same_reference(const struct policy *a, const struct policy *b)
 struct plan {
     struct job **job; /* the policies' first, then references */
     size_t count;
-    struct job **ideal, **belady; /* [policies]; NULL entries without bounds */
-    struct bounds_counts *bounds; /* [policies] */
+    struct job **ideal, **belady;          /* [policies]; NULL entries without bounds */
+    struct job **balanced, **free_network; /* ... of several GPUs */
+    struct bounds_counts *bounds;          /* [policies] */
 };
+
+/* Gives a job its processes in the timeline: one, or one for each of the first GPUs. */
+static void draw(struct experiment *x, struct job *job)
+{
+    enum { MOST_DRAWN = 16 };
+
+    if (!x->is_parallel) {
+        job->process = timeline_add_process(x->timeline, job->policy.label);
+        return;
+    }
+    job->watcher = mem_zalloc(x->topology.ranks, sizeof *job->watcher);
+    for (uint32_t i = 0; i < x->topology.ranks && i < MOST_DRAWN; i++) {
+        char *label = mem_format("%s, GPU %u", job->policy.label, i);
+
+        job->watcher[i] = (struct watcher){job, timeline_add_process(x->timeline, label)};
+        free(label);
+    }
+}
 
 static void plan_init(struct plan *plan, struct experiment *x)
 {
     bool bounds = x->p.bounds && x->p.engine != ENGINE_COUNT;
 
     plan->job = mem_zalloc(3 * (size_t)x->policies, sizeof *plan->job);
+    plan->balanced = mem_zalloc(x->policies, sizeof *plan->balanced);
+    plan->free_network = mem_zalloc(x->policies, sizeof *plan->free_network);
     plan->ideal = mem_zalloc(x->policies, sizeof *plan->ideal);
     plan->belady = mem_zalloc(x->policies, sizeof *plan->belady);
     plan->bounds = mem_zalloc(x->policies, sizeof *plan->bounds);
@@ -97,13 +165,18 @@ static void plan_init(struct plan *plan, struct experiment *x)
         struct job *job = make_job(x, x->policy[i]);
 
         job->number = i;
-        if (x->p.bounds)
+        if (x->p.bounds && !x->is_parallel)
             job->bounds = &plan->bounds[i];
         if (x->timeline != NULL)
-            job->process = timeline_add_process(x->timeline, job->policy.label);
+            draw(x, job);
         plan->job[plan->count++] = job;
     }
     for (uint32_t i = 0; bounds && x->timeless && i < x->policies; i++) {
+        if (x->is_parallel) {
+            plan->job[plan->count++] = plan->balanced[i] = make_balanced(x, x->policy[i]);
+            plan->job[plan->count++] = plan->free_network[i] = make_free(x, x->policy[i]);
+            continue;
+        }
         if (job_hosts(x->policy[i]))
             continue;
         for (uint32_t j = 0; j < i; j++) {
@@ -125,11 +198,17 @@ static void plan_release(struct plan *plan)
 {
     for (size_t i = 0; i < plan->count; i++) {
         run_result_release(&plan->job[i]->result);
+        if (plan->job[i]->plan != NULL)
+            parallel_plan_release(plan->job[i]->plan);
+        free(plan->job[i]->plan);
+        free(plan->job[i]->watcher);
         free(plan->job[i]);
     }
     free(plan->job);
     free(plan->ideal);
     free(plan->belady);
+    free(plan->balanced);
+    free(plan->free_network);
     free(plan->bounds);
 }
 
@@ -154,6 +233,15 @@ static void fill_bounds(const struct experiment *x, const struct plan *plan, uin
     b->present = x->p.bounds && plan->job[i]->result.finished;
     if (!b->present)
         return;
+    if (x->is_parallel) {
+        const struct job *balanced = plan->balanced[i], *wire = plan->free_network[i];
+
+        b->present =
+            balanced != NULL && balanced->result.finished && wire->result.finished;
+        b->balanced = b->present ? balanced->result.total.latency : 0;
+        b->free_network = b->present ? wire->result.total.latency : 0;
+        return;
+    }
     b->belady_hits = plan->bounds[i].hits;
     if (job_hosts(&plan->job[i]->policy))
         return;
@@ -180,7 +268,9 @@ static void fill_policy(const struct experiment *x, const struct plan *plan, uin
     for (int s = 0; s < POLICY_SLOTS; s++) {
         const struct plugin *plugin = p->plugin[s];
         char *own = cfg_describe(plugin->options, p->params[s]);
-        const struct option *shared = policy_shared_options((enum policy_slot)s);
+        const struct option *shared = s == SLOT_CACHE || x->is_parallel
+                                          ? policy_shared_options((enum policy_slot)s)
+                                          : NULL;
         char *common =
             shared == NULL
                 ? NULL

@@ -24,6 +24,9 @@ struct result_bounds {
     sim_time offline;      /* max(compute, copy): perfect look-ahead */
     sim_time belady_time; /* simulated: Belady's choices, fetched on demand; 0: not run */
     uint64_t belady_time_hits; /* hits of that run */
+    /* Several GPUs: all passes with the rows spread evenly, and over a network that takes
+     * no time; 0 on one GPU. */
+    sim_time balanced, free_network;
 };
 
 struct result_policy {

@@ -21,7 +21,13 @@
         COUNT(type, prefix, at, demand_bytes, RESULT_BYTES),                             \
         COUNT(type, prefix, at, prefetch_bytes, RESULT_BYTES),                           \
         COUNT(type, prefix, at, wasted_bytes, RESULT_BYTES),                             \
-        COUNT(type, prefix, at, out_bytes, RESULT_BYTES)
+        COUNT(type, prefix, at, out_bytes, RESULT_BYTES),                                \
+        COUNT(type, prefix, at, computed_rows, RESULT_U64),                              \
+        COUNT(type, prefix, at, busiest_rows, RESULT_U64),                               \
+        COUNT(type, prefix, at, sent_rows, RESULT_U64),                                  \
+        COUNT(type, prefix, at, sent_bytes, RESULT_BYTES),                               \
+        COUNT(type, prefix, at, migrations, RESULT_U64),                                 \
+        COUNT(type, prefix, at, migrated_bytes, RESULT_BYTES)
 #define SHARE(type, prefix, name, at, share)                                             \
     {                                                                                    \
         prefix name "_ps", RESULT_TIME, offsetof(struct type, at[share])                 \
@@ -99,6 +105,9 @@ const struct result_field result_policy_fields[] = {
     RUN("cache_bytes", cache_bytes, RESULT_BYTES),
     RUN("staging_bytes", staging_bytes, RESULT_BYTES),
     RUN("cache_slots", cache_slots, RESULT_U32),
+    RUN("gpus", gpus, RESULT_U32),
+    RUN("nodes", nodes, RESULT_U32),
+    RUN("activation_bytes", activation_bytes, RESULT_BYTES),
     RUN("total_start_ps", total.start, RESULT_TIME),
     RUN("total_latency_ps", total.latency, RESULT_TIME),
     SHARES(result_policy, "total_", run.total.share),
@@ -113,6 +122,8 @@ const struct result_field result_policy_fields[] = {
     BOUND("offline_ps", offline, RESULT_TIME),
     BOUND("belady_time_ps", belady_time, RESULT_TIME),
     BOUND("belady_time_hits", belady_time_hits, RESULT_U64),
+    BOUND("balanced_ps", balanced, RESULT_TIME),
+    BOUND("free_network_ps", free_network, RESULT_TIME),
     END,
 };
 
