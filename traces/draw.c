@@ -7,12 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK 8 /* experts that the inner loop handles at once */
+#define BLOCK 4 /* draws; tables hold whole blocks of them */
 #define QUANTILE_BITS 12
 #define QUANTILES ((size_t)1 << QUANTILE_BITS)
 #define FRACTION_BITS 9
 #define NORMAL_BITS (QUANTILE_BITS + FRACTION_BITS)
-#define NORMALS_PER_DRAW (64 / NORMAL_BITS)
 
 /* Correlation of r from row to row: it fades within about three rows. */
 #define RECENT_MEMORY 0.7
@@ -26,6 +25,11 @@
  * changes from row to row with this correlation. */
 #define OPENING_FADE 32.0
 #define OPENING_MEMORY 0.9
+
+/* The least score that is executed in a layer is seldom further below that of the layer
+ * before, in the same row. Only speed depends on it. */
+#define FLOOR_MARGIN 0.25F
+#define FEW 64 /* candidates */
 
 #define GOLDEN UINT64_C(0x9e3779b97f4a7c15) /* what a draw adds to a stream's state */
 
@@ -61,13 +65,19 @@ static float *tabulate_quantiles(void)
     return q;
 }
 
-static inline float normal_of_bits(const float *quantile, uint64_t bits)
+static inline size_t knot_of_bits(uint64_t bits)
 {
-    size_t i = (size_t)(bits >> FRACTION_BITS) & (QUANTILES - 1);
-    float part =
-        (float)(bits & ((1u << FRACTION_BITS) - 1)) * (1.0F / (1 << FRACTION_BITS));
+    return (size_t)(bits >> FRACTION_BITS) & (QUANTILES - 1);
+}
 
-    return quantile[i] + (quantile[i + 1] - quantile[i]) * part;
+static inline int32_t part_of_bits(uint64_t bits)
+{
+    return (int32_t)(bits & ((1u << FRACTION_BITS) - 1));
+}
+
+static inline float normal_between(float low, float high, int32_t part)
+{
+    return low + (high - low) * ((float)part * (1.0F / (1 << FRACTION_BITS)));
 }
 
 double draw_quantile(const struct draw_model *m, double p)
@@ -81,7 +91,10 @@ double draw_quantile(const struct draw_model *m, double p)
 
 float draw_normal(const struct draw_model *m, struct rng *r)
 {
-    return normal_of_bits(m->quantile, rng_u64(r) >> (64 - NORMAL_BITS));
+    uint64_t bits = rng_u64(r) >> (64 - NORMAL_BITS);
+    const float *knot = m->quantile + knot_of_bits(bits);
+
+    return normal_between(knot[0], knot[1], part_of_bits(bits));
 }
 
 static void draw_vector(const struct draw_model *m, struct rng *r, float *v)
@@ -106,7 +119,7 @@ static void draw_loadings(struct draw_model *m)
                 length += v[d] * v[d];
             length = sqrtf(length);
             for (int d = 0; d < DRAW_DIMENSIONS; d++)
-                loading[(size_t)d * m->width + x] = v[d] / length;
+                loading[(size_t)d * m->width + draw_place(m, x)] = v[d] / length;
         }
     }
 }
@@ -144,6 +157,25 @@ static void draw_openings(struct draw_model *m)
     }
 }
 
+/* Draws that `experts` take in a cell, in blocks of `block`. */
+static uint32_t count_draws(uint32_t experts, uint32_t block)
+{
+    return (experts + block * DRAW_NORMALS - 1) / (block * DRAW_NORMALS);
+}
+
+/* What fills up the tables is never among the best. */
+static void init_biases(struct draw_model *m)
+{
+    size_t count = (size_t)m->layers * m->width;
+
+    m->bias = mem_alloc(count, sizeof *m->bias);
+    for (size_t i = 0; i < count; i++)
+        m->bias[i] = -INFINITY;
+    for (uint32_t l = 0; l < m->layers; l++)
+        for (uint32_t x = 0; x < m->experts; x++)
+            *draw_bias(m, l, x) = 0;
+}
+
 struct draw_model *draw_model_new(uint64_t seed, uint32_t layers, uint32_t experts,
                                   uint32_t top_k, uint32_t groups)
 {
@@ -156,14 +188,20 @@ struct draw_model *draw_model_new(uint64_t seed, uint32_t layers, uint32_t exper
     m->top_k = top_k;
     m->groups = groups;
     m->noise = 0.3;
-    m->width = (experts + BLOCK - 1) / BLOCK * BLOCK;
+    m->width = count_draws(experts, BLOCK) * BLOCK * DRAW_NORMALS;
     m->persistence = mem_zalloc(layers, sizeof *m->persistence);
-    m->bias = mem_zalloc((size_t)layers * m->width, sizeof *m->bias);
+    init_biases(m);
     m->loading =
         mem_zalloc((size_t)layers * DRAW_DIMENSIONS * m->width, sizeof *m->loading);
     m->group = mem_alloc((size_t)groups * DRAW_DIMENSIONS, sizeof *m->group);
     m->score = mem_alloc(m->width, sizeof *m->score);
-    m->best = mem_alloc(top_k, sizeof *m->best);
+    m->top = mem_alloc(m->width / DRAW_NORMALS, sizeof *m->top);
+    m->knot = mem_alloc(2 * (size_t)m->width, sizeof *m->knot);
+    m->bits = mem_alloc(m->width / DRAW_NORMALS, sizeof *m->bits);
+    m->list = mem_alloc(m->width + FEW, sizeof *m->list);
+    m->candidate = mem_alloc(m->width + 1, sizeof *m->candidate);
+    m->candidate_score = mem_alloc(m->width + 1, sizeof *m->candidate_score);
+    m->best = mem_alloc(m->width + FEW, sizeof *m->best);
     m->quantile = tabulate_quantiles();
     draw_loadings(m);
     draw_groups(m);
@@ -188,6 +226,12 @@ void draw_model_free(struct draw_model *m)
     free(m->group);
     free(m->quantile);
     free(m->score);
+    free(m->top);
+    free(m->knot);
+    free(m->bits);
+    free(m->list);
+    free(m->candidate);
+    free(m->candidate_score);
     free(m->best);
     template_release(&m->prompt);
     template_release(&m->output);
@@ -196,69 +240,133 @@ void draw_model_free(struct draw_model *m)
 
 /* ---- cells ---- */
 
-/* score = bias + share * loading . h, in blocks that compilers turn into vector code
- * without reordering any sum. */
-static void add_hidden(struct draw_model *m, uint32_t layer, const float *h)
+/* score = bias + loading . h, written so that compilers make vectors of it without
+ * reordering any sum. */
+static void add_hidden(struct draw_model *m, uint32_t layer, const float *hidden)
 {
-    const float *bias = m->bias + (size_t)layer * m->width;
-    const float *loading = m->loading + (size_t)layer * DRAW_DIMENSIONS * m->width;
+    const size_t width = m->width;
+    const float *restrict bias = m->bias + layer * width;
+    const float *restrict loading = m->loading + layer * DRAW_DIMENSIONS * width;
+    const float h0 = hidden[0], h1 = hidden[1], h2 = hidden[2], h3 = hidden[3];
+    float *restrict score = m->score;
 
-    for (uint32_t first = 0; first < m->width; first += BLOCK) {
-        float sum[BLOCK];
-
-        for (int i = 0; i < BLOCK; i++)
-            sum[i] = bias[first + (uint32_t)i];
-        for (int d = 0; d < DRAW_DIMENSIONS; d++) {
-            const float *v = loading + (size_t)d * m->width + first;
-
-            for (int i = 0; i < BLOCK; i++)
-                sum[i] += h[d] * v[i];
-        }
-        for (int i = 0; i < BLOCK; i++)
-            m->score[first + (uint32_t)i] = sum[i];
-    }
+    static_assert(DRAW_DIMENSIONS == 4, "the sum is written out");
+    for (size_t i = 0; i < width; i++)
+        score[i] = bias[i] + h0 * loading[i] + h1 * loading[width + i] +
+                   h2 * loading[2 * width + i] + h3 * loading[3 * width + i];
 }
 
+/* Adds normal numbers, and finds the best of each draw's experts. The table is looked up
+ * in one loop and what follows done in others, which become vectors. */
 static void add_noise(struct draw_model *m, struct rng r)
 {
-    const float *quantile = m->quantile;
-    float noise = (float)m->noise;
+    const size_t width = m->width, draws = width / DRAW_NORMALS;
+    const float noise = (float)m->noise, *quantile = m->quantile;
+    float *restrict score = m->score, *restrict top = m->top, *restrict knot = m->knot;
+    uint64_t *restrict bits = m->bits;
 
-    for (uint32_t x = 0; x < m->experts;) {
-        uint64_t bits = rng_u64(&r);
+    for (size_t i = 0; i < draws; i++) {
+        bits[i] = rng_u64(&r);
+        for (size_t n = 0; n < DRAW_NORMALS; n++)
+            memcpy(knot + 2 * (n * draws + i),
+                   quantile + knot_of_bits(bits[i] >> n * NORMAL_BITS), 2 * sizeof *knot);
+    }
+    for (size_t n = 0; n < DRAW_NORMALS; n++)
+        for (size_t i = 0, at = n * draws; i < draws; i++, at++)
+            score[at] += noise * normal_between(knot[2 * at], knot[2 * at + 1],
+                                                part_of_bits(bits[i] >> n * NORMAL_BITS));
+    for (size_t i = 0; i < draws; i++) {
+        float first = score[i], second = score[draws + i], third = score[2 * draws + i];
 
-        for (int i = 0; i < NORMALS_PER_DRAW && x < m->experts; i++) {
-            m->score[x++] += noise * normal_of_bits(quantile, bits);
-            bits >>= NORMAL_BITS;
-        }
+        first = first > second ? first : second;
+        top[i] = first > third ? first : third;
     }
 }
 
-/* The top_k best, descending, with their scores in m->best; the lower id where two are
- * equal. */
-static void choose(struct draw_model *m, uint16_t *expert)
+/* Those that score above `floor`, in ascending order, and how many they are. What is
+ * above cannot be foreseen, so there is no branch to foresee. */
+static uint32_t find_candidates(struct draw_model *m, float floor)
 {
-    const float *score = m->score;
-    float *best = m->best;
-    uint32_t k = m->top_k;
-    float least = -INFINITY;
+    const uint32_t draws = m->width / DRAW_NORMALS;
+    const float *score = m->score, *top = m->top;
+    uint32_t *list = m->list, *candidate = m->candidate;
+    uint32_t found = 0, count = 0;
 
-    for (uint32_t i = 0; i < k; i++)
-        best[i] = -INFINITY;
-    for (uint32_t x = 0; x < m->experts; x++) {
-        float now = score[x];
-        uint32_t i = k - 1;
-
-        if (now <= least)
-            continue;
-        for (; i > 0 && best[i - 1] < now; i--) {
-            best[i] = best[i - 1];
-            expert[i] = expert[i - 1];
-        }
-        best[i] = now;
-        expert[i] = (uint16_t)x;
-        least = best[k - 1];
+    for (uint32_t i = 0; i < draws; i++) {
+        list[found] = i;
+        found += top[i] > floor;
     }
+    for (uint32_t f = 0; f < found; f++)
+        for (uint32_t n = 0; n < DRAW_NORMALS; n++) {
+            float now = score[n * draws + list[f]];
+
+            candidate[count] = list[f] * DRAW_NORMALS + n;
+            m->candidate_score[count] = now;
+            count += now > floor;
+        }
+    return count;
+}
+
+/* The places of few candidates in descending order, by comparing each with all before it;
+ * again without a branch to foresee. */
+static void order_few(struct draw_model *m, uint32_t count)
+{
+    const float *score = m->candidate_score;
+    uint32_t place[FEW];
+
+    for (uint32_t i = 0; i < count; i++) {
+        float mine = score[i];
+        uint32_t before = 0;
+
+        for (uint32_t j = 0; j < i; j++) {
+            uint32_t better = score[j] >= mine;
+
+            before += better;
+            place[j] += 1 - better;
+        }
+        place[i] = before;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        m->best[place[i]] = score[i];
+        m->list[place[i]] = m->candidate[i];
+    }
+}
+
+/* The best of many candidates in descending order, by insertion. */
+static void order_many(struct draw_model *m, uint32_t count)
+{
+    const float *score = m->candidate_score;
+    float *best = m->best;
+    uint32_t last = m->top_k - 1;
+
+    for (uint32_t c = 0; c < count; c++) {
+        uint32_t i = c < last ? c : last;
+
+        if (c > last && score[c] <= best[last])
+            continue;
+        for (; i > 0 && best[i - 1] < score[c]; i--) {
+            best[i] = best[i - 1];
+            m->list[i] = m->list[i - 1];
+        }
+        best[i] = score[c];
+        m->list[i] = m->candidate[c];
+    }
+}
+
+/* Finds the top_k best, in descending order; the lower id first where two are equal.
+ * Quick if most others are below `floor`. Their scores are in m->best. */
+static void choose(struct draw_model *m, float floor, uint16_t *expert)
+{
+    uint32_t count = find_candidates(m, floor);
+
+    if (count < m->top_k)
+        count = find_candidates(m, -INFINITY);
+    if (count <= FEW)
+        order_few(m, count);
+    else
+        order_many(m, count);
+    for (uint32_t i = 0; i < m->top_k; i++)
+        expert[i] = (uint16_t)m->list[i];
 }
 
 /* Softmax of the chosen scores. */
@@ -336,10 +444,10 @@ static void add_opening(const struct draw_walk *w, float *y)
 static void draw_row(struct draw_walk *w, const float *x, uint16_t *expert, float *weight)
 {
     struct draw_model *m = w->m;
-    uint64_t draws = (m->experts + NORMALS_PER_DRAW - 1) / NORMALS_PER_DRAW;
+    uint64_t draws = count_draws(m->experts, 1);
     float visible = (float)sqrt(1 - m->noise * m->noise);
     float recent = (float)sqrt(1 - m->affinity), constant = (float)sqrt(m->affinity);
-    float y[DRAW_DIMENSIONS];
+    float y[DRAW_DIMENSIONS], floor = -INFINITY;
 
     for (int d = 0; d < DRAW_DIMENSIONS; d++)
         y[d] = recent * w->r[d] + constant * w->constant[d];
@@ -348,16 +456,29 @@ static void draw_row(struct draw_walk *w, const float *x, uint16_t *expert, floa
         uint64_t first = ((uint64_t)w->row * m->layers + l) * draws;
         float fresh = visible * (float)sqrt(1 - m->persistence[l]);
         float kept = visible * (float)sqrt(m->persistence[l]);
+        uint16_t *executed = expert + (size_t)l * m->top_k;
         float h[DRAW_DIMENSIONS];
+        struct rng noise;
 
         for (int d = 0; d < DRAW_DIMENSIONS; d++)
             h[d] = fresh * x[d] + kept * y[d];
         add_hidden(m, l, h);
-        add_noise(m, (struct rng){.state = w->noise.state + first * GOLDEN});
-        choose(m, expert + (size_t)l * m->top_k);
+        noise = (struct rng){.state = w->noise.state + first * GOLDEN};
+        add_noise(m, noise);
+        choose(m, floor, executed);
+        floor = m->best[m->top_k - 1] - FLOOR_MARGIN;
         if (weight != NULL)
             weigh(m, weight + (size_t)l * m->top_k);
     }
+}
+
+static void draw_row_alone(const struct draw_walk *w, uint16_t *expert)
+{
+    const struct draw_model *m = w->m;
+    struct rng r = {.state = rng_mix(w->noise.state + (w->row + 1) * GOLDEN)};
+
+    for (uint32_t l = 0; l < m->layers; l++)
+        draw_alone(m, &r, expert + (size_t)l * m->top_k);
 }
 
 void draw_walk_row(struct draw_walk *w, uint16_t *expert, float *weight)
@@ -372,7 +493,9 @@ void draw_walk_row(struct draw_walk *w, uint16_t *expert, float *weight)
     for (int d = 0; d < DRAW_DIMENSIONS; d++)
         w->r[d] = (float)RECENT_MEMORY * w->r[d] + renew * step[d];
     shared = find_template(w, &row);
-    if (expert != NULL && shared != NULL)
+    if (expert != NULL && w->m->alone)
+        draw_row_alone(w, expert);
+    else if (expert != NULL && shared != NULL)
         copy_row(w->m, shared, row, expert, weight);
     else if (expert != NULL)
         draw_row(w, x, expert, weight);

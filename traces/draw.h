@@ -24,6 +24,11 @@
  * templates, are the same rows in all requests, and those after them still resemble each
  * other (opening).
  *
+ * Beside it there is a router without any dependence, `alone`: the executed experts of
+ * each cell are drawn one after the other, without replacement, by weights that are 1 /
+ * experts, and more by hot_weight for the first `hot` experts (the synthetic router of
+ * MoEShard, EuroMLSys 2025). Nothing else of the model matters then.
+ *
  * All draws are keyed by (seed, purpose, entity) and a counter, so that a row is a
  * function of the model and of where it is, whatever else is drawn. */
 #ifndef MOESIM_TRACES_DRAW_H
@@ -36,6 +41,7 @@
 #include <stdint.h>
 
 #define DRAW_DIMENSIONS 4
+#define DRAW_NORMALS 3   /* normal numbers that 64 random bits give */
 #define DRAW_OPENING 256 /* rows after which openings have nothing in common */
 
 /* What a request is made of. Its rows are prompt rows, then output rows. */
@@ -58,13 +64,19 @@ struct draw_model {
     uint32_t layers, experts, top_k, groups;
     double noise, affinity, domain, opening; /* each in [0, 1] */
     double *persistence;                     /* [layers], each in [0, 1] */
-    uint32_t width;                          /* experts rounded up to whole blocks of 8 */
-    float *bias;                             /* (layer, width) */
-    float *loading;                          /* (layer, dimension, width) */
+    uint32_t width;                          /* of a table of experts: see draw_place */
+    float *bias;    /* (layer, width); what is no expert's is -INFINITY */
+    float *loading; /* (layer, dimension, width) */
     float section[2][DRAW_OPENING][DRAW_DIMENSIONS]; /* of prompts, of outputs: s */
     float *group;                                    /* (group, dimension): w */
-    float *quantile;     /* of the standard normal, for drawing from it */
-    float *score, *best; /* [width], [top_k]: work space of a cell */
+    bool alone;
+    uint32_t hot; /* experts 0 to hot - 1 */
+    double hot_weight;
+    float *quantile; /* of the standard normal, for drawing from it */
+    /* Work space of a cell. */
+    float *score, *knot, *top, *candidate_score, *best;
+    uint32_t *list, *candidate;
+    uint64_t *bits;
     struct draw_template prompt, output;
 };
 
@@ -73,6 +85,19 @@ struct draw_model {
 struct draw_model *draw_model_new(uint64_t seed, uint32_t layers, uint32_t experts,
                                   uint32_t top_k, uint32_t groups);
 void draw_model_free(struct draw_model *m);
+
+/* Where an expert is in the tables. Those that take their noise from one draw, which are
+ * neighbours, lie a third of the width apart, so that draws can be compared side by side.
+ */
+static inline uint32_t draw_place(const struct draw_model *m, uint32_t expert)
+{
+    return expert % DRAW_NORMALS * (m->width / DRAW_NORMALS) + expert / DRAW_NORMALS;
+}
+
+static inline float *draw_bias(struct draw_model *m, uint32_t layer, uint32_t expert)
+{
+    return &m->bias[(size_t)layer * m->width + draw_place(m, expert)];
+}
 
 /* Draws the template rows with the model as it stands; they stay when it changes later,
  * so that fitting the model does not disturb them. */
@@ -96,9 +121,12 @@ struct draw_walk {
 };
 void draw_walk_begin(struct draw_walk *w, struct draw_model *m, uint64_t number,
                      const struct draw_request *request);
+/* Draws a cell of the router without dependence into expert[top_k]. */
+void draw_alone(const struct draw_model *m, struct rng *r, uint16_t *expert);
+
 /* Draws the present row into expert (layer, top_k) and moves on; with NULL it only moves
  * on, which is cheap. `weight`, of the same shape, may be NULL: the softmax of the chosen
- * scores. */
+ * scores; the router without dependence has no scores. */
 void draw_walk_row(struct draw_walk *w, uint16_t *expert, float *weight);
 
 #endif

@@ -468,7 +468,7 @@ void fit_start(struct draw_model *m, const double *popularity)
 {
     for (uint32_t l = 0; l < m->layers; l++)
         for (uint32_t x = 0; x < m->experts; x++)
-            m->bias[(size_t)l * m->width + x] =
+            *draw_bias(m, l, x) =
                 (float)quantile_of_share(m, popularity[(size_t)l * m->experts + x], 0);
 }
 
@@ -492,7 +492,7 @@ static void move_bias(struct draw_model *m, const struct sample *s, const double
             double error = quantile_of_share(m, target[i], least) -
                            quantile_of_share(m, reached[i], least);
 
-            m->bias[(size_t)l * m->width + x] += (float)(0.7 * error);
+            *draw_bias(m, l, x) += (float)(0.7 * error);
         }
 }
 

@@ -63,8 +63,20 @@ const struct option generate_options[] = {
            "next-layer predictability; sets cross_layer (0: not given)"),
     OPTION(union_16, OPT_DOUBLE, "0", 0, TRACE_MAX_EXPERTS,
            "distinct experts of 16 concurrent requests; sets domain (0: not given)"),
+    OPTION(independent, OPT_BOOL, "false", 0, 0,
+           "draw every row and layer alone, all experts alike but for hot_weight"),
+    OPTION(hot_weight, OPT_DOUBLE, "0", 0, 1e6,
+           "what hot experts weigh beyond 1 / experts, as in MoEShard; above 0 rows are "
+           "independent"),
+    OPTION(hot_share, OPT_DOUBLE, "0.1", 0, 1,
+           "hot_weight: share of the experts, from expert 0 on, that are hot"),
+    OPTION(sources, OPT_INT, "0", 0, 65535,
+           "ranks that requests come from in turn (0: not recorded)"),
     {.name = NULL},
 };
+
+/* Options that say nothing where they are not used: the first of them. */
+#define FIRST_OF_FEW "independent"
 
 /* ---- popularity ---- */
 
@@ -198,6 +210,65 @@ static struct draw_request *draw_requests(const struct draw_model *m,
 
 /* ---- all of it ---- */
 
+static bool is_alone(const struct generate_params *p)
+{
+    return p->independent || p->hot_weight > 0;
+}
+
+static const struct option *find_option(const char *name)
+{
+    const struct option *o = generate_options;
+
+    while (strcmp(o->name, name) != 0)
+        o++;
+    return o;
+}
+
+static double read_option(const struct option *o, const struct generate_params *p)
+{
+    const void *value = (const char *)p + o->offset;
+
+    if (o->type == OPT_BOOL)
+        return *(const bool *)value;
+    return o->type == OPT_INT ? (double)*(const int64_t *)value : *(const double *)value;
+}
+
+/* What the router without dependence cannot have: all that is neither 0 nor left at its
+ * default. */
+static int check_alone(const struct generate_params *p, const char *out, struct err *e)
+{
+    static const char *const contrary[] = {"skew",
+                                           "tail",
+                                           "locality",
+                                           "affinity",
+                                           "domain",
+                                           "cross_layer",
+                                           "opening",
+                                           "prompt_template",
+                                           "output_template",
+                                           "scores",
+                                           "gini",
+                                           "top1_share",
+                                           "adjacent_overlap",
+                                           "next_layer_predictability",
+                                           "union_16"};
+    struct generate_params usual;
+    int status = cfg_bind(NULL, generate_options, &usual, e);
+
+    for (size_t i = 0; i < sizeof contrary / sizeof contrary[0] && status == 0; i++) {
+        const struct option *o = find_option(contrary[i]);
+        double given = read_option(o, p);
+
+        if (given > 0 && fabs(given - read_option(o, &usual)) > 0)
+            status = err_set(e,
+                             "%s: %s is %g, but with hot_weight or independent every row "
+                             "and layer is drawn alone, by the experts' weights; leave "
+                             "%s out",
+                             out, o->name, given, o->name);
+    }
+    return status;
+}
+
 static int check_params(const struct generate_params *p, const char *out, struct err *e)
 {
     if (p->top_k > p->experts)
@@ -211,7 +282,7 @@ static int check_params(const struct generate_params *p, const char *out, struct
                        "%s: union_16 can be drawn to with 16 requests in 2 groups or "
                        "more; there are %" PRId64 " in %" PRId64,
                        out, p->requests, p->groups);
-    return 0;
+    return is_alone(p) ? check_alone(p, out, e) : 0;
 }
 
 static int check_reached(const char *out, const char *name, double asked, double reached,
@@ -278,6 +349,19 @@ static int fit(struct draw_model *m, const struct generate_params *p,
     return 0;
 }
 
+/* As cfg_describe, without the last options where they are not used. Owned. */
+static char *describe(const struct generate_params *p)
+{
+    struct option used[sizeof generate_options / sizeof generate_options[0]];
+    bool all = is_alone(p) || p->sources > 0;
+
+    memcpy(used, generate_options, sizeof used);
+    for (size_t i = 0; used[i].name != NULL && !all; i++)
+        if (strcmp(used[i].name, FIRST_OF_FEW) == 0)
+            used[i].name = NULL;
+    return cfg_describe(used, p);
+}
+
 static int write(struct draw_model *m, const struct generate_params *p,
                  const struct draw_request *requests, const char *out, struct err *e)
 {
@@ -287,7 +371,7 @@ static int write(struct draw_model *m, const struct generate_params *p,
         .candidates = m->top_k,
         .layers = m->layers,
         .score_kind = p->scores ? TRACE_SCORE_SOFTMAX : TRACE_SCORE_NONE,
-        .sorted = true,
+        .sorted = !m->alone,
         .groups = m->groups,
     };
     struct generate_params told = *p;
@@ -297,14 +381,15 @@ static int write(struct draw_model *m, const struct generate_params *p,
     info.model = mem_strdup(p->model);
     info.source = mem_format("synthetic, drawn by moesim trace gen%s%s",
                              p->source[0] == '\0' ? "" : ": ", p->source);
-    info.capture = cfg_describe(generate_options, &told);
+    info.capture = describe(&told);
     info.moe_layer = mem_alloc(info.layers, sizeof *info.moe_layer);
     for (uint32_t l = 0; l < info.layers; l++)
         info.moe_layer[l] = (uint16_t)(p->first_layer + l * p->layer_step);
     info.group_names = mem_alloc(info.groups, sizeof *info.group_names);
     for (uint32_t g = 0; g < info.groups; g++)
         info.group_names[g] = mem_format("group-%" PRIu32, g);
-    status = generate_write(m, &info, requests, (size_t)p->requests, out, e);
+    status = generate_write(m, &info, requests, (size_t)p->requests, (uint32_t)p->sources,
+                            out, e);
     trace_info_release(&info);
     return status;
 }
@@ -323,11 +408,14 @@ int generate_trace(const struct generate_params *p, const char *out, struct err 
     m->affinity = p->affinity;
     m->domain = p->domain;
     m->opening = p->opening;
+    m->alone = is_alone(p);
+    m->hot_weight = p->hot_weight;
+    m->hot = (uint32_t)ceil(p->hot_share * (double)p->experts - 1e-9);
     for (uint32_t l = 0; l < m->layers; l++)
         m->persistence[l] = p->locality;
     requests = draw_requests(m, p);
     status = generate_check(out, requests, (size_t)p->requests, e);
-    if (status == 0)
+    if (status == 0 && !m->alone)
         status = fit(m, p, requests, out, e);
     if (status == 0)
         status = write(m, p, requests, out, e);

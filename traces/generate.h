@@ -21,6 +21,9 @@ struct generate_params {
     double skew, tail, locality, affinity, cross_layer, domain, opening;
     int64_t prompt_template, output_template;
     bool scores;
+    bool independent;
+    double hot_weight, hot_share;
+    int64_t sources;
     double gini, top1_share, adjacent_overlap, next_layer_predictability, union_16;
 };
 extern const struct option generate_options[];

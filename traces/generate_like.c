@@ -208,7 +208,7 @@ static int generate(struct source *s, const struct trace_statistics *have,
     if (status == 0)
         status = fit(s, m, requests, count, have, e);
     if (status == 0)
-        status = generate_write(m, &info, requests, count, out, e);
+        status = generate_write(m, &info, requests, count, 0, out, e);
     free(info.source);
     free(info.capture);
     free(requests);

@@ -28,8 +28,8 @@ int generate_check(const char *out, const struct draw_request *requests, size_t 
 
 /* Rows of one request; `token`, `expert` and `weight` hold BLOCK_ROWS rows. */
 static int write_request(struct trace_writer *w, struct draw_walk *walk, uint32_t number,
-                         struct trace_token *token, uint16_t *expert, float *weight,
-                         struct err *e)
+                         uint16_t source, struct trace_token *token, uint16_t *expert,
+                         float *weight, struct err *e)
 {
     const struct draw_request *r = walk->request;
     size_t cells = (size_t)walk->m->layers * walk->m->top_k;
@@ -46,7 +46,7 @@ static int write_request(struct trace_writer *w, struct draw_walk *walk, uint32_
                 .position = r->first_position + row,
                 .phase = row < r->prompt_rows ? TRACE_PREFILL : TRACE_DECODE,
                 .token_id = -1,
-                .source = UINT16_MAX,
+                .source = source,
             };
             draw_walk_row(walk, expert + i * cells,
                           weight == NULL ? NULL : weight + i * cells);
@@ -58,8 +58,8 @@ static int write_request(struct trace_writer *w, struct draw_walk *walk, uint32_
 }
 
 int generate_write(struct draw_model *m, const struct trace_info *info,
-                   const struct draw_request *requests, size_t count, const char *out,
-                   struct err *e)
+                   const struct draw_request *requests, size_t count, uint32_t sources,
+                   const char *out, struct err *e)
 {
     struct trace_writer *w = trace_writer_new(out, info, e);
     size_t cells = (size_t)m->layers * m->top_k;
@@ -84,10 +84,11 @@ int generate_write(struct draw_model *m, const struct trace_info *info,
             .rows = requests[i].prompt_rows + requests[i].output_rows,
             .group = requests[i].group,
         };
+        uint16_t source = sources > 0 ? (uint16_t)(i % sources) : UINT16_MAX;
         struct draw_walk walk;
 
         draw_walk_begin(&walk, m, i, &requests[i]);
-        status = write_request(w, &walk, (uint32_t)i, token, expert, weight, e);
+        status = write_request(w, &walk, (uint32_t)i, source, token, expert, weight, e);
         if (status == 0)
             status = trace_writer_request(w, &r, e);
         row += r.rows;

@@ -5,11 +5,12 @@
 #include "draw.h"
 #include "trace.h"
 
-/* Rows, requests and passes of `info` are not looked at. Without scores its score_kind is
+/* Requests are dealt to `sources` ranks in turn; 0: their rows' source is unknown.
+ * Rows, requests and passes of `info` are not looked at. Without scores its score_kind is
  * none. 0 or -1. */
 int generate_write(struct draw_model *m, const struct trace_info *info,
-                   const struct draw_request *requests, size_t count, const char *out,
-                   struct err *e);
+                   const struct draw_request *requests, size_t count, uint32_t sources,
+                   const char *out, struct err *e);
 
 /* Requests whose rows and numbers a trace cannot hold. 0 or -1. */
 int generate_check(const char *out, const struct draw_request *requests, size_t count,
