@@ -58,6 +58,40 @@ static double compute_share(const struct paper_run *run, uint32_t policy)
     return sim_time_seconds(r->compute_busy) / sim_time_seconds(r->elapsed);
 }
 
+/* ---- of several GPUs ---- */
+
+static double busiest(const struct paper_run *run, uint32_t policy)
+{
+    const struct run_counts *c = &run_of(run, policy)->total.counts;
+
+    return (double)c->busiest_rows / (double)c->computed_rows;
+}
+
+static double computed(const struct paper_run *run, uint32_t policy)
+{
+    const struct run_counts *c = &run_of(run, policy)->total.counts;
+
+    return (double)c->computed_rows / (double)(c->activations + c->dropped);
+}
+
+static double imbalance(const struct paper_run *run, uint32_t policy)
+{
+    return busiest(run, policy) * run_of(run, policy)->gpus;
+}
+
+static double sent(const struct paper_run *run, uint32_t policy)
+{
+    const struct run_result *r = run_of(run, policy);
+
+    return (double)r->total.counts.sent_bytes /
+           ((double)r->gpus * r->layers * (double)r->passes);
+}
+
+static double activation(const struct paper_run *run, uint32_t policy)
+{
+    return (double)run_of(run, policy)->activation_bytes;
+}
+
 static const struct paper_figure figures[] = {
     {"pass-latency", PAPER_TIME, "mean latency of a pass", pass_latency},
     {"layer-latency", PAPER_TIME,
@@ -69,6 +103,14 @@ static const struct paper_figure figures[] = {
      expert_memory},
     {"compute-busy", PAPER_RATIO, "share of the time that the GPU computes",
      compute_share},
+    {"busiest-share", PAPER_RATIO,
+     "share of an MoE layer's rows that the busiest GPU has", busiest},
+    {"imbalance", PAPER_RATIO, "rows of the busiest GPU over the mean", imbalance},
+    {"computed", PAPER_RATIO, "rows that experts run on, padding included, over choices",
+     computed},
+    {"sent-bytes", PAPER_BYTES, "that a GPU sends per MoE layer and pass", sent},
+    {"activation-memory", PAPER_BYTES, "most that one MoE layer needs on a GPU",
+     activation},
 };
 enum { FIGURES = sizeof figures / sizeof *figures };
 
