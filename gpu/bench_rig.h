@@ -1,5 +1,5 @@
-/* What the micro-benchmarks (bench_*.c) and their runner (bench.c) share. Nothing else
- * includes this. */
+/* What the micro-benchmarks (bench_*.c) and their runner (bench.c) share; bench_rig.c
+ * defines it. Nothing else includes this. */
 #ifndef MOESIM_GPU_BENCH_RIG_H
 #define MOESIM_GPU_BENCH_RIG_H
 
@@ -81,6 +81,20 @@ int bench_send(struct bench *b, const void *x, size_t bytes, void **p, struct er
 /* Fills the lists of a permutation whose sizes are set: row r is of token r % tokens, so
  * that a token's rows lie apart, as experts do. */
 int bench_permute(struct bench *b, struct device_permute *p, struct err *e);
+
+/* Opens streams, events and pools of about so many bytes, less where there is less
+ * memory; `whole`: with pageable memory and the host's processors, which only some
+ * benchmarks use. Fills `b` (bench_rig_close, also on failure); the device must outlive
+ * it. 0 or -1. */
+int bench_rig_open(struct bench *b, struct device *d, uint64_t pool_bytes, bool whole,
+                   struct err *e);
+void bench_rig_close(struct bench *b);
+/* Gives the shape's device memory back. */
+void bench_free_local(struct bench *b);
+
+/* One run of a benchmark that is set up, above 0 seconds. 0 or -1. */
+int bench_sample(struct bench *b, const struct device_bench *k, double *seconds,
+                 struct err *e);
 
 /* What is enqueued on b->s between the two is timed on the device. */
 void bench_begin(struct bench *b);

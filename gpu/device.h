@@ -1,5 +1,5 @@
 /* A device: memory, streams, events, and the kernels that an MoE layer is made of. The
- * narrow boundary between the executor (device_exec.h), the micro-benchmarks and whatever
+ * narrow boundary between the executor (exec_device.h), the micro-benchmarks and whatever
  * does the work. Two implementations: `host` (streams are worker threads, memory is
  * memory, GEMMs by OpenBLAS in fp32) and `cuda` (streams, cuBLAS and small kernels of
  * ours in bf16). reference.h computes the same on one thread, plainly.

@@ -508,9 +508,8 @@ static int fill_slots(struct exec *x, const struct exec_slots *slots, struct err
 static int begin(struct exec *x, const struct exec_slots *slots, struct err *e)
 {
     size_t bytes = weights_expert_bytes(x->options.weights);
-    void *p;
-
     struct err inner = {""};
+    void *p;
 
     x->slots = slots->count;
     x->slot_bytes = (bytes + SLOT_ALIGNMENT - 1) / SLOT_ALIGNMENT * SLOT_ALIGNMENT;

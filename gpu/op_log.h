@@ -27,8 +27,9 @@ struct op_log {
     op_id first, next;
     struct device_event **spare; /* events not in use */
     size_t spares, spare_room;
-    struct device_event *zero; /* where times count from */
-    int64_t zero_ns;           /* by the host's clock */
+    int64_t zero_ns;           /* where times count from, by the host's clock */
+    struct device_event *near; /* what events are compared with: no longer ago than */
+    double near_ns;            /* needed, and when it was */
 };
 
 void op_log_init(struct op_log *l, struct device *d);
@@ -40,7 +41,9 @@ void op_log_release(struct op_log *l);
 int op_log_zero(struct op_log *l, struct device_stream *s, struct err *e);
 /* The host's clock. */
 sim_time op_log_now(const struct op_log *l);
-/* When an event was reached. */
+/* When an event was reached. A GPU tells the time between two events as a float, which
+ * after a minute knows no microseconds: so the event they are compared with moves on as
+ * operations are forgotten. */
 sim_time op_log_time(const struct op_log *l, struct device_event *v);
 
 /* An event to record; NULL on failure. Given back with give, which takes NULL. */

@@ -168,11 +168,17 @@ static int solve(struct problem *p, struct fit_result *r, struct err *e)
     return fit_solve(&q, r, e);
 }
 
+/* A number whose standard error is ten times itself could be any: nothing determines it.
+ */
 static void keep(struct fitter *f, const struct problem *p, const struct fit_result *r)
 {
+    const double most = 10.0;
+
     for (size_t i = 0; i < p->parameters; i++) {
+        double error = r->error[i] / r->value[i];
+
         f->value[p->role[i]] = r->value[i];
-        f->error[p->role[i]] = r->error[i] / r->value[i];
+        f->error[p->role[i]] = error < most ? error : INFINITY;
     }
 }
 

@@ -39,6 +39,8 @@ static void write_number(const struct calibration *c, const struct calibration_n
     (void)fprintf(f, ", %s.csv", c->table[n->from].schema->name);
     if (isfinite(n->standard_error))
         (void)fprintf(f, " (standard error %.2g %%)", 100.0 * n->standard_error);
+    else if (strcmp(n->how, "fit") == 0)
+        (void)fprintf(f, " (not determined)");
     (void)fprintf(f, "\"");
     if (isfinite(c->held[n->from].mean_abs))
         (void)fprintf(f, ", error: %.3g", fmin(c->held[n->from].mean_abs, 10.0));

@@ -78,9 +78,14 @@ numbers() { grep -o 'value: [^,]*' "$1"; }
     >"$folder/out" && numbers "$folder/kept.yaml" >"$folder/kept" &&
     numbers validate/measured/host/host.yaml | paste - "$folder/kept" |
     awk '{ d = $2 - $(NF / 2 + 2); if (d < 0) d = -d; n++
-           if (d > 1e-3 * $2 || $(NF / 2) != $NF) bad++ }
+           if (d > 1e-3 * $2 || (NF > 4 && $(NF / 2) != $NF)) bad++ }
          END { exit !(n >= 30 && bad == 0) }'
 report $? calibrate_fit_of_kept_tables
+# The host's few rows take many values alike: no error in the millions of percent.
+grep -q 'host.few_rows .* not determined' "$folder/out" &&
+    grep -q 'few_rows: .*cpu.csv (not determined)"' "$folder/kept.yaml" &&
+    ! grep -q 'e+0[3-9] %' "$folder/out" "$folder/kept.yaml"
+report $? calibrate_not_determined
 
 generate "$folder/trace.h5" >/dev/null
 cat >"$folder/run.yaml" <<'END2'

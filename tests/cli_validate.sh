@@ -45,6 +45,8 @@ if [ "$status" -eq 77 ]; then
     exit 0
 fi
 [ "$status" -eq 0 ] && grep -q '^Order of the policies' "$folder/out" &&
+    grep -q '^The machine ran [0-9.]*x as fast as its machine file says, [0-9.]*\.\.[0-9.]*x' \
+        "$folder/out" &&
     grep -q '^experts ' "$folder/out" && grep -q '^host experts ' "$folder/out"
 report $? "validate prints policies, their order and operations"
 
@@ -59,6 +61,13 @@ for p in s["policies"]:
     total = sum(x["measured_s"] for x in p["shares"].values())
     assert total > 0
 assert sum(o["count"] for o in s["operations"].values()) > 0
+# One look before each of four policies and after the last one, in each of two runs.
+v = s["speed"]
+assert len(v["probes"]) == 2 * (4 + 1)
+ratio = sorted((v["predicted"]["gemm_s"] / p["gemm_s"] * v["predicted"]["copy_s"] / p["copy_s"])
+               ** 0.5 for p in v["probes"])
+assert abs(v["ratio"] / ((ratio[4] + ratio[5]) / 2) - 1) < 1e-9
+assert abs(v["least"] / ratio[0] - 1) < 1e-9 and abs(v["most"] / ratio[9] - 1) < 1e-9
 passes = list(csv.DictReader(open(folder + "/passes.csv")))
 assert len(passes) == 4 * 13
 assert all(float(p["least_s"]) <= float(p["measured_s"]) <= float(p["most_s"]) for p in passes)

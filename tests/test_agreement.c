@@ -5,10 +5,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "validate/agreement.h"
+#include "validate/agreement_print.h"
 #include "validate/tally.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define MS (1000 * SIM_TIME_PER_US)
@@ -172,11 +173,81 @@ static void test_counts(void **state)
     tally_release(&b);
 }
 
+/* What is printed of one policy, whose one pass took 2 ms and not 3, and whose layers'
+ * times are given. */
+static void print(double *layer_predicted_s, double *layer_measured_s,
+                  const struct speed *speed, char *text, size_t size)
+{
+    struct agreement_pass pass = {3e-3, 2e-3, 2e-3, 2e-3, 1, 1};
+    struct agreement a = {.label = "lru",
+                          .passes = 1,
+                          .pass = &pass,
+                          .decoder_layers = 3,
+                          .layer_predicted_s = layer_predicted_s,
+                          .layer_measured_s = layer_measured_s};
+    struct agreement_report r = {.version = "",
+                                 .date = "",
+                                 .device = "",
+                                 .device_name = "",
+                                 .driver = "",
+                                 .clocks = "",
+                                 .element = "",
+                                 .machine = "",
+                                 .model = "",
+                                 .trace = "",
+                                 .notes = "",
+                                 .speed = speed,
+                                 .policies = 1,
+                                 .policy = &a};
+    FILE *out = tmpfile();
+    size_t length;
+
+    assert_non_null(out);
+    a.of_pass = agreement_over_all(&a, 1, OP_KINDS);
+    agreement_print(&r, out);
+    rewind(out);
+    length = fread(text, 1, size - 1, out);
+    text[length] = '\0';
+    (void)fclose(out);
+}
+
+/* Every layer once, also where their differences are equal. */
+static void test_worst_layers(void **state)
+{
+    double predicted[] = {2.0, 2.0, 3.0}, measured[] = {1.0, 1.0, 1.0};
+    const struct speed speed = {.whole = 1.0};
+    char text[8192];
+
+    (void)state;
+    print(predicted, measured, &speed, text, sizeof text);
+    assert_non_null(
+        strstr(text, "layer 2 (200.0 %), layer 0 (100.0 %), layer 1 (100.0 %)\n"));
+    print(measured, measured, &speed, text, sizeof text);
+    assert_non_null(strstr(text, "layer 0 (0.0 %), layer 1 (0.0 %), layer 2 (0.0 %)\n"));
+}
+
+/* Predicted 50 % too long, on a machine that was 25 % faster: 1.5 / 1.25 - 1 is left. */
+static void test_printed_speed(void **state)
+{
+    const struct speed_probe predicted = {5e-3, 5e-3}, probe = {4e-3, 4e-3};
+    double layer[] = {1.0, 1.0, 1.0};
+    struct speed speed;
+    char text[8192];
+
+    (void)state;
+    speed_find(&predicted, &probe, 1, &speed);
+    print(layer, layer, &speed, text, sizeof text);
+    assert_non_null(strstr(text, "The machine ran 1.250x as fast as its machine file "
+                                 "says, 1.250..1.250x over the run"));
+    assert_non_null(strstr(text, "20.0 %.\n"));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_alignment),
-                                       cmocka_unit_test(test_tau),
-                                       cmocka_unit_test(test_counts)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_alignment), cmocka_unit_test(test_tau),
+        cmocka_unit_test(test_counts), cmocka_unit_test(test_worst_layers),
+        cmocka_unit_test(test_printed_speed)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,6 @@
 #include "trace_maker.h"
 
 #include "sim/base/mem.h"
-#include "traces/draw.h"
 #include "traces/generate.h"
 #include "traces/statistics.h"
 
@@ -82,89 +81,6 @@ static void discard(char *path)
     free(path);
 }
 
-/* ---- the model ---- */
-
-/* A row is a function of where it is: drawing every row and drawing one alone agree. */
-static void test_a_row_alone(void **state)
-{
-    struct draw_model *m = draw_model_new(385, 3, 21, 4, 2);
-    struct draw_request request = {.prompt_rows = 9, .output_rows = 7, .group = 1};
-    uint16_t all[16][3 * 4], one[3 * 4];
-    struct draw_walk w;
-
-    (void)state;
-    m->affinity = 0.4;
-    m->domain = 0.3;
-    m->opening = 0.2;
-    for (uint32_t l = 0; l < 3; l++)
-        m->persistence[l] = 0.25 * (l + 1);
-    draw_walk_begin(&w, m, 5, &request);
-    for (uint32_t row = 0; row < 16; row++)
-        draw_walk_row(&w, all[row], NULL);
-    for (uint32_t row = 0; row < 16; row++) {
-        draw_walk_begin(&w, m, 5, &request);
-        for (uint32_t i = 0; i < row; i++)
-            draw_walk_row(&w, NULL, NULL);
-        draw_walk_row(&w, one, NULL);
-        assert_memory_equal(one, all[row], sizeof one);
-    }
-    draw_model_free(m);
-}
-
-/* Templates are the same rows in every request; the rows after them are not. Weights of
- * every row descend and sum to 1. */
-static void test_templates(void **state)
-{
-    struct draw_model *m = draw_model_new(12, 2, 16, 3, 1);
-    struct draw_request request = {.prompt_rows = 4, .output_rows = 5};
-    uint16_t row[2][9][6];
-    float weight[9][6];
-
-    (void)state;
-    draw_model_templates(m, 2, 3);
-    for (uint64_t number = 0; number < 2; number++) {
-        struct draw_walk w;
-
-        draw_walk_begin(&w, m, number, &request);
-        for (int i = 0; i < 9; i++)
-            draw_walk_row(&w, row[number][i], weight[i]);
-    }
-    for (int i = 0; i < 9; i++) {
-        bool shared = i < 2 || (i >= 4 && i < 7);
-
-        assert_true((memcmp(row[0][i], row[1][i], sizeof row[0][i]) == 0) == shared);
-        for (int l = 0; l < 2; l++) {
-            const float *x = weight[i] + l * 3;
-
-            assert_true(x[0] >= x[1] && x[1] >= x[2] && x[2] > 0);
-            assert_true(fabsf(x[0] + x[1] + x[2] - 1) < 1e-5F);
-        }
-    }
-    draw_model_free(m);
-}
-
-/* Mean 0, variance 1, fourth moment 3, each within five standard errors of 2e5 draws. */
-static void test_normal_numbers(void **state)
-{
-    struct draw_model *m = draw_model_new(1, 1, 1, 1, 1);
-    struct rng r = rng_stream(7, "test", 0);
-    double n = 2e5, sum[5] = {0};
-
-    (void)state;
-    for (int i = 0; i < (int)n; i++) {
-        double z = draw_normal(m, &r), power = 1;
-
-        for (int k = 1; k <= 4; k++)
-            sum[k] += power *= z;
-    }
-    assert_true(fabs(sum[1] / n) < 5 * sqrt(1 / n));
-    assert_true(fabs(sum[2] / n - 1) < 5 * sqrt(2 / n));
-    assert_true(fabs(sum[4] / n - 3) < 5 * sqrt(96 / n));
-    assert_true(fabs(draw_quantile(m, 0.975) - 1.959964) < 1e-4);
-    assert_true(fabs(draw_quantile(m, 0.01) + 2.326348) < 1e-3);
-    draw_model_free(m);
-}
-
 /* ---- by parameters ---- */
 
 static bool same_bytes(const char *a, const char *b)
@@ -209,8 +125,8 @@ static void test_equal_seeds(void **state)
 static void test_what_is_written(void **state)
 {
     char *path =
-        must_generate("rows.h5", "{model: m, layers: 2, first_layer: 3, layer_step: 4, "
-                                 "experts: 9, top_k: 2, requests: 6, prompt_tokens: 7, "
+        must_generate("rows.h5", "{model: m, layers: 2, first_layer: 3, experts: "
+                                 "9, top_k: 2, requests: 6, prompt_tokens: 7, "
                                  "output_tokens: 5, groups: 3, scores: yes}");
     struct err e = {{0}};
     struct trace *t = must_open(path);
@@ -220,7 +136,7 @@ static void test_what_is_written(void **state)
     (void)state;
     assert_int_equal(trace_check(t, &e), 0);
     assert_string_equal(info->model, "m");
-    assert_int_equal(info->moe_layer[1], 7);
+    assert_int_equal(info->moe_layer[1], 4);
     assert_int_equal(info->score_kind, TRACE_SCORE_SOFTMAX);
     assert_int_equal(info->groups, 3);
     assert_non_null(strstr(info->source, "synthetic"));
@@ -341,6 +257,12 @@ static void test_what_cannot_be(void **state)
         {"{layers: 2, experts: 8, top_k: 2, requests: 4, layer: 1}", "layer"},
         {"{layers: 0}", "layers"},
         {"{skew: .nan}", "skew"},
+        {"{hot_weight: 0.6, skew: 0.4}", "skew is 0.4"},
+        {"{hot_weight: 0.6, gini: 0.3}", "gini is 0.3"},
+        {"{independent: yes, output_template: 3}", "output_template"},
+        {"{independent: yes, scores: yes}", "scores"},
+        {"{hot_weight: -1}", "hot_weight"},
+        {"{sources: 65536}", "sources"},
     };
 
     (void)state;
@@ -353,6 +275,141 @@ static void test_what_cannot_be(void **state)
             fail_msg("%s gives \"%s\", which does not name %s", bad[i][0], e.text,
                      bad[i][1]);
     }
+}
+
+/* ---- the router without dependence ---- */
+
+/* Times that each expert is in the first `width` of a cell, per cell, and of a pair of
+ * layers that both have a hot one in front. Of a trace with ids alone. */
+struct counts {
+    double share[32], both_hot, cells;
+};
+
+static struct counts count_experts(const char *path, uint32_t hot)
+{
+    struct trace *t = must_open(path);
+    const struct trace_info *info = trace_get_info(t);
+    size_t values = (size_t)info->layers * info->top_k;
+    uint16_t *id = mem_alloc(values, sizeof *id);
+    struct counts c = {.cells = (double)info->rows * info->layers};
+    struct err e = {{0}};
+
+    assert_int_equal(trace_check(t, &e), 0);
+    for (uint64_t row = 0; row < info->rows; row++) {
+        assert_int_equal(trace_read_expert(t, row, 1, id, &e), 0);
+        for (size_t i = 0; i < values; i++)
+            c.share[id[i]] += 1 / c.cells;
+        for (size_t l = 1; l < info->layers; l += 2)
+            c.both_hot += id[(l - 1) * info->top_k] < hot && id[l * info->top_k] < hot;
+    }
+    c.both_hot /= (double)info->rows * (info->layers / 2);
+    free(id);
+    trace_close(t);
+    return c;
+}
+
+/* Within five standard errors of the share of `draws` that has probability p. */
+static void assert_share(const char *what, double share, double p, double draws)
+{
+    if (fabs(share - p) > 5 * sqrt(p * (1 - p) / draws))
+        fail_msg("%s is %g of %g draws, not %g", what, share, draws, p);
+}
+
+/* MoEShard's: of 30 experts, ceil(0.1 * 30) = 3 have the weight 1 / 30 + 0.6. Layers and
+ * neighbouring rows are independent: rows share the sum of the squared probabilities. */
+static void test_hot_router(void **state)
+{
+    char *path = must_generate(
+        "hot.h5", "{layers: 4, experts: 30, top_k: 1, requests: 50, prompt_tokens: 120, "
+                  "prompt_spread: 0, output_tokens: 0, hot_weight: 0.6}");
+    struct counts c = count_experts(path, 3);
+    struct trace_statistics s = measure(path);
+    double hot = (1.0 / 30 + 0.6) / (1 + 3 * 0.6), cold = 1.0 / 30 / (1 + 3 * 0.6);
+
+    (void)state;
+    assert_true(c.cells == 50 * 120 * 4);
+    for (int x = 0; x < 30; x++)
+        assert_share("an expert", c.share[x], x < 3 ? hot : cold, c.cells);
+    assert_share("a pair of layers", c.both_hot, 9 * hot * hot, c.cells / 2);
+    assert_share("the overlap", s.adjacent_overlap, 3 * hot * hot + 27 * cold * cold,
+                 c.cells / 3);
+    trace_statistics_release(&s);
+    discard(path);
+}
+
+/* Without replacement, by hand: of weights 2, 1, 1, 1 the first is among two in 2/5 +
+ * 3/5 * 1/2 = 0.7 of the cells. All of four are always all. */
+static void test_hot_router_top_k(void **state)
+{
+    const char *yaml = "{layers: 2, experts: 4, top_k: %d, requests: 40, prompt_tokens: "
+                       "100, output_tokens: 0, hot_weight: 0.25, hot_share: 0.25}";
+
+    (void)state;
+    for (int k = 2; k <= 4; k += 2) {
+        char text[256];
+        char *path;
+        struct counts c;
+
+        (void)snprintf(text, sizeof text, yaml, k);
+        path = must_generate("hot-k.h5", text);
+        c = count_experts(path, 1);
+        for (int x = 0; x < 4; x++)
+            if (k == 2)
+                assert_share("an expert", c.share[x], x == 0 ? 0.7 : 1.3 / 3, c.cells);
+            else
+                assert_true(fabs(c.share[x] - 1) < 1e-9);
+        discard(path);
+    }
+}
+
+/* Without hot experts all are alike, unlike the fitted model's to sampling error: the
+ * chi-square of 16 shares has mean 15 and variance 30. */
+static void test_independent_router(void **state)
+{
+    char *path = must_generate("alone.h5", "{layers: 5, experts: 16, top_k: 1, requests: "
+                                           "64, independent: yes, skew: 0, groups: 4}");
+    struct counts c = count_experts(path, 8);
+    double chi = 0;
+
+    (void)state;
+    for (int x = 0; x < 16; x++)
+        chi += pow(c.share[x] - 1.0 / 16, 2) * 16 * c.cells;
+    assert_true(chi > 2 && chi < 15 + 5 * sqrt(30));
+    discard(path);
+}
+
+/* Requests come from the ranks in turn, all rows of one from the same; encoder passes
+ * have prompt rows alone, and layers may lie apart. */
+static void test_sources_and_encoders(void **state)
+{
+    char *path = must_generate(
+        "sources.h5", "{layers: 3, first_layer: 1, moe_every: 2, experts: 8, top_k: 1, "
+                      "requests: 10, prompt_tokens: 12, prompt_spread: 0, "
+                      "output_tokens: 0, sources: 4}");
+    char *unknown = must_generate("none.h5", "{layers: 1, requests: 4}");
+    struct trace *t = must_open(path), *none = must_open(unknown);
+    struct trace_token token[12];
+    struct err e = {{0}};
+
+    (void)state;
+    assert_int_equal(trace_get_info(t)->moe_layer[2], 5);
+    assert_int_equal(trace_get_info(t)->rows, 120);
+    assert_true((trace_fields(t) & TRACE_HAS_SOURCE) != 0);
+    assert_true((trace_fields(none) & TRACE_HAS_SOURCE) == 0);
+    for (uint32_t r = 0; r < 10; r++) {
+        assert_int_equal(trace_read_token(t, r * 12, 12, token, &e), 0);
+        for (uint32_t i = 0; i < 12; i++) {
+            assert_int_equal(token[i].source, r % 4);
+            assert_int_equal(token[i].phase, TRACE_PREFILL);
+            assert_int_equal(token[i].position, i);
+        }
+    }
+    assert_null(strstr(trace_get_info(none)->capture, "sources"));
+    assert_non_null(strstr(trace_get_info(t)->capture, "sources=4"));
+    trace_close(t);
+    trace_close(none);
+    discard(path);
+    discard(unknown);
 }
 
 /* ---- by example ---- */
@@ -522,15 +579,16 @@ static void test_like_longer_recordings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_row_alone),
-        cmocka_unit_test(test_templates),
-        cmocka_unit_test(test_normal_numbers),
         cmocka_unit_test(test_equal_seeds),
         cmocka_unit_test(test_what_is_written),
         cmocka_unit_test(test_independent_rows),
         cmocka_unit_test(test_parameters_do_what_they_say),
         cmocka_unit_test(test_figures_asked_for),
         cmocka_unit_test(test_what_cannot_be),
+        cmocka_unit_test(test_hot_router),
+        cmocka_unit_test(test_hot_router_top_k),
+        cmocka_unit_test(test_independent_router),
+        cmocka_unit_test(test_sources_and_encoders),
         cmocka_unit_test(test_like_an_example),
         cmocka_unit_test(test_like_but_longer),
         cmocka_unit_test(test_the_sample),

@@ -484,7 +484,7 @@ static void test_bad_machines(void **state)
         {"value: 3.18 us", "value: 3.18", {"3.18"}},
         {"value: 3.18 us", "value: -1 us", {"-1 us"}},
         {"error: 0.117", "error: -1", {"error"}},
-        {"gpus: 1", "gpus: 0", {"gpus"}},
+        {"gpus: 8", "gpus: 0", {"gpus"}},
         {"h2d_pinned:", "h2d_pined:", {"h2d_pined", "h2d_pinned"}},
     };
 

@@ -3,6 +3,7 @@
 #include "sim/base/mem.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +26,8 @@ struct sample {
     size_t *base, base_count; /* indices into wanted: evenly spread */
     size_t *adjacent;         /* [base_count]: the row after it, or SIZE_MAX */
     size_t *far;              /* [base_count]: FIT_FAR after it, or SIZE_MAX */
-    size_t *opening;          /* (opening_count, 2): rows of different requests */
+    bool with_far;
+    size_t *opening; /* (opening_count, 2): rows of different requests */
     size_t opening_count;
     size_t *step; /* (step, slot): rows that run at the same time */
     size_t steps;
@@ -91,7 +93,7 @@ static void plan_bases(struct sample *s, uint64_t stride, bool place)
         uint64_t end = first + count_rows(&s->requests[i]);
 
         for (; row < end; row += stride) {
-            bool pair = row + 1 < end, far = row + FIT_FAR < end;
+            bool pair = row + 1 < end, far = s->with_far && row + FIT_FAR < end;
 
             if (place) {
                 s->base[s->base_count] = find_wanted(s, row);
@@ -214,10 +216,14 @@ static size_t *find_all(const struct sample *s, const uint64_t *rows, size_t cou
     return place;
 }
 
+/* Rows for figures without a target are not drawn. */
 static struct sample plan(const struct draw_model *m, const struct draw_request *requests,
-                          size_t count, uint32_t batch)
+                          size_t count, const struct fit_target *t)
 {
-    struct sample s = {.requests = requests, .request_count = count, .slots = batch};
+    struct sample s = {.requests = requests,
+                       .request_count = count,
+                       .with_far = t->far_overlap >= 0,
+                       .slots = t->union_size > 0 ? t->union_batch : 0};
     uint64_t budget = CELLS_MAX / m->layers + 1, stride;
     uint64_t *steps = plan_steps(&s, budget), *openings;
 
@@ -225,6 +231,8 @@ static struct sample plan(const struct draw_model *m, const struct draw_request 
         s.rows += count_rows(&requests[i]);
     openings =
         fit_openings(requests, count, m->prompt.rows, m->output.rows, &s.opening_count);
+    if (t->opening_overlap < 0)
+        s.opening_count = 0;
     for (size_t i = 0; i < 2 * s.opening_count; i++)
         want(&s, openings[i]);
     stride = s.rows <= budget ? 1 : s.rows * 9 / 2 / budget + 1;
@@ -436,7 +444,7 @@ static double mean(const double *values, uint32_t count)
 }
 
 static void measure(const struct sample *s, const struct draw_model *m,
-                    struct measured *r)
+                    const struct fit_target *t, struct measured *r)
 {
     double far = 0;
 
@@ -449,7 +457,8 @@ static void measure(const struct sample *s, const struct draw_model *m,
         .adjacent_overlap = mean(r->adjacent, m->layers),
         .far_overlap = far / m->layers,
         .opening_overlap = measure_openings(s, m),
-        .next_layer_predictability = measure_predictability(s, m),
+        .next_layer_predictability =
+            t->next_layer_predictability < 0 ? -1 : measure_predictability(s, m),
         .union_size = measure_union(s, m),
     };
 }
@@ -519,14 +528,14 @@ static bool is_fitted(const struct draw_model *m, const struct fit_target *t,
 void fit_model(struct draw_model *m, const struct draw_request *requests, size_t count,
                const struct fit_target *t, struct fit_result *r)
 {
-    struct sample s = plan(m, requests, count, t->union_size > 0 ? t->union_batch : 0);
+    struct sample s = plan(m, requests, count, t);
     struct measured now = {0};
 
     now.popularity = mem_alloc((size_t)m->layers * m->experts, sizeof *now.popularity);
     now.adjacent = mem_alloc(m->layers, sizeof *now.adjacent);
     for (int round = 0;; round++) {
         draw_sample(&s, m);
-        measure(&s, m, &now);
+        measure(&s, m, t, &now);
         if (round == ROUNDS || is_fitted(m, t, &now))
             break;
         move_bias(m, &s, t->popularity, now.popularity);

@@ -26,7 +26,8 @@ struct fit_target {
     uint32_t union_batch;
 };
 
-/* What was reached on the sample; -1 where there was nothing to measure. */
+/* What was reached on the sample; -1 where there was nothing to measure. All but the
+ * overlap of adjacent rows are measured only where there is a target. */
 struct fit_result {
     double adjacent_overlap, far_overlap, opening_overlap;
     double next_layer_predictability, union_size;

@@ -24,8 +24,6 @@ const struct option generate_options[] = {
     OPTION(source, OPT_STRING, "", 0, 0, "what the rows were drawn to, in words"),
     OPTION(layers, OPT_INT, "24", 1, TRACE_MAX_LAYERS, "MoE layers"),
     OPTION(first_layer, OPT_INT, "0", 0, 4096, "decoder layer of the first MoE layer"),
-    OPTION(layer_step, OPT_INT, "1", 1, 4096,
-           "decoder layers from one MoE layer to the next"),
     OPTION(experts, OPT_INT, "32", 1, TRACE_MAX_EXPERTS, "experts per layer"),
     OPTION(top_k, OPT_INT, "4", 1, TRACE_MAX_EXPERTS, "experts per token"),
     OPTION(requests, OPT_INT, "128", 1, 1e9, "requests"),
@@ -72,10 +70,12 @@ const struct option generate_options[] = {
            "hot_weight: share of the experts, from expert 0 on, that are hot"),
     OPTION(sources, OPT_INT, "0", 0, 65535,
            "ranks that requests come from in turn (0: not recorded)"),
+    OPTION(moe_every, OPT_INT, "1", 1, 16,
+           "decoder layers from one MoE layer to the next"),
     {.name = NULL},
 };
 
-/* Options that say nothing where they are not used: the first of them. */
+/* The first of those options that a trace names only where they are used. */
 #define FIRST_OF_FEW "independent"
 
 /* ---- popularity ---- */
@@ -215,27 +215,8 @@ static bool is_alone(const struct generate_params *p)
     return p->independent || p->hot_weight > 0;
 }
 
-static const struct option *find_option(const char *name)
-{
-    const struct option *o = generate_options;
-
-    while (strcmp(o->name, name) != 0)
-        o++;
-    return o;
-}
-
-static double read_option(const struct option *o, const struct generate_params *p)
-{
-    const void *value = (const char *)p + o->offset;
-
-    if (o->type == OPT_BOOL)
-        return *(const bool *)value;
-    return o->type == OPT_INT ? (double)*(const int64_t *)value : *(const double *)value;
-}
-
-/* What the router without dependence cannot have: all that is neither 0 nor left at its
- * default. */
-static int check_alone(const struct generate_params *p, const char *out, struct err *e)
+/* Whether an option says what the router without dependence cannot have. */
+static bool is_contrary(const struct option *o)
 {
     static const char *const contrary[] = {"skew",
                                            "tail",
@@ -252,13 +233,35 @@ static int check_alone(const struct generate_params *p, const char *out, struct 
                                            "adjacent_overlap",
                                            "next_layer_predictability",
                                            "union_16"};
+
+    for (size_t i = 0; i < sizeof contrary / sizeof contrary[0]; i++)
+        if (strcmp(o->name, contrary[i]) == 0)
+            return true;
+    return false;
+}
+
+static double read_option(const struct option *o, const struct generate_params *p)
+{
+    const void *value = (const char *)p + o->offset;
+
+    if (o->type == OPT_BOOL)
+        return *(const bool *)value;
+    return o->type == OPT_INT ? (double)*(const int64_t *)value : *(const double *)value;
+}
+
+/* Refuses what the router without dependence cannot have, unless it is 0 or was left at
+ * its default. */
+static int check_alone(const struct generate_params *p, const char *out, struct err *e)
+{
     struct generate_params usual;
     int status = cfg_bind(NULL, generate_options, &usual, e);
 
-    for (size_t i = 0; i < sizeof contrary / sizeof contrary[0] && status == 0; i++) {
-        const struct option *o = find_option(contrary[i]);
-        double given = read_option(o, p);
+    for (const struct option *o = generate_options; o->name != NULL && status == 0; o++) {
+        double given;
 
+        if (!is_contrary(o))
+            continue;
+        given = read_option(o, p);
         if (given > 0 && fabs(given - read_option(o, &usual)) > 0)
             status = err_set(e,
                              "%s: %s is %g, but with hot_weight or independent every row "
@@ -349,16 +352,20 @@ static int fit(struct draw_model *m, const struct generate_params *p,
     return 0;
 }
 
-/* As cfg_describe, without the last options where they are not used. Owned. */
+/* As cfg_describe, but of the options that were used. Owned. */
 static char *describe(const struct generate_params *p)
 {
     struct option used[sizeof generate_options / sizeof generate_options[0]];
-    bool all = is_alone(p) || p->sources > 0;
+    size_t count = 0;
+    bool late = false, uses_late = is_alone(p) || p->sources > 0 || p->moe_every > 1;
 
-    memcpy(used, generate_options, sizeof used);
-    for (size_t i = 0; used[i].name != NULL && !all; i++)
-        if (strcmp(used[i].name, FIRST_OF_FEW) == 0)
-            used[i].name = NULL;
+    for (const struct option *o = generate_options; o->name != NULL; o++) {
+        late |= strcmp(o->name, FIRST_OF_FEW) == 0;
+        if ((late && !uses_late) || (is_alone(p) && is_contrary(o)))
+            continue;
+        used[count++] = *o;
+    }
+    used[count] = (struct option){.name = NULL};
     return cfg_describe(used, p);
 }
 
@@ -384,7 +391,7 @@ static int write(struct draw_model *m, const struct generate_params *p,
     info.capture = describe(&told);
     info.moe_layer = mem_alloc(info.layers, sizeof *info.moe_layer);
     for (uint32_t l = 0; l < info.layers; l++)
-        info.moe_layer[l] = (uint16_t)(p->first_layer + l * p->layer_step);
+        info.moe_layer[l] = (uint16_t)(p->first_layer + l * p->moe_every);
     info.group_names = mem_alloc(info.groups, sizeof *info.group_names);
     for (uint32_t g = 0; g < info.groups; g++)
         info.group_names[g] = mem_format("group-%" PRIu32, g);

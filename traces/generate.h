@@ -15,7 +15,7 @@
 /* Bound by generate_options; the meaning of each is its help line there. */
 struct generate_params {
     const char *model, *source;
-    int64_t layers, first_layer, layer_step, experts, top_k;
+    int64_t layers, first_layer, experts, top_k;
     int64_t requests, groups, seed;
     double prompt_tokens, output_tokens, prompt_spread, output_spread;
     double skew, tail, locality, affinity, cross_layer, domain, opening;
@@ -23,7 +23,7 @@ struct generate_params {
     bool scores;
     bool independent;
     double hot_weight, hot_share;
-    int64_t sources;
+    int64_t sources, moe_every;
     double gini, top1_share, adjacent_overlap, next_layer_predictability, union_16;
 };
 extern const struct option generate_options[];

@@ -55,23 +55,64 @@ static inline bool few_are_good(const uint16_t *id, uint64_t cells, uint32_t wid
     return bad == 0;
 }
 
-/* The same for lists of four, the most common ones, each taken as one number of four
- * digits of 16 bits. A digit is zero if its top bit is set in (x - ones) & ~x and, below
- * the lowest such digit, only then: so there is one exactly if any top bit is set. */
+/* Lists of four and eight, the most common ones, are taken as numbers of four digits of
+ * 16 bits. A digit is zero if its top bit is set in (x - ones) & ~x and, below the lowest
+ * such digit, only then: so there is one exactly if any top bit is set. */
+static const uint64_t ones = UINT64_C(0x0001000100010001);
+static const uint64_t tops = UINT64_C(0x8000800080008000);
+
+/* Top bits are set where a digit of `a` equals the one of `b` at its place. */
+static inline uint64_t find_equal(uint64_t a, uint64_t b)
+{
+    uint64_t x = a ^ b;
+
+    return (x - ones) & ~x;
+}
+
+static inline uint64_t rotate(uint64_t x, int digits)
+{
+    return x << 16 * digits | x >> (64 - 16 * digits);
+}
+
+/* ... if a digit is not below `experts`; `up` brings that number to the top bit. */
+static inline uint64_t find_large(uint64_t x, uint64_t up)
+{
+    return x | ((x & ~tops) + up);
+}
+
+/* ... if two digits are equal: neighbours, or those two apart. */
+static inline uint64_t find_twice(uint64_t x)
+{
+    return find_equal(x, rotate(x, 1)) | find_equal(x, rotate(x, 2));
+}
+
 static bool fours_are_good(const uint16_t *id, uint64_t cells, uint32_t experts)
 {
-    const uint64_t ones = UINT64_C(0x0001000100010001), tops = ones << 15;
-    const uint64_t up = ones * (0x8000u - experts); /* brings `experts` to the top bit */
+    const uint64_t up = ones * (0x8000u - experts);
     uint64_t bad = 0;
 
     for (uint64_t cell = 0; cell < cells; cell++, id += 4) {
-        uint64_t x, next, across;
+        uint64_t x;
 
         memcpy(&x, id, sizeof x);
-        next = x ^ (x << 16 | x >> 48);   /* 0 where neighbours are equal */
-        across = x ^ (x << 32 | x >> 32); /* 0 where those two apart are */
-        bad |= x | ((x & ~tops) + up);
-        bad |= ((next - ones) & ~next) | ((across - ones) & ~across);
+        bad |= find_large(x, up) | find_twice(x);
+    }
+    return (bad & tops) == 0;
+}
+
+static bool eights_are_good(const uint16_t *id, uint64_t cells, uint32_t experts)
+{
+    const uint64_t up = ones * (0x8000u - experts);
+    uint64_t bad = 0;
+
+    for (uint64_t cell = 0; cell < cells; cell++, id += 8) {
+        uint64_t x[2];
+
+        memcpy(x, id, sizeof x);
+        bad |= find_large(x[0], up) | find_large(x[1], up);
+        bad |= find_twice(x[0]) | find_twice(x[1]) | find_equal(x[0], x[1]);
+        for (int digits = 1; digits < 4; digits++)
+            bad |= find_equal(x[0], rotate(x[1], digits));
     }
     return (bad & tops) == 0;
 }
@@ -87,7 +128,7 @@ static bool narrow_are_good(const uint16_t *id, uint64_t cells, uint32_t width,
     case 4:
         return fours_are_good(id, cells, experts);
     case 8:
-        return few_are_good(id, cells, 8, experts);
+        return eights_are_good(id, cells, experts);
     default:
         return few_are_good(id, cells, width, experts);
     }

@@ -86,6 +86,22 @@ static void print_policies(const struct agreement_report *r, FILE *out)
     (void)fputc('\n', out);
 }
 
+static void print_speed(const struct agreement_report *r, FILE *out)
+{
+    const struct speed *s = r->speed;
+    struct agreement_error all = agreement_over_all(r->policy, r->policies, OP_KINDS);
+
+    (void)fputc('\n', out);
+    text_paragraph(
+        out, "", "  ",
+        "The machine ran %sx as fast as its machine file says, %s..%sx over the run "
+        "(GEMM %sx, copies %sx); were all times as much shorter, the error of the sum "
+        "would be left at %s.",
+        text_ratio(s->whole).text, text_ratio(s->least).text, text_ratio(s->most).text,
+        text_ratio(s->gemm).text, text_ratio(s->copy).text,
+        text_share(all.predicted_s / s->whole / all.measured_s - 1.0).text);
+}
+
 static void print_order(const struct agreement_report *r, FILE *out)
 {
     size_t pairs, all = r->policies * (r->policies - 1) / 2;
@@ -122,7 +138,8 @@ static void print_kinds(const struct agreement_report *r, FILE *out)
     }
 }
 
-/* The layer whose difference in seconds is the n-th largest. */
+/* The layer whose difference in seconds is the n-th largest; of equal ones the first
+ * comes first. */
 static uint32_t nth_layer(const struct agreement *a, uint32_t n)
 {
     double bound = INFINITY;
@@ -130,16 +147,18 @@ static uint32_t nth_layer(const struct agreement *a, uint32_t n)
 
     for (uint32_t i = 0; i <= n; i++) {
         double most = -1.0;
+        uint32_t next = at;
 
         for (uint32_t l = 0; l < a->decoder_layers; l++) {
             double d = fabs(a->layer_predicted_s[l] - a->layer_measured_s[l]);
 
-            if (d > most && d < bound) {
+            if (d > most && (d < bound || (d == bound && l > at))) {
                 most = d;
-                at = l;
+                next = l;
             }
         }
         bound = most;
+        at = next;
     }
     return at;
 }
@@ -187,6 +206,7 @@ void agreement_print(const struct agreement_report *r, FILE *out)
 {
     print_head(r, out);
     print_policies(r, out);
+    print_speed(r, out);
     print_order(r, out);
     print_kinds(r, out);
     print_causes(r, out);
@@ -232,6 +252,30 @@ static void print_json_kinds(const struct agreement *a, size_t policies, FILE *o
         before = ", ";
     }
     (void)fputs("}", out);
+}
+
+static void print_json_probe(const struct speed_probe *p, FILE *out)
+{
+    print_number("{", "gemm_s", p->gemm_s, out);
+    print_number(", ", "copy_s", p->copy_s, out);
+    (void)fputc('}', out);
+}
+
+static void print_json_speed(const struct speed *s, FILE *out)
+{
+    print_number("\"speed\": {", "ratio", s->whole, out);
+    print_number(", ", "least", s->least, out);
+    print_number(", ", "most", s->most, out);
+    print_number(", ", "gemm", s->gemm, out);
+    print_number(", ", "copy", s->copy, out);
+    (void)fputs(",\n    \"predicted\": ", out);
+    print_json_probe(&s->predicted, out);
+    (void)fputs(",\n    \"probes\": [", out);
+    for (size_t i = 0; i < s->probes; i++) {
+        (void)fputs(i == 0 ? "" : ", ", out);
+        print_json_probe(&s->probe[i], out);
+    }
+    (void)fputs("]}", out);
 }
 
 static void print_json_policy(const struct agreement *a, FILE *out)
@@ -288,6 +332,8 @@ void agreement_print_json(const struct agreement_report *r, FILE *out)
     print_json_error(&all, out);
     (void)fputs(",\n  ", out);
     print_json_kinds(r->policy, r->policies, out);
+    (void)fputs(",\n  ", out);
+    print_json_speed(r->speed, out);
     (void)fputs(",\n  \"policies\": [\n", out);
     for (size_t i = 0; i < r->policies; i++) {
         print_json_policy(&r->policy[i], out);

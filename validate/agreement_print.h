@@ -4,6 +4,7 @@
 #define MOESIM_VALIDATE_AGREEMENT_PRINT_H
 
 #include "agreement.h"
+#include "speed.h"
 
 #include <stdio.h>
 
@@ -17,6 +18,7 @@ struct agreement_report {
     uint64_t seed;
     uint32_t repeats;
     const char *notes; /* what a reader must know, in whole sentences; "" */
+    const struct speed *speed;
     size_t policies;
     const struct agreement *policy; /* [policies] */
 };

@@ -207,7 +207,7 @@ static int shape_trace(struct setup *s, struct err *e)
     if (status == 0)
         status = set_number(trace, "first_layer", m->first_moe, e);
     if (status == 0 && m->moe_every > 1)
-        status = set_number(trace, "layer_step", m->moe_every, e);
+        status = set_number(trace, "moe_every", m->moe_every, e);
     model_free(m);
     return status;
 }

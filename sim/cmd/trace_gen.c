@@ -85,7 +85,22 @@ int cmd_trace_gen(int argc, char **argv)
         "layer\npredictability and batch-union curve of another trace. Equal arguments "
         "give "
         "equal bytes.",
-        "moesim trace gen -o mine.h5 --set experts=64 --set top_k=6 --set skew=0.5",
+        "moesim trace gen -o mine.h5 --set experts=64 --set top_k=6 --set skew=0.5\n"
+        "  shape of DeepSeek-V3, 256 decodes from 64 ranks:\n"
+        "         moesim trace gen -o v3.h5 --set model=deepseek-v3 --set layers=58 "
+        "--set first_layer=3 \\\n"
+        "             --set experts=256 --set top_k=8 --set skew=0.5 --set requests=256 "
+        "--set sources=64 \\\n"
+        "             --set prompt_tokens=0 --set output_tokens=64 --set "
+        "output_spread=0\n"
+        "  router of MoEShard (rows alone, a tenth of the experts hot), encoder passes:\n"
+        "         moesim trace gen -o hot.h5 --set layers=6 --set first_layer=1 --set "
+        "moe_every=2 \\\n"
+        "             --set experts=128 --set top_k=1 --set hot_weight=0.6 --set "
+        "requests=1000 \\\n"
+        "             --set prompt_tokens=120 --set prompt_spread=0 --set "
+        "output_tokens=0 "
+        "--set sources=4",
         table};
     struct err e = {""};
     int status;

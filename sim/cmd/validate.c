@@ -25,6 +25,7 @@ struct validation {
     unsigned repeats;                          /* executed */
     struct agreement *policy;
     size_t policies;
+    struct speed speed;
 };
 
 /* ---- the configuration ---- */
@@ -179,6 +180,7 @@ static void find_agreement(struct validation *v)
     const struct run_pass **measured = mem_alloc(v->repeats, sizeof(struct run_pass *));
     struct agreement_ops *ops = mem_alloc(v->repeats, sizeof *ops);
 
+    speed_find(&v->predicted.speed, v->device.probe, v->device.probes, &v->speed);
     v->policies = r->policies;
     v->policy = mem_zalloc(v->policies, sizeof *v->policy);
     for (uint32_t i = 0; i < r->policies; i++) {
@@ -279,6 +281,7 @@ static int report(struct validation *v, struct err *e)
                                    .seed = r->seed,
                                    .repeats = v->repeats,
                                    .notes = notes,
+                                   .speed = &v->speed,
                                    .policies = v->policies,
                                    .policy = v->policy};
 

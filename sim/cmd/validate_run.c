@@ -36,6 +36,8 @@ static void add_policy(struct validate_side *s, const struct experiment_run_info
     s->ops[i] = (struct agreement_ops){.op = NULL};
     s->pass[i] = NULL;
     s->kv_token_bytes = model_kv_bytes(m) * m->layers;
+    s->speed = speed_predict(info->cost, BENCH_SPEED_ROWS, BENCH_SPEED_WIDTH,
+                             BENCH_SPEED_COPY_BYTES);
     tally_init(&s->tally[i], info->trace->layers, info->trace->experts);
 }
 
@@ -136,13 +138,18 @@ struct executed {
 
 void validate_device_release(struct validate_device *d)
 {
+    bench_speed_free(d->speed);
     weights_free(d->weights);
     free(d->notes);
+    free(d->probe);
+    d->speed = NULL;
     d->weights = NULL;
     d->notes = NULL;
+    d->probe = NULL;
+    d->probes = 0;
 }
 
-/* Streams and weights serve all policies and repeats. */
+/* Streams, weights and the benchmark serve all policies and repeats. */
 static int prepare(struct validate_device *d, const struct experiment_run_info *info,
                    struct err *e)
 {
@@ -157,6 +164,9 @@ static int prepare(struct validate_device *d, const struct experiment_run_info *
         return 0;
     d->model = *info->cost->model; /* which lives no longer than this run */
     d->model.name = d->model.source = NULL;
+    d->speed = bench_speed_new(d->device, e);
+    if (d->speed == NULL)
+        return -1;
     d->device->ops->info(d->device, &about);
     o.dense_budget_bytes = about.local_free_bytes > d->reserve_bytes
                                ? about.local_free_bytes - d->reserve_bytes
@@ -165,6 +175,17 @@ static int prepare(struct validate_device *d, const struct experiment_run_info *
         return -1;
     d->weights = weights_new(d->device, &o, e);
     return d->weights == NULL ? -1 : 0;
+}
+
+static int look(struct validate_device *d, struct err *e)
+{
+    struct speed_probe p;
+
+    if (bench_speed_measure(d->speed, &p.gemm_s, &p.copy_s, e) != 0)
+        return -1;
+    d->probe = mem_resize(d->probe, d->probes + 1, sizeof *d->probe);
+    d->probe[d->probes++] = p;
+    return 0;
 }
 
 static struct exec *open_device(void *context, const struct experiment_run_info *info,
@@ -179,7 +200,7 @@ static struct exec *open_device(void *context, const struct experiment_run_info 
                                     .observe = observe,
                                     .observe_context = observe_context};
 
-    if (prepare(x->d, info, e) != 0)
+    if (prepare(x->d, info, e) != 0 || look(x->d, e) != 0)
         return NULL;
     o.weights = x->d->weights;
     add_policy(x->s, info);
@@ -221,7 +242,9 @@ int validate_execute(struct cfg *config, const struct experiment_folders *folder
                                            .context = &x};
 
     *s = (struct validate_side){.policies = 0};
-    return run_side(config, folders, &executor, element_bits, progress, s, e);
+    if (run_side(config, folders, &executor, element_bits, progress, s, e) != 0)
+        return -1;
+    return look(d, e);
 }
 
 /* ---- comparing ---- */

@@ -3,9 +3,11 @@
 #ifndef MOESIM_CMD_VALIDATE_RUN_H
 #define MOESIM_CMD_VALIDATE_RUN_H
 
+#include "gpu/bench_speed.h"
 #include "gpu/exec_device.h"
 #include "sim/run/experiment.h"
 #include "validate/agreement.h"
+#include "validate/speed.h"
 #include "validate/tally.h"
 
 /* One run of all policies. */
@@ -15,6 +17,7 @@ struct validate_side {
     struct agreement_ops *ops;
     struct tally *tally;
     double kv_token_bytes;     /* of one token in all layers */
+    struct speed_probe speed;  /* that the machine file says */
     struct run_pass **pass;    /* [policies][passes] */
     struct cost_batch largest; /* no pass of any policy is larger in tokens, outputs or
                                   kv_tokens */
@@ -32,6 +35,10 @@ struct validate_device {
     struct weights *weights; /* made by the first run */
     struct model model;
     char *notes; /* what is shared; owned; or NULL */
+    /* How fast it is: looked at before each policy of a run, and after the last one. */
+    struct bench_speed *speed; /* made by the first run */
+    struct speed_probe *probe; /* [probes] */
+    size_t probes;
 };
 /* Leaves the device open. */
 void validate_device_release(struct validate_device *d);

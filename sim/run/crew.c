@@ -239,6 +239,8 @@ static int run_moe_layer(struct crew *c, uint32_t layer, struct err *e)
         collect_shards(c, OP_GATHER, layer, share);
     else
         crew_collect(c, OP_DISPATCH, layer, &c->dispatch, 0, c->gpus, share);
+    if (c->setup->policy->schedule.wait)
+        wait_all(c);
     if (c->p->balanced) {
         run_balanced(c, layer, share);
         for (uint32_t i = 0; i < c->gpus; i++)

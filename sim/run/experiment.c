@@ -347,6 +347,28 @@ static int check_policies(struct experiment *x, struct err *e)
     return 0;
 }
 
+/* Enters a row in the profile and in one of its samples. */
+static void profile_row(struct experiment *x, const uint16_t *choice, uint64_t sample)
+{
+    const struct trace_info *t = x->info;
+    size_t cells = (size_t)t->layers * t->experts;
+    uint64_t *total = x->profile;
+    uint32_t *part = x->history == NULL ? NULL : x->history + sample * cells;
+
+    for (uint32_t l = 0; l < t->layers; l++) {
+        for (uint32_t k = 0; k < t->top_k; k++) {
+            if (choice[k] == TRACE_NOT_RECORDED)
+                continue;
+            total[choice[k]]++;
+            if (part != NULL)
+                part[choice[k]]++;
+        }
+        choice += t->candidates;
+        total += t->experts;
+        part = part == NULL ? NULL : part + t->experts;
+    }
+}
+
 /* Tokens of each expert over a whole trace: what a profile knows. */
 static int load_profile(struct experiment *x, struct err *e)
 {
@@ -381,17 +403,9 @@ static int load_profile(struct experiment *x, struct err *e)
         uint64_t count = left < BLOCK ? left : BLOCK;
 
         status = trace_read_expert(profile, row, count, expert, e);
-        for (size_t i = 0; status == 0 && i < count * width; i++) {
-            uint32_t layer = (uint32_t)(i / t->candidates) % t->layers;
-            size_t cell = (size_t)layer * t->experts + expert[i];
-            uint64_t sample = (row + i / width) * x->samples / rows;
-
-            if (i % t->candidates >= t->top_k || expert[i] == TRACE_NOT_RECORDED)
-                continue;
-            x->profile[cell]++;
-            if (x->history != NULL)
-                x->history[sample * t->layers * t->experts + cell]++;
-        }
+        for (uint64_t i = 0; status == 0 && i < count; i++)
+            profile_row(x, expert + i * width,
+                        x->history == NULL ? 0 : (row + i) * x->samples / rows);
         row += count;
     }
     free(expert);

@@ -1,15 +1,18 @@
 /* How fast a replay runs: expert activations (tokens x layers x top-k) per second, on one
  * core, reading of the trace included, memory and cost model as configured below.
  *
- *   bench_replay TRACE MODEL_FOLDER MACHINE_FOLDER MACHINE BATCH ENGINE POLICY [REPEAT]
+ *   bench_replay TRACE MODEL_FOLDER MACHINE_FOLDER MACHINE BATCH ENGINE POLICY [REPEAT
+ *                [GPUS]]
  *
  * ENGINE is sim (times) or count (hits only); POLICY is YAML such as
- * "{cache: {name: lru, slots: 16}}". Prints CSV: one line per repetition. Outside the
- * timed window: starting, loading the configuration, counting a profile, and for
- * oracles the look-ahead, whose time is given apart. */
+ * "{cache: {name: lru, slots: 16}}". With GPUS, that many share the experts, and
+ * seconds are the processor's, not the clock's. Prints CSV:
+ * one line per repetition. Outside the timed window: starting, loading the configuration,
+ * counting a profile, and for oracles the look-ahead, whose time is given apart. */
 #include "sim/base/mem.h"
 #include "sim/run/exec_count.h"
 #include "sim/run/exec_sim.h"
+#include "sim/run/parallel.h"
 #include "sim/run/runner.h"
 
 #include <stdio.h>
@@ -25,13 +28,14 @@ struct bench {
     struct workload_params workload;
     struct future *future;
     uint64_t *profile; /* [layers * experts] executed choices; NULL: not needed */
+    int64_t gpus;      /* 0: the runner of one GPU */
 };
 
-static double seconds(void)
+static double seconds(clockid_t clock)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
@@ -39,6 +43,41 @@ static int fail(const struct err *e)
 {
     (void)fprintf(stderr, "bench_replay: %s\n", e->text);
     return 1;
+}
+
+/* The same run over several GPUs. 0 or -1. */
+static int run_group(const struct bench *b, struct run_setup *s,
+                     struct run_result *result, struct err *e)
+{
+    struct parallel_params params = {.gpus = b->gpus};
+    struct exec_sim_options o = {.cost = *s->cost};
+    struct parallel_plan plan;
+    struct topology t;
+    struct exec **exec;
+    int status;
+
+    if (parallel_topology(b->machine, &params, &t, e) != 0 ||
+        parallel_check(b->policy, &params, &t, s->trace, e) != 0 ||
+        parallel_plan_init(&plan, b->policy, &params, &t, s->cost, s->trace,
+                           s->expert_bytes, e) != 0)
+        return -1;
+    exec = mem_alloc(t.ranks, sizeof *exec);
+    plan.cost.graph = plan.may_graph;
+    o.cost = plan.cost;
+    o.event_driven = plan.event_driven;
+    plan.run.exec = exec;
+    s->parallel = &plan.run;
+    s->cost = &plan.cost;
+    s->expert_bytes = plan.expert_bytes;
+    status = exec_sim_new_group(&o, &t, NETWORK_AS_IT_IS, NULL, exec, e);
+    if (status == 0) {
+        status = run_policy(s, result, e);
+        for (uint32_t i = 0; i < t.ranks; i++)
+            exec_sim_free(exec[i]);
+    }
+    free(exec);
+    parallel_plan_release(&plan);
+    return status;
 }
 
 /* One replay; with `look_ahead`, only finds the future. Returns seconds, or -1. */
@@ -52,7 +91,8 @@ static double replay(struct bench *b, bool look_ahead, struct run_result *result
         .event_driven =
             policy_prefetch(b->policy)->step != NULL || b->policy->cache.write_back,
     };
-    double begun = seconds();
+    clockid_t clock = b->gpus > 0 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
+    double begun = seconds(clock);
     struct trace *t = trace_open(b->trace_path, NULL, e);
     struct run_setup s = {.policy = b->policy,
                           .cost = &cost,
@@ -81,7 +121,7 @@ static double replay(struct bench *b, bool look_ahead, struct run_result *result
         b->future = status == 0 ? future_finish(s.record, e) : NULL;
     } else if (s.workload != NULL) {
         s.future = b->future == NULL ? NULL : future_reader_new(b->future);
-        status = run_policy(&s, result, e);
+        status = b->gpus > 0 ? run_group(b, &s, result, e) : run_policy(&s, result, e);
         future_reader_free(s.future);
     }
     workload_free(s.workload);
@@ -91,7 +131,7 @@ static double replay(struct bench *b, bool look_ahead, struct run_result *result
         exec_sim_free(s.exec);
     free(bytes);
     trace_close(t);
-    return status == 0 ? seconds() - begun : -1;
+    return status == 0 ? seconds(clock) - begun : -1;
 }
 
 /* How often each expert is executed in the whole trace. */
@@ -158,11 +198,12 @@ int main(int argc, char **argv)
 
     if (argc < 8) {
         (void)fprintf(stderr, "usage: bench_replay TRACE MODEL_FOLDER MACHINE_FOLDER "
-                              "MACHINE BATCH sim|count POLICY [REPEAT]\n");
+                              "MACHINE BATCH sim|count POLICY [REPEAT [GPUS]]\n");
         return 2;
     }
     b.trace_path = argv[1];
     b.engine = argv[6];
+    b.gpus = argc > 9 ? atoll(argv[9]) : 0;
     config = cfg_parse("policy", argv[7], strlen(argv[7]), &e);
     if (config == NULL || cfg_bind(NULL, workload_options, &b.workload, &e) != 0)
         return fail(&e);
