@@ -431,7 +431,7 @@ static int end_pass(struct crew *c, struct err *e)
 static int run_pass(struct crew *c, const struct pass *pass, struct err *e)
 {
     begin_pass(c, pass);
-    if (crew_place_begin_pass(c, e) != 0 || crew_route_pass(c, e) != 0 ||
+    if (crew_route_pass(c, e) != 0 || crew_place_begin_pass(c, e) != 0 ||
         run_layers(c, e) != 0 || end_pass(c, e) != 0)
         return -1;
     crew_place_end_pass(c);

@@ -1,6 +1,7 @@
 /* Where experts are, and how they move. */
 #include "crew_state.h"
 #include "sim/base/mem.h"
+#include "sim/base/rng.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,27 @@ void crew_place_release(struct crew *c)
     free(c->migrated);
 }
 
+/* What a predictor tells of the pass whose rows are known already. */
+static void foresee_load(const struct crew *c, double *load)
+{
+    double right = c->setup->policy->place.foresee;
+    struct rng rng = rng_stream(c->setup->seed, "foresee", c->pass->index);
+    const uint16_t *choice = c->choice;
+    size_t row_values = (size_t)c->pass->rows * c->top_k;
+
+    memset(load, 0, (size_t)c->layers * c->experts * sizeof *load);
+    for (uint32_t l = 0; l < c->layers; l++, load += c->experts) {
+        for (size_t i = 0; i < row_values; i++, choice++) {
+            if (*choice == VIEW_NO_EXPERT)
+                continue;
+            if (right >= 1.0 || rng_unit(&rng) < right)
+                load[*choice]++;
+            else
+                load[rng_below(&rng, c->experts)]++;
+        }
+    }
+}
+
 static struct place *rebalance(const struct crew *c, struct err *e)
 {
     const struct policy *policy = c->setup->policy;
@@ -83,7 +105,10 @@ static struct place *rebalance(const struct crew *c, struct err *e)
     double *load = mem_alloc((size_t)problem.layers * problem.experts, sizeof *load);
     struct place *place;
 
-    place_window_load(c->window, load);
+    if (policy->place.foresee > 0)
+        foresee_load(c, load);
+    else
+        place_window_load(c->window, load);
     problem.load = load;
     problem.history = place_window_history(c->window, &problem.samples);
     place = place_new(policy_place(policy), policy->params[SLOT_PLACE], &problem, e);

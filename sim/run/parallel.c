@@ -109,6 +109,11 @@ static int check_place(const struct policy *p, uint32_t gpus, uint32_t experts,
             "policy '%s': place: %s has every expert everywhere, so that there "
             "is nothing to rebalance; leave interval out",
             p->label, p->plugin[SLOT_PLACE]->name);
+    if (p->place.foresee > 0 && p->place.window.interval != 1)
+        return err_set(e,
+                       "policy '%s': place: foresee tells of the coming pass, for which "
+                       "interval must be 1",
+                       p->label);
     if (p->schedule.empty && p->schedule.experts != EXPERTS_SERIAL)
         return err_set(e,
                        "policy '%s': schedule: empty needs experts: serial, which "
