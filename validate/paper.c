@@ -121,7 +121,7 @@ static const struct option replay_options[] = {
 };
 
 struct row_keys {
-    const char *what, *figure, *run, *over;
+    const char *what, *figure, *run, *over, *less;
     const struct cfg_node *published, *tolerance, *formula, *miss;
     int relation;
     bool fit;
@@ -141,6 +141,8 @@ static const struct option row_options[] = {
     {"figure", OPT_STRING, ROW(figure), "", 0, 0, NULL, "a figure of a replay"},
     {"run", OPT_STRING, ROW(run), "", 0, 0, NULL, "REPLAY/POLICY"},
     {"over", OPT_STRING, ROW(over), "", 0, 0, NULL, "REPLAY/POLICY it is divided by"},
+    {"less", OPT_STRING, ROW(less), "", 0, 0, NULL,
+     "REPLAY/POLICY that is taken from it"},
     {"miss", OPT_NODE, ROW(miss), "", 0, 0, NULL, "error and why, where it misses"},
     {.name = NULL},
 };
@@ -247,7 +249,8 @@ static int find_side(const struct cfg_node *row, const struct paper *p, const ch
 static int read_source(const struct cfg_node *n, const struct row_keys *k,
                        const struct paper *p, struct paper_row *row, struct err *e)
 {
-    bool replay = *k->figure != '\0' || *k->run != '\0' || *k->over != '\0';
+    bool over = *k->over != '\0', less = *k->less != '\0';
+    bool replay = *k->figure != '\0' || *k->run != '\0' || over || less;
 
     if (replay == (k->formula != NULL))
         return cfg_error(n, e, "row '%s': expected either formula, or figure and run",
@@ -264,14 +267,16 @@ static int read_source(const struct cfg_node *n, const struct row_keys *k,
                          "row '%s': there is no figure '%s'; moesim check --help "
                          "lists them",
                          k->what, k->figure);
-    row->is_ratio = *k->over != '\0';
+    if (over && less)
+        return cfg_error(n, e, "row '%s': expected over or less, not both", k->what);
+    row->join = over ? PAPER_OVER : less ? PAPER_LESS : PAPER_ALONE;
     if (find_side(n, p, "run", k->run, &row->run, e) != 0 ||
-        (row->is_ratio && find_side(n, p, "over", k->over, &row->over, e) != 0))
+        (over && find_side(n, p, "over", k->over, &row->other, e) != 0) ||
+        (less && find_side(n, p, "less", k->less, &row->other, e) != 0))
         return -1;
-    if (row->published.unit->dimension !=
-        (row->is_ratio ? PAPER_RATIO : row->figure->dimension))
+    if (row->published.unit->dimension != (over ? PAPER_RATIO : row->figure->dimension))
         return cfg_error(n, e, "row '%s': %s%s does not have the unit '%s'", k->what,
-                         k->figure, row->is_ratio ? " over another" : "",
+                         k->figure, over ? " over another" : "",
                          row->published.unit->name);
     return 0;
 }

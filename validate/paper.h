@@ -83,6 +83,8 @@ static inline bool paper_verdict_fails(enum paper_verdict v)
 
 struct paper_figure; /* paper_replay.h */
 
+enum paper_join { PAPER_ALONE, PAPER_OVER, PAPER_LESS };
+
 /* One side of a row that is a replay. */
 struct paper_side {
     size_t replay;      /* its number in the table */
@@ -97,10 +99,10 @@ struct paper_row {
     bool fit;                          /* the constants were fitted on this row */
     const struct cfg_node *formula;    /* closed form; else NULL */
     const struct paper_figure *figure; /* of a replay; else NULL */
-    struct paper_side run, over;
-    bool is_ratio;   /* run over `over` */
-    const char *why; /* explanation of a miss, or NULL */
-    double miss;     /* the error that it explains */
+    struct paper_side run, other;
+    enum paper_join join; /* `run` alone, over `other`, or less it */
+    const char *why;      /* explanation of a miss, or NULL */
+    double miss;          /* the error that it explains */
     /* The outcome, from paper_predict(). */
     double predicted, error; /* error: predicted / published - 1 */
     enum paper_verdict verdict;

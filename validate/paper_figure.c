@@ -141,3 +141,28 @@ int paper_figure_get(const struct paper_figure *f, const struct paper_run *run,
     }
     return err_set(e, "no policy is called '%s'", policy);
 }
+
+void paper_row_wants(const struct paper_row *row, bool *wanted)
+{
+    if (row->figure != NULL)
+        wanted[row->run.replay] = true;
+    if (row->join != PAPER_ALONE)
+        wanted[row->other.replay] = true;
+}
+
+int paper_row_figure(const struct paper_row *row, const struct paper_run *run,
+                     double *value, struct err *e)
+{
+    double other = 1.0;
+
+    if (paper_figure_get(row->figure, &run[row->run.replay], row->run.policy, value, e) !=
+        0)
+        return -1;
+    if (row->join == PAPER_ALONE)
+        return 0;
+    if (paper_figure_get(row->figure, &run[row->other.replay], row->other.policy, &other,
+                         e) != 0)
+        return -1;
+    *value = row->join == PAPER_OVER ? *value / other : *value - other;
+    return isfinite(*value) ? 0 : err_set(e, "%s is divided by 0", row->figure->name);
+}

@@ -20,20 +20,6 @@ struct trial {
     bool *wanted;          /* [p->replays] */
 };
 
-static int predict_row(const struct trial *t, const struct paper_row *row,
-                       double *predicted, struct err *e)
-{
-    double below = 1.0;
-
-    if (paper_figure_get(row->figure, &t->run[row->run.replay], row->run.policy,
-                         predicted, e) != 0 ||
-        (row->is_ratio && paper_figure_get(row->figure, &t->run[row->over.replay],
-                                           row->over.policy, &below, e) != 0))
-        return -1;
-    *predicted /= below;
-    return 0;
-}
-
 static int predict(void *context, const double *parameter, double *predicted,
                    struct err *e)
 {
@@ -49,7 +35,7 @@ static int predict(void *context, const double *parameter, double *predicted,
     if (status == 1)
         status = err_set(e, "stopped by a signal");
     for (size_t i = 0; i < t->rows && status == 0; i++)
-        status = predict_row(t, t->row[i], &predicted[i], e);
+        status = paper_row_figure(t->row[i], t->run, &predicted[i], e);
     for (size_t i = 0; i < t->p->replays; i++)
         paper_run_release(&t->run[i]);
     return status;
@@ -71,9 +57,7 @@ static void find_parts(struct trial *t)
         if (!row->fit)
             continue;
         t->row[t->rows++] = row;
-        t->wanted[row->run.replay] = true;
-        if (row->is_ratio)
-            t->wanted[row->over.replay] = true;
+        paper_row_wants(row, t->wanted);
     }
 }
 

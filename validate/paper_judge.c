@@ -52,69 +52,45 @@ static void judge(struct paper_row *row)
         row->verdict = PAPER_EXPLAINED;
 }
 
-/* What became of one replay. */
-struct tried {
-    struct paper_run run;
-    int status;
-    struct err e;
-};
-
-static int predict_replay(struct paper_row *row, const struct tried *tried)
+static int predict_row(struct paper_row *row, const struct paper_run *run,
+                       const struct err *failed, struct paper_lab *lab)
 {
-    const struct tried *over = &tried[row->over.replay];
-    const struct tried *run = &tried[row->run.replay];
-    double below = 1.0;
-
-    if (run->status != 0)
-        return err_set(&row->broken, "%s", run->e.text);
-    if (row->is_ratio && over->status != 0)
-        return err_set(&row->broken, "%s", over->e.text);
-    if (paper_figure_get(row->figure, &run->run, row->run.policy, &row->predicted,
-                         &row->broken) != 0 ||
-        (row->is_ratio && paper_figure_get(row->figure, &over->run, row->over.policy,
-                                           &below, &row->broken) != 0))
-        return -1;
-    row->predicted /= below;
-    return isfinite(row->predicted)
-               ? 0
-               : err_set(&row->broken, "%s is no number", row->figure->name);
+    if (row->figure == NULL)
+        return paper_formula(row->formula, paper_lab_folders(lab), &row->predicted,
+                             &row->broken);
+    if (failed[row->run.replay].text[0] != '\0')
+        return err_set(&row->broken, "%s", failed[row->run.replay].text);
+    if (row->join != PAPER_ALONE && failed[row->other.replay].text[0] != '\0')
+        return err_set(&row->broken, "%s", failed[row->other.replay].text);
+    return paper_row_figure(row, run, &row->predicted, &row->broken);
 }
 
 int paper_predict(struct paper *p, struct paper_lab *lab)
 {
-    struct tried *tried = mem_zalloc(p->replays + 1, sizeof *tried);
+    struct paper_run *run = mem_zalloc(p->replays + 1, sizeof *run);
+    struct err *failed = mem_zalloc(p->replays + 1, sizeof *failed);
     bool *wanted = mem_zalloc(p->replays + 1, sizeof *wanted);
     int status = 0;
 
-    for (size_t i = 0; i < p->rows; i++) {
-        const struct paper_row *row = &p->row[i];
-
-        if (row->figure != NULL)
-            wanted[row->run.replay] = true;
-        if (row->is_ratio)
-            wanted[row->over.replay] = true;
-    }
+    for (size_t i = 0; i < p->rows; i++)
+        paper_row_wants(&p->row[i], wanted);
     for (size_t i = 0; i < p->replays && status != 1; i++) {
         if (wanted[i])
-            status = tried[i].status =
-                paper_run(lab, p, i, NULL, &tried[i].run, &tried[i].e);
+            status = paper_run(lab, p, i, NULL, &run[i], &failed[i]);
     }
     for (size_t i = 0; i < p->rows && status != 1; i++) {
         struct paper_row *row = &p->row[i];
-        int done = row->figure != NULL
-                       ? predict_replay(row, tried)
-                       : paper_formula(row->formula, paper_lab_folders(lab),
-                                       &row->predicted, &row->broken);
 
-        if (done == 0)
+        if (predict_row(row, run, failed, lab) == 0)
             judge(row);
         else
             row->verdict = PAPER_BROKEN;
     }
     for (size_t i = 0; i < p->replays; i++)
-        paper_run_release(&tried[i].run);
+        paper_run_release(&run[i]);
     free(wanted);
-    free(tried);
+    free(failed);
+    free(run);
     return status == 1;
 }
 

@@ -362,6 +362,17 @@ static void see(void *context, uint32_t policy, op_id id, enum op_kind kind,
     w->past_gate = w->past_gate || kind != OP_GATE;
 }
 
+/* GPUs that share attention gather rows around it, which cannot be told from experts'. */
+static bool shares_attention(const struct cfg *config)
+{
+    const struct cfg_node *n = cfg_find(cfg_root(config), "parallel");
+    const char *text;
+
+    n = n != NULL && cfg_is_map(n) ? cfg_find(n, "attention") : NULL;
+    text = n == NULL ? NULL : cfg_text(n);
+    return text != NULL && strcmp(text, "tensor") == 0;
+}
+
 static int run_config(struct paper_lab *lab, struct setup *s, struct paper_run *run,
                       struct err *e)
 {
@@ -382,6 +393,8 @@ static int run_config(struct paper_lab *lab, struct setup *s, struct paper_run *
                             &run->result, e);
     for (uint32_t i = 0; i < watch.policies * watch.layers; i++)
         close_window(&watch.span[i / watch.layers], &watch.window[i]);
+    if (shares_attention(s->part[PART_CONFIG]))
+        memset(watch.span, 0, watch.policies * sizeof *watch.span);
     free(watch.window);
     run->span = watch.span;
     return status;

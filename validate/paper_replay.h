@@ -59,4 +59,10 @@ void paper_figure_help(FILE *out);
 int paper_figure_get(const struct paper_figure *f, const struct paper_run *run,
                      const char *policy, double *value, struct err *e);
 
+/* Marks the replays that a row needs in wanted[replays]. */
+void paper_row_wants(const struct paper_row *row, bool *wanted);
+/* A row's prediction from run[replays]. 0 or -1. */
+int paper_row_figure(const struct paper_row *row, const struct paper_run *run,
+                     double *value, struct err *e);
+
 #endif
