@@ -154,12 +154,37 @@ static void arrange(struct crew *c, enum op_kind kind, uint32_t layer, sim_time 
     }
 }
 
-/* For a bound: every GPU runs an even share of the rows, or of the active experts with a
- * row each, whichever takes longer. A GPU of any placement has as much of one of them. */
-static void run_balanced(struct crew *c, uint32_t layer, sim_time *share)
+/* Experts' work where it is launched expert by expert: each with as many rows. */
+static void cut_work(struct run *run, struct op *op)
+{
+    const struct cost_experts *w = &op->group.work;
+
+    op->group.held = 1;
+    op->group.piece = run->piece;
+    op->group.pieces = w->distinct;
+    for (uint32_t i = 0; i < w->distinct; i++)
+        run->piece[i] = (uint32_t)(w->rows / w->distinct);
+}
+
+static sim_time work_time(const struct crew *c, const struct cost_experts *w)
 {
     const struct cost *cost = c->setup->cost;
+
+    if (c->gpu[0].run.piece == NULL)
+        return cost_expert_group(cost, w);
+    return cost_expert_permute(cost, w->rows, 0) +
+           (sim_time)w->distinct *
+               cost_expert_alone(cost, (uint32_t)(w->rows / w->distinct));
+}
+
+/* For a bound: every GPU runs an even share of the rows as of one expert, or of the
+ * active experts with a row each, whichever takes longer. A GPU of any placement has as
+ * much of one of them. Shards are even as they are. Hosts of GPUs without active experts
+ * launch none. */
+static void run_balanced(struct crew *c, uint32_t layer, sim_time *share)
+{
     struct cost_experts by_rows = {.distinct = 1}, by_experts = {.distinct = 0};
+    uint32_t parts = c->place->shards > 1 ? 1 : c->gpus;
     uint64_t rows = 0, active = 0;
 
     for (uint32_t i = 0; i < c->experts; i++) {
@@ -168,20 +193,25 @@ static void run_balanced(struct crew *c, uint32_t layer, sim_time *share)
     }
     if (rows == 0)
         return;
-    by_rows.rows = by_rows.padded_rows = (rows + c->gpus - 1) / c->gpus;
-    by_experts.distinct = (uint32_t)((active + c->gpus - 1) / c->gpus);
+    by_rows.rows = by_rows.padded_rows = (rows + parts - 1) / parts;
+    by_experts.distinct = (uint32_t)((active + parts - 1) / parts);
     by_experts.rows = by_experts.padded_rows = by_experts.distinct;
-    if (cost_expert_group(cost, &by_experts) > cost_expert_group(cost, &by_rows))
+    if (work_time(c, &by_experts) > work_time(c, &by_rows))
         by_rows = by_experts;
     for (uint32_t i = 0; i < c->gpus; i++) {
+        struct run *run = &c->gpu[i].run;
         struct op op = {.kind = OP_EXPERTS, .layer = layer};
 
+        if (run->active_count == 0)
+            continue;
         op.group.work = by_rows;
+        if (run->piece != NULL)
+            cut_work(run, &op);
         crew_compute(c, i, &op, share, SHARE_EXPERT);
     }
 }
 
-static int run_experts(struct crew *c, uint32_t layer, struct err *e)
+static int run_experts(struct crew *c, struct err *e)
 {
     for (uint32_t i = 0; i < c->gpus; i++) {
         struct crew_gpu *g = &c->gpu[i];
@@ -246,7 +276,7 @@ static int run_moe_layer(struct crew *c, uint32_t layer, struct err *e)
         for (uint32_t i = 0; i < c->gpus; i++)
             step_clear(&c->gpu[i].run);
     } else {
-        status = run_experts(c, layer, e);
+        status = run_experts(c, e);
     }
     if (sharded)
         collect_shards(c, OP_SCATTER, layer, share);

@@ -149,7 +149,8 @@ static void take_up(struct crew *c, struct place *place)
 
 static void start_migration(struct crew *c, struct place *to)
 {
-    if (migrate(c, to)) {
+    /* What is always balanced has no copies to wait for. */
+    if (migrate(c, to) && !c->p->balanced) {
         if (c->setup->policy->place.migrate == PLACE_BACKGROUND) {
             c->coming = to;
             c->migration = crew_collect_aside(c, &c->migrate);

@@ -59,8 +59,10 @@ void crew_route_init(struct crew *c)
     const struct policy *policy = c->setup->policy;
 
     c->form = form_of(c);
-    c->counts_rows = c->form == COLLECTIVE_FORWARD || c->form == COLLECTIVE_NORMAL;
     c->is_static = policy_gate(policy)->apply != NULL;
+    /* Slots of a capacity are sent one by one, whether or not a row is in them. */
+    c->counts_rows =
+        !c->is_static && (c->form == COLLECTIVE_FORWARD || c->form == COLLECTIVE_NORMAL);
     c->encodes = c->is_static ||
                  (c->form != COLLECTIVE_NORMAL && c->form != COLLECTIVE_LOW_LATENCY);
     c->turn = mem_zalloc((size_t)c->layers * c->experts, sizeof *c->turn);

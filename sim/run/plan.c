@@ -103,8 +103,9 @@ static struct job *make_balanced(struct experiment *x, const struct policy *p)
 
     even.cache.scope = CACHE_PER_LAYER;
     even.cache.slots = x->info->experts;
+    if (p->place.slots > even.cache.slots) /* replicas can be more, even on one GPU */
+        even.cache.slots = p->place.slots;
     even.cache.preload = CACHE_PRELOAD_LINEAR;
-    even.place.migrate = PLACE_BLOCKING;
     job = make_job(x, &even);
     job->reference = true;
     job->network = NETWORK_EVEN;
