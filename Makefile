@@ -275,6 +275,10 @@ mpi: ## what runs on several MPI ranks
 	@$(MAKE) --no-print-directory $(many) ranks
 	@tests/run $(B) cli_ranks
 
+papers: ## published tables against predictions; their fitted constants, fitted again
+	@$(MAKE) --no-print-directory $(many) moesim
+	@tests/slow/papers
+
 data: ## every test again, with the real data (MOESIM_DATA)
 	@$(MAKE) --no-print-directory $(many) moesim tests
 	@: $${MOESIM_DATA:?names the folder of the real data}
@@ -306,7 +310,7 @@ clean: ## remove build/ and out/
 	rm -rf build out
 
 .PHONY: demo test moesim ranks help setup need-mpi tests benches fuzzers layers headers \
-        lint analyzed format bench fuzz gpu sanitize-gpu threads mpi data compare memory \
+        lint analyzed format bench fuzz gpu sanitize-gpu threads mpi papers data compare memory \
         valgrind install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:
