@@ -108,7 +108,7 @@ void crew_case_draw(struct crew_case *c, struct rng *r)
     c->exchange = exchanges[below(r, 6)];
     c->fp8 = one_in(r, 3);
     if (!c->nvlink && c->nodes > 1)
-        c->exchange = exchanges[1 + below(r, 2)];
+        c->exchange = exchanges[below(r, 3)];
     if (strcmp(c->place, "moeshard") == 0)
         return;
     if (one_in(r, 3)) {
@@ -185,8 +185,14 @@ static void draw_rows(struct crew_lab *lab, const uint16_t *expert_of)
         if (c->sources == CREW_BY_ROW || i % c->rows == 0)
             source = (uint16_t)below(&r, 14);
         lab->source[i] = c->sources == CREW_UNKNOWN ? UINT16_MAX : source;
-        for (uint32_t l = 0; l < c->layers; l++)
-            draw_cell(c, &r, lab->expert + (i * c->layers + l) * c->candidates);
+        for (uint32_t l = 0; l < c->layers; l++) {
+            uint16_t *cell = lab->expert + (i * c->layers + l) * c->candidates;
+
+            draw_cell(c, &r, cell);
+            for (uint32_t k = 0; c->cyclic && k < c->candidates; k++)
+                cell[k] =
+                    (uint16_t)(((i / c->rows + i % c->rows) * c->top_k + k) % c->experts);
+        }
     }
     for (size_t i = 0; expert_of != NULL && i < rows * c->layers * c->candidates; i++)
         if (lab->expert[i] != TRACE_NOT_RECORDED)
@@ -235,6 +241,7 @@ static void write_trace(const struct crew_lab *lab)
     const struct crew_case *c = &lab->c;
     char name[] = "by hand";
     uint16_t moe_layer[8];
+    uint64_t bytes[8];
     struct trace_info info = {.model = name,
                               .source = name,
                               .capture = name,
@@ -242,13 +249,16 @@ static void write_trace(const struct crew_lab *lab)
                               .top_k = c->top_k,
                               .candidates = c->candidates,
                               .layers = c->layers,
-                              .moe_layer = moe_layer};
+                              .moe_layer = moe_layer,
+                              .expert_bytes = c->expert_bytes > 0 ? bytes : NULL};
     struct err e = {""};
     struct trace_writer *t;
 
     assert_true(c->layers <= 8);
-    for (uint32_t l = 0; l < c->layers; l++)
+    for (uint32_t l = 0; l < c->layers; l++) {
         moe_layer[l] = (uint16_t)(c->dense_layers + l);
+        bytes[l] = c->expert_bytes;
+    }
     t = trace_writer_new(lab->trace_path, &info, &e);
     if (t == NULL)
         fail_msg("%s", e.text);

@@ -24,6 +24,8 @@ struct crew_case {
     uint32_t requests, rows, prefill_rows, candidates;
     enum crew_sources sources;
     bool missing, one_expert;
+    bool cyclic; /* row i of request r chooses (i + r) top_k and the next ones, modulo */
+    uint64_t expert_bytes; /* recorded; 0: as the model has them */
     uint64_t seed;
     /* Experiment. */
     uint32_t tensor;      /* GPUs that share attention; 0: data-parallel */

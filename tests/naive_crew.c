@@ -124,7 +124,7 @@ static bool form_is(const struct naive *n, const char *name)
     const char *form = n->c->exchange;
 
     if (form == NULL)
-        form = n->c->nodes > 1 ? "forward" : "flat";
+        form = n->c->nodes > 1 && n->c->nvlink ? "forward" : "flat";
     return strcmp(form, name) == 0;
 }
 
@@ -488,7 +488,8 @@ static void rebalance(struct naive *n)
         for (uint32_t i = 0; i < cells; i++)
             load[i] += (double)n->seen[p * cells + i];
     for (uint32_t l = 0; l < c->layers; l++)
-        bytes[l] = UINT64_C(3) * c->hidden * 2880 * 2;
+        bytes[l] =
+            c->expert_bytes > 0 ? c->expert_bytes : UINT64_C(3) * c->hidden * 2880 * 2;
     to = place_for(n, load, NULL, 0);
     place_keep(n->place, to);
     place_migration_init(&m, n->place, to, bytes);
@@ -559,27 +560,41 @@ static void count_trace(struct naive *n)
     cfg_free(document);
 }
 
+static struct naive naive_of(const struct crew_lab *lab)
+{
+    const struct crew_case *c = &lab->c;
+    struct naive n = {.lab = lab, .c = c, .gpus = c->nodes * c->gpus};
+
+    n.slots = c->slots > 0 ? c->slots : (c->experts + n.gpus - 1) / n.gpus * n.gpus;
+    n.local = n.slots / n.gpus;
+    n.shards = strcmp(c->place, "moeshard") == 0;
+    place_first(&n);
+    return n;
+}
+
+struct place *crew_place_naively(const struct crew_lab *lab)
+{
+    return naive_of(lab).place;
+}
+
 struct crew_count crew_count_naively(const struct crew_lab *lab)
 {
     const struct crew_case *c = &lab->c;
     struct crew_count out = {.layers = c->layers, .gpus = c->nodes * c->gpus};
-    struct naive n = {.lab = lab, .c = c, .out = &out, .gpus = out.gpus};
+    struct naive n = naive_of(lab);
 
     for (int k = 0; k < KINDS; k++)
         out.links += 2 * ports_of(c, (enum kind)k);
     out.layer = mem_zalloc(c->layers, sizeof *out.layer);
     out.gpu_rows = mem_zalloc(out.gpus, sizeof *out.gpu_rows);
     out.link_bytes = mem_zalloc(out.links, sizeof *out.link_bytes);
-    n.slots = c->slots > 0 ? c->slots : (c->experts + n.gpus - 1) / n.gpus * n.gpus;
-    n.local = n.slots / n.gpus;
-    n.shards = strcmp(c->place, "moeshard") == 0;
+    n.out = &out;
     n.exchanges = c->gate == NULL && !n.shards && !form_is(&n, "normal") &&
                   !form_is(&n, "low-latency");
     n.back = UINT64_C(2) * c->hidden;
     n.there = c->fp8 ? c->hidden + c->hidden / 128 * 4 : n.back;
     n.turn = mem_zalloc((size_t)c->layers * c->experts, sizeof *n.turn);
     n.next = c->first > 0 ? c->first : c->interval;
-    place_first(&n);
     count_trace(&n);
     place_free(n.place);
     free(n.turn);

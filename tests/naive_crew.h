@@ -6,6 +6,7 @@
 #define MOESIM_TESTS_NAIVE_CREW_H
 
 #include "crew_lab.h"
+#include "sim/policy/place.h"
 
 /* What the naive count finds; owned arrays. */
 struct crew_count {
@@ -15,6 +16,8 @@ struct crew_count {
     uint64_t *link_bytes;     /* [links] */
     uint64_t migrations, migrated_bytes;
 };
+/* The placement that its runs begin with. Owned. */
+struct place *crew_place_naively(const struct crew_lab *lab);
 struct crew_count crew_count_naively(const struct crew_lab *lab);
 void crew_count_release(struct crew_count *x);
 

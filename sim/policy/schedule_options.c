@@ -13,7 +13,7 @@ const struct option schedule_options[] = {
      "all-to-all of dispatch and combine; flat: every pair of GPUs directly; rails: "
      "inside "
      "the node first; forward: once to each node, then inside; normal, low-latency: as "
-     "DeepEP; auto: flat in one node, else forward"},
+     "DeepEP; auto: forward over several nodes with NVLink, else flat"},
     {"fp8_dispatch", OPT_BOOL, AT(fp8_dispatch), "no", 0, 0, NULL,
      "dispatch rows in fp8 with their scales, as DeepEP can"},
     {"experts", OPT_CHOICE, AT(experts), "grouped", 0, 0, experts,

@@ -7,7 +7,8 @@
 
 #include <stdbool.h>
 
-/* The forms of models/collective.h; auto is flat in one node and forward over several. */
+/* The forms of models/collective.h; auto is forward over several nodes
+ * whose GPUs NVLink joins, else flat. */
 enum schedule_exchange {
     EXCHANGE_AUTO,
     EXCHANGE_FLAT,

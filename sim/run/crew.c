@@ -154,71 +154,20 @@ static void arrange(struct crew *c, enum op_kind kind, uint32_t layer, sim_time 
     }
 }
 
-/* Experts' work where it is launched expert by expert: each with as many rows. */
-static void cut_work(struct run *run, struct op *op)
+static int run_experts(struct crew *c, uint32_t layer, struct err *e)
 {
-    const struct cost_experts *w = &op->group.work;
+    struct crew_share even = {.time = 0};
 
-    op->group.held = 1;
-    op->group.piece = run->piece;
-    op->group.pieces = w->distinct;
-    for (uint32_t i = 0; i < w->distinct; i++)
-        run->piece[i] = (uint32_t)(w->rows / w->distinct);
-}
-
-static sim_time work_time(const struct crew *c, const struct cost_experts *w)
-{
-    const struct cost *cost = c->setup->cost;
-
-    if (c->gpu[0].run.piece == NULL)
-        return cost_expert_group(cost, w);
-    return cost_expert_permute(cost, w->rows, 0) +
-           (sim_time)w->distinct *
-               cost_expert_alone(cost, (uint32_t)(w->rows / w->distinct));
-}
-
-/* For a bound: every GPU runs an even share of the rows as of one expert, or of the
- * active experts with a row each, whichever takes longer. A GPU of any placement has as
- * much of one of them. Shards are even as they are. Hosts of GPUs without active experts
- * launch none. */
-static void run_balanced(struct crew *c, uint32_t layer, sim_time *share)
-{
-    struct cost_experts by_rows = {.distinct = 1}, by_experts = {.distinct = 0};
-    uint32_t parts = c->place->shards > 1 ? 1 : c->gpus;
-    uint64_t rows = 0, active = 0;
-
-    for (uint32_t i = 0; i < c->experts; i++) {
-        rows += c->load[i];
-        active += c->load[i] > 0;
-    }
-    if (rows == 0)
-        return;
-    by_rows.rows = by_rows.padded_rows = (rows + parts - 1) / parts;
-    by_experts.distinct = (uint32_t)((active + parts - 1) / parts);
-    by_experts.rows = by_experts.padded_rows = by_experts.distinct;
-    if (work_time(c, &by_experts) > work_time(c, &by_rows))
-        by_rows = by_experts;
-    for (uint32_t i = 0; i < c->gpus; i++) {
-        struct run *run = &c->gpu[i].run;
-        struct op op = {.kind = OP_EXPERTS, .layer = layer};
-
-        if (run->active_count == 0)
-            continue;
-        op.group.work = by_rows;
-        if (run->piece != NULL)
-            cut_work(run, &op);
-        crew_compute(c, i, &op, share, SHARE_EXPERT);
-    }
-}
-
-static int run_experts(struct crew *c, struct err *e)
-{
+    if (c->p->balanced)
+        even = crew_bound_share(c);
     for (uint32_t i = 0; i < c->gpus; i++) {
         struct crew_gpu *g = &c->gpu[i];
         size_t logged = g->run.log_count;
 
         g->run.arrived = g->joined;
-        if (step_run(&g->run, e) != 0)
+        if (c->p->balanced && crew_bound_exceeds(c, i, &even))
+            crew_bound_run(c, i, layer, &even);
+        else if (step_run(&g->run, e) != 0)
             return -1;
         if (g->run.log_count > logged) {
             if (g->joined != 0)
@@ -271,13 +220,7 @@ static int run_moe_layer(struct crew *c, uint32_t layer, struct err *e)
         crew_collect(c, OP_DISPATCH, layer, &c->dispatch, 0, c->gpus, share);
     if (c->setup->policy->schedule.wait)
         wait_all(c);
-    if (c->p->balanced) {
-        run_balanced(c, layer, share);
-        for (uint32_t i = 0; i < c->gpus; i++)
-            step_clear(&c->gpu[i].run);
-    } else {
-        status = run_experts(c, e);
-    }
+    status = run_experts(c, layer, e);
     if (sharded)
         collect_shards(c, OP_SCATTER, layer, share);
     else
@@ -533,6 +476,7 @@ static int crew_init(struct crew *c, const struct run_setup *s, struct run_resul
     c->tokens = mem_zalloc(c->slots, sizeof *c->tokens);
     if (crew_place_init(c, e) != 0)
         return -1;
+    result->shards = c->place->shards;
     crew_route_init(c);
     for (uint32_t i = 0; i < c->gpus; i++)
         gpu_init(c, i);
@@ -563,7 +507,8 @@ static void crew_release(struct crew *c)
     free(c->id);
 }
 
-/* Layers' shares were summed over the GPUs, and so was the time that they computed. */
+/* Layers' shares were summed over the GPUs, and so was the time that they computed or
+ * waited for migrations. */
 static void average(struct crew *c)
 {
     struct run_result *r = c->result;
@@ -572,6 +517,9 @@ static void average(struct crew *c)
         for (int i = 0; i < RUN_SHARES; i++)
             r->layer[l].share[i] /= (sim_time)c->gpus;
     r->compute_busy /= (sim_time)c->gpus;
+    for (int i = 0; i < RUN_SHARES; i++)
+        r->migration_time += c->migrating[i];
+    r->migration_time /= (sim_time)c->gpus;
 }
 
 static int finish(struct crew *c, struct err *e)

@@ -26,6 +26,19 @@ static struct place_problem problem_of(const struct crew *c)
     };
 }
 
+/* By the plug-in that is there where none is named, with its defaults. */
+static struct place *default_placement(const struct place_problem *problem, struct err *e)
+{
+    const struct plugin *plugin = policy_default(SLOT_PLACE);
+    void *params = mem_zalloc(1, plugin->params_size);
+    struct place *place = NULL;
+
+    if (cfg_bind(NULL, plugin->options, params, e) == 0)
+        place = place_new((const struct place_type *)plugin, params, problem, e);
+    free(params);
+    return place;
+}
+
 /* By the profile; with rebalances to come, as if every expert were loaded alike, by the
  * plug-in if it can do without a history, else linearly. */
 static struct place *first_placement(const struct crew *c, struct err *e)
@@ -48,8 +61,7 @@ static struct place *first_placement(const struct crew *c, struct err *e)
     } else {
         place = place_new(type, s->policy->params[SLOT_PLACE], &problem, &ignored);
         if (place == NULL)
-            place = place_new((const struct place_type *)policy_default(SLOT_PLACE), NULL,
-                              &problem, e);
+            place = default_placement(&problem, e);
     }
     free(load);
     return place;
@@ -134,8 +146,8 @@ static bool migrate(struct crew *c, const struct place *to)
             c->migrated[(size_t)copy->from * c->gpus + copy->to] +=
                 c->setup->expert_bytes[copy->layer];
         }
-        c->result->total.counts.migrations++;
-        c->result->total.counts.migrated_bytes += m.bytes;
+        c->books.counts.migrations++;
+        c->books.counts.migrated_bytes += m.bytes;
     }
     place_migration_release(&m);
     return any;
@@ -156,7 +168,7 @@ static void start_migration(struct crew *c, struct place *to)
             c->migration = crew_collect_aside(c, &c->migrate);
             return;
         }
-        crew_collect(c, OP_MIGRATE, 0, &c->migrate, 0, c->gpus, c->gpu[0].run.outside);
+        crew_collect(c, OP_MIGRATE, 0, &c->migrate, 0, c->gpus, c->migrating);
     }
     take_up(c, to);
 }

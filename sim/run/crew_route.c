@@ -21,7 +21,8 @@ static enum collective_form form_of(const struct crew *c)
     int exchange = c->setup->policy->schedule.exchange;
 
     if (exchange == EXCHANGE_AUTO)
-        return c->p->topology->nodes > 1 ? COLLECTIVE_FORWARD : COLLECTIVE_FLAT;
+        return c->p->topology->nodes > 1 && c->p->topology->nvlink ? COLLECTIVE_FORWARD
+                                                                   : COLLECTIVE_FLAT;
     return forms[exchange];
 }
 

@@ -82,11 +82,12 @@ struct crew {
     bool is_static;   /* experts run on capacities */
     bool encodes;     /* kernels of its own arrange rows for dispatch */
     /* Placement. */
-    struct place *place, *coming; /* coming: still being copied to; or NULL */
-    op_id migration;              /* the copies on their way; 0: none */
-    struct place_window *window;  /* NULL: placed once */
-    bool is_due;                  /* a rebalance */
-    uint64_t *migrated;           /* (gpu, gpu) bytes */
+    struct place *place, *coming;   /* coming: still being copied to; or NULL */
+    op_id migration;                /* the copies on their way; 0: none */
+    struct place_window *window;    /* NULL: placed once */
+    bool is_due;                    /* a rebalance */
+    uint64_t *migrated;             /* (gpu, gpu) bytes */
+    sim_time migrating[RUN_SHARES]; /* over the GPUs: waiting for blocking migrations */
     struct collective migrate;
 };
 
@@ -102,6 +103,22 @@ void crew_collect(struct crew *c, enum op_kind kind, uint32_t layer,
 /* The same of all GPUs beside what they do, which waits for nothing and nothing for it.
  */
 op_id crew_collect_aside(struct crew *c, const struct collective *what);
+
+/* ---- crew_bound.c ---- */
+
+/* Work of one GPU on the experts of a layer. */
+struct crew_share {
+    struct cost_experts work;
+    sim_time time;
+};
+/* Of a routed layer, the least that some GPU has to do whatever the placement. */
+struct crew_share crew_bound_share(const struct crew *c);
+/* Whether a GPU has more to do than that, */
+bool crew_bound_exceeds(const struct crew *c, uint32_t gpu,
+                        const struct crew_share *even);
+/* ... and the share instead of it. */
+void crew_bound_run(struct crew *c, uint32_t gpu, uint32_t layer,
+                    const struct crew_share *even);
 
 /* ---- crew_route.c ---- */
 
