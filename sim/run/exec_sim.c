@@ -418,9 +418,10 @@ static void times(struct exec *x, const op_id *id, size_t count, struct op_times
         struct work_times t = engine_times(x->engine, id[i]);
 
         out[i] = (struct op_times){t.release, t.start, t.end, t.cancelled};
-        if (x->group != NULL && x->group->spreads > 0)
-            out[i].start = exec_group_began(x, id[i], t.start);
     }
+    if (x->group != NULL && x->group->spreads > 0)
+        for (size_t i = 0; i < count; i++)
+            out[i].start = exec_group_began(x, id[i], out[i].start);
 }
 
 static void retire(struct exec *x, op_id id)
