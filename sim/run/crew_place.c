@@ -110,6 +110,28 @@ static void foresee_load(const struct crew *c, double *load)
     }
 }
 
+uint64_t *crew_place_profile(const struct crew *c, uint32_t gpu)
+{
+    const struct place *p = c->place;
+    uint64_t *profile = mem_zalloc((size_t)c->layers * c->local, sizeof *profile);
+
+    for (uint32_t l = 0; l < c->layers; l++) {
+        const uint16_t *held = p->expert + (size_t)l * p->slots + (size_t)gpu * c->local;
+
+        for (uint32_t j = 0; j < c->local; j++) {
+            uint32_t replicas = 1;
+
+            if (held[j] == PLACE_EMPTY)
+                continue;
+            if (p->shards == 1)
+                (void)place_replicas(p, l, held[j], &replicas);
+            profile[(size_t)l * c->local + j] =
+                c->setup->profile[(size_t)l * c->experts + held[j]] / replicas;
+        }
+    }
+    return profile;
+}
+
 static struct place *rebalance(const struct crew *c, struct err *e)
 {
     const struct policy *policy = c->setup->policy;
