@@ -141,6 +141,7 @@ static void without_bounds(void **state)
 {
     struct result_policy p = made(1000, 600, 0, 400, 100, 0);
     struct result_policy none = {.label = NULL};
+    struct result r = {.policies = 1, .policy = &p};
     struct explain_finding f;
     char *text;
 
@@ -148,7 +149,7 @@ static void without_bounds(void **state)
     p.bounds.present = false;
     f = explain_find(&p);
     assert_int_equal(f.verdict, EXPLAIN_UNKNOWN);
-    text = explain_verdict_text(&f, &p);
+    text = explain_verdict_text(&f, &r, 0);
     assert_non_null(strstr(text, "Exposed copies take 60.0 %"));
     free(text);
     assert_int_equal(explain_find(&none).verdict, EXPLAIN_UNKNOWN);
@@ -204,7 +205,7 @@ static void experts_on_the_host(void **state)
     p.bounds.belady_hits = 700;
     f = explain_find(&p);
     assert_int_equal(f.verdict, EXPLAIN_UNKNOWN);
-    text = explain_verdict_text(&f, &p);
+    text = explain_verdict_text(&f, &r, 0);
     assert_non_null(strstr(text, "no bounds on the time"));
     assert_non_null(strstr(text,
                            "75.0 % of the misses ran on the host; the GPU waits for "

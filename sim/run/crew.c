@@ -476,6 +476,7 @@ static int crew_init(struct crew *c, const struct run_setup *s, struct run_resul
     c->tokens = mem_zalloc(c->slots, sizeof *c->tokens);
     if (crew_place_init(c, e) != 0)
         return -1;
+    result->shards = c->place->shards;
     crew_route_init(c);
     for (uint32_t i = 0; i < c->gpus; i++)
         gpu_init(c, i);
@@ -507,7 +508,8 @@ static void crew_release(struct crew *c)
     free(c->id);
 }
 
-/* Layers' shares were summed over the GPUs, and so was the time that they computed. */
+/* Layers' shares were summed over the GPUs, and so was the time that they computed or
+ * waited for migrations. */
 static void average(struct crew *c)
 {
     struct run_result *r = c->result;
@@ -516,6 +518,9 @@ static void average(struct crew *c)
         for (int i = 0; i < RUN_SHARES; i++)
             r->layer[l].share[i] /= (sim_time)c->gpus;
     r->compute_busy /= (sim_time)c->gpus;
+    for (int i = 0; i < RUN_SHARES; i++)
+        r->migration_time += c->migrating[i];
+    r->migration_time /= (sim_time)c->gpus;
 }
 
 static int finish(struct crew *c, struct err *e)

@@ -190,7 +190,7 @@ static void start_migration(struct crew *c, struct place *to)
             c->migration = crew_collect_aside(c, &c->migrate);
             return;
         }
-        crew_collect(c, OP_MIGRATE, 0, &c->migrate, 0, c->gpus, c->gpu[0].run.outside);
+        crew_collect(c, OP_MIGRATE, 0, &c->migrate, 0, c->gpus, c->migrating);
     }
     take_up(c, to);
 }

@@ -83,11 +83,12 @@ struct crew {
     bool is_static;   /* experts run on capacities */
     bool encodes;     /* kernels of its own arrange rows for dispatch */
     /* Placement. */
-    struct place *place, *coming; /* coming: still being copied to; or NULL */
-    op_id migration;              /* the copies on their way; 0: none */
-    struct place_window *window;  /* NULL: placed once */
-    bool is_due;                  /* a rebalance */
-    uint64_t *migrated;           /* (gpu, gpu) bytes */
+    struct place *place, *coming;   /* coming: still being copied to; or NULL */
+    op_id migration;                /* the copies on their way; 0: none */
+    struct place_window *window;    /* NULL: placed once */
+    bool is_due;                    /* a rebalance */
+    uint64_t *migrated;             /* (gpu, gpu) bytes */
+    sim_time migrating[RUN_SHARES]; /* over the GPUs: waiting for blocking migrations */
     struct collective migrate;
 };
 

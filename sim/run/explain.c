@@ -1,8 +1,7 @@
 /* moesim explain: the tables and sentences on each policy of a result. */
-#include "explain.h"
+#include "explain_state.h"
 
 #include "sim/base/mem.h"
-#include "text.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -17,10 +16,17 @@ static double share_of(double a, double b)
     return b > 0 ? a / b : NAN;
 }
 
+double explain_rest(double all, double part)
+{
+    double rest = all - part;
+
+    return fabs(rest) < 1e-9 * all ? 0 : rest;
+}
+
 /* ---- where the time went ---- */
 
-static void print_share(FILE *out, const char *name, double seconds, double passes,
-                        double total)
+void explain_print_share(FILE *out, const char *name, double seconds, double passes,
+                         double total)
 {
     (void)fprintf(out, "    %-24s", name);
     text_right(out, 11, text_time(seconds));
@@ -40,11 +46,11 @@ static void print_shares(const struct run_result *run, FILE *out)
                   text_count((double)run->output_tokens).text);
     (void)fprintf(out, "    %-24s %11s %11s %9s\n", "", "total", "per pass", "share");
     for (int s = 0; s < RUN_SHARES; s++)
-        print_share(out, run_share_name((enum run_share)s),
-                    sim_time_seconds(run->total.share[s]), passes, total);
-    print_share(out, "latency of all passes", total, passes, total);
+        explain_print_share(out, run_share_name((enum run_share)s),
+                            sim_time_seconds(run->total.share[s]), passes, total);
+    explain_print_share(out, "latency of all passes", total, passes, total);
     if (idle > EXPLAIN_PART * total)
-        print_share(out, "waiting for requests", idle, passes, total);
+        explain_print_share(out, "waiting for requests", idle, passes, total);
 }
 
 /* ---- layers ---- */
@@ -151,8 +157,8 @@ static void print_layers(const struct result *r, const struct run_result *run, F
         print_stall(out, name, &others, passes, total);
     }
     print_stall(out, "all MoE layers", &all, passes, total);
-    outside.copy = total - all.copy;
-    outside.host = (double)run->total.share[SHARE_HOST] - all.host;
+    outside.copy = explain_rest(total, all.copy);
+    outside.host = explain_rest((double)run->total.share[SHARE_HOST], all.host);
     print_stall(out, "outside them", &outside, passes, total);
     free(rank);
 }
@@ -277,11 +283,11 @@ static void print_parts(const struct explain_finding *f, double passes, FILE *ou
         return;
     (void)fputs("\n  The time by what would avoid it\n", out);
     (void)fprintf(out, "    %-24s %11s %11s %9s\n", "", "total", "per pass", "share");
-    print_share(out, "policy", f->policy, passes, f->total);
-    print_share(out, "working set", f->working_set, passes, f->total);
-    print_share(out, "bandwidth", f->bandwidth, passes, f->total);
-    print_share(out, "launches and host", f->host, passes, f->total);
-    print_share(out, "computing", f->compute, passes, f->total);
+    explain_print_share(out, "policy", f->policy, passes, f->total);
+    explain_print_share(out, "working set", f->working_set, passes, f->total);
+    explain_print_share(out, "bandwidth", f->bandwidth, passes, f->total);
+    explain_print_share(out, "launches and host", f->host, passes, f->total);
+    explain_print_share(out, "computing", f->compute, passes, f->total);
 }
 
 /* ---- the whole ---- */
@@ -307,20 +313,47 @@ static void print_choices(const struct result_policy *p, FILE *out)
     free(text);
 }
 
-static void explain_policy(const struct result *r, uint32_t i, FILE *out)
+/* The tables of a run on one GPU. */
+static void print_one_gpu(const struct result *r, const struct result_policy *p,
+                          const struct explain_finding *f, FILE *out)
+{
+    print_layers(r, &p->run, out);
+    print_link(&p->run, out);
+    print_regret(p, f, out);
+    print_parts(f, (double)p->run.passes, out);
+}
+
+/* ... and over several: what their caches did only where they missed something. */
+static int print_several(const struct result *r, uint32_t i,
+                         const struct explain_finding *f, FILE *out, struct err *e)
+{
+    const struct run_result *run = &r->policy[i].run;
+
+    if (explain_parallel_print(r, i, f, out, e) != 0)
+        return -1;
+    if (run->total.counts.hits < run->total.counts.accesses) {
+        print_layers(r, run, out);
+        print_link(run, out);
+    }
+    return 0;
+}
+
+static int explain_policy(const struct result *r, uint32_t i, FILE *out, struct err *e)
 {
     const struct result_policy *p = &r->policy[i];
     struct explain_finding f = explain_find(p);
-    char *verdict = explain_verdict_text(&f, p), *help = explain_help_text(&f, r, i);
+    char *verdict, *help;
 
     text_name(out, p->label, LABEL_COLUMNS);
     (void)fputc('\n', out);
     print_choices(p, out);
     print_shares(&p->run, out);
-    print_layers(r, &p->run, out);
-    print_link(&p->run, out);
-    print_regret(p, &f, out);
-    print_parts(&f, (double)p->run.passes, out);
+    if (!f.parallel)
+        print_one_gpu(r, p, &f, out);
+    else if (print_several(r, i, &f, out, e) != 0)
+        return -1;
+    verdict = explain_verdict_text(&f, r, i);
+    help = explain_help_text(&f, r, i);
     (void)fputc('\n', out);
     text_paragraph(out, "  Verdict: ", "    ", "%s. %s", explain_verdict_name(f.verdict),
                    verdict);
@@ -329,17 +362,21 @@ static void explain_policy(const struct result *r, uint32_t i, FILE *out)
     (void)fputc('\n', out);
     free(verdict);
     free(help);
+    return 0;
 }
 
 int result_explain(const struct result *r, FILE *out, struct err *e)
 {
+    char *machine = result_machine_text(r);
+
     text_paragraph(out, "", "  ", "%s on %s; trace %s", r->model == NULL ? "" : r->model,
-                   r->machine == NULL ? "" : r->machine,
-                   r->trace_path == NULL ? "" : r->trace_path);
+                   machine, r->trace_path == NULL ? "" : r->trace_path);
+    free(machine);
     (void)fputc('\n', out);
     for (uint32_t i = 0; i < r->policies; i++)
-        explain_policy(r, i, out);
-    text_paragraph(out, "", "  ", "%s", explain_thresholds());
+        if (explain_policy(r, i, out, e) != 0)
+            return -1;
+    text_paragraph(out, "", "  ", "%s", explain_thresholds(result_is_parallel(r)));
     if (ferror(out))
         return err_set(e, "the explanation cannot be written: %s", strerror(errno));
     return 0;

@@ -14,7 +14,19 @@
  *   compute              the rest
  *
  * They sum to T. The verdict is the greatest of bandwidth, working set and policy if it
- * is at least EXPLAIN_PART of T. */
+ * is at least EXPLAIN_PART of T.
+ *
+ * Over several GPUs other bounds are known: E, rows spread evenly, all experts resident
+ * and nothing padded; N, a network that takes no time. What they save at most:
+ *
+ *   imbalance    T - E: uneven rows and padding; or, where exposed copies are at least
+ *                EXPLAIN_PART of T,
+ *   fetch        T - E: these, and waiting for GPUs that wait for them
+ *   network      T - N
+ *
+ * They overlap, so they sum to nothing. The verdict is the greatest if it is at least
+ * EXPLAIN_PART of T and not less than what launches and the host take, where that is at
+ * least EXPLAIN_HOST of T. Without bounds the run's shares stand in. */
 #ifndef MOESIM_RUN_EXPLAIN_H
 #define MOESIM_RUN_EXPLAIN_H
 
@@ -29,7 +41,10 @@ enum explain_verdict {
     EXPLAIN_WORKING_SET, /* even Belady misses so much that it stalls */
     EXPLAIN_BANDWIDTH,   /* even perfect look-ahead stalls */
     EXPLAIN_COMPUTE,     /* no failure: compute-bound */
-    EXPLAIN_HOST_BOUND   /* no failure: bound by launches and the host */
+    EXPLAIN_HOST_BOUND,  /* no failure: bound by launches and the host */
+    EXPLAIN_IMBALANCE,   /* several GPUs: uneven or padded rows */
+    EXPLAIN_NETWORK,     /* ... the way between them */
+    EXPLAIN_FETCH        /* ... experts that are not in their caches */
 };
 
 struct explain_finding {
@@ -38,17 +53,22 @@ struct explain_finding {
     double total;   /* T; all in seconds */
     double compute_bound, offline, belady;                /* C, O, B */
     double compute, bandwidth, working_set, policy, host; /* sum to total */
+    /* Several GPUs: of the above only total and host are filled. */
+    bool parallel;
+    bool bounded;                     /* savings are from bounds, else from the shares */
+    double balanced, free_network;    /* E, N */
+    double imbalance, network, fetch; /* savings */
 };
 
 struct explain_finding explain_find(const struct result_policy *p);
 /* "policy failure", ... */
 const char *explain_verdict_name(enum explain_verdict verdict);
 /* The verdict in a few sentences, and what would help. Owned strings. */
-char *explain_verdict_text(const struct explain_finding *f,
-                           const struct result_policy *p);
+char *explain_verdict_text(const struct explain_finding *f, const struct result *r,
+                           uint32_t policy);
 char *explain_help_text(const struct explain_finding *f, const struct result *r,
                         uint32_t policy);
 /* What counts as what, in one paragraph; constant. */
-const char *explain_thresholds(void);
+const char *explain_thresholds(bool parallel);
 
 #endif

@@ -1,8 +1,7 @@
 /* The verdict on a run: the numbers behind it, and its words. */
-#include "explain.h"
+#include "explain_state.h"
 
 #include "sim/base/mem.h"
-#include "text.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -51,6 +50,8 @@ struct explain_finding explain_find(const struct result_policy *p)
                                 .host = sim_time_seconds(total->share[SHARE_HOST])};
     double reached, offline, stalls_left;
 
+    if (p->run.gpus > 0)
+        return explain_parallel_find(p);
     if (!p->bounds.present || p->bounds.offline <= 0 || !(f.total > 0)) {
         f.compute = f.total - f.host;
         return f;
@@ -86,12 +87,24 @@ const char *explain_verdict_name(enum explain_verdict verdict)
         return "no failure: compute-bound";
     case EXPLAIN_HOST_BOUND:
         return "no failure: bound by launches and the host";
+    case EXPLAIN_IMBALANCE:
+        return "bound by imbalance";
+    case EXPLAIN_NETWORK:
+        return "bound by the network";
+    case EXPLAIN_FETCH:
+        return "bound by fetches";
     }
     return "no verdict";
 }
 
-const char *explain_thresholds(void)
+const char *explain_thresholds(bool parallel)
 {
+    if (parallel)
+        return "Thresholds: the verdict is the greater of two savings if it is at least "
+               "5 % of the time: rows spread evenly, all experts resident and nothing "
+               "padded (imbalance; or loads of experts, if exposed copies take 5 %); and "
+               "a network that takes no time. They overlap. Launches and the host bound "
+               "a run that they take more of than either saves, from 25 % on.";
     return "Thresholds: the verdict is the greatest of three parts of the time if it is "
            "at "
            "least 5 % of it, else there is no failure. Policy: the run's time less that "
@@ -109,8 +122,7 @@ const char *explain_thresholds(void)
 
 /* ---- words ---- */
 
-/* Appends to the owned `*text`. */
-static void add(char **text, char *sentence)
+void explain_add(char **text, char *sentence)
 {
     char *joined = mem_format("%s%s%s", *text, **text == '\0' ? "" : " ", sentence);
 
@@ -119,7 +131,7 @@ static void add(char **text, char *sentence)
     *text = joined;
 }
 
-static struct text_figure part(double seconds, double total)
+struct text_figure explain_part(double seconds, double total)
 {
     return text_share(total > 0 ? seconds / total : NAN);
 }
@@ -137,13 +149,13 @@ static char *describe_verdict(const struct explain_finding *f)
     case EXPLAIN_POLICY:
         return mem_format("A better policy exists at this capacity: Belady's choices, "
                           "fetched on demand, would take %s of the time%s.",
-                          part(f->belady, t).text, how);
+                          explain_part(f->belady, t).text, how);
     case EXPLAIN_WORKING_SET:
         return mem_format(
             "Even Belady misses so much that it stalls: %s of the time goes "
             "to loads that no replacement avoids at this capacity, though "
             "the link could carry them in time.",
-            part(f->working_set, t).text);
+            explain_part(f->working_set, t).text);
     case EXPLAIN_BANDWIDTH:
         return mem_format(
             "Even perfect look-ahead stalls: the least bytes that must cross "
@@ -154,16 +166,20 @@ static char *describe_verdict(const struct explain_finding *f)
         return mem_format(
             "Copies cost little: with every expert resident the passes would "
             "still take %s of the time.",
-            part(f->compute_bound, t).text);
+            explain_part(f->compute_bound, t).text);
     case EXPLAIN_HOST_BOUND:
         return mem_format("Copies cost little, but launches and host work take %s of the "
                           "time.",
-                          part(f->host, t).text);
+                          explain_part(f->host, t).text);
+    case EXPLAIN_IMBALANCE:
+    case EXPLAIN_NETWORK:
+    case EXPLAIN_FETCH:
+        break;
     }
     return mem_strdup("");
 }
 
-char *explain_verdict_text(const struct explain_finding *f, const struct result_policy *p)
+static char *say_verdict(const struct explain_finding *f, const struct result_policy *p)
 {
     const struct {
         enum explain_verdict verdict;
@@ -180,28 +196,37 @@ char *explain_verdict_text(const struct explain_finding *f, const struct result_
         double t = f->total, stall = sim_time_seconds(p->run.total.share[SHARE_COPY]);
         double wait = sim_time_seconds(p->run.total.share[SHARE_IMBALANCE]);
 
-        add(&text, mem_format("Exposed copies take %s of the time, launches and host %s.",
-                              part(stall, t).text, part(f->host, t).text));
+        explain_add(
+            &text,
+            mem_format("Exposed copies take %s of the time, launches and host %s.",
+                       explain_part(stall, t).text, explain_part(f->host, t).text));
         if (c->host_runs > 0)
-            add(&text, mem_format("%s of the misses ran on the host; the GPU waits for "
-                                  "them %s of the time.",
-                                  part((double)c->host_runs,
-                                       (double)c->accesses - (double)c->hits)
-                                      .text,
-                                  part(wait, t).text));
+            explain_add(&text,
+                        mem_format("%s of the misses ran on the host; the GPU waits for "
+                                   "them %s of the time.",
+                                   explain_part((double)c->host_runs,
+                                                (double)c->accesses - (double)c->hits)
+                                       .text,
+                                   explain_part(wait, t).text));
         return text;
     }
     for (size_t i = 0; i < sizeof other / sizeof *other; i++)
         if (other[i].verdict != f->verdict && other[i].seconds >= EXPLAIN_PART * f->total)
-            add(&text, mem_format("Besides, %s: %s of the time.", other[i].name,
-                                  part(other[i].seconds, f->total).text));
+            explain_add(&text, mem_format("Besides, %s: %s of the time.", other[i].name,
+                                          explain_part(other[i].seconds, f->total).text));
     return text;
+}
+
+char *explain_verdict_text(const struct explain_finding *f, const struct result *r,
+                           uint32_t policy)
+{
+    return f->parallel ? explain_parallel_verdict(f, r, policy)
+                       : say_verdict(f, &r->policy[policy]);
 }
 
 /* ---- what would help ---- */
 
-/* The policy of this result with the least time, if it is clearly below this one's. */
-static const struct result_policy *better_policy(const struct result *r, uint32_t policy)
+const struct result_policy *explain_better_policy(const struct result *r, uint32_t policy)
 {
     const struct result_policy *best = &r->policy[policy];
 
@@ -221,14 +246,17 @@ static void help_memory(char **text, const struct result *r, const struct run_re
                   (double)run->cache_bytes + (double)run->staging_bytes;
     double left = (double)r->gpu_memory_bytes - used;
 
-    add(text,
-        mem_format("The cache holds %s of %s of experts (%s).",
-                   text_bytes((double)run->cache_bytes).text,
-                   text_bytes((double)r->expert_total_bytes).text,
-                   part((double)run->cache_bytes, (double)r->expert_total_bytes).text));
+    explain_add(
+        text,
+        mem_format(
+            "The cache holds %s of %s of experts (%s).",
+            text_bytes((double)run->cache_bytes).text,
+            text_bytes((double)r->expert_total_bytes).text,
+            explain_part((double)run->cache_bytes, (double)r->expert_total_bytes).text));
     if (left > 0.02 * (double)r->gpu_memory_bytes &&
         run->cache_bytes < r->expert_total_bytes)
-        add(text,
+        explain_add(
+            text,
             mem_format("%s of GPU memory is still free: a larger cache is the first "
                        "thing to try.",
                        text_bytes(left).text));
@@ -241,22 +269,28 @@ static void help_verdict(char **text, const struct explain_finding *f,
 
     switch (f->verdict) {
     case EXPLAIN_UNKNOWN:
+    case EXPLAIN_IMBALANCE:
+    case EXPLAIN_NETWORK:
+    case EXPLAIN_FETCH:
         return;
     case EXPLAIN_POLICY:
-        add(text, mem_format("A cache policy nearer to Belady's gains up to %s per pass; "
+        explain_add(
+            text, mem_format("A cache policy nearer to Belady's gains up to %s per pass; "
                              "prefetching that hides its loads as well, up to %s.",
                              text_time(f->policy / passes).text,
                              text_time((f->policy + f->working_set) / passes).text));
         help_memory(text, r, &p->run);
         return;
     case EXPLAIN_WORKING_SET:
-        add(text, mem_format("Loads must start earlier: prefetching with good look-ahead "
+        explain_add(
+            text, mem_format("Loads must start earlier: prefetching with good look-ahead "
                              "gains up to %s per pass; so does a larger cache.",
                              text_time(f->working_set / passes).text));
         help_memory(text, r, &p->run);
         return;
     case EXPLAIN_BANDWIDTH:
-        add(text,
+        explain_add(
+            text,
             mem_format("Only fewer bytes or a faster link help: a link %s times as "
                        "fast, weights of fewer bits, more experts resident, missing "
                        "experts run on the host, or larger batches that use each "
@@ -265,54 +299,67 @@ static void help_verdict(char **text, const struct explain_finding *f,
         help_memory(text, r, &p->run);
         return;
     case EXPLAIN_HOST_BOUND:
-        add(text,
+        explain_add(
+            text,
             mem_strdup("A captured graph, fewer and larger kernels, or a policy that "
                        "needs no host decision per layer."));
         return;
     case EXPLAIN_COMPUTE:
-        add(text,
-            mem_format("No cache or prefetch policy gains more than %s; larger "
-                       "batches, faster kernels or a faster GPU do.",
-                       part(f->policy + f->working_set + f->bandwidth, f->total).text));
+        explain_add(
+            text,
+            mem_format(
+                "No cache or prefetch policy gains more than %s; larger "
+                "batches, faster kernels or a faster GPU do.",
+                explain_part(f->policy + f->working_set + f->bandwidth, f->total).text));
         return;
     }
 }
 
-char *explain_help_text(const struct explain_finding *f, const struct result *r,
-                        uint32_t policy)
+static char *say_help(const struct explain_finding *f, const struct result *r,
+                      uint32_t policy)
 {
     const struct result_policy *p = &r->policy[policy];
-    const struct result_policy *better = better_policy(r, policy);
+    const struct result_policy *better = explain_better_policy(r, policy);
     const struct run_counts *c = &p->run.total.counts;
     double wait = sim_time_seconds(p->run.total.share[SHARE_IMBALANCE]);
     char *text = mem_strdup("");
 
     help_verdict(&text, f, r, p);
     if (better != NULL)
-        add(&text, mem_format("In this result %s takes %s of its time%s.",
-                              better->label == NULL ? "" : better->label,
-                              part((double)better->run.total.latency,
-                                   (double)p->run.total.latency)
-                                  .text,
-                              better->lossless || !p->lossless
-                                  ? ""
-                                  : ", but changes what the model computes"));
+        explain_add(&text, mem_format("In this result %s takes %s of its time%s.",
+                                      better->label == NULL ? "" : better->label,
+                                      explain_part((double)better->run.total.latency,
+                                                   (double)p->run.total.latency)
+                                          .text,
+                                      better->lossless || !p->lossless
+                                          ? ""
+                                          : ", but changes what the model computes"));
     if ((double)c->late > EXPLAIN_PART * (double)c->accesses)
-        add(&text,
+        explain_add(
+            &text,
             mem_format("Prefetches come late (%s of all accesses wait for one): look "
                        "further ahead, or load less.",
-                       part((double)c->late, (double)c->accesses).text));
+                       explain_part((double)c->late, (double)c->accesses).text));
     if (wait >= EXPLAIN_PART * f->total && f->total > 0)
-        add(&text,
+        explain_add(
+            &text,
             mem_format(
                 "The GPU waits for experts on the host (%s of the time): keep more "
                 "experts resident, or fetch those that take the host longer "
                 "(offload: fiddler).",
-                part(wait, f->total).text));
+                explain_part(wait, f->total).text));
     if (c->prefetches > 0 && (double)c->prefetch_used < 0.5 * (double)c->prefetches)
-        add(&text,
-            mem_format("Fewer than half of the prefetches were used (%s): prefetch "
-                       "less, or predict better.",
-                       part((double)c->prefetch_used, (double)c->prefetches).text));
+        explain_add(
+            &text,
+            mem_format(
+                "Fewer than half of the prefetches were used (%s): prefetch "
+                "less, or predict better.",
+                explain_part((double)c->prefetch_used, (double)c->prefetches).text));
     return text;
+}
+
+char *explain_help_text(const struct explain_finding *f, const struct result *r,
+                        uint32_t policy)
+{
+    return f->parallel ? explain_parallel_help(f, r, policy) : say_help(f, r, policy);
 }

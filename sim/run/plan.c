@@ -1,6 +1,7 @@
 /* What an experiment runs, the references its bounds need, and the result of it all. */
 #include "bounds.h"
 #include "experiment_state.h"
+#include "result_links.h"
 #include "sim/base/mem.h"
 
 #include <stdlib.h>
@@ -401,6 +402,8 @@ static void fill_result(const struct experiment *x, const struct plan *plan,
     r->expert_total_bytes = x->expert_total_bytes;
     r->dense_bytes = model_dense_bytes(x->model);
     r->gpu_memory_bytes = x->gpu_bytes;
+    if (x->is_parallel && x->p.engine != ENGINE_COUNT)
+        result_links_fill(r, &x->topology);
     r->policy = mem_zalloc(x->policies, sizeof *r->policy);
     for (uint32_t i = 0; i < x->policies; i++) {
         fill_policy(x, plan, i, &r->policy[i]);

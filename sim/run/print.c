@@ -2,6 +2,7 @@
 #include "result.h"
 
 #include "sim/base/mem.h"
+#include "print_parallel.h"
 #include "text.h"
 
 #include <inttypes.h>
@@ -17,10 +18,17 @@ enum {
 
 static void print_head(const struct result *r, FILE *out)
 {
+    char *machine = result_machine_text(r);
+
     text_paragraph(out, "", "  ", "%s on %s; trace %s; seed %" PRIu64,
-                   r->model == NULL ? "" : r->model, r->machine == NULL ? "" : r->machine,
+                   r->model == NULL ? "" : r->model, machine,
                    r->trace_path == NULL ? "" : r->trace_path, r->seed);
     (void)fputc('\n', out);
+    free(machine);
+}
+
+static void print_columns(FILE *out)
+{
     text_cell(out, "", LABEL_COLUMNS);
     (void)fprintf(out, " %9s %9s %9s %9s %7s %9s %7s %8s\n", "TPOT", "TPOT", "TTFT",
                   "tokens", "hit", "over", "GPU", "gap to");
@@ -169,8 +177,13 @@ static void print_pairs(const struct result *r, FILE *out)
 void result_print(const struct result *r, FILE *out)
 {
     print_head(r, out);
-    for (uint32_t i = 0; i < r->policies; i++)
-        print_row(&r->policy[i], out);
+    if (result_is_parallel(r)) {
+        print_parallel(r, out);
+    } else {
+        print_columns(out);
+        for (uint32_t i = 0; i < r->policies; i++)
+            print_row(&r->policy[i], out);
+    }
     print_notes(r, out);
     if (r->policies > 1)
         print_pairs(r, out);

@@ -4,6 +4,7 @@
 
 #include "sim/base/mem.h"
 #include "json.h"
+#include "result_links.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -17,11 +18,28 @@ struct figure {
     double value;
 };
 
-enum { FIGURES = 14 };
+enum { FIGURES = 23 };
 
-static void list_figures(const struct result_policy *p, struct figure figure[FIGURES])
+/* Rows of the GPU with most of the whole run over the mean; NaN on one GPU. */
+static double fullest_gpu(const struct run_result *run)
+{
+    double most = 0, sum = 0;
+
+    for (uint32_t i = 0; i < run->gpus; i++) {
+        double rows = (double)run->gpu_rows[i];
+
+        most = rows > most ? rows : most;
+        sum += rows;
+    }
+    return sum > 0 ? most * run->gpus / sum : NAN;
+}
+
+static void list_figures(const struct result *r, const struct result_policy *p,
+                         struct figure figure[FIGURES])
 {
     struct result_summary s = result_summarise(p);
+    struct result_port port = {.busiest_bytes = NAN, .busiest_time = NAN};
+    bool sent = result_links_busiest(r, &p->run, &port);
     const struct figure all[FIGURES] = {
         {"finished_requests", (double)s.requests},
         {"tpot_mean_s", s.tpot_mean},
@@ -43,6 +61,17 @@ static void list_figures(const struct result_policy *p, struct figure figure[FIG
                                    ? (double)p->run.total.counts.prefetch_used /
                                          (double)p->run.total.counts.prefetches
                                    : NAN},
+        {"imbalance", s.imbalance},
+        {"fullest_gpu", fullest_gpu(&p->run)},
+        {"exposed_communication_share", s.comm_share},
+        {"padding", s.padding},
+        {"dropped_share", s.drop_share},
+        {"gap_to_balanced", s.balanced_gap},
+        {"gap_to_free_network", s.network_gap},
+        {"busiest_port_bytes", port.busiest_bytes},
+        {"busiest_port_busy", sent && p->run.elapsed > 0
+                                  ? port.busiest_time / sim_time_seconds(p->run.elapsed)
+                                  : NAN},
     };
 
     memcpy(figure, all, sizeof all);
@@ -78,6 +107,7 @@ static void print_value(const struct result_field *f, const void *record,
         (void)fputs(*(const bool *)(const void *)at ? "true" : "false", out);
         return;
     case RESULT_BYTES:
+    case RESULT_RATE:
     case RESULT_U64:
         memcpy(&large, at, sizeof large);
         break;
@@ -125,6 +155,32 @@ static void json_layers(const struct result *r, const struct result_policy *p, F
     (void)fputc(']', out);
 }
 
+/* What only several GPUs have. */
+static void json_parallel(const struct result *r, const struct run_result *run, FILE *out)
+{
+    struct result_port port;
+    uint32_t next = 0;
+    bool any = false;
+
+    (void)fputs(",\n      \"gpu_rows\": [", out);
+    for (uint32_t i = 0; i < run->gpus; i++)
+        (void)fprintf(out, "%s%" PRIu64, i == 0 ? "" : ", ", run->gpu_rows[i]);
+    (void)fputs("],\n      \"ports\": [", out);
+    for (; result_links_next(r, run, &next, &port); any = true) {
+        (void)fprintf(out, "%s\n        {\"kind\": ", any ? "," : "");
+        json_string(out, port.kind);
+        (void)fprintf(out, ", \"links\": %" PRIu32 ", \"bytes\": ", port.count);
+        json_number(out, port.bytes);
+        (void)fputs(", \"busiest\": ", out);
+        json_string(out, r->link[port.busiest].name);
+        (void)fputs(", \"busiest_bytes\": ", out);
+        json_number(out, port.busiest_bytes);
+        (void)fprintf(out, ", \"bytes_per_s\": %" PRIu64 "}",
+                      r->link[port.busiest].bytes_per_s);
+    }
+    (void)fputc(']', out);
+}
+
 static void json_policy(const struct result *r, const struct result_policy *p, FILE *out)
 {
     struct figure figure[FIGURES];
@@ -140,13 +196,15 @@ static void json_policy(const struct result *r, const struct result_policy *p, F
         json_string(out, p->description[slot]);
     }
     (void)fputs("},\n      \"summary\": {", out);
-    list_figures(p, figure);
+    list_figures(r, p, figure);
     for (size_t i = 0; i < FIGURES; i++) {
         (void)fprintf(out, "%s\"%s\": ", i == 0 ? "" : ", ", figure[i].name);
         json_number(out, figure[i].value);
     }
     (void)fputc('}', out);
     json_fields(result_policy_fields, p, "      ", out);
+    if (p->run.gpus > 0)
+        json_parallel(r, &p->run, out);
     json_layers(r, p, out);
     (void)fputs("\n    }", out);
 }
@@ -210,15 +268,17 @@ void result_print_json(const struct result *r, FILE *out)
 
 static void csv_head(FILE *out)
 {
+    struct result nothing = {.path = NULL};
     struct result_policy none = {.label = NULL};
     struct figure figure[FIGURES];
 
     (void)fputs("label,variant,model,machine,trace_path,seed", out);
     for (int slot = 0; slot < POLICY_SLOTS; slot++)
         (void)fprintf(out, ",%s", policy_slot_name((enum policy_slot)slot));
-    list_figures(&none, figure);
+    list_figures(&nothing, &none, figure);
     for (size_t i = 0; i < FIGURES; i++)
         (void)fprintf(out, ",%s", figure[i].name);
+    (void)fputs(",busiest_port", out);
     for (const struct result_field *f = result_policy_fields; f->name != NULL; f++) {
         (void)fputc(',', out);
         print_name(f, out);
@@ -229,6 +289,7 @@ static void csv_head(FILE *out)
 static void csv_row(const struct result *r, const struct result_policy *p, FILE *out)
 {
     struct figure figure[FIGURES];
+    struct result_port port;
     const char *const head[] = {p->label, p->variant, r->model, r->machine,
                                 r->trace_path};
 
@@ -241,11 +302,14 @@ static void csv_row(const struct result *r, const struct result_policy *p, FILE 
         (void)fputc(',', out);
         csv_string(out, p->description[slot]);
     }
-    list_figures(p, figure);
+    list_figures(r, p, figure);
     for (size_t i = 0; i < FIGURES; i++) {
         (void)fputc(',', out);
         csv_number(out, figure[i].value);
     }
+    (void)fputc(',', out);
+    if (result_links_busiest(r, &p->run, &port))
+        csv_string(out, r->link[port.busiest].name);
     for (const struct result_field *f = result_policy_fields; f->name != NULL; f++) {
         (void)fputc(',', out);
         print_value(f, p, csv_number, out);

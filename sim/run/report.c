@@ -3,7 +3,7 @@
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
 #include "explain.h"
-#include "report_plot.h"
+#include "report_state.h"
 #include "text.h"
 
 #include <inttypes.h>
@@ -47,123 +47,7 @@ static const char style[] =
     "pre{background:#fff;border:1px solid #e2e4e7;border-radius:8px;padding:12px;"
     "overflow-x:auto;font:12.5px/1.45 ui-monospace,Menlo,Consolas,monospace}\n";
 
-/* Text between tags or in a quoted attribute; NULL is "". */
-static void print_text(FILE *out, const char *s)
-{
-    while (s != NULL && *s != '\0') {
-        size_t n = text_utf8(s);
-
-        if (n == 0 || ((unsigned char)*s < 0x20 && *s != '\n' && *s != '\t')) {
-            (void)fputs("\xef\xbf\xbd", out); /* U+FFFD */
-            n = n == 0 ? 1 : n;
-        } else if (*s == '&') {
-            (void)fputs("&amp;", out);
-        } else if (*s == '<') {
-            (void)fputs("&lt;", out);
-        } else if (*s == '>') {
-            (void)fputs("&gt;", out);
-        } else if (*s == '"') {
-            (void)fputs("&quot;", out);
-        } else {
-            (void)fwrite(s, 1, n, out);
-        }
-        s += n;
-    }
-}
-
-struct page {
-    const struct result *const *results;
-    size_t count;
-    struct report_entry *entry;
-    char **label; /* owns the entries' labels */
-    size_t entries;
-    const char *folder;
-    FILE *out;
-};
-
-/* ---- the table of policies ---- */
-
-static void print_cell(FILE *out, struct text_figure f, bool best)
-{
-    (void)fprintf(out, "<td%s>%s</td>", best ? " class=best" : "", f.text);
-}
-
-/* The least, or greatest, of each column is bold; where several share it, all. */
-struct bests {
-    double tpot_p50, tpot_p99, ttft_p50, ttft_p99, tokens, hits, bytes;
-};
-
-static double lesser(double a, double b)
-{
-    return isnan(b) || a < b ? a : b;
-}
-
-static struct bests find_bests(const struct page *p)
-{
-    struct bests b = {INFINITY, INFINITY, INFINITY, INFINITY,
-                      INFINITY, INFINITY, INFINITY};
-
-    for (size_t i = 0; i < p->entries; i++) {
-        struct result_summary s =
-            result_summarise(&p->entry[i].result->policy[p->entry[i].policy]);
-
-        b.tpot_p50 = lesser(b.tpot_p50, s.tpot_p50);
-        b.tpot_p99 = lesser(b.tpot_p99, s.tpot_p99);
-        b.ttft_p50 = lesser(b.ttft_p50, s.ttft_p50);
-        b.ttft_p99 = lesser(b.ttft_p99, s.ttft_p99);
-        b.tokens = lesser(b.tokens, -s.tokens_per_s);
-        b.hits = lesser(b.hits, -s.hit_rate);
-        b.bytes = lesser(b.bytes, s.link_bytes);
-    }
-    return b;
-}
-
-static void print_row(const struct page *p, const struct report_entry *entry,
-                      const struct bests *b)
-{
-    const struct result_policy *policy = &entry->result->policy[entry->policy];
-    struct result_summary s = result_summarise(policy);
-    struct explain_finding f = explain_find(policy);
-
-    (void)fputs("<tr><td>", p->out);
-    print_text(p->out, entry->label);
-    (void)fputs("</td>", p->out);
-    print_cell(p->out, text_time(s.tpot_p50), s.tpot_p50 == b->tpot_p50);
-    print_cell(p->out, text_time(s.tpot_p99), s.tpot_p99 == b->tpot_p99);
-    print_cell(p->out, text_time(s.ttft_p50), s.ttft_p50 == b->ttft_p50);
-    print_cell(p->out, text_time(s.ttft_p99), s.ttft_p99 == b->ttft_p99);
-    print_cell(p->out, text_number(s.tokens_per_s), -s.tokens_per_s == b->tokens);
-    print_cell(p->out, text_share(s.hit_rate), -s.hit_rate == b->hits);
-    print_cell(p->out, text_bytes(s.link_bytes), s.link_bytes == b->bytes);
-    print_cell(p->out, text_share(s.gpu_busy), false);
-    print_cell(p->out, text_share(s.gap), false);
-    (void)fprintf(p->out, "<td class=left><span class=\"chip v%d\">%s</span></td></tr>\n",
-                  (int)f.verdict, explain_verdict_name(f.verdict));
-}
-
-static void print_summary(const struct page *p)
-{
-    struct bests b = find_bests(p);
-
-    (void)fputs(
-        "<h2>Policies</h2>\n<div class=\"card scroll\"><table><thead><tr>"
-        "<th>policy</th><th>TPOT<br>p50</th><th>TPOT<br>p99</th>"
-        "<th>TTFT<br>p50</th><th>TTFT<br>p99</th><th>tokens<br>per s</th>"
-        "<th>hit<br>rate</th><th>over<br>the link</th><th>GPU<br>busy</th>"
-        "<th>gap to<br>offline</th><th class=left>verdict</th></tr></thead><tbody>"
-        "\n",
-        p->out);
-    for (size_t i = 0; i < p->entries; i++)
-        print_row(p, &p->entry[i], &b);
-    (void)fputs(
-        "</tbody></table></div>\n"
-        "<p class=sub>TPOT: time per output token of a request; TTFT: time to its "
-        "first token; gap: time of all passes above the bound that no policy beats "
-        "at this capacity. The best of a column is bold.</p>\n",
-        p->out);
-}
-
-static void print_notes(const struct page *p)
+static void print_notes(const struct report_page *p)
 {
     for (size_t i = 0; i < p->count; i++) {
         char *notes =
@@ -179,7 +63,7 @@ static void print_notes(const struct page *p)
             (void)fputs("<p class=note>", p->out);
             if (p->count > 1)
                 (void)fprintf(p->out, "R%zu: ", i + 1);
-            print_text(p->out, line);
+            report_text(p->out, line);
             (void)fputs("</p>\n", p->out);
         }
         free(notes);
@@ -208,73 +92,100 @@ static void print_not_drawn(FILE *out, enum report_drawn drawn, enum report_figu
     (void)fputs("</p>\n", out);
 }
 
-static int print_figures(const struct page *p, const char *plots_folder, struct err *e)
+static int print_figure(const struct report_page *p, enum report_figure figure,
+                        const struct report_entry *entry, size_t count,
+                        const char *caption, const char *plots_folder, struct err *e)
+{
+    size_t most = report_figure_most(figure);
+    bool wide =
+        figure == FIGURE_SHARES || figure == FIGURE_BOUNDS || figure == FIGURE_PASSES;
+    enum report_drawn drawn;
+
+    (void)fprintf(p->out, "<figure%s>\n", wide ? " class=wide" : "");
+    if (report_plot(figure, entry, count, p->folder, plots_folder, &drawn, e) != 0)
+        return -1;
+    if (drawn != DRAWN)
+        print_not_drawn(p->out, drawn, figure);
+    else if (report_plot_inline(figure, p->folder, p->out, e) != 0)
+        return -1;
+    (void)fprintf(p->out, "<figcaption>%s", caption);
+    if (count > most)
+        (void)fprintf(p->out, " The first %zu of %zu policies are shown.", most, count);
+    (void)fputs("</figcaption></figure>\n", p->out);
+    return 0;
+}
+
+static int print_figures(const struct report_page *p, const char *plots_folder,
+                         struct err *e)
 {
     static const char *const caption[REPORT_FIGURES] = {
         ("Every picosecond of a pass belongs to one share; the bars are means over all "
          "passes."),
         "Each mark is a policy. Right is more hits, down is faster.",
         "Time that each MoE layer waited for weights, mean over all passes.",
+        ("Bars: time per pass. Marks: with the rows spread evenly over the GPUs, all "
+         "experts resident and nothing padded; and over a network that takes no time."),
+        "Rows of the busiest GPU over the mean, pass by pass; 1 is even.",
+        "Rows that each GPU's experts ran on in the whole run, over their mean.",
         "Each point is the mean of consecutive passes; at most 200 points per policy.",
     };
 
-    (void)fputs("<h2>Figures</h2>\n<div class=figures>\n", p->out);
-    for (int i = 0; i < REPORT_FIGURES; i++) {
-        enum report_figure figure = (enum report_figure)i;
-        size_t most = figure == FIGURE_SHARES ? REPORT_MAX_BARS : REPORT_MAX_SERIES;
-        bool wide = figure == FIGURE_SHARES || figure == FIGURE_PASSES;
-        enum report_drawn drawn;
+    struct report_entry *shown = mem_alloc(p->entries, sizeof *shown);
+    int status = 0;
 
-        (void)fprintf(p->out, "<figure%s>\n", wide ? " class=wide" : "");
-        if (report_plot(figure, p->entry, p->entries, p->folder, plots_folder, &drawn,
-                        e) != 0)
-            return -1;
-        if (drawn != DRAWN)
-            print_not_drawn(p->out, drawn, figure);
-        else if (report_plot_inline(figure, p->folder, p->out, e) != 0)
-            return -1;
-        (void)fprintf(p->out, "<figcaption>%s", caption[i]);
-        if (p->entries > most)
-            (void)fprintf(p->out, " The first %zu of %zu policies are shown.", most,
-                          p->entries);
-        (void)fputs("</figcaption></figure>\n", p->out);
+    (void)fputs("<h2>Figures</h2>\n<div class=figures>\n", p->out);
+    for (int i = 0; i < REPORT_FIGURES && status == 0; i++) {
+        enum report_figure figure = (enum report_figure)i;
+        size_t count = 0;
+
+        for (size_t k = 0; k < p->entries; k++)
+            if (report_figure_suits(figure, p->entry[k].result))
+                shown[count++] = p->entry[k];
+        if (count > 0)
+            status = print_figure(p, figure, shown, count, caption[i], plots_folder, e);
     }
     (void)fputs("</div>\n", p->out);
-    return 0;
+    free(shown);
+    return status;
 }
 
 /* ---- verdicts ---- */
 
-static void print_verdicts(const struct page *p)
+static void print_verdicts(const struct report_page *p)
 {
     (void)fputs("<h2>Verdicts</h2>\n", p->out);
     for (size_t i = 0; i < p->entries; i++) {
         const struct report_entry *entry = &p->entry[i];
         const struct result_policy *policy = &entry->result->policy[entry->policy];
         struct explain_finding f = explain_find(policy);
-        char *verdict = explain_verdict_text(&f, policy);
+        char *verdict = explain_verdict_text(&f, entry->result, entry->policy);
         char *help = explain_help_text(&f, entry->result, entry->policy);
 
         (void)fputs("<div class=card><h3>", p->out);
-        print_text(p->out, entry->label);
-        (void)fprintf(p->out, " <span class=\"chip v%d\">%s</span></h3>\n<div>",
-                      (int)f.verdict, explain_verdict_name(f.verdict));
-        print_text(p->out, verdict);
+        report_text(p->out, entry->label);
+        (void)fputc(' ', p->out);
+        report_chip(p->out, f.verdict);
+        (void)fputs("</h3>\n<div>", p->out);
+        report_text(p->out, verdict);
         if (*help != '\0') {
             (void)fputs("</div><div><b>What would help:</b> ", p->out);
-            print_text(p->out, help);
+            report_text(p->out, help);
         }
         (void)fputs("</div></div>\n", p->out);
         free(verdict);
         free(help);
     }
-    (void)fputs("<p class=sub>", p->out);
-    print_text(p->out, explain_thresholds());
-    (void)fputs("</p>\n", p->out);
+    for (int parallel = 0; parallel < 2; parallel++) {
+        if (report_entries(p, parallel == 1) == 0)
+            continue;
+        (void)fputs("<p class=sub>", p->out);
+        report_text(p->out, explain_thresholds(parallel == 1));
+        (void)fputs("</p>\n", p->out);
+    }
 }
 
 /* What a command prints on a result, as it is. */
-static int print_details(const struct page *p, const char *summary,
+static int print_details(const struct report_page *p, const char *summary,
                          int (*print)(const struct result *, FILE *, struct err *),
                          const struct result *r, struct err *e)
 {
@@ -290,7 +201,7 @@ static int print_details(const struct page *p, const char *summary,
         status = err_set(e, "no memory for the text of the report");
     if (status == 0) {
         (void)fprintf(p->out, "<details><summary>%s</summary><pre>", summary);
-        print_text(p->out, text);
+        report_text(p->out, text);
         (void)fputs("</pre></details>\n", p->out);
     }
     free(text);
@@ -309,7 +220,7 @@ static int print_as_run(const struct result *r, FILE *out, struct err *e)
 static void print_fact(FILE *out, const char *name, const char *value)
 {
     (void)fprintf(out, "<tr><th>%s</th><td>", name);
-    print_text(out, value);
+    report_text(out, value);
     (void)fputs("</td></tr>\n", out);
 }
 
@@ -324,7 +235,7 @@ static void print_policy_facts(const struct result *r, FILE *out)
         const struct result_policy *p = &r->policy[i];
 
         (void)fputs("<tr><td>", out);
-        print_text(out, p->label);
+        report_text(out, p->label);
         (void)fputs("</td><td class=wrap>", out);
         for (int slot = 0; slot < POLICY_SLOTS; slot++) {
             const char *text = p->description[slot];
@@ -332,11 +243,11 @@ static void print_policy_facts(const struct result *r, FILE *out)
             if (text == NULL || *text == '\0' || strcmp(text, "none") == 0)
                 continue;
             (void)fprintf(out, "<b>%s</b> ", policy_slot_name((enum policy_slot)slot));
-            print_text(out, text);
+            report_text(out, text);
             (void)fputs("; ", out);
         }
         (void)fputs("</td><td class=left>", out);
-        print_text(out, p->variant);
+        report_text(out, p->variant);
         (void)fprintf(out,
                       "</td><td class=left>%s</td><td>%s%s</td>"
                       "<td><code>%016" PRIx64 "</code></td></tr>\n",
@@ -346,12 +257,13 @@ static void print_policy_facts(const struct result *r, FILE *out)
     (void)fputs("</tbody></table></div>\n", out);
 }
 
-static int print_provenance(const struct page *p, size_t i, struct err *e)
+static int print_provenance(const struct report_page *p, size_t i, struct err *e)
 {
     const struct result *r = p->results[i];
     char *seed = mem_format("%" PRIu64, r->seed);
     char *shape = mem_format("%" PRIu32 " MoE layers, %" PRIu32 " experts, top %" PRIu32,
                              r->layers, r->experts, r->top_k);
+    char *machine = result_machine_text(r);
     char *memory = mem_format(
         "experts %s, everything else %s, KV cache at its peak %s; GPU memory %s",
         text_bytes((double)r->expert_total_bytes).text,
@@ -371,7 +283,7 @@ static int print_provenance(const struct page *p, size_t i, struct err *e)
     print_fact(p->out, "model", r->model);
     print_fact(p->out, "shape of the trace", shape);
     print_fact(p->out, "memory", memory);
-    print_fact(p->out, "machine", r->machine);
+    print_fact(p->out, "machine", machine);
     print_fact(p->out, "source of the machine", r->machine_source);
     print_fact(p->out, "seed", seed);
     print_fact(p->out, "program", r->version);
@@ -379,9 +291,10 @@ static int print_provenance(const struct page *p, size_t i, struct err *e)
     free(seed);
     free(shape);
     free(memory);
+    free(machine);
     print_policy_facts(r, p->out);
     (void)fputs("<details><summary>Configuration as run</summary><pre>", p->out);
-    print_text(p->out, r->config);
+    report_text(p->out, r->config);
     (void)fputs("</pre></details>\n", p->out);
     if (print_details(p, "Table and pairwise comparison", print_as_run, r, e) != 0)
         return -1;
@@ -391,7 +304,7 @@ static int print_provenance(const struct page *p, size_t i, struct err *e)
 
 /* ---- the page ---- */
 
-static void print_head(const struct page *p)
+static void print_head(const struct report_page *p)
 {
     (void)fprintf(
         p->out,
@@ -403,22 +316,26 @@ static void print_head(const struct page *p)
         "<h1>moesim report</h1>\n",
         style);
     for (size_t i = 0; i < p->count; i++) {
+        char *machine = result_machine_text(p->results[i]);
+
         (void)fputs("<p class=sub>", p->out);
         if (p->count > 1)
             (void)fprintf(p->out, "R%zu: ", i + 1);
-        print_text(p->out, p->results[i]->model);
+        report_text(p->out, p->results[i]->model);
         (void)fputs(" on ", p->out);
-        print_text(p->out, p->results[i]->machine);
+        report_text(p->out, machine);
         (void)fputs("; trace ", p->out);
-        print_text(p->out, p->results[i]->trace_path);
+        report_text(p->out, p->results[i]->trace_path);
         (void)fputs("</p>\n", p->out);
+        free(machine);
     }
 }
 
-static int print_page(const struct page *p, const char *plots_folder, struct err *e)
+static int print_page(const struct report_page *p, const char *plots_folder,
+                      struct err *e)
 {
     print_head(p);
-    print_summary(p);
+    report_tables(p);
     print_notes(p);
     if (print_figures(p, plots_folder, e) != 0)
         return -1;
@@ -430,7 +347,7 @@ static int print_page(const struct page *p, const char *plots_folder, struct err
     return 0;
 }
 
-static void list_entries(struct page *p)
+static void list_entries(struct report_page *p)
 {
     size_t at = 0;
 
@@ -454,7 +371,7 @@ static void list_entries(struct page *p)
 int report_write(const struct result *const *results, size_t count, const char *folder,
                  const char *plots_folder, struct err *e)
 {
-    struct page p = {.results = results, .count = count, .folder = folder};
+    struct report_page p = {.results = results, .count = count, .folder = folder};
     char *path = mem_format("%s/report.html", folder);
     struct file_out *out = NULL;
     int status = file_make_folder(folder, e);

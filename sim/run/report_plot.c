@@ -15,16 +15,62 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LABEL_COLUMNS = 32, PASS_POINTS = 200, PASS_BLOCK = 8192 };
+enum { LABEL_COLUMNS = 32, PASS_POINTS = 200, PASS_BLOCK = 8192, LOAD_BARS = 32 };
 
 #define MAX_SVG_BYTES ((size_t)32 << 20)
 
 const char *report_figure_name(enum report_figure figure)
 {
-    static const char *const name[REPORT_FIGURES] = {"shares", "scatter", "layers",
-                                                     "passes"};
+    static const char *const name[REPORT_FIGURES] = {
+        "shares", "scatter", "layers", "bounds", "balance", "load", "passes"};
 
     return name[figure];
+}
+
+size_t report_figure_most(enum report_figure figure)
+{
+    return figure == FIGURE_SHARES || figure == FIGURE_BOUNDS ? REPORT_MAX_BARS
+                                                              : REPORT_MAX_SERIES;
+}
+
+static bool any_misses(const struct result *r)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < r->policies; i++)
+        any = any ||
+              r->policy[i].run.total.counts.hits < r->policy[i].run.total.counts.accesses;
+    return any;
+}
+
+static bool any_bounds(const struct result *r)
+{
+    bool any = false;
+
+    for (uint32_t i = 0; i < r->policies; i++)
+        any = any || r->policy[i].bounds.present;
+    return any;
+}
+
+bool report_figure_suits(enum report_figure figure, const struct result *r)
+{
+    bool parallel = result_is_parallel(r);
+
+    switch (figure) {
+    case FIGURE_SCATTER:
+    case FIGURE_LAYERS:
+        return !parallel || any_misses(r);
+    case FIGURE_BOUNDS:
+        return parallel && any_bounds(r);
+    case FIGURE_BALANCE:
+    case FIGURE_LOAD:
+        return parallel;
+    case FIGURE_SHARES:
+    case FIGURE_PASSES:
+    case REPORT_FIGURES:
+        break;
+    }
+    return true;
 }
 
 /* ---- data ---- */
@@ -133,6 +179,103 @@ static bool print_layers(FILE *out, const struct report_entry *entry, size_t cou
     return count > 0;
 }
 
+static bool print_bounds(FILE *out, const struct report_entry *entry, size_t count)
+{
+    bool any = false;
+
+    (void)fputs("policy,this run (ms),rows spread evenly (ms),network that takes no time "
+                "(ms)\n",
+                out);
+    for (size_t i = 0; i < count; i++) {
+        const struct result_policy *p = &entry[i].result->policy[entry[i].policy];
+        bool bounds = p->bounds.present;
+        double ms = 1e-9 / passes_of(&entry[i]);
+
+        print_label(out, entry[i].label);
+        (void)fputc(',', out);
+        csv_number(out, (double)p->run.total.latency * ms);
+        (void)fputc(',', out);
+        csv_number(out, bounds ? (double)p->bounds.balanced * ms : NAN);
+        (void)fputc(',', out);
+        csv_number(out, bounds ? (double)p->bounds.free_network * ms : NAN);
+        (void)fputc('\n', out);
+        any = any || bounds;
+    }
+    return any;
+}
+
+static bool print_balance(FILE *out, const struct report_entry *entry, size_t count)
+{
+    bool any = false;
+
+    print_head(out, "decoder layer", entry, count);
+    for (size_t i = 0; i < count; i++) {
+        const struct run_result *run = run_of(&entry[i]);
+
+        for (uint32_t l = 0; run->gpus > 0 && l < run->layers; l++) {
+            double imbalance = result_imbalance(&run->layer[l].counts, run->gpus);
+
+            if (isnan(imbalance))
+                continue;
+            print_point(out, entry[i].result->moe_layer[l], imbalance, i, count);
+            any = true;
+        }
+    }
+    return any;
+}
+
+static int compare_most_first(const void *a, const void *b)
+{
+    uint64_t x, y;
+
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return (x < y) - (x > y);
+}
+
+/* Rows of each GPU over their mean; NAN where there are none. Owned. */
+static double *relative_loads(const struct run_result *run, uint32_t gpus, bool sorted)
+{
+    double *load = mem_alloc(gpus, sizeof *load), sum = 0;
+    uint64_t *rows = mem_alloc(run->gpus, sizeof *rows);
+
+    for (uint32_t g = 0; g < run->gpus; g++) {
+        rows[g] = run->gpu_rows[g];
+        sum += (double)rows[g];
+    }
+    if (sorted && run->gpus > 1)
+        qsort(rows, run->gpus, sizeof *rows, compare_most_first);
+    for (uint32_t g = 0; g < gpus; g++)
+        load[g] = g < run->gpus && sum > 0 ? (double)rows[g] * run->gpus / sum : NAN;
+    free(rows);
+    return load;
+}
+
+/* Up to LOAD_BARS GPUs by number, more of them from the fullest on. */
+static bool print_load(FILE *out, const struct report_entry *entry, size_t count)
+{
+    double **load = mem_alloc(count, sizeof *load);
+    uint32_t gpus = 0;
+
+    for (size_t i = 0; i < count; i++)
+        gpus = run_of(&entry[i])->gpus > gpus ? run_of(&entry[i])->gpus : gpus;
+    for (size_t i = 0; i < count; i++)
+        load[i] = relative_loads(run_of(&entry[i]), gpus, gpus > LOAD_BARS);
+    print_head(out, gpus > LOAD_BARS ? "GPUs from the fullest on" : "GPU", entry, count);
+    for (uint32_t g = 0; g < gpus; g++) {
+        csv_number(out, g);
+        for (size_t i = 0; i < count; i++) {
+            (void)fputc(',', out);
+            csv_number(out, load[i][g]);
+        }
+        (void)fputc('\n', out);
+    }
+    for (size_t i = 0; i < count; i++)
+        free(load[i]);
+    free(load);
+    return gpus > 0;
+}
+
 /* Point k stands for the passes [k * passes / points, (k + 1) * passes / points). */
 static int print_pass_points(FILE *out, const struct report_entry *entry, size_t i,
                              size_t count, uint64_t passes, struct err *e)
@@ -201,6 +344,15 @@ static int write_data(enum report_figure figure, const struct report_entry *entr
         break;
     case FIGURE_LAYERS:
         *any = print_layers(file_out_stream(out), entry, count);
+        break;
+    case FIGURE_BOUNDS:
+        *any = print_bounds(file_out_stream(out), entry, count);
+        break;
+    case FIGURE_BALANCE:
+        *any = print_balance(file_out_stream(out), entry, count);
+        break;
+    case FIGURE_LOAD:
+        *any = print_load(file_out_stream(out), entry, count);
         break;
     case FIGURE_PASSES:
     case REPORT_FIGURES:
@@ -290,7 +442,7 @@ int report_plot(enum report_figure figure, const struct report_entry *entry, siz
                 const char *folder, const char *plots_folder, enum report_drawn *drawn,
                 struct err *e)
 {
-    size_t most = figure == FIGURE_SHARES ? REPORT_MAX_BARS : REPORT_MAX_SERIES;
+    size_t most = report_figure_most(figure);
     char *data = safe_path(folder, report_figure_name(figure), ".csv");
     char *drawing = safe_path(folder, report_figure_name(figure), ".svg");
     bool any = false;

@@ -4,7 +4,7 @@
 
 #include "result.h"
 
-#define REPORT_MAX_BARS 32  /* policies in the figure of shares */
+#define REPORT_MAX_BARS 32  /* policies in the figures of shares and bounds */
 #define REPORT_MAX_SERIES 8 /* policies in the others: as many as there are colours */
 
 /* One policy of one of the results. */
@@ -18,6 +18,9 @@ enum report_figure {
     FIGURE_SHARES,
     FIGURE_SCATTER,
     FIGURE_LAYERS,
+    FIGURE_BOUNDS,  /* several GPUs: time beside its bounds */
+    FIGURE_BALANCE, /* ... imbalance by layer */
+    FIGURE_LOAD,    /* ... rows by GPU */
     FIGURE_PASSES,
     REPORT_FIGURES
 };
@@ -31,6 +34,12 @@ enum report_drawn {
     NOT_DRAWN_FAILED, /* gnuplot could not draw it */
     NOT_DRAWN_NO_DATA /* no policy has any, e.g. no pass records */
 };
+
+/* True if a figure says anything about a result: hits and stalls where something may
+ * miss, bounds, balance and load over several GPUs. */
+bool report_figure_suits(enum report_figure figure, const struct result *r);
+/* Policies that it shows at most. */
+size_t report_figure_most(enum report_figure figure);
 
 /* Writes FOLDER/NAME.csv and, if gnuplot is there, FOLDER/NAME.svg. -1 if a file cannot
  * be written or a pass record not be read; what became of the drawing goes to `drawn`. */

@@ -3,6 +3,7 @@
 #include "sim/base/mem.h"
 #include "percentile.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -23,7 +24,12 @@ void result_release(struct result *r)
     if (r->group_names != NULL)
         for (uint32_t i = 0; i < r->groups; i++)
             free(r->group_names[i]);
+    for (uint32_t i = 0; r->link != NULL && i < r->links; i++) {
+        free(r->link[i].name);
+        free(r->link[i].kind);
+    }
     free(r->policy);
+    free(r->link);
     free(r->group_names);
     free(r->trace_path);
     free(r->trace_source);
@@ -105,6 +111,48 @@ static double ratio(double a, double b)
     return b > 0 ? a / b : NAN;
 }
 
+bool result_is_parallel(const struct result *r)
+{
+    return r->policies > 0 && r->policy[0].run.gpus > 0;
+}
+
+double result_imbalance(const struct run_counts *c, uint32_t gpus)
+{
+    return ratio((double)c->busiest_rows * gpus, (double)c->computed_rows);
+}
+
+char *result_machine_text(const struct result *r)
+{
+    const char *name = r->machine == NULL ? "" : r->machine;
+    const struct run_result *run = &r->policy[0].run;
+
+    if (!result_is_parallel(r))
+        return mem_strdup(name);
+    return mem_format("%" PRIu32 " GPU%s of %s, %" PRIu32 " node%s", run->gpus,
+                      run->gpus == 1 ? "" : "s", name, run->nodes,
+                      run->nodes == 1 ? "" : "s");
+}
+
+/* What only several GPUs have. */
+static void summarise_parallel(const struct result_policy *p, struct result_summary *s)
+{
+    const struct run_result *run = &p->run;
+    const struct run_counts *c = &run->total.counts;
+    double chosen = (double)c->activations * (run->shards > 1 ? run->shards : 1);
+    double latency = (double)run->total.latency;
+
+    s->imbalance = result_imbalance(c, run->gpus);
+    s->comm_share = ratio((double)run->total.share[SHARE_COMM], latency);
+    s->sent_bytes = (double)c->sent_bytes;
+    s->padding = ratio((double)c->computed_rows, chosen) - 1;
+    s->drop_share =
+        ratio((double)c->dropped, (double)c->activations + (double)c->dropped);
+    if (!p->bounds.present)
+        return;
+    s->balanced_gap = ratio(latency, (double)p->bounds.balanced) - 1;
+    s->network_gap = ratio(latency, (double)p->bounds.free_network) - 1;
+}
+
 struct result_summary result_summarise(const struct result_policy *p)
 {
     const struct run_result *run = &p->run;
@@ -124,11 +172,20 @@ struct result_summary result_summarise(const struct result_policy *p)
         .link_bytes =
             (double)c->demand_bytes + (double)c->prefetch_bytes + (double)c->out_bytes,
         .gap = NAN,
+        .imbalance = NAN,
+        .comm_share = NAN,
+        .sent_bytes = NAN,
+        .padding = NAN,
+        .drop_share = NAN,
+        .balanced_gap = NAN,
+        .network_gap = NAN,
     };
 
     for (uint64_t i = 0; i < run->requests; i++)
         s.requests += run->request[i].finished;
     if (p->bounds.present)
         s.gap = ratio((double)run->total.latency, (double)p->bounds.offline) - 1;
+    if (run->gpus > 0)
+        summarise_parallel(p, &s);
     return s;
 }

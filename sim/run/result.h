@@ -40,6 +40,13 @@ struct result_policy {
     uint64_t file_passes; /* pass records in the file it was read from; else 0 */
 };
 
+/* One direction of one link between GPUs; those of a kind stand together. */
+struct result_link {
+    char *name; /* "GPU 3 NVLink out", "node 1 NIC 2 in" */
+    char *kind; /* "NVLink out", "NIC in" */
+    uint64_t bytes_per_s;
+};
+
 struct result {
     char *trace_path, *trace_source, *model, *machine, *machine_source;
     char *config;  /* YAML as run, overrides applied */
@@ -51,6 +58,8 @@ struct result {
     char **group_names;
     uint32_t groups;
     uint64_t expert_total_bytes, dense_bytes, kv_peak_bytes, gpu_memory_bytes;
+    uint32_t links; /* between several GPUs; 0 on one, or where none were timed */
+    struct result_link *link; /* [links]; the same for all policies */
     uint32_t policies;
     struct result_policy *policy; /* [policies] */
     char *notes; /* newline-separated sentences a reader must know: prefill resampled, ...
@@ -86,8 +95,22 @@ struct result_summary {
     double gpu_busy;                      /* compute lane busy / elapsed */
     double link_bytes;                    /* demand + prefetch + out */
     double gap; /* total pass time / offline bound - 1; NaN without bounds */
+    /* Several GPUs; NaN on one. */
+    double imbalance;    /* rows of the busiest GPU of each step / mean rows; 1: even */
+    double comm_share;   /* exposed communication / total pass time */
+    double sent_bytes;   /* between GPUs, migrations not included */
+    double padding;      /* rows computed / rows that a token chose - 1 */
+    double drop_share;   /* choices dropped / choices made */
+    double balanced_gap; /* total pass time / bound - 1; NaN without bounds */
+    double network_gap;
 };
 struct result_summary result_summarise(const struct result_policy *p);
+/* True if the policies ran on several GPUs, or on one as the only one of several. */
+bool result_is_parallel(const struct result *r);
+/* Rows of the busiest GPU of each step over the mean; NaN without rows. */
+double result_imbalance(const struct run_counts *c, uint32_t gpus);
+/* "8 GPUs of h100-80g, 1 node"; the machine's name on one GPU. Owned. */
+char *result_machine_text(const struct result *r);
 /* Of one request, in seconds; NaN where it has none. */
 double result_request_tpot(const struct run_request *q);
 double result_request_ttft(const struct run_request *q);

@@ -107,7 +107,10 @@ const struct result_field result_policy_fields[] = {
     RUN("cache_slots", cache_slots, RESULT_U32),
     RUN("gpus", gpus, RESULT_U32),
     RUN("nodes", nodes, RESULT_U32),
+    RUN("shards", shards, RESULT_U32),
+    RUN("links", links, RESULT_U32),
     RUN("activation_bytes", activation_bytes, RESULT_BYTES),
+    RUN("migration_ps", migration_time, RESULT_TIME),
     RUN("total_start_ps", total.start, RESULT_TIME),
     RUN("total_latency_ps", total.latency, RESULT_TIME),
     SHARES(result_policy, "total_", run.total.share),
@@ -138,6 +141,7 @@ const struct result_field result_head_fields[] = {
     HEAD(experts, RESULT_U32),
     HEAD(top_k, RESULT_U32),
     HEAD(groups, RESULT_U32),
+    HEAD(links, RESULT_U32),
     HEAD(policies, RESULT_U32),
     HEAD(expert_total_bytes, RESULT_BYTES),
     HEAD(dense_bytes, RESULT_BYTES),
@@ -146,11 +150,17 @@ const struct result_field result_head_fields[] = {
     END,
 };
 
+const struct result_field result_link_fields[] = {
+    {"bytes_per_s", RESULT_RATE, offsetof(struct result_link, bytes_per_s)},
+    END,
+};
+
 size_t result_field_size(const struct result_field *f)
 {
     switch (f->kind) {
     case RESULT_TIME:
     case RESULT_BYTES:
+    case RESULT_RATE:
     case RESULT_U64:
         return 8;
     case RESULT_U32:

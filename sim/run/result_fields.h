@@ -12,6 +12,7 @@
 enum result_kind {
     RESULT_TIME,  /* sim_time, picoseconds */
     RESULT_BYTES, /* uint64_t */
+    RESULT_RATE,  /* uint64_t, bytes per second */
     RESULT_U64,
     RESULT_U32,
     RESULT_U16,
@@ -29,6 +30,7 @@ extern const struct result_field result_layer_fields[];   /* struct run_layer */
 extern const struct result_field result_request_fields[]; /* struct run_request */
 extern const struct result_field result_policy_fields[];  /* struct result_policy */
 extern const struct result_field result_head_fields[];    /* struct result */
+extern const struct result_field result_link_fields[];    /* struct result_link */
 
 size_t result_field_size(const struct result_field *f);
 

@@ -57,6 +57,7 @@ hid_t result_hdf_disk_type(enum result_kind kind)
     case RESULT_TIME:
         return H5T_STD_I64LE;
     case RESULT_BYTES:
+    case RESULT_RATE:
     case RESULT_U64:
         return H5T_STD_U64LE;
     case RESULT_U32:
@@ -75,6 +76,7 @@ hid_t result_hdf_memory_type(enum result_kind kind)
     case RESULT_TIME:
         return H5T_NATIVE_INT64;
     case RESULT_BYTES:
+    case RESULT_RATE:
     case RESULT_U64:
         return H5T_NATIVE_UINT64;
     case RESULT_U32:
@@ -89,7 +91,10 @@ hid_t result_hdf_memory_type(enum result_kind kind)
 
 const char *result_hdf_unit(enum result_kind kind)
 {
-    return kind == RESULT_TIME ? "ps" : kind == RESULT_BYTES ? "bytes" : "1";
+    return kind == RESULT_TIME    ? "ps"
+           : kind == RESULT_BYTES ? "bytes"
+           : kind == RESULT_RATE  ? "bytes/s"
+                                  : "1";
 }
 
 void result_hdf_gather(const struct result_field *f, const void *records, size_t stride,

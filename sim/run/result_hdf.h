@@ -18,7 +18,7 @@ void result_hdf_leave(const struct result_hdf_quiet *q);
 hid_t result_hdf_disk_type(enum result_kind kind);
 hid_t result_hdf_memory_type(enum result_kind kind);
 
-/* "ps", "bytes" or "1". */
+/* "ps", "bytes", "bytes/s" or "1". */
 const char *result_hdf_unit(enum result_kind kind);
 
 /* Copies one member of `count` records, `stride` bytes apart, to or from a dense array.

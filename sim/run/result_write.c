@@ -117,12 +117,15 @@ static void write_rows(struct writer *w, hid_t column, hid_t memory_type, hsize_
     (void)H5Sclose(disk);
 }
 
-/* One whole column of plain values. */
-static void write_array(struct writer *w, const char *name, enum result_kind kind,
-                        uint64_t rows, const void *values)
+/* One whole column of plain values; none where there are no rows. */
+static void write_array(struct writer *w, hid_t parent, const char *name,
+                        enum result_kind kind, uint64_t rows, const void *values)
 {
-    hid_t column = new_column(w, w->file, name, result_hdf_disk_type(kind), rows);
+    hid_t column;
 
+    if (rows == 0 || values == NULL)
+        return;
+    column = new_column(w, parent, name, result_hdf_disk_type(kind), rows);
     if (column < 0)
         return;
     write_text(w, column, "unit", result_hdf_unit(kind));
@@ -130,22 +133,37 @@ static void write_array(struct writer *w, const char *name, enum result_kind kin
     (void)H5Dclose(column);
 }
 
-static void write_group_names(struct writer *w)
+static const char *name_at(char *const *names, size_t stride, uint32_t i)
 {
-    const struct result *r = w->result;
+    char *name;
+
+    memcpy(&name, (const char *)names + i * stride, sizeof name);
+    return name;
+}
+
+/* One whole column of strings, `stride` bytes apart; none where there are no rows. */
+static void write_names(struct writer *w, hid_t parent, const char *name, uint32_t rows,
+                        char *const *names, size_t stride)
+{
     size_t width = 1;
     hid_t type, column;
     char *packed;
 
-    for (uint32_t i = 0; i < r->groups; i++)
-        width = strlen(r->group_names[i]) > width ? strlen(r->group_names[i]) : width;
-    packed = mem_zalloc(r->groups, width + 1);
-    for (uint32_t i = 0; i < r->groups; i++)
-        memcpy(packed + i * (width + 1), r->group_names[i], strlen(r->group_names[i]));
+    if (rows == 0)
+        return;
+    for (uint32_t i = 0; i < rows; i++) {
+        size_t length = strlen(name_at(names, stride, i));
+
+        width = length > width ? length : width;
+    }
+    packed = mem_zalloc(rows, width + 1);
+    for (uint32_t i = 0; i < rows; i++)
+        memcpy(packed + i * (width + 1), name_at(names, stride, i),
+               strlen(name_at(names, stride, i)));
     type = text_type(width);
-    column = new_column(w, w->file, "group_name", type, r->groups);
+    column = new_column(w, parent, name, type, rows);
     if (column >= 0) {
-        write_rows(w, column, type, 0, r->groups, packed);
+        write_rows(w, column, type, 0, rows, packed);
         (void)H5Dclose(column);
     }
     (void)H5Tclose(type);
@@ -284,9 +302,26 @@ static int write_policy(struct writer *w, hid_t parent, uint32_t i, struct err *
                 sizeof *p->run.layer, p->run.layers);
     write_table(w, group, "request", result_request_fields, p->run.request,
                 sizeof *p->run.request, p->run.requests);
+    write_array(w, group, "gpu_rows", RESULT_U64, p->run.gpus, p->run.gpu_rows);
+    write_array(w, group, "link_bytes", RESULT_BYTES, p->run.links, p->run.link_bytes);
     status = write_passes(w, group, i, e);
     (void)H5Gclose(group);
     return status;
+}
+
+static void write_links(struct writer *w)
+{
+    const struct result *r = w->result;
+    struct table t;
+
+    if (r->links == 0)
+        return;
+    if (table_open(w, &t, w->file, "link", result_link_fields, r->links)) {
+        write_names(w, t.group, "name", r->links, &r->link->name, sizeof *r->link);
+        write_names(w, t.group, "kind", r->links, &r->link->kind, sizeof *r->link);
+        table_write(w, &t, r->link, sizeof *r->link, 0, r->links);
+    }
+    table_close(&t);
 }
 
 static int write_all(struct writer *w, struct err *e)
@@ -301,12 +336,11 @@ static int write_all(struct writer *w, struct err *e)
     write_texts(w, w->file, result_head_texts, r);
     write_scalars(w, w->file, result_head_fields, r);
     write_long_texts(w);
-    if (r->layers > 0) {
-        write_array(w, "moe_layer", RESULT_U16, r->layers, r->moe_layer);
-        write_array(w, "expert_bytes", RESULT_BYTES, r->layers, r->expert_bytes);
-    }
-    if (r->groups > 0)
-        write_group_names(w);
+    write_array(w, w->file, "moe_layer", RESULT_U16, r->layers, r->moe_layer);
+    write_array(w, w->file, "expert_bytes", RESULT_BYTES, r->layers, r->expert_bytes);
+    write_names(w, w->file, "group_name", r->groups, r->group_names,
+                sizeof *r->group_names);
+    write_links(w);
     policies = H5Gcreate2(w->file, "policy", H5P_DEFAULT, w->group_plist, H5P_DEFAULT);
     if (!check(w, policies >= 0))
         return 0;

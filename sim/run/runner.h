@@ -109,10 +109,12 @@ struct run_result {
     bool finished; /* false: stopped by a signal */
     /* Several GPUs; 0 and NULL on one. */
     uint32_t gpus, nodes;
+    uint32_t shards; /* slices of every expert, one on each GPU; 1: experts are whole */
     uint64_t *gpu_rows; /* [gpus] computed rows */
     uint32_t links;
     uint64_t *link_bytes;      /* [links] of the topology */
     uint64_t activation_bytes; /* of one MoE layer, the largest of any GPU */
+    sim_time migration_time;   /* of the shares: what blocking migrations took */
 };
 void run_result_release(struct run_result *r);
 
