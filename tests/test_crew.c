@@ -280,6 +280,7 @@ static void check_names(struct crew_case *c)
     uint16_t name[32];
 
     c->interval = 0;
+    c->foresee = false;
     if (c->replica != NULL && strcmp(c->replica, "random") == 0)
         c->replica = NULL;
     if (strcmp(c->place, "moeshard") == 0)
