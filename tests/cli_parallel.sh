@@ -108,6 +108,8 @@ place: slots is 30; 32 experts on 4 GPUs need a multiple of 4, at least 32	polic
 place: slots is 34; 32 experts on 4 GPUs need a multiple of 4, at least 32	policies.0.place={name: eplb, slots: 34}
 replicas and shards have no rule; choose gate: dropless	policies.0.place={name: eplb, slots: 36}	policies.0.gate=capacity-factor
 replicas and shards have no rule; choose gate: dropless	policies.0.place=moeshard	policies.0.gate=capacity-factor
+makes some of the spare slots; choose another, or GPUs that divide the experts	policies.0={name: p, place: eplb, gate: capacity-factor}	parallel={gpus: 5}
+makes some of the spare slots; choose another, or GPUs that divide the experts	policies.0={name: p, place: {name: linear, spare: wrap}, gate: capacity-fraction}	parallel={gpus: 5}
 nothing to rebalance; leave interval out	policies.0.place={name: moeshard, interval: 3}
 rebalances, but its caches do not hold all experts of a GPU; leave cache: slots out, or interval	policies.0.place={name: eplb, interval: 3}	policies.0.cache={name: lru, slots: 4}
 'interval' is -1	policies.0.place={name: eplb, interval: -1}

@@ -484,7 +484,14 @@ static void rebalance(struct naive *n)
     struct place_migration m;
     struct place *to;
 
-    for (uint64_t p = from; p < n->passes; p++)
+    for (size_t i = 0; c->foresee && i < (size_t)n->pass->rows * c->layers; i++)
+        for (uint32_t k = 0; k < c->top_k; k++) {
+            uint16_t expert = n->pass->expert[i * c->candidates + k];
+
+            if (expert != TRACE_NOT_RECORDED)
+                load[i % c->layers * c->experts + expert]++;
+        }
+    for (uint64_t p = from; !c->foresee && p < n->passes; p++)
         for (uint32_t i = 0; i < cells; i++)
             load[i] += (double)n->seen[p * cells + i];
     for (uint32_t l = 0; l < c->layers; l++)
@@ -589,8 +596,10 @@ struct crew_count crew_count_naively(const struct crew_lab *lab)
     out.gpu_rows = mem_zalloc(out.gpus, sizeof *out.gpu_rows);
     out.link_bytes = mem_zalloc(out.links, sizeof *out.link_bytes);
     n.out = &out;
-    n.exchanges = c->gate == NULL && !n.shards && !form_is(&n, "normal") &&
-                  !form_is(&n, "low-latency");
+    /* Hosts that look for missing experts need the counts in any form. */
+    n.exchanges = c->gate == NULL && !n.shards &&
+                  (c->policy_more != NULL ||
+                   (!form_is(&n, "normal") && !form_is(&n, "low-latency")));
     n.back = UINT64_C(2) * c->hidden;
     n.there = c->fp8 ? c->hidden + c->hidden / 128 * 4 : n.back;
     n.turn = mem_zalloc((size_t)c->layers * c->experts, sizeof *n.turn);

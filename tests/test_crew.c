@@ -280,6 +280,7 @@ static void check_names(struct crew_case *c)
     uint16_t name[32];
 
     c->interval = 0;
+    c->foresee = false;
     if (c->replica != NULL && strcmp(c->replica, "random") == 0)
         c->replica = NULL;
     if (strcmp(c->place, "moeshard") == 0)
@@ -566,6 +567,64 @@ static void test_buffering(void **state)
     check_buffering("lru", 6, 0);
 }
 
+/* Rows of an expert in a layer, of row `p` of each request or of all (p UINT32_MAX). */
+static uint32_t rows_of(const struct crew_lab *lab, uint32_t layer, uint32_t expert,
+                        uint32_t p)
+{
+    const struct crew_case *c = &lab->c;
+    uint32_t count = 0;
+
+    for (size_t i = 0; i < (size_t)c->requests * c->rows; i++)
+        for (uint32_t k = 0; k < c->top_k && (p == UINT32_MAX || i % c->rows == p); k++)
+            count += lab->expert[(i * c->layers + layer) * c->candidates + k] == expert;
+    return count;
+}
+
+/* Each GPU pins those of its own experts that the profile has most rows of; the slots of
+ * its cache are not the experts of those numbers. */
+static void test_pinned(void **state)
+{
+    enum { PINNED = 2 };
+    struct crew_case c = moving;
+    struct crew_lab *lab;
+    uint64_t hits = 0, accesses = 0;
+    struct result r;
+
+    (void)state;
+    c.place = "greedy"; /* knows the profile, as pin does; eight GPUs, four slots each */
+    c.experts = 32;
+    c.slots = 0;
+    c.policy_more = ", cache: {name: pin, slots: 2}";
+    lab = crew_lab_new(&c, NULL);
+    r = run_of(lab, "auto", 1);
+    {
+        struct place *p = crew_place_naively(lab);
+
+        for (uint32_t i = 0; i < c.layers * p->slots; i++) {
+            uint32_t layer = i / p->slots, first = i / 4 * 4, better = 0;
+            uint32_t mine = rows_of(lab, layer, p->expert[i], UINT32_MAX);
+
+            for (uint32_t j = first; j < first + 4; j++) {
+                uint32_t other = rows_of(lab, layer, p->expert[j], UINT32_MAX);
+
+                better += other > mine || (other == mine && j < i);
+            }
+            for (uint32_t row = 0; row < c.rows; row++) {
+                bool active = rows_of(lab, layer, p->expert[i], row) > 0;
+
+                accesses += active;
+                hits += active && better < PINNED;
+            }
+        }
+        place_free(p);
+    }
+    assert_int_equal(r.policy[0].run.total.counts.accesses, accesses);
+    assert_int_equal(r.policy[0].run.total.counts.hits, hits);
+    assert_true(hits < accesses && hits > accesses / 3);
+    result_release(&r);
+    crew_lab_free(lab);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -573,7 +632,7 @@ int main(void)
         cmocka_unit_test(test_names),         cmocka_unit_test(test_slots),
         cmocka_unit_test(test_nothing_moves), cmocka_unit_test(test_blocking),
         cmocka_unit_test(test_background),    cmocka_unit_test(test_no_history),
-        cmocka_unit_test(test_buffering),
+        cmocka_unit_test(test_buffering),     cmocka_unit_test(test_pinned),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -438,6 +438,8 @@ static void gpu_init(struct crew *c, uint32_t i)
 
     run_init(run, c->setup, c->result);
     run->exec = c->p->exec[i];
+    if (c->setup->profile != NULL)
+        run->profile = c->gpu[i].profile = crew_place_profile(c, i);
     if (c->place->shards > 1) {
         const struct place_shard_params *p = c->setup->policy->params[SLOT_PLACE];
 
@@ -495,6 +497,7 @@ static void crew_release(struct crew *c)
         run_release(&g->run);
         free(g->part);
         free(g->join);
+        free(g->profile);
     }
     crew_route_release(c);
     crew_place_release(c);

@@ -67,10 +67,35 @@ static struct place *first_placement(const struct crew *c, struct err *e)
     return place;
 }
 
+/* A gate that pads has no rule for replicas, which some plug-ins make of spare slots. */
+static int check_replicas(const struct crew *c, const struct place *p, struct err *e)
+{
+    const struct policy *policy = c->setup->policy;
+
+    if (policy_gate(policy)->apply == NULL)
+        return 0;
+    for (uint32_t l = 0; l < p->layers; l++) {
+        for (uint32_t i = 0; i < p->experts; i++) {
+            uint32_t count;
+
+            (void)place_replicas(p, l, i, &count);
+            if (count > 1)
+                return err_set(e,
+                               "policy '%s': gate: %s pads every expert's rows, so that "
+                               "replicas have no rule, but place: %s makes some of the "
+                               "spare slots; choose another, or GPUs that divide the "
+                               "experts",
+                               policy->label, policy->plugin[SLOT_GATE]->name,
+                               policy->plugin[SLOT_PLACE]->name);
+        }
+    }
+    return 0;
+}
+
 int crew_place_init(struct crew *c, struct err *e)
 {
     c->place = first_placement(c, e);
-    if (c->place == NULL)
+    if (c->place == NULL || check_replicas(c, c->place, e) != 0)
         return -1;
     c->migrated = mem_zalloc((size_t)c->gpus * c->gpus, sizeof *c->migrated);
     c->migrate = (struct collective){
@@ -108,6 +133,28 @@ static void foresee_load(const struct crew *c, double *load)
                 load[rng_below(&rng, c->experts)]++;
         }
     }
+}
+
+uint64_t *crew_place_profile(const struct crew *c, uint32_t gpu)
+{
+    const struct place *p = c->place;
+    uint64_t *profile = mem_zalloc((size_t)c->layers * c->local, sizeof *profile);
+
+    for (uint32_t l = 0; l < c->layers; l++) {
+        const uint16_t *held = p->expert + (size_t)l * p->slots + (size_t)gpu * c->local;
+
+        for (uint32_t j = 0; j < c->local; j++) {
+            uint32_t replicas = 1;
+
+            if (held[j] == PLACE_EMPTY)
+                continue;
+            if (p->shards == 1)
+                (void)place_replicas(p, l, held[j], &replicas);
+            profile[(size_t)l * c->local + j] =
+                c->setup->profile[(size_t)l * c->experts + held[j]] / replicas;
+        }
+    }
+    return profile;
 }
 
 static struct place *rebalance(const struct crew *c, struct err *e)
@@ -189,6 +236,10 @@ int crew_place_begin_pass(struct crew *c, struct err *e)
     to = rebalance(c, e);
     if (to == NULL)
         return -1;
+    if (check_replicas(c, to, e) != 0) {
+        place_free(to);
+        return -1;
+    }
     start_migration(c, to);
     return 0;
 }

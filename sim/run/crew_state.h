@@ -34,6 +34,7 @@ struct crew_gpu {
     uint32_t parts, part_room;
     struct crew_join *join;
     uint32_t joins, join_room;
+    uint64_t *profile; /* (layer, local slot) load of what is first there; or NULL */
 };
 
 /* Where the rows of a pass are: in the order of their ranks. */
@@ -133,6 +134,8 @@ void crew_route_layer(struct crew *c, uint32_t layer);
 
 int crew_place_init(struct crew *c, struct err *e);
 void crew_place_release(struct crew *c);
+/* The loads of the profile on a GPU's slots, (layer, local slot). Owned. */
+uint64_t *crew_place_profile(const struct crew *c, uint32_t gpu);
 /* Takes up copies that are there, and rebalances if that is due. 0 or -1. */
 int crew_place_begin_pass(struct crew *c, struct err *e);
 void crew_place_end_pass(struct crew *c);

@@ -50,7 +50,7 @@ static struct cache *make_cache(const struct run *r, struct err *e)
         .layers = s->trace->layers,
         .experts = r->experts,
         .expert_bytes = s->expert_bytes,
-        .profile = s->profile,
+        .profile = r->profile,
         .future = s->future != NULL,
         .seed = s->seed,
     };
@@ -110,7 +110,11 @@ void run_init(struct run *r, const struct run_setup *s, struct run_result *resul
     const struct trace_info *t = s->trace;
     size_t log_room;
 
-    *r = (struct run){.setup = s, .ops = s->ops, .exec = s->exec, .result = result};
+    *r = (struct run){.setup = s,
+                      .ops = s->ops,
+                      .exec = s->exec,
+                      .result = result,
+                      .profile = s->profile};
     r->layers = t->layers;
     r->experts = s->parallel == NULL ? t->experts : s->parallel->local;
     r->top_k = t->top_k;

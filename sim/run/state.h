@@ -102,6 +102,7 @@ struct run {
     struct prefetch_want *want;
     uint64_t *load;            /* (layer, expert), for prefetchers */
     struct run_hosted *hosted; /* NULL: every missing expert is fetched */
+    const uint64_t *profile;   /* (layer, expert) loads, for caches; or NULL */
     /* Of one GPU of several: */
     op_id arrived; /* the layer's groups come after this, too: the rows' arrival; or 0 */
     uint32_t held; /* experts that a loop over them goes over; 0: no loop */
