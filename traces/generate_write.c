@@ -84,7 +84,7 @@ int generate_write(struct draw_model *m, const struct trace_info *info,
             .rows = requests[i].prompt_rows + requests[i].output_rows,
             .group = requests[i].group,
         };
-        uint16_t source = sources > 0 ? (uint16_t)(i % sources) : UINT16_MAX;
+        uint16_t source = (uint16_t)(sources > 0 ? i % sources : UINT16_MAX);
         struct draw_walk walk;
 
         draw_walk_begin(&walk, m, i, &requests[i]);

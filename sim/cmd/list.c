@@ -4,6 +4,7 @@
 #include "models/model.h"
 #include "sim/policy/policy.h"
 #include "sim/run/experiment.h"
+#include "sim/run/parallel.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -110,6 +111,8 @@ static int list_config(const struct folders *f, struct err *e)
     cfg_help(experiment_options, 0, stdout);
     (void)printf("\nworkload:\n");
     cfg_help(workload_options, 2, stdout);
+    (void)printf("\nparallel:\n");
+    cfg_help(parallel_options, 2, stdout);
     (void)printf("\npolicies: a list; each item is a preset's name or a mapping of name, "
                  "preset, gate, select,\nplace, cache, prefetch, offload, schedule (see "
                  "moesim list policies, moesim list presets)\n");

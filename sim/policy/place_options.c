@@ -22,6 +22,11 @@ const struct option place_options[] = {
      "passes before the first rebalance; 0: as interval (vLLM: a quarter of it)"},
     {"window", OPT_INT, AT(window.window), "1000", 1, 1e6, NULL,
      "passes whose loads a rebalance counts (vLLM: window_size, 1000)"},
+    {"foresee", OPT_DOUBLE, AT(foresee), "0", 0, 1, NULL,
+     "with interval: 1, place by the loads of the coming pass as a predictor tells them "
+     "that is right about this share of the choices and else names any expert "
+     "(predictive "
+     "replication: 0.994); 0: by those of the last passes"},
     {"keep", OPT_BOOL, AT(keep), "yes", 0, 0, NULL,
      "a rebalance renumbers GPUs and slots so that as much as possible stays in place"},
     {"migrate", OPT_CHOICE, AT(migrate), "blocking", 0, 0, migrations,

@@ -11,9 +11,10 @@ enum place_migrate { PLACE_BLOCKING, PLACE_BACKGROUND };
 struct place_params {
     int64_t slots; /* per layer, on all GPUs; 0: the least */
     int64_t groups;
-    int replica; /* enum place_choice */
-    bool keep;   /* place_keep() each new placement */
-    int migrate; /* enum place_migrate */
+    int replica;    /* enum place_choice */
+    double foresee; /* share of right guesses; 0: no guesses */
+    bool keep;      /* place_keep() each new placement */
+    int migrate;    /* enum place_migrate */
     struct place_window_params window;
 };
 extern const struct option place_options[];

@@ -154,41 +154,20 @@ static void arrange(struct crew *c, enum op_kind kind, uint32_t layer, sim_time 
     }
 }
 
-/* For a bound: every GPU runs an even share of the rows, or of the active experts with a
- * row each, whichever takes longer. A GPU of any placement has as much of one of them. */
-static void run_balanced(struct crew *c, uint32_t layer, sim_time *share)
-{
-    const struct cost *cost = c->setup->cost;
-    struct cost_experts by_rows = {.distinct = 1}, by_experts = {.distinct = 0};
-    uint64_t rows = 0, active = 0;
-
-    for (uint32_t i = 0; i < c->experts; i++) {
-        rows += c->load[i];
-        active += c->load[i] > 0;
-    }
-    if (rows == 0)
-        return;
-    by_rows.rows = by_rows.padded_rows = (rows + c->gpus - 1) / c->gpus;
-    by_experts.distinct = (uint32_t)((active + c->gpus - 1) / c->gpus);
-    by_experts.rows = by_experts.padded_rows = by_experts.distinct;
-    if (cost_expert_group(cost, &by_experts) > cost_expert_group(cost, &by_rows))
-        by_rows = by_experts;
-    for (uint32_t i = 0; i < c->gpus; i++) {
-        struct op op = {.kind = OP_EXPERTS, .layer = layer};
-
-        op.group.work = by_rows;
-        crew_compute(c, i, &op, share, SHARE_EXPERT);
-    }
-}
-
 static int run_experts(struct crew *c, uint32_t layer, struct err *e)
 {
+    struct crew_share even = {.time = 0};
+
+    if (c->p->balanced)
+        even = crew_bound_share(c);
     for (uint32_t i = 0; i < c->gpus; i++) {
         struct crew_gpu *g = &c->gpu[i];
         size_t logged = g->run.log_count;
 
         g->run.arrived = g->joined;
-        if (step_run(&g->run, e) != 0)
+        if (c->p->balanced && crew_bound_exceeds(c, i, &even))
+            crew_bound_run(c, i, layer, &even);
+        else if (step_run(&g->run, e) != 0)
             return -1;
         if (g->run.log_count > logged) {
             if (g->joined != 0)
@@ -239,13 +218,9 @@ static int run_moe_layer(struct crew *c, uint32_t layer, struct err *e)
         collect_shards(c, OP_GATHER, layer, share);
     else
         crew_collect(c, OP_DISPATCH, layer, &c->dispatch, 0, c->gpus, share);
-    if (c->p->balanced) {
-        run_balanced(c, layer, share);
-        for (uint32_t i = 0; i < c->gpus; i++)
-            step_clear(&c->gpu[i].run);
-    } else {
-        status = run_experts(c, layer, e);
-    }
+    if (c->setup->policy->schedule.wait)
+        wait_all(c);
+    status = run_experts(c, layer, e);
     if (sharded)
         collect_shards(c, OP_SCATTER, layer, share);
     else
@@ -429,7 +404,7 @@ static int end_pass(struct crew *c, struct err *e)
 static int run_pass(struct crew *c, const struct pass *pass, struct err *e)
 {
     begin_pass(c, pass);
-    if (crew_place_begin_pass(c, e) != 0 || crew_route_pass(c, e) != 0 ||
+    if (crew_route_pass(c, e) != 0 || crew_place_begin_pass(c, e) != 0 ||
         run_layers(c, e) != 0 || end_pass(c, e) != 0)
         return -1;
     crew_place_end_pass(c);

@@ -1,6 +1,7 @@
 /* Where experts are, and how they move. */
 #include "crew_state.h"
 #include "sim/base/mem.h"
+#include "sim/base/rng.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,19 @@ static struct place_problem problem_of(const struct crew *c)
     };
 }
 
+/* By the plug-in that is there where none is named, with its defaults. */
+static struct place *default_placement(const struct place_problem *problem, struct err *e)
+{
+    const struct plugin *plugin = policy_default(SLOT_PLACE);
+    void *params = mem_zalloc(1, plugin->params_size);
+    struct place *place = NULL;
+
+    if (cfg_bind(NULL, plugin->options, params, e) == 0)
+        place = place_new((const struct place_type *)plugin, params, problem, e);
+    free(params);
+    return place;
+}
+
 /* By the profile; with rebalances to come, as if every expert were loaded alike, by the
  * plug-in if it can do without a history, else linearly. */
 static struct place *first_placement(const struct crew *c, struct err *e)
@@ -47,8 +61,7 @@ static struct place *first_placement(const struct crew *c, struct err *e)
     } else {
         place = place_new(type, s->policy->params[SLOT_PLACE], &problem, &ignored);
         if (place == NULL)
-            place = place_new((const struct place_type *)policy_default(SLOT_PLACE), NULL,
-                              &problem, e);
+            place = default_placement(&problem, e);
     }
     free(load);
     return place;
@@ -76,6 +89,27 @@ void crew_place_release(struct crew *c)
     free(c->migrated);
 }
 
+/* What a predictor tells of the pass whose rows are known already. */
+static void foresee_load(const struct crew *c, double *load)
+{
+    double right = c->setup->policy->place.foresee;
+    struct rng rng = rng_stream(c->setup->seed, "foresee", c->pass->index);
+    const uint16_t *choice = c->choice;
+    size_t row_values = (size_t)c->pass->rows * c->top_k;
+
+    memset(load, 0, (size_t)c->layers * c->experts * sizeof *load);
+    for (uint32_t l = 0; l < c->layers; l++, load += c->experts) {
+        for (size_t i = 0; i < row_values; i++, choice++) {
+            if (*choice == VIEW_NO_EXPERT)
+                continue;
+            if (right >= 1.0 || rng_unit(&rng) < right)
+                load[*choice]++;
+            else
+                load[rng_below(&rng, c->experts)]++;
+        }
+    }
+}
+
 static struct place *rebalance(const struct crew *c, struct err *e)
 {
     const struct policy *policy = c->setup->policy;
@@ -83,7 +117,10 @@ static struct place *rebalance(const struct crew *c, struct err *e)
     double *load = mem_alloc((size_t)problem.layers * problem.experts, sizeof *load);
     struct place *place;
 
-    place_window_load(c->window, load);
+    if (policy->place.foresee > 0)
+        foresee_load(c, load);
+    else
+        place_window_load(c->window, load);
     problem.load = load;
     problem.history = place_window_history(c->window, &problem.samples);
     place = place_new(policy_place(policy), policy->params[SLOT_PLACE], &problem, e);
@@ -124,7 +161,8 @@ static void take_up(struct crew *c, struct place *place)
 
 static void start_migration(struct crew *c, struct place *to)
 {
-    if (migrate(c, to)) {
+    /* What is always balanced has no copies to wait for. */
+    if (migrate(c, to) && !c->p->balanced) {
         if (c->setup->policy->place.migrate == PLACE_BACKGROUND) {
             c->coming = to;
             c->migration = crew_collect_aside(c, &c->migrate);

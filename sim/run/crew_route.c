@@ -21,7 +21,8 @@ static enum collective_form form_of(const struct crew *c)
     int exchange = c->setup->policy->schedule.exchange;
 
     if (exchange == EXCHANGE_AUTO)
-        return c->p->topology->nodes > 1 ? COLLECTIVE_FORWARD : COLLECTIVE_FLAT;
+        return c->p->topology->nodes > 1 && c->p->topology->nvlink ? COLLECTIVE_FORWARD
+                                                                   : COLLECTIVE_FLAT;
     return forms[exchange];
 }
 
@@ -59,8 +60,10 @@ void crew_route_init(struct crew *c)
     const struct policy *policy = c->setup->policy;
 
     c->form = form_of(c);
-    c->counts_rows = c->form == COLLECTIVE_FORWARD || c->form == COLLECTIVE_NORMAL;
     c->is_static = policy_gate(policy)->apply != NULL;
+    /* Slots of a capacity are sent one by one, whether or not a row is in them. */
+    c->counts_rows =
+        !c->is_static && (c->form == COLLECTIVE_FORWARD || c->form == COLLECTIVE_NORMAL);
     c->encodes = c->is_static ||
                  (c->form != COLLECTIVE_NORMAL && c->form != COLLECTIVE_LOW_LATENCY);
     c->turn = mem_zalloc((size_t)c->layers * c->experts, sizeof *c->turn);
@@ -113,8 +116,8 @@ static void make_room(struct crew *c, uint32_t rows)
     r->room = rows + rows / 2;
     r->order = mem_resize(r->order, r->room, sizeof *r->order);
     r->row = mem_resize(r->row, r->room, sizeof *r->row);
-    if (c->gpu[0].run.reroutes)
-        c->choice = mem_resize(c->choice, (size_t)r->room * c->top_k, sizeof *c->choice);
+    c->choice =
+        mem_resize(c->choice, (size_t)r->room * c->layers * c->top_k, sizeof *c->choice);
 }
 
 /* A counting sort of the rows by attention group; within a group they are dealt to its
@@ -145,6 +148,23 @@ static void sort_rows(struct crew *c)
 
         for (uint32_t i = 1; i < tensor; i++)
             first[a * tensor + i] = from + (uint32_t)((uint64_t)count * i / tensor);
+    }
+}
+
+/* The choices, layer by layer and in the rows' order, so that a layer's are read in one
+ * go. */
+static void gather_choices(struct crew *c)
+{
+    const struct run *run = &c->gpu[0].run;
+    size_t stride = (size_t)c->layers * run->candidates;
+    size_t layer = (size_t)c->pass->rows * c->top_k;
+
+    for (uint32_t i = 0; i < c->pass->rows; i++) {
+        const uint16_t *from = c->pass->expert + c->rows.order[i] * stride;
+        uint16_t *to = c->choice + (size_t)i * c->top_k;
+
+        for (uint32_t l = 0; l < c->layers; l++, from += run->candidates, to += layer)
+            memcpy(to, from, c->top_k * sizeof *to);
     }
 }
 
@@ -185,6 +205,7 @@ int crew_route_pass(struct crew *c, struct err *e)
 
     make_room(c, c->pass->rows);
     sort_rows(c);
+    gather_choices(c);
     for (uint32_t a = 0; a < c->attentions; a++) {
         struct crew_gpu *g = &c->gpu[a * tensor];
 
@@ -205,53 +226,38 @@ int crew_route_pass(struct crew *c, struct err *e)
 
 /* ---- a layer ---- */
 
-/* One rank's rows, routed: row i's choices begin at choice[at[i] * stride], or at
- * choice[i * stride] where `at` is NULL. */
-struct routed {
-    const uint16_t *choice;
-    const uint32_t *at;
-    size_t stride;
-    uint32_t rows;
-};
-
-static struct routed rows_of(const struct crew *c, uint32_t layer, uint32_t rank)
+/* The choices of a rank's rows in a layer, (row, k). */
+static uint16_t *choices_of(const struct crew *c, uint32_t layer, uint32_t rank)
 {
-    const struct run *run = &c->gpu[rank].run;
-    uint32_t first = c->rows.first[rank];
+    size_t row = (size_t)layer * c->pass->rows + c->rows.first[rank];
 
-    return (struct routed){.choice = c->pass->expert + (size_t)layer * run->candidates,
-                           .at = c->rows.order + first,
-                           .stride = (size_t)c->layers * run->candidates,
-                           .rows = c->rows.first[rank + 1] - first};
+    return c->choice + row * c->top_k;
+}
+
+static uint32_t rows_of(const struct crew *c, uint32_t rank)
+{
+    return c->rows.first[rank + 1] - c->rows.first[rank];
 }
 
 /* Lets select and gate rewrite a rank's choices, each rank for itself. */
-static struct routed rewrite(struct crew *c, uint32_t layer, uint32_t rank,
-                             struct gate_result *gate)
+static struct gate_result rewrite(struct crew *c, uint32_t layer, uint32_t rank)
 {
     const struct policy *policy = c->setup->policy;
-    struct routed from = rows_of(c, layer, rank);
-    uint32_t first = c->rows.first[rank];
-    uint16_t *choice = c->choice + (size_t)first * c->top_k;
+    uint16_t *choice = choices_of(c, layer, rank);
     struct view v = c->gpu[rank].run.view;
 
-    for (uint32_t i = 0; i < from.rows; i++)
-        memcpy(choice + (size_t)i * c->top_k, from.choice + from.at[i] * from.stride,
-               c->top_k * sizeof *choice);
     v.pass = c->pass->index;
     v.layer = layer;
     v.experts = c->experts;
-    v.rows = from.rows;
-    v.row = c->rows.row + first;
+    v.rows = rows_of(c, rank);
+    v.row = c->rows.row + c->rows.first[rank];
     v.choice = choice;
     v.choice_stride = c->top_k;
     if (policy_select(policy)->apply != NULL)
         (void)policy_select(policy)->apply(policy->params[SLOT_SELECT], &v, choice);
-    if (policy_gate(policy)->apply != NULL)
-        *gate =
-            policy_gate(policy)->apply(policy->params[SLOT_GATE], &v, choice, c->scratch);
-    return (struct routed){
-        .choice = choice, .at = NULL, .stride = c->top_k, .rows = from.rows};
+    if (policy_gate(policy)->apply == NULL)
+        return (struct gate_result){0, 0};
+    return policy_gate(policy)->apply(policy->params[SLOT_GATE], &v, choice, c->scratch);
 }
 
 static uint32_t slot_of(struct crew *c, uint32_t layer, uint32_t expert, uint32_t rank)
@@ -264,17 +270,16 @@ static uint32_t slot_of(struct crew *c, uint32_t layer, uint32_t expert, uint32_
 }
 
 /* Counts a rank's rows by slot, by expert, and from GPU to GPU; how many choices. */
-static uint64_t count_rank(struct crew *c, uint32_t layer, uint32_t rank,
-                           const struct routed *rows)
+static uint64_t count_rank(struct crew *c, uint32_t layer, uint32_t rank)
 {
+    const uint16_t *choice = choices_of(c, layer, rank);
+    const uint16_t *end = choice + (size_t)rows_of(c, rank) * c->top_k;
     const uint32_t *first = c->place->first + (size_t)layer * (c->experts + 1);
     const uint32_t *replica = c->place->replica + (size_t)layer * c->place->slots;
     uint64_t *pairs = c->count.experts + (size_t)rank * c->gpus;
     uint64_t choices = 0;
 
-    for (uint32_t i = 0; i < rows->rows; i++) {
-        const uint16_t *choice =
-            rows->choice + (rows->at != NULL ? rows->at[i] : i) * rows->stride;
+    for (; choice < end; choice += c->top_k) {
         uint32_t n = 0;
 
         for (uint32_t k = 0; k < c->top_k; k++) {
@@ -300,23 +305,20 @@ static uint64_t count_rank(struct crew *c, uint32_t layer, uint32_t rank,
 }
 
 /* The same for shards: rows go to all GPUs, and only experts matter. */
-static uint64_t count_shards(struct crew *c, uint32_t rank, const struct routed *rows)
+static uint64_t count_shards(struct crew *c, uint32_t layer, uint32_t rank)
 {
+    const uint16_t *choice = choices_of(c, layer, rank);
+    const uint16_t *end = choice + (size_t)rows_of(c, rank) * c->top_k;
     uint32_t *by_expert = c->by_source + (size_t)rank * c->experts;
     uint64_t choices = 0;
 
     memset(by_expert, 0, c->experts * sizeof *by_expert);
-    for (uint32_t i = 0; i < rows->rows; i++) {
-        const uint16_t *choice =
-            rows->choice + (rows->at != NULL ? rows->at[i] : i) * rows->stride;
-
-        for (uint32_t k = 0; k < c->top_k; k++) {
-            if (choice[k] == VIEW_NO_EXPERT)
-                continue;
-            by_expert[choice[k]]++;
-            c->load[choice[k]]++;
-            choices++;
-        }
+    for (; choice < end; choice++) {
+        if (*choice == VIEW_NO_EXPERT)
+            continue;
+        by_expert[*choice]++;
+        c->load[*choice]++;
+        choices++;
     }
     return choices;
 }
@@ -435,11 +437,11 @@ void crew_route_layer(struct crew *c, uint32_t layer)
     collective_count_reset(&c->count);
     for (uint32_t rank = 0; rank < c->gpus; rank++) {
         struct gate_result gate = {0, 0};
-        struct routed rows =
-            reroutes ? rewrite(c, layer, rank, &gate) : rows_of(c, layer, rank);
 
+        if (reroutes)
+            gate = rewrite(c, layer, rank);
         c->gpu[rank].dispatch = (struct cost_dispatch){
-            .rows = rows.rows,
+            .rows = rows_of(c, rank),
             .top_k = c->top_k,
             .experts = c->experts,
             .capacity = gate.capacity,
@@ -448,8 +450,7 @@ void crew_route_layer(struct crew *c, uint32_t layer)
             .dropped = gate.dropped,
             .gate_bits = 32, /* fairseq's gate computes in fp32 */
         };
-        choices +=
-            sharded ? count_shards(c, rank, &rows) : count_rank(c, layer, rank, &rows);
+        choices += sharded ? count_shards(c, layer, rank) : count_rank(c, layer, rank);
     }
     if (c->is_static)
         pad(c, layer);

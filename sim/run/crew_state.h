@@ -104,6 +104,22 @@ void crew_collect(struct crew *c, enum op_kind kind, uint32_t layer,
  */
 op_id crew_collect_aside(struct crew *c, const struct collective *what);
 
+/* ---- crew_bound.c ---- */
+
+/* Work of one GPU on the experts of a layer. */
+struct crew_share {
+    struct cost_experts work;
+    sim_time time;
+};
+/* Of a routed layer, the least that some GPU has to do whatever the placement. */
+struct crew_share crew_bound_share(const struct crew *c);
+/* Whether a GPU has more to do than that, */
+bool crew_bound_exceeds(const struct crew *c, uint32_t gpu,
+                        const struct crew_share *even);
+/* ... and the share instead of it. */
+void crew_bound_run(struct crew *c, uint32_t gpu, uint32_t layer,
+                    const struct crew_share *even);
+
 /* ---- crew_route.c ---- */
 
 void crew_route_init(struct crew *c);

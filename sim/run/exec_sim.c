@@ -251,8 +251,9 @@ static NOINLINE op_id submit_eager_experts(struct exec *x, const struct op *op)
     sim_time overhead = (sim_time)op->group.held * x->cost.machine->host.expert_overhead;
     struct cost_memo cost;
 
-    if (op->group.piece == NULL) {
+    if (op->group.piece == NULL) { /* the loop prepares what is then launched at once */
         cost = *find_expert_cost(x, w);
+        cost.delay += overhead;
     } else {
         uint32_t alone = cost_kernels(&x->cost, COST_EXPERT_ALONE);
         uint32_t kernels = cost_kernels(&x->cost, COST_EXPERT_PERMUTE);

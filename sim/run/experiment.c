@@ -236,19 +236,25 @@ static int check_needs(const struct experiment *x, const struct policy *p, struc
     return 0;
 }
 
-/* The same on one of several GPUs. */
-static int check_gpu_memory(const struct experiment *x, const struct policy *p,
-                            struct err *e)
+/* On one of several GPUs: do its weights fit, and can the engine do what it does? */
+static int check_gpu(const struct experiment *x, const struct policy *p, struct err *e)
 {
     struct cost whole = {.model = x->model, .machine = x->machine};
     struct parallel_plan plan;
     uint64_t bytes;
+    bool event_driven;
 
     if (parallel_plan_init(&plan, p, &x->parallel, &x->topology, &whole, x->info,
                            x->expert_bytes, e) != 0)
         return -1;
     bytes = plan.weight_bytes;
+    event_driven = plan.event_driven;
     parallel_plan_release(&plan);
+    if (x->p.engine == ENGINE_FIFO && event_driven)
+        return err_set(e,
+                       "policy '%s' copies weights while GPUs share the links, which "
+                       "engine: fifo cannot do; choose engine: auto or event",
+                       p->label);
     if (bytes <= x->gpu_bytes)
         return 0;
     return err_set(e,
@@ -324,7 +330,7 @@ static int check_sizes(const struct experiment *x, struct policy *p, struct err 
                    ? -1
                    : 0;
     return parallel_check(p, &x->parallel, &x->topology, x->info, e) != 0 ||
-                   check_gpu_memory(x, p, e) != 0
+                   check_gpu(x, p, e) != 0
                ? -1
                : 0;
 }

@@ -109,6 +109,11 @@ static int check_place(const struct policy *p, uint32_t gpus, uint32_t experts,
             "policy '%s': place: %s has every expert everywhere, so that there "
             "is nothing to rebalance; leave interval out",
             p->label, p->plugin[SLOT_PLACE]->name);
+    if (p->place.foresee > 0 && p->place.window.interval != 1)
+        return err_set(e,
+                       "policy '%s': place: foresee tells of the coming pass, for which "
+                       "interval must be 1",
+                       p->label);
     if (p->schedule.empty && p->schedule.experts != EXPERTS_SERIAL)
         return err_set(e,
                        "policy '%s': schedule: empty needs experts: serial, which "
@@ -183,6 +188,24 @@ static int make_model(struct parallel_plan *plan, const struct policy *p,
     return 0;
 }
 
+/* GPU memory for the experts of one GPU, staging slots included. */
+static uint64_t cache_bytes(const struct cache_params *c, uint32_t local, uint32_t layers,
+                            const uint64_t *expert_bytes)
+{
+    uint64_t slots = (uint64_t)c->slots, all = 0, largest = 0, held = 0;
+
+    for (uint32_t l = 0; l < layers; l++) {
+        largest = expert_bytes[l] > largest ? expert_bytes[l] : largest;
+        all += expert_bytes[l] * local;
+        held += expert_bytes[l] * (slots < local ? slots : local);
+    }
+    if (slots == 0)
+        held = c->bytes;
+    else if (c->scope == CACHE_GLOBAL)
+        held = slots < (uint64_t)local * layers ? slots * largest : all;
+    return (held < all ? held : all) + (uint64_t)c->staging * largest;
+}
+
 int parallel_plan_init(struct parallel_plan *plan, const struct policy *p,
                        const struct parallel_params *params, const struct topology *t,
                        const struct cost *whole, const struct trace_info *trace,
@@ -201,23 +224,17 @@ int parallel_plan_init(struct parallel_plan *plan, const struct policy *p,
         .cost = *whole,
         .event_driven = !resident || p->place.migrate == PLACE_BACKGROUND,
         .may_graph = resident && !counts && p->schedule.exchange != EXCHANGE_NORMAL &&
-                     whole->machine->host.expert_overhead == 0,
+                     whole->machine->host.expert_overhead == 0 && !p->schedule.wait,
     };
     if (make_model(plan, p, params, t, whole->model, e) != 0)
         return -1;
     plan->cost.model = &plan->model;
     plan->expert_bytes = mem_alloc(trace->layers, sizeof *plan->expert_bytes);
-    plan->weight_bytes = model_dense_bytes(&plan->model);
-    for (uint32_t l = 0; l < trace->layers; l++) {
-        uint64_t held = p->cache.slots > 0 && p->cache.scope == CACHE_PER_LAYER &&
-                                (uint64_t)p->cache.slots < local
-                            ? (uint64_t)p->cache.slots
-                            : local;
-
+    for (uint32_t l = 0; l < trace->layers; l++)
         plan->expert_bytes[l] =
             sharded ? (expert_bytes[l] + t->ranks - 1) / t->ranks : expert_bytes[l];
-        plan->weight_bytes += plan->expert_bytes[l] * held;
-    }
+    plan->weight_bytes = model_dense_bytes(&plan->model) +
+                         cache_bytes(&p->cache, local, trace->layers, plan->expert_bytes);
     return 0;
 }
 

@@ -26,7 +26,7 @@ struct parallel_plan {
     struct model model;           /* what one GPU holds; borrows of the whole one */
     struct cost cost;             /* of that model */
     uint64_t *expert_bytes;       /* [layers] on one GPU; owned */
-    uint64_t weight_bytes;        /* of one GPU: all its experts and what is beside */
+    uint64_t weight_bytes;        /* of one GPU: of experts in its cache and what is beside */
     bool event_driven, may_graph; /* what the executor must, and can be */
 };
 

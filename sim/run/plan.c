@@ -95,21 +95,25 @@ static struct job *make_free(struct experiment *x, const struct policy *p)
     return job;
 }
 
-/* The policy's rows spread evenly over GPUs that hold all their experts, without padding,
- * and their bytes over the ports. */
-static struct job *make_balanced(struct experiment *x, const struct policy *p)
+/* A run's rows spread evenly over GPUs that hold all their experts, without padding, and
+ * their bytes over the ports; launched alike. */
+static struct job *make_balanced(struct experiment *x, const struct job *of)
 {
+    const struct policy *p = &of->policy;
     struct policy even = *p;
     struct job *job;
 
     even.cache.scope = CACHE_PER_LAYER;
     even.cache.slots = x->info->experts;
+    if (p->place.slots > even.cache.slots) /* replicas can be more, even on one GPU */
+        even.cache.slots = p->place.slots;
+    even.cache.bytes = 0;
     even.cache.preload = CACHE_PRELOAD_LINEAR;
-    even.place.migrate = PLACE_BLOCKING;
     job = make_job(x, &even);
     job->reference = true;
     job->network = NETWORK_EVEN;
     job->plan->run.balanced = true;
+    job->plan->cost.graph = job->graph = of->graph;
     job->event_driven = false;
     return job;
 }
@@ -174,7 +178,7 @@ static void plan_init(struct plan *plan, struct experiment *x)
     }
     for (uint32_t i = 0; bounds && x->timeless && i < x->policies; i++) {
         if (x->is_parallel) {
-            plan->job[plan->count++] = plan->balanced[i] = make_balanced(x, x->policy[i]);
+            plan->job[plan->count++] = plan->balanced[i] = make_balanced(x, plan->job[i]);
             plan->job[plan->count++] = plan->free_network[i] = make_free(x, x->policy[i]);
             continue;
         }

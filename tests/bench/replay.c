@@ -5,7 +5,8 @@
  *                [GPUS]]
  *
  * ENGINE is sim (times) or count (hits only); POLICY is YAML such as
- * "{cache: {name: lru, slots: 16}}". With GPUS, that many share the experts. Prints CSV:
+ * "{cache: {name: lru, slots: 16}}". With GPUS, that many share the experts, and
+ * seconds are the processor's, not the clock's. Prints CSV:
  * one line per repetition. Outside the timed window: starting, loading the configuration,
  * counting a profile, and for oracles the look-ahead, whose time is given apart. */
 #include "sim/base/mem.h"
@@ -30,11 +31,11 @@ struct bench {
     int64_t gpus;      /* 0: the runner of one GPU */
 };
 
-static double seconds(void)
+static double seconds(clockid_t clock)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
@@ -90,7 +91,8 @@ static double replay(struct bench *b, bool look_ahead, struct run_result *result
         .event_driven =
             policy_prefetch(b->policy)->step != NULL || b->policy->cache.write_back,
     };
-    double begun = seconds();
+    clockid_t clock = b->gpus > 0 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
+    double begun = seconds(clock);
     struct trace *t = trace_open(b->trace_path, NULL, e);
     struct run_setup s = {.policy = b->policy,
                           .cost = &cost,
@@ -129,7 +131,7 @@ static double replay(struct bench *b, bool look_ahead, struct run_result *result
         exec_sim_free(s.exec);
     free(bytes);
     trace_close(t);
-    return status == 0 ? seconds() - begun : -1;
+    return status == 0 ? seconds(clock) - begun : -1;
 }
 
 /* How often each expert is executed in the whole trace. */
