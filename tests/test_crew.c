@@ -93,6 +93,7 @@ static void check_engines(struct crew_case *c)
 
     assert_true(!fifo.policy[0].event_driven && event.policy[0].event_driven);
     run_counts_equal(&a->total.counts, &b->total.counts, true);
+    assert_int_equal(a->shards, strcmp(c->place, "moeshard") == 0 ? a->gpus : 1);
     for (uint32_t l = 0; l < a->layers; l++)
         run_counts_equal(&a->layer[l].counts, &b->layer[l].counts, true);
     check_shares(c, &fifo, 0);
@@ -448,6 +449,9 @@ static void check_blocking(const struct crew_case *c, const char *engine)
                          p == AT ? time[1] - time[0] : 0);
         assert_int_equal(a.counts.migrated_bytes > 0, p == AT);
     }
+    assert_int_equal(r[1].policy[0].run.migration_time -
+                         r[0].policy[0].run.migration_time,
+                     time[1] - time[0]);
     result_release(&r[0]);
     result_release(&r[1]);
     free(load);
