@@ -17,7 +17,7 @@
  * is at least EXPLAIN_PART of T.
  *
  * Over several GPUs other bounds are known: E, rows spread evenly, all experts resident
- * and nothing padded; N, a network that takes no time. What they save at most:
+ * and nothing padded or moved; N, a network that takes no time. What they save at most:
  *
  *   imbalance    T - E: uneven rows and padding; or, where exposed copies are at least
  *                EXPLAIN_PART of T,

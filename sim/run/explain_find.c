@@ -88,11 +88,11 @@ const char *explain_verdict_name(enum explain_verdict verdict)
     case EXPLAIN_HOST_BOUND:
         return "no failure: bound by launches and the host";
     case EXPLAIN_IMBALANCE:
-        return "bound by imbalance";
+        return "imbalance-bound";
     case EXPLAIN_NETWORK:
-        return "bound by the network";
+        return "network-bound";
     case EXPLAIN_FETCH:
-        return "bound by fetches";
+        return "fetch-bound";
     }
     return "no verdict";
 }
@@ -102,7 +102,8 @@ const char *explain_thresholds(bool parallel)
     if (parallel)
         return "Thresholds: the verdict is the greater of two savings if it is at least "
                "5 % of the time: rows spread evenly, all experts resident and nothing "
-               "padded (imbalance; or loads of experts, if exposed copies take 5 %); and "
+               "padded or moved (imbalance; or loads of experts, if exposed copies take "
+               "5 %); and "
                "a network that takes no time. They overlap. Launches and the host bound "
                "a run that they take more of than either saves, from 25 % on.";
     return "Thresholds: the verdict is the greatest of three parts of the time if it is "

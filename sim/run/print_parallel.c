@@ -52,14 +52,15 @@ static void print_table(const struct result *r, FILE *out)
         bounds = bounds || r->policy[i].bounds.present;
     }
     (void)fputc('\n', out);
-    text_paragraph(out, "", "  ",
-                   "GPU busy and exposed communication (comm): means over the GPUs. "
-                   "Imbalance: rows of the busiest GPU over the mean, layer by layer and "
-                   "pass by pass; 1 is even.%s",
-                   !bounds ? ""
-                           : " Gaps: time of all passes above that of the rows spread "
-                             "evenly, all experts resident and nothing padded (even); "
-                             "and above that of a network that takes no time (no net).");
+    text_paragraph(
+        out, "", "  ",
+        "GPU busy and exposed communication (comm): means over the GPUs. "
+        "Imbalance: rows of the busiest GPU over the mean, layer by layer and "
+        "pass by pass; 1 is even.%s",
+        !bounds ? ""
+                : " Gaps: time of all passes above that of the rows spread "
+                  "evenly, all experts resident and nothing padded or moved (even); "
+                  "and above that of a network that takes no time (no net).");
 }
 
 /* ---- the second table ---- */

@@ -124,7 +124,8 @@ static int print_figures(const struct report_page *p, const char *plots_folder,
         "Each mark is a policy. Right is more hits, down is faster.",
         "Time that each MoE layer waited for weights, mean over all passes.",
         ("Bars: time per pass. Marks: with the rows spread evenly over the GPUs, all "
-         "experts resident and nothing padded; and over a network that takes no time."),
+         "experts resident and nothing padded or moved; and over a network that takes no "
+         "time."),
         "Rows of the busiest GPU over the mean, pass by pass; 1 is even.",
         "Rows that each GPU's experts ran on in the whole run, over their mean.",
         "Each point is the mean of consecutive passes; at most 200 points per policy.",
