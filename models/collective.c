@@ -78,6 +78,7 @@ void collective_transfers(const struct topology *t, const struct collective *c,
 /* Bytes that hold a port as long as a kernel does that reaches a share of it. */
 static uint64_t held_bytes(uint64_t bytes, double share)
 {
+    assert(share > 0.0);
     return share >= 1.0 ? bytes : (uint64_t)ceil((double)bytes / share);
 }
 
