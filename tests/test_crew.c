@@ -145,10 +145,6 @@ static void check_bounds_of(const struct crew_lab *lab, const char *engine)
 
     assert_true(b->present && b->balanced > 0 && b->free_network > 0);
     check_shares(&lab->c, &r, 0);
-    /* Copies in the background are there sooner if the network is free, and so the runs
-     * are not placed alike. */
-    if (lab->c.background)
-        latency = latency > b->free_network ? latency : b->free_network;
     must(latency >= b->balanced, &lab->c, "below the balanced bound", latency,
          b->balanced);
     must(latency >= b->free_network, &lab->c, "below the free network", latency,
