@@ -229,7 +229,7 @@ static void draw_names(const struct place *p, uint16_t *name, bool any, struct r
         return;
     }
     for (uint32_t g = 0; g < p->gpus; g++) {
-        uint16_t held[64], renamed[64];
+        uint16_t held[64] = {0}, renamed[64];
         uint32_t count = 0;
 
         for (uint32_t j = 0; j < local; j++) {
