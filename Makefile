@@ -275,6 +275,10 @@ mpi: ## what runs on several MPI ranks
 	@$(MAKE) --no-print-directory $(many) ranks
 	@tests/run $(B) cli_ranks
 
+papers: ## published tables against predictions; their fitted constants, fitted again
+	@$(MAKE) --no-print-directory $(many) moesim
+	@tests/slow/papers
+
 data: ## every test again, with the real data (MOESIM_DATA)
 	@$(MAKE) --no-print-directory $(many) moesim tests
 	@: $${MOESIM_DATA:?names the folder of the real data}
@@ -296,7 +300,7 @@ install: moesim ## copy the program and its data to $(prefix)
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/moesim
 	install $(B)/moesim $(DESTDIR)$(prefix)/bin/moesim
 	for d in models/arch models/machine sim/policy/presets plots traces/importers \
-	         traces/samples; do \
+	         traces/samples validate/papers; do \
 	    install -d $(DESTDIR)$(prefix)/share/moesim/$$d && \
 	    find $$d -maxdepth 1 -type f -exec \
 	        install -m 644 {} $(DESTDIR)$(prefix)/share/moesim/$$d/ \; || exit 1; \
@@ -306,7 +310,7 @@ clean: ## remove build/ and out/
 	rm -rf build out
 
 .PHONY: demo test moesim ranks help setup need-mpi tests benches fuzzers layers headers \
-        lint analyzed format bench fuzz gpu sanitize-gpu threads mpi data compare memory \
+        lint analyzed format bench fuzz gpu sanitize-gpu threads mpi papers data compare memory \
         valgrind install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:

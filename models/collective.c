@@ -21,6 +21,8 @@ struct collective_terms collective_terms_of(const struct machine *m,
     } else if (c->form == COLLECTIVE_LOW_LATENCY) {
         k.launch = c->reverse ? f->low_latency_combine : f->low_latency_dispatch;
         k.near_share = f->low_latency_share;
+    } else if (c->form == COLLECTIVE_ALL_GATHER || c->form == COLLECTIVE_REDUCE_SCATTER) {
+        k.near_share = f->gather_share;
     }
     return k;
 }

@@ -143,6 +143,7 @@ static const struct number collective_numbers[] = {
     COLLECTIVE_TIME(low_latency_dispatch, "the same of DeepEP's low-latency dispatch"),
     COLLECTIVE_TIME(low_latency_combine, "the same of DeepEP's low-latency combine"),
     COLLECTIVE_SHARE(share, "share of the bandwidth inside a node that NCCL reaches"),
+    COLLECTIVE_SHARE(gather_share, "the same of all-gather and reduce-scatter"),
     COLLECTIVE_SHARE(normal_share, "the same of DeepEP's normal kernels"),
     COLLECTIVE_SHARE(low_latency_share, "the same of DeepEP's low-latency kernels"),
     {.name = NULL},
@@ -435,6 +436,8 @@ static void derive_collective(struct machine *m)
         if (*kernel[i] < 0)
             *kernel[i] = c->launch;
     }
+    if (c->gather_share == 0.0)
+        c->gather_share = c->share;
     if (c->normal_share == 0.0)
         c->normal_share = c->share;
     if (c->low_latency_share == 0.0)

@@ -72,8 +72,9 @@ struct machine_copy { /* t(n) = latency + n / bandwidth */
 /* What collectives take beyond hops and bytes; each may be left out of a file. Dispatch
  * and combine are those of expert parallelism. */
 struct machine_collective {
-    sim_time launch; /* GPU time of one NCCL-like kernel; default gpu.kernel_floor */
-    double share;    /* of the bandwidth between the GPUs of a node; default 1 */
+    sim_time launch;     /* GPU time of one NCCL-like kernel; default gpu.kernel_floor */
+    double share;        /* of the bandwidth between the GPUs of a node; default 1 */
+    double gather_share; /* of all-gather and reduce-scatter; default share */
     /* The same of DeepEP's kernels; default as above. */
     sim_time normal_dispatch, normal_combine;
     sim_time low_latency_dispatch, low_latency_combine;

@@ -146,15 +146,19 @@ static struct model *from_text(const struct text *t)
 struct model *model_load(const char *path_or_name, const char *folder, struct err *e)
 {
     struct cfg *c = catalogue_load("model", path_or_name, folder, e);
-    struct model *m = NULL;
-    struct text t;
+    struct model *m = c == NULL ? NULL : model_from_cfg(c, e);
 
-    if (c == NULL)
-        return NULL;
-    if (cfg_bind(cfg_root(c), options, &t, e) == 0 && check(cfg_root(c), &t, e) == 0)
-        m = from_text(&t);
     cfg_free(c);
     return m;
+}
+
+struct model *model_from_cfg(const struct cfg *c, struct err *e)
+{
+    struct text t;
+
+    if (cfg_bind(cfg_root(c), options, &t, e) != 0 || check(cfg_root(c), &t, e) != 0)
+        return NULL;
+    return from_text(&t);
 }
 
 void model_free(struct model *m)

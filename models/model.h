@@ -5,6 +5,7 @@
 #ifndef MOESIM_MODELS_MODEL_H
 #define MOESIM_MODELS_MODEL_H
 
+#include "sim/base/config.h"
 #include "sim/base/err.h"
 
 #include <stdbool.h>
@@ -44,6 +45,9 @@ struct model {
 
 /* Reads a file, or NAME looked up in `folder` (models/arch). Returns owned, or NULL. */
 struct model *model_load(const char *path_or_name, const char *folder, struct err *e);
+/* From a document that was loaded, and perhaps changed (cfg_override), already; keeps
+ * nothing of it. Returns owned, or NULL. */
+struct model *model_from_cfg(const struct cfg *c, struct err *e);
 void model_free(struct model *m);
 
 /* Bytes of one routed expert: matrices * hidden * expert_ffn * expert_bits / 8. */

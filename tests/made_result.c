@@ -43,6 +43,23 @@ static void add_counts(struct run_counts *to, const struct run_counts *c)
     to->prefetch_bytes += c->prefetch_bytes;
     to->wasted_bytes += c->wasted_bytes;
     to->out_bytes += c->out_bytes;
+    to->computed_rows += c->computed_rows;
+    to->busiest_rows += c->busiest_rows;
+    to->sent_rows += c->sent_rows;
+    to->sent_bytes += c->sent_bytes;
+    to->migrations += c->migrations;
+    to->migrated_bytes += c->migrated_bytes;
+}
+
+/* What several GPUs have, of a step or of more. */
+static void draw_parallel(struct rng *g, uint32_t gpus, struct run_counts *c)
+{
+    c->computed_rows = c->activations + c->activations / 4;
+    c->busiest_rows = c->computed_rows / gpus * 3 / 2;
+    c->sent_rows = c->activations / 2;
+    c->sent_bytes = c->sent_rows * 5760;
+    c->migrations = rng_below(g, 4);
+    c->migrated_bytes = c->migrations * 13230080;
 }
 
 static sim_time draw_time(struct rng *g, double seconds)
@@ -50,7 +67,8 @@ static sim_time draw_time(struct rng *g, double seconds)
     return sim_time_of_seconds(seconds * (0.5 + rng_unit(g)));
 }
 
-static void make_layers(struct rng *g, struct run_result *run, uint32_t layers)
+static void make_layers(struct rng *g, struct run_result *run, uint32_t layers,
+                        uint32_t gpus)
 {
     run->layers = layers;
     run->layer = mem_zalloc(layers, sizeof *run->layer);
@@ -58,11 +76,15 @@ static void make_layers(struct rng *g, struct run_result *run, uint32_t layers)
         struct run_layer *y = &run->layer[l];
 
         draw_counts(g, &y->counts);
+        if (gpus > 0)
+            draw_parallel(g, gpus, &y->counts);
         add_counts(&run->total.counts, &y->counts);
         y->share[SHARE_DENSE] = draw_time(g, 0.02);
         y->share[SHARE_EXPERT] = draw_time(g, 0.03);
         y->share[SHARE_COPY] = draw_time(g, 0.2);
         y->share[SHARE_HOST] = draw_time(g, 0.01);
+        y->share[SHARE_COMM] = gpus > 0 ? draw_time(g, 0.1) : 0;
+        y->share[SHARE_IMBALANCE] = gpus > 0 ? draw_time(g, 0.05) : 0;
         for (int s = 0; s < RUN_SHARES; s++) {
             run->total.share[s] += y->share[s];
             run->total.latency += y->share[s];
@@ -93,7 +115,8 @@ static void make_requests(struct rng *g, struct run_result *run, uint32_t reques
     }
 }
 
-static void make_passes(struct rng *g, struct run_result *run, uint64_t passes)
+static void make_passes(struct rng *g, struct run_result *run, uint64_t passes,
+                        uint32_t gpus)
 {
     sim_time at = 0;
 
@@ -106,6 +129,8 @@ static void make_passes(struct rng *g, struct run_result *run, uint64_t passes)
 
         p.outputs = p.rows;
         draw_counts(g, &p.counts);
+        if (gpus > 0)
+            draw_parallel(g, gpus, &p.counts);
         for (int s = 0; s < RUN_SHARES; s++)
             p.latency += p.share[s] =
                 s == SHARE_COMM || s == SHARE_IMBALANCE ? 0 : draw_time(g, 0.004);
@@ -113,6 +138,56 @@ static void make_passes(struct rng *g, struct run_result *run, uint64_t passes)
         if (fwrite(&p, sizeof p, 1, run->pass_spool) != 1)
             abort();
     }
+}
+
+/* NVLink out and in of every GPU, a NIC out and in of every node. */
+enum { NODE_GPUS = 4 };
+
+static uint32_t node_count(uint32_t gpus)
+{
+    return (gpus + NODE_GPUS - 1) / NODE_GPUS;
+}
+
+static void make_links(struct result *r, uint32_t gpus)
+{
+    static const char *const kind[] = {"NVLink out", "NVLink in", "NIC out", "NIC in"};
+    uint32_t at = 0;
+
+    r->links = 2 * gpus + 2 * node_count(gpus);
+    r->link = mem_zalloc(r->links, sizeof *r->link);
+    for (int k = 0; k < 4; k++)
+        for (uint32_t i = 0; i < (k < 2 ? gpus : node_count(gpus)); i++, at++)
+            r->link[at] = (struct result_link){
+                .name = k < 2 ? mem_format("GPU %u %s", i, kind[k])
+                              : mem_format("node %u %s", i, kind[k]),
+                .kind = mem_strdup(kind[k]),
+                .bytes_per_s = k < 2 ? UINT64_C(360000000000) : UINT64_C(45000000000),
+            };
+}
+
+static void make_parallel(struct rng *g, uint32_t gpus, struct result_policy *p)
+{
+    struct run_result *run = &p->run;
+    uint64_t rows = 0;
+
+    run->gpus = gpus;
+    run->nodes = node_count(gpus);
+    run->shards = 1;
+    run->gpu_rows = mem_alloc(gpus, sizeof *run->gpu_rows);
+    for (uint32_t i = 0; i < gpus; i++)
+        rows += run->gpu_rows[i] = 1000 + rng_below(g, 1000);
+    run->total.counts.computed_rows = rows;
+    run->links = 2 * gpus + 2 * node_count(gpus);
+    run->link_bytes = mem_alloc(run->links, sizeof *run->link_bytes);
+    for (uint32_t i = 0; i < run->links; i++)
+        run->link_bytes[i] = rng_below(g, UINT64_C(1) << 33);
+    run->activation_bytes = 12345678;
+    run->migration_time = run->total.latency / 100;
+    p->bounds = (struct result_bounds){
+        .present = true,
+        .balanced = run->total.latency * 4 / 5,
+        .free_network = run->total.latency * 5 / 8,
+    };
 }
 
 static void make_policy(const struct made_shape *shape, uint32_t i,
@@ -130,9 +205,9 @@ static void make_policy(const struct made_shape *shape, uint32_t i,
     p->variant = mem_strdup("standard");
     p->lossless = true;
     p->event_driven = i % 2 == 1;
-    make_layers(&g, run, shape->layers);
+    make_layers(&g, run, shape->layers, shape->gpus);
     make_requests(&g, run, shape->requests);
-    make_passes(&g, run, shape->passes);
+    make_passes(&g, run, shape->passes, shape->gpus);
     if (run->passes == 0)
         run->passes = 300;
     run->total.rows = 321;
@@ -157,6 +232,8 @@ static void make_policy(const struct made_shape *shape, uint32_t i,
         .belady_time = run->total.latency * 2 / 3,
         .belady_time_hits = run->total.counts.hits * 7 / 6,
     };
+    if (shape->gpus > 0)
+        make_parallel(&g, shape->gpus, p);
 }
 
 struct result made_result(const struct made_shape *shape)
@@ -191,6 +268,8 @@ struct result made_result(const struct made_shape *shape)
     r.group_names = mem_alloc(2, sizeof *r.group_names);
     r.group_names[0] = mem_strdup("code");
     r.group_names[1] = mem_strdup("prose, long");
+    if (shape->gpus > 0)
+        make_links(&r, shape->gpus);
     r.policy = mem_zalloc(shape->policies, sizeof *r.policy);
     for (uint32_t i = 0; i < shape->policies; i++)
         make_policy(shape, i, &r.policy[i]);

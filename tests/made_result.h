@@ -9,6 +9,7 @@ struct made_shape {
     uint32_t policies, layers, requests;
     uint64_t passes; /* pass records, in a spool; 0: none */
     uint64_t seed;   /* of the numbers */
+    uint32_t gpus;   /* over several GPUs, in nodes of 4 or fewer; 0: on one */
 };
 
 /* A result whose every field is filled; books balance. Release with result_release. */

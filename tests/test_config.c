@@ -478,6 +478,31 @@ static char *repeat(const char *piece, size_t times)
     return text;
 }
 
+/* A copy is a document of its own: it outlives what it was taken from, changes alone, and
+ * its messages name the same place. */
+static void parts_can_be_copied(void **state)
+{
+    static const char text[] = "a: 1\nb:\n  - {c: \"1\", d: [x, ~, 3 ms]}\n  - e: 5\n";
+    struct err e = {""};
+    struct cfg *c = cfg_parse("t.yaml", text, sizeof text - 1, &e), *part;
+    char *dump;
+
+    (void)state;
+    assert_non_null(c);
+    part = cfg_copy(cfg_find(cfg_root(c), "b"));
+    assert_int_equal(cfg_override(part, "1.e=6", &e), 0);
+    assert_string_equal(cfg_text(cfg_find(cfg_item(cfg_find(cfg_root(c), "b"), 1), "e")),
+                        "5");
+    cfg_free(c);
+    dump = cfg_dump(part);
+    assert_string_equal(dump,
+                        "- c: \"1\"\n  d:\n    - x\n    - null\n    - 3 ms\n- e: 6\n");
+    free(dump);
+    (void)cfg_error(cfg_find(cfg_item(cfg_root(part), 0), "d"), &e, "is wrong");
+    assert_string_equal(e.text, "t.yaml:3:17: is wrong");
+    cfg_free(part);
+}
+
 static void depth_is_limited(void **state)
 {
     char *open = repeat("[", 32), *close = repeat("]", 32), *deep = repeat("[", 100000);
@@ -616,6 +641,7 @@ int main(void)
         cmocka_unit_test(replaced_strings_stay),
         cmocka_unit_test(dumps_parse_to_the_same_dump),
         cmocka_unit_test(dumps_are_readable),
+        cmocka_unit_test(parts_can_be_copied),
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(size_and_keys_are_limited),
         cmocka_unit_test(long_values_are_cut),

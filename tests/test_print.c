@@ -175,6 +175,103 @@ static void the_table_fits_whatever_the_numbers(void **state)
     result_release(&r);
 }
 
+/* ---- the table of several GPUs ---- */
+
+static void the_table_of_several_gpus(void **state)
+{
+    struct made_shape shape = {
+        .policies = 2, .layers = 3, .requests = 8, .seed = 5, .gpus = 6};
+    struct result r = made_result(&shape);
+    struct run_counts *c = &r.policy[1].run.total.counts;
+    struct result_summary s;
+    char *text, *row;
+
+    (void)state;
+    c->computed_rows = 6000;
+    c->busiest_rows = 1500; /* of 1000 */
+    s = result_summarise(&r.policy[1]);
+    text = printed(&r, result_print);
+    assert_non_null(
+        strstr(text, "gpt-oss-20b on 6 GPUs of rtx4090-pcie4, 2 nodes; trace"));
+    row = strstr(text, "\nlfu ");
+    assert_non_null(row);
+    assert_non_null(strstr(row, text_time(s.tpot_p50).text));
+    assert_non_null(strstr(row, text_share(s.comm_share).text));
+    assert_non_null(strstr(row, text_bytes(s.sent_bytes).text));
+    assert_non_null(strstr(row, "  1.500 "));
+    /* The bounds are 4/5 and 5/8 of the time. */
+    assert_non_null(strstr(row, "  25.0 %  60.0 %\n"));
+    assert_non_null(strstr(text, "Gaps: time of all passes"));
+    assert_fits(text);
+    free(text);
+    result_release(&r);
+}
+
+/* The second table has columns only of what some policy has, and "-" for who has not. */
+static void what_some_policies_have(void **state)
+{
+    struct made_shape shape = {
+        .policies = 2, .layers = 3, .requests = 8, .seed = 5, .gpus = 4};
+    struct result r = made_result(&shape);
+    struct run_counts plain = {.activations = 100,
+                               .accesses = 50,
+                               .hits = 50,
+                               .computed_rows = 100,
+                               .busiest_rows = 40};
+    char *text;
+
+    (void)state;
+    r.policy[0].run.total.counts = r.policy[1].run.total.counts = plain;
+    text = printed(&r, result_print);
+    assert_null(strstr(text, "hit"));
+    assert_null(strstr(text, "padding  "));
+    assert_null(strstr(text, "migra-"));
+    free(text);
+    r.policy[1].run.total.counts.migrations = 7;
+    r.policy[1].run.total.counts.migrated_bytes = 123000000;
+    r.policy[1].run.migration_time = 4 * ms;
+    text = printed(&r, result_print);
+    assert_null(strstr(text, "hit"));
+    assert_non_null(strstr(text, "\nlru                       -         -         -\n"));
+    assert_non_null(strstr(text, "\nlfu                       7    123 MB   4.00 ms\n"));
+    free(text);
+    r.policy[0].run.total.counts.hits = 40;
+    r.policy[0].run.total.counts.demand_bytes = 5000;
+    r.policy[1].run.total.counts.dropped = 25;
+    r.policy[1].run.total.counts.computed_rows = 150;
+    text = printed(&r, result_print);
+    assert_non_null(strstr(text, "\nlru                  80.0 %   5.00 kB         - "));
+    assert_non_null(strstr(text, "\nlfu                       -         -    20.0 %    "
+                                 "50.0 %   12.3 MB         7 "));
+    free(text);
+    result_release(&r);
+}
+
+static void the_table_of_several_gpus_fits(void **state)
+{
+    struct made_shape shape = {
+        .policies = 9, .layers = 3, .requests = 8, .seed = 5, .gpus = 4};
+    struct result r = made_result(&shape);
+    char *text;
+
+    (void)state;
+    for (uint32_t i = 0; i < r.policies; i++) {
+        struct run_result *run = &r.policy[i].run;
+
+        free(r.policy[i].label);
+        r.policy[i].label = mem_format("%080u-\xc3\xbc-\xff", i);
+        memset(&run->total, i < 4 ? 0x7f : i < 6 ? 0xff : 0, sizeof run->total);
+        run->elapsed = i % 2 == 0 ? 1 : INT64_MAX;
+        run->migration_time = INT64_MAX;
+        r.policy[i].bounds.balanced = i % 3;
+        r.policy[i].bounds.free_network = i % 2 == 0 ? 1 : INT64_MAX;
+    }
+    text = printed(&r, result_print);
+    assert_fits(text);
+    free(text);
+    result_release(&r);
+}
+
 static void one_policy_has_no_pairs(void **state)
 {
     struct made_shape shape = {.policies = 1, .layers = 1, .requests = 3, .seed = 5};
@@ -329,6 +426,7 @@ static void json_is_read_by_others(void **state)
         "assert abs(p[0]['summary']['gap_to_offline'] - 2) < 1e-9\n"
         "assert [l['moe_layer'] for l in p[0]['layers']] == [1, 2, 3, 4]\n"
         "assert sum(l['hits'] for l in p[0]['layers']) == p[0]['total_hits']\n"
+        "assert p[0]['summary']['imbalance'] is None and 'ports' not in p[0]\n"
         "assert len(p[0]['digest']) == 16 and p[0]['event_driven'] is False\n";
     struct result r = awkward();
     char *text = printed(&r, result_print_json);
@@ -359,6 +457,94 @@ static void csv_is_read_by_others(void **state)
     result_release(&r);
 }
 
+static const struct made_shape spread = {
+    .policies = 2, .layers = 3, .requests = 6, .seed = 9, .gpus = 6};
+
+/* Nothing but what several GPUs add; GPU 4's NVLink port in carries most. */
+static struct result spread_out(void)
+{
+    struct result r = made_result(&spread);
+
+    for (uint32_t i = 0; i < 2; i++) {
+        struct run_result *run = &r.policy[i].run;
+
+        for (uint32_t l = 0; l < run->links; l++)
+            run->link_bytes[l] = l == 6 + 4 ? 7200000000 : 1000;
+        run->elapsed = SIM_TIME_PER_S;
+        run->total.counts.computed_rows = 0;
+        for (uint32_t g = 0; g < 6; g++)
+            run->total.counts.computed_rows += run->gpu_rows[g];
+    }
+    return r;
+}
+
+static void json_of_several_gpus(void **state)
+{
+    static const char program[] =
+        "import json, sys\n"
+        "r = json.load(open(sys.argv[1], encoding='utf-8'))\n"
+        "assert r['links'] == 16\n"
+        "for p in r['policy']:\n"
+        "    s, g = p['summary'], p['gpu_rows']\n"
+        "    assert p['gpus'] == len(g) == 6 and p['nodes'] == 2 and p['shards'] == 1\n"
+        "    assert sum(g) == p['total_computed_rows']\n"
+        "    assert abs(s['fullest_gpu'] - max(g) * 6 / sum(g)) < 1e-12\n"
+        "    assert abs(s['imbalance'] - p['total_busiest_rows'] * 6 / sum(g)) < 1e-12\n"
+        "    assert abs(s['gap_to_balanced'] - .25) < 1e-9\n"
+        "    assert abs(s['gap_to_free_network'] - .6) < 1e-9\n"
+        "    assert abs(s['exposed_communication_share'] -\n"
+        "        p['total_exposed_communication_s'] / p['total_latency_s']) < 1e-12\n"
+        "    assert s['busiest_port_bytes'] == 7200000000\n"
+        "    assert abs(s['busiest_port_busy'] - .02) < 1e-12\n"
+        "    k = {x['kind']: x for x in p['ports']}\n"
+        "    assert list(k) == ['NVLink out', 'NVLink in', 'NIC out', 'NIC in']\n"
+        "    assert k['NVLink in']['busiest'] == 'GPU 4 NVLink in'\n"
+        "    assert k['NVLink in']['bytes'] == 7200005000\n"
+        "    assert k['NIC in']['links'] == 2 and k['NIC in']['bytes_per_s'] == 45e9\n"
+        "    assert p['activation_bytes'] == 12345678\n";
+    struct result r = spread_out();
+    char *text = printed(&r, result_print_json);
+
+    assert_int_equal(check_with_python(*state, program, text), 0);
+    free(text);
+    result_release(&r);
+}
+
+static void csv_of_several_gpus(void **state)
+{
+    static const char program[] =
+        "import csv, sys\n"
+        "r = list(csv.DictReader(open(sys.argv[1], newline='')))\n"
+        "assert len(r) == 2\n"
+        "for p in r:\n"
+        "    assert p['busiest_port'] == 'GPU 4 NVLink in'\n"
+        "    assert float(p['busiest_port_bytes']) == 7200000000\n"
+        "    assert abs(float(p['gap_to_free_network']) - .6) < 1e-9\n"
+        "    assert p['gap_to_offline'] == ''\n"
+        "    assert p['total_sent_bytes'] != '' and p['total_migrations'] != ''\n";
+    struct result r = spread_out();
+    char *text = printed(&r, result_print_csv);
+
+    assert_int_equal(check_with_python(*state, program, text), 0);
+    free(text);
+    result_release(&r);
+}
+
+/* Both sorts of results give the same columns, one GPU's empty where it has nothing. */
+static void csv_has_the_same_columns_on_one_gpu(void **state)
+{
+    struct result one = awkward(), several = spread_out();
+    char *a = printed(&one, result_print_csv), *b = printed(&several, result_print_csv);
+
+    (void)state;
+    assert_int_equal(strcspn(a, "\n"), strcspn(b, "\n"));
+    assert_memory_equal(a, b, strcspn(a, "\n"));
+    free(a);
+    free(b);
+    result_release(&one);
+    result_release(&several);
+}
+
 static int set_up(void **state)
 {
     *state = made_folder();
@@ -379,12 +565,18 @@ int main(void)
         cmocka_unit_test(strings_are_escaped),
         cmocka_unit_test(the_table_says_what_was_summed),
         cmocka_unit_test(the_table_fits_whatever_the_numbers),
+        cmocka_unit_test(the_table_of_several_gpus),
+        cmocka_unit_test(what_some_policies_have),
+        cmocka_unit_test(the_table_of_several_gpus_fits),
         cmocka_unit_test(one_policy_has_no_pairs),
         cmocka_unit_test(an_interval_by_hand),
         cmocka_unit_test(holm_corrects),
         cmocka_unit_test(first_tokens_where_there_are_no_others),
         cmocka_unit_test(json_is_read_by_others),
         cmocka_unit_test(csv_is_read_by_others),
+        cmocka_unit_test(json_of_several_gpus),
+        cmocka_unit_test(csv_of_several_gpus),
+        cmocka_unit_test(csv_has_the_same_columns_on_one_gpu),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

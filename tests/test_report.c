@@ -179,6 +179,66 @@ static void no_name_is_a_command(void **state)
     result_release(&r);
 }
 
+/* Figures of balance instead of hits, where nothing is missed. */
+static void several_gpus_have_their_own(void **state)
+{
+    struct made_shape spread = shape;
+    struct result r;
+    char *page;
+
+    spread.gpus = 6;
+    r = made_result(&spread);
+    page = report_of(&r, 1, *state);
+    /* Its policies miss: shares, scatter, layers, bounds, balance, load, passes. */
+    assert_int_equal(occurrences(page, "<figure"), 7);
+    assert_int_equal(occurrences(page, "<svg"), gnuplot_is_there() ? 7 : 0);
+    assert_non_null(strstr(page, "on 6 GPUs of rtx4090-pcie4, 2 nodes"));
+    assert_non_null(strstr(page, "<th>gap to<br>no net</th>"));
+    assert_non_null(strstr(page, "<th>migra-<br>tions</th>"));
+    assert_null(strstr(page, "over<br>the link"));
+    free(page);
+    for (uint32_t i = 0; i < r.policies; i++)
+        r.policy[i].run.total.counts.hits = r.policy[i].run.total.counts.accesses;
+    page = report_of(&r, 1, *state);
+    assert_int_equal(occurrences(page, "<figure"), 5);
+    assert_null(strstr(page, "Hit rate is not latency"));
+    assert_null(strstr(page, "<th>hit<br>rate</th>"));
+    free(page);
+    result_release(&r);
+}
+
+static void both_sorts_on_one_page(void **state)
+{
+    struct made_shape spread = {
+        .policies = 2, .layers = 3, .requests = 4, .passes = 9, .seed = 3, .gpus = 40};
+    struct result one = awkward_result(), several = made_result(&spread);
+    const struct result *results[2] = {&several, &one};
+    char *path = mem_format("%s/report.html", (char *)*state);
+    char *load = mem_format("%s/load.csv", (char *)*state);
+    struct err e = {""};
+    size_t size;
+    char *page, *data;
+
+    assert_int_equal(report_write(results, 2, *state, "plots", &e), 0);
+    page = made_read(path, &size);
+    assert_int_equal(occurrences(page, "<figure"), 7);
+    assert_int_equal(occurrences(page, "gnuplot could not draw"), 0);
+    assert_non_null(strstr(page, "over<br>the link"));
+    assert_non_null(strstr(page, "gap to<br>even"));
+    assert_int_equal(occurrences(page, "<p class=sub>Thresholds"), 2);
+    /* Of many GPUs the fullest come first; only several GPUs have loads. */
+    data = made_read(load, &size);
+    assert_int_equal(strncmp(data, "GPUs from the fullest on,R1: lru,R1: lfu\n0,", 43),
+                     0);
+    assert_int_equal(occurrences(data, "\n"), 41);
+    free(data);
+    free(page);
+    free(load);
+    free(path);
+    result_release(&one);
+    result_release(&several);
+}
+
 static void without_passes_or_tokens(void **state)
 {
     struct made_shape small = {.policies = 1, .layers = 1, .requests = 0, .seed = 1};
@@ -219,6 +279,8 @@ int main(void)
         cmocka_unit_test(equal_results_give_equal_pages),
         cmocka_unit_test(without_gnuplot_the_page_says_so),
         cmocka_unit_test(no_name_is_a_command),
+        cmocka_unit_test(several_gpus_have_their_own),
+        cmocka_unit_test(both_sorts_on_one_page),
         cmocka_unit_test(without_passes_or_tokens),
         cmocka_unit_test(failures_are_told),
     };

@@ -18,6 +18,8 @@
 
 static const struct made_shape shape = {
     .policies = 3, .layers = 5, .requests = 9, .passes = 20000, .seed = 41};
+static const struct made_shape parallel = {
+    .policies = 2, .layers = 3, .requests = 4, .passes = 50, .seed = 17, .gpus = 6};
 
 static int set_up(void **state)
 {
@@ -140,6 +142,45 @@ static void a_result_without_passes_groups_or_requests(void **state)
     free(path);
 }
 
+static void several_gpus_come_back(void **state)
+{
+    char *path = mem_format("%s/a.h5", (char *)*state);
+    char *again = mem_format("%s/b.h5", (char *)*state);
+    struct result a = made_result(&parallel), b;
+    struct err e = {""};
+
+    assert_int_equal(result_write(&a, path, &e), 0);
+    assert_int_equal(result_read(path, &b, &e), 0);
+    assert_true(result_is_parallel(&b));
+    assert_int_equal(b.links, 16); /* 6 and 6 NVLink ports, NICs of 2 nodes */
+    for (uint32_t i = 0; i < 16; i++) {
+        assert_string_equal(b.link[i].name, a.link[i].name);
+        assert_string_equal(b.link[i].kind, a.link[i].kind);
+        assert_int_equal(b.link[i].bytes_per_s, a.link[i].bytes_per_s);
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        struct run_result *x = &a.policy[i].run, *y = &b.policy[i].run;
+
+        assert_int_equal(y->gpus, 6);
+        assert_int_equal(y->nodes, 2);
+        assert_int_equal(y->shards, 1);
+        assert_int_equal(y->activation_bytes, 12345678);
+        assert_int_equal(y->migration_time, x->migration_time);
+        assert_memory_equal(y->gpu_rows, x->gpu_rows, 6 * sizeof *x->gpu_rows);
+        assert_memory_equal(y->link_bytes, x->link_bytes, 16 * sizeof *x->link_bytes);
+        assert_memory_equal(&y->total, &x->total, sizeof x->total);
+        assert_int_equal(b.policy[i].bounds.balanced, a.policy[i].bounds.balanced);
+        assert_int_equal(b.policy[i].bounds.free_network,
+                         a.policy[i].bounds.free_network);
+    }
+    assert_int_equal(result_write(&b, again, &e), 0);
+    assert_same_file(path, again);
+    result_release(&a);
+    result_release(&b);
+    free(path);
+    free(again);
+}
+
 /* ---- malformed files ---- */
 
 static void assert_refused(const char *path, const char *says)
@@ -206,11 +247,9 @@ static void truncated_files(void **state)
 
 /* One bit anywhere: headers and columns have checksums, so most are refused; what is read
  * all the same can be printed. */
-static void flipped_bits(void **state)
+static void flip_bits(const char *path, const struct made_shape *small)
 {
-    char *path = mem_format("%s/a.h5", (char *)*state);
-    struct made_shape small = {.policies = 1, .layers = 2, .requests = 4, .passes = 50};
-    struct result a = made_result(&small);
+    struct result a = made_result(small);
     struct rng g = rng_stream(2385, "flips", 0);
     struct run_pass pass[50];
     struct err e = {""};
@@ -237,6 +276,7 @@ static void flipped_bits(void **state)
             continue;
         }
         result_print(&r, nowhere);
+        result_print_json(&r, nowhere);
         if (result_pass_count(&r, 0) == 50)
             (void)result_read_passes(&r, 0, 0, 50, pass, &e);
         result_release(&r);
@@ -245,6 +285,16 @@ static void flipped_bits(void **state)
     (void)fclose(nowhere);
     free(bytes);
     result_release(&a);
+}
+
+static void flipped_bits(void **state)
+{
+    char *path = mem_format("%s/a.h5", (char *)*state);
+    struct made_shape small = {.policies = 1, .layers = 2, .requests = 4, .passes = 50};
+
+    flip_bits(path, &small);
+    small.gpus = 5;
+    flip_bits(path, &small);
     free(path);
 }
 
@@ -312,6 +362,52 @@ static void lying_files(void **state)
         apply_damage(path, &damage[i]);
         assert_refused(path, damage[i].says);
     }
+    result_release(&a);
+    free(path);
+}
+
+static void lying_files_of_several_gpus(void **state)
+{
+    static const struct damage damage[] = {
+        {"/", "links", false, 15, false, "/link/name does not name 15 links"},
+        {"/", "links", false, 0, false, "6 GPUs and 16 links, which cannot be"},
+        {"/", "links", false, UINT32_MAX, false, "links cannot be"},
+        {"/", "link", true, 0, false, "group /link is missing"},
+        {"/link", "kind", true, 0, false, "data set /link/kind is missing"},
+        {"/link", "bytes_per_s", true, 0, false, "/link/bytes_per_s is missing"},
+        {"/policy/0", "gpus", false, 7, false, "has 6 rows where 7 are told of"},
+        {"/policy/0", "gpus", false, UINT32_MAX, false, "which cannot be"},
+        {"/policy/1", "links", false, 17, false, "6 GPUs and 17 links, which cannot be"},
+        {"/policy/1", "gpu_rows", true, 0, false, "/policy/1/gpu_rows is missing"},
+        {"/policy/1", "link_bytes", true, 0, false, "/policy/1/link_bytes is missing"},
+        {"/policy/0", "shards", false, 0, true, "attribute shards of /policy/0/ has"},
+    };
+    char *path = mem_format("%s/a.h5", (char *)*state);
+    struct result a = made_result(&parallel);
+    struct err e = {""};
+
+    for (size_t i = 0; i < sizeof damage / sizeof *damage; i++) {
+        assert_int_equal(result_write(&a, path, &e), 0);
+        apply_damage(path, &damage[i]);
+        assert_refused(path, damage[i].says);
+    }
+    result_release(&a);
+    free(path);
+}
+
+/* A file of before several GPUs: one sentence, with what to do. */
+static void an_older_file_is_refused(void **state)
+{
+    char *path = mem_format("%s/a.h5", (char *)*state);
+    struct result a = made_result(&parallel);
+    struct err e = {""};
+    hid_t file;
+
+    assert_int_equal(result_write(&a, path, &e), 0);
+    file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    assert_true(H5Adelete(file, "links") >= 0);
+    (void)H5Fclose(file);
+    assert_refused(path, "made by another version of moesim; run again");
     result_release(&a);
     free(path);
 }
@@ -413,6 +509,49 @@ static void a_summary_by_hand(void **state)
     NEAR(s.gap, 0.5);
 }
 
+/* 4 GPUs, 3 steps: 100 rows chosen in each, 25 of padding; the busiest GPU has 50. */
+static void a_summary_of_several_gpus(void **state)
+{
+    const sim_time ms = 1000 * SIM_TIME_PER_US;
+    struct result_policy p = {
+        .run = {.gpus = 4,
+                .nodes = 1,
+                .shards = 1,
+                .total = {.latency = 36 * ms,
+                          .share = {[SHARE_COMM] = 9 * ms, [SHARE_DENSE] = 27 * ms},
+                          .counts = {.activations = 300,
+                                     .dropped = 100,
+                                     .computed_rows = 375,
+                                     .busiest_rows = 150,
+                                     .sent_bytes = 4096}}},
+        .bounds = {.present = true, .balanced = 24 * ms, .free_network = 30 * ms},
+    };
+    struct result_summary s = result_summarise(&p);
+
+    (void)state;
+    NEAR(s.imbalance, 1.6); /* 150 / (375 / 4) */
+    NEAR(s.comm_share, 0.25);
+    NEAR(s.sent_bytes, 4096.0);
+    NEAR(s.padding, 0.25);
+    NEAR(s.drop_share, 0.25);
+    NEAR(s.balanced_gap, 0.5);
+    NEAR(s.network_gap, 0.2);
+    assert_true(isnan(s.gap));
+    /* Each GPU runs a slice of every expert on every row: that is no padding. */
+    p.run.shards = 4;
+    p.run.total.counts.computed_rows = 1200;
+    p.run.total.counts.busiest_rows = 300;
+    s = result_summarise(&p);
+    NEAR(s.padding, 0.0);
+    NEAR(s.imbalance, 1.0);
+    p.bounds.present = false;
+    s = result_summarise(&p);
+    assert_true(isnan(s.balanced_gap) && isnan(s.network_gap));
+    p.run.gpus = 0;
+    s = result_summarise(&p);
+    assert_true(isnan(s.imbalance) && isnan(s.comm_share) && isnan(s.padding));
+}
+
 static void a_summary_of_nothing(void **state)
 {
     struct result_policy p = {.label = NULL};
@@ -431,14 +570,18 @@ int main(void)
         cmocka_unit_test(what_was_read_writes_the_same_file),
         cmocka_unit_test(everything_comes_back),
         cmocka_unit_test(a_result_without_passes_groups_or_requests),
+        cmocka_unit_test(several_gpus_come_back),
         cmocka_unit_test(files_that_are_no_results),
         cmocka_unit_test(truncated_files),
         cmocka_unit_test(flipped_bits),
         cmocka_unit_test(lying_files),
+        cmocka_unit_test(lying_files_of_several_gpus),
+        cmocka_unit_test(an_older_file_is_refused),
         cmocka_unit_test(passes_that_are_not_there),
         cmocka_unit_test(a_folder_that_is_not_there),
         cmocka_unit_test(percentiles_interpolate),
         cmocka_unit_test(a_summary_by_hand),
+        cmocka_unit_test(a_summary_of_several_gpus),
         cmocka_unit_test(a_summary_of_nothing),
     };
 

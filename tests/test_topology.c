@@ -136,7 +136,8 @@ static void machine_files(void **state)
         "source: s}}";
     static const char collective[] =
         "collective={share: {value: 0.7, source: s}, normal_combine: {value: 30 us, "
-        "source: s}, low_latency_share: {value: 0.6, source: s}}";
+        "source: s}, low_latency_share: {value: 0.6, source: s}, gather_share: {value: "
+        "0.35, source: s}}";
     const char *const changes[] = {"gpus=4", "nodes=3", network, collective,
                                    "pcie={gpus_per_root: {value: 2, source: s}}"};
     static const char *const bad[] = {"pcie={gpus_per_root: {value: 0, source: s}}",
@@ -155,6 +156,7 @@ static void machine_files(void **state)
     assert_true(!t.nvlink && !t.oversubscribed && t.rails == 0 && t.roots == 0);
     assert_int_equal(m->collective.low_latency_combine, m->gpu.kernel_floor);
     assert_true(m->collective.normal_share == 1.0);
+    assert_true(m->collective.gather_share == 1.0);
     machine_free(m);
     m = changed_machine(changes, sizeof(changes) / sizeof(changes[0]), &e);
     if (m == NULL)
@@ -175,6 +177,12 @@ static void machine_files(void **state)
     assert_int_equal(k.sync, 0);
     c.form = COLLECTIVE_LOW_LATENCY;
     assert_true(collective_terms_of(m, &c, false).near_share == 0.6);
+    c.form = COLLECTIVE_ALL_GATHER;
+    assert_true(collective_terms_of(m, &c, false).near_share == 0.35);
+    c.form = COLLECTIVE_REDUCE_SCATTER;
+    assert_true(collective_terms_of(m, &c, false).near_share == 0.35);
+    c.form = COLLECTIVE_FLAT;
+    assert_true(collective_terms_of(m, &c, false).near_share == 0.7);
     machine_free(m);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         e.text[0] = '\0';

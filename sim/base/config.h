@@ -46,6 +46,8 @@ struct option {
 struct cfg *cfg_load(const char *path, struct err *e);
 /* `name` stands for the file in messages. `text` is copied. */
 struct cfg *cfg_parse(const char *name, const char *text, size_t size, struct err *e);
+/* A document of its own that holds a copy of `n`, places for messages included. */
+struct cfg *cfg_copy(const struct cfg_node *n);
 void cfg_free(struct cfg *c);
 
 /* Applies "a.b.0.c=value": replaces or adds one scalar (sequence items by index). The

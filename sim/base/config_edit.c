@@ -1,4 +1,5 @@
-/* Changes to a document from the command line, and its way back to text. */
+/* Changes to a document from the command line, copies of its parts, and its way back to
+ * text. */
 #include "config_node.h"
 
 #include "mem.h"
@@ -123,6 +124,38 @@ int cfg_override(struct cfg *c, const char *assignment, struct err *e)
     status = value == NULL ? -1 : put_value(c, path, parts, value, e);
     free(path);
     return status;
+}
+
+/* ---- cfg_copy ---- */
+
+/* The depth of a document, and so of this recursion, is bounded. */
+static struct cfg_node *copy_node(struct cfg *c, const char *source,
+                                  const struct cfg_node *from)
+{
+    struct cfg_node *to = cfg_node_new(c, from->kind, from->place);
+
+    to->place.source = source;
+    to->keyed = from->keyed;
+    to->keyed.source = source;
+    to->quoted = from->quoted;
+    if (from->text != NULL)
+        to->text = mem_strdup(from->text);
+    for (size_t i = 0; i < from->count; i++) {
+        struct cfg_node *item = copy_node(c, source, from->items[i]);
+
+        if (from->items[i]->key != NULL)
+            item->key = mem_strdup(from->items[i]->key);
+        cfg_node_add(to, item);
+    }
+    return to;
+}
+
+struct cfg *cfg_copy(const struct cfg_node *n)
+{
+    struct cfg *c = mem_zalloc(1, sizeof *c);
+
+    c->root = copy_node(c, cfg_keep_source(c, n->place.source), n);
+    return c;
 }
 
 /* ---- cfg_dump ---- */

@@ -13,6 +13,7 @@
 enum { EXIT_GOOD = 0, EXIT_BAD = 1, EXIT_MISUSE = 2, EXIT_CANNOT = 77 };
 
 int cmd_run(int argc, char **argv);
+int cmd_check(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
@@ -85,7 +86,7 @@ struct cfg *config_load(const char *path, const struct flag_list *set, struct er
 /* ---- where moesim's own files are ---- */
 
 struct folders {
-    char *models, *machines, *presets, *plots, *importers, *samples;
+    char *models, *machines, *presets, *plots, *importers, *samples, *papers;
 };
 /* Looks beside the program, upward (a source tree), then in ../share/moesim (installed).
  * MOESIM_HOME overrides. Release with folders_release. 0 or -1. */

@@ -58,6 +58,7 @@ int folders_find(struct folders *f, struct err *e)
     f->plots = mem_format("%s/plots", home);
     f->importers = mem_format("%s/traces/importers", home);
     f->samples = mem_format("%s/traces/samples", home);
+    f->papers = mem_format("%s/validate/papers", home);
     free(home);
     return 0;
 }
@@ -70,4 +71,5 @@ void folders_release(struct folders *f)
     free(f->plots);
     free(f->importers);
     free(f->samples);
+    free(f->papers);
 }

@@ -11,6 +11,7 @@ static const struct {
 } commands[] = {
 #ifndef MOESIM_CUDA /* these link GSL, which the program with CUDA may not */
     {"run", cmd_run, "replay a trace under one or more policies, side by side"},
+    {"check", cmd_check, "published tables against what is predicted"},
     {"explain", cmd_explain, "where the time of a result went, and what would help"},
     {"report", cmd_report, "the HTML page and the figures of results"},
     {"fit", cmd_fit, "fit a machine file to measured tables, or to the steps of a run"},

@@ -20,5 +20,9 @@ const struct option schedule_options[] = {
      "grouped: one grouped GEMM; serial: a loop launches each expert's own kernels"},
     {"empty", OPT_BOOL, AT(empty), "no", 0, 0, NULL,
      "experts: serial also launches those without a token"},
+    {"wait", OPT_BOOL, AT(wait), "no", 0, 0, NULL,
+     "several GPUs: the host waits until rows have arrived before it launches experts, "
+     "as "
+     "eager code does that asks the GPU in between"},
     {.name = NULL},
 };

@@ -29,6 +29,7 @@ struct schedule_params {
         fp8_dispatch; /* rows are dispatched in fp8 with scales; sums come back in full */
     int experts;      /* enum schedule_experts */
     bool empty;       /* serial: experts without a row are launched, too */
+    bool wait;        /* the host waits for the rows before it launches experts */
 };
 extern const struct option schedule_options[];
 

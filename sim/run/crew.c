@@ -218,6 +218,8 @@ static int run_moe_layer(struct crew *c, uint32_t layer, struct err *e)
         collect_shards(c, OP_GATHER, layer, share);
     else
         crew_collect(c, OP_DISPATCH, layer, &c->dispatch, 0, c->gpus, share);
+    if (c->setup->policy->schedule.wait)
+        wait_all(c);
     status = run_experts(c, layer, e);
     if (sharded)
         collect_shards(c, OP_SCATTER, layer, share);

@@ -228,7 +228,7 @@ static op_id submit_spread(struct exec *x, const struct op *op,
     return last;
 }
 
-op_id exec_group_submit(struct exec *x, const struct op *op)
+NOINLINE op_id exec_group_submit(struct exec *x, const struct op *op)
 {
     struct exec_group *g = x->group;
     const struct collective *c = op->collective.what;

@@ -251,8 +251,9 @@ static NOINLINE op_id submit_eager_experts(struct exec *x, const struct op *op)
     sim_time overhead = (sim_time)op->group.held * x->cost.machine->host.expert_overhead;
     struct cost_memo cost;
 
-    if (op->group.piece == NULL) {
+    if (op->group.piece == NULL) { /* the loop prepares what is then launched at once */
         cost = *find_expert_cost(x, w);
+        cost.delay += overhead;
     } else {
         uint32_t alone = cost_kernels(&x->cost, COST_EXPERT_ALONE);
         uint32_t kernels = cost_kernels(&x->cost, COST_EXPERT_PERMUTE);
@@ -417,9 +418,10 @@ static void times(struct exec *x, const op_id *id, size_t count, struct op_times
         struct work_times t = engine_times(x->engine, id[i]);
 
         out[i] = (struct op_times){t.release, t.start, t.end, t.cancelled};
-        if (x->group != NULL && x->group->spreads > 0)
-            out[i].start = exec_group_began(x, id[i], t.start);
     }
+    if (x->group != NULL && x->group->spreads > 0)
+        for (size_t i = 0; i < count; i++)
+            out[i].start = exec_group_began(x, id[i], out[i].start);
 }
 
 static void retire(struct exec *x, op_id id)

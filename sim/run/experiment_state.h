@@ -41,10 +41,10 @@ struct experiment {
     struct timeline *timeline;
 };
 
-/* Draws one GPU of a job. */
+/* Draws one GPU of a job, and tells the hooks of its operations. */
 struct watcher {
     struct job *job;
-    int process;
+    int process; /* in the timeline; -1: not drawn */
 };
 
 /* One run: a policy asked for, or a reference for the bounds. */
@@ -58,7 +58,7 @@ struct job {
     bool event_driven, graph;
     struct parallel_plan *plan; /* NULL: one GPU */
     enum exec_network network;
-    struct watcher *watcher; /* [gpus] of those that the timeline draws; or NULL */
+    struct watcher *watcher; /* [gpus] of those that are watched; or NULL */
     struct run_result result;
     struct bounds_counts *bounds; /* where to put them; NULL: not wanted */
     uint64_t rows_done, rows_total;

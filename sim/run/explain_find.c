@@ -234,8 +234,9 @@ const struct result_policy *explain_better_policy(const struct result *r, uint32
         if (r->policy[i].run.total.latency < best->run.total.latency &&
             r->policy[i].run.passes == best->run.passes)
             best = &r->policy[i];
-    if ((double)best->run.total.latency >
-        (1 - EXPLAIN_PART) * (double)r->policy[policy].run.total.latency)
+    if (best == &r->policy[policy] ||
+        (double)best->run.total.latency >
+            (1 - EXPLAIN_PART) * (double)r->policy[policy].run.total.latency)
         return NULL;
     return best;
 }

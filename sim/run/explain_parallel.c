@@ -210,7 +210,10 @@ static void print_ports(const struct result *r, const struct run_result *run, FI
 
     (void)fputs("\n  The network\n", out);
     if (!result_links_busiest(r, run, &port)) {
-        text_paragraph(out, "    ", "      ", "Nothing was sent between GPUs.");
+        text_paragraph(out, "    ", "      ", "%s",
+                       run->links == 0 && run->total.counts.sent_bytes > 0
+                           ? "How much each port carried is not in this result."
+                           : "Nothing was sent between GPUs.");
         return;
     }
     (void)fprintf(out, "    %-15s %6s %10s %10s   %-22s %10s %8s\n", "ports", "number",

@@ -226,7 +226,7 @@ static char *describe(const struct explain_finding *f, const struct result *r,
     case EXPLAIN_POLICY:
     case EXPLAIN_WORKING_SET:
     case EXPLAIN_BANDWIDTH:
-        explain_add(&text, mem_strdup("Nothing was run."));
+        explain_add(&text, mem_strdup("This result has no times."));
         break;
     }
     return text;

@@ -152,10 +152,27 @@ static void watch(void *context, op_id id, enum op_kind kind, enum op_lane lane,
                   uint32_t layer, uint32_t expert, const struct op_times *times)
 {
     const struct watcher *w = context;
+    const struct experiment_hooks *hooks = w->job->x->hooks;
 
-    (void)id;
-    if ((int64_t)w->job->result.passes < w->job->x->p.timeline_passes)
+    if (w->process >= 0 && (int64_t)w->job->result.passes < w->job->x->p.timeline_passes)
         timeline_op(w->job->x->timeline, w->process, kind, lane, layer, expert, times);
+    if (hooks->operation != NULL && !w->job->reference)
+        hooks->operation(hooks->operation_context, w->job->number, id, kind, lane, layer,
+                         expert, times);
+}
+
+/* Who is told of GPU i's operations; NULL: nobody. */
+static struct watcher *watcher_of(struct job *job, uint32_t i)
+{
+    bool told = job->x->hooks->operation != NULL && !job->reference;
+
+    if (job->watcher == NULL && told)
+        job->watcher = mem_zalloc(job->x->topology.ranks, sizeof *job->watcher);
+    if (job->watcher == NULL)
+        return NULL;
+    if (job->watcher[i].job == NULL && told)
+        job->watcher[i] = (struct watcher){job, -1};
+    return job->watcher[i].job == NULL ? NULL : &job->watcher[i];
 }
 
 /* Fills exec[gpus]. 0 or -1. */
@@ -176,8 +193,8 @@ static int open_group(struct job *job, struct exec **exec, struct err *e)
         return 0;
     }
     context = mem_zalloc(t->ranks, sizeof *context);
-    for (uint32_t i = 0; job->watcher != NULL && i < t->ranks; i++)
-        context[i] = job->watcher[i].job == NULL ? NULL : &job->watcher[i];
+    for (uint32_t i = 0; i < t->ranks; i++)
+        context[i] = watcher_of(job, i);
     o.cost.graph = job->graph;
     status = exec_sim_new_group(&o, t, job->network, context, exec, e);
     free(context);

@@ -224,7 +224,7 @@ int parallel_plan_init(struct parallel_plan *plan, const struct policy *p,
         .cost = *whole,
         .event_driven = !resident || p->place.migrate == PLACE_BACKGROUND,
         .may_graph = resident && !counts && p->schedule.exchange != EXCHANGE_NORMAL &&
-                     whole->machine->host.expert_overhead == 0,
+                     whole->machine->host.expert_overhead == 0 && !p->schedule.wait,
     };
     if (make_model(plan, p, params, t, whole->model, e) != 0)
         return -1;

@@ -22,11 +22,11 @@ int parallel_topology(const struct machine *m, const struct parallel_params *p,
 
 /* What a policy's run over several GPUs needs besides. */
 struct parallel_plan {
-    struct run_parallel run;      /* topology and exec are the caller's to fill */
-    struct model model;           /* what one GPU holds; borrows of the whole one */
-    struct cost cost;             /* of that model */
-    uint64_t *expert_bytes;       /* [layers] on one GPU; owned */
-    uint64_t weight_bytes;        /* of one GPU: of experts in its cache and what is beside */
+    struct run_parallel run; /* topology and exec are the caller's to fill */
+    struct model model;      /* what one GPU holds; borrows of the whole one */
+    struct cost cost;        /* of that model */
+    uint64_t *expert_bytes;  /* [layers] on one GPU; owned */
+    uint64_t weight_bytes;   /* of one GPU: of experts in its cache and what is beside */
     bool event_driven, may_graph; /* what the executor must, and can be */
 };
 

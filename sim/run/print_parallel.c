@@ -5,7 +5,18 @@
 #include <inttypes.h>
 #include <math.h>
 
-enum { LABEL_COLUMNS = 18 };
+enum { LABEL_COLUMNS = 17 };
+
+/* A share in 7 columns, however large. */
+static struct text_figure gap_figure(double gap)
+{
+    struct text_figure f = text_share(gap);
+
+    if (fabs(gap) >= 9.9995)
+        (void)snprintf(f.text, sizeof f.text, fabs(gap) < 999.995 ? "%.0f %%" : "%.0e %%",
+                       100 * gap);
+    return f;
+}
 
 static void print_row(const struct result_policy *p, FILE *out)
 {
@@ -20,8 +31,8 @@ static void print_row(const struct result_policy *p, FILE *out)
     text_right(out, 6, text_ratio(s.imbalance));
     text_right(out, 7, text_share(s.comm_share));
     text_right(out, 8, text_bytes(s.sent_bytes));
-    text_right(out, 7, text_share(s.balanced_gap));
-    text_right(out, 7, text_share(s.network_gap));
+    text_right(out, 7, gap_figure(s.balanced_gap));
+    text_right(out, 7, gap_figure(s.network_gap));
     (void)fputc('\n', out);
 }
 

@@ -1,0 +1,147 @@
+/* What an eager framework's host adds to runs over several GPUs, seen operation by
+ * operation: its loop over experts, and waiting for rows before it. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "crew_lab.h"
+#include "sim/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define GPUS 4
+
+/* Of the first MoE layer in the first pass. */
+struct seen {
+    uint32_t gates, dispatches, experts;
+    sim_time dispatched, begun, ended; /* experts: the first start, the last end */
+};
+
+static void see(void *context, uint32_t policy, op_id id, enum op_kind kind,
+                enum op_lane lane, uint32_t layer, uint32_t expert,
+                const struct op_times *times)
+{
+    struct seen *s = context;
+
+    (void)id;
+    (void)lane;
+    (void)expert;
+    assert_int_equal(policy, 0); /* bounds' runs are not told of */
+    if (layer != 0)
+        return;
+    s->gates += kind == OP_GATE;
+    if (kind == OP_DISPATCH && s->dispatches++ == 0)
+        s->dispatched = times->end;
+    if (kind != OP_EXPERTS || s->experts == GPUS)
+        return;
+    if (s->experts == 0 || times->start < s->begun)
+        s->begun = times->start;
+    if (times->end > s->ended)
+        s->ended = times->end;
+    s->experts++;
+}
+
+/* One pass, with this overhead per expert and schedule. */
+static struct seen run_with(sim_time overhead, const char *schedule)
+{
+    const struct crew_case c = {.nodes = 1,
+                                .gpus = GPUS,
+                                .rails = 1,
+                                .per_root = 1,
+                                .nvlink = true,
+                                .layers = 2,
+                                .experts = 32,
+                                .top_k = 2,
+                                .hidden = 64,
+                                .requests = 8,
+                                .rows = 6,
+                                .candidates = 2,
+                                .prefill_rows = 6,
+                                .seed = 5,
+                                .workload = "{mode: static, batch: 8, max_passes: 1}",
+                                .place = "linear",
+                                .place_more = "",
+                                .schedule_more = schedule,
+                                .more = ""};
+    struct crew_lab *lab = crew_lab_new(&c, NULL);
+    const struct experiment_folders folders = {"models/arch", "models/machine",
+                                               "sim/policy/presets"};
+    struct seen seen = {.gates = 0};
+    struct experiment_hooks hooks = {
+        .machine = &lab->machine, .operation = see, .operation_context = &seen};
+    char *text = crew_lab_text(lab, "fifo", NULL);
+    struct err e = {""};
+    struct cfg *config = cfg_parse("eager", text, strlen(text), &e);
+    struct result r;
+
+    lab->machine.host.expert_overhead = overhead;
+    assert_non_null(config);
+    if (experiment_run(config, &folders, 1, &hooks, &r, &e) != 0)
+        fail_msg("%s", e.text);
+    result_release(&r);
+    cfg_free(config);
+    free(text);
+    crew_lab_free(lab);
+    return seen;
+}
+
+/* Hooks are told of every GPU's operations, and of a collective once. */
+static void every_gpu_is_told_of(void **state)
+{
+    struct seen s = run_with(0, NULL);
+
+    (void)state;
+    assert_int_equal(s.gates, GPUS);
+    assert_int_equal(s.dispatches, 1);
+    assert_int_equal(s.experts, GPUS);
+    assert_true(s.begun >= s.dispatched && s.ended > s.begun);
+}
+
+/* A GPU has 8 experts: the loop over them is over before their group begins, and takes
+ * 8 ms, much longer than the rest; what the group itself takes stays. */
+static void a_group_begins_behind_the_loop(void **state)
+{
+    struct seen quick = run_with(0, NULL), slow = run_with(SIM_TIME_PER_S / 1000, NULL);
+
+    (void)state;
+    assert_true(slow.begun >= 8 * SIM_TIME_PER_S / 1000);
+    assert_true(slow.begun < 9 * SIM_TIME_PER_S / 1000);
+    assert_int_equal(slow.ended - slow.begun, quick.ended - quick.begun);
+}
+
+/* One by one, the first expert begins at once, and the last one ends behind the loop. */
+static void a_chain_begins_with_the_loop(void **state)
+{
+    struct seen s = run_with(SIM_TIME_PER_S / 1000, ", experts: serial");
+
+    (void)state;
+    assert_true(s.ended >= 8 * SIM_TIME_PER_S / 1000);
+    assert_true(s.ended < 9 * SIM_TIME_PER_S / 1000);
+}
+
+/* The loop begins when rows have arrived, which the host hears a round trip later. */
+static void waiting_puts_the_loop_behind_the_rows(void **state)
+{
+    struct seen at_once = run_with(SIM_TIME_PER_S / 1000, NULL);
+    struct seen waits = run_with(SIM_TIME_PER_S / 1000, ", wait: yes");
+
+    (void)state;
+    assert_int_equal(waits.dispatched, at_once.dispatched);
+    assert_true(at_once.begun < at_once.dispatched + 8 * SIM_TIME_PER_S / 1000);
+    assert_true(waits.begun > waits.dispatched + 8 * SIM_TIME_PER_S / 1000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_gpu_is_told_of),
+        cmocka_unit_test(a_group_begins_behind_the_loop),
+        cmocka_unit_test(a_chain_begins_with_the_loop),
+        cmocka_unit_test(waiting_puts_the_loop_behind_the_rows),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
