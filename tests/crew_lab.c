@@ -337,6 +337,7 @@ static void make_machine(struct crew_lab *lab)
                                     .gpus_per_root = c->per_root,
                                     .collective = {.launch = 6260000,
                                                    .share = 0.75,
+                                                   .gather_share = 0.817,
                                                    .normal_dispatch = 26500000,
                                                    .normal_combine = 37700000,
                                                    .low_latency_dispatch = 10700000,
