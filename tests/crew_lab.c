@@ -115,6 +115,7 @@ void crew_case_draw(struct crew_case *c, struct rng *r)
         c->interval = 1 + below(r, 4);
         c->window = 1 + below(r, 4);
         c->first = below(r, 3);
+        c->renumbers = one_in(r, 4);
         c->foresee = one_in(r, 4);
         if (c->foresee)
             c->interval = 1;
@@ -138,7 +139,7 @@ char *crew_case_text(const struct crew_case *c)
         "%u + %u layers, %u experts, top %u of %u, hidden %u, shared %u; %u requests of "
         "%u rows, %u prefill, sources %d, missing %d, one %d, seed %llu; %s; place %s%s "
         "slots %u replica %s interval %u window %u first %u; exchange %s fp8 %d; gate %s "
-        "%g %u dense %d; foresee %d background %d%s%s",
+        "%g %u dense %d; foresee %d renumbers %d background %d%s%s",
         c->nodes, c->gpus, c->spare, c->nvlink, c->rails, c->per_root, c->oversubscribed,
         c->tensor, c->dense_layers, c->layers, c->experts, c->top_k, c->candidates,
         c->hidden, c->shared_ffn, c->requests, c->rows, c->prefill_rows, (int)c->sources,
@@ -146,7 +147,8 @@ char *crew_case_text(const struct crew_case *c)
         c->place_more, c->slots, c->replica == NULL ? "-" : c->replica, c->interval,
         c->window, c->first, c->exchange == NULL ? "-" : c->exchange, c->fp8,
         c->gate == NULL ? "-" : c->gate, c->cf, c->min_capacity, c->dense_dispatch,
-        c->foresee, c->background, c->schedule_more == NULL ? "" : c->schedule_more,
+        c->foresee, c->renumbers, c->background,
+        c->schedule_more == NULL ? "" : c->schedule_more,
         c->policy_more == NULL ? "" : c->policy_more);
 }
 
@@ -335,7 +337,7 @@ static void make_machine(struct crew_lab *lab)
                                     .gpus_per_root = c->per_root,
                                     .collective = {.launch = 6260000,
                                                    .share = 0.75,
-                                                   .gather_share = 0.66,
+                                                   .gather_share = 0.817,
                                                    .normal_dispatch = 26500000,
                                                    .normal_combine = 37700000,
                                                    .low_latency_dispatch = 10700000,
@@ -391,17 +393,18 @@ static char *policy_text(const struct crew_case *c)
         free(gate);
         gate = text;
     }
-    text = mem_format(
-        "{name: p, place: {name: %s%s, slots: %u, replica: %s, interval: "
-        "%u, window: %u, first: %u, foresee: %d, migrate: %s}, schedule: {name: "
-        "overlapped, exchange: %s, fp8_dispatch: %s%s}%s%s}",
-        c->place, c->place_more, c->slots,
-        c->replica == NULL ? "round-robin" : c->replica, c->interval,
-        c->window == 0 ? 1000 : c->window, c->first, c->foresee,
-        c->background ? "background" : "blocking",
-        c->exchange == NULL ? "auto" : c->exchange, c->fp8 ? "yes" : "no",
-        c->schedule_more == NULL ? "" : c->schedule_more, gate,
-        c->policy_more == NULL ? "" : c->policy_more);
+    text =
+        mem_format("{name: p, place: {name: %s%s, slots: %u, replica: %s, interval: "
+                   "%u, window: %u, first: %u, foresee: %d, keep: %s, migrate: %s}, "
+                   "schedule: {name: "
+                   "overlapped, exchange: %s, fp8_dispatch: %s%s}%s%s}",
+                   c->place, c->place_more, c->slots,
+                   c->replica == NULL ? "round-robin" : c->replica, c->interval,
+                   c->window == 0 ? 1000 : c->window, c->first, c->foresee,
+                   c->renumbers ? "no" : "yes", c->background ? "background" : "blocking",
+                   c->exchange == NULL ? "auto" : c->exchange, c->fp8 ? "yes" : "no",
+                   c->schedule_more == NULL ? "" : c->schedule_more, gate,
+                   c->policy_more == NULL ? "" : c->policy_more);
     free(gate);
     return text;
 }

@@ -41,6 +41,7 @@ struct crew_case {
     uint32_t min_capacity;
     bool dense_dispatch;
     uint32_t interval, window, first;
+    bool renumbers;            /* keep: no */
     bool foresee;              /* what the coming pass loads; interval 1 */
     bool background;           /* migration */
     const char *schedule_more; /* after a comma; or NULL */

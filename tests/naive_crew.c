@@ -498,7 +498,8 @@ static void rebalance(struct naive *n)
         bytes[l] =
             c->expert_bytes > 0 ? c->expert_bytes : UINT64_C(3) * c->hidden * 2880 * 2;
     to = place_for(n, load, NULL, 0);
-    place_keep(n->place, to);
+    if (!c->renumbers)
+        place_keep(n->place, to);
     place_migration_init(&m, n->place, to, bytes);
     for (size_t i = 0; i < m.copies; i++)
         send(n, m.copy[i].from, m.copy[i].to, bytes[m.copy[i].layer]);

@@ -146,10 +146,6 @@ static void check_bounds_of(const struct crew_lab *lab, const char *engine)
 
     assert_true(b->present && b->balanced > 0 && b->free_network > 0);
     check_shares(&lab->c, &r, 0);
-    /* Copies in the background are there sooner if the network is free, and so the runs
-     * are not placed alike. */
-    if (lab->c.background)
-        latency = latency > b->free_network ? latency : b->free_network;
     must(latency >= b->balanced, &lab->c, "below the balanced bound", latency,
          b->balanced);
     must(latency >= b->free_network, &lab->c, "below the free network", latency,
@@ -234,7 +230,7 @@ static void draw_names(const struct place *p, uint16_t *name, bool any, struct r
         return;
     }
     for (uint32_t g = 0; g < p->gpus; g++) {
-        uint16_t held[64], renamed[64];
+        uint16_t held[64] = {0}, renamed[64];
         uint32_t count = 0;
 
         for (uint32_t j = 0; j < local; j++) {

@@ -206,7 +206,8 @@ static int run_moe_layer(struct crew *c, uint32_t layer, struct err *e)
         op.batch = &c->gpu[i].own;
         crew_compute(c, i, &op, share, SHARE_DENSE);
     }
-    crew_route_layer(c, layer);
+    if (crew_route_layer(c, layer, e) != 0)
+        return -1;
     arrange(c, OP_ENCODE, layer, share);
     if (sharded)
         collect_shards(c, OP_EXCHANGE, layer, share);

@@ -1,6 +1,6 @@
 /* The runner over several GPUs: one struct run each, led in step through the layers.
  * crew.c leads and keeps the books, crew_route.c counts rows, crew_place.c says where
- * experts are and moves them. */
+ * experts are and moves them, crew_bound.c spreads their work evenly for a bound. */
 #ifndef MOESIM_RUN_CREW_H
 #define MOESIM_RUN_CREW_H
 

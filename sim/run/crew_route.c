@@ -324,13 +324,20 @@ static uint64_t count_shards(struct crew *c, uint32_t layer, uint32_t rank)
 }
 
 /* Static gating: each expert runs on every rank's capacity, and as much is sent. */
-static void pad(struct crew *c, uint32_t layer)
+static int pad(struct crew *c, uint32_t layer, struct err *e)
 {
     const uint16_t *expert = c->place->expert + (size_t)layer * c->place->slots;
     uint64_t capacity = 0;
 
     for (uint32_t rank = 0; rank < c->gpus; rank++)
         capacity += c->gpu[rank].dispatch.capacity;
+    if (capacity > UINT32_MAX)
+        return err_set(
+            e,
+            "policy '%s': gate: %s gives every expert %llu rows, more than %u; "
+            "choose a smaller cf",
+            c->setup->policy->label, c->setup->policy->plugin[SLOT_GATE]->name,
+            (unsigned long long)capacity, UINT32_MAX);
     memset(c->count.experts, 0, (size_t)c->gpus * c->gpus * sizeof *c->count.experts);
     for (uint32_t s = 0; s < c->slots; s++) {
         c->tokens[s] = 0;
@@ -341,6 +348,7 @@ static void pad(struct crew *c, uint32_t layer)
             c->count.experts[(size_t)rank * c->gpus + c->gpu_of[s]] +=
                 c->gpu[rank].dispatch.capacity;
     }
+    return 0;
 }
 
 /* Which experts each run has work for. */
@@ -425,7 +433,7 @@ static void remember_load(struct crew *c, uint32_t layer)
         seen[i] += (uint32_t)c->load[i];
 }
 
-void crew_route_layer(struct crew *c, uint32_t layer)
+int crew_route_layer(struct crew *c, uint32_t layer, struct err *e)
 {
     bool sharded = c->place->shards > 1;
     bool reroutes = c->gpu[0].run.reroutes;
@@ -452,9 +460,10 @@ void crew_route_layer(struct crew *c, uint32_t layer)
         };
         choices += sharded ? count_shards(c, layer, rank) : count_rank(c, layer, rank);
     }
-    if (c->is_static)
-        pad(c, layer);
+    if (c->is_static && pad(c, layer, e) != 0)
+        return -1;
     list_active(c, layer);
     book_rows(c, layer, choices);
     remember_load(c, layer);
+    return 0;
 }

@@ -127,8 +127,9 @@ void crew_route_init(struct crew *c);
 void crew_route_release(struct crew *c);
 /* Shares the rows of the pass out over the GPUs. 0 or -1. */
 int crew_route_pass(struct crew *c, struct err *e);
-/* Finds how many rows of a layer go from where to where; fills each run's step. */
-void crew_route_layer(struct crew *c, uint32_t layer);
+/* Finds how many rows of a layer go from where to where; fills each run's step.
+ * 0, or -1 where a gate's capacities are more rows than can be counted. */
+int crew_route_layer(struct crew *c, uint32_t layer, struct err *e);
 
 /* ---- crew_place.c ---- */
 

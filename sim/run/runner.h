@@ -60,7 +60,7 @@ struct run_counts {
         computed_rows; /* rows that experts ran on, padding of static gates included */
     uint64_t busiest_rows; /* ... of the GPU with most, summed over the steps */
     uint64_t sent_rows;    /* rows dispatched to another GPU, as its form counts them */
-    uint64_t sent_bytes;   /* by dispatch, combine, all-gather and reduce-scatter */
+    uint64_t sent_bytes;   /* by dispatch and combine, or what shards have instead */
     uint64_t migrations;   /* rebalances that moved an expert */
     uint64_t migrated_bytes;
 };
