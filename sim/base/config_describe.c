@@ -7,6 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The fewest digits that read back as the same number. */
+static char *describe_double(double value)
+{
+    for (int digits = 15; digits < 17; digits++) {
+        char *text = mem_format("%.*g", digits, value);
+
+        if (strtod(text, NULL) == value)
+            return text;
+        free(text);
+    }
+    return mem_format("%.17g", value);
+}
+
 static char *describe_value(const struct option *o, const void *target)
 {
     const char *at = (const char *)target + o->offset;
@@ -15,7 +28,7 @@ static char *describe_value(const struct option *o, const void *target)
     case OPT_INT:
         return mem_format("%" PRId64, *(const int64_t *)(const void *)at);
     case OPT_DOUBLE:
-        return mem_format("%.17g", *(const double *)(const void *)at);
+        return describe_double(*(const double *)(const void *)at);
     case OPT_BOOL:
         return mem_format("%s", *(const bool *)(const void *)at ? "yes" : "no");
     case OPT_STRING:
