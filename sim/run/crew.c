@@ -198,7 +198,6 @@ static int run_moe_layer(struct crew *c, uint32_t layer, struct err *e)
 {
     sim_time *share = c->result->layer[layer].share;
     bool sharded = c->place->shards > 1;
-    int status = 0;
 
     for (uint32_t i = 0; i < c->gpus; i++) {
         struct op op = {.kind = OP_GATE, .layer = layer};
@@ -221,13 +220,14 @@ static int run_moe_layer(struct crew *c, uint32_t layer, struct err *e)
         crew_collect(c, OP_DISPATCH, layer, &c->dispatch, 0, c->gpus, share);
     if (c->setup->policy->schedule.wait)
         wait_all(c);
-    status = run_experts(c, layer, e);
+    if (run_experts(c, layer, e) != 0)
+        return -1;
     if (sharded)
         collect_shards(c, OP_SCATTER, layer, share);
     else
         crew_collect(c, OP_COMBINE, layer, &c->combine, 0, c->gpus, share);
     arrange(c, OP_DECODE, layer, share);
-    return status;
+    return 0;
 }
 
 /* ---- a pass ---- */
