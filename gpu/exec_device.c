@@ -140,6 +140,8 @@ static int run_copy_in(struct exec *x, const struct op *op, struct device_stream
                        op->layer, (unsigned long long)op->copy.bytes, bytes);
     if (x->options.poison)
         x->o->fill(x->d, s, slot, POISON, bytes);
+    if (x->options.stall_copy_ns > 0.0)
+        x->o->spin(x->d, s, x->options.stall_copy_ns);
     copy_in_chunks(x, s, slot,
                    weights_expert(x->options.weights, op->layer, op->copy.expert), bytes,
                    op->copy.chunk_bytes);

@@ -48,9 +48,10 @@ struct exec_device_options {
                    const float *value);
     void *hidden_context;
     /* For tests of dependencies: a slot is filled with NaN as the copy into it begins,
-     * and a group idles for so long before it reads its slots. */
+     * the copy idles for so long before it goes on, and a group before it reads its
+     * slots. */
     bool poison;
-    double stall_ns;
+    double stall_copy_ns, stall_ns;
 };
 
 /* What was done, counted where it is done. */

@@ -459,6 +459,7 @@ static void test_broken_order(void **state)
         struct tiny_case c = cases[i];
 
         c.stall_ns = c.drop_copies ? 2e5 : 0.0;
+        c.stall_copy_ns = c.drop_groups ? 5e5 : 0.0;
         tiny_execute(&t, &c, &r, &outputs, NULL);
         run_result_release(&r);
         if (tiny_difference(&outputs, &expected) < 1e-5)

@@ -181,7 +181,8 @@ void tiny_execute(struct tiny *t, const struct tiny_case *c, struct run_result *
                                     .hidden = keep_hidden,
                                     .hidden_context = outputs,
                                     .poison = true,
-                                    .stall_ns = c->stall_ns};
+                                    .stall_ns = c->stall_ns,
+                                    .stall_copy_ns = c->stall_copy_ns};
     struct exec outer = {{&exec_device_ops, exec_device_new(&o)}, c};
     struct run_case run = {.policy = c->policy,
                            .seed = 3,

@@ -39,7 +39,7 @@ struct tiny_case {
     bool event_driven;  /* of the simulated run */
     bool drop_copies,
         drop_groups; /* a broken runner: what these come after is forgotten */
-    double stall_ns;
+    double stall_ns, stall_copy_ns; /* of each expert group, of each copy in */
 };
 /* Executes with poisoned slots. Fills outputs, counts and, unless NULL, what was done. */
 void tiny_execute(struct tiny *t, const struct tiny_case *c, struct run_result *r,
