@@ -99,8 +99,8 @@ which engine: fifo cannot do	policies.0.place={name: eplb, interval: 2, migrate:
 schedule: empty needs experts: serial, which launches expert by expert	policies.0.schedule={name: overlapped, empty: yes}
 'experts' is one	policies.0.schedule={name: overlapped, experts: one}
 'exchange' is ring	policies.0.schedule={name: overlapped, exchange: ring}
-forwards over NVLink, which the machine does not have; choose exchange: flat or rails	machine=@/pcie.yaml	policies.0.schedule={name: overlapped, exchange: forward}
-forwards over NVLink, which the machine does not have; choose exchange: flat or rails	machine=@/pcie.yaml	policies.0.schedule={name: overlapped, exchange: low-latency}
+is made for NVLink in a node, which the machine does not have; choose exchange: flat or rails	machine=@/pcie.yaml	policies.0.schedule={name: overlapped, exchange: forward}
+is made for NVLink in a node, which the machine does not have; choose exchange: flat or rails	machine=@/pcie.yaml	policies.0.schedule={name: overlapped, exchange: low-latency}
 END
 
 table parallel_places <<'END'

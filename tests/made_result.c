@@ -3,6 +3,7 @@
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"
+#include "sim/run/text.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -316,4 +317,23 @@ char *made_read(const char *path, size_t *size)
         abort();
     }
     return bytes;
+}
+
+const char *made_too_wide(const char *text)
+{
+    while (*text != '\0') {
+        size_t length = strcspn(text, "\n"), columns = 0;
+
+        for (size_t at = 0; at < length; columns++) {
+            size_t n = text_utf8(text + at);
+
+            if (n == 0)
+                return text;
+            at += n;
+        }
+        if (columns > TEXT_COLUMNS)
+            return text;
+        text += length + (text[length] == '\n');
+    }
+    return NULL;
 }

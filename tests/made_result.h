@@ -19,6 +19,9 @@ struct result made_result(const struct made_shape *shape);
 char *made_folder(void);
 void made_folder_remove(char *folder);
 
+/* The first line of a text that is wider than TEXT_COLUMNS or no UTF-8; NULL: none. */
+const char *made_too_wide(const char *text);
+
 /* A whole file with a NUL behind it; fails the program if it cannot be read. Owned. */
 char *made_read(const char *path, size_t *size);
 

@@ -104,23 +104,6 @@ static void strings_are_escaped(void **state)
 
 /* ---- the table ---- */
 
-static void assert_fits(const char *text)
-{
-    while (*text != '\0') {
-        size_t length = strcspn(text, "\n"), columns = 0;
-
-        for (size_t at = 0; at < length; columns++) {
-            size_t n = text_utf8(text + at);
-
-            assert_true(n > 0);
-            at += n;
-        }
-        if (columns > TEXT_COLUMNS)
-            fail_msg("%zu columns: %.*s", columns, (int)length, text);
-        text += length + (text[length] == '\n');
-    }
-}
-
 static void the_table_says_what_was_summed(void **state)
 {
     struct made_shape shape = {.policies = 2, .layers = 3, .requests = 8, .seed = 5};
@@ -169,7 +152,7 @@ static void the_table_fits_whatever_the_numbers(void **state)
                          "that goes on and on so that it has to be cut into lines",
                          "of which each fits");
     text = printed(&r, result_print);
-    assert_fits(text);
+    assert_null(made_too_wide(text));
     assert_non_null(strstr(text, "further pairs"));
     free(text);
     result_release(&r);
@@ -202,7 +185,7 @@ static void the_table_of_several_gpus(void **state)
     /* The bounds are 4/5 and 5/8 of the time. */
     assert_non_null(strstr(row, "  25.0 %  60.0 %\n"));
     assert_non_null(strstr(text, "Gaps: time of all passes"));
-    assert_fits(text);
+    assert_null(made_too_wide(text));
     free(text);
     result_release(&r);
 }
@@ -267,7 +250,7 @@ static void the_table_of_several_gpus_fits(void **state)
         r.policy[i].bounds.free_network = i % 2 == 0 ? 1 : INT64_MAX;
     }
     text = printed(&r, result_print);
-    assert_fits(text);
+    assert_null(made_too_wide(text));
     free(text);
     result_release(&r);
 }

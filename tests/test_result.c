@@ -333,6 +333,23 @@ static void apply_damage(const char *path, const struct damage *d)
     (void)H5Fclose(file);
 }
 
+/* Each damage of a written file is refused with its sentence. */
+static void check_damage(const char *folder, const struct made_shape *made,
+                         const struct damage *damage, size_t count)
+{
+    char *path = mem_format("%s/a.h5", folder);
+    struct result a = made_result(made);
+    struct err e = {""};
+
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(result_write(&a, path, &e), 0);
+        apply_damage(path, &damage[i]);
+        assert_refused(path, damage[i].says);
+    }
+    result_release(&a);
+    free(path);
+}
+
 static void lying_files(void **state)
 {
     static const struct damage damage[] = {
@@ -352,18 +369,9 @@ static void lying_files(void **state)
         {"/policy/1/layer", "hits", true, 0, false, "data set /policy/1/layer/hits"},
         {"/policy/0", "digest", false, 0, true, "attribute digest of /policy/0/ has"},
     };
-    char *path = mem_format("%s/a.h5", (char *)*state);
     struct made_shape small = {.policies = 2, .layers = 3, .requests = 4, .passes = 50};
-    struct result a = made_result(&small);
-    struct err e = {""};
 
-    for (size_t i = 0; i < sizeof damage / sizeof *damage; i++) {
-        assert_int_equal(result_write(&a, path, &e), 0);
-        apply_damage(path, &damage[i]);
-        assert_refused(path, damage[i].says);
-    }
-    result_release(&a);
-    free(path);
+    check_damage(*state, &small, damage, sizeof damage / sizeof *damage);
 }
 
 static void lying_files_of_several_gpus(void **state)
@@ -382,17 +390,8 @@ static void lying_files_of_several_gpus(void **state)
         {"/policy/1", "link_bytes", true, 0, false, "/policy/1/link_bytes is missing"},
         {"/policy/0", "shards", false, 0, true, "attribute shards of /policy/0/ has"},
     };
-    char *path = mem_format("%s/a.h5", (char *)*state);
-    struct result a = made_result(&parallel);
-    struct err e = {""};
 
-    for (size_t i = 0; i < sizeof damage / sizeof *damage; i++) {
-        assert_int_equal(result_write(&a, path, &e), 0);
-        apply_damage(path, &damage[i]);
-        assert_refused(path, damage[i].says);
-    }
-    result_release(&a);
-    free(path);
+    check_damage(*state, &parallel, damage, sizeof damage / sizeof *damage);
 }
 
 /* A file of before several GPUs: one sentence, with what to do. */

@@ -96,6 +96,10 @@ struct cache_params {
     int64_t staging; /* staging slots for bypassing experts, at least 1 */
 };
 extern const struct option cache_options[];
+/* Memory that such a cache can take, staging slots included; `experts` of each layer,
+ * expert_bytes[layers]. */
+uint64_t cache_room_bytes(const struct cache_params *c, uint32_t layers, uint32_t experts,
+                          const uint64_t *expert_bytes);
 
 struct cache_config {
     const struct cache_algorithm *algorithm;

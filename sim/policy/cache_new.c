@@ -36,6 +36,23 @@ const struct option cache_options[] = {
     {.name = NULL},
 };
 
+uint64_t cache_room_bytes(const struct cache_params *c, uint32_t layers, uint32_t experts,
+                          const uint64_t *expert_bytes)
+{
+    uint64_t most = c->scope == CACHE_GLOBAL ? (uint64_t)layers * experts : experts;
+    uint64_t slots = (uint64_t)c->slots < most ? (uint64_t)c->slots : most;
+    uint64_t all = 0, largest = 0, per_layer = 0, bytes = c->bytes;
+
+    for (uint32_t l = 0; l < layers; l++) {
+        largest = expert_bytes[l] > largest ? expert_bytes[l] : largest;
+        per_layer += expert_bytes[l] * slots;
+        all += expert_bytes[l] * experts;
+    }
+    if (slots > 0)
+        bytes = c->scope == CACHE_GLOBAL ? slots * largest : per_layer;
+    return (bytes < all ? bytes : all) + (uint64_t)c->staging * largest;
+}
+
 /* ---- life ---- */
 
 static uint64_t max_of(const uint64_t *value, uint32_t count)

@@ -329,8 +329,7 @@ static int check_sizes(const struct experiment *x, struct policy *p, struct err 
                        check_host(x, p, e) != 0
                    ? -1
                    : 0;
-    return parallel_check(p, &x->parallel, &x->topology, x->info, e) != 0 ||
-                   check_gpu(x, p, e) != 0
+    return parallel_check(p, &x->topology, x->info, e) != 0 || check_gpu(x, p, e) != 0
                ? -1
                : 0;
 }

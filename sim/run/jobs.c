@@ -38,25 +38,8 @@ bool job_all_resident(const struct experiment *x, const struct policy *p)
 
 uint64_t job_cache_bytes(const struct experiment *x, const struct policy *p)
 {
-    uint64_t slots = (uint64_t)p->cache.slots;
-    uint64_t largest = 0;
-    uint64_t per_layer = 0;
-    uint64_t bytes = p->cache.bytes;
-    uint64_t all = p->cache.scope == CACHE_GLOBAL
-                       ? (uint64_t)x->info->layers * x->info->experts
-                       : x->info->experts;
-
-    if (slots > all)
-        slots = all;
-    for (uint32_t l = 0; l < x->info->layers; l++) {
-        largest = x->expert_bytes[l] > largest ? x->expert_bytes[l] : largest;
-        per_layer += x->expert_bytes[l] * slots;
-    }
-    if (slots > 0)
-        bytes = p->cache.scope == CACHE_GLOBAL ? slots * largest : per_layer;
-    if (bytes > x->expert_total_bytes)
-        bytes = x->expert_total_bytes;
-    return bytes + (uint64_t)p->cache.staging * largest;
+    return cache_room_bytes(&p->cache, x->info->layers, x->info->experts,
+                            x->expert_bytes);
 }
 
 /* ---- one run ---- */

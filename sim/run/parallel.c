@@ -129,13 +129,11 @@ static bool is_whole(const struct policy *p, uint32_t local, uint32_t layers)
     return (uint64_t)p->cache.slots >= all && p->cache.preload == CACHE_PRELOAD_LINEAR;
 }
 
-int parallel_check(struct policy *p, const struct parallel_params *params,
-                   const struct topology *t, const struct trace_info *trace,
-                   struct err *e)
+int parallel_check(struct policy *p, const struct topology *t,
+                   const struct trace_info *trace, struct err *e)
 {
     uint32_t gpus = t->ranks, local;
 
-    (void)params;
     if (check_parts(p, e) != 0 || check_place(p, gpus, trace->experts, e) != 0)
         return -1;
     local = slots_of(p, gpus, trace->experts) / gpus;
@@ -155,8 +153,9 @@ int parallel_check(struct policy *p, const struct parallel_params *params,
          p->schedule.exchange == EXCHANGE_FORWARD) &&
         t->nodes > 1 && !t->nvlink)
         return err_set(e,
-                       "policy '%s': schedule: this exchange forwards over NVLink, which "
-                       "the machine does not have; choose exchange: flat or rails",
+                       "policy '%s': schedule: this exchange is made for NVLink in a "
+                       "node, which the machine does not have; choose exchange: flat or "
+                       "rails",
                        p->label);
     return 0;
 }
@@ -188,24 +187,6 @@ static int make_model(struct parallel_plan *plan, const struct policy *p,
     return 0;
 }
 
-/* GPU memory for the experts of one GPU, staging slots included. */
-static uint64_t cache_bytes(const struct cache_params *c, uint32_t local, uint32_t layers,
-                            const uint64_t *expert_bytes)
-{
-    uint64_t slots = (uint64_t)c->slots, all = 0, largest = 0, held = 0;
-
-    for (uint32_t l = 0; l < layers; l++) {
-        largest = expert_bytes[l] > largest ? expert_bytes[l] : largest;
-        all += expert_bytes[l] * local;
-        held += expert_bytes[l] * (slots < local ? slots : local);
-    }
-    if (slots == 0)
-        held = c->bytes;
-    else if (c->scope == CACHE_GLOBAL)
-        held = slots < (uint64_t)local * layers ? slots * largest : all;
-    return (held < all ? held : all) + (uint64_t)c->staging * largest;
-}
-
 int parallel_plan_init(struct parallel_plan *plan, const struct policy *p,
                        const struct parallel_params *params, const struct topology *t,
                        const struct cost *whole, const struct trace_info *trace,
@@ -233,8 +214,9 @@ int parallel_plan_init(struct parallel_plan *plan, const struct policy *p,
     for (uint32_t l = 0; l < trace->layers; l++)
         plan->expert_bytes[l] =
             sharded ? (expert_bytes[l] + t->ranks - 1) / t->ranks : expert_bytes[l];
-    plan->weight_bytes = model_dense_bytes(&plan->model) +
-                         cache_bytes(&p->cache, local, trace->layers, plan->expert_bytes);
+    plan->weight_bytes =
+        model_dense_bytes(&plan->model) +
+        cache_room_bytes(&p->cache, trace->layers, local, plan->expert_bytes);
     return 0;
 }
 

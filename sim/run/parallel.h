@@ -32,9 +32,8 @@ struct parallel_plan {
 
 /* Refuses what cannot work. `p` may get a cache that holds all of a GPU's experts, where
  * it says nothing of its size. 0 or -1. */
-int parallel_check(struct policy *p, const struct parallel_params *params,
-                   const struct topology *t, const struct trace_info *trace,
-                   struct err *e);
+int parallel_check(struct policy *p, const struct topology *t,
+                   const struct trace_info *trace, struct err *e);
 /* For a policy that has been checked. 0 or -1. */
 int parallel_plan_init(struct parallel_plan *plan, const struct policy *p,
                        const struct parallel_params *params, const struct topology *t,

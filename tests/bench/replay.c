@@ -57,7 +57,7 @@ static int run_group(const struct bench *b, struct run_setup *s,
     int status;
 
     if (parallel_topology(b->machine, &params, &t, e) != 0 ||
-        parallel_check(b->policy, &params, &t, s->trace, e) != 0 ||
+        parallel_check(b->policy, &t, s->trace, e) != 0 ||
         parallel_plan_init(&plan, b->policy, &params, &t, s->cost, s->trace,
                            s->expert_bytes, e) != 0)
         return -1;
