@@ -391,6 +391,36 @@ static void prefetched_experts_are_held(void **state)
     rig_stream_free(&s);
 }
 
+/* Of 0, which is the oldest, and 1 an early load takes 0, unless that is held; 2, which is
+ * not there, cannot be. */
+static void what_is_held_stays(void **state)
+{
+    struct rig_stream s = rig_stream_new(1, 8, 1, 1);
+    struct cache_params p = {.slots = 2, .staging = 1};
+
+    (void)state;
+    rig_stream_finish(&s);
+    for (uint32_t held = 0; held < 2; held++) {
+        struct cache *c = rig_cache(&s, "lru", NULL, p, NULL);
+        struct cache_result r;
+
+        access_one(c, 0, 0, CACHE_LOAD, 0);
+        access_one(c, 0, 1, CACHE_LOAD, 0);
+        cache_begin_step(c, 0, NULL, 0);
+        cache_hold(c, 0, 2, 1);
+        if (held)
+            cache_hold(c, 0, 0, 1);
+        r = cache_prefetch(c, 0, 3, 1);
+        assert_int_equal(r.outcome, CACHE_LOAD);
+        assert_int_equal(r.evicted_count, 1);
+        assert_int_equal(r.evicted[0].expert, held);
+        assert_int_equal(cache_prefetch(c, 0, 2, 1).outcome,
+                         held ? CACHE_BYPASS : CACHE_LOAD);
+        cache_free(c);
+    }
+    rig_stream_free(&s);
+}
+
 static void preload_fills_with_the_lowest(void **state)
 {
     struct rig_stream s = rig_stream_new(2, 6, 1, 1);
@@ -527,6 +557,7 @@ int main(void)
         cmocka_unit_test(protection_has_three_degrees),
         cmocka_unit_test(unequal_sizes_share_the_bytes),
         cmocka_unit_test(prefetched_experts_are_held),
+        cmocka_unit_test(what_is_held_stays),
         cmocka_unit_test(preload_fills_with_the_lowest),
         cmocka_unit_test(defaults_are_as_documented),
         cmocka_unit_test(what_cannot_be_is_refused),

@@ -86,6 +86,9 @@ static void contract_of(const char *name, bool oracle, struct rng *rng)
         }
         check_wants(&a, &v, distance, width);
         for (uint32_t i = 0; i < a.count; i++)
+            cache_hold(c, (v.layer + a.want[i].ahead) % w->layers, a.want[i].expert,
+                       (s + a.want[i].ahead) / w->layers);
+        for (uint32_t i = 0; i < a.count; i++)
             (void)cache_prefetch(c, (v.layer + a.want[i].ahead) % w->layers,
                                  a.want[i].expert, (s + a.want[i].ahead) / w->layers);
         if (v.layer + 1 == w->layers) {

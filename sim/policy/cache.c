@@ -275,6 +275,15 @@ static void hold(struct cache *c, struct cache_set *s, uint32_t object, uint32_t
     s->held[s->held_count++] = (struct cache_held){.object = object, .until = until};
 }
 
+void cache_hold(struct cache *c, uint32_t layer, uint32_t expert, uint32_t pass)
+{
+    const struct cache_layer *l = &c->layer[layer];
+
+    assert(layer < c->layers && expert < c->experts);
+    if (l->slot[expert] != CACHE_NONE)
+        hold(c, l->set, l->first_object + expert, pass);
+}
+
 struct cache_result cache_prefetch(struct cache *c, uint32_t layer, uint32_t expert,
                                    uint32_t next_use)
 {

@@ -162,12 +162,15 @@ struct cache_result cache_access(struct cache *c, uint32_t layer, uint32_t exper
  * many were, with their slots in `slot`. `next_use` as above, or NULL for never. */
 uint32_t cache_access_hits(struct cache *c, uint32_t layer, const uint16_t *expert,
                            const uint32_t *next_use, uint32_t count, uint32_t *slot);
-/* Makes an expert resident ahead of its use. Victims are neither active in this step nor
- * prefetched and still unused. CACHE_BYPASS: no room, not loaded; CACHE_HIT: it is there
- * already, and held from now on as if it had been loaded. `next_use`: the pass it is
- * loaded for, counted from 0 by cache_end_pass. An expert that was not active in its
- * layer's step of that pass is no longer held, and a demand miss may evict it at any
- * time. The admission option is for demand misses only. */
+/* Holds an expert, if it is resident, for its use in `pass` (counted from 0 by
+ * cache_end_pass): no early load evicts it until it is used. One that was not active in
+ * its layer's step of that pass is no longer held, and a demand miss may evict it at any
+ * time. */
+void cache_hold(struct cache *c, uint32_t layer, uint32_t expert, uint32_t pass);
+/* Makes an expert resident ahead of its use in the pass `next_use`, and holds it.
+ * Victims are neither active in this step nor held: hold whatever is wanted beside it
+ * first. CACHE_BYPASS: no room, not loaded; CACHE_HIT: it is there already. The admission
+ * option is for demand misses only. */
 struct cache_result cache_prefetch(struct cache *c, uint32_t layer, uint32_t expert,
                                    uint32_t next_use);
 void cache_end_pass(struct cache *c);

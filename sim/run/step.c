@@ -484,6 +484,40 @@ static void load_missing(struct run *r, uint32_t expert, const struct cache_resu
     join_group(r, r->split ? &r->missing : &r->resident, expert, c->slot, copy);
 }
 
+/* Where and for which pass a want is loaded. */
+static uint32_t want_layer(const struct run *r, const struct prefetch_want *want)
+{
+    return (r->layer + want->ahead) % r->layers;
+}
+
+static uint32_t want_pass(const struct run *r, const struct prefetch_want *want)
+{
+    return (uint32_t)(r->pass->index + (r->layer + want->ahead) / r->layers);
+}
+
+static void load_early(struct run *r, const struct prefetch_want *want)
+{
+    uint32_t layer = want_layer(r, want);
+    uint64_t bytes = r->setup->expert_bytes[layer];
+    struct run_counts *books = &r->result->layer[layer].counts;
+    struct cache_result c =
+        cache_prefetch(r->cache, layer, want->expert, want_pass(r, want));
+
+    if (c.outcome == CACHE_HIT)
+        return;
+    evict(r, &c); /* where sizes differ even a load that found no room may evict */
+    if (c.outcome != CACHE_LOAD)
+        return;
+    remember_copy(&r->ahead, copy_in(r, layer, want->expert, c.slot, WORK_PREFETCH),
+                  layer, 0);
+    r->books.counts.prefetches++;
+    books->prefetches++;
+    r->books.counts.prefetch_bytes += bytes;
+    books->prefetch_bytes += bytes;
+}
+
+/* What is wanted and there already is held first: else the load of one want could evict
+ * another. */
 static void prefetch(struct run *r)
 {
     const struct policy *policy = r->setup->policy;
@@ -491,27 +525,11 @@ static void prefetch(struct run *r)
 
     fill_view(r);
     count = policy_prefetch(policy)->step(r->prefetch_state, &r->view, r->want);
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t to = r->layer + r->want[i].ahead;
-        uint32_t layer = to % r->layers;
-        uint64_t pass = r->pass->index + to / r->layers;
-        struct run_counts *books = &r->result->layer[layer].counts;
-        struct cache_result c;
-
-        c = cache_prefetch(r->cache, layer, r->want[i].expert, (uint32_t)pass);
-        if (c.outcome == CACHE_HIT)
-            continue;
-        evict(r, &c); /* where sizes differ even a load that found no room may evict */
-        if (c.outcome != CACHE_LOAD)
-            continue;
-        remember_copy(&r->ahead,
-                      copy_in(r, layer, r->want[i].expert, c.slot, WORK_PREFETCH), layer,
-                      0);
-        r->books.counts.prefetches++;
-        books->prefetches++;
-        r->books.counts.prefetch_bytes += r->setup->expert_bytes[layer];
-        books->prefetch_bytes += r->setup->expert_bytes[layer];
-    }
+    for (uint32_t i = 0; i < count; i++)
+        cache_hold(r->cache, want_layer(r, &r->want[i]), r->want[i].expert,
+                   want_pass(r, &r->want[i]));
+    for (uint32_t i = 0; i < count; i++)
+        load_early(r, &r->want[i]);
 }
 
 int step_record(struct run *r, struct err *e)
