@@ -37,7 +37,8 @@ struct experiment {
     uint32_t
         *history; /* (sample, layer, expert) of the profile's rows in turn; or NULL */
     uint32_t samples;
-    struct future *future; /* of the recorded routing, for timeless workloads; or NULL */
+    /* Of the recorded routing, by enum cache_order, for timeless workloads; or NULL. */
+    struct future *future[CACHE_ORDERS];
     struct timeline *timeline;
 };
 

@@ -145,6 +145,34 @@ static void list_active(struct run *r)
     r->active_count = count;
 }
 
+/* Fills `turn`: the active experts by their last use, found by walking the choices
+ * backwards. Experts without a row (a gate that pads every expert) come first. */
+static void order_accesses(struct run *r)
+{
+    uint32_t left = r->active_count;
+
+    for (uint32_t i = 0; i < r->active_count; i++)
+        r->waits[r->active[i]] = true;
+    for (uint32_t row = r->pass->rows; row-- > 0;) {
+        const uint16_t *choice = r->routing.choice + row * r->routing.stride;
+
+        for (uint32_t k = r->top_k; k-- > 0;) {
+            uint32_t id = choice[k];
+
+            if (id == VIEW_NO_EXPERT || !r->waits[id])
+                continue;
+            r->turn[--left] = (uint16_t)id;
+            r->waits[id] = false;
+        }
+    }
+    for (uint32_t i = r->active_count; i-- > 0;) {
+        if (r->waits[r->active[i]]) {
+            r->turn[--left] = r->active[i];
+            r->waits[r->active[i]] = false;
+        }
+    }
+}
+
 void step_route(struct run *r, uint32_t layer)
 {
     const struct pass *p = r->pass;
@@ -169,6 +197,8 @@ void step_route(struct run *r, uint32_t layer)
             r->tokens[i] = capacity;
         }
     }
+    if (r->waits != NULL)
+        order_accesses(r);
 }
 
 static void clear_tokens(uint32_t *tokens, const uint16_t *active, uint32_t count)
@@ -536,48 +566,14 @@ int step_record(struct run *r, struct err *e)
 {
     if (r->setup->record == NULL)
         return 0;
-    return future_writer_step(r->setup->record, r->active, r->active_count, e);
-}
-
-/* The step's accesses sorted by each expert's last use: walks the choices backwards and
- * fills `turn` from its end. Experts without a row (a gate that pads every expert) come
- * first. */
-static void order_accesses(struct run *r, struct run_accesses from)
-{
-    const uint32_t *use = from.use;
-    uint32_t left = from.count;
-
-    for (uint32_t i = 0; i < from.count; i++)
-        r->place[from.expert[i]] = i + 1;
-    for (uint32_t row = r->pass->rows; row-- > 0;) {
-        const uint16_t *choice = r->routing.choice + row * r->routing.stride;
-
-        for (uint32_t k = r->top_k; k-- > 0;) {
-            uint32_t id = choice[k];
-
-            if (id == VIEW_NO_EXPERT || r->place[id] == 0)
-                continue;
-            left--;
-            r->turn[left] = (uint16_t)id;
-            r->turn_use[left] = use == NULL ? CACHE_NEVER : use[r->place[id] - 1];
-            r->place[id] = 0;
-        }
-    }
-    for (uint32_t i = from.count; i-- > 0;) {
-        if (r->place[from.expert[i]] != 0) {
-            left--;
-            r->turn[left] = from.expert[i];
-            r->turn_use[left] = use == NULL ? CACHE_NEVER : use[i];
-            r->place[from.expert[i]] = 0;
-        }
-    }
+    return future_writer_step(r->setup->record, r->turn, r->active_count, e);
 }
 
 /* Accesses the experts in turn; how many hit. */
 static uint32_t access_all(struct run *r, struct run_accesses all)
 {
     const uint16_t *expert = all.expert;
-    const uint32_t *use = all.use;
+    const struct cache_use *use = all.use;
     uint32_t count = all.count, hits = 0;
 
     for (uint32_t i = 0;; i++) {
@@ -592,7 +588,7 @@ static uint32_t access_all(struct run *r, struct run_accesses all)
         if (i == count)
             return hits;
         c = cache_access(r->cache, r->layer, expert[i],
-                         use == NULL ? CACHE_NEVER : use[i]);
+                         use == NULL ? CACHE_UNUSED : use[i]);
         load_missing(r, expert[i], &c);
     }
 }
@@ -600,7 +596,7 @@ static uint32_t access_all(struct run *r, struct run_accesses all)
 int step_run(struct run *r, struct err *e)
 {
     struct run_counts *books = &r->result->layer[r->layer].counts;
-    struct run_accesses all = {r->active, NULL, r->active_count};
+    struct run_accesses all = {r->turn, NULL, r->active_count};
     uint32_t hits;
 
     if (r->setup->future != NULL) {
@@ -616,11 +612,6 @@ int step_run(struct run *r, struct err *e)
     if (r->hosted != NULL) {
         fill_view(r);
         all = hosted_take(r, all.use);
-    }
-    if (r->turn != NULL) {
-        order_accesses(r, all);
-        all.expert = r->turn;
-        all.use = r->turn_use;
     }
     hits = access_all(r, all);
     submit_groups(r);
