@@ -42,7 +42,7 @@ const struct option experiment_options[] = {
      "and "
      "bytes only, no times"},
     {"bounds", OPT_BOOL, AT(bounds), "yes", 0, 0, NULL,
-     "also find what no policy could beat (two more runs and a look-ahead)"},
+     "also find what no policy could beat (up to three more runs and a look-ahead)"},
     {"passes", OPT_BOOL, AT(keep_passes), "yes", 0, 0, NULL,
      "keep one record per pass in the result"},
     {"timeline_passes", OPT_INT, AT(timeline_passes), "16", 0, 1e6, NULL,

@@ -55,7 +55,7 @@ struct job {
     uint32_t number;      /* of the policy */
     int process;          /* in the timeline; -1: not drawn */
     bool reference;       /* no pass records, no memory check */
-    bool ideal;           /* every expert resident, everything from one graph */
+    bool ideal;           /* every expert resident, nothing to decide */
     bool event_driven, graph;
     struct parallel_plan *plan; /* NULL: one GPU */
     enum exec_network network;

@@ -19,7 +19,8 @@ struct result_bounds {
                               with  bypass; with unequal expert sizes in one set: of a cache
                               with  room for that many of the smallest, so still a bound) */
     uint64_t belady_bytes; /* least weight bytes over the link */
-    sim_time compute;      /* all passes with every expert resident, from a graph */
+    sim_time compute;      /* all passes with every expert resident, from graphs or launched
+                              one by one: the shorter */
     sim_time copy;         /* belady_bytes at the link's full bandwidth */
     sim_time offline;      /* max(compute, copy): perfect look-ahead */
     sim_time belady_time; /* simulated: Belady's choices, fetched on demand; 0: not run */
