@@ -184,6 +184,7 @@ static void draw_machine(const struct property_case *c, struct rng *r)
     static const char *const copies[] = {"h2d_pinned", "d2h_pinned", "h2d_pageable",
                                          "d2h_pageable"};
     static const unsigned tiles[] = {1, 4, 64};
+    bool few = property_draw(r, 4) == 0;
     char *text = mem_format(
         "name: drawn\nsource: drawn\ngpus: 8\nnodes: 1\nunified: no\ngpu:\n"
         "  name: drawn\n"
@@ -196,6 +197,9 @@ static void draw_machine(const struct property_case *c, struct rng *r)
         "  tile_rows: {value: %u, source: drawn}\n"
         "  kernel_floor: {value: %.3f us, source: drawn}\n"
         "  expert_floor: {value: %.3f us, source: drawn}\n"
+        "  exposed: {value: %.3f, source: drawn}\n"
+        "  fill_rows: {value: %.3f, source: drawn}\n"
+        "  few_rows: {value: %.3f, source: drawn}\n"
         "host:\n"
         "  memory: {value: 1 TB, source: drawn}\n"
         "  dram_bandwidth: {value: 100 GB/s, source: drawn}\n"
@@ -212,7 +216,8 @@ static void draw_machine(const struct property_case *c, struct rng *r)
         "  latency: {value: 10 us, source: drawn},\n"
         "  bandwidth: {value: %.3f GB/s, source: drawn}}\n",
         between(r, 20), between(r, 1), PICK(r, tiles), often_none(r, 0.1),
-        often_none(r, 1), often_none(r, 0.1), often_none(r, 0.1), often_none(r, 0.3),
+        often_none(r, 1), 0.001 + 0.999 * rng_unit(r), often_none(r, 0.1),
+        few ? between(r, 0.1) : 0, often_none(r, 0.1), often_none(r, 0.1), often_none(r, 0.3),
         between(r, 0.1), often_none(r, 0.1), between(r, 10), between(r, 1));
 
     for (size_t i = 0; i < sizeof copies / sizeof *copies; i++) {
@@ -234,7 +239,8 @@ static void draw_settings(struct property_case *c, struct rng *r)
     static const char *const machines[] = {"machine.yaml", "machine.yaml",
                                            "rtx4090-pcie4", "h100-80g"};
     static const char *const launches[] = {"auto", "auto", "eager", "graph"};
-    static const char *const homes[] = {"auto", "host", "host", "storage"};
+    static const char *const homes[] = {"auto", "auto\nhost_memory: 2 MB", "host",
+                                        "host", "storage"};
     static const char *const copies[] = {"", "", "pageable: yes\n", "chunk: 30 kB\n"};
     const char *machine = PICK(r, machines);
     bool own = strchr(machine, '.') != NULL;

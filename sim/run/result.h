@@ -11,13 +11,16 @@
 
 #include "runner.h"
 
+#define RESULT_NONE UINT64_MAX /* a count that there is none of */
+
 /* What no policy could beat on this trace, workload, machine and capacity. */
 struct result_bounds {
     bool present;
     uint64_t
-        belady_hits;       /* most hits of any policy with this scope and capacity (MIN
-                              with  bypass; with unequal expert sizes in one set: of a cache
-                              with  room for that many of the smallest, so still a bound) */
+        belady_hits;       /* most hits of any policy with this scope, capacity and order of
+                              accesses that loads on demand (MIN with bypass; with unequal
+                              expert sizes in one set: of a cache with room for that many of
+                              the smallest, so still a bound); RESULT_NONE on several GPUs */
     uint64_t belady_bytes; /* least weight bytes over the link */
     sim_time compute;      /* all passes with every expert resident, from graphs or launched
                               one by one: the shorter */
