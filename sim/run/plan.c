@@ -304,10 +304,10 @@ static void fill_parallel_bounds(const struct plan *plan, uint32_t i,
 {
     const struct job *balanced = plan->balanced[i], *wire = plan->free_network[i];
 
+    b->belady_hits = RESULT_NONE;
     b->present = balanced != NULL && balanced->result.finished && wire->result.finished;
     if (!b->present)
         return;
-    b->belady_hits = RESULT_NONE;
     b->balanced = reference_time(plan->job[i], balanced);
     b->free_network = reference_time(plan->job[i], wire);
 }
