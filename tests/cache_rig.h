@@ -7,7 +7,7 @@
 /* Passes over all layers, `width` distinct experts in each step. */
 struct rig_stream {
     uint32_t layers, experts, passes, width;
-    uint16_t *expert;    /* (pass, layer, i), ascending in a step */
+    uint16_t *expert;            /* (pass, layer, i), ascending in a step */
     struct cache_use *next_use;  /* the same */
     struct cache_use *first_use; /* (layer, expert) */
     uint64_t *profile;           /* (layer, expert) accesses */

@@ -81,14 +81,13 @@ static void append(struct trace_writer *t, const struct property_case *c, uint32
     for (uint32_t i = 0; i < request.rows; i++) {
         struct trace_token token = {.request = q,
                                     .position = i,
-                                    .phase = i < c->prompt[q] ? TRACE_PREFILL
-                                                              : TRACE_DECODE,
+                                    .phase =
+                                        i < c->prompt[q] ? TRACE_PREFILL : TRACE_DECODE,
                                     .token_id = -1,
                                     .source = UINT16_MAX};
 
-        if (trace_writer_rows(t, 1, &token,
-                              expert + (first + i) * c->layers * c->top_k, NULL, NULL,
-                              &e) != 0)
+        if (trace_writer_rows(t, 1, &token, expert + (first + i) * c->layers * c->top_k,
+                              NULL, NULL, &e) != 0)
             fail_msg("%s", e.text);
     }
     assert_int_equal(trace_writer_request(t, &request, &e), 0);
@@ -217,8 +216,9 @@ static void draw_machine(const struct property_case *c, struct rng *r)
         "  bandwidth: {value: %.3f GB/s, source: drawn}}\n",
         between(r, 20), between(r, 1), PICK(r, tiles), often_none(r, 0.1),
         often_none(r, 1), 0.001 + 0.999 * rng_unit(r), often_none(r, 0.1),
-        few ? between(r, 0.1) : 0, often_none(r, 0.1), often_none(r, 0.1), often_none(r, 0.3),
-        between(r, 0.1), often_none(r, 0.1), between(r, 10), between(r, 1));
+        few ? between(r, 0.1) : 0, often_none(r, 0.1), often_none(r, 0.1),
+        often_none(r, 0.3), between(r, 0.1), often_none(r, 0.1), between(r, 10),
+        between(r, 1));
 
     for (size_t i = 0; i < sizeof copies / sizeof *copies; i++) {
         char *longer = mem_format("%s%s: {latency: {value: %.3f us, source: drawn},\n"
@@ -239,8 +239,8 @@ static void draw_settings(struct property_case *c, struct rng *r)
     static const char *const machines[] = {"machine.yaml", "machine.yaml",
                                            "rtx4090-pcie4", "h100-80g"};
     static const char *const launches[] = {"auto", "auto", "eager", "graph"};
-    static const char *const homes[] = {"auto", "auto\nhost_memory: 2 MB", "host",
-                                        "host", "storage"};
+    static const char *const homes[] = {"auto", "auto\nhost_memory: 2 MB", "host", "host",
+                                        "storage"};
     static const char *const copies[] = {"", "", "pageable: yes\n", "chunk: 30 kB\n"};
     const char *machine = PICK(r, machines);
     bool own = strchr(machine, '.') != NULL;
@@ -249,9 +249,8 @@ static void draw_settings(struct property_case *c, struct rng *r)
     c->parallel = property_draw(r, 5) == 0;
     if (c->parallel && strcmp(machine, "rtx4090-pcie4") == 0)
         machine = "h100-80g";
-    more = c->parallel
-               ? mem_format("parallel: {gpus: %u}\n", 1U << property_draw(r, 3))
-               : mem_format("home: %s\n%s", PICK(r, homes), PICK(r, copies));
+    more = c->parallel ? mem_format("parallel: {gpus: %u}\n", 1U << property_draw(r, 3))
+                       : mem_format("home: %s\n%s", PICK(r, homes), PICK(r, copies));
     c->head = mem_format("model: %s/model.yaml\nmachine: %s%s%s\nseed: %u\nlaunch: %s\n"
                          "%s",
                          c->folder, own ? c->folder : "", own ? "/" : "", machine,
@@ -271,9 +270,9 @@ static void draw_settings(struct property_case *c, struct rng *r)
                                  1 + property_draw(r, 4));
         break;
     default:
-        c->workload = mem_format("{mode: static, batch: %u, prefill: %s}",
-                                 1 + property_draw(r, 3),
-                                 property_draw(r, 2) == 0 ? "skip" : "recorded");
+        c->workload =
+            mem_format("{mode: static, batch: %u, prefill: %s}", 1 + property_draw(r, 3),
+                       property_draw(r, 2) == 0 ? "skip" : "recorded");
     }
 }
 
@@ -301,8 +300,8 @@ static char *draw_cache(struct rng *r, bool parallel)
 
     return mem_format("protect: %s, admission: %s, preload: %s, order: %s, "
                       "write_back: %s, staging: %u",
-                      PICK(r, protect), property_draw(r, 5) == 0 ? "second-miss"
-                                                                 : "always",
+                      PICK(r, protect),
+                      property_draw(r, 5) == 0 ? "second-miss" : "always",
                       property_draw(r, 4) == 0 ? "linear" : "none",
                       !parallel && property_draw(r, 2) == 0 ? "recorded" : "id",
                       property_draw(r, 6) == 0 ? "yes" : "no", 1 + property_draw(r, 2));
@@ -315,9 +314,9 @@ static char *draw_room(const struct property_case *c, struct rng *r, uint32_t ex
     uint64_t largest = 100000 * 9;
 
     if (property_draw(r, 4) == 0 && c->expert_bytes != NULL)
-        return mem_format("scope: %s, bytes: %llu B", global ? "global" : "layer",
-                          (unsigned long long)(largest * c->layers *
-                                               (1 + property_draw(r, experts))));
+        return mem_format(
+            "scope: %s, bytes: %llu B", global ? "global" : "layer",
+            (unsigned long long)(largest * c->layers * (1 + property_draw(r, experts))));
     return mem_format("scope: %s, slots: %u", global ? "global" : "layer",
                       1 + property_draw(r, most));
 }
@@ -330,11 +329,10 @@ static char *draw_parallel_policy(const struct property_case *c, struct rng *r)
     static const char *const places[] = {"linear", "greedy", "round-robin", "random"};
     static const char *const exchanges[] = {"auto", "flat", "normal", "low-latency"};
     char *options = draw_cache(r, true), *room = draw_room(c, r, 2);
-    char *cache =
-        property_draw(r, 2) == 0
-            ? mem_format("cache: {name: %s, %s, %s}, ", pick_cache(r, false), room,
-                         options)
-            : mem_strdup("");
+    char *cache = property_draw(r, 2) == 0
+                      ? mem_format("cache: {name: %s, %s, %s}, ", pick_cache(r, false),
+                                   room, options)
+                      : mem_strdup("");
     char *text = mem_format("{%splace: %s, gate: %s, schedule: {exchange: %s}}", cache,
                             PICK(r, places), PICK(r, gates), PICK(r, exchanges));
 

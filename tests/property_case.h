@@ -29,7 +29,8 @@ void property_case_free(struct property_case *c);
 /* Removes the folder as well. */
 void property_case_remove(struct property_case *c);
 
-/* Writes a trace with the ids of layer l mapped by `to` (layer, expert), or as they are. */
+/* Writes a trace with the ids of layer l mapped by `to` (layer, expert), or as they are.
+ */
 void property_write_trace(const struct property_case *c, const char *name,
                           const uint16_t *to);
 /* A configuration with the folder's trace, policies [first, first + count) under names of

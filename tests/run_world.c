@@ -311,18 +311,16 @@ static struct workload *open_workload(const struct run_world *w)
 
 struct future *run_world_future(const struct run_world *w, enum cache_order order)
 {
-    struct run_policy_text t =
-        run_policy_read(order == CACHE_ORDER_ID
-                            ? "{cache: {name: lru, slots: 1}}"
-                            : "{cache: {name: lru, slots: 1, order: recorded}}");
+    struct run_policy_text t = run_policy_read(
+        order == CACHE_ORDER_ID ? "{cache: {name: lru, slots: 1}}"
+                                : "{cache: {name: lru, slots: 1, order: recorded}}");
     struct cost cost = {.model = &w->model, .machine = &w->machine};
     struct err e = {""};
     struct run_setup s = {.policy = t.policy,
                           .trace = trace_get_info(w->trace),
                           .cost = &cost,
                           .workload = open_workload(w),
-                          .record = future_writer_new(w->layers, w->experts,
-                                                      order, &e)};
+                          .record = future_writer_new(w->layers, w->experts, order, &e)};
     struct future *f = NULL;
 
     if (s.record == NULL || run_routing(&s, &e) != 0 ||

@@ -391,8 +391,8 @@ static void prefetched_experts_are_held(void **state)
     rig_stream_free(&s);
 }
 
-/* Of 0, which is the oldest, and 1 an early load takes 0, unless that is held; 2, which is
- * not there, cannot be. */
+/* Of 0, which is the oldest, and 1 an early load takes 0, unless that is held; 2, which
+ * is not there, cannot be. */
 static void what_is_held_stays(void **state)
 {
     struct rig_stream s = rig_stream_new(1, 8, 1, 1);

@@ -114,8 +114,7 @@ static struct cache_use *find_next(const struct steps *s)
             for (uint32_t k = 0; k < count_of(s, p + 1, l); k++)
                 if (active_of(s, p + 1, l)[k] == x)
                     *use = (struct cache_use){
-                        p + 1,
-                        l * s->experts + (s->order == CACHE_ORDER_ID ? x : k)};
+                        p + 1, l * s->experts + (s->order == CACHE_ORDER_ID ? x : k)};
         }
     return next;
 }

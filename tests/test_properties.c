@@ -1,5 +1,5 @@
-/* What holds for any experiment, tried on random ones: bounds are never beaten, nothing is
- * lost or counted twice, names of experts do not matter, and what says the same in two
+/* What holds for any experiment, tried on random ones: bounds are never beaten, nothing
+ * is lost or counted twice, names of experts do not matter, and what says the same in two
  * ways gives the same.
  *
  * Case N is a function of N. MOESIM_PROPERTY_CASES says how many are tried and
@@ -241,8 +241,8 @@ static void check_alone(const struct property_case *c, const struct trial *besid
                         struct rng *r)
 {
     uint32_t i = property_draw(r, PROPERTY_POLICIES);
-    struct trial t = try_text(
-        c, property_config(c, "trace.h5", c->workload, "", c->policy, i, 1));
+    struct trial t =
+        try_text(c, property_config(c, "trace.h5", c->workload, "", c->policy, i, 1));
 
     check_same(&t, &t.r.policy[0], &beside->r.policy[i], "alone", true);
     if (memcmp(&t.r.policy[0].bounds, &beside->r.policy[i].bounds,
@@ -253,8 +253,8 @@ static void check_alone(const struct property_case *c, const struct trial *besid
 
 static void check_one_by_one(const struct property_case *c)
 {
-    static const char *const workload[] = {
-        "{mode: static, batch: 1}", "{mode: continuous, max_sequences: 1}"};
+    static const char *const workload[] = {"{mode: static, batch: 1}",
+                                           "{mode: continuous, max_sequences: 1}"};
     struct trial t[2];
 
     if (!c->timeless)
@@ -274,13 +274,13 @@ static void check_one_by_one(const struct property_case *c)
 /* No tie is broken by ids, nothing is chosen by them from the start. */
 static bool is_label_free(const struct property_case *c, const struct result_policy *p)
 {
-    static const char *const caches[] = {"lru ",   "fifo ", "lifo ", "clock ", "slru ",
-                                         "sieve ", "arc ",  "s3fifo "};
+    static const char *const caches[] = {"lru ",  "fifo ",  "lifo ", "clock ",
+                                         "slru ", "sieve ", "arc ",  "s3fifo "};
     bool free_of = false;
 
     for (size_t i = 0; i < sizeof caches / sizeof *caches; i++)
-        free_of = free_of || strncmp(p->description[SLOT_CACHE], caches[i],
-                                     strlen(caches[i])) == 0;
+        free_of = free_of ||
+                  strncmp(p->description[SLOT_CACHE], caches[i], strlen(caches[i])) == 0;
     /* Of a host that does not hold all experts it holds the lowest ids. */
     if (strstr(c->head, "host_memory") != NULL)
         return false;
@@ -338,8 +338,8 @@ static void check_inclusion(const struct property_case *c, struct rng *r)
                                stacks[i / 2], global ? "global" : "layer",
                                i % 2 == 1 && slots < most ? slots + 1 : slots,
                                c->number % 2 == 0 ? "recorded" : "id");
-    t = try_text(c, property_config(c, "trace.h5", c->workload, "engine: count\n", policy,
-                                    0, 4));
+    t = try_text(
+        c, property_config(c, "trace.h5", c->workload, "engine: count\n", policy, 0, 4));
     for (uint32_t i = 0; i < 4; i += 2) {
         const struct result_policy *p = &t.r.policy[i];
 

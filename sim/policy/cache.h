@@ -39,11 +39,11 @@ struct cache_use {
 /* ---- what an algorithm sees of its set; outlives the algorithm's state ---- */
 
 struct cache_env {
-    uint32_t objects;         /* ids are 0 .. objects - 1 */
-    uint32_t capacity;        /* most objects that can be resident at once, at least 1 */
-    bool protect;             /* active objects of this step may not be victims now */
-    uint64_t step;            /* the current step's number */
-    const uint64_t *stamp;    /* [objects] the last step in which it was active */
+    uint32_t objects;      /* ids are 0 .. objects - 1 */
+    uint32_t capacity;     /* most objects that can be resident at once, at least 1 */
+    bool protect;          /* active objects of this step may not be victims now */
+    uint64_t step;         /* the current step's number */
+    const uint64_t *stamp; /* [objects] the last step in which it was active */
     const struct cache_use *next_use; /* [objects]; NULL without NEED_FUTURE */
     const uint64_t
         *profile;   /* [objects] load in the profile; NULL without NEED_PROFILE */
@@ -112,9 +112,9 @@ struct cache_config {
     const void *algorithm_params;
     struct cache_params params;
     uint32_t layers, experts;
-    const uint64_t *expert_bytes; /* [layers] */
-    const uint64_t *profile;      /* (layer, expert) or NULL */
-    bool future;                  /* next uses will be given */
+    const uint64_t *expert_bytes;      /* [layers] */
+    const uint64_t *profile;           /* (layer, expert) or NULL */
+    bool future;                       /* next uses will be given */
     const struct cache_use *first_use; /* (layer, expert), so that an oracle can judge
                                           what is preloaded; or NULL */
     uint64_t seed;

@@ -1,9 +1,9 @@
 /* Belady's MIN, with and without the right to bypass.
  *
- * The victim is the resident whose next use is farthest. `belady` keeps whatever comes in: it bypasses only when
- * everything resident is protected. `belady-bypass` does not keep an expert whose own
- * next use is farther than that of every candidate; with equal sizes and no protection
- * no policy has more hits. */
+ * The victim is the resident whose next use is farthest. `belady` keeps whatever comes
+ * in: it bypasses only when everything resident is protected. `belady-bypass` does not
+ * keep an expert whose own next use is farther than that of every candidate; with equal
+ * sizes and no protection no policy has more hits. */
 #include "rank.h"
 
 #include <stddef.h>

@@ -49,11 +49,11 @@ struct cache {
     struct cache_eviction *evicted;
     uint32_t *slot;             /* (layer, expert) */
     struct cache_use *next_use; /* (layer, expert); NULL without future */
-    uint64_t *stamp;           /* (layer, expert) */
-    uint8_t *missed;           /* (layer, expert) missed once; NULL: admit always */
-    uint16_t *layer_of;        /* (layer, expert) -> layer; NULL for per-layer sets */
-    uint64_t *bytes;           /* [layers] of one expert */
-    uint64_t *profile;         /* (layer, expert) or NULL */
+    uint64_t *stamp;            /* (layer, expert) */
+    uint8_t *missed;            /* (layer, expert) missed once; NULL: admit always */
+    uint16_t *layer_of;         /* (layer, expert) -> layer; NULL for per-layer sets */
+    uint64_t *bytes;            /* [layers] of one expert */
+    uint64_t *profile;          /* (layer, expert) or NULL */
     uint64_t max_bytes, capacity_bytes;
     void *memory; /* states of all sets */
     uint32_t *free;

@@ -56,17 +56,16 @@ static char *describe_slot(const struct experiment *x, const struct policy *p,
     char *own = cfg_describe(plugin->options, p->params[slot]);
     char *common =
         shared == NULL ? NULL : cfg_describe(shared, policy_shared_params(p, slot));
-    char *text =
-        mem_format("%s%s%s%s%s", plugin->name, common == NULL ? "" : " ",
-                   common == NULL ? "" : common, *own == '\0' ? "" : " ", own);
+    char *text = mem_format("%s%s%s%s%s", plugin->name, common == NULL ? "" : " ",
+                            common == NULL ? "" : common, *own == '\0' ? "" : " ", own);
 
     free(own);
     free(common);
     return text;
 }
 
-/* Every expert resident and nothing to decide: the least compute time of all policies that
- * launch their kernels so. */
+/* Every expert resident and nothing to decide: the least compute time of all policies
+ * that launch their kernels so. */
 static struct policy ideal_of(const struct experiment *x, const struct policy *p)
 {
     struct policy ideal = *p;
@@ -140,7 +139,7 @@ enum reference { REFERENCE_GRAPH, REFERENCE_EAGER, REFERENCE_BELADY, REFERENCES 
 /* The runs of an experiment and which of them each policy's bounds come from. */
 struct plan {
     struct job **job; /* the policies' first, then references */
-    char **text;      /* what each one is, of those that serve several policies; or NULL */
+    char **text; /* what each one is, of those that serve several policies; or NULL */
     size_t count;
     struct job **reference[REFERENCES];    /* [policies]; NULL entries without */
     struct job **balanced, **free_network; /* ... of several GPUs */

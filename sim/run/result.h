@@ -17,15 +17,15 @@
 struct result_bounds {
     bool present;
     uint64_t
-        belady_hits;       /* most hits of any policy with this scope, capacity and order of
-                              accesses that loads on demand (MIN with bypass; with unequal
-                              expert sizes in one set: of a cache with room for that many of
-                              the smallest, so still a bound); RESULT_NONE on several GPUs */
+        belady_hits; /* most hits of any policy with this scope, capacity and order of
+                        accesses that loads on demand (MIN with bypass; with unequal
+                        expert sizes in one set: of a cache with room for that many of
+                        the smallest, so still a bound); RESULT_NONE on several GPUs */
     uint64_t belady_bytes; /* least weight bytes over the link */
-    sim_time compute;      /* all passes with every expert resident, from graphs or launched
-                              one by one: the shorter */
-    sim_time copy;         /* belady_bytes at the link's full bandwidth */
-    sim_time offline;      /* max(compute, copy): perfect look-ahead */
+    sim_time compute; /* all passes with every expert resident, from graphs or launched
+                         one by one: the shorter */
+    sim_time copy;    /* belady_bytes at the link's full bandwidth */
+    sim_time offline; /* max(compute, copy): perfect look-ahead */
     sim_time belady_time; /* simulated: Belady's choices, fetched on demand; 0: not run */
     uint64_t belady_time_hits; /* hits of that run */
     /* Several GPUs: all passes with the rows spread evenly, and over a network that takes

@@ -74,8 +74,8 @@ struct run {
     uint32_t *tokens;
     uint32_t *scratch;
     uint32_t *found; /* slots of accesses that hit; scratch */
-    uint16_t *turn; /* the active ones in the order of the accesses; by id: `active` */
-    bool *waits;    /* [experts] for `order: recorded` (step.c), NULL otherwise */
+    uint16_t *turn;  /* the active ones in the order of the accesses; by id: `active` */
+    bool *waits;     /* [experts] for `order: recorded` (step.c), NULL otherwise */
     struct view view;
     /* Operations. */
     struct run_slot *slot;

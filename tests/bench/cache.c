@@ -29,11 +29,11 @@ struct access {
 
 struct stream {
     struct access *access;
-    uint64_t *profile;     /* [objects] accesses of each */
+    uint64_t *profile;           /* [objects] accesses of each */
     struct cache_use *first_use; /* [objects] */
-    uint16_t *expert;      /* [accesses] ids within the layer */
-    uint32_t *step, steps; /* first access of each step, and one more */
-    uint16_t *layer;       /* of each step */
+    uint16_t *expert;            /* [accesses] ids within the layer */
+    uint32_t *step, steps;       /* first access of each step, and one more */
+    uint16_t *layer;             /* of each step */
     uint32_t count, layers, experts;
 };
 
@@ -117,8 +117,7 @@ static int parse(struct stream *s, const char *bytes, size_t size, long experts)
     s->first_use = mem_alloc(objects, sizeof *s->first_use);
     for (uint32_t i = s->count; i-- > 0;) {
         s->profile[s->access[i].object]++;
-        s->first_use[s->access[i].object] =
-            (struct cache_use){i, s->access[i].object};
+        s->first_use[s->access[i].object] = (struct cache_use){i, s->access[i].object};
     }
     return 0;
 }
