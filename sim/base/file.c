@@ -110,7 +110,7 @@ static FILE *open_beside(const char *path, char **name)
         /* File names have at most 255 bytes, so a long one is cut. */
         *name = mem_format("%.*s.%.200s.%ld-%u.tmp", (int)folder, path, path + folder,
                            (long)getpid(), count);
-        stream = fopen(*name, "wbx");
+        stream = fopen(*name, "w+bx");
         if (stream != NULL || errno != EEXIST)
             return stream;
         free(*name);
