@@ -66,6 +66,11 @@ static void remove_live_at_exit(void)
     remove_live(true);
 }
 
+void file_remove_temporaries(void)
+{
+    remove_live(false);
+}
+
 static void hook_exit(void)
 {
     /* It fails only without memory; then exit() leaves temporaries behind, no more. */

@@ -24,6 +24,9 @@ int file_out_commit(struct file_out *f, struct err *e);
 /* Removes the temporary file and frees. NULL is fine. */
 void file_out_abandon(struct file_out *f);
 
+/* Removes all temporaries, for a program that ends without exit(). Async-signal-safe. */
+void file_remove_temporaries(void);
+
 /* mkdir -p. 0 or -1. */
 int file_make_folder(const char *path, struct err *e);
 /* Reads a whole file of at most `limit` bytes, with a NUL after the last byte. Owned by
