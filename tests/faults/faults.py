@@ -153,25 +153,22 @@ class Tester:
                 "FAULT_ON": mode, "FAULT_CAUSE": str(cause), "FAULT_PROGRAM": program,
                 **({"FAULT_LOG": log} if log else {})}
 
-    def reference(self, command):
+    def reference(self, command, **environment):
+        """What it leaves undisturbed, with nothing but the counting."""
         work = Work(command, self.base)
-        status, said = work.run()
+        status, said = work.run(**environment)
         found = work.contents()
         work.remove()
-        if status != 0:
+        if status not in (0, 77):
             raise SystemExit(f"{command.name} fails undisturbed: {status} {said}")
-        return found
+        return found if status == 0 else None
 
     def count(self, command, kind):
-        work = Work(command, self.base)
-        log = f"{work.folder}/log"
-        status, said = work.run(**self.fault(kind, command.program, 0, log=log))
-        if status == 77:
-            return None
-        with open(log) as stream:
-            calls = int(stream.read())
-        work.remove()
-        return calls
+        """How often it asks, and what it leaves; None where a program cannot be filtered."""
+        with tempfile.NamedTemporaryFile("r", dir=self.base) as log:
+            wanted = self.reference(command,
+                                    **self.fault(kind, command.program, 0, log=log.name))
+            return wanted and (int(log.read()), wanted)
 
     def is_whole(self, command, found, wanted):
         """The new files, all of them."""
@@ -218,10 +215,10 @@ class Tester:
 
     def faults(self, command, kind, most, seed):
         """Returns what went wrong and how many points there were; None: cannot."""
-        calls = self.count(command, kind)
-        if calls is None:
+        counted = self.count(command, kind)
+        if counted is None:
             return None
-        wanted = self.reference(command)
+        calls, wanted = counted
         rng = random.Random(f"{seed} {command.name} {kind}")
         limit = max(2, round(most * command.share)) if most else calls
         if kind == "memory":
