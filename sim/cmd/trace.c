@@ -42,7 +42,8 @@ static int slice(int argc, char **argv)
     if (count != 1 || out == NULL)
         return flags_misuse(&command, "trace slice takes one trace and --out FILE");
     file_catch_signals();
-    if ((requests == NULL ||
+    if (file_check_apart(out, argv[0], &e) == 0 &&
+        (requests == NULL ||
          slice_parse_range(requests, &part.first_request, &part.last_request, &e) == 0) &&
         (rows == NULL ||
          slice_parse_range(rows, &part.first_row, &part.last_row, &e) == 0))
@@ -86,6 +87,8 @@ static int export(int argc, char **argv)
         return flags_misuse(&command, "--to is csv or oracleGeneral");
     file_catch_signals();
     options.batch = batch;
+    if (file_check_apart(out, argv[0], &e) != 0)
+        return cmd_fail(&e);
     t = trace_open(argv[0], NULL, &e);
     if (t != NULL)
         status = *to == 'c' ? export_csv(t, out, &e)
@@ -150,7 +153,8 @@ static int import(int argc, char **argv)
     if (count != 1 || out == NULL || from == NULL)
         return flags_misuse(&command,
                             "trace import takes --from FORMAT, one file and --out");
-    if (folders_find(&folders, &e) != 0)
+    if (file_check_apart(out, argv[0], &e) != 0 ||
+        file_check_apart(out, requests, &e) != 0 || folders_find(&folders, &e) != 0)
         return cmd_fail(&e);
     arguments[n++] = python != NULL ? python : "/usr/bin/python3";
     arguments[n++] = folders.importers;

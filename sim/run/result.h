@@ -41,7 +41,7 @@ struct result_policy {
     bool event_driven, graph;
     struct run_result run;
     struct result_bounds bounds;
-    uint64_t file_passes; /* pass records in the file it was read from; else 0 */
+    uint64_t file_passes; /* pass records in the file it was read from; 0: none */
 };
 
 /* One direction of one link between GPUs; those of a kind stand together. */
