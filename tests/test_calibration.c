@@ -42,7 +42,7 @@ static const struct machine core = {
             .memory_efficiency = 0.872,
             .move_efficiency = 0.613,
             .rows = {0.83, 11.3, 2.71},
-            .tile_rows = 1,
+            .tiles = {1, {1}},
             .kernel_floor = 1371000,
             .expert_floor = 3130000,
             .attention_floor = 5170000},
@@ -71,7 +71,7 @@ static const struct machine chip = {
             .attention_efficiency = 0.517,
             .memory_efficiency = 0.853,
             .move_efficiency = 0.371,
-            .tile_rows = 64,
+            .tiles = {1, {64}},
             .kernel_floor = 3170000,
             .expert_floor = 17900000,
             .attention_floor = 9700000},
@@ -312,7 +312,7 @@ static void check_machine(const struct calibration *c, const struct machine *m,
     check(c, "gpu.memory_efficiency", bytes, g->memory_efficiency * g->hbm_bytes_per_s);
     check(c, "gpu.move_efficiency", bytes, g->move_efficiency * g->hbm_bytes_per_s);
     check(c, "gpu.kernel_floor", NULL, sim_time_seconds(g->kernel_floor));
-    assert_int_equal(value(c, "gpu.tile_rows"), g->tile_rows);
+    assert_int_equal(value(c, "gpu.tile_rows"), g->tiles.rows[0]);
     check(c, "host.flops", NULL, h->flops);
     check(c, "host.dram_bandwidth", NULL, h->dram_bytes_per_s);
     check(c, "host.launch_eager", NULL, sim_time_seconds(h->launch_eager));

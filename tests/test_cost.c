@@ -46,15 +46,15 @@ static void test_ridge(void **state)
     (void)state;
     k.gpu.bf16_flops = 989.4e12;
     k.gpu.hbm_bytes_per_s = 3.35e12;
-    k.gpu.tile_rows = 1;
+    k.gpu.tiles = rows_1;
     k.gpu.move_efficiency = 1.0;
     m.expert_bits = 16;
     m.activation_bits = 1e-9; /* weights alone */
     m.hidden = 4096;
     m.expert_ffn = 14336;
     for (uint32_t rows = 1; rows < 1000 && turn == 0; rows++) {
-        struct cost_experts x = experts(1, rows, 1);
-        struct cost_experts one = experts(1, 1, 1);
+        struct cost_experts x = experts(1, rows, &k.gpu.tiles);
+        struct cost_experts one = experts(1, 1, &k.gpu.tiles);
 
         if (cost_expert_group(&c, &x) > cost_expert_group(&c, &one) + SIM_TIME_PER_NS)
             turn = rows;
@@ -64,8 +64,8 @@ static void test_ridge(void **state)
     m.expert_bits = 4;
     turn = 0;
     for (uint32_t rows = 1; rows < 1000 && turn == 0; rows++) {
-        struct cost_experts x = experts(1, rows, 1);
-        struct cost_experts one = experts(1, 1, 1);
+        struct cost_experts x = experts(1, rows, &k.gpu.tiles);
+        struct cost_experts one = experts(1, 1, &k.gpu.tiles);
 
         if (cost_expert_group(&c, &x) > cost_expert_group(&c, &one) + SIM_TIME_PER_NS)
             turn = rows;
@@ -80,7 +80,7 @@ static void test_decode_reads_weights(void **state)
     struct machine k = ideal();
     struct model m = small();
     struct cost c = {&m, &k, false};
-    struct cost_experts x = experts(7, 1, 1);
+    struct cost_experts x = experts(7, 1, &rows_1);
     double weights = 7 * 3.0 * 352 * 416 * 4.25 / 8;
 
     (void)state;
@@ -98,7 +98,7 @@ static void test_prefill_computes(void **state)
     struct machine k = ideal();
     struct model m = small();
     struct cost c = {&m, &k, false};
-    struct cost_experts x = experts(5, 1601, k.gpu.tile_rows);
+    struct cost_experts x = experts(5, 1601, &k.gpu.tiles);
     double flops = 2.0 * 3 * 352 * 416 * 5 * 1616; /* 1601 padded to 101 tiles of 16 */
     double rows = 5 * 1601;
     /* Read and written: ids, two gates in and one out, weighted rows in and sums out. */
@@ -124,7 +124,7 @@ static void test_masked_rows(void **state)
     struct machine k = ideal();
     struct model m = small();
     struct cost c = {&m, &k, false};
-    struct cost_experts x = experts(5, 3, 16);
+    struct cost_experts x = experts(5, 3, &rows_16);
     sim_time without = cost_expert_group(&c, &x);
     double rows = 1000;
 
@@ -140,7 +140,7 @@ static void test_floors_are_kernels(void **state)
     struct machine k = ideal();
     struct model models[] = {small(), latent(), small(), latent()};
     struct cost_batch b = decode(3, 100, 128);
-    struct cost_experts x = experts(5, 3, 16);
+    struct cost_experts x = experts(5, 3, &rows_16);
 
     (void)state;
     models[2].shared_ffn = 0;
@@ -270,7 +270,7 @@ static void test_host_experts(void **state)
     struct machine k = ideal();
     struct model m = small();
     struct cost c = {&m, &k, false};
-    struct cost_experts few = experts(2, 1, 1), many = experts(2, 100, 1);
+    struct cost_experts few = experts(2, 1, &rows_1), many = experts(2, 100, &rows_1);
     double weights = 3.0 * 352 * 416;
 
     (void)state;
@@ -313,12 +313,12 @@ static void test_copy(void **state)
 /* More work is never faster; each step changes one quantity. */
 static void check_monotone(const struct cost *c)
 {
-    uint32_t tile = c->machine->gpu.tile_rows;
+    const struct machine_tiles *tiles = &c->machine->gpu.tiles;
     sim_time last[4] = {0};
 
     for (uint32_t n = 1; n <= 4096; n *= 2) {
-        struct cost_experts rows = experts(1, n, tile);
-        struct cost_experts distinct = experts(n, 1, tile);
+        struct cost_experts rows = experts(1, n, tiles);
+        struct cost_experts distinct = experts(n, 1, tiles);
         struct cost_batch batch = decode(n, 1000, c->model->window);
         struct cost_batch context = decode(1, n * 100, c->model->window);
         sim_time now[4] = {

@@ -21,7 +21,7 @@ static void test_experts_alone(void **state)
     k.gpu.move_efficiency = 0.37;
     k.gpu.rows = (struct machine_rows){.exposed = 0.23, .fill = 17.3, .few = 1.9};
     for (size_t i = 0; i < sizeof loads / sizeof loads[0]; i++) {
-        struct cost_experts x = experts(loads[i][0], loads[i][1], k.gpu.tile_rows);
+        struct cost_experts x = experts(loads[i][0], loads[i][1], &k.gpu.tiles);
 
         for (uint64_t masked = 0; masked < 2000; masked += 1009) {
             sim_time alone = loads[i][0] * cost_expert_alone(&c, loads[i][1]);
@@ -182,7 +182,7 @@ static void test_slice_cost(void **state)
     struct model part, expert_part;
     struct cost whole = {&m, &k, false}, sliced = {&part, &k, false};
     struct cost_batch p = prefill(300000, 128);
-    struct cost_experts x = experts(5, 1601, 16);
+    struct cost_experts x = experts(5, 1601, &rows_16);
     struct err e = {.text = ""};
     sim_time norms = sim_time_of_seconds(5.0 * 300000 * 352 * 2 / 1e11);
 

@@ -177,7 +177,7 @@ static void test_shipped_machines(void **state)
         assert_string_equal(names[i], expected[i]);
         assert_string_equal(m->name, expected[i]);
         assert_true(m->gpu.expert_gemm_efficiency > 0 && m->gpu.attention_efficiency > 0);
-        assert_true(m->gpu.move_efficiency > 0 && m->gpu.tile_rows > 0);
+        assert_true(m->gpu.move_efficiency > 0 && m->gpu.tiles.count > 0);
         assert_true(m->h2d_pinned.bytes_per_s >= m->h2d_pageable.bytes_per_s);
         assert_true(m->has_storage);
         machine_free(m);
@@ -197,7 +197,8 @@ static void test_machine_values(void **state)
     assert_true(m->gpu.hbm_bytes_per_s == 3.35e12);
     assert_true(m->gpu.bf16_flops == 989.4e12);
     assert_int_equal(m->gpu.kernel_floor, 3180000);
-    assert_int_equal(m->gpu.tile_rows, 64);
+    assert_int_equal(m->gpu.tiles.count, 1);
+    assert_int_equal(m->gpu.tiles.rows[0], 64);
     assert_int_equal(m->host.launch_eager, 5 * SIM_TIME_PER_US);
     assert_true(m->h2d_pinned.bytes_per_s == 55.6e9);
     assert_int_equal(m->h2d_pinned.latency, 7500000);

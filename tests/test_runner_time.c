@@ -125,7 +125,7 @@ static void test_layers_that_differ(void **state)
         for (uint32_t x = 0; x < m->moe_layers * m->top_k; x++)
             expert[x] = (uint16_t)(x % m->top_k);
         for (uint32_t x = 0; x < m->top_k; x++)
-            cost_experts_add(&work, 1, k->gpu.tile_rows);
+            cost_experts_add(&work, 1, &k->gpu.tiles);
         w = run_world_of(m, k, 1, 1, expert);
         b.window_kv_tokens = b.window_pairs = 1;
         policy =
