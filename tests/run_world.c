@@ -139,7 +139,7 @@ static void make_machine(struct run_world *w)
                                           .attention_efficiency = 1,
                                           .memory_efficiency = 1,
                                           .move_efficiency = 1,
-                                          .tile_rows = 1,
+                                          .tiles = {1, {1}},
                                           .kernel_floor = WORLD_FLOOR},
                                   .host = {.memory_bytes = UINT64_C(1) << 40,
                                            .dram_bytes_per_s = 1e15,

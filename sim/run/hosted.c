@@ -92,7 +92,7 @@ static void submit(struct run *r, struct run_hosted *h, uint32_t count)
 
     assert(h->running == 0); /* one group a layer, and its dense block waits for it */
     for (uint32_t i = 0; i < count; i++)
-        cost_experts_add(&work, r->tokens[h->expert[i]], r->tile_rows);
+        cost_experts_add(&work, r->tokens[h->expert[i]], &r->tiles);
     h->op.layer = h->layer = r->layer;
     h->op.group.work = work;
     h->op.group.count = count;

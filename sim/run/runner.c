@@ -120,7 +120,7 @@ void run_init(struct run *r, const struct run_setup *s, struct run_result *resul
     r->top_k = t->top_k;
     r->candidates = t->candidates;
     r->predicted = t->predicted;
-    r->tile_rows = s->cost->machine->gpu.tile_rows;
+    r->tiles = s->cost->machine->gpu.tiles;
     r->mask_words = (r->experts + 63) / 64;
     r->mask = mem_zalloc(r->mask_words, sizeof *r->mask);
     r->active = mem_alloc(r->experts, sizeof *r->active);

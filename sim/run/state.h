@@ -58,7 +58,7 @@ struct run {
     struct cache *cache;
     uint32_t layers, experts, top_k, candidates, predicted;
     uint32_t mask_words;
-    uint32_t tile_rows;
+    struct machine_tiles tiles;
     bool reroutes, split, copies_wait, write_back; /* of the policy */
     const struct pass *pass;
     struct run_pass books; /* of the current pass */

@@ -257,11 +257,11 @@ static struct cost_experts group_work(const struct run *r, const struct run_grou
     if (r->single) { /* spares decode one by one */
         work.distinct = g->count;
         work.rows = g->count;
-        work.padded_rows = (uint64_t)g->count * r->tile_rows;
+        work.padded_rows = g->count * machine_tiles_pad(&r->tiles, 1);
         return work;
     }
     for (uint32_t i = 0; i < g->count; i++)
-        cost_experts_add(&work, r->tokens[g->expert[i]], r->tile_rows);
+        cost_experts_add(&work, r->tokens[g->expert[i]], &r->tiles);
     return work;
 }
 
