@@ -548,7 +548,7 @@ static int verify(const struct trace_writer *w, struct err *e)
     const struct trace_info *is = t == NULL ? NULL : trace_get_info(t);
     bool whole = is != NULL && is->rows == w->info.rows && is->passes == w->info.passes &&
                  is->requests == w->info.requests && is->layers == w->info.layers &&
-                 is->groups == w->info.groups &&
+                 (w->info.groups == 0 || is->groups == w->info.groups) &&
                  (trace_fields(t) & optional) == optional_fields(w) &&
                  (t->token_id_set.id >= 0) == (w->token_id.set.dim[0] > 0);
 

@@ -34,7 +34,7 @@ struct folder_out {
     int lock_fd;
     bool exists; /* the target did at the beginning */
     bool apart;  /* file by file: it cannot be exchanged as a whole */
-    bool exchanged;
+    bool exchanged, done;
     struct names own;
     live_slot *stage_slot, *lock_slot;
 };
@@ -265,9 +265,9 @@ static void enlist(struct folder_out *f, const struct names *others)
 }
 
 /* Empties and removes the new folder, or the old one if it has changed places with it.
- * What was set aside and never replaced goes back, as does what came to the old folder in
- * the last moment. */
-static void remove_stage(const struct folder_out *f, bool is_old)
+ * What was set aside by one that did not come to its end goes back, and so does what came
+ * to the old folder in the last moment. */
+static void remove_stage(const struct folder_out *f)
 {
     struct names found = list(f->stage);
 
@@ -275,7 +275,8 @@ static void remove_stage(const struct folder_out *f, bool is_old)
         const char *name = found.name[i];
         bool aside = strncmp(name, SET_ASIDE, strlen(SET_ASIDE)) == 0;
         const char *home = aside ? name + strlen(SET_ASIDE) : name;
-        bool goes_home = aside || (is_old && !names_have(&f->own, name));
+        bool goes_home =
+            aside ? !f->done : f->exchanged && !names_have(&f->own, name);
         char *here = join(f->stage, name), *there = join(f->target, home);
 
         if (!goes_home || is_there(f->target, home) || rename(here, there) != 0)
@@ -291,7 +292,7 @@ static int make_stage(struct folder_out *f, struct err *e)
 {
     struct stat s;
 
-    remove_stage(f, false); /* of one that was killed */
+    remove_stage(f); /* of one that was killed */
     enlist(f, &(struct names){.name = NULL});
     if (mkdir(f->stage, 0777) != 0)
         return err_set(e, "%s: cannot make the folder: %s", f->stage, strerror(errno));
@@ -465,6 +466,7 @@ int folder_out_commit(struct folder_out *f, struct err *e)
     (void)pthread_sigmask(SIG_BLOCK, &stops, &before);
     file_sync_folder(f->stage);
     status = put_in_place(f, e);
+    f->done = status == 0;
     file_sync_folder(f->target);
     file_sync_folder(above);
     folder_out_abandon(f, e); /* the old folder goes, or the new one if that failed */
@@ -493,7 +495,7 @@ void folder_out_abandon(struct folder_out *f, struct err *e)
         return;
     name_as_given(f, e);
     if (f->lock_fd >= 0) {
-        remove_stage(f, f->exchanged);
+        remove_stage(f);
         live_drop(f->stage_slot);
         (void)unlink(f->lock);
         live_drop(f->lock_slot);
