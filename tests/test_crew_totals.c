@@ -12,6 +12,7 @@
 #include "models/op.h"
 #include "sim/base/mem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -261,11 +262,90 @@ static void every_group_has_its_own_tokens(void **state)
     }
 }
 
+/* Two requests of 7 and 4 prompt tokens and 5 and 30 answer tokens, where 5 rows of each
+ * were recorded: 11 prompt rows are drawn, and 29 - 5 of the second answer, whose
+ * first token is the prompt's; 30 - 5 where prompts are skipped. */
+static void rows_that_were_drawn(void **state)
+{
+    char path[] = "/tmp/moesim_crew_lengths_XXXXXX";
+    FILE *f = fdopen(mkstemp(path), "w");
+    struct crew_case c = even;
+    struct crew_lab *lab;
+    struct result r;
+    char *workload = mem_format("{arrivals: file, lengths: file, file: %s}", path);
+
+    (void)state;
+    assert_non_null(f);
+    assert_true(fputs("TIMESTAMP,ContextTokens,GeneratedTokens\n"
+                      "2023-11-16 18:17:03.0000000,7,5\n"
+                      "2023-11-16 18:17:03.0000000,4,30\n",
+                      f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    c.workload = workload;
+    c.requests = 2;
+    c.more = "bounds: no";
+    lab = crew_lab_new(&c, NULL);
+    (void)crew_lab_run(lab, "fifo", 1, &r, NULL);
+    assert_int_equal(r.policy[0].run.rows_resampled, 11 + 29 - 5);
+    assert_int_equal(r.policy[0].run.prompts_skipped, 0);
+    assert_true(r.policy[0].run.finished);
+    result_release(&r);
+    crew_lab_free(lab);
+    free(workload);
+    workload =
+        mem_format("{arrivals: file, lengths: file, prefill: skip, file: %s}", path);
+    c.workload = workload;
+    lab = crew_lab_new(&c, NULL);
+    (void)crew_lab_run(lab, "fifo", 1, &r, NULL);
+    assert_int_equal(r.policy[0].run.rows_resampled, 30 - 5);
+    assert_int_equal(r.policy[0].run.prompts_skipped, 2);
+    result_release(&r);
+    crew_lab_free(lab);
+    free(workload);
+    assert_int_equal(remove(path), 0);
+}
+
+/* With one byte less than a run needs, its KV cache does not fit in the last pass: the
+ * run fails, and says so. */
+static void a_cache_that_outgrows_memory(void **state)
+{
+    struct crew_case c = even;
+    struct crew_lab *lab;
+    uint64_t least = 0, enough = UINT64_C(80000000000);
+    struct err e = {""};
+
+    (void)state;
+    c.more = "bounds: no";
+    lab = crew_lab_new(&c, NULL);
+    while (enough - least > 1) {
+        struct result r;
+
+        e.text[0] = '\0';
+        lab->machine.gpu.memory_bytes = least + (enough - least) / 2;
+        if (crew_lab_run(lab, "fifo", 1, &r, &e) == 0) {
+            enough = lab->machine.gpu.memory_bytes;
+            assert_true(r.policy[0].run.finished);
+            assert_string_equal(e.text, "");
+            result_release(&r);
+        } else {
+            least = lab->machine.gpu.memory_bytes;
+            assert_true(e.text[0] != '\0');
+        }
+    }
+    lab->machine.gpu.memory_bytes = least;
+    assert_int_equal(crew_lab_run(lab, "fifo", 1, &(struct result){.policies = 0}, &e),
+                     -1);
+    assert_non_null(strstr(e.text, "pass 4 needs "));
+    crew_lab_free(lab);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_time_of_every_layer),
         cmocka_unit_test(every_group_has_its_own_tokens),
+        cmocka_unit_test(rows_that_were_drawn),
+        cmocka_unit_test(a_cache_that_outgrows_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

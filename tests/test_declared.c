@@ -277,9 +277,9 @@ static void keys_of_machines(void **state)
 static void keys_of_models(void **state)
 {
     static const char *const optional[] = {
-        "from_memory",  "encoder_layers",  "moe_every", "matrices",
-        "shared_ffn",   "kv_heads",        "window",    "q_rank",
-        "window_every", "activation_bits", NULL};
+        "from_memory", "first_moe",    "encoder_layers",  "moe_every",
+        "matrices",    "shared_ffn",   "kv_heads",        "window",
+        "q_rank",      "window_every", "activation_bits", NULL};
 
     (void)state;
     leave_out("models/arch/gpt-oss-20b.yaml", load_model,
