@@ -1,5 +1,4 @@
 #include "cmd.h"
-#include "sim/base/file.h"
 #include "sim/base/mem.h"
 #include "validate/machine_fit.h"
 
@@ -144,7 +143,6 @@ static int fit_from_tables(const struct command *command, const struct fit_flags
     if (operands != 0 || flags->measured != NULL || flags->parameter.count > 0 ||
         flags->match.count > 0 || flags->set.count > 0)
         return flags_misuse(command, "--tables goes with --out and --csv only");
-    file_catch_signals();
     status = fit_tables(flags->tables, flags->out, flags->csv, &e);
     return status == EXIT_GOOD ? status : cmd_fail(&e);
 }
@@ -207,7 +205,6 @@ int cmd_fit(int argc, char **argv)
         return flags_misuse(&command, "fit takes one configuration file");
     if (flags.measured == NULL || flags.parameter.count == 0)
         return flags_misuse(&command, "fit needs --measured and a --parameter");
-    file_catch_signals();
     if (folders_find(&folders, &e) == 0)
         config = config_load(argv[0], &flags.set, &e);
     if (config != NULL && fit(config, &folders, &flags, &e) == 0)

@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "sim/base/file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +36,7 @@ static void help(FILE *out)
     (void)fprintf(out,
                   "\nmoesim COMMAND --help tells more, with an example. Exit status: 0 "
                   "success, 1 the answer\nis no or the input is bad, 2 misuse, 77 "
-                  "cannot run here.\n");
+                  "cannot run here, 130 stopped by Ctrl-C (SIGINT),\n143 by SIGTERM.\n");
 }
 
 int cmd_fail(const struct err *e)
@@ -44,9 +45,17 @@ int cmd_fail(const struct err *e)
     return EXIT_BAD;
 }
 
-/* Output that went nowhere (a full disk, a closed pipe) is no success. */
+void cmd_end_on_signals(void)
+{
+    file_end_on_signals("moesim: stopped by a signal\n");
+}
+
+/* Output that went nowhere (a full disk, a closed pipe) is no success; and whoever was
+ * stopped says so, unless all was done by then. */
 static int finish(int status)
 {
+    if (status != EXIT_GOOD && file_interrupted())
+        status = file_stop_status();
     if (fflush(stdout) != 0 || ferror(stdout)) {
         (void)fprintf(stderr, "moesim: standard output cannot be written\n");
         return status == EXIT_GOOD ? EXIT_BAD : status;
@@ -56,6 +65,7 @@ static int finish(int status)
 
 int main(int argc, char **argv)
 {
+    cmd_end_on_signals();
     if (argc < 2) {
         help(stderr);
         return EXIT_MISUSE;

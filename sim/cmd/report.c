@@ -1,7 +1,6 @@
 #include "sim/run/report.h"
 
 #include "cmd.h"
-#include "sim/base/file.h"
 #include "sim/base/mem.h"
 
 #include <stdio.h>
@@ -53,7 +52,6 @@ int cmd_report(int argc, char **argv)
     if (count < 1 || out == NULL)
         return flags_misuse(&command,
                             "report takes one or more results and --out FOLDER");
-    file_catch_signals();
     if (folders_find(&folders, &e) == 0)
         status = report(argv, (size_t)count, out, folders.plots, &e);
     folders_release(&folders);

@@ -41,7 +41,6 @@ static int slice(int argc, char **argv)
         return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
     if (count != 1 || out == NULL)
         return flags_misuse(&command, "trace slice takes one trace and --out FILE");
-    file_catch_signals();
     if ((requests == NULL ||
          slice_parse_range(requests, &part.first_request, &part.last_request, &e) == 0) &&
         (rows == NULL ||
@@ -84,7 +83,6 @@ static int export(int argc, char **argv)
         return flags_misuse(&command, "trace export takes one trace and --out FILE");
     if (strcmp(to, "csv") != 0 && strcmp(to, "oracleGeneral") != 0)
         return flags_misuse(&command, "--to is csv or oracleGeneral");
-    file_catch_signals();
     options.batch = batch;
     t = trace_open(argv[0], NULL, &e);
     if (t != NULL)

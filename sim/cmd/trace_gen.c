@@ -1,5 +1,4 @@
 #include "cmd.h"
-#include "sim/base/file.h"
 #include "traces/generate.h"
 #include "traces/statistics.h"
 
@@ -119,7 +118,6 @@ int cmd_trace_gen(int argc, char **argv)
                             "most one parameter file");
     if (flags.like != NULL && flags.set.count > 0)
         return flags_misuse(&command, "trace gen takes --set or --like, not both");
-    file_catch_signals();
     status = flags.like != NULL
                  ? gen_like(&flags, &e)
                  : gen_from_params(&flags, count == 1 ? argv[0] : NULL, &e);
