@@ -125,10 +125,10 @@ static int run(const struct calibrate_flags *flags, calibrate_fit *fit, struct e
     status = measure(d, flags, folder, e) == 0 ? EXIT_GOOD : EXIT_BAD;
     device_close(d);
     cmd_end_on_signals();
-    if (status == EXIT_GOOD && file_interrupted())
-        status = err_set(e, "stopped by a signal; the tables are in %s", folder) == 0
-                     ? EXIT_GOOD
-                     : EXIT_BAD;
+    if (status == EXIT_GOOD && file_interrupted()) {
+        (void)err_set(e, "stopped by a signal; the tables are in %s", folder);
+        status = EXIT_BAD;
+    }
     if (status == EXIT_GOOD)
         status = fit(folder, flags->out, e);
     free(folder);
