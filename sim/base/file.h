@@ -1,8 +1,8 @@
 /* Output files that are complete or absent. A file is written under a temporary name in
  * the same folder and renamed into place when it is whole; if the program is stopped
- * (SIGINT, SIGTERM, SIGHUP) or fails, the temporary file is removed. A device or pipe that exists
- * already is written in place. All functions may be called from any thread, each
- * `struct file_out` from one at a time. */
+ * (SIGINT, SIGTERM, SIGHUP) or fails, the temporary file is removed. A device or pipe
+ * that exists already is written in place. All functions may be called from any thread,
+ * each `struct file_out` from one at a time. */
 #ifndef MOESIM_BASE_FILE_H
 #define MOESIM_BASE_FILE_H
 
@@ -32,9 +32,9 @@ char *file_read(const char *path, size_t limit, size_t *size, struct err *e);
 
 /* ---- SIGINT, SIGTERM, and SIGHUP unless it is ignored ---- */
 
-/* From here on such a signal ends the program at once: the children of child.h are killed,
- * temporaries removed, `last_words` (a constant, or NULL) written to standard error; exit
- * status 128 + the signal's number. */
+/* From here on such a signal ends the program at once: the children of child.h are
+ * killed, temporaries removed, `last_words` (a constant, or NULL) written to standard
+ * error; exit status 128 + the signal's number. */
 void file_end_on_signals(const char *last_words);
 /* From here on the first one only makes file_interrupted() true, so that long loops can
  * stop in good order; the second one ends the program. */

@@ -3,6 +3,7 @@
 #include "sim/base/child.h"
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
+#include "sim/base/plain.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +46,8 @@ static char *today(void)
 static void print_summary(const struct bench_summary *summary, size_t tables,
                           const char *folder)
 {
-    (void)printf("Measured, in %s (highest rates; spread is the median of IQR over "
+    plain_printf(stdout,
+                 "Measured, in %s (highest rates; spread is the median of IQR over "
                  "median):\n\n%-10s %7s %8s %8s %9s %9s %8s\n",
                  folder, "table", "shapes", "left out", "samples", "GFLOP/s", "GB/s",
                  "spread");

@@ -1,5 +1,6 @@
 #include "cmd.h"
 #include "sim/base/mem.h"
+#include "sim/base/plain.h"
 #include "validate/machine_fit.h"
 
 #include <math.h>
@@ -30,8 +31,8 @@ static int parse_weight(const char *text, enum machine_fit_weight *weight, struc
 static void print_errors(const char *name, struct fit_errors train,
                          struct fit_errors test)
 {
-    (void)printf("%-34s %6.2f %6.2f %7.2f %7.2f   %6.2f %6.2f %7.2f %7.2f\n", name,
-                 train.mean_abs * 100, train.median_abs * 100, train.mean * 100,
+    plain_printf(stdout, "%-34s %6.2f %6.2f %7.2f %7.2f   %6.2f %6.2f %7.2f %7.2f\n",
+                 name, train.mean_abs * 100, train.median_abs * 100, train.mean * 100,
                  train.total * 100, test.mean_abs * 100, test.median_abs * 100,
                  test.mean * 100, test.total * 100);
 }
@@ -39,14 +40,14 @@ static void print_errors(const char *name, struct fit_errors train,
 static void print_fit(const struct machine_fit_setup *setup,
                       const struct machine_fit_result *r)
 {
-    (void)printf("Fitted to steps 1 to %zu of %s (%zu iterations):\n\n", setup->train,
-                 setup->measured->path, r->fit.iterations);
+    plain_printf(stdout, "Fitted to steps 1 to %zu of %s (%zu iterations):\n\n",
+                 setup->train, setup->measured->path, r->fit.iterations);
     (void)printf("%-28s %12s %12s   %s\n", "number", "before", "fitted",
                  "standard error");
     for (size_t i = 0; i < setup->parameters; i++) {
         double share = r->fit.error[i] / r->fit.value[i] * 100.0;
 
-        (void)printf("%-28s %12.5g %12.5g%-7s", setup->parameter[i], r->start[i],
+        plain_printf(stdout, "%-28s %12.5g %12.5g%-7s", setup->parameter[i], r->start[i],
                      r->fit.value[i], r->unit[i]);
         if (isfinite(share))
             (void)printf(" %.2g %%\n", share);

@@ -1,5 +1,6 @@
 #include "cmd.h"
 #include "sim/base/file.h"
+#include "sim/base/plain.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,7 +84,7 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], commands[i].name) == 0)
             return finish(commands[i].run(argc - 1, argv + 1));
     }
-    (void)fprintf(stderr, "moesim: there is no command '%s'; try moesim --help\n",
-                  argv[1]);
+    plain_printf(stderr, "moesim: there is no command '%s'; try moesim --help\n",
+                 argv[1]);
     return EXIT_MISUSE;
 }

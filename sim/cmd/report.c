@@ -2,6 +2,7 @@
 
 #include "cmd.h"
 #include "sim/base/mem.h"
+#include "sim/base/plain.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,6 @@ int cmd_report(int argc, char **argv)
     folders_release(&folders);
     if (status != 0)
         return cmd_fail(&e);
-    (void)printf("Written: %s/report.html\n", out);
+    plain_printf(stdout, "Written: %s/report.html\n", out);
     return EXIT_GOOD;
 }

@@ -1,6 +1,7 @@
 #include "cmd.h"
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
+#include "sim/base/plain.h"
 #include "sim/run/experiment.h"
 
 #include <stdio.h>
@@ -73,7 +74,8 @@ static int run_config(struct cfg *config, const struct folders *folders,
     if (flags->out != NULL && status == 0 && write_files(&r, flags->out, e) != 0)
         status = -1;
     if (flags->out != NULL && status == 0 && !flags->json && !flags->csv)
-        (void)printf("\nWritten: %s/result.h5, timeline.json (opens in ui.perfetto.dev), "
+        plain_printf(stdout,
+                     "\nWritten: %s/result.h5, timeline.json (opens in ui.perfetto.dev), "
                      "summary.csv\n",
                      flags->out);
     result_release(&r);

@@ -2,6 +2,7 @@
 #include "sim/base/child.h"
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
+#include "sim/base/plain.h"
 #include "traces/export.h"
 #include "traces/slice.h"
 
@@ -117,8 +118,9 @@ static int run_importer(const struct import_flags *f, const char *file, const ch
     char *experts = f->experts == 0 ? NULL : mem_format("%u", f->experts);
     const struct {
         const char *name, *value;
-    } option[] = {{"output", f->out},   {"into", into},         {"model", f->model},
-                  {"experts", experts}, {"requests", f->requests}, {"source", f->source}};
+    } option[] = {{"output", f->out},        {"into", into},
+                  {"model", f->model},       {"experts", experts},
+                  {"requests", f->requests}, {"source", f->source}};
     enum { OPTIONS = sizeof option / sizeof *option };
     char *argument[3 + OPTIONS + 3] = {
         mem_strdup(python != NULL ? python : "/usr/bin/python3"),
@@ -156,8 +158,8 @@ static int import_file(const struct import_flags *f, const char *file, struct er
     if (folders_find(&folders, e) != 0)
         return EXIT_BAD;
     out = file_out_new(f->out, e);
-    status = out == NULL ? EXIT_BAD
-                         : run_importer(f, file, file_out_name(out), &folders, e);
+    status =
+        out == NULL ? EXIT_BAD : run_importer(f, file, file_out_name(out), &folders, e);
     folders_release(&folders);
     if (status == EXIT_GOOD)
         return file_out_commit(out, e) == 0 ? EXIT_GOOD : EXIT_BAD;
@@ -228,7 +230,7 @@ int cmd_trace(int argc, char **argv)
             return commands[i].run(argc - 1, argv + 1);
     }
     if (argc > 1 && !help)
-        (void)fprintf(stderr, "moesim: there is no trace command '%s'\n", argv[1]);
+        plain_printf(stderr, "moesim: there is no trace command '%s'\n", argv[1]);
     (void)fprintf(help ? stdout : stderr, "usage: moesim trace COMMAND ...\n\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         (void)fprintf(help ? stdout : stderr, "  moesim trace %-8s %s\n",

@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "sim/base/plain.h"
 #include "traces/generate.h"
 #include "traces/statistics.h"
 
@@ -20,7 +21,7 @@ static int print_statistics_of(const char *path, struct err *e)
     int status = t == NULL ? -1 : trace_statistics_measure(t, &s, e);
 
     if (status == 0) {
-        (void)printf("%s\n", path);
+        plain_printf(stdout, "%s\n", path);
         trace_print_statistics(&s);
         trace_statistics_release(&s);
     }

@@ -1,6 +1,7 @@
 #include "cmd.h"
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
+#include "sim/base/plain.h"
 #include "validate/agreement_print.h"
 #include "validate_run.h"
 
@@ -294,7 +295,8 @@ static int report(struct validation *v, struct err *e)
     if (v->flags->out != NULL)
         status = write_files(v, &out, v->flags->out, e);
     if (v->flags->out != NULL && status == 0 && !v->flags->json)
-        (void)printf("\nWritten: %s/summary.json, passes.csv, operations.csv, "
+        plain_printf(stdout,
+                     "\nWritten: %s/summary.json, passes.csv, operations.csv, "
                      "timeline.json (opens in ui.perfetto.dev)\n",
                      v->flags->out);
     free(notes);

@@ -63,7 +63,7 @@ static void print_notes(const struct report_page *p)
             (void)fputs("<p class=note>", p->out);
             if (p->count > 1)
                 (void)fprintf(p->out, "R%zu: ", i + 1);
-            report_text(p->out, line);
+            text_markup(p->out, line);
             (void)fputs("</p>\n", p->out);
         }
         free(notes);
@@ -163,14 +163,14 @@ static void print_verdicts(const struct report_page *p)
         char *help = explain_help_text(&f, entry->result, entry->policy);
 
         (void)fputs("<div class=card><h3>", p->out);
-        report_text(p->out, entry->label);
+        text_markup(p->out, entry->label);
         (void)fputc(' ', p->out);
         report_chip(p->out, f.verdict);
         (void)fputs("</h3>\n<div>", p->out);
-        report_text(p->out, verdict);
+        text_markup(p->out, verdict);
         if (*help != '\0') {
             (void)fputs("</div><div><b>What would help:</b> ", p->out);
-            report_text(p->out, help);
+            text_markup(p->out, help);
         }
         (void)fputs("</div></div>\n", p->out);
         free(verdict);
@@ -180,7 +180,7 @@ static void print_verdicts(const struct report_page *p)
         if (report_entries(p, parallel == 1) == 0)
             continue;
         (void)fputs("<p class=sub>", p->out);
-        report_text(p->out, explain_thresholds(parallel == 1));
+        text_markup(p->out, explain_thresholds(parallel == 1));
         (void)fputs("</p>\n", p->out);
     }
 }
@@ -202,7 +202,7 @@ static int print_details(const struct report_page *p, const char *summary,
         status = err_set(e, "no memory for the text of the report");
     if (status == 0) {
         (void)fprintf(p->out, "<details><summary>%s</summary><pre>", summary);
-        report_text(p->out, text);
+        text_markup(p->out, text);
         (void)fputs("</pre></details>\n", p->out);
     }
     free(text);
@@ -221,7 +221,7 @@ static int print_as_run(const struct result *r, FILE *out, struct err *e)
 static void print_fact(FILE *out, const char *name, const char *value)
 {
     (void)fprintf(out, "<tr><th>%s</th><td>", name);
-    report_text(out, value);
+    text_markup(out, value);
     (void)fputs("</td></tr>\n", out);
 }
 
@@ -236,7 +236,7 @@ static void print_policy_facts(const struct result *r, FILE *out)
         const struct result_policy *p = &r->policy[i];
 
         (void)fputs("<tr><td>", out);
-        report_text(out, p->label);
+        text_markup(out, p->label);
         (void)fputs("</td><td class=wrap>", out);
         for (int slot = 0; slot < POLICY_SLOTS; slot++) {
             const char *text = p->description[slot];
@@ -244,11 +244,11 @@ static void print_policy_facts(const struct result *r, FILE *out)
             if (text == NULL || *text == '\0' || strcmp(text, "none") == 0)
                 continue;
             (void)fprintf(out, "<b>%s</b> ", policy_slot_name((enum policy_slot)slot));
-            report_text(out, text);
+            text_markup(out, text);
             (void)fputs("; ", out);
         }
         (void)fputs("</td><td class=left>", out);
-        report_text(out, p->variant);
+        text_markup(out, p->variant);
         (void)fprintf(out,
                       "</td><td class=left>%s</td><td>%s%s</td>"
                       "<td><code>%016" PRIx64 "</code></td></tr>\n",
@@ -295,7 +295,7 @@ static int print_provenance(const struct report_page *p, size_t i, struct err *e
     free(machine);
     print_policy_facts(r, p->out);
     (void)fputs("<details><summary>Configuration as run</summary><pre>", p->out);
-    report_text(p->out, r->config);
+    text_markup(p->out, r->config);
     (void)fputs("</pre></details>\n", p->out);
     if (print_details(p, "Table and pairwise comparison", print_as_run, r, e) != 0)
         return -1;
@@ -322,11 +322,11 @@ static void print_head(const struct report_page *p)
         (void)fputs("<p class=sub>", p->out);
         if (p->count > 1)
             (void)fprintf(p->out, "R%zu: ", i + 1);
-        report_text(p->out, p->results[i]->model);
+        text_markup(p->out, p->results[i]->model);
         (void)fputs(" on ", p->out);
-        report_text(p->out, machine);
+        text_markup(p->out, machine);
         (void)fputs("; trace ", p->out);
-        report_text(p->out, p->results[i]->trace_path);
+        text_markup(p->out, p->results[i]->trace_path);
         (void)fputs("</p>\n", p->out);
         free(machine);
     }

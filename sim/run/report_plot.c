@@ -87,7 +87,7 @@ static void print_label(FILE *out, const char *label)
         for (char *c = text; *c != '\0'; c++)
             if (strchr(",\"\\", *c) != NULL)
                 *c = ' ';
-        (void)fprintf(out, "%s", *text == '\0' ? "-" : text);
+        csv_string(out, *text == '\0' ? "-" : text);
     }
     free(text);
 }

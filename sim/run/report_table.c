@@ -8,29 +8,6 @@
 #include <math.h>
 #include <stddef.h>
 
-void report_text(FILE *out, const char *s)
-{
-    while (s != NULL && *s != '\0') {
-        size_t n = text_utf8(s);
-
-        if (n == 0 || ((unsigned char)*s < 0x20 && *s != '\n' && *s != '\t')) {
-            (void)fputs("\xef\xbf\xbd", out); /* U+FFFD */
-            n = n == 0 ? 1 : n;
-        } else if (*s == '&') {
-            (void)fputs("&amp;", out);
-        } else if (*s == '<') {
-            (void)fputs("&lt;", out);
-        } else if (*s == '>') {
-            (void)fputs("&gt;", out);
-        } else if (*s == '"') {
-            (void)fputs("&quot;", out);
-        } else {
-            (void)fwrite(s, 1, n, out);
-        }
-        s += n;
-    }
-}
-
 size_t report_entries(const struct report_page *p, bool parallel)
 {
     size_t n = 0;
@@ -118,7 +95,7 @@ static void find_bests(const struct report_page *p, const struct column *column,
 static void print_label(const struct report_page *p, const struct report_entry *entry)
 {
     (void)fputs("<tr><td>", p->out);
-    report_text(p->out, entry->label);
+    text_markup(p->out, entry->label);
     (void)fputs("</td>", p->out);
 }
 
