@@ -2,6 +2,7 @@
 
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
+#include "sim/base/plain.h"
 #include "sim/base/rng.h"
 #include "sim/run/text.h"
 

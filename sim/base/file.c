@@ -355,11 +355,13 @@ char *file_read(const char *path, size_t limit, size_t *size, struct err *e)
 /* Only what is async-signal-safe. Children end first, as they write to temporaries. */
 static void on_stop(int number)
 {
-    const char *words = atomic_load(&last_words);
+    /* Who reads no more wants no words, and nothing is left to be done in good order. */
+    const bool unread = number == SIGPIPE;
+    const char *words = unread ? NULL : atomic_load(&last_words);
     int none = 0;
     bool first = atomic_compare_exchange_strong(&first_signal, &none, number);
 
-    if (first && !atomic_load(&ends_at_once))
+    if (first && !unread && !atomic_load(&ends_at_once))
         return;
     child_kill_all();
     remove_live(false);
@@ -370,17 +372,20 @@ static void on_stop(int number)
 
 static void install_handler(void)
 {
-    static const int stops[] = {SIGINT, SIGTERM, SIGHUP};
+    static const int stops[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
     /* Restarted system calls let a library finish its write; loops poll. */
     struct sigaction action = {.sa_handler = on_stop, .sa_flags = SA_RESTART}, old;
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
 
+    /* A file at its largest size (ulimit -f) is a failed write like any other. */
+    (void)sigaction(SIGXFSZ, &ignore, NULL);
     (void)sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++)
         (void)sigaddset(&action.sa_mask, stops[i]);
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
-        /* nohup ignores it, and means that. */
-        if (stops[i] == SIGHUP && sigaction(SIGHUP, NULL, &old) == 0 &&
-            old.sa_handler == SIG_IGN)
+        /* Whoever ignores the others (nohup does) means that. */
+        if (stops[i] != SIGINT && stops[i] != SIGTERM &&
+            sigaction(stops[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
             continue;
         (void)sigaction(stops[i], &action, NULL);
     }

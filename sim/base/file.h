@@ -30,14 +30,15 @@ int file_make_folder(const char *path, struct err *e);
  * the caller (free). NULL on failure. */
 char *file_read(const char *path, size_t limit, size_t *size, struct err *e);
 
-/* ---- SIGINT, SIGTERM, and SIGHUP unless it is ignored ---- */
+/* ---- SIGINT, SIGTERM, and unless they are ignored SIGHUP and SIGPIPE ---- */
 
 /* From here on such a signal ends the program at once: the children of child.h are
  * killed, temporaries removed, `last_words` (a constant, or NULL) written to standard
- * error; exit status 128 + the signal's number. */
+ * error; exit status 128 + the signal's number. A file that may grow no more is a failed
+ * write. */
 void file_end_on_signals(const char *last_words);
-/* From here on the first one only makes file_interrupted() true, so that long loops can
- * stop in good order; the second one ends the program. */
+/* From here on the first one, unless it is SIGPIPE, only makes file_interrupted() true,
+ * so that long loops can stop in good order; the second one ends the program. */
 void file_catch_signals(void);
 bool file_interrupted(void);
 /* The exit status that says so: 128 + the number of the first one; 0 without. */

@@ -80,8 +80,8 @@ static int run_config(struct cfg *config, const struct folders *folders,
                      flags->out);
     result_release(&r);
     if (status == 1)
-        (void)err_set(e, "stopped by a signal; the figures above cover what was run, and "
-                         "no result was written");
+        (void)err_set(e, "stopped by a signal; rows that say so are not whole, and no "
+                         "result was written");
     return status == 0 ? EXIT_GOOD : EXIT_BAD;
 }
 

@@ -234,6 +234,7 @@ static void print_policy_facts(const struct result *r, FILE *out)
                 out);
     for (uint32_t i = 0; i < r->policies; i++) {
         const struct result_policy *p = &r->policy[i];
+        char *stopped = result_stopped_text(p);
 
         (void)fputs("<tr><td>", out);
         text_markup(out, p->label);
@@ -250,10 +251,11 @@ static void print_policy_facts(const struct result *r, FILE *out)
         (void)fputs("</td><td class=left>", out);
         text_markup(out, p->variant);
         (void)fprintf(out,
-                      "</td><td class=left>%s</td><td>%s%s</td>"
+                      "</td><td class=left>%s</td><td>%s %s</td>"
                       "<td><code>%016" PRIx64 "</code></td></tr>\n",
                       p->lossless ? "yes" : "no", text_count((double)p->run.passes).text,
-                      p->run.finished ? "" : " (stopped)", p->run.digest);
+                      stopped == NULL ? "" : stopped, p->run.digest);
+        free(stopped);
     }
     (void)fputs("</tbody></table></div>\n", out);
 }
@@ -358,12 +360,13 @@ static void list_entries(struct report_page *p)
     p->label = mem_alloc(p->entries, sizeof *p->label);
     for (size_t i = 0; i < p->count; i++) {
         for (uint32_t k = 0; k < p->results[i]->policies; k++, at++) {
-            const char *label = p->results[i]->policy[k].label;
+            const struct result_policy *policy = &p->results[i]->policy[k];
+            char *result = p->count > 1 ? mem_format("R%zu: ", i + 1) : mem_strdup("");
 
-            if (label == NULL)
-                label = "";
             p->label[at] =
-                p->count > 1 ? mem_format("R%zu: %s", i + 1, label) : mem_strdup(label);
+                mem_format("%s%s%s", result, policy->label == NULL ? "" : policy->label,
+                           policy->run.finished ? "" : " (stopped)");
+            free(result);
             p->entry[at] = (struct report_entry){p->results[i], k, p->label[at]};
         }
     }

@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 size_t report_entries(const struct report_page *p, bool parallel)
 {
@@ -85,7 +86,7 @@ static void find_bests(const struct report_page *p, const struct column *column,
             double x = value_of(&column[k], &s);
 
             if (result_is_parallel(p->entry[i].result) == parallel &&
-                column[k].best != NONE &&
+                policy_of(&p->entry[i])->run.finished && column[k].best != NONE &&
                 (column[k].best == MOST ? x > best[k] : x < best[k]))
                 best[k] = x;
         }
@@ -132,7 +133,18 @@ static void print_row(const struct report_page *p, const struct report_entry *en
     struct result_summary s = result_summarise(policy_of(entry));
     struct explain_finding f = explain_find(policy_of(entry));
 
+    char *stopped = result_stopped_text(policy_of(entry));
+    size_t columns = 0;
+
     print_label(p, entry);
+    while (column[columns].head != NULL)
+        columns++;
+    if (stopped != NULL)
+        (void)fprintf(p->out, "<td class=left colspan=%zu>%s</td></tr>\n", columns + 1,
+                      stopped);
+    free(stopped);
+    if (!policy_of(entry)->run.finished)
+        return;
     for (size_t k = 0; column[k].head != NULL; k++) {
         double x = value_of(&column[k], &s);
 
@@ -194,7 +206,7 @@ static void print_extras(const struct report_page *p)
         const struct result_policy *policy = policy_of(&p->entry[i]);
         struct result_summary s = result_summarise(policy);
 
-        if (!result_is_parallel(p->entry[i].result))
+        if (!result_is_parallel(p->entry[i].result) || !policy->run.finished)
             continue;
         print_label(p, &p->entry[i]);
         for (size_t k = 0; column[k].has != NULL; k++)

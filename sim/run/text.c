@@ -183,6 +183,13 @@ void text_cell(FILE *out, const char *text, size_t width)
         (void)fputc(' ', out);
 }
 
+void text_row(FILE *out, const char *label, size_t width, char *sentence)
+{
+    text_cell(out, label, width);
+    (void)fprintf(out, " %s\n", sentence);
+    free(sentence);
+}
+
 /* ---- paragraphs ---- */
 
 /* Bytes up to the next space, at most as many as fill `columns`; and how many columns. */

@@ -37,6 +37,9 @@ void text_name(FILE *out, const char *text, size_t width);
 /* Columns that text_name uses. */
 size_t text_width(const char *text, size_t width);
 
+/* A row of a table that has a sentence, taken, instead of figures. */
+void text_row(FILE *out, const char *label, size_t width, char *sentence);
+
 /* Writes a paragraph wrapped at TEXT_COLUMNS: `first` before the first line, `rest`
  * before the others. A word longer than a line is cut into lines. */
 void text_paragraph(FILE *out, const char *first, const char *rest, const char *format,
