@@ -7,6 +7,7 @@ its name only when `commit` succeeds. Equal calls give byte-equal files.
 import contextlib
 import itertools
 import os
+import re
 import stat
 
 import h5py
@@ -57,15 +58,26 @@ def sync(path):
         os.close(handle)
 
 
+broken = []  # writers that could not write: HDF5 must not try again, and trips over that
+
+
+def reason_of(failure):
+    """The system's word for it, which HDF5 has somewhere in its own."""
+    number = re.search(r"errno = ([0-9]+)", str(failure))
+    if number:
+        return os.strerror(int(number[1]))
+    return getattr(failure, "strerror", None) or str(failure)[:200]
+
+
 @contextlib.contextmanager
-def writing(path):
+def writing(path, writer=None):
     """What the system or HDF5 says of a failed write, as a sentence."""
     try:
         yield
     except (OSError, RuntimeError) as failure:
-        reason = getattr(failure, "strerror", None) or str(failure)
-        raise ImportFailed(f"{path}: cannot be written: {reason}; is there room, and may you "
-                           "write there?") from None
+        broken.append(writer)
+        raise ImportFailed(f"{path}: cannot be written: {reason_of(failure)}; is there room, and "
+                           "may you write there?") from None
 
 
 def chunk_shape(tail, width, rows=None):
@@ -151,12 +163,13 @@ class TraceWriter:
         self.sorted = score_kind != "none"
         self.rows_written = 0
         self.file = self.temporary = None
+        self.columns, self.small = {}, []
         if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
             raise ImportFailed(f"{path}: is no plain file; give the trace another name")
         with writing(path):
             self.temporary = into or begin_temporary(path)
         try:
-            with writing(path):
+            with writing(path, self):
                 self.begin(model, source, capture, moe_layer, expert_bytes, group_names,
                            resident)
         except BaseException:
@@ -183,7 +196,7 @@ class TraceWriter:
         for group in ("request", "token", "routing"):
             create_group(self.file, group)
         tail = (self.layers, self.candidates)
-        self.columns = {
+        self.columns |= {
             "request": Column(self.file, "/token/request", "<u4"),
             "position": Column(self.file, "/token/position", "<u4"),
             "phase": Column(self.file, "/token/phase", "u1"),
@@ -197,6 +210,7 @@ class TraceWriter:
     def whole(self, name, values):
         """A small data set, complete."""
         column = Column(self.file, name, values.dtype, rows=len(values))
+        self.small.append(column)
         column.put(values)
         column.flush()
 
@@ -239,7 +253,7 @@ class TraceWriter:
         self.check(expert, score, where)
         given = {"request": request, "position": position, "phase": phase, "expert": expert,
                  "score": score, "resident": resident}
-        with writing(self.path):
+        with writing(self.path, self):
             for name, values in given.items():
                 if values is not None:
                     self.columns[name].put(values)
@@ -251,7 +265,7 @@ class TraceWriter:
         if int(rows.sum()) != self.rows_written:
             raise ImportFailed(f"{self.path}: requests cover {int(rows.sum())} rows of "
                                f"{self.rows_written}")
-        with writing(self.path):
+        with writing(self.path, self):
             self.finish(prompt_tokens, output_tokens, rows, group, arrival_ns)
 
     def finish(self, prompt_tokens, output_tokens, rows, group, arrival_ns):
@@ -270,8 +284,8 @@ class TraceWriter:
             group if group is not None else np.zeros(count), dtype="<u2"))
         self.file.attrs.create("sorted", np.uint8(self.sorted))
         self.file.flush()  # closing alone does not tell of every failure
-        file, self.file = self.file, None
-        file.close()
+        self.file.close()
+        self.file = None
         sync(self.temporary)
         if self.into is None:
             os.replace(self.temporary, self.path)
@@ -285,9 +299,8 @@ class TraceWriter:
 
     def __exit__(self, kind, value, trace):
         try:
-            if self.file is not None:
-                with contextlib.suppress(OSError, RuntimeError):  # a disk that was full still is
-                    self.file.close()
+            if self.file is not None and self not in broken:
+                self.file.close()
         finally:
             if self.temporary is not None and self.into is None:
                 with contextlib.suppress(OSError):
