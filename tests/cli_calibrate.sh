@@ -43,8 +43,8 @@ status=$?
 if [ $status -eq 0 ]; then
     echo "skip calibrate_stopped: the signal was ignored"
 else
-    [ $status -eq 1 ] && grep -q 'stopped by a signal' "$folder/said" &&
-        [ ! -e "$folder/stopped.yaml" ] && [ -z "$(ls -A "$folder/stopped-tables")" ]
+    [ $status -eq 130 ] && grep -q 'stopped by a signal' "$folder/said" &&
+        [ ! -e "$folder/stopped.yaml" ] && [ ! -e "$folder/stopped-tables" ]
     report $? calibrate_stopped
 fi
 

@@ -348,7 +348,7 @@ static void bad_overrides_name_the_text(void **state)
         {"=1", "--set =1: expected keys with dots between, such as a.b.0.c"},
         {"a..b=1", "--set a..b=1: expected keys with dots between, such as a.b.0.c"},
         {"a.=1", "--set a.=1: expected keys with dots between, such as a.b.0.c"},
-        {"\xff=1", "--set \xff=1: expected keys with dots between, such as a.b.0.c"},
+        {"\xff=1", "--set ?=1: expected keys with dots between, such as a.b.0.c"},
         {"list.3=1",
          "--set list.3=1: '3' is no item of the list in list; expected 0 to 2"},
         {"list.x=1",
