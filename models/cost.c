@@ -43,7 +43,8 @@ static double together(const struct machine_rows *k, double flops_s, double byte
 static double computed_rows(const struct machine_rows *k, double rows, double products)
 {
     double filled = rows + products * k->fill;
-    double few = (rows - products) * k->few;
+    double few =
+        rows > products ? (rows - products) * k->few : 0.0; /* rows may be none */
 
     return k->few > 0.0 && few < filled ? few : filled;
 }
@@ -195,6 +196,19 @@ sim_time cost_gate(const struct cost *c, uint32_t tokens)
                                move_s(c, &r, rows * (experts + 2.0 * c->model->top_k)));
 }
 
+/* The same of a group of experts. Groups choose for all of their experts at once, so that
+ * parts of one, which choose for themselves, may take less. The least is that of one
+ * expert with all rows but the others' first ones, which are free where few are taken one
+ * by one: of a concave function's sum the most uneven division is the least. */
+static double computed_expert_rows(const struct cost *c, double rows, double experts)
+{
+    const struct machine_rows *k = &c->machine->gpu.rows;
+
+    if (c->least && k->few > 0.0)
+        return computed_rows(k, rows - experts + 1.0, 1.0);
+    return computed_rows(k, rows, experts);
+}
+
 /* The products of experts, without floors: into the inner size and out of it. */
 static double expert_products_s(const struct cost *c, const struct rates *r,
                                 const struct cost_experts *x)
@@ -204,7 +218,7 @@ static double expert_products_s(const struct cost *c, const struct rates *r,
     double inner = c->model->expert_ffn;
     double wide = (c->model->matrices - 1) * inner;
     double rows = (double)x->rows;
-    double computed = computed_rows(&g->rows, (double)x->padded_rows, x->distinct);
+    double computed = computed_expert_rows(c, (double)x->padded_rows, x->distinct);
     double weight_bytes = x->distinct * c->model->expert_bits / 8.0;
     double flops_per_s = r->flops_per_s * g->expert_gemm_efficiency;
     double in_s = together(

@@ -53,6 +53,8 @@ struct cost {
     const struct model *model;
     const struct machine *machine;
     bool graph; /* kernels run from a captured graph */
+    bool least; /* for bounds: a group of experts takes no longer than its parts would,
+                   run apart, however they are put together */
 };
 
 /* Adds one expert with `tokens` rows to `x`. */

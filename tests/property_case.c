@@ -50,7 +50,7 @@ static void draw_routing(struct property_case *c, struct rng *r)
     c->prompt = mem_alloc(c->requests, sizeof *c->prompt);
     c->answer = mem_alloc(c->requests, sizeof *c->answer);
     for (uint32_t q = 0; q < c->requests; q++) {
-        c->prompt[q] = 1 + property_draw(r, 6);
+        c->prompt[q] = 1 + property_draw(r, 12);
         c->answer[q] = 1 + property_draw(r, 20);
         c->rows += c->prompt[q] + c->answer[q];
     }
@@ -183,13 +183,13 @@ static void draw_machine(const struct property_case *c, struct rng *r)
     static const char *const copies[] = {"h2d_pinned", "d2h_pinned", "h2d_pageable",
                                          "d2h_pageable"};
     static const unsigned tiles[] = {1, 4, 64};
-    bool few = property_draw(r, 4) == 0;
+    bool few = property_draw(r, 3) == 0; /* a processor, which is slow */
     char *text = mem_format(
         "name: drawn\nsource: drawn\ngpus: 8\nnodes: 1\nunified: no\ngpu:\n"
         "  name: drawn\n"
         "  memory: {value: 80 GB, source: drawn}\n"
         "  hbm_bandwidth: {value: %.3f GB/s, source: drawn}\n"
-        "  bf16_flops: {value: %.3f TFLOP/s, source: drawn}\n"
+        "  bf16_flops: {value: %.6f TFLOP/s, source: drawn}\n"
         "  fp32_flops: {value: 10 TFLOP/s, source: drawn}\n"
         "  gemm_efficiency: {value: 0.5, source: drawn}\n"
         "  memory_efficiency: {value: 0.7, source: drawn}\n"
@@ -214,11 +214,11 @@ static void draw_machine(const struct property_case *c, struct rng *r)
         "storage: {capacity: {value: 1 TB, source: drawn},\n"
         "  latency: {value: 10 us, source: drawn},\n"
         "  bandwidth: {value: %.3f GB/s, source: drawn}}\n",
-        between(r, 20), between(r, 1), PICK(r, tiles), often_none(r, 0.1),
-        often_none(r, 1), 0.001 + 0.999 * rng_unit(r), often_none(r, 0.1),
-        few ? between(r, 0.1) : 0, often_none(r, 0.1), often_none(r, 0.1),
-        often_none(r, 0.3), between(r, 0.1), often_none(r, 0.1), between(r, 10),
-        between(r, 1));
+        between(r, 20) * 10, between(r, 1) * (few ? 0.001 : 1), PICK(r, tiles),
+        often_none(r, 0.1), often_none(r, 1), 0.001 + 0.999 * rng_unit(r),
+        often_none(r, 0.1), few ? between(r, 0.1) : 0, often_none(r, 0.1),
+        often_none(r, 0.1), often_none(r, 0.3), between(r, 0.1), often_none(r, 0.1),
+        between(r, 10), between(r, 1));
 
     for (size_t i = 0; i < sizeof copies / sizeof *copies; i++) {
         char *longer = mem_format("%s%s: {latency: {value: %.3f us, source: drawn},\n"

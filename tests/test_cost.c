@@ -40,7 +40,7 @@ static void test_ridge(void **state)
 {
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
     uint32_t turn = 0;
 
     (void)state;
@@ -79,7 +79,7 @@ static void test_decode_reads_weights(void **state)
 {
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
     struct cost_experts x = experts(7, 1, &rows_1);
     double weights = 7 * 3.0 * 352 * 416 * 4.25 / 8;
 
@@ -124,7 +124,7 @@ static void test_bits_matter_to_a_vector(void **state)
 {
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
     double weights = 7 * 3.0 * 352 * 416;
 
     (void)state;
@@ -152,7 +152,7 @@ static void test_bits_matter_at_batch_1(void **state)
     struct err e = {.text = ""};
     struct model *m = model_load("gpt-oss-20b", "models/arch", &e);
     struct machine *k = machine_load("rtx4090-pcie4", "models/machine", &e);
-    struct cost c = {m, k, true};
+    struct cost c = {.model = m, .machine = k, .graph = true};
     struct cost_experts x;
     sim_time narrow;
 
@@ -173,7 +173,7 @@ static void test_prefill_computes(void **state)
 {
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
     struct cost_experts x = experts(5, 1601, &k.gpu.tiles);
     double flops = 2.0 * 3 * 352 * 416 * 5 * 1616; /* 1601 padded to 101 tiles of 16 */
     double rows = 5 * 1601;
@@ -199,7 +199,7 @@ static void test_masked_rows(void **state)
 {
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
     struct cost_experts x = experts(5, 3, &rows_16);
     sim_time without = cost_expert_group(&c, &x);
     double rows = 1000;
@@ -226,7 +226,7 @@ static void test_floors_are_kernels(void **state)
     k.gpu.attention_floor = 7;
     k.gpu.expert_floor = 11;
     for (size_t i = 0; i < 4; i++) {
-        struct cost c = {&models[i], &k, false};
+        struct cost c = {.model = &models[i], .machine = &k};
 
         for (int graph = 0; graph < 2; graph++) {
             sim_time floor = graph ? 5 * SIM_TIME_PER_US : 3 * SIM_TIME_PER_US;
@@ -251,7 +251,7 @@ static void test_no_experts(void **state)
 {
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, true};
+    struct cost c = {.model = &m, .machine = &k, .graph = true};
     struct cost_experts none = {0};
 
     (void)state;
@@ -265,7 +265,7 @@ static void test_attention_limits(void **state)
 {
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
     struct cost_batch a = decode(4, 1000000, 128), b = decode(4, 2000000, 128);
     struct cost_batch p = prefill(200000, 128), q = prefill(200000, 128);
 
@@ -287,7 +287,7 @@ static void test_latent_limits(void **state)
 {
     struct machine k = ideal();
     struct model m = latent();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
     struct cost_batch a = decode(4, 1000000, 128), b = decode(4, 2000000, 128);
     struct cost_batch p = prefill(200000, 128), q = prefill(200000, 128);
 
@@ -307,7 +307,7 @@ static void test_layer_kinds(void **state)
 {
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
     struct cost_batch b = decode(1, 64, 128);
     sim_time dense = cost_dense(&c, 1, &b), moe = cost_dense(&c, 3, &b);
 
@@ -325,7 +325,7 @@ static void test_head(void **state)
 {
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
     struct cost_batch b = prefill(4096, 128);
     struct cost_batch all = b;
 
@@ -345,7 +345,7 @@ static void test_host_experts(void **state)
 {
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
     struct cost_experts few = experts(2, 1, &rows_1), many = experts(2, 100, &rows_1);
     double weights = 3.0 * 352 * 416;
 
@@ -363,7 +363,7 @@ static void test_host_trip(void **state)
 {
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
 
     (void)state;
     k.d2h_pinned = (struct machine_copy){.latency = 3000000, .bytes_per_s = 7e9};
@@ -430,7 +430,7 @@ static void test_monotone(void **state)
         assert_non_null(m);
         for (size_t j = 0; j < 3; j++) {
             struct machine *k = machine_load(machines[j], "models/machine", &e);
-            struct cost c = {m, k, i % 2 == 0};
+            struct cost c = {.model = m, .machine = k, .graph = i % 2 == 0};
 
             assert_non_null(k);
             check_monotone(&c);

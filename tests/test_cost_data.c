@@ -98,7 +98,7 @@ static sim_time predict_experts(const struct data_table *t, const struct machine
                       .expert_bits = bits,
                       .dense_bits = 16,
                       .activation_bits = 16};
-    struct cost c = {&m, k, true};
+    struct cost c = {.model = &m, .machine = k, .graph = true};
     struct cost_experts x = {0};
     uint32_t load[MAX_EXPERTS];
     uint32_t tokens = data_table_number(t, "num_tokens");
@@ -268,7 +268,7 @@ static void check_attention(const char *test, const char *file, const char *mach
                           .head_dim = data_table_number(&t, "head_dim"),
                           .dense_bits = 16,
                           .activation_bits = 16};
-        struct cost c = {&m, k, true};
+        struct cost c = {.model = &m, .machine = k, .graph = true};
         struct cost_batch b = {.tokens = (uint32_t)(n * rows),
                                .kv_tokens = n * context,
                                .pairs = n * (context * rows - rows * (rows - 1) / 2)};

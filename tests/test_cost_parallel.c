@@ -13,7 +13,7 @@ static void test_experts_alone(void **state)
     static const uint32_t loads[][2] = {{1, 1}, {1, 7}, {1, 1601}, {5, 3}, {5, 1601}};
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
 
     (void)state;
     k.gpu.expert_gemm_efficiency = 0.59;
@@ -45,7 +45,7 @@ static void test_alone_least(void **state)
     static const uint32_t first[] = {1, 2};
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
 
     (void)state;
     m.activation_bits = 1e-9; /* flops alone */
@@ -82,7 +82,7 @@ static void test_dense_dispatch(void **state)
 {
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
     struct cost_dispatch d = dispatch(true);
     double elements = 23.0 * 24 * 5;
     double flops = 2 * elements * 352;
@@ -123,7 +123,7 @@ static void test_sparse_dispatch(void **state)
 {
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
     struct cost_dispatch d = dispatch(false);
 
     (void)state;
@@ -154,7 +154,7 @@ static void test_floors_of_dispatch(void **state)
 {
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
     uint32_t counts[] = {3 + 1 + 3, 1 + 3, 3 + 1 + 1 + 3, 2, 1};
     struct cost_dispatch d[] = {dispatch(true), dispatch(true), dispatch(true),
                                 dispatch(false), dispatch(false)};
@@ -185,7 +185,7 @@ static void test_dispatch_growth(void **state)
 {
     struct machine k = ideal();
     struct model m = small();
-    struct cost c = {&m, &k, false};
+    struct cost c = {.model = &m, .machine = &k};
     struct cost_dispatch d = dispatch(true);
     sim_time dense[2], packed[2];
 
@@ -211,7 +211,8 @@ static void test_slice_cost(void **state)
     struct machine k = ideal();
     struct model m = small();
     struct model part, expert_part;
-    struct cost whole = {&m, &k, false}, sliced = {&part, &k, false};
+    struct cost whole = {.model = &m, .machine = &k};
+    struct cost sliced = {.model = &part, .machine = &k};
     struct cost_batch p = prefill(300000, 128);
     struct cost_experts x = experts(5, 1601, &rows_16);
     struct err e = {.text = ""};

@@ -325,7 +325,7 @@ static void test_least_launching(void **state)
     for (int dear = 0; dear < 2; dear++) {
         sim_time least = INT64_MAX;
 
-        m->host.launch_graph = (dear ? 40 : 1) * SIM_TIME_PER_US;
+        m->host.graph_launch = (dear ? 40 : 1) * SIM_TIME_PER_US;
         for (int k = 0; k < 2; k++) {
             char *text = mem_format("launch: %s\npolicies:\n"
                                     "- {cache: {name: lru, slots: 12, preload: linear}}\n"

@@ -295,7 +295,10 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
 {
     struct experiment *x = job->x;
     const struct experiment_executor *executor = executor_of(x);
-    struct cost cost = {.model = x->model, .machine = x->machine, .graph = job->graph};
+    struct cost cost = {.model = x->model,
+                        .machine = x->machine,
+                        .graph = job->graph,
+                        .least = job->ideal};
     struct progress progress = {jobs, job};
     bool oracle = (policy_needs(&job->policy) & NEED_FUTURE) != 0;
     uint64_t used = model_dense_bytes(x->model);
