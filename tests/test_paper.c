@@ -246,6 +246,62 @@ static void rows_are_judged(void **state)
 #define BASE                                                                             \
     "base:\n  machine: h200\n  model: mixtral-8x7b\n  config: {policies: [{name: a, "    \
     "cache: {slots: 8}}]}\n"
+
+/* A figure that nobody published is shown, and neither passes nor fails. */
+static void rows_may_be_unpublished(void **state)
+{
+    static const char table[] =
+        HEAD BASE "replays:\n  - {name: r}\nrows:\n"
+                  "  - {what: w, figure: pass-latency, run: r/a%s}\n";
+    static const char *const refused[] = {", fit: yes", ", tolerance: 5 %",
+                                          ", is: at-most",
+                                          ", miss: {error: 1 %, why: w}"};
+    struct paper p;
+    struct err e = {""};
+    char *text = mem_format(table, "");
+
+    (void)state;
+    load_well(text, &p);
+    assert_true(p.row[0].published.value == 0.0);
+    assert_int_equal(p.row[0].published.unit->dimension, PAPER_TIME);
+    p.row[0].verdict = PAPER_SHOWN;
+    assert_false(paper_verdict_fails(PAPER_SHOWN));
+    assert_int_equal(paper_count(&p).shown, 1);
+    assert_int_equal(paper_count(&p).held_out, 0);
+    paper_release(&p);
+    free(text);
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        text = mem_format(table, refused[i]);
+        assert_int_equal(load(text, &p, &e), -1);
+        assert_non_null(strstr(e.text, "row 'w' has no published figure"));
+        paper_release(&p);
+        free(text);
+    }
+}
+
+/* The factors of both tables stand beside a baseline that takes them apart. */
+static void tables_have_their_baselines(void **state)
+{
+    static const char *const runs[][2] = {{"replication", "active-serial"},
+                                          {"replication", "grouped"},
+                                          {"moeshard", "linear"},
+                                          {"moeshard", "greedy"}};
+    struct err e = {""};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        struct paper p;
+        size_t shown = 0;
+
+        if (paper_load(runs[i][0], "validate/papers", &p, &e) != 0)
+            fail_msg("%s", e.text);
+        for (size_t k = 0; k < p.rows; k++)
+            shown += p.row[k].published.value == 0.0 && p.row[k].run.policy != NULL &&
+                     strcmp(p.row[k].run.policy, runs[i][1]) == 0;
+        assert_true(shown > 0);
+        paper_release(&p);
+    }
+}
 #define FITTED                                                                           \
     "constants:\n  - {name: c, value: 5 us, sets: [machine.host.launch_eager], "         \
     "provenance: fitted, source: s, start: 3, min: 1, max: 100}\n"
@@ -508,6 +564,8 @@ static void no_miss_is_hidden(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_may_be_unpublished),
+        cmocka_unit_test(tables_have_their_baselines),
         cmocka_unit_test(quantities_have_units),
         cmocka_unit_test(closed_forms),
         cmocka_unit_test(formulas_refuse),

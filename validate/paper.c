@@ -131,7 +131,8 @@ static const char *const relations[] = {"about", "at-least", "at-most", NULL};
 #define ROW(key) offsetof(struct row_keys, key)
 static const struct option row_options[] = {
     {"what", OPT_STRING, ROW(what), NULL, 0, 0, NULL, "for the report"},
-    {"published", OPT_NODE, ROW(published), NULL, 0, 0, NULL, "with its unit"},
+    {"published", OPT_NODE, ROW(published), "", 0, 0, NULL,
+     "with its unit; left out: the prediction alone is shown"},
     {"is", OPT_CHOICE, ROW(relation), "about", 0, 0, relations,
      "how the prediction shall stand to it"},
     {"tolerance", OPT_NODE, ROW(tolerance), "", 0, 0, NULL,
@@ -281,6 +282,27 @@ static int read_source(const struct cfg_node *n, const struct row_keys *k,
     return 0;
 }
 
+/* A row that shows a figure alone has nothing to be judged by. */
+static int read_shown(const struct cfg_node *n, const struct row_keys *k,
+                      const struct paper *p, struct paper_row *row, struct err *e)
+{
+    static const struct paper_unit unit[] = {[PAPER_RATIO] = {"", PAPER_RATIO, 1.0},
+                                             [PAPER_TIME] = {"ms", PAPER_TIME, 1e-3},
+                                             [PAPER_BYTES] = {"MB", PAPER_BYTES, 1e6}};
+    const struct paper_figure *figure = paper_figure_find(k->figure);
+
+    if (k->fit || k->tolerance != NULL || k->miss != NULL || k->formula != NULL ||
+        k->relation != PAPER_ABOUT)
+        return cfg_error(n, e,
+                         "row '%s' has no published figure, so that it has only what, "
+                         "figure, run, over and less",
+                         k->what);
+    row->published.unit =
+        &unit[*k->over != '\0' || figure == NULL ? PAPER_RATIO : figure->dimension];
+    row->published.decimals = row->published.unit->dimension == PAPER_RATIO ? 2 : 1;
+    return read_source(n, k, p, row, e);
+}
+
 static int read_row(const struct cfg_node *n, const struct cfg_node *tolerance,
                     const struct paper *p, struct paper_row *row, struct err *e)
 {
@@ -291,6 +313,8 @@ static int read_row(const struct cfg_node *n, const struct cfg_node *tolerance,
         return -1;
     *row = (struct paper_row){
         .what = k.what, .relation = k.relation, .fit = k.fit, .formula = k.formula};
+    if (k.published == NULL)
+        return read_shown(n, &k, p, row, e);
     if (k.tolerance == NULL && tolerance == NULL)
         return cfg_error(n, e, "row '%s' has no tolerance, and neither has the table",
                          k.what);
@@ -322,7 +346,7 @@ static int check_fit(const struct paper *p, const struct cfg_node *rows, struct 
         fitted += p->constant[i].provenance == PAPER_FITTED;
     for (size_t i = 0; i < p->rows; i++) {
         fit += p->row[i].fit;
-        replays += p->row[i].figure != NULL;
+        replays += p->row[i].figure != NULL && p->row[i].published.value > 0.0;
     }
     if (2 * fit > replays)
         return cfg_error(rows, e,

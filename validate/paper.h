@@ -7,6 +7,9 @@
  * the table. Those that were fitted were fitted on rows marked so, at most half of the
  * rows that are replays; a file that breaks this is refused.
  *
+ * A row without a published figure is shown beside the others (a baseline that the
+ * publication lacks), and counts as neither.
+ *
  * A row that misses needs an explanation, which states the error that it explains. The
  * row fails the check if it misses without one, if the error is further than
  * PAPER_DRIFT from the stated one or has another sign, or if it no longer misses. */
@@ -69,6 +72,7 @@ enum paper_relation { PAPER_ABOUT, PAPER_AT_LEAST, PAPER_AT_MOST };
 enum paper_verdict {
     PAPER_OPEN,        /* not predicted yet */
     PAPER_OK,          /* within tolerance */
+    PAPER_SHOWN,       /* predicted, where nothing was published */
     PAPER_EXPLAINED,   /* misses by what its explanation says */
     PAPER_UNEXPLAINED, /* misses, and nothing says why; this and what follows fail */
     PAPER_STALE,       /* misses, but not by what its explanation says */
@@ -93,8 +97,8 @@ struct paper_side {
 
 struct paper_row {
     const char *what;
-    struct paper_quantity published;
-    int relation; /* enum paper_relation */
+    struct paper_quantity published; /* value 0: nothing was; the unit is of use */
+    int relation;                    /* enum paper_relation */
     double tolerance;
     bool fit;                          /* the constants were fitted on this row */
     const struct cfg_node *formula;    /* closed form; else NULL */
@@ -136,7 +140,7 @@ struct paper_lab;
 int paper_predict(struct paper *p, struct paper_lab *lab);
 
 struct paper_counts {
-    size_t rows, held_out, ok, explained, failed;
+    size_t rows, held_out, shown, ok, explained, failed; /* shown: not held out */
     double mean_fit, mean_held_out; /* mean of |error| of rows with a tolerance above 0
                                        that say "about"; NaN without any */
 };

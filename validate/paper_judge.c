@@ -12,6 +12,7 @@ const char *paper_verdict_name(enum paper_verdict v)
     static const char *const name[] = {
         [PAPER_OPEN] = "not predicted",
         [PAPER_OK] = "ok",
+        [PAPER_SHOWN] = "not published",
         [PAPER_EXPLAINED] = "MISS",
         [PAPER_UNEXPLAINED] = "MISS, unexplained",
         [PAPER_STALE] = "MISS, explained otherwise",
@@ -40,6 +41,11 @@ static bool misses(const struct paper_row *row)
 
 static void judge(struct paper_row *row)
 {
+    if (row->published.value == 0.0) {
+        row->error = NAN;
+        row->verdict = PAPER_SHOWN;
+        return;
+    }
     row->error = row->predicted / row->published.value - 1.0;
     if (!misses(row))
         row->verdict = row->why == NULL ? PAPER_OK : PAPER_NEEDLESS;
@@ -105,7 +111,8 @@ struct paper_counts paper_count(const struct paper *p)
         bool counts = row->verdict != PAPER_OPEN && row->verdict != PAPER_BROKEN &&
                       row->relation == PAPER_ABOUT && row->tolerance > 0.0;
 
-        c.held_out += !row->fit;
+        c.shown += row->published.value == 0.0;
+        c.held_out += !row->fit && row->published.value > 0.0;
         c.ok += row->verdict == PAPER_OK;
         c.explained += row->verdict == PAPER_EXPLAINED;
         c.failed += paper_verdict_fails(row->verdict);

@@ -35,6 +35,8 @@ static struct words published(const struct paper_row *row)
     const char *unit = q->unit->name;
     struct words w;
 
+    if (q->value == 0.0)
+        return (struct words){"-"};
     (void)snprintf(w.text, sizeof w.text, "%s%.*f%s%s", sign[row->relation], q->decimals,
                    q->value / q->unit->scale, *unit == '\0' ? "" : " ", unit);
     return w;
@@ -74,8 +76,11 @@ static void print_row(const struct paper_row *row, FILE *out)
         (void)fprintf(out, " %12s %9s", "-", "-");
     else
         plain_printf(out, " %12s %9s", predicted(row).text, percent(row->error).text);
-    (void)fprintf(out, " %5.3g %%  %-8s %s\n", row->tolerance * 100.0,
-                  row->fit ? "fit" : "held-out", paper_verdict_name(row->verdict));
+    if (row->published.value > 0.0)
+        (void)fprintf(out, " %5.3g %%  %-8s %s\n", row->tolerance * 100.0,
+                      row->fit ? "fit" : "held-out", paper_verdict_name(row->verdict));
+    else
+        (void)fprintf(out, " %7s  %-8s %s\n", "-", "-", paper_verdict_name(row->verdict));
     if (row->why != NULL)
         text_paragraph(out, "      ", "      ", "%s: %s", percent(row->miss).text,
                        row->why);
@@ -89,6 +94,8 @@ static void print_counts(const char *name, const struct paper_counts *c, FILE *o
                  "%s: %zu rows, %zu held out; %zu ok, %zu miss as explained, %zu "
                  "fail",
                  name, c->rows, c->held_out, c->ok, c->explained, c->failed);
+    if (c->shown > 0)
+        (void)fprintf(out, ", %zu not published", c->shown);
     if (!isnan(c->mean_held_out))
         (void)fprintf(out, "; mean error %.1f %% held out", c->mean_held_out * 100.0);
     if (!isnan(c->mean_fit))
@@ -122,6 +129,7 @@ static struct paper_counts count_all(const struct paper *p, size_t count)
 
         all.rows += c.rows;
         all.held_out += c.held_out;
+        all.shown += c.shown;
         all.ok += c.ok;
         all.explained += c.explained;
         all.failed += c.failed;
@@ -156,9 +164,13 @@ void paper_print_refit(const struct paper *p, const struct paper_refit *r, FILE 
 static const char *verdict_key(enum paper_verdict v)
 {
     static const char *const key[] = {
-        [PAPER_OPEN] = "open",        [PAPER_OK] = "ok",
-        [PAPER_EXPLAINED] = "missed", [PAPER_UNEXPLAINED] = "unexplained",
-        [PAPER_STALE] = "stale",      [PAPER_NEEDLESS] = "needless",
+        [PAPER_OPEN] = "open",
+        [PAPER_OK] = "ok",
+        [PAPER_SHOWN] = "shown",
+        [PAPER_EXPLAINED] = "missed",
+        [PAPER_UNEXPLAINED] = "unexplained",
+        [PAPER_STALE] = "stale",
+        [PAPER_NEEDLESS] = "needless",
         [PAPER_BROKEN] = "broken",
     };
 
@@ -186,7 +198,8 @@ static void json_row(const struct paper_row *row, FILE *out)
     (void)fputs("{\"what\": ", out);
     json_string(out, row->what);
     json_pair(out, "unit", unit[row->published.unit->dimension]);
-    json_figure(out, "published", row->published.value);
+    json_figure(out, "published",
+                row->published.value > 0.0 ? row->published.value : NAN);
     json_figure(out, "predicted", known ? row->predicted : NAN);
     json_figure(out, "error", known ? row->error : NAN);
     json_figure(out, "tolerance", row->tolerance);
@@ -216,10 +229,11 @@ static void json_constant(const struct paper_constant *c, FILE *out)
 
 static void json_counts(const struct paper_counts *c, FILE *out)
 {
-    (void)fprintf(out,
-                  "\"rows\": %zu, \"held_out\": %zu, \"ok\": %zu, \"missed\": %zu, "
-                  "\"failed\": %zu",
-                  c->rows, c->held_out, c->ok, c->explained, c->failed);
+    (void)fprintf(
+        out,
+        "\"rows\": %zu, \"held_out\": %zu, \"shown\": %zu, \"ok\": %zu, \"missed\": %zu, "
+        "\"failed\": %zu",
+        c->rows, c->held_out, c->shown, c->ok, c->explained, c->failed);
 }
 
 static void json_table(const struct paper *p, FILE *out)
@@ -271,6 +285,10 @@ static void junit_message(const struct paper_row *row, FILE *out)
         return;
     }
     text_markup(out, paper_verdict_name(row->verdict));
+    if (row->verdict == PAPER_SHOWN) {
+        plain_printf(out, ": predicted %s", predicted(row).text);
+        return;
+    }
     (void)fputs(": published ", out);
     text_markup(out, published(row).text);
     plain_printf(out, ", predicted %s (%s)", predicted(row).text,
@@ -283,6 +301,7 @@ static void junit_message(const struct paper_row *row, FILE *out)
 
 static void junit_row(const struct paper *p, const struct paper_row *row, FILE *out)
 {
+    const bool well = row->verdict == PAPER_OK || row->verdict == PAPER_SHOWN;
     const char *element = "system-out";
 
     if (row->verdict == PAPER_BROKEN || row->verdict == PAPER_OPEN)
@@ -296,9 +315,9 @@ static void junit_row(const struct paper *p, const struct paper_row *row, FILE *
     (void)fputs("\" name=\"", out);
     text_markup(out, row->what);
     (void)fprintf(out, "\"><%s", element);
-    (void)fputs(row->verdict == PAPER_OK ? ">" : " message=\"", out);
+    (void)fputs(well ? ">" : " message=\"", out);
     junit_message(row, out);
-    if (row->verdict == PAPER_OK)
+    if (well)
         (void)fprintf(out, "</%s></testcase>\n", element);
     else
         (void)fputs("\"/></testcase>\n", out);

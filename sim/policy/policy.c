@@ -384,6 +384,10 @@ unsigned policy_needs(const struct policy *p)
 
 bool policy_lossless(const struct policy *p)
 {
+    /* A predictor that places for the coming pass takes the router's place (predictive
+     * replication), and errs. */
+    if (p->place.foresee > 0.0 && p->place.foresee < 1.0)
+        return false;
     for (int slot = 0; slot < POLICY_SLOTS; slot++) {
         if (!p->plugin[slot]->lossless)
             return false;
