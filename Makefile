@@ -37,6 +37,8 @@ MODE_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
              -fno-omit-frame-pointer
 MODE_tsan := -O1 -g -fsanitize=thread
 MODE_coverage := -O0 -g --coverage
+# What tests/mutate changes and links again, one object at a time.
+MODE_mutate := -O2 -fPIC -DNDEBUG -w
 MODE_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
              -fno-sanitize-recover=all
 ifeq ($(MODE_$(MODE)),)
@@ -143,6 +145,10 @@ need-mpi:
 	    echo "this needs MPI: apt-get install libopenmpi-dev openmpi-bin" >&2; exit 1; }
 
 tests: $(TESTS)
+objects: $(OBJ) $(CMD_OBJ) $(TEST_SRC:%.c=$(B)/%.o) $(TEST_HELP_OBJ)
+flags: # for tests/mutate
+	@printf '%s\n' 'COMPILE=$(CC) $(CPPFLAGS) $(CFLAGS)' 'LIBS=$(LIB_LDLIBS)' \
+	    'SOURCES=$(SRC) $(CMD_SRC)' 'HELPERS=$(TEST_HELP)'
 benches: $(BENCHES)
 fuzzers: $(FUZZERS)
 
@@ -309,7 +315,7 @@ install: moesim ## copy the program and its data to $(prefix)
 clean: ## remove build/ and out/
 	rm -rf build out
 
-.PHONY: demo test moesim ranks help setup need-mpi tests benches fuzzers layers headers \
+.PHONY: demo test moesim ranks help setup need-mpi tests objects flags benches fuzzers layers headers \
         lint analyzed format bench fuzz gpu sanitize-gpu threads mpi papers data compare memory \
         valgrind install clean
 .DELETE_ON_ERROR:

@@ -229,6 +229,17 @@ static int run_all(struct run *r, struct bench_summary *summary, size_t *tables,
     return status == 0 ? write_device(r, e) : status;
 }
 
+void bench_own_files(struct folder_out *f)
+{
+    folder_out_own(f, "device.csv");
+    for (size_t i = 0; i < ALL; i++) {
+        char *name = mem_format("%s.csv", all[i]->table->name);
+
+        folder_out_own(f, name);
+        free(name);
+    }
+}
+
 int bench_run(struct device *d, const struct bench_options *o,
               struct bench_summary summary[BENCH_TABLES], size_t *tables, struct err *e)
 {

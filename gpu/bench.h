@@ -19,6 +19,8 @@
 
 #include "device.h"
 
+#include "sim/base/folder.h"
+
 /* Called before each shape. `what` is the table's name. */
 typedef void bench_progress(void *context, const char *what, size_t done, size_t total);
 
@@ -40,6 +42,8 @@ struct bench_summary {
 
 enum { BENCH_TABLES = 16 };
 
+/* Names all files that bench_run() may write. */
+void bench_own_files(struct folder_out *f);
 /* Runs all of them; fills `summary`, with its length in *tables. The tables appear
  * together at the end or not at all. 0, -1, or 1 if it was interrupted (file.h). */
 int bench_run(struct device *d, const struct bench_options *o,

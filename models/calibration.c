@@ -34,7 +34,7 @@ struct problem {
     enum calibration_table *table;      /* [points] */
     double *measured, *sigma;           /* [points] */
     size_t points;
-    uint32_t tile_rows;
+    struct machine_tiles tiles;
 };
 
 static sim_time time_of(double s)
@@ -43,7 +43,8 @@ static sim_time time_of(double s)
 }
 
 /* The machine of the roles' values, SLOWER. */
-static void make_machine(const double *v, uint32_t tile_rows, struct machine *m)
+static void make_machine(const double *v, const struct machine_tiles *tiles,
+                         struct machine *m)
 {
     struct machine_copy *const copies[COPY_KINDS] = {
         [COPY_H2D_PINNED] = &m->h2d_pinned,
@@ -64,7 +65,7 @@ static void make_machine(const double *v, uint32_t tile_rows, struct machine *m)
         .memory_efficiency = 1.0,
         .move_efficiency = v[MOVE_RATE] / v[WEIGHT_RATE],
         .rows = {v[EXPOSED], v[FILL_ROWS], v[FEW_ROWS]},
-        .tile_rows = tile_rows,
+        .tiles = *tiles,
         .kernel_floor = time_of(v[KERNEL_FLOOR]),
         .expert_floor = time_of(v[EXPERT_FLOOR]),
         .attention_floor = time_of(v[ATTENTION_FLOOR]),
@@ -101,7 +102,7 @@ static int evaluate(void *context, const double *parameter, double *predicted,
     memcpy(value, p->f->value, sizeof value);
     for (size_t i = 0; i < p->parameters; i++)
         value[p->role[i]] = parameter[i];
-    make_machine(value, p->tile_rows, &m);
+    make_machine(value, &p->tiles, &m);
     for (size_t i = 0; i < p->points; i++)
         predicted[i] = log(predict(p->f, &m, p->table[i], p->point[i]));
     return 0;
@@ -113,7 +114,7 @@ static void problem_init(struct problem *p, const struct fitter *f)
 
     for (int t = 0; t < CALIBRATION_TABLES; t++)
         points += f->c->table[t].points;
-    *p = (struct problem){.f = f, .tile_rows = f->tile_rows};
+    *p = (struct problem){.f = f, .tiles = f->tiles};
     p->point = mem_alloc(points, sizeof *p->point);
     p->table = mem_alloc(points, sizeof *p->table);
     p->measured = mem_alloc(points, sizeof *p->measured);
@@ -351,27 +352,38 @@ static int weigh_tables(struct problem *p, const struct fit_result *r, struct er
     return status;
 }
 
-/* With the tile that fits best. */
+/* Powers of two to `most`, from 1 or from `most` itself. */
+static struct machine_tiles powers_of_two(uint32_t most, bool all)
+{
+    struct machine_tiles tiles = {.count = 0};
+
+    for (uint32_t rows = all ? 1 : most; rows <= most; rows *= 2)
+        tiles.rows[tiles.count++] = rows;
+    return tiles;
+}
+
+/* With the tiles that fit best; of those that fit alike, the fewest. */
 static int solve_gpu(const struct fitter *f, bool rows, struct problem *p,
                      struct fit_result *best, struct err *e)
 {
     enum { MOST_TILE = 128 };
-    uint32_t best_tile = 1;
+    struct machine_tiles best_tiles = powers_of_two(1, false);
     struct fit_result r;
     int status;
 
     gpu_problem(p, f, rows);
     status = check_points(p, CALIBRATE_GEMM, NULL, e);
     *best = (struct fit_result){.chi2 = INFINITY};
-    for (uint32_t tile = 1; tile <= MOST_TILE && status == 0; tile *= 2) {
-        p->tile_rows = tile;
-        status = solve(p, &r, e);
-        if (status == 0 && r.chi2 < best->chi2 * (1.0 - 1e-9)) {
-            *best = r;
-            best_tile = tile;
+    for (int all = 0; all <= 1; all++)
+        for (uint32_t most = all ? 2 : 1; most <= MOST_TILE && status == 0; most *= 2) {
+            p->tiles = powers_of_two(most, all != 0);
+            status = solve(p, &r, e);
+            if (status == 0 && r.chi2 < best->chi2 * (1.0 - 1e-9)) {
+                *best = r;
+                best_tiles = p->tiles;
+            }
         }
-    }
-    p->tile_rows = best_tile;
+    p->tiles = best_tiles;
     return status;
 }
 
@@ -390,7 +402,7 @@ static int fit_gpu(struct fitter *f, struct err *e)
         if (status == 0)
             status = solve(&p[i], &r[i], e);
         if (status == 0) {
-            f->tile_rows = p[i].tile_rows;
+            f->tiles = p[i].tiles;
             keep(f, &p[i], &r[i]);
         }
     }
@@ -407,7 +419,7 @@ static void compare(const struct fitter *f)
     struct calibration *c = f->c;
     struct machine m;
 
-    make_machine(f->value, f->tile_rows, &m);
+    make_machine(f->value, &f->tiles, &m);
     for (int t = 0; t < CALIBRATION_TABLES; t++) {
         const struct samples *s = &c->table[t];
         double *predicted = mem_alloc(s->points, sizeof *predicted);
@@ -451,7 +463,7 @@ static int fit_all(struct fitter *f, struct err *e)
 
 int calibration_fit(const char *folder, struct calibration *c, struct err *e)
 {
-    struct fitter f = {.c = c, .tile_rows = 1};
+    struct fitter f = {.c = c, .tiles = {1, {1}}};
     int status;
 
     *c = (struct calibration){.numbers = 0};

@@ -3,7 +3,8 @@
  * medians, so that errors are relative and both ways alike. What is fitted together is
  * what the functions share:
  *
- *   move, gemm, attention, experts   the GPU's rates and floors; tile_rows by trial
+ *   move, gemm, attention, experts   the GPU's rates and floors; tile_rows by trial: one
+ *                                    power of two, or all from 1 to it
  *   copy                             latency and bandwidth of each direction and memory
  *   duplex                           the share that a direction keeps, given those
  *   launch                           one constant per kind
@@ -39,6 +40,7 @@ extern const struct samples_schema *const calibration_schemas[CALIBRATION_TABLES
 struct calibration_number {
     const char *section, *name; /* as in the file */
     double value;
+    struct machine_tiles tiles;  /* the value where it is a list; else count is 0 */
     const char *unit;            /* "" for shares and counts */
     double scale;                /* value / scale is written before the unit */
     enum calibration_table from; /* its held-out error is the number's */
@@ -57,6 +59,11 @@ struct calibration {
     struct calibration_number number[CALIBRATION_NUMBERS];
     size_t numbers;
 };
+
+/* The value as the file has it; printed numbers may have fewer digits. */
+enum { CALIBRATION_TEXT = 64 };
+void calibration_number_text(const struct calibration_number *n,
+                             char text[static CALIBRATION_TEXT]);
 
 /* Reads the tables of a folder and fits. 0 or -1. */
 int calibration_fit(const char *folder, struct calibration *c, struct err *e);

@@ -35,7 +35,7 @@ struct fitter {
     struct calibration *c;
     double value[ROLES]; /* the best so far */
     double error[ROLES]; /* relative standard error */
-    uint32_t tile_rows;
+    struct machine_tiles tiles;
 };
 
 /* Highest rates of a table of experts, in flops and in bytes of weights: raises what is

@@ -115,8 +115,10 @@ static void add_gpu(const struct fitter *f)
     add_number(c, "gpu.move_efficiency", v[MOVE_RATE] / bytes, "", 1.0, CALIBRATE_MOVE,
                s[MOVE_RATE], fitted);
     add_rows_numbers(f, EXPOSED, CALIBRATE_GEMM);
-    add_number(c, "gpu.tile_rows", f->tile_rows, "", 1.0, CALIBRATE_EXPERTS, INFINITY,
-               "best of the powers of two to 128");
+    add_number(c, "gpu.tile_rows", f->tiles.rows[0], "", 1.0, CALIBRATE_EXPERTS, INFINITY,
+               "best of the powers of two to 128, alone or all from 1");
+    if (f->tiles.count > 1)
+        c->number[c->numbers - 1].tiles = f->tiles;
     add_number(c, "gpu.kernel_floor", v[KERNEL_FLOOR], " us", 1e-6, CALIBRATE_MOVE,
                s[KERNEL_FLOOR], fitted);
     add_number(c, "gpu.expert_floor", v[EXPERT_FLOOR], " us", 1e-6, CALIBRATE_EXPERTS,

@@ -48,8 +48,8 @@ static double predict_attention(struct cost *c, struct model *m, const uint64_t 
     return seconds(cost_attention(c, &b));
 }
 
-static void set_experts(struct model *m, const uint64_t *v, uint32_t tile_rows,
-                        struct cost_experts *x)
+static void set_experts(struct model *m, const uint64_t *v,
+                        const struct machine_tiles *tiles, struct cost_experts *x)
 {
     m->hidden = (uint32_t)v[EXPERTS_HIDDEN];
     m->expert_ffn = (uint32_t)v[EXPERTS_INNER];
@@ -57,7 +57,7 @@ static void set_experts(struct model *m, const uint64_t *v, uint32_t tile_rows,
     m->top_k = (uint32_t)v[EXPERTS_TOP_K];
     for (uint64_t i = 0; i < v[EXPERTS_DISTINCT]; i++)
         cost_experts_add(x, (uint32_t)v[i == 0 ? EXPERTS_FIRST_ROWS : EXPERTS_ROWS],
-                         tile_rows);
+                         tiles);
 }
 
 static double predict_launch(const struct machine_host *h, const uint64_t *v)
@@ -107,6 +107,7 @@ double calibration_predict(const struct machine *m, unsigned bits,
     struct model model = {
         .activation_bits = bits, .dense_bits = bits, .expert_bits = bits};
     struct cost c = {.model = &model, .machine = m};
+    static const struct machine_tiles rows_as_they_are = {1, {1}};
     struct cost_experts x = {.distinct = 0};
 
     switch (table) {
@@ -117,12 +118,12 @@ double calibration_predict(const struct machine *m, unsigned bits,
     case CALIBRATE_ATTENTION:
         return predict_attention(&c, &model, v);
     case CALIBRATE_EXPERTS:
-        set_experts(&model, v, m->gpu.tile_rows, &x);
+        set_experts(&model, v, &m->gpu.tiles, &x);
         return seconds(cost_expert_group(&c, &x));
     case CALIBRATE_CPU:
         /* The host's processors compute in fp32 whatever the device does. */
         model.expert_bits = 32.0;
-        set_experts(&model, v, 1, &x);
+        set_experts(&model, v, &rows_as_they_are, &x);
         return seconds(cost_host_experts(&c, &x));
     case CALIBRATE_LAUNCH:
         return predict_launch(&m->host, v);

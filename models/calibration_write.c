@@ -17,13 +17,27 @@ static void write_text(const char *text, FILE *f)
             *text == '"' || *text == '\\' || (unsigned char)*text < ' ' ? ' ' : *text, f);
 }
 
+void calibration_number_text(const struct calibration_number *n,
+                             char text[static CALIBRATION_TEXT])
+{
+    const struct machine_tiles *t = &n->tiles;
+    int used = 0;
+
+    if (t->count == 0)
+        (void)snprintf(text, CALIBRATION_TEXT, "%.6g%s", n->value / n->scale, n->unit);
+    for (uint32_t i = 0; i < t->count && used < CALIBRATION_TEXT; i++)
+        used += snprintf(text + used, (size_t)(CALIBRATION_TEXT - used), "%s%u%s",
+                         i == 0 ? "[" : ", ", t->rows[i], i + 1 == t->count ? "]" : "");
+}
+
 static void write_number(const struct calibration *c, const struct calibration_number *n,
                          FILE *f)
 {
     const bool estimate = strncmp(n->how, "estimate", 8) == 0;
+    char value[CALIBRATION_TEXT];
 
-    (void)fprintf(f, "  %s: {value: %.6g%s, source: \"", n->name, n->value / n->scale,
-                  n->unit);
+    calibration_number_text(n, value);
+    (void)fprintf(f, "  %s: {value: %s, source: \"", n->name, value);
     if (!estimate) {
         (void)fprintf(f, "measured on ");
         write_text(c->device.device, f);

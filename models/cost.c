@@ -247,16 +247,29 @@ sim_time cost_expert_group(const struct cost *c, const struct cost_experts *x)
                                activate_s(c, &r, passed) + permute_s(c, &r, passed));
 }
 
-sim_time cost_expert_alone(const struct cost *c, uint32_t rows)
+static sim_time expert_alone(const struct cost *c, uint32_t rows,
+                             const struct machine_tiles *tiles)
 {
     struct rates r = rates_of(c);
     struct cost_experts x = {0};
 
     if (rows == 0)
         return 0;
-    cost_experts_add(&x, rows, c->machine->gpu.tile_rows);
+    cost_experts_add(&x, rows, tiles);
     return sim_time_of_seconds(2.0 * r.floor_s + expert_products_s(c, &r, &x) +
                                activate_s(c, &r, rows));
+}
+
+sim_time cost_expert_alone(const struct cost *c, uint32_t rows)
+{
+    return expert_alone(c, rows, &c->machine->gpu.tiles);
+}
+
+sim_time cost_expert_alone_least(const struct cost *c, uint32_t rows)
+{
+    const struct machine_tiles smallest = {1, {c->machine->gpu.tiles.rows[0]}};
+
+    return expert_alone(c, rows, &smallest);
 }
 
 sim_time cost_expert_permute(const struct cost *c, uint64_t rows, uint64_t masked)

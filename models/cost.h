@@ -30,7 +30,7 @@ struct cost_batch {
 struct cost_experts {
     uint32_t distinct;    /* experts with at least one row: their weights are read */
     uint64_t rows;        /* sum over experts of their tokens */
-    uint64_t padded_rows; /* ... each rounded up to the machine's tile_rows */
+    uint64_t padded_rows; /* ... each padded as machine_tiles_pad() */
     uint64_t masked_rows; /* rows of experts elsewhere that the activation and un-permute
                              kernels still pass over, where every GPU holds all tokens
                              (expert parallel without dispatch); 0 on one GPU */
@@ -57,14 +57,11 @@ struct cost {
 
 /* Adds one expert with `tokens` rows to `x`. */
 static inline void cost_experts_add(struct cost_experts *x, uint32_t tokens,
-                                    uint32_t tile_rows)
+                                    const struct machine_tiles *tiles)
 {
     x->distinct++;
     x->rows += tokens;
-    /* Decode rarely fills one tile: spare it the division. */
-    x->padded_rows += tokens <= tile_rows
-                          ? tile_rows
-                          : (tokens + tile_rows - 1) / tile_rows * tile_rows;
+    x->padded_rows += machine_tiles_pad(tiles, tokens);
 }
 
 /* Attention, norms, and the dense FFN (non-MoE layers) or shared FFN of decoder layer l.
@@ -78,6 +75,9 @@ sim_time cost_expert_group(const struct cost *c, const struct cost_experts *x);
 /* One expert run by kernels of its own, rows padded as in the group: product, activation,
  * product. 0 without rows. */
 sim_time cost_expert_alone(const struct cost *c, uint32_t rows);
+/* The same where its rows might be divided into any tiles, which takes the least time: no
+ * division of the rows among experts and GPUs is padded to fewer. For bounds. */
+sim_time cost_expert_alone_least(const struct cost *c, uint32_t rows);
 /* What surrounds experts that run one by one: two index kernels, un-permute with weighted
  * sum; `masked` as masked_rows above. With the experts it is the group's work: whoever
  * moves rows to where the experts read them (cost_encode()) is charged for it. */

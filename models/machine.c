@@ -19,6 +19,7 @@ enum unit {
     UNIT_COUNT, /* uint32_t, at least 1 */
     UNIT_PLAIN, /* double, at least 0 */
     UNIT_RATIO, /* double, at least 1 */
+    UNIT_TILES, /* struct machine_tiles */
 };
 
 struct number {
@@ -63,8 +64,8 @@ static const struct number gpu_numbers[] = {
     {"move_efficiency", UNIT_SHARE, offsetof(struct machine, gpu.move_efficiency), true,
      "share of the bandwidth that moving activations reaches; default memory_efficiency"},
     ROWS_NUMBERS(gpu.rows),
-    {"tile_rows", UNIT_COUNT, offsetof(struct machine, gpu.tile_rows), false,
-     "rows that a grouped GEMM pads each expert to a multiple of"},
+    {"tile_rows", UNIT_TILES, offsetof(struct machine, gpu.tiles), false,
+     "rows of an expert GEMM's tile, or a list of those its kernels come in"},
     {"kernel_floor", UNIT_TIME, offsetof(struct machine, gpu.kernel_floor), false,
      "GPU time of a kernel apart from its flops and bytes"},
     {"expert_floor", UNIT_TIME, offsetof(struct machine, gpu.expert_floor), true,
@@ -245,6 +246,34 @@ static int parse_rate(const struct cfg_node *n, const char *name,
                      units[1].text, units[2].text, units[0].text);
 }
 
+/* One number, or a list of them. */
+static int parse_tiles(const struct cfg_node *n, const char *name,
+                       struct machine_tiles *tiles, struct err *e)
+{
+    const struct option option = {name, OPT_INT, 0, NULL, 1, 65536, NULL, ""};
+    size_t count = cfg_is_list(n) ? cfg_count(n) : 1;
+
+    if (count == 0 || count > MACHINE_TILES)
+        return cfg_error(n, e, "'%s' lists %zu tiles; expected 1 to %d", name, count,
+                         MACHINE_TILES);
+    for (size_t i = 0; i < count; i++) {
+        const struct cfg_node *item = cfg_is_list(n) ? cfg_item(n, i) : n;
+        int64_t rows;
+
+        if (cfg_bind_value(item, &option, &rows, e) != 0)
+            return -1;
+        tiles->rows[i] = (uint32_t)rows;
+        if (i > 0 && tiles->rows[i] <= tiles->rows[i - 1])
+            return cfg_error(item, e, "'%s' is not in ascending order: %u comes after %u",
+                             name, tiles->rows[i], tiles->rows[i - 1]);
+        if (tiles->rows[i] % tiles->rows[0] != 0)
+            return cfg_error(item, e, "'%s' has a tile of %u, not a multiple of %u", name,
+                             tiles->rows[i], tiles->rows[0]);
+    }
+    tiles->count = (uint32_t)count;
+    return 0;
+}
+
 /* Config takes a plain number as bytes; here a number without its unit is a slip. */
 static int check_unit(const struct cfg_node *n, const char *name, struct err *e)
 {
@@ -264,6 +293,7 @@ static const struct {
     [UNIT_RATE] = {OPT_NODE, 0, 0},        [UNIT_FLOPS] = {OPT_NODE, 0, 0},
     [UNIT_SHARE] = {OPT_DOUBLE, 1e-6, 1},  [UNIT_COUNT] = {OPT_INT, 1, 65536},
     [UNIT_PLAIN] = {OPT_DOUBLE, 0, 65536}, [UNIT_RATIO] = {OPT_DOUBLE, 1, 1000},
+    [UNIT_TILES] = {OPT_NODE, 0, 0},
 };
 
 struct entry {
@@ -301,6 +331,8 @@ static int store(const struct entry *entry, const struct number *number, void *f
         return parse_rate(entry->value.node, number->name, rate_units, field, e);
     case UNIT_FLOPS:
         return parse_rate(entry->value.node, number->name, flops_units, field, e);
+    case UNIT_TILES:
+        return parse_tiles(entry->value.node, number->name, field, e);
     }
     return 0;
 }

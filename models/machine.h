@@ -28,6 +28,26 @@ struct machine_rows {
                        the first; 0: never */
 };
 
+/* The heights of the tiles that kernels of expert GEMMs come in, ascending, each a
+ * multiple of the first. 1 is a product with a vector. */
+enum { MACHINE_TILES = 16 };
+struct machine_tiles {
+    uint32_t count;
+    uint32_t rows[MACHINE_TILES];
+};
+
+/* The rows that an expert of so many takes: those of the smallest tile that holds them
+ * all, or of whole tiles of the largest. */
+static inline uint64_t machine_tiles_pad(const struct machine_tiles *t, uint32_t rows)
+{
+    uint64_t largest = t->rows[t->count - 1];
+
+    for (uint32_t i = 0; i < t->count; i++)
+        if (rows <= t->rows[i])
+            return t->rows[i];
+    return (rows + largest - 1) / largest * largest;
+}
+
 struct machine_gpu {
     char *name;
     uint64_t memory_bytes;
@@ -43,11 +63,11 @@ struct machine_gpu {
     double move_efficiency; /* ... permuting, activating, summing; default the former */
     double exposed; /* share of the shorter of computing and reading that the longer
                        does not hide, [0, 1]; default 0 (roofline) */
-    struct machine_rows rows; /* of dense and grouped GEMMs; exposed: attention too */
-    uint32_t tile_rows;       /* grouped GEMM pads each expert's rows to this */
-    sim_time kernel_floor;    /* GPU time of a kernel apart from its flops and bytes */
-    sim_time expert_floor;    /* more of it, once per expert group; default 0 */
-    sim_time attention_floor; /* more of it, per attention kernel; default 0 */
+    struct machine_rows rows;   /* of dense and grouped GEMMs; exposed: attention too */
+    struct machine_tiles tiles; /* an expert's rows are padded to one of these */
+    sim_time kernel_floor;      /* GPU time of a kernel apart from its flops and bytes */
+    sim_time expert_floor;      /* more of it, once per expert group; default 0 */
+    sim_time attention_floor;   /* more of it, per attention kernel; default 0 */
 };
 
 struct machine_host {

@@ -89,6 +89,7 @@ struct op {
             const uint32_t *piece; /* [pieces] rows of each chain of kernels, where they
                                       are launched one by one; NULL: one grouped GEMM */
             uint32_t pieces;
+            bool least;    /* pieces take cost_expert_alone_least(): a bound */
             uint32_t held; /* experts that an eager loop goes over */
         } group; /* OP_EXPERTS, OP_HOST_EXPERTS; arrays borrowed until submit returns */
         struct {

@@ -20,22 +20,22 @@ struct rig_stream rig_stream_new(uint32_t layers, uint32_t experts, uint32_t pas
                                .passes = passes,
                                .width = width,
                                .expert = mem_zalloc(all, sizeof(uint16_t)),
-                               .next_use = mem_alloc(all, sizeof(uint32_t)),
-                               .first_use = mem_alloc(objects, sizeof(uint32_t)),
+                               .next_use = mem_alloc(all, sizeof(struct cache_use)),
+                               .first_use = mem_alloc(objects, sizeof(struct cache_use)),
                                .profile = mem_zalloc(objects, sizeof(uint64_t))};
 }
 
 void rig_stream_finish(struct rig_stream *s)
 {
     /* Walking backwards, the use last seen is the next one. */
-    for (size_t i = 0; i < (size_t)s->layers * s->experts; i++)
-        s->first_use[i] = CACHE_NEVER;
+    for (uint32_t i = 0; i < s->layers * s->experts; i++)
+        s->first_use[i] = (struct cache_use){CACHE_NEVER, i};
     for (size_t i = (size_t)s->passes * s->layers * s->width; i-- > 0;) {
         size_t step = i / s->width, pass = step / s->layers;
         size_t object = step % s->layers * s->experts + s->expert[i];
 
         s->next_use[i] = s->first_use[object];
-        s->first_use[object] = (uint32_t)pass;
+        s->first_use[object] = (struct cache_use){(uint32_t)pass, (uint32_t)object};
         s->profile[object]++;
     }
 }
@@ -140,7 +140,7 @@ uint64_t rig_replay(struct cache *c, const struct rig_stream *s)
     for (uint32_t pass = 0; pass < s->passes; pass++) {
         for (uint32_t layer = 0; layer < s->layers; layer++) {
             const uint16_t *expert = rig_step(s, pass, layer);
-            const uint32_t *next = rig_next(s, pass, layer);
+            const struct cache_use *next = rig_next(s, pass, layer);
 
             cache_begin_step(c, layer, expert, s->width);
             for (uint32_t i = 0; i < s->width; i++)

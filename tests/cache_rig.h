@@ -7,10 +7,10 @@
 /* Passes over all layers, `width` distinct experts in each step. */
 struct rig_stream {
     uint32_t layers, experts, passes, width;
-    uint16_t *expert;    /* (pass, layer, i), ascending in a step */
-    uint32_t *next_use;  /* the same: pass of its next use, CACHE_NEVER */
-    uint32_t *first_use; /* (layer, expert) */
-    uint64_t *profile;   /* (layer, expert) accesses */
+    uint16_t *expert;            /* (pass, layer, i), ascending in a step */
+    struct cache_use *next_use;  /* the same */
+    struct cache_use *first_use; /* (layer, expert) */
+    uint64_t *profile;           /* (layer, expert) accesses */
 };
 
 /* Room for the experts; fill them in and call rig_stream_finish. */
@@ -30,8 +30,8 @@ static inline const uint16_t *rig_step(const struct rig_stream *s, uint32_t pass
     return s->expert + ((size_t)pass * s->layers + layer) * s->width;
 }
 
-static inline const uint32_t *rig_next(const struct rig_stream *s, uint32_t pass,
-                                       uint32_t layer)
+static inline const struct cache_use *rig_next(const struct rig_stream *s, uint32_t pass,
+                                               uint32_t layer)
 {
     return s->next_use + ((size_t)pass * s->layers + layer) * s->width;
 }

@@ -48,8 +48,9 @@ def report(good, name):
 
 
 def contents(path):
+    """Its files; none if it is not there."""
     files = {}
-    for name in os.listdir(path):
+    for name in os.listdir(path) if os.path.isdir(path) else ():
         with open(os.path.join(path, name), "rb") as stream:
             files[name] = stream.read()
     return files
@@ -58,10 +59,10 @@ def contents(path):
 def start(out, *flags, **streams):
     command = [moesim, "run", f"{folder}/long.yaml", "--out", out, *flags]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, **streams)
-    # It runs once it has a temporary file; all temporaries have names of their own.
-    before = set(os.listdir(out)) if os.path.isdir(out) else set()
+    # It runs once the new folder beside the one that is meant has a file.
+    new = os.path.join(os.path.dirname(out), f".{os.path.basename(out)}.new")
     for _ in range(600):
-        if run.poll() is not None or os.path.isdir(out) and set(os.listdir(out)) - before:
+        if run.poll() is not None or os.path.isdir(new) and os.listdir(new):
             break
         time.sleep(0.05)
     time.sleep(0.2)

@@ -5,6 +5,8 @@
 
 #include "models/cost.h"
 
+static const struct machine_tiles rows_1 = {1, {1}}, rows_16 = {1, {16}};
+
 /* A machine with round peaks and no floors, so that each part of a cost can be read off:
  * 1e12 flop/s, 1e11 bytes/s, everything reached. */
 static inline struct machine ideal(void)
@@ -17,7 +19,7 @@ static inline struct machine ideal(void)
     k.gpu.gemm_efficiency = k.gpu.expert_gemm_efficiency = 1.0;
     k.gpu.attention_efficiency = 1.0;
     k.gpu.memory_efficiency = k.gpu.move_efficiency = 1.0;
-    k.gpu.tile_rows = 16;
+    k.gpu.tiles = rows_16;
     k.host.flops = 1e10;
     k.host.dram_bytes_per_s = 2e10;
     return k;
@@ -51,12 +53,13 @@ static inline struct model small(void)
     };
 }
 
-static inline struct cost_experts experts(uint32_t distinct, uint32_t each, uint32_t tile)
+static inline struct cost_experts experts(uint32_t distinct, uint32_t each,
+                                          const struct machine_tiles *tiles)
 {
     struct cost_experts x = {0};
 
     for (uint32_t i = 0; i < distinct; i++)
-        cost_experts_add(&x, each, tile);
+        cost_experts_add(&x, each, tiles);
     return x;
 }
 

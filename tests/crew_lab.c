@@ -310,7 +310,7 @@ static void make_machine(struct crew_lab *lab)
                                             .attention_efficiency = 0.58,
                                             .memory_efficiency = 0.86,
                                             .move_efficiency = 0.362,
-                                            .tile_rows = 4,
+                                            .tiles = {3, {2, 4, 8}},
                                             .kernel_floor = 3180000,
                                             .expert_floor = 18100000,
                                             .attention_floor = 10000000},

@@ -139,7 +139,7 @@ static void make_machine(struct run_world *w)
                                           .attention_efficiency = 1,
                                           .memory_efficiency = 1,
                                           .move_efficiency = 1,
-                                          .tile_rows = 1,
+                                          .tiles = {1, {1}},
                                           .kernel_floor = WORLD_FLOOR},
                                   .host = {.memory_bytes = UINT64_C(1) << 40,
                                            .dram_bytes_per_s = 1e15,
@@ -309,16 +309,18 @@ static struct workload *open_workload(const struct run_world *w)
     return workload;
 }
 
-struct future *run_world_future(const struct run_world *w)
+struct future *run_world_future(const struct run_world *w, enum cache_order order)
 {
-    struct run_policy_text t = run_policy_read("{cache: {name: lru, slots: 1}}");
+    struct run_policy_text t = run_policy_read(
+        order == CACHE_ORDER_ID ? "{cache: {name: lru, slots: 1}}"
+                                : "{cache: {name: lru, slots: 1, order: recorded}}");
     struct cost cost = {.model = &w->model, .machine = &w->machine};
     struct err e = {""};
     struct run_setup s = {.policy = t.policy,
                           .trace = trace_get_info(w->trace),
                           .cost = &cost,
                           .workload = open_workload(w),
-                          .record = future_writer_new(w->layers, w->experts, &e)};
+                          .record = future_writer_new(w->layers, w->experts, order, &e)};
     struct future *f = NULL;
 
     if (s.record == NULL || run_routing(&s, &e) != 0 ||
@@ -397,7 +399,7 @@ void run_world_run(const struct run_world *w, const struct run_case *c,
                           .seed = c->seed};
 
     if ((policy_needs(t.policy) & NEED_FUTURE) != 0) {
-        future = run_world_future(w);
+        future = run_world_future(w, (enum cache_order)t.policy->cache.order);
         s.future = future_reader_new(future);
     }
     run_setup_on(w, c, &s, &cost, result);

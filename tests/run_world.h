@@ -74,8 +74,9 @@ struct run_case {
  * says not. */
 void run_world_run(const struct run_world *w, const struct run_case *c,
                    struct run_result *result);
-/* What every step of the workload routes to. Owned. */
-struct future *run_world_future(const struct run_world *w);
+/* What every step of the workload routes to, for policies with this order of accesses.
+ * Owned. */
+struct future *run_world_future(const struct run_world *w, enum cache_order order);
 
 /* Reads a policy; owns its document. Fails the test on an error. */
 struct run_policy_text {

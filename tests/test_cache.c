@@ -210,7 +210,7 @@ static void walk(struct mirror *m, bool prefetch)
     for (uint32_t pass = 0; pass < s->passes; pass++) {
         for (uint32_t layer = 0; layer < s->layers; layer++) {
             const uint16_t *expert = rig_step(s, pass, layer);
-            const uint32_t *next = rig_next(s, pass, layer);
+            const struct cache_use *next = rig_next(s, pass, layer);
 
             memset(m->active, 0, objects);
             for (uint32_t i = 0; i < s->width; i++)
@@ -503,9 +503,9 @@ static void lru_includes_smaller_lru(void **state)
             uint16_t expert = s.expert[pass];
 
             cache_begin_step(small, 0, &expert, 1);
-            (void)cache_access(small, 0, expert, 0);
+            (void)cache_access(small, 0, expert, CACHE_UNUSED);
             cache_begin_step(large, 0, &expert, 1);
-            (void)cache_access(large, 0, expert, 0);
+            (void)cache_access(large, 0, expert, CACHE_UNUSED);
             for (uint32_t x = 0; x < s.experts; x++)
                 assert_true(cache_slot_of(small, 0, x) == CACHE_NONE ||
                             cache_slot_of(large, 0, x) != CACHE_NONE);

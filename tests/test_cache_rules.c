@@ -272,9 +272,9 @@ static void protection_has_three_degrees(void **state)
         p.protect = protect;
         c = rig_cache(&s, "lru", NULL, p, NULL);
         cache_begin_step(c, 0, s.expert, 3);
-        assert_int_equal(cache_access(c, 0, 0, 0).slot, 0);
-        assert_int_equal(cache_access(c, 0, 1, 0).slot, 1);
-        r = cache_access(c, 0, 3, 0);
+        assert_int_equal(cache_access(c, 0, 0, CACHE_UNUSED).slot, 0);
+        assert_int_equal(cache_access(c, 0, 1, CACHE_UNUSED).slot, 1);
+        r = cache_access(c, 0, 3, CACHE_UNUSED);
         /* Both residents are active: strict loads into staging slot 2. */
         assert_int_equal(r.outcome,
                          protect == CACHE_PROTECT_STRICT ? CACHE_BYPASS : CACHE_LOAD);
@@ -291,7 +291,7 @@ static void access_one(struct cache *c, uint32_t layer, uint16_t expert,
     struct cache_result r;
 
     cache_begin_step(c, layer, &expert, 1);
-    r = cache_access(c, layer, expert, 0);
+    r = cache_access(c, layer, expert, CACHE_UNUSED);
     assert_int_equal(r.outcome, outcome);
     assert_int_equal(r.evicted_count, evicted);
 }
@@ -374,7 +374,7 @@ static void prefetched_experts_are_held(void **state)
     /* Pass 1 does not use 1, so it is held no longer; it is newer than 0, which is
      * active. */
     cache_begin_step(c, 0, &active, 1);
-    assert_int_equal(cache_access(c, 0, 0, 0).outcome, CACHE_HIT);
+    assert_int_equal(cache_access(c, 0, 0, CACHE_UNUSED).outcome, CACHE_HIT);
     r = cache_prefetch(c, 0, 2, 2);
     assert_int_equal(r.outcome, CACHE_LOAD);
     assert_int_equal(r.evicted[0].expert, 1);
@@ -388,6 +388,36 @@ static void prefetched_experts_are_held(void **state)
     access_one(c, 0, 5, CACHE_LOAD, 1);
     assert_int_equal(cache_slot_of(c, 0, 3), CACHE_NONE);
     cache_free(c);
+    rig_stream_free(&s);
+}
+
+/* Of 0, which is the oldest, and 1 an early load takes 0, unless that is held; 2, which
+ * is not there, cannot be. */
+static void what_is_held_stays(void **state)
+{
+    struct rig_stream s = rig_stream_new(1, 8, 1, 1);
+    struct cache_params p = {.slots = 2, .staging = 1};
+
+    (void)state;
+    rig_stream_finish(&s);
+    for (uint32_t held = 0; held < 2; held++) {
+        struct cache *c = rig_cache(&s, "lru", NULL, p, NULL);
+        struct cache_result r;
+
+        access_one(c, 0, 0, CACHE_LOAD, 0);
+        access_one(c, 0, 1, CACHE_LOAD, 0);
+        cache_begin_step(c, 0, NULL, 0);
+        cache_hold(c, 0, 2, 1);
+        if (held)
+            cache_hold(c, 0, 0, 1);
+        r = cache_prefetch(c, 0, 3, 1);
+        assert_int_equal(r.outcome, CACHE_LOAD);
+        assert_int_equal(r.evicted_count, 1);
+        assert_int_equal(r.evicted[0].expert, held);
+        assert_int_equal(cache_prefetch(c, 0, 2, 1).outcome,
+                         held ? CACHE_BYPASS : CACHE_LOAD);
+        cache_free(c);
+    }
     rig_stream_free(&s);
 }
 
@@ -481,7 +511,7 @@ static void hits_at_once_are_hits_one_by_one(void **state)
         for (uint32_t step = 0; step < s.passes * s.layers; step++) {
             uint32_t layer = step % s.layers, pass = step / s.layers, hits = 0;
             const uint16_t *expert = rig_step(&s, pass, layer);
-            const uint32_t *next = rig_next(&s, pass, layer);
+            const struct cache_use *next = rig_next(&s, pass, layer);
             uint32_t slot[4];
 
             cache_begin_step(one, layer, expert, s.width);
@@ -527,6 +557,7 @@ int main(void)
         cmocka_unit_test(protection_has_three_degrees),
         cmocka_unit_test(unequal_sizes_share_the_bytes),
         cmocka_unit_test(prefetched_experts_are_held),
+        cmocka_unit_test(what_is_held_stays),
         cmocka_unit_test(preload_fills_with_the_lowest),
         cmocka_unit_test(defaults_are_as_documented),
         cmocka_unit_test(what_cannot_be_is_refused),

@@ -42,7 +42,7 @@ static const struct machine core = {
             .memory_efficiency = 0.872,
             .move_efficiency = 0.613,
             .rows = {0.83, 11.3, 2.71},
-            .tile_rows = 1,
+            .tiles = {1, {1}},
             .kernel_floor = 1371000,
             .expert_floor = 3130000,
             .attention_floor = 5170000},
@@ -71,7 +71,7 @@ static const struct machine chip = {
             .attention_efficiency = 0.517,
             .memory_efficiency = 0.853,
             .move_efficiency = 0.371,
-            .tile_rows = 64,
+            .tiles = {1, {64}},
             .kernel_floor = 3170000,
             .expert_floor = 17900000,
             .attention_floor = 9700000},
@@ -299,6 +299,15 @@ static void check(const struct calibration *c, const char *key, const char *peak
          4.0 * n->standard_error);
 }
 
+static void check_tiles(const struct calibration_number *n,
+                        const struct machine_tiles *want)
+{
+    assert_int_equal(n->value, want->rows[0]);
+    assert_int_equal(n->tiles.count, want->count > 1 ? want->count : 0);
+    for (uint32_t i = 0; i < n->tiles.count; i++)
+        assert_int_equal(n->tiles.rows[i], want->rows[i]);
+}
+
 static void check_machine(const struct calibration *c, const struct machine *m,
                           const char *peak_key, double peak)
 {
@@ -312,7 +321,7 @@ static void check_machine(const struct calibration *c, const struct machine *m,
     check(c, "gpu.memory_efficiency", bytes, g->memory_efficiency * g->hbm_bytes_per_s);
     check(c, "gpu.move_efficiency", bytes, g->move_efficiency * g->hbm_bytes_per_s);
     check(c, "gpu.kernel_floor", NULL, sim_time_seconds(g->kernel_floor));
-    assert_int_equal(value(c, "gpu.tile_rows"), g->tile_rows);
+    check_tiles(number(c, "gpu.tile_rows"), &g->tiles);
     check(c, "host.flops", NULL, h->flops);
     check(c, "host.dram_bandwidth", NULL, h->dram_bytes_per_s);
     check(c, "host.launch_eager", NULL, sim_time_seconds(h->launch_eager));
@@ -374,6 +383,32 @@ static void a_chip_comes_back(void **state)
     check(&c, "gpu.expert_floor", NULL, sim_time_seconds(chip.gpu.expert_floor));
     check(&c, "gpu.attention_floor", NULL, sim_time_seconds(chip.gpu.attention_floor));
     check_errors(&c);
+    calibration_release(&c);
+}
+
+/* Where few rows take as long as computing them, which tiles there are shows. */
+static void tiles_come_back(void **state)
+{
+    struct lab *l = *state;
+    char *path = mem_format("%s/mine.yaml", l->folder);
+    struct machine weak = chip;
+    struct calibration c;
+    struct err e = {""};
+    struct machine *m;
+
+    weak.gpu.bf16_flops = 17e12;
+    weak.gpu.tiles = (struct machine_tiles){6, {1, 2, 4, 8, 16, 32}};
+    write_tables(l, &weak, 16, 0.01);
+    assert_int_equal(calibration_fit(l->folder, &c, &e), 0);
+    check_tiles(number(&c, "gpu.tile_rows"), &weak.gpu.tiles);
+    check_errors(&c);
+    assert_int_equal(calibration_write(&c, path, &e), 0);
+    m = machine_load(path, l->folder, &e);
+    if (m == NULL)
+        fail_msg("%s", e.text);
+    assert_memory_equal(&m->gpu.tiles, &weak.gpu.tiles, sizeof m->gpu.tiles);
+    machine_free(m);
+    free(path);
     calibration_release(&c);
 }
 
@@ -511,6 +546,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_core_comes_back, lab_setup, lab_teardown),
         cmocka_unit_test_setup_teardown(a_chip_comes_back, lab_setup, lab_teardown),
+        cmocka_unit_test_setup_teardown(tiles_come_back, lab_setup, lab_teardown),
         cmocka_unit_test_setup_teardown(the_file_loads, lab_setup, lab_teardown),
         cmocka_unit_test_setup_teardown(held_out_points_are_not_fitted, lab_setup,
                                         lab_teardown),

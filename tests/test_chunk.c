@@ -90,7 +90,7 @@ static void compare(const char *path, enum hdf_kind kind, hid_t type, int filter
         assert_int_equal(hdf_set_read(&s, first, 2, got, &e), 0);
         assert_memory_equal(got, values + first * row_bytes, 2 * row_bytes);
     }
-    hdf_set_close(&s);
+    (void)hdf_set_close(&s);
     (void)H5Fclose(file);
     free(values);
     free(got);
@@ -154,14 +154,14 @@ static void test_flipped_bits(void **state)
     /* A chunk whose filters were left out is plain: only HDF5 reads it. */
     assert_true(H5Dwrite_chunk(s.id, H5P_DEFAULT, SHUFFLE | DEFLATE | SUM, offset,
                                sizeof got, values) >= 0);
-    hdf_set_close(&s);
+    (void)hdf_set_close(&s);
     (void)H5Fclose(file);
     file = hdf_file_open(path, &e);
     assert_int_equal(hdf_set_open(&s, file, path, NAME, HDF_U16, 2, &e), 0);
     assert_false(chunk_reader_read(s.chunks, 0, ROWS, got));
     assert_int_equal(hdf_set_read(&s, 0, ROWS, got, &e), 0);
     assert_memory_equal(got, values, sizeof got);
-    hdf_set_close(&s);
+    (void)hdf_set_close(&s);
     (void)H5Fclose(file);
     hdf_leave();
     free(values);

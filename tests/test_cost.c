@@ -46,15 +46,15 @@ static void test_ridge(void **state)
     (void)state;
     k.gpu.bf16_flops = 989.4e12;
     k.gpu.hbm_bytes_per_s = 3.35e12;
-    k.gpu.tile_rows = 1;
+    k.gpu.tiles = rows_1;
     k.gpu.move_efficiency = 1.0;
     m.expert_bits = 16;
     m.activation_bits = 1e-9; /* weights alone */
     m.hidden = 4096;
     m.expert_ffn = 14336;
     for (uint32_t rows = 1; rows < 1000 && turn == 0; rows++) {
-        struct cost_experts x = experts(1, rows, 1);
-        struct cost_experts one = experts(1, 1, 1);
+        struct cost_experts x = experts(1, rows, &k.gpu.tiles);
+        struct cost_experts one = experts(1, 1, &k.gpu.tiles);
 
         if (cost_expert_group(&c, &x) > cost_expert_group(&c, &one) + SIM_TIME_PER_NS)
             turn = rows;
@@ -64,8 +64,8 @@ static void test_ridge(void **state)
     m.expert_bits = 4;
     turn = 0;
     for (uint32_t rows = 1; rows < 1000 && turn == 0; rows++) {
-        struct cost_experts x = experts(1, rows, 1);
-        struct cost_experts one = experts(1, 1, 1);
+        struct cost_experts x = experts(1, rows, &k.gpu.tiles);
+        struct cost_experts one = experts(1, 1, &k.gpu.tiles);
 
         if (cost_expert_group(&c, &x) > cost_expert_group(&c, &one) + SIM_TIME_PER_NS)
             turn = rows;
@@ -80,7 +80,7 @@ static void test_decode_reads_weights(void **state)
     struct machine k = ideal();
     struct model m = small();
     struct cost c = {&m, &k, false};
-    struct cost_experts x = experts(7, 1, 1);
+    struct cost_experts x = experts(7, 1, &rows_1);
     double weights = 7 * 3.0 * 352 * 416 * 4.25 / 8;
 
     (void)state;
@@ -92,13 +92,89 @@ static void test_decode_reads_weights(void **state)
     assert_close(sim_time_seconds(cost_expert_group(&c, &x)), weights / 0.4e11, 1e-6);
 }
 
+/* The smallest tile that holds the rows, then whole ones of the largest. */
+static void test_tiles(void **state)
+{
+    static const struct machine_tiles set = {3, {2, 6, 10}}, one = {1, {6}};
+    static const uint64_t want[][3] = {
+        /* rows, of the set, of the one */
+        {1, 2, 6},    {2, 2, 6},
+        {3, 6, 6},    {6, 6, 6},
+        {7, 10, 12},  {10, 10, 12},
+        {11, 20, 12}, {20, 20, 24},
+        {21, 30, 24}, {4294967295, 4294967300, 4294967298}};
+    struct cost_experts x = {.distinct = 0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+        assert_int_equal(machine_tiles_pad(&set, (uint32_t)want[i][0]), want[i][1]);
+        assert_int_equal(machine_tiles_pad(&one, (uint32_t)want[i][0]), want[i][2]);
+    }
+    cost_experts_add(&x, 1, &set);
+    cost_experts_add(&x, 7, &set);
+    cost_experts_add(&x, 21, &set);
+    assert_int_equal(x.distinct, 3);
+    assert_int_equal(x.rows, 29);
+    assert_int_equal(x.padded_rows, 2 + 10 + 30);
+}
+
+/* One row of each expert: a product with a vector takes the time of its weights' bytes,
+ * 16 rows (the ridge of 4.25 bits is at 2.7, of 8.5 bits at 5.3) that of their flops. */
+static void test_bits_matter_to_a_vector(void **state)
+{
+    struct machine k = ideal();
+    struct model m = small();
+    struct cost c = {&m, &k, false};
+    double weights = 7 * 3.0 * 352 * 416;
+
+    (void)state;
+    m.activation_bits = 1e-9;
+    for (m.expert_bits = 4.25; m.expert_bits < 9; m.expert_bits *= 2) {
+        struct cost_experts x = experts(7, 1, &rows_16);
+
+        assert_close(sim_time_seconds(cost_expert_group(&c, &x)), 2 * 16 * weights / 1e12,
+                     1e-6);
+        k.gpu.tiles = (struct machine_tiles){2, {1, 16}};
+        x = experts(7, 1, &k.gpu.tiles);
+        assert_close(sim_time_seconds(cost_expert_group(&c, &x)),
+                     weights * m.expert_bits / 8 / 1e11, 1e-6);
+        /* Two rows do not fit, and take the larger tile. */
+        x = experts(7, 2, &k.gpu.tiles);
+        assert_close(sim_time_seconds(cost_expert_group(&c, &x)), 2 * 16 * weights / 1e12,
+                     1e-6);
+    }
+}
+
+/* The demo's own pair: one token's 4 experts at 8 and at 4.25 bits differ by the time of
+ * the bytes between, at 68 % of 1008 GB/s. */
+static void test_bits_matter_at_batch_1(void **state)
+{
+    struct err e = {.text = ""};
+    struct model *m = model_load("gpt-oss-20b", "models/arch", &e);
+    struct machine *k = machine_load("rtx4090-pcie4", "models/machine", &e);
+    struct cost c = {m, k, true};
+    struct cost_experts x;
+    sim_time narrow;
+
+    (void)state;
+    assert_true(m != NULL && k != NULL);
+    x = experts(4, 1, &k->gpu.tiles);
+    m->expert_bits = 4.25;
+    narrow = cost_expert_group(&c, &x);
+    m->expert_bits = 8;
+    assert_close(sim_time_seconds(cost_expert_group(&c, &x) - narrow),
+                 4 * 3.0 * 2880 * 2880 * (8 - 4.25) / 8 / (0.68 * 1008e9), 1e-6);
+    model_free(m);
+    machine_free(k);
+}
+
 /* Far above the ridge: 2 flops per weight and padded row. */
 static void test_prefill_computes(void **state)
 {
     struct machine k = ideal();
     struct model m = small();
     struct cost c = {&m, &k, false};
-    struct cost_experts x = experts(5, 1601, k.gpu.tile_rows);
+    struct cost_experts x = experts(5, 1601, &k.gpu.tiles);
     double flops = 2.0 * 3 * 352 * 416 * 5 * 1616; /* 1601 padded to 101 tiles of 16 */
     double rows = 5 * 1601;
     /* Read and written: ids, two gates in and one out, weighted rows in and sums out. */
@@ -124,7 +200,7 @@ static void test_masked_rows(void **state)
     struct machine k = ideal();
     struct model m = small();
     struct cost c = {&m, &k, false};
-    struct cost_experts x = experts(5, 3, 16);
+    struct cost_experts x = experts(5, 3, &rows_16);
     sim_time without = cost_expert_group(&c, &x);
     double rows = 1000;
 
@@ -140,7 +216,7 @@ static void test_floors_are_kernels(void **state)
     struct machine k = ideal();
     struct model models[] = {small(), latent(), small(), latent()};
     struct cost_batch b = decode(3, 100, 128);
-    struct cost_experts x = experts(5, 3, 16);
+    struct cost_experts x = experts(5, 3, &rows_16);
 
     (void)state;
     models[2].shared_ffn = 0;
@@ -270,7 +346,7 @@ static void test_host_experts(void **state)
     struct machine k = ideal();
     struct model m = small();
     struct cost c = {&m, &k, false};
-    struct cost_experts few = experts(2, 1, 1), many = experts(2, 100, 1);
+    struct cost_experts few = experts(2, 1, &rows_1), many = experts(2, 100, &rows_1);
     double weights = 3.0 * 352 * 416;
 
     (void)state;
@@ -313,12 +389,12 @@ static void test_copy(void **state)
 /* More work is never faster; each step changes one quantity. */
 static void check_monotone(const struct cost *c)
 {
-    uint32_t tile = c->machine->gpu.tile_rows;
+    const struct machine_tiles *tiles = &c->machine->gpu.tiles;
     sim_time last[4] = {0};
 
     for (uint32_t n = 1; n <= 4096; n *= 2) {
-        struct cost_experts rows = experts(1, n, tile);
-        struct cost_experts distinct = experts(n, 1, tile);
+        struct cost_experts rows = experts(1, n, tiles);
+        struct cost_experts distinct = experts(n, 1, tiles);
         struct cost_batch batch = decode(n, 1000, c->model->window);
         struct cost_batch context = decode(1, n * 100, c->model->window);
         sim_time now[4] = {
@@ -384,6 +460,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ridge),
         cmocka_unit_test(test_decode_reads_weights),
+        cmocka_unit_test(test_tiles),
+        cmocka_unit_test(test_bits_matter_to_a_vector),
+        cmocka_unit_test(test_bits_matter_at_batch_1),
         cmocka_unit_test(test_prefill_computes),
         cmocka_unit_test(test_masked_rows),
         cmocka_unit_test(test_floors_are_kernels),

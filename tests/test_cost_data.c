@@ -111,7 +111,7 @@ static sim_time predict_experts(const struct data_table *t, const struct machine
                        strtod(distribution + strlen("power_law_"), NULL));
     for (uint32_t i = 0; i < m.experts / data_table_number(t, "moe_ep_size"); i++) {
         if (load[i] > 0)
-            cost_experts_add(&x, load[i], k->gpu.tile_rows);
+            cost_experts_add(&x, load[i], &k->gpu.tiles);
     }
     x.masked_rows = (uint64_t)tokens * m.top_k - x.rows;
     return cost_expert_group(&c, &x);

@@ -21,7 +21,7 @@ static void test_experts_alone(void **state)
     k.gpu.move_efficiency = 0.37;
     k.gpu.rows = (struct machine_rows){.exposed = 0.23, .fill = 17.3, .few = 1.9};
     for (size_t i = 0; i < sizeof loads / sizeof loads[0]; i++) {
-        struct cost_experts x = experts(loads[i][0], loads[i][1], k.gpu.tile_rows);
+        struct cost_experts x = experts(loads[i][0], loads[i][1], &k.gpu.tiles);
 
         for (uint64_t masked = 0; masked < 2000; masked += 1009) {
             sim_time alone = loads[i][0] * cost_expert_alone(&c, loads[i][1]);
@@ -36,6 +36,37 @@ static void test_experts_alone(void **state)
         }
     }
     assert_int_equal(cost_expert_alone(&c, 0), 0);
+}
+
+/* 33 rows take a tile of 64, though 32 and 1 of two experts take 33: what bounds any
+ * division of rows pads them to the smallest tile alone, here 33 and 34. */
+static void test_alone_least(void **state)
+{
+    static const uint32_t first[] = {1, 2};
+    struct machine k = ideal();
+    struct model m = small();
+    struct cost c = {&m, &k, false};
+
+    (void)state;
+    m.activation_bits = 1e-9; /* flops alone */
+    for (size_t i = 0; i < 2; i++) {
+        double weights = 3.0 * 352 * 416;
+        sim_time whole, least;
+
+        k.gpu.tiles = (struct machine_tiles){3, {first[i], 32, 64}};
+        whole = cost_expert_alone(&c, 33);
+        least = cost_expert_alone_least(&c, 33);
+        assert_close(sim_time_seconds(whole), 2 * weights * 64 / 1e12, 1e-6);
+        assert_close(sim_time_seconds(least), 2 * weights * (32 + first[i]) / 1e12, 1e-6);
+        assert_true(cost_expert_alone(&c, 32) + cost_expert_alone(&c, 1) < whole);
+        for (uint32_t rows = 1; rows < 200; rows++)
+            for (uint32_t part = 1; part < rows; part++)
+                assert_true(cost_expert_alone_least(&c, rows) <=
+                            cost_expert_alone(&c, part) +
+                                cost_expert_alone(&c, rows - part) + 2);
+    }
+    k.gpu.tiles = rows_16;
+    assert_int_equal(cost_expert_alone_least(&c, 33), cost_expert_alone(&c, 33));
 }
 
 /* By hand: 23 rows with 3 choices among 24 experts of 5 slots. */
@@ -182,7 +213,7 @@ static void test_slice_cost(void **state)
     struct model part, expert_part;
     struct cost whole = {&m, &k, false}, sliced = {&part, &k, false};
     struct cost_batch p = prefill(300000, 128);
-    struct cost_experts x = experts(5, 1601, 16);
+    struct cost_experts x = experts(5, 1601, &rows_16);
     struct err e = {.text = ""};
     sim_time norms = sim_time_of_seconds(5.0 * 300000 * 352 * 2 / 1e11);
 
@@ -208,9 +239,10 @@ static void test_slice_cost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_experts_alone),   cmocka_unit_test(test_dense_dispatch),
-        cmocka_unit_test(test_sparse_dispatch), cmocka_unit_test(test_floors_of_dispatch),
-        cmocka_unit_test(test_dispatch_growth), cmocka_unit_test(test_slice_cost),
+        cmocka_unit_test(test_experts_alone),      cmocka_unit_test(test_alone_least),
+        cmocka_unit_test(test_dense_dispatch),     cmocka_unit_test(test_sparse_dispatch),
+        cmocka_unit_test(test_floors_of_dispatch), cmocka_unit_test(test_dispatch_growth),
+        cmocka_unit_test(test_slice_cost),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
-/* The device executor on a tiny model. Its kernels against a plain forward pass; then,
- * whatever the policy: what the layers give is what they give with every expert resident,
- * and what was done is what the simulated run counts. */
+/* The device executor on a tiny model, whatever the policy: what the layers give is what
+ * they give with every expert resident, and what was done is what the simulated run
+ * counts. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -19,161 +19,6 @@
 #include <string.h>
 
 #define RESIDENT "{cache: {name: lru, slots: 8, preload: linear}}"
-
-/* ---- one pass, plainly ---- */
-
-enum { TOKENS = 3, CONTEXT = 5, PASS = 4 };
-
-/* Three sequences of one new token and a context of five, all experts' choices (0, 1),
- * (2, 3), (4, none). */
-static const uint16_t plain_choice[TOKENS * 2] = {0, 1, 2, 3, 4, WORLD_NONE};
-
-static void plain_norm(const struct tiny *t, const float *x, float *y)
-{
-    reference_norm(&(struct device_norm){.rows = TOKENS,
-                                         .hidden = t->model.hidden,
-                                         .x = x,
-                                         .weight = weights_norm(t->weights),
-                                         .y = y});
-}
-
-static void plain_attention(const struct tiny *t, uint32_t layer, float *x)
-{
-    const struct model *m = &t->model;
-    uint32_t kv = m->kv_heads * m->head_dim, inner = m->heads * m->head_dim;
-    uint32_t window = model_layer_windowed(m, layer) ? m->window : CONTEXT;
-    const float *w = weights_attention(t->weights, layer);
-    const float *table = weights_table(t->weights);
-    float h[TOKENS * 64], qkv[TOKENS * 128], out[TOKENS * 64], delta[TOKENS * 64];
-    float *cache = mem_alloc((size_t)2 * kv * 1024, sizeof *cache);
-    uint64_t first[TOKENS];
-    uint32_t length[TOKENS], room = TOKENS * CONTEXT + TOKENS * CONTEXT / 2;
-
-    for (uint32_t i = 0; i < TOKENS; i++) {
-        first[i] = (uint64_t)i * window;
-        length[i] = window;
-    }
-    for (uint32_t i = 0; i < room * 2 * kv; i++)
-        cache[i] = table[i % (WEIGHTS_TABLE_ROWS * m->hidden)];
-    plain_norm(t, x, h);
-    reference_gemm(&(struct device_gemm){.rows = TOKENS,
-                                         .in = m->hidden,
-                                         .out = inner + 2 * kv,
-                                         .x = h,
-                                         .w = w,
-                                         .y = qkv});
-    memcpy(cache, qkv + TOKENS * inner, TOKENS * kv * sizeof *cache);
-    memcpy(cache + room * kv, qkv + TOKENS * (inner + kv), TOKENS * kv * sizeof *cache);
-    reference_attention(&(struct device_attention){.rows = TOKENS,
-                                                   .heads = m->heads,
-                                                   .kv_heads = m->kv_heads,
-                                                   .key_dim = m->head_dim,
-                                                   .value_dim = m->head_dim,
-                                                   .q = qkv,
-                                                   .keys = cache,
-                                                   .values = cache + room * kv,
-                                                   .first = first,
-                                                   .length = length,
-                                                   .longest = window,
-                                                   .out = out});
-    reference_gemm(&(struct device_gemm){.rows = TOKENS,
-                                         .in = inner,
-                                         .out = m->hidden,
-                                         .x = out,
-                                         .w = w + (inner + 2 * kv) * m->hidden,
-                                         .y = delta});
-    reference_add(x, delta, (size_t)TOKENS * m->hidden);
-    free(cache);
-}
-
-/* Adds `scale` times what an FFN makes of `rows` rows. */
-static void plain_ffn(const struct device_ffn *f, const void *w, uint32_t rows,
-                      const float *h, float scale, float *x)
-{
-    float y[TOKENS * 64];
-
-    reference_experts(&(struct device_group){
-        .ffn = *f, .count = 1, .weight = &w, .rows = &rows, .x = h, .y = y});
-    for (uint32_t i = 0; i < rows * f->hidden; i++)
-        x[i] += scale * y[i];
-}
-
-static void plain_layer(const struct tiny *t, uint32_t layer, float *x)
-{
-    const struct model *m = &t->model;
-    struct device_ffn ffn, expert = weights_expert_ffn(t->weights);
-    const void *w = weights_ffn(t->weights, layer, &ffn);
-    float h[TOKENS * 64];
-
-    plain_attention(t, layer, x);
-    plain_norm(t, x, h);
-    plain_ffn(&ffn, w, TOKENS, h, 1.0F, x);
-    for (uint32_t i = 0; model_layer_is_moe(m, layer) && i < TOKENS * 2; i++)
-        if (plain_choice[i] != WORLD_NONE)
-            plain_ffn(&expert, weights_expert(t->weights, layer - 1, plain_choice[i]), 1,
-                      h + i / 2 * m->hidden, block_token_weight(i / 2, i % 2, m->top_k),
-                      x + i / 2 * m->hidden);
-}
-
-/* The same through block.h. Experts in two groups; the weights are where they are. */
-static void run_block(const struct tiny *t, struct block *b,
-                      const struct cost_batch *batch)
-{
-    static const uint16_t ids[2][3] = {{1, 3, 4}, {0, 2}};
-    const uint32_t tokens[8] = {1, 1, 1, 2, 1}; /* one row of expert 3 is padding */
-    struct op_routing routing = {plain_choice, 2, TOKENS, 2};
-    struct err e = {""};
-    int status = block_begin(b, batch, PASS, &e);
-
-    for (uint32_t l = 0; l < t->model.layers && status == 0; l++) {
-        status = block_dense(b, l, &e);
-        for (uint32_t g = 0; l > 0 && g < 2 && status == 0; g++) {
-            const void *weight[3];
-
-            for (uint32_t i = 0; i < 3 - g; i++)
-                weight[i] = weights_expert(t->weights, l - 1, ids[g][i]);
-            status = block_gate(b, l - 1, &e);
-            if (status == 0)
-                status = block_experts(
-                    b, &(struct block_group){ids[g], weight, tokens, 3 - g, &routing},
-                    &e);
-        }
-    }
-    if (status != 0 || block_head(b, 1, &e) != 0 ||
-        t->device->ops->stream_finish(t->device, t->streams.compute, &e) != 0)
-        fail_msg("%s", e.text);
-}
-
-static void test_plain_forward(void **state)
-{
-    struct model m = tiny_model();
-    struct cost_batch batch = {.tokens = TOKENS,
-                               .outputs = TOKENS,
-                               .kv_tokens = TOKENS * CONTEXT,
-                               .pairs = TOKENS * CONTEXT,
-                               .window_kv_tokens = TOKENS * 4,
-                               .window_pairs = TOKENS * 4};
-    float expected[TOKENS * 64], got[TOKENS * 64];
-    struct tiny_outputs a = {got, TOKENS * 64, 0}, b = {expected, TOKENS * 64, 0};
-    struct tiny t;
-    struct block *block;
-
-    (void)state;
-    tiny_open(&t, &m, 0);
-    block = block_new(t.device, t.weights, &t.model, t.streams.compute);
-    run_block(&t, block, &batch);
-    memcpy(got, block_hidden(block), sizeof got);
-    for (uint32_t i = 0; i < TOKENS; i++)
-        memcpy(expected + (size_t)i * m.hidden,
-               (const float *)weights_table(t.weights) +
-                   (size_t)(PASS * 7 + i) * m.hidden,
-               m.hidden * sizeof *expected);
-    for (uint32_t l = 0; l < m.layers; l++)
-        plain_layer(&t, l, expected);
-    assert_true(tiny_difference(&a, &b) < 1e-5);
-    block_free(block);
-    tiny_close(&t);
-}
 
 /* ---- policies ---- */
 
@@ -583,11 +428,11 @@ static void test_no_room(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain_forward),  cmocka_unit_test(test_every_plugin),
-        cmocka_unit_test(test_every_offload),  cmocka_unit_test(test_slots),
-        cmocka_unit_test(test_gates),          cmocka_unit_test(test_models),
-        cmocka_unit_test(test_shared_weights), cmocka_unit_test(test_broken_order),
-        cmocka_unit_test(test_failed_copy),    cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_every_plugin), cmocka_unit_test(test_every_offload),
+        cmocka_unit_test(test_slots),        cmocka_unit_test(test_gates),
+        cmocka_unit_test(test_models),       cmocka_unit_test(test_shared_weights),
+        cmocka_unit_test(test_broken_order), cmocka_unit_test(test_failed_copy),
+        cmocka_unit_test(test_no_room),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

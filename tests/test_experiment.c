@@ -80,17 +80,25 @@ static struct cfg *config_of(const struct lab *lab, const char *more)
     return c;
 }
 
-static int run_text(const struct lab *lab, const char *more, unsigned threads,
-                    const char *timeline, struct result *r, struct err *e)
+static int run_hooked(const struct lab *lab, const char *more, unsigned threads,
+                      const struct experiment_hooks *hooks, struct result *r,
+                      struct err *e)
 {
     const struct experiment_folders folders = {"models/arch", "models/machine",
                                                "sim/policy/presets"};
-    struct experiment_hooks hooks = {.timeline_path = timeline};
     struct cfg *c = config_of(lab, more);
-    int status = experiment_run(c, &folders, threads, &hooks, r, e);
+    int status = experiment_run(c, &folders, threads, hooks, r, e);
 
     cfg_free(c);
     return status;
+}
+
+static int run_text(const struct lab *lab, const char *more, unsigned threads,
+                    const char *timeline, struct result *r, struct err *e)
+{
+    struct experiment_hooks hooks = {.timeline_path = timeline};
+
+    return run_hooked(lab, more, threads, &hooks, r, e);
 }
 
 static struct result result_of(const struct lab *lab, const char *more, unsigned threads)
@@ -300,6 +308,92 @@ static void test_notes(void **state)
     free(file);
 }
 
+/* ---- bounds ---- */
+
+/* The least compute time is that of what holds everything, from graphs or launched one by
+ * one, whichever is the shorter; also where a graph is the dearer. */
+static void test_least_launching(void **state)
+{
+    static const char *const launch[] = {"eager", "graph"};
+    const struct lab *lab = *state;
+    struct err e = {""};
+    struct machine *m = machine_load("rtx4090-pcie4", "models/machine", &e);
+    struct experiment_hooks hooks = {.machine = m};
+    struct result r[2];
+
+    assert_non_null(m);
+    for (int dear = 0; dear < 2; dear++) {
+        sim_time least = INT64_MAX;
+
+        m->host.launch_graph = (dear ? 40 : 1) * SIM_TIME_PER_US;
+        for (int k = 0; k < 2; k++) {
+            char *text = mem_format("launch: %s\npolicies:\n"
+                                    "- {cache: {name: lru, slots: 12, preload: linear}}\n"
+                                    "- {name: few, cache: {name: lru, slots: 4}}\n",
+                                    launch[k]);
+
+            assert_int_equal(run_hooked(lab, text, 1, &hooks, &r[k], &e), 0);
+            if (r[k].policy[0].run.total.latency < least)
+                least = r[k].policy[0].run.total.latency;
+            free(text);
+        }
+        assert_int_equal(r[!dear].policy[0].run.total.latency, least);
+        assert_true(r[dear].policy[0].run.total.latency > least);
+        for (int k = 0; k < 2; k++) {
+            for (uint32_t i = 0; i < 2; i++)
+                assert_int_equal(r[k].policy[i].bounds.compute, least);
+            result_release(&r[k]);
+        }
+    }
+    machine_free(m);
+}
+
+/* A policy's bounds are the same alone as beside others that differ in one option. */
+static void test_bounds_alone(void **state)
+{
+    static const char *const cache[] = {
+        "slots: 4",
+        "slots: 4, protect: none",
+        "slots: 4, protect: none, order: recorded",
+        "slots: 4, order: recorded",
+        "slots: 5",
+        "slots: 4, scope: global",
+        "slots: 4, preload: linear",
+        "slots: 4, staging: 1",
+        "slots: 4, write_back: yes",
+        "slots: 4, admission: second-miss",
+    };
+    enum { POLICIES = sizeof cache / sizeof *cache };
+    const struct lab *lab = *state;
+    char *one[POLICIES], *all = mem_strdup("workload: {batch: 3}\npolicies:\n");
+    struct result beside;
+
+    for (int i = 0; i < POLICIES; i++) {
+        char *longer;
+
+        one[i] = mem_format("- {name: p%d, cache: {name: lru, %s}}\n", i, cache[i]);
+        longer = mem_format("%s%s", all, one[i]);
+        free(all);
+        all = longer;
+    }
+    beside = result_of(lab, all, 2);
+    for (int i = 0; i < POLICIES; i++) {
+        char *text = mem_format("workload: {batch: 3}\npolicies:\n%s", one[i]);
+        struct result alone = result_of(lab, text, 1);
+
+        assert_memory_equal(&alone.policy[0].bounds, &beside.policy[i].bounds,
+                            sizeof alone.policy[0].bounds);
+        result_release(&alone);
+        free(text);
+        free(one[i]);
+    }
+    /* The order of accesses does make a difference here. */
+    assert_true(beside.policy[1].bounds.belady_hits !=
+                beside.policy[2].bounds.belady_hits);
+    result_release(&beside);
+    free(all);
+}
+
 /* ---- experts on the host ---- */
 
 /* A bound on hits only, a note, and references that are those of the policies that fetch.
@@ -500,10 +594,16 @@ static void test_stopped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_threads),       cmocka_unit_test(test_engines),
-        cmocka_unit_test(test_timeline),      cmocka_unit_test(test_notes),
-        cmocka_unit_test(test_hosted),        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_more_than_all), cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_engines),
+        cmocka_unit_test(test_timeline),
+        cmocka_unit_test(test_notes),
+        cmocka_unit_test(test_least_launching),
+        cmocka_unit_test(test_bounds_alone),
+        cmocka_unit_test(test_hosted),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_more_than_all),
+        cmocka_unit_test(test_stopped), /* leaves the signal behind */
     };
 
     return cmocka_run_group_tests(tests, lab_setup, lab_teardown);

@@ -17,7 +17,8 @@
 struct steps {
     uint32_t layers, experts, passes;
     uint32_t *count;  /* (pass, layer) */
-    uint16_t *active; /* (pass, layer, experts) ascending */
+    uint16_t *active; /* (pass, layer, experts) ascending, or as `order` says */
+    enum cache_order order;
 };
 
 static uint32_t count_of(const struct steps *s, uint32_t pass, uint32_t layer)
@@ -55,6 +56,23 @@ static struct steps draw_steps(uint64_t seed, uint32_t layers, uint32_t experts,
     return s;
 }
 
+/* The same steps, their experts in any order. */
+static void shuffle_steps(struct steps *s, uint64_t seed)
+{
+    struct rng r = rng_stream(seed, "shuffle", 0);
+
+    s->order = CACHE_ORDER_RECORDED;
+    for (size_t step = 0; step < (size_t)s->passes * s->layers; step++)
+        for (uint32_t i = s->count[step]; i > 1; i--) {
+            uint16_t *active = s->active + step * s->experts;
+            size_t other = rng_below(&r, i);
+            uint16_t last = active[i - 1];
+
+            active[i - 1] = active[other];
+            active[other] = last;
+        }
+}
+
 static void release_steps(struct steps *s)
 {
     free(s->count);
@@ -64,7 +82,7 @@ static void release_steps(struct steps *s)
 static struct future *write_steps(const struct steps *s)
 {
     struct err e = {""};
-    struct future_writer *w = future_writer_new(s->layers, s->experts, &e);
+    struct future_writer *w = future_writer_new(s->layers, s->experts, s->order, &e);
     struct future *f;
 
     assert_non_null(w);
@@ -79,29 +97,30 @@ static struct future *write_steps(const struct steps *s)
 }
 
 /* Next uses by walking back over a table of the last seen. */
-static uint32_t *find_next(const struct steps *s)
+static struct cache_use *find_next(const struct steps *s)
 {
     size_t objects = (size_t)s->layers * s->experts;
-    uint32_t *next = mem_alloc(s->passes * objects, sizeof *next);
+    struct cache_use *next = mem_alloc(s->passes * objects, sizeof *next);
 
     for (uint32_t p = s->passes; p-- > 0;)
         for (size_t i = 0; i < objects; i++) {
-            uint32_t l = (uint32_t)(i / s->experts);
-            bool used = false;
+            uint32_t l = (uint32_t)(i / s->experts), x = (uint32_t)(i % s->experts);
+            struct cache_use *use = &next[p * objects + i];
 
-            if (p + 1 == s->passes) {
-                next[p * objects + i] = CACHE_NEVER;
+            *use = (struct cache_use){CACHE_NEVER, (uint32_t)i};
+            if (p + 1 == s->passes)
                 continue;
-            }
+            *use = next[(p + 1) * objects + i];
             for (uint32_t k = 0; k < count_of(s, p + 1, l); k++)
-                used = used || active_of(s, p + 1, l)[k] == i % s->experts;
-            next[p * objects + i] = used ? p + 1 : next[(p + 1) * objects + i];
+                if (active_of(s, p + 1, l)[k] == x)
+                    *use = (struct cache_use){
+                        p + 1, l * s->experts + (s->order == CACHE_ORDER_ID ? x : k)};
         }
     return next;
 }
 
 /* What a reader shows `ahead` of step `at`; nothing beyond the end of the next pass. */
-static void check_peek(const struct steps *s, const uint32_t *next,
+static void check_peek(const struct steps *s, const struct cache_use *next,
                        const struct future_reader *r, uint32_t at, uint32_t ahead)
 {
     struct future_step step = future_reader_peek(r, ahead);
@@ -115,10 +134,11 @@ static void check_peek(const struct steps *s, const uint32_t *next,
     assert_int_equal(step.count, count_of(s, pass, layer));
     for (uint32_t i = 0; i < step.count; i++) {
         uint32_t x = active_of(s, pass, layer)[i];
+        size_t at_use = ((size_t)pass * s->layers + layer) * s->experts + x;
 
         assert_int_equal(step.active[i], x);
-        assert_int_equal(step.next_use[i],
-                         next[((size_t)pass * s->layers + layer) * s->experts + x]);
+        assert_int_equal(step.next_use[i].pass, next[at_use].pass);
+        assert_int_equal(step.next_use[i].place, next[at_use].place);
     }
 }
 
@@ -139,7 +159,7 @@ static void check_uses(const struct steps *s, const struct future *f)
 static void check_steps(const struct steps *s, uint32_t lead)
 {
     struct future *f = write_steps(s);
-    uint32_t *next = find_next(s);
+    struct cache_use *next = find_next(s);
     struct future_reader *first = future_reader_new(f);
     struct future_reader *second = future_reader_new(f);
     struct err e = {""};
@@ -178,6 +198,8 @@ static void test_small(void **state)
             draw_steps(seed, 1 + (uint32_t)rng_below(&r, 5),
                        1 + (uint32_t)rng_below(&r, 12), 1 + (uint32_t)rng_below(&r, 30));
 
+        if (seed % 2 == 0)
+            shuffle_steps(&s, seed);
         check_steps(&s, (uint32_t)rng_below(&r, 40));
         release_steps(&s);
     }
@@ -224,7 +246,7 @@ static void test_empty(void **state)
     struct steps none = draw_steps(1, 2, 3, 0);
     uint16_t one = 1;
     struct err e = {""};
-    struct future_writer *w = future_writer_new(2, 3, &e);
+    struct future_writer *w = future_writer_new(2, 3, CACHE_ORDER_ID, &e);
 
     (void)state;
     check_steps(&none, 0);

@@ -243,7 +243,7 @@ static void test_fiddler_compares(void **state)
     assert_int_equal(where[3], OFFLOAD_HOST);
     /* A copy that makes both sides of expert 2 equal. */
     bytes[1] = 0;
-    cost_experts_add(&work, 9, k->gpu.tile_rows);
+    cost_experts_add(&work, 9, &k->gpu.tiles);
     free_link.latency = cost_host_experts(&cost, &work) + cost_host_trip(&cost, 9) -
                         cost_expert_group(&cost, &work);
     v.copy_in = &free_link;

@@ -177,7 +177,7 @@ static void test_shipped_machines(void **state)
         assert_string_equal(names[i], expected[i]);
         assert_string_equal(m->name, expected[i]);
         assert_true(m->gpu.expert_gemm_efficiency > 0 && m->gpu.attention_efficiency > 0);
-        assert_true(m->gpu.move_efficiency > 0 && m->gpu.tile_rows > 0);
+        assert_true(m->gpu.move_efficiency > 0 && m->gpu.tiles.count > 0);
         assert_true(m->h2d_pinned.bytes_per_s >= m->h2d_pageable.bytes_per_s);
         assert_true(m->has_storage);
         machine_free(m);
@@ -197,7 +197,8 @@ static void test_machine_values(void **state)
     assert_true(m->gpu.hbm_bytes_per_s == 3.35e12);
     assert_true(m->gpu.bf16_flops == 989.4e12);
     assert_int_equal(m->gpu.kernel_floor, 3180000);
-    assert_int_equal(m->gpu.tile_rows, 64);
+    assert_int_equal(m->gpu.tiles.count, 1);
+    assert_int_equal(m->gpu.tiles.rows[0], 64);
     assert_int_equal(m->host.launch_eager, 5 * SIM_TIME_PER_US);
     assert_true(m->h2d_pinned.bytes_per_s == 55.6e9);
     assert_int_equal(m->h2d_pinned.latency, 7500000);
@@ -480,7 +481,15 @@ static void test_bad_machines(void **state)
         {"value: 989.4 TFLOP/s", "value: 989.4 TB/s", {"unknown unit", "TFLOP/s"}},
         {"value: 0.785", "value: 1.01", {"1.01"}},
         {"value: 0.785", "value: 0", {"value"}},
-        {"value: 64", "value: 0", {"value"}},
+        {"value: 64", "value: 0", {"17:22: 'tile_rows' is 0", "from 1 to 65536"}},
+        {"value: 64", "value: []", {"17:22", "'tile_rows' lists 0 tiles"}},
+        {"value: 64",
+         "value: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]",
+         {"'tile_rows' lists 17 tiles", "1 to 16"}},
+        {"value: 64", "value: [8, 16, many]", {"17:30", "'tile_rows' is many"}},
+        {"value: 64", "value: [[8], 16]", {"'tile_rows'", "list"}},
+        {"value: 64", "value: [8, 8]", {"17:26", "ascending order: 8 comes after 8"}},
+        {"value: 64", "value: [8, 20]", {"17:26", "a tile of 20, not a multiple of 8"}},
         {"value: 3.18 us", "value: 3.18", {"3.18"}},
         {"value: 3.18 us", "value: -1 us", {"-1 us"}},
         {"error: 0.117", "error: -1", {"error"}},
@@ -497,6 +506,43 @@ static void test_bad_machines(void **state)
                  (const char *const[3]){"network", "nodes"});
     expect_error(MACHINE "/phone-flash.yaml", "unified: yes", "unified: no",
                  (const char *const[3]){"h2d_pinned", "missing"});
+}
+
+/* Files fitted to tables of vLLM's keep the one tile of the fit; a consumer's GPU and a
+ * processor have a product with a vector. */
+static void test_tiles(void **state)
+{
+    static const char *const fitted[] = {"a100-80g", "h100-80g", "h200", "l40s",
+                                         "v100-32g-x8"};
+    static const char *const small[] = {"rtx4090-pcie4", "phone-flash"};
+    char *text = edited(MACHINE "/l40s.yaml", "value: 64", "value: [8, 16, 48]");
+    char *path = write_text(text);
+    struct err e = {.text = ""};
+    struct machine *m = machine_load(path, MACHINE, &e);
+
+    (void)state;
+    assert_non_null(m);
+    assert_int_equal(m->gpu.tiles.count, 3);
+    assert_int_equal(m->gpu.tiles.rows[0], 8);
+    assert_int_equal(m->gpu.tiles.rows[1], 16);
+    assert_int_equal(m->gpu.tiles.rows[2], 48);
+    machine_free(m);
+    (void)unlink(path);
+    free(path);
+    free(text);
+    for (size_t i = 0; i < sizeof fitted / sizeof fitted[0]; i++) {
+        m = machine_load(fitted[i], MACHINE, &e);
+        assert_non_null(m);
+        assert_int_equal(m->gpu.tiles.count, 1);
+        assert_int_equal(m->gpu.tiles.rows[0], 64);
+        machine_free(m);
+    }
+    for (size_t i = 0; i < sizeof small / sizeof small[0]; i++) {
+        m = machine_load(small[i], MACHINE, &e);
+        assert_non_null(m);
+        assert_int_equal(m->gpu.tiles.rows[0], 1);
+        machine_free(m);
+    }
 }
 
 static void test_names(void **state)
@@ -527,7 +573,7 @@ int main(void)
         cmocka_unit_test(test_bad_models),      cmocka_unit_test(test_bad_machines),
         cmocka_unit_test(test_names),           cmocka_unit_test(test_slices),
         cmocka_unit_test(test_slice_cache),     cmocka_unit_test(test_bad_slices),
-        cmocka_unit_test(test_expert_overhead),
+        cmocka_unit_test(test_expert_overhead), cmocka_unit_test(test_tiles),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,7 +76,7 @@ static void contract_of(const char *name, bool oracle, struct rng *rng)
 
         cache_begin_step(c, v.layer, v.active, v.active_count);
         for (uint32_t i = 0; i < v.active_count; i++)
-            (void)cache_access(c, v.layer, v.active[i], CACHE_NEVER);
+            (void)cache_access(c, v.layer, v.active[i], CACHE_UNUSED);
         prefetch_run_step(&a, &v);
         prefetch_run_step(&b, &v);
         assert_int_equal(a.count, b.count);
@@ -85,6 +85,9 @@ static void contract_of(const char *name, bool oracle, struct rng *rng)
             assert_int_equal(a.want[i].expert, b.want[i].expert);
         }
         check_wants(&a, &v, distance, width);
+        for (uint32_t i = 0; i < a.count; i++)
+            cache_hold(c, (v.layer + a.want[i].ahead) % w->layers, a.want[i].expert,
+                       (s + a.want[i].ahead) / w->layers);
         for (uint32_t i = 0; i < a.count; i++)
             (void)cache_prefetch(c, (v.layer + a.want[i].ahead) % w->layers,
                                  a.want[i].expert, (s + a.want[i].ahead) / w->layers);
@@ -276,7 +279,7 @@ static void residents_are_held(void **unused)
         w->load[e] = loads[e];
     cache_begin_step(c, 0, resident, 2);
     for (int i = 0; i < 2; i++)
-        (void)cache_access(c, 0, resident[i], CACHE_NEVER);
+        (void)cache_access(c, 0, resident[i], CACHE_UNUSED);
     w->cache = c;
     v = world_view(w, 0, false);
 

@@ -413,6 +413,38 @@ static void test_requests_are_booked(void **state)
     run_world_free(w);
 }
 
+/* Of the third pass's experts 1 is there and the oldest, and 0 is to be loaded: 1 is held
+ * first, so that 0 takes the place of 2. The longer routing was drawn; the numbers are
+ * from a replay by hand. */
+static void test_wants_do_not_evict_one_another(void **state)
+{
+    static const struct {
+        uint32_t layers;
+        const char *routing;
+        uint64_t demanded, early;
+    } cases[] = {
+        {1, "12 34 01", 2, 3},
+        {2, "43|42 31|10 52|50 50|43 21|41 53|31 34|05 14|14 41|24 25|14 34|05 12|31", 2,
+         23},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct run_world *w = run_world_spelled(cases[i].layers, 6, 2, cases[i].routing);
+        struct run_case c = {.policy = "{cache: {name: lru, slots: 4}, "
+                                       "prefetch: {name: oracle, distance: 1}}",
+                             .event_driven = true};
+        struct run_result r;
+
+        run_world_run(w, &c, &r);
+        assert_int_equal(r.total.counts.loads, cases[i].demanded);
+        assert_int_equal(r.total.counts.prefetches, cases[i].early);
+        assert_int_equal(r.total.counts.prefetch_used, cases[i].early);
+        run_result_release(&r);
+        run_world_free(w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -420,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_executors_agree),
         cmocka_unit_test(test_hits_by_brute_force),
         cmocka_unit_test(test_requests_are_booked),
+        cmocka_unit_test(test_wants_do_not_evict_one_another),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -109,7 +109,8 @@ static void test_layers_that_differ(void **state)
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         struct err e = {""};
         struct model *m = model_load(models[i], "models/arch", &e);
-        struct machine *k = machine_load("h100-80g", "models/machine", &e);
+        struct machine *k =
+            machine_load(i % 2 == 0 ? "rtx4090-pcie4" : "h100-80g", "models/machine", &e);
         struct run_world *w;
         struct run_case c = {.running_ahead = true, .graph = true};
         struct cost cost = {.model = m, .machine = k, .graph = true};
@@ -125,7 +126,7 @@ static void test_layers_that_differ(void **state)
         for (uint32_t x = 0; x < m->moe_layers * m->top_k; x++)
             expert[x] = (uint16_t)(x % m->top_k);
         for (uint32_t x = 0; x < m->top_k; x++)
-            cost_experts_add(&work, 1, k->gpu.tile_rows);
+            cost_experts_add(&work, 1, &k->gpu.tiles);
         w = run_world_of(m, k, 1, 1, expert);
         b.window_kv_tokens = b.window_pairs = 1;
         policy =

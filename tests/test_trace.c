@@ -357,17 +357,21 @@ static struct err write_short(struct short_trace *s, const char *path, uint32_t 
 {
     struct err e = {{0}};
     struct trace_writer *w;
+    int status;
 
     s->info.moe_layer = s->moe_layer;
     w = trace_writer_new(path, &s->info, &e);
     if (w == NULL)
         return e;
-    if (trace_writer_rows(w, 1, &s->token, s->expert, s->score, NULL, &e) == 0 &&
-        trace_writer_request(w, &(struct trace_request){.arrival_ns = -1, .rows = rows},
-                             &e) == 0)
-        (void)trace_writer_commit(w, &e);
+    status = trace_writer_rows(w, 1, &s->token, s->expert, s->score, NULL, &e);
+    if (status == 0)
+        status = trace_writer_request(
+            w, &(struct trace_request){.arrival_ns = -1, .rows = rows}, &e);
+    if (status == 0)
+        status = trace_writer_commit(w, &e);
     else
         trace_writer_abandon(w);
+    assert_int_equal(status, e.text[0] == '\0' ? 0 : -1);
     return e;
 }
 

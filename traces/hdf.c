@@ -291,20 +291,23 @@ int hdf_set_open(struct hdf_set *s, hid_t file, const char *path, const char *na
     if (plist >= 0)
         (void)H5Pclose(plist);
     if (status != 0)
-        hdf_set_close(s);
+        (void)hdf_set_close(s);
     return status;
 }
 
-void hdf_set_close(struct hdf_set *s)
+int hdf_set_close(struct hdf_set *s)
 {
+    int status = 0;
+
     chunk_reader_free(s->chunks);
     s->chunks = NULL;
     if (s->memory_type >= 0)
         (void)H5Tclose(s->memory_type);
-    if (s->id >= 0)
-        (void)H5Dclose(s->id);
+    if (s->id >= 0 && H5Dclose(s->id) < 0)
+        status = -1;
     s->memory_type = -1;
     s->id = -1;
+    return status;
 }
 
 /* The selection of rows [first, first + count), as a file space and a memory space. */

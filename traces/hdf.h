@@ -57,7 +57,9 @@ int hdf_set_open(struct hdf_set *s, hid_t file, const char *path, const char *na
  * HDF_TEXT strings of `width` bytes padded with NUL. */
 int hdf_set_read(const struct hdf_set *s, uint64_t first, uint64_t count, void *values,
                  struct err *e);
-void hdf_set_close(struct hdf_set *s);
+/* Whatever is buffered of one being written goes to the file. 0, or -1 if the library says
+ * that this failed; of one that is read the answer tells nothing. */
+int hdf_set_close(struct hdf_set *s);
 
 /* An integer attribute of the object `name` ("/" is the root), from `low` to `high`. */
 int hdf_attribute_int(hid_t file, const char *path, const char *name,
@@ -67,9 +69,8 @@ int hdf_attribute_int(hid_t file, const char *path, const char *name,
 char *hdf_attribute_text(hid_t file, const char *path, const char *attribute,
                          struct err *e);
 
-/* ---- writing; each returns 0 or -1, hdf_file_create the file or -1 ---- */
+/* ---- writing, to the file of hdf_out.h; each returns 0 or -1 ---- */
 
-hid_t hdf_file_create(const char *path, struct err *e);
 int hdf_group_create(hid_t file, const char *path, const char *name, struct err *e);
 /* An empty data set that grows along dim[0]; `dim` gives the other dimensions. `rows` is
  * the largest number of rows expected (0: unknown), `text_bytes` the width of HDF_TEXT.

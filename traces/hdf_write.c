@@ -52,29 +52,7 @@ static hid_t disk_type(enum hdf_kind kind, size_t text_bytes)
 
 static int write_failed(const char *path, const char *name, struct err *e)
 {
-    return err_set(e, "%s: %s cannot be written; is the disk full?", path, name);
-}
-
-/* Checksummed metadata (the newest file layout of HDF5 1.10), no times anywhere, and all
- * attributes in the root's header, so that equal calls give equal bytes. */
-hid_t hdf_file_create(const char *path, struct err *e)
-{
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    hid_t create = H5Pcreate(H5P_FILE_CREATE);
-    hid_t file = -1;
-
-    if (access >= 0 && create >= 0 &&
-        H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0 &&
-        H5Pset_obj_track_times(create, false) >= 0 &&
-        H5Pset_attr_phase_change(create, 64, 0) >= 0)
-        file = H5Fcreate(path, H5F_ACC_TRUNC, create, access);
-    if (access >= 0)
-        (void)H5Pclose(access);
-    if (create >= 0)
-        (void)H5Pclose(create);
-    if (file < 0)
-        return err_set(e, "%s: cannot be created as an HDF5 file", path);
-    return file;
+    return err_set(e, "%s: the HDF5 library cannot write %s", path, name);
 }
 
 int hdf_group_create(hid_t file, const char *path, const char *name, struct err *e)
@@ -86,9 +64,8 @@ int hdf_group_create(hid_t file, const char *path, const char *name, struct err 
         group = H5Gcreate2(file, name, H5P_DEFAULT, create, H5P_DEFAULT);
     if (create >= 0)
         (void)H5Pclose(create);
-    if (group < 0)
+    if (group < 0 || H5Gclose(group) < 0)
         return write_failed(path, name, e);
-    (void)H5Gclose(group);
     return 0;
 }
 
@@ -162,7 +139,7 @@ int hdf_set_create(struct hdf_set *s, hid_t file, const char *path, const char *
         (void)H5Pclose(plist);
     if (s->id >= 0)
         return 0;
-    hdf_set_close(s);
+    (void)hdf_set_close(s);
     return write_failed(path, name, e);
 }
 
@@ -208,8 +185,8 @@ static int put_attribute(hid_t file, const char *path, const char *name,
                                H5P_DEFAULT, H5P_DEFAULT);
     if (id >= 0 && H5Awrite(id, memory, value) >= 0)
         status = 0;
-    if (id >= 0)
-        (void)H5Aclose(id);
+    if (id >= 0 && H5Aclose(id) < 0)
+        status = -1;
     if (space >= 0)
         (void)H5Sclose(space);
     return status == 0 ? 0 : write_failed(path, attribute, e);

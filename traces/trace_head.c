@@ -132,7 +132,7 @@ static void *read_whole(struct trace *t, const char *name, enum hdf_kind kind,
             values = NULL;
         }
     }
-    hdf_set_close(&s);
+    (void)hdf_set_close(&s);
     return values;
 }
 

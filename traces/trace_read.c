@@ -227,7 +227,7 @@ static void close_sets(struct trace *t)
     };
 
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++)
-        hdf_set_close(sets[i]);
+        (void)hdf_set_close(sets[i]);
 }
 
 static struct trace *trace_new(const char *path, const struct trace_options *o)

@@ -1,8 +1,7 @@
 #include "half.h"
-#include "hdf.h"
-#include "trace.h"
+#include "hdf_out.h"
+#include "trace_state.h"
 
-#include "sim/base/file.h"
 #include "sim/base/mem.h"
 
 #include <assert.h>
@@ -22,7 +21,7 @@ struct stream {
 
 struct trace_writer {
     char *path;
-    struct file_out *out;
+    struct hdf_out *out; /* NULL: not opened, or closed */
     hid_t file;
     struct trace_info info;
     struct trace_request *requests;
@@ -50,15 +49,18 @@ static int stream_open(struct trace_writer *w, struct stream *s, const char *nam
     return 0;
 }
 
-static int stream_flush(struct stream *s, struct err *e)
+static int stream_flush(struct trace_writer *w, struct stream *s, struct err *e)
 {
     uint64_t count = s->filled;
 
     s->filled = 0;
+    if (hdf_out_check(w->out, e) != 0)
+        return -1;
     return s->set.id < 0 ? 0 : hdf_set_append(&s->set, count, s->buffer, e);
 }
 
-static int stream_put(struct stream *s, uint64_t count, const void *rows, struct err *e)
+static int stream_put(struct trace_writer *w, struct stream *s, uint64_t count,
+                      const void *rows, struct err *e)
 {
     const unsigned char *next = rows;
 
@@ -71,7 +73,7 @@ static int stream_put(struct stream *s, uint64_t count, const void *rows, struct
         s->filled += part;
         next += bytes;
         count -= part;
-        if (s->filled == s->set.chunk_rows && stream_flush(s, e) != 0)
+        if (s->filled == s->set.chunk_rows && stream_flush(w, s, e) != 0)
             return -1;
     }
     return 0;
@@ -94,17 +96,17 @@ static int stream_put_optional(struct trace_writer *w, struct stream *s, const c
         if (stream_open(w, s, name, kind, 1, NULL, e) != 0)
             return -1;
         for (uint64_t i = 0; i < s->held; i++)
-            if (stream_put(s, 1, unknown, e) != 0)
+            if (stream_put(w, s, 1, unknown, e) != 0)
                 return -1;
     }
-    return stream_put(s, 1, value, e);
+    return stream_put(w, s, 1, value, e);
 }
 
-static void stream_close(struct stream *s)
+static int stream_close(struct stream *s)
 {
-    hdf_set_close(&s->set);
     free(s->buffer);
     s->buffer = NULL;
+    return hdf_set_close(&s->set);
 }
 
 /* ---- opening ---- */
@@ -195,7 +197,8 @@ static int put_whole(struct trace_writer *w, const char *name, enum hdf_kind kin
     if (status != 0)
         return -1;
     status = hdf_set_append(&s, rows, values, e);
-    hdf_set_close(&s);
+    if (hdf_set_close(&s) != 0)
+        status = err_set(e, "%s: the HDF5 library cannot write %s", w->path, name);
     return status;
 }
 
@@ -287,13 +290,9 @@ struct trace_writer *trace_writer_new(const char *path, const struct trace_info 
     for (int i = 0; i < 12; i++)
         list[i]->set = (struct hdf_set){.id = -1, .memory_type = -1};
     copy_info(&w->info, info);
-    w->out = file_out_new(path, e);
-    if (w->out == NULL) {
-        trace_writer_abandon(w);
-        return NULL;
-    }
     hdf_enter();
-    w->file = hdf_file_create(file_out_name(w->out), e);
+    w->out = hdf_out_new(path, e);
+    w->file = w->out == NULL ? -1 : hdf_out_file(w->out);
     status =
         w->file < 0 || put_attributes(w, e) != 0 ||
         put_whole(w, "/moe_layer", HDF_U16, 0, info->layers, info->moe_layer, e) != 0 ||
@@ -340,7 +339,7 @@ static int put_scores(struct trace_writer *w, uint64_t values, const float *scor
                         "float cannot hold",
                         w->path, w->info.rows + i / width, (double)score[i]);
     if (status == 0)
-        status = stream_put(&w->score, values / width, half, e);
+        status = stream_put(w, &w->score, values / width, half, e);
     free(half);
     return status;
 }
@@ -351,9 +350,9 @@ static int put_tokens(struct trace_writer *w, uint64_t count,
     for (uint64_t i = 0; i < count; i++) {
         const struct trace_token *k = &token[i];
 
-        if (stream_put(&w->request, 1, &k->request, e) != 0 ||
-            stream_put(&w->position, 1, &k->position, e) != 0 ||
-            stream_put(&w->phase, 1, &k->phase, e) != 0 ||
+        if (stream_put(w, &w->request, 1, &k->request, e) != 0 ||
+            stream_put(w, &w->position, 1, &k->position, e) != 0 ||
+            stream_put(w, &w->phase, 1, &k->phase, e) != 0 ||
             stream_put_optional(w, &w->token_id, "/token/token_id", HDF_I32, &k->token_id,
                                 sizeof k->token_id, e) != 0 ||
             stream_put_optional(w, &w->source, "/token/source", HDF_U16, &k->source,
@@ -381,11 +380,11 @@ int trace_writer_rows(struct trace_writer *w, uint64_t count,
     hdf_enter();
     status = put_tokens(w, count, token, e);
     if (status == 0)
-        status = stream_put(&w->expert, count, expert, e);
+        status = stream_put(w, &w->expert, count, expert, e);
     if (status == 0 && score != NULL)
         status = put_scores(w, cells * info->candidates, score, e);
     if (status == 0 && predicted != NULL)
-        status = stream_put(&w->predicted, count, predicted, e);
+        status = stream_put(w, &w->predicted, count, predicted, e);
     hdf_leave();
     w->info.rows += count;
     return status;
@@ -422,14 +421,14 @@ int trace_writer_pass(struct trace_writer *w, const uint64_t *rows, uint64_t cou
             stream_open(w, &w->pass_first, "/pass/first", HDF_U64, 1, NULL, e) != 0 ||
             stream_open(w, &w->pass_row, "/pass/row", HDF_U64, 1, NULL, e) != 0 ||
             stream_open(w, &w->pass_start, "/pass/start_ns", HDF_I64, 1, NULL, e) != 0 ||
-            stream_put(&w->pass_first, 1, &zero, e) != 0)
+            stream_put(w, &w->pass_first, 1, &zero, e) != 0)
             status = -1;
     }
     if (status == 0) {
         end = w->pass_row.set.dim[0] + w->pass_row.filled + count;
-        if (stream_put(&w->pass_row, count, rows, e) != 0 ||
-            stream_put(&w->pass_first, 1, &end, e) != 0 ||
-            stream_put(&w->pass_start, 1, &start_ns, e) != 0)
+        if (stream_put(w, &w->pass_row, count, rows, e) != 0 ||
+            stream_put(w, &w->pass_first, 1, &end, e) != 0 ||
+            stream_put(w, &w->pass_start, 1, &start_ns, e) != 0)
             status = -1;
     }
     hdf_leave();
@@ -443,7 +442,7 @@ int trace_writer_load(struct trace_writer *w, const uint32_t *count, struct err 
 
     assert(w->info.counts_only);
     hdf_enter();
-    status = stream_put(&w->load, 1, count, e);
+    status = stream_put(w, &w->load, 1, count, e);
     hdf_leave();
     w->info.passes++;
     return status;
@@ -519,11 +518,44 @@ static int close_all(struct trace_writer *w, struct err *e)
 
     (void)all_streams(w, list);
     for (int i = 0; i < 12; i++)
-        stream_close(list[i]);
-    if (w->file >= 0 && H5Fclose(w->file) < 0)
-        status = err_set(e, "%s: cannot be written; is the disk full?", w->path);
-    w->file = -1;
-    return status;
+        if (stream_close(list[i]) != 0)
+            status = -1;
+    if (w->out != NULL && hdf_out_close(w->out, e) != 0)
+        return -1;
+    return status == 0
+               ? 0
+               : err_set(e, "%s: the HDF5 library cannot finish its columns", w->path);
+}
+
+/* The columns that a trace may lack and this one has. */
+static unsigned optional_fields(const struct trace_writer *w)
+{
+    return (w->score.set.dim[0] > 0 ? TRACE_HAS_SCORES : 0U) |
+           (w->predicted.set.dim[0] > 0 ? TRACE_HAS_PREDICTED : 0U) |
+           (w->source.set.dim[0] > 0 ? TRACE_HAS_SOURCE : 0U) |
+           (w->info.counts_only ? 0U : TRACE_HAS_IDS) |
+           (w->info.passes > 0 && !w->info.counts_only ? TRACE_HAS_PASSES : 0U) |
+           (w->info.expert_bytes != NULL ? TRACE_HAS_BYTES : 0U);
+}
+
+/* Reads the finished file's head back: all columns are there, in all their length. */
+static int verify(const struct trace_writer *w, struct err *e)
+{
+    const unsigned optional = TRACE_HAS_SCORES | TRACE_HAS_PREDICTED | TRACE_HAS_SOURCE |
+                              TRACE_HAS_IDS | TRACE_HAS_PASSES | TRACE_HAS_BYTES;
+    struct err said = {""};
+    struct trace *t = trace_open(hdf_out_name(w->out), NULL, &said);
+    const struct trace_info *is = t == NULL ? NULL : trace_get_info(t);
+    bool whole = is != NULL && is->rows == w->info.rows && is->passes == w->info.passes &&
+                 is->requests == w->info.requests && is->layers == w->info.layers &&
+                 (w->info.groups == 0 || is->groups == w->info.groups) &&
+                 (trace_fields(t) & optional) == optional_fields(w) &&
+                 (t->token_id_set.id >= 0) == (w->token_id.set.dim[0] > 0);
+
+    trace_close(t);
+    return whole ? 0
+                 : err_set(e, "%s: what was written does not read back as it was meant%s%s",
+                           w->path, said.text[0] == '\0' ? "" : ": ", said.text);
 }
 
 static void writer_free(struct trace_writer *w)
@@ -542,30 +574,30 @@ int trace_writer_commit(struct trace_writer *w, struct err *e)
     hdf_enter();
     (void)all_streams(w, list);
     for (int i = 0; i < 12 && status == 0; i++)
-        status = stream_flush(list[i], e);
+        status = stream_flush(w, list[i], e);
     if (status == 0)
         status = put_requests(w, e);
     if (close_all(w, e) != 0)
         status = -1;
     hdf_leave();
-    if (status != 0) {
+    if (status != 0 || verify(w, e) != 0) {
         trace_writer_abandon(w);
         return -1;
     }
-    status = file_out_commit(w->out, e);
+    status = hdf_out_commit(w->out, e);
     writer_free(w);
     return status;
 }
 
 void trace_writer_abandon(struct trace_writer *w)
 {
-    struct err ignored = {{0}};
+    struct err ignored = {""};
 
     if (w == NULL)
         return;
     hdf_enter();
     (void)close_all(w, &ignored);
+    hdf_out_abandon(w->out);
     hdf_leave();
-    file_out_abandon(w->out);
     writer_free(w);
 }

@@ -176,7 +176,8 @@ static double cycle_misses(struct cache *c, uint16_t experts)
     for (uint32_t pass = 0; pass < first + passes; pass++) {
         cache_begin_step(c, 0, active, experts);
         for (uint16_t i = 0; i < experts; i++) {
-            struct cache_result r = cache_access(c, 0, i, pass + 1);
+            struct cache_result r =
+                cache_access(c, 0, i, (struct cache_use){pass + 1, i});
 
             misses += pass >= first && r.outcome != CACHE_HIT;
         }

@@ -5,6 +5,7 @@
 #include "file.h"
 
 #include "child.h"
+#include "file_live.h"
 #include "mem.h"
 
 #include <assert.h>
@@ -22,11 +23,13 @@
 #define LIVE_MAX 64
 #define STOP_STATUS 128 /* plus the signal's number, as shells have it */
 
-/* A temporary file on disk. Whoever takes the pointer out of its slot owns it, so a
- * handler never reads a name that another thread is freeing. */
+/* A temporary file or folder on disk. Whoever takes the pointer out of its slot owns it,
+ * so a handler never reads a name that another thread is freeing. */
 struct live {
     pid_t owner; /* a forked child must not remove its parent's files */
+    enum live_kind kind;
     char *name;
+    char **inside; /* of a folder: paths of what may be in it, behind the last NULL */
 };
 
 struct file_out {
@@ -34,7 +37,7 @@ struct file_out {
     char *name;
     FILE *stream;
     bool direct; /* a device or pipe: written in place, never renamed or removed */
-    _Atomic(struct live *) *slot;
+    live_slot *slot;
 };
 
 static _Atomic(struct live *) live_slots[LIVE_MAX];
@@ -46,23 +49,32 @@ static pthread_once_t exit_hook = PTHREAD_ONCE_INIT;
 
 static void free_live(struct live *l)
 {
+    for (char **path = l->inside; path != NULL && *path != NULL; path++)
+        free(*path);
+    free(l->inside);
     free(l->name);
     free(l);
 }
 
-/* Async-signal-safe unless `release` is set, which a handler may not: atomics, getpid
- * and unlink only. */
+/* Async-signal-safe unless `release` is set, which a handler may not: atomics, getpid,
+ * unlink and rmdir only. What is in a folder goes before it, a lock at the end. */
 static void remove_live(bool release)
 {
-    for (size_t i = 0; i < LIVE_MAX; i++) {
-        struct live *l = atomic_load(&live_slots[i]);
+    for (int kind = LIVE_FILE; kind <= LIVE_LOCK; kind++) {
+        for (size_t i = 0; i < LIVE_MAX; i++) {
+            struct live *l = atomic_load(&live_slots[i]);
 
-        if (l == NULL || !atomic_compare_exchange_strong(&live_slots[i], &l, NULL))
-            continue;
-        if (l->owner == getpid())
-            (void)unlink(l->name);
-        if (release)
-            free_live(l);
+            if (l == NULL || (int)l->kind != kind ||
+                !atomic_compare_exchange_strong(&live_slots[i], &l, NULL))
+                continue;
+            if (l->owner == getpid()) {
+                for (char **path = l->inside; path != NULL && *path != NULL; path++)
+                    (void)unlink(*path);
+                (void)(kind == LIVE_FOLDER ? rmdir(l->name) : unlink(l->name));
+            }
+            if (release)
+                free_live(l);
+        }
     }
 }
 
@@ -71,19 +83,23 @@ static void remove_live_at_exit(void)
     remove_live(true);
 }
 
+void file_remove_temporaries(void)
+{
+    remove_live(false);
+}
+
 static void hook_exit(void)
 {
     /* It fails only without memory; then exit() leaves temporaries behind, no more. */
     (void)atexit(remove_live_at_exit);
 }
 
-/* Returns the slot, or NULL when all are taken. */
-static _Atomic(struct live *) *enlist(const char *name)
+live_slot *live_add(enum live_kind kind, const char *name, char **inside)
 {
     struct live *l = mem_alloc(1, sizeof *l);
 
-    l->owner = getpid();
-    l->name = mem_strdup(name);
+    (void)pthread_once(&exit_hook, hook_exit);
+    *l = (struct live){getpid(), kind, mem_strdup(name), inside};
     for (size_t i = 0; i < LIVE_MAX; i++) {
         struct live *none = NULL;
 
@@ -94,9 +110,9 @@ static _Atomic(struct live *) *enlist(const char *name)
     return NULL;
 }
 
-static void delist(_Atomic(struct live *) *slot)
+void live_drop(live_slot *slot)
 {
-    struct live *l = atomic_exchange(slot, NULL);
+    struct live *l = slot == NULL ? NULL : atomic_exchange(slot, NULL);
 
     if (l != NULL)
         free_live(l);
@@ -104,7 +120,7 @@ static void delist(_Atomic(struct live *) *slot)
 
 /* Opens a file that did not exist: ".NAME.PID-COUNT.tmp" beside `path`. It is enlisted
  * before it exists, so that a signal in between leaves nothing. */
-static FILE *open_beside(const char *path, char **name, _Atomic(struct live *) **slot)
+static FILE *open_beside(const char *path, char **name, live_slot **slot)
 {
     const char *slash = strrchr(path, '/');
     size_t folder = slash == NULL ? 0 : (size_t)(slash - path) + 1;
@@ -117,14 +133,14 @@ static FILE *open_beside(const char *path, char **name, _Atomic(struct live *) *
         /* File names have at most 255 bytes, so a long one is cut. */
         *name = mem_format("%.*s.%.200s.%ld-%u.tmp", (int)folder, path, path + folder,
                            (long)getpid(), count);
-        *slot = enlist(*name);
+        *slot = live_add(LIVE_FILE, *name, NULL);
         if (*slot == NULL)
             return NULL;
-        stream = fopen(*name, "wbx");
+        stream = fopen(*name, "w+bx");
         if (stream != NULL)
             return stream;
         cause = errno;
-        delist(*slot);
+        live_drop(*slot);
         if (cause != EEXIST) {
             errno = cause;
             return NULL;
@@ -170,7 +186,6 @@ struct file_out *file_out_new(const char *path, struct err *e)
     }
     if (exists && !S_ISREG(status.st_mode))
         return open_direct(path, e);
-    (void)pthread_once(&exit_hook, hook_exit);
     f = mem_zalloc(1, sizeof *f);
     f->path = mem_strdup(path);
     f->stream = open_beside(path, &f->name, &f->slot);
@@ -204,19 +219,23 @@ static int sync_stream(FILE *stream)
     return 0;
 }
 
-/* Makes the rename itself survive a power cut. A failure here loses nothing now. */
-static void sync_folder(const char *path)
+/* Makes a rename itself survive a power cut. A failure here loses nothing now. */
+void file_sync_folder(const char *folder)
 {
-    const char *slash = strrchr(path, '/');
-    char *folder =
-        slash == NULL ? mem_strdup(".") : mem_format("%.*s/", (int)(slash - path), path);
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (fd >= 0) {
         (void)fsync(fd);
         (void)close(fd);
     }
-    free(folder);
+}
+
+char *file_folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash == NULL ? mem_strdup(".")
+                         : mem_format("%.*s/", (int)(slash - path), path);
 }
 
 static int finish_stream(struct file_out *f, struct err *e)
@@ -238,6 +257,8 @@ static int finish_stream(struct file_out *f, struct err *e)
 
 int file_out_commit(struct file_out *f, struct err *e)
 {
+    char *folder;
+
     if (finish_stream(f, e) != 0) {
         file_out_abandon(f);
         return -1;
@@ -249,8 +270,10 @@ int file_out_commit(struct file_out *f, struct err *e)
             file_out_abandon(f);
             return -1;
         }
-        delist(f->slot);
-        sync_folder(f->path);
+        live_drop(f->slot);
+        folder = file_folder_of(f->path);
+        file_sync_folder(folder);
+        free(folder);
     }
     free_out(f);
     return 0;
@@ -264,9 +287,20 @@ void file_out_abandon(struct file_out *f)
         (void)fclose(f->stream);
     if (!f->direct) {
         (void)unlink(f->name);
-        delist(f->slot);
+        live_drop(f->slot);
     }
     free_out(f);
+}
+
+int file_check_apart(const char *out, const char *in, struct err *e)
+{
+    struct stat a, b;
+
+    if (in == NULL || stat(out, &a) != 0 || stat(in, &b) != 0 || a.st_dev != b.st_dev ||
+        a.st_ino != b.st_ino || !S_ISREG(a.st_mode))
+        return 0;
+    return err_set(e, "%s: is %s, which is read here; give the output another name", out,
+                   strcmp(out, in) == 0 ? "the input itself" : in);
 }
 
 static int make_one(const char *path, struct err *e)

@@ -24,6 +24,12 @@ int file_out_commit(struct file_out *f, struct err *e);
 /* Removes the temporary file and frees. NULL is fine. */
 void file_out_abandon(struct file_out *f);
 
+/* Removes all temporaries, for a program that ends without exit(). Async-signal-safe. */
+void file_remove_temporaries(void);
+
+/* Refuses an output that is the same file as an input (NULL: none), by whatever name. */
+int file_check_apart(const char *out, const char *in, struct err *e);
+
 /* mkdir -p. 0 or -1. */
 int file_make_folder(const char *path, struct err *e);
 /* Reads a whole file of at most `limit` bytes, with a NUL after the last byte. Owned by

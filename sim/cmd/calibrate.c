@@ -2,6 +2,7 @@
 #include "gpu/bench.h"
 #include "sim/base/child.h"
 #include "sim/base/file.h"
+#include "sim/base/folder.h"
 #include "sim/base/mem.h"
 #include "sim/base/plain.h"
 
@@ -69,14 +70,15 @@ static void print_summary(const struct bench_summary *summary, size_t tables,
     (void)fflush(stdout);
 }
 
+/* To the new folder `out`; all tables appear together under the name `folder`. */
 static int measure(struct device *d, const struct calibrate_flags *flags,
-                   const char *folder, struct err *e)
+                   const char *folder, const char *out, struct err *e)
 {
     struct progress_line *line = flags->quiet ? NULL : progress_new("measuring");
     struct bench_summary summary[BENCH_TABLES];
     char *command = command_line(flags);
     char *date = today();
-    const struct bench_options options = {.folder = folder,
+    const struct bench_options options = {.folder = out,
                                           .quick = flags->quick,
                                           .command = command,
                                           .date = date,
@@ -94,6 +96,20 @@ static int measure(struct device *d, const struct calibrate_flags *flags,
     if (status == 0)
         print_summary(summary, tables, folder);
     return status;
+}
+
+static int measure_all(struct device *d, const struct calibrate_flags *flags,
+                       const char *folder, struct err *e)
+{
+    struct folder_out *f = folder_out_new(folder, e);
+
+    if (f == NULL)
+        return -1;
+    bench_own_files(f);
+    if (measure(d, flags, folder, folder_out_name(f), e) == 0)
+        return folder_out_commit(f, e);
+    folder_out_abandon(f, e);
+    return -1;
 }
 
 /* The output can be written: better known before measuring for minutes. */
@@ -124,7 +140,7 @@ static int run(const struct calibrate_flags *flags, calibrate_fit *fit, struct e
         return missing ? EXIT_CANNOT : EXIT_BAD;
     }
     file_catch_signals();
-    status = measure(d, flags, folder, e) == 0 ? EXIT_GOOD : EXIT_BAD;
+    status = measure_all(d, flags, folder, e) == 0 ? EXIT_GOOD : EXIT_BAD;
     device_close(d);
     cmd_end_on_signals();
     if (status == EXIT_GOOD && file_interrupted()) {

@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "sim/base/file.h"
 #include "sim/base/mem.h"
 #include "sim/base/plain.h"
 #include "validate/machine_fit.h"
@@ -206,7 +207,9 @@ int cmd_fit(int argc, char **argv)
         return flags_misuse(&command, "fit takes one configuration file");
     if (flags.measured == NULL || flags.parameter.count == 0)
         return flags_misuse(&command, "fit needs --measured and a --parameter");
-    if (folders_find(&folders, &e) == 0)
+    if ((flags.out == NULL || (file_check_apart(flags.out, argv[0], &e) == 0 &&
+                               file_check_apart(flags.out, flags.measured, &e) == 0)) &&
+        folders_find(&folders, &e) == 0)
         config = config_load(argv[0], &flags.set, &e);
     if (config != NULL && fit(config, &folders, &flags, &e) == 0)
         status = EXIT_GOOD;

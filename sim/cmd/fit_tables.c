@@ -15,8 +15,14 @@ static void print_numbers(const struct calibration *c)
         const struct calibration_number *n = &c->number[i];
         const int length = (int)strcspn(n->section, ".");
 
-        (void)printf("%.*s.%-*s %14.5g%-8s", length, n->section, 27 - length, n->name,
-                     n->value / n->scale, n->unit);
+        char value[CALIBRATION_TEXT];
+
+        calibration_number_text(n, value);
+        (void)printf("%.*s.%-*s ", length, n->section, 27 - length, n->name);
+        if (n->tiles.count > 0)
+            (void)printf("%22s", value);
+        else
+            (void)printf("%14.5g%-8s", n->value / n->scale, n->unit);
         if (isfinite(n->standard_error))
             (void)printf("   %.2g %%\n", 100.0 * n->standard_error);
         else if (strcmp(n->how, "fit") == 0)

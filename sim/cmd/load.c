@@ -1,8 +1,19 @@
 #include "cmd.h"
+#include "sim/base/folder.h"
 #include "sim/base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* Where a configuration names files. */
+static const struct {
+    const char *section, *key;
+    bool may_be_name;
+} paths[] = {{"", "trace", false},
+             {"", "profile", false},
+             {"workload", "file", false},
+             {"", "model", true},
+             {"", "machine", true}};
 
 /* True if a model or machine is given as a file, not by name (as catalogue_load has it).
  */
@@ -40,14 +51,6 @@ static int resolve(struct cfg *c, const char *config_path, const char *section,
 
 struct cfg *config_load(const char *path, const struct flag_list *set, struct err *e)
 {
-    static const struct {
-        const char *section, *key;
-        bool may_be_name;
-    } paths[] = {{"", "trace", false},
-                 {"", "profile", false},
-                 {"workload", "file", false},
-                 {"", "model", true},
-                 {"", "machine", true}};
     struct cfg *c = cfg_load(path, e);
     int status = c == NULL ? -1 : 0;
 
@@ -61,4 +64,21 @@ struct cfg *config_load(const char *path, const struct flag_list *set, struct er
         return c;
     cfg_free(c);
     return NULL;
+}
+
+int config_check_apart(const struct cfg *c, const char *path,
+                       const struct folder_out *out, struct err *e)
+{
+    int status = folder_out_check_apart(out, path, e);
+
+    for (size_t i = 0; status == 0 && i < sizeof paths / sizeof *paths; i++) {
+        const struct cfg_node *n = cfg_root(c);
+
+        if (*paths[i].section != '\0')
+            n = cfg_find(n, paths[i].section);
+        n = n == NULL ? NULL : cfg_find(n, paths[i].key);
+        if (n != NULL)
+            status = folder_out_check_apart(out, cfg_text(n), e);
+    }
+    return status;
 }

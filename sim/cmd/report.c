@@ -1,11 +1,33 @@
 #include "sim/run/report.h"
 
 #include "cmd.h"
+#include "sim/base/file.h"
+#include "sim/base/folder.h"
 #include "sim/base/mem.h"
 #include "sim/base/plain.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+
+/* All files of the page appear together. */
+static int write_page(const struct result *const *all, size_t count, const char *folder,
+                      const char *plots, struct err *e)
+{
+    struct folder_out *f = folder_out_new(folder, e);
+    int status = 0;
+
+    if (f == NULL)
+        return -1;
+    report_own_files(f);
+    for (size_t i = 0; i < count && status == 0; i++)
+        status = folder_out_check_apart(f, all[i]->path, e);
+    if (status == 0)
+        status = report_write(all, count, folder_out_name(f), plots, e);
+    if (status == 0)
+        return folder_out_commit(f, e);
+    folder_out_abandon(f, e);
+    return -1;
+}
 
 static int report(char **paths, size_t count, const char *folder, const char *plots,
                   struct err *e)
@@ -20,7 +42,7 @@ static int report(char **paths, size_t count, const char *folder, const char *pl
         all[read] = &r[read];
     }
     if (status == 0)
-        status = report_write(all, count, folder, plots, e);
+        status = write_page(all, count, folder, plots, e);
     for (size_t i = 0; i < read; i++)
         result_release(&r[i]);
     free(all);

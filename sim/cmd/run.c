@@ -1,8 +1,10 @@
 #include "cmd.h"
 #include "sim/base/file.h"
+#include "sim/base/folder.h"
 #include "sim/base/mem.h"
 #include "sim/base/plain.h"
 #include "sim/run/experiment.h"
+#include "sim/run/report.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,24 +45,38 @@ static int write_files(const struct result *r, const char *folder, struct err *e
     return status;
 }
 
-static int run_config(struct cfg *config, const struct folders *folders,
+/* The folder for --out; an earlier result's page and figures go with that result. */
+static struct folder_out *open_folder(const struct cfg *config, const char *path,
+                                      const char *folder, struct err *e)
+{
+    struct folder_out *f = folder_out_new(folder, e);
+
+    if (f == NULL)
+        return NULL;
+    folder_out_own(f, "result.h5");
+    folder_out_own(f, "timeline.json");
+    folder_out_own(f, "summary.csv");
+    if (folder_out_has(f, "report.html"))
+        report_own_files(f);
+    if (config_check_apart(config, path, f, e) == 0)
+        return f;
+    folder_out_abandon(f, e);
+    return NULL;
+}
+
+static int run_config(struct cfg *config, const struct folders *folders, const char *out,
                       const struct run_flags *flags, struct err *e)
 {
     struct experiment_folders where = {folders->models, folders->machines,
                                        folders->presets};
     struct progress_line *line = flags->quiet ? NULL : progress_new("replaying");
-    char *timeline =
-        flags->out == NULL ? NULL : mem_format("%s/timeline.json", flags->out);
+    char *timeline = out == NULL ? NULL : mem_format("%s/timeline.json", out);
     struct experiment_hooks hooks = {.progress = line == NULL ? NULL : show_progress,
                                      .context = line,
                                      .timeline_path = timeline};
     struct result r;
-    int status = 0;
+    int status = experiment_run(config, &where, flags->threads, &hooks, &r, e);
 
-    if (flags->out != NULL)
-        status = file_make_folder(flags->out, e);
-    if (status == 0)
-        status = experiment_run(config, &where, flags->threads, &hooks, &r, e);
     progress_free(line);
     free(timeline);
     if (status < 0)
@@ -71,18 +87,38 @@ static int run_config(struct cfg *config, const struct folders *folders,
         result_print_csv(&r, stdout);
     else
         result_print(&r, stdout);
-    if (flags->out != NULL && status == 0 && write_files(&r, flags->out, e) != 0)
+    if (out != NULL && status == 0 && write_files(&r, out, e) != 0)
         status = -1;
-    if (flags->out != NULL && status == 0 && !flags->json && !flags->csv)
-        plain_printf(stdout,
-                     "\nWritten: %s/result.h5, timeline.json (opens in ui.perfetto.dev), "
-                     "summary.csv\n",
-                     flags->out);
     result_release(&r);
     if (status == 1)
         (void)err_set(e, "stopped by a signal; rows that say so are not whole, and no "
                          "result was written");
     return status == 0 ? EXIT_GOOD : EXIT_BAD;
+}
+
+/* With --out, the files are in place if all went well. */
+static int run(struct cfg *config, const char *path, const struct folders *folders,
+               const struct run_flags *flags, struct err *e)
+{
+    struct folder_out *f;
+    int status;
+
+    if (flags->out == NULL)
+        return run_config(config, folders, NULL, flags, e);
+    f = open_folder(config, path, flags->out, e);
+    if (f == NULL)
+        return EXIT_BAD;
+    status = run_config(config, folders, folder_out_name(f), flags, e);
+    if (status != EXIT_GOOD)
+        folder_out_abandon(f, e);
+    else if (folder_out_commit(f, e) != 0)
+        status = EXIT_BAD;
+    else if (!flags->json && !flags->csv)
+        plain_printf(stdout,
+                     "\nWritten: %s/result.h5, timeline.json (opens in ui.perfetto.dev), "
+                     "summary.csv\n",
+                     flags->out);
+    return status;
 }
 
 int cmd_run(int argc, char **argv)
@@ -121,7 +157,7 @@ int cmd_run(int argc, char **argv)
     if (folders_find(&folders, &e) == 0)
         config = config_load(argv[0], &flags.set, &e);
     if (config != NULL)
-        status = run_config(config, &folders, &flags, &e);
+        status = run(config, argv[0], &folders, &flags, &e);
     if (status != EXIT_GOOD)
         (void)cmd_fail(&e);
     cfg_free(config);

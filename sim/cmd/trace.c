@@ -41,7 +41,8 @@ static int slice(int argc, char **argv)
         return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
     if (count != 1 || out == NULL)
         return flags_misuse(&command, "trace slice takes one trace and --out FILE");
-    if ((requests == NULL ||
+    if (file_check_apart(out, argv[0], &e) == 0 &&
+        (requests == NULL ||
          slice_parse_range(requests, &part.first_request, &part.last_request, &e) == 0) &&
         (rows == NULL ||
          slice_parse_range(rows, &part.first_row, &part.last_row, &e) == 0))
@@ -84,6 +85,8 @@ static int export(int argc, char **argv)
     if (strcmp(to, "csv") != 0 && strcmp(to, "oracleGeneral") != 0)
         return flags_misuse(&command, "--to is csv or oracleGeneral");
     options.batch = batch;
+    if (file_check_apart(out, argv[0], &e) != 0)
+        return cmd_fail(&e);
     t = trace_open(argv[0], NULL, &e);
     if (t != NULL)
         status = *to == 'c' ? export_csv(t, out, &e)
@@ -201,6 +204,9 @@ static int import(int argc, char **argv)
         return flags_misuse(&command, "--from is npz or route_trace");
     if (flags.experts > TRACE_MAX_EXPERTS)
         return flags_misuse(&command, "--experts is at most 4096");
+    if (file_check_apart(flags.out, argv[0], &e) != 0 ||
+        file_check_apart(flags.out, flags.requests, &e) != 0)
+        return cmd_fail(&e);
     status = import_file(&flags, argv[0], &e);
     if (e.text[0] != '\0')
         (void)cmd_fail(&e);

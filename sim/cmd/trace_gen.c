@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "sim/base/file.h"
 #include "sim/base/plain.h"
 #include "traces/generate.h"
 #include "traces/statistics.h"
@@ -103,6 +104,7 @@ int cmd_trace_gen(int argc, char **argv)
         "--set sources=4",
         table};
     struct err e = {""};
+    const char *in;
     int status;
     int count = flags_parse(&command, argc, argv);
 
@@ -119,9 +121,11 @@ int cmd_trace_gen(int argc, char **argv)
                             "most one parameter file");
     if (flags.like != NULL && flags.set.count > 0)
         return flags_misuse(&command, "trace gen takes --set or --like, not both");
-    status = flags.like != NULL
-                 ? gen_like(&flags, &e)
-                 : gen_from_params(&flags, count == 1 ? argv[0] : NULL, &e);
+    in = flags.like != NULL ? flags.like : count == 1 ? argv[0] : NULL;
+    status = file_check_apart(flags.out, in, &e);
+    if (status == 0)
+        status =
+            flags.like != NULL ? gen_like(&flags, &e) : gen_from_params(&flags, in, &e);
     free(flags.set.item);
     return status == 0 ? EXIT_GOOD : cmd_fail(&e);
 }

@@ -1,5 +1,6 @@
 #include "cmd.h"
 #include "sim/base/file.h"
+#include "sim/base/folder.h"
 #include "sim/base/mem.h"
 #include "sim/base/plain.h"
 #include "validate/agreement_print.h"
@@ -20,6 +21,7 @@ struct validate_flags {
 /* Both sides, and what is made of them. */
 struct validation {
     const struct validate_flags *flags;
+    const char *out; /* where to write, or NULL */
     struct validate_device device;
     struct device_info info;
     struct validate_side predicted, *executed; /* [flags->repeat] */
@@ -292,13 +294,8 @@ static int report(struct validation *v, struct err *e)
         agreement_print_json(&out, stdout);
     else
         agreement_print(&out, stdout);
-    if (v->flags->out != NULL)
-        status = write_files(v, &out, v->flags->out, e);
-    if (v->flags->out != NULL && status == 0 && !v->flags->json)
-        plain_printf(stdout,
-                     "\nWritten: %s/summary.json, passes.csv, operations.csv, "
-                     "timeline.json (opens in ui.perfetto.dev)\n",
-                     v->flags->out);
+    if (v->out != NULL)
+        status = write_files(v, &out, v->out, e);
     free(notes);
     return status;
 }
@@ -317,25 +314,67 @@ static void validation_release(struct validation *v)
 }
 
 static int validate_config(struct cfg *config, const struct folders *folders,
-                           const struct validate_flags *flags, struct device *device,
-                           struct err *e)
+                           const struct validate_flags *flags, const char *out,
+                           struct device *device, struct err *e)
 {
     struct experiment_folders where = {folders->models, folders->machines,
                                        folders->presets};
-    struct validation v = {.flags = flags};
-    int status = set_config(config, flags, e);
+    struct validation v = {.flags = flags, .out = out};
+    int status;
 
     v.device.device = device;
     device->ops->info(device, &v.info);
-    if (status == 0 && flags->out != NULL)
-        status = file_make_folder(flags->out, e);
-    if (status == 0)
-        status = run_sides(&v, config, &where, e);
+    status = run_sides(&v, config, &where, e);
     if (status == 0) {
         find_agreement(&v);
         status = report(&v, e);
     }
     validation_release(&v);
+    return status;
+}
+
+static struct folder_out *open_folder(const struct cfg *config, const char *path,
+                                      const char *folder, struct err *e)
+{
+    struct folder_out *f = folder_out_new(folder, e);
+
+    if (f == NULL)
+        return NULL;
+    folder_out_own(f, "summary.json");
+    folder_out_own(f, "passes.csv");
+    folder_out_own(f, "operations.csv");
+    folder_out_own(f, "timeline.json");
+    if (config_check_apart(config, path, f, e) == 0)
+        return f;
+    folder_out_abandon(f, e);
+    return NULL;
+}
+
+/* Takes the device. With --out, the files are in place if all went well. */
+static int validate_into(struct cfg *config, const char *path,
+                         const struct folders *folders,
+                         const struct validate_flags *flags, struct device *device,
+                         struct err *e)
+{
+    struct folder_out *f = NULL;
+    int status = set_config(config, flags, e);
+
+    if (status == 0 && flags->out != NULL) {
+        f = open_folder(config, path, flags->out, e);
+        status = f == NULL ? -1 : 0;
+    }
+    if (status == 0)
+        status = validate_config(config, folders, flags,
+                                 f == NULL ? NULL : folder_out_name(f), device, e);
+    else
+        device_close(device);
+    if (status != 0)
+        folder_out_abandon(f, e);
+    else if (f != NULL && (status = folder_out_commit(f, e)) == 0 && !flags->json)
+        plain_printf(stdout,
+                     "\nWritten: %s/summary.json, passes.csv, operations.csv, "
+                     "timeline.json (opens in ui.perfetto.dev)\n",
+                     flags->out);
     return status == 0 ? EXIT_GOOD : EXIT_BAD;
 }
 
@@ -354,7 +393,7 @@ static int validate(const char *path, const struct validate_flags *flags, struct
     if (folders_find(&folders, e) == 0)
         config = config_load(path, &flags->set, e);
     if (config != NULL)
-        status = validate_config(config, &folders, flags, device, e);
+        status = validate_into(config, path, &folders, flags, device, e);
     else
         device_close(device);
     cfg_free(config);

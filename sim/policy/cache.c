@@ -176,7 +176,7 @@ static __attribute__((noinline)) struct cache_result miss(struct cache *c, uint3
 }
 
 struct cache_result cache_access(struct cache *c, uint32_t layer, uint32_t expert,
-                                 uint32_t next_use)
+                                 struct cache_use next_use)
 {
     const struct cache_layer *l = &c->layer[layer];
     uint32_t slot;
@@ -195,13 +195,13 @@ struct cache_result cache_access(struct cache *c, uint32_t layer, uint32_t exper
 }
 
 static void hit_all(struct cache *c, const struct cache_layer *l, const uint16_t *expert,
-                    const uint32_t *next_use, uint32_t count)
+                    const struct cache_use *next_use, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         uint32_t x = expert[i];
 
         if (c->future)
-            l->next_use[x] = next_use == NULL ? CACHE_NEVER : next_use[i];
+            l->next_use[x] = next_use == NULL ? CACHE_UNUSED : next_use[i];
         if (c->held_count != 0)
             release(c, l->set, l->first_object + x);
         if (c->hit != NULL)
@@ -210,7 +210,8 @@ static void hit_all(struct cache *c, const struct cache_layer *l, const uint16_t
 }
 
 uint32_t cache_access_hits(struct cache *c, uint32_t layer, const uint16_t *expert,
-                           const uint32_t *next_use, uint32_t count, uint32_t *slot)
+                           const struct cache_use *next_use, uint32_t count,
+                           uint32_t *slot)
 {
     const struct cache_layer *l = &c->layer[layer];
     const uint32_t *slot_of = l->slot;
@@ -275,8 +276,17 @@ static void hold(struct cache *c, struct cache_set *s, uint32_t object, uint32_t
     s->held[s->held_count++] = (struct cache_held){.object = object, .until = until};
 }
 
+void cache_hold(struct cache *c, uint32_t layer, uint32_t expert, uint32_t pass)
+{
+    const struct cache_layer *l = &c->layer[layer];
+
+    assert(layer < c->layers && expert < c->experts);
+    if (l->slot[expert] != CACHE_NONE)
+        hold(c, l->set, l->first_object + expert, pass);
+}
+
 struct cache_result cache_prefetch(struct cache *c, uint32_t layer, uint32_t expert,
-                                   uint32_t next_use)
+                                   uint32_t pass)
 {
     const struct cache_layer *l = &c->layer[layer];
     struct cache_set *s = l->set;
@@ -288,7 +298,7 @@ struct cache_result cache_prefetch(struct cache *c, uint32_t layer, uint32_t exp
     c->evicted_count = 0;
     if (result.slot == CACHE_NONE) {
         if (c->future)
-            l->next_use[expert] = next_use;
+            l->next_use[expert] = (struct cache_use){pass, layer * c->experts + expert};
         mark_held(c, s);
         s->env.step = c->step;
         s->env.protect = true;
@@ -305,7 +315,7 @@ struct cache_result cache_prefetch(struct cache *c, uint32_t layer, uint32_t exp
         result.outcome = CACHE_LOAD;
         result.slot = cache_settle(c, s, object);
     }
-    hold(c, s, object, next_use);
+    hold(c, s, object, pass);
     return result;
 }
 

@@ -26,19 +26,25 @@
 #include <stdint.h>
 
 #define CACHE_NONE UINT32_MAX  /* no object, no slot */
-#define CACHE_NEVER UINT32_MAX /* next_use: never again */
+#define CACHE_NEVER UINT32_MAX /* pass of a use: never again */
+
+/* When an expert is used next. Uses of a pass come in order of `place`. */
+struct cache_use {
+    uint32_t pass;  /* or CACHE_NEVER */
+    uint32_t place; /* layer * experts + the access's number in its step, or by ascending
+                       id simply + expert; any where there is no such use */
+};
+#define CACHE_UNUSED ((struct cache_use){CACHE_NEVER, 0})
 
 /* ---- what an algorithm sees of its set; outlives the algorithm's state ---- */
 
 struct cache_env {
-    uint32_t objects;         /* ids are 0 .. objects - 1 */
-    uint32_t capacity;        /* most objects that can be resident at once, at least 1 */
-    bool protect;             /* active objects of this step may not be victims now */
-    uint64_t step;            /* the current step's number */
-    const uint64_t *stamp;    /* [objects] the last step in which it was active */
-    const uint32_t *next_use; /* [objects] pass of the next use, CACHE_NEVER; NULL without
-                                 NEED_FUTURE. Two objects with the same next pass are used
-                                 in ascending object id */
+    uint32_t objects;      /* ids are 0 .. objects - 1 */
+    uint32_t capacity;     /* most objects that can be resident at once, at least 1 */
+    bool protect;          /* active objects of this step may not be victims now */
+    uint64_t step;         /* the current step's number */
+    const uint64_t *stamp; /* [objects] the last step in which it was active */
+    const struct cache_use *next_use; /* [objects]; NULL without NEED_FUTURE */
     const uint64_t
         *profile;   /* [objects] load in the profile; NULL without NEED_PROFILE */
     struct rng rng; /* the set's own stream, for algorithms that draw: copy it */
@@ -81,7 +87,7 @@ enum cache_scope { CACHE_PER_LAYER, CACHE_GLOBAL };
 enum cache_protect { CACHE_PROTECT_STRICT, CACHE_PROTECT_PREFER, CACHE_PROTECT_NONE };
 enum cache_admission { CACHE_ADMIT_ALWAYS, CACHE_ADMIT_SECOND_MISS };
 enum cache_preload { CACHE_PRELOAD_NONE, CACHE_PRELOAD_LINEAR };
-enum cache_order { CACHE_ORDER_ID, CACHE_ORDER_RECORDED };
+enum cache_order { CACHE_ORDER_ID, CACHE_ORDER_RECORDED, CACHE_ORDERS };
 
 /* Options common to all algorithms; beside the algorithm's own in the same mapping. */
 struct cache_params {
@@ -106,11 +112,11 @@ struct cache_config {
     const void *algorithm_params;
     struct cache_params params;
     uint32_t layers, experts;
-    const uint64_t *expert_bytes; /* [layers] */
-    const uint64_t *profile;      /* (layer, expert) or NULL */
-    bool future;                  /* next uses will be given */
-    const uint32_t *first_use;    /* (layer, expert) pass of the first use, so that an
-                                     oracle can judge what is preloaded; or NULL */
+    const uint64_t *expert_bytes;      /* [layers] */
+    const uint64_t *profile;           /* (layer, expert) or NULL */
+    bool future;                       /* next uses will be given */
+    const struct cache_use *first_use; /* (layer, expert), so that an oracle can judge
+                                          what is preloaded; or NULL */
     uint64_t seed;
 };
 
@@ -154,22 +160,25 @@ struct cache_result {
     const struct cache_eviction *evicted;
 };
 
-/* Accesses one active expert. `next_use`: the pass in which
- * it is used next (CACHE_NEVER; ignored without `future`). */
+/* Accesses one active expert. `next_use` is ignored without `future`. */
 struct cache_result cache_access(struct cache *c, uint32_t layer, uint32_t expert,
-                                 uint32_t next_use);
+                                 struct cache_use next_use);
 /* Accesses experts one by one until one is not resident, which is not accessed yet; how
  * many were, with their slots in `slot`. `next_use` as above, or NULL for never. */
 uint32_t cache_access_hits(struct cache *c, uint32_t layer, const uint16_t *expert,
-                           const uint32_t *next_use, uint32_t count, uint32_t *slot);
-/* Makes an expert resident ahead of its use. Victims are neither active in this step nor
- * prefetched and still unused. CACHE_BYPASS: no room, not loaded; CACHE_HIT: it is there
- * already, and held from now on as if it had been loaded. `next_use`: the pass it is
- * loaded for, counted from 0 by cache_end_pass. An expert that was not active in its
- * layer's step of that pass is no longer held, and a demand miss may evict it at any
- * time. The admission option is for demand misses only. */
+                           const struct cache_use *next_use, uint32_t count,
+                           uint32_t *slot);
+/* Holds an expert, if it is resident, for its use in `pass` (counted from 0 by
+ * cache_end_pass): no early load evicts it until it is used. One that was not active in
+ * its layer's step of that pass is no longer held, and a demand miss may evict it at any
+ * time. */
+void cache_hold(struct cache *c, uint32_t layer, uint32_t expert, uint32_t pass);
+/* Makes an expert resident ahead of its use in `pass`, and holds it.
+ * Victims are neither active in this step nor held: hold whatever is wanted beside it
+ * first. CACHE_BYPASS: no room, not loaded; CACHE_HIT: it is there already. The admission
+ * option is for demand misses only. */
 struct cache_result cache_prefetch(struct cache *c, uint32_t layer, uint32_t expert,
-                                   uint32_t next_use);
+                                   uint32_t pass);
 void cache_end_pass(struct cache *c);
 
 #endif

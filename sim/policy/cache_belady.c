@@ -1,10 +1,9 @@
 /* Belady's MIN, with and without the right to bypass.
  *
- * The victim is the resident whose next use is farthest; of two with the same next pass
- * the higher id is used later. `belady` keeps whatever comes in: it bypasses only when
- * everything resident is protected. `belady-bypass` does not keep an expert whose own
- * next use is farther than that of every candidate; with equal sizes and no protection
- * no policy has more hits. */
+ * The victim is the resident whose next use is farthest. `belady` keeps whatever comes
+ * in: it bypasses only when everything resident is protected. `belady-bypass` does not
+ * keep an expert whose own next use is farther than that of every candidate; with equal
+ * sizes and no protection no policy has more hits. */
 #include "rank.h"
 
 #include <stddef.h>
@@ -15,10 +14,12 @@ struct belady {
     max_align_t memory[];
 };
 
-/* The farthest next use, and then the highest id, is least. */
+/* The farthest next use is least. */
 static uint64_t distance_key(const struct belady *s, uint32_t object)
 {
-    return ~((uint64_t)s->env->next_use[object] << 32 | (object + 1));
+    struct cache_use use = s->env->next_use[object];
+
+    return ~((uint64_t)use.pass << 32 | (use.place + 1));
 }
 
 static size_t state_size(const struct cache_env *env, const void *params)

@@ -189,7 +189,8 @@ static void copy_config(struct cache *c, const struct cache_config *config)
     }
     if (c->future) {
         c->next_use = mem_alloc(all, sizeof *c->next_use);
-        memset(c->next_use, 0xff, all * sizeof *c->next_use);
+        for (uint32_t i = 0; i < all; i++)
+            c->next_use[i] = (struct cache_use){CACHE_NEVER, i};
         if (config->first_use != NULL)
             memcpy(c->next_use, config->first_use, all * sizeof *c->next_use);
     }

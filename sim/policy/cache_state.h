@@ -26,7 +26,8 @@ struct cache_set {
 
 /* What an access of a layer needs, side by side. Arrays are by expert. */
 struct cache_layer {
-    uint32_t *slot, *next_use;
+    uint32_t *slot;
+    struct cache_use *next_use;
     uint64_t *stamp;
     void *state; /* of its set's algorithm */
     struct cache_set *set;
@@ -46,12 +47,13 @@ struct cache {
     uint16_t evicted_count;
     uint64_t step;
     struct cache_eviction *evicted;
-    uint32_t *slot, *next_use; /* (layer, expert); next_use NULL without future */
-    uint64_t *stamp;           /* (layer, expert) */
-    uint8_t *missed;           /* (layer, expert) missed once; NULL: admit always */
-    uint16_t *layer_of;        /* (layer, expert) -> layer; NULL for per-layer sets */
-    uint64_t *bytes;           /* [layers] of one expert */
-    uint64_t *profile;         /* (layer, expert) or NULL */
+    uint32_t *slot;             /* (layer, expert) */
+    struct cache_use *next_use; /* (layer, expert); NULL without future */
+    uint64_t *stamp;            /* (layer, expert) */
+    uint8_t *missed;            /* (layer, expert) missed once; NULL: admit always */
+    uint16_t *layer_of;         /* (layer, expert) -> layer; NULL for per-layer sets */
+    uint64_t *bytes;            /* [layers] of one expert */
+    uint64_t *profile;          /* (layer, expert) or NULL */
     uint64_t max_bytes, capacity_bytes;
     void *memory; /* states of all sets */
     uint32_t *free;

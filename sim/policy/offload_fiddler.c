@@ -8,7 +8,7 @@ static struct cost_experts one_expert(const struct view *v, uint32_t expert)
 {
     struct cost_experts work = {.distinct = 0};
 
-    cost_experts_add(&work, v->tokens[expert], v->cost->machine->gpu.tile_rows);
+    cost_experts_add(&work, v->tokens[expert], &v->cost->machine->gpu.tiles);
     return work;
 }
 

@@ -2,7 +2,7 @@
  *
  * A predictor gives each expert of one coming layer a value. The best `candidates` by
  * value are considered (equal values by lower expert id, never a value of 0), in that
- * order: one that is resident is wanted, so that no other early load evicts it, and costs
+ * order: one that is resident is wanted, so that no early load evicts it, and costs
  * nothing; of the missing ones the first `width` are wanted. */
 #ifndef MOESIM_POLICY_PREFETCH_PICK_H
 #define MOESIM_POLICY_PREFETCH_PICK_H

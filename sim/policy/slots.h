@@ -72,7 +72,8 @@ struct prefetch_type {
     uint32_t (*width)(const struct policy_shape *shape, const void *params);
     /* Called for every step once its routing is known, demand loads first: learns from
      * the step and fills `want` in order of importance. Wanting a resident expert loads
-     * nothing but keeps it from the wants after it. Returns how many. NULL: none. */
+     * nothing but keeps it from the loads of the others, those before it too. Returns
+     * how many. NULL: none. */
     uint32_t (*step)(void *state, const struct view *v, struct prefetch_want *want);
 };
 

@@ -43,7 +43,8 @@ struct view {
     const uint64_t *load;   /* (layer, expert) tokens in the passes before this one */
     const struct cache *cache;
     /* Oracles only: the active experts `ahead` steps after this one (1: the next layer;
-     * beyond the last layer, the next pass). Returns how many; 0 past the end. */
+     * beyond the last layer, the next pass), in the order of their accesses. Returns how
+     * many; 0 past the end. */
     uint32_t (*future)(const struct view_future *f, uint32_t ahead,
                        const uint32_t **expert);
     const struct view_future *future_context;

@@ -446,7 +446,7 @@ static void gpu_init(struct crew *c, uint32_t i)
 
         serial = p->variant != PLACE_SHARD_V2;
         if (p->variant == PLACE_SHARD_V2)
-            run->tile_rows = PLACE_SHARD_BLOCK;
+            run->tiles = (struct machine_tiles){1, {PLACE_SHARD_BLOCK}};
         run->by_source = p->variant == PLACE_SHARD_V0 ? c->by_source : NULL;
         run->sources = c->gpus;
     }

@@ -1,15 +1,11 @@
 /* The balanced bound: no GPU works longer on a layer's experts than an even share takes.
  *
  * The share is that of the rows as of one expert, or of the active experts with a row
- * each, whichever takes longer; without padding. Some GPU of any placement has as much
- * to do, so that the layer takes at least as long; what has less runs as it is. No GPU
- * then computes longer or launches more than in the run itself, at no point of it. */
+ * each, whichever takes longer; padded to the smallest tile at most. Some GPU of any
+ * placement has as much to do, so that the layer takes at least as long; what has less
+ * runs as it is. No GPU then computes longer or launches more than in the run itself, at
+ * no point of it. */
 #include "crew_state.h"
-
-static sim_time time_alone(const struct crew *c, uint32_t rows)
-{
-    return cost_expert_alone(c->setup->cost, rows);
-}
 
 /* Of `distinct` experts with as many rows each. */
 static sim_time time_of(const struct crew *c, const struct cost_experts *w)
@@ -21,7 +17,8 @@ static sim_time time_of(const struct crew *c, const struct cost_experts *w)
     if (c->gpu[0].run.piece == NULL)
         return cost_expert_group(cost, w);
     return cost_expert_permute(cost, w->rows, 0) +
-           (sim_time)w->distinct * time_alone(c, (uint32_t)(w->rows / w->distinct));
+           (sim_time)w->distinct *
+               cost_expert_alone_least(cost, (uint32_t)(w->rows / w->distinct));
 }
 
 struct crew_share crew_bound_share(const struct crew *c)
@@ -54,9 +51,9 @@ bool crew_bound_exceeds(const struct crew *c, uint32_t gpu, const struct crew_sh
     for (uint32_t i = 0; i < run->active_count; i++) {
         uint32_t rows = run->tokens[run->active[i]];
 
-        cost_experts_add(&own, rows, run->tile_rows);
+        cost_experts_add(&own, rows, &run->tiles);
         if (run->piece != NULL)
-            time += time_alone(c, rows);
+            time += cost_expert_alone(c->setup->cost, rows);
     }
     if (run->piece != NULL)
         time += cost_expert_permute(c->setup->cost, own.rows, 0);
@@ -80,6 +77,7 @@ void crew_bound_run(struct crew *c, uint32_t gpu, uint32_t layer,
         op.group.held = 1;
         op.group.piece = run->piece;
         op.group.pieces = chains;
+        op.group.least = true;
         for (uint32_t i = 0; i < chains; i++)
             run->piece[i] = (uint32_t)(even->work.rows / even->work.distinct);
     }

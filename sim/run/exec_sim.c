@@ -260,7 +260,8 @@ static NOINLINE op_id submit_eager_experts(struct exec *x, const struct op *op)
         sim_time gpu = cost_expert_permute(&x->cost, w->rows, w->masked_rows);
 
         for (uint32_t i = 0; i < op->group.pieces; i++)
-            gpu += cost_expert_alone(&x->cost, op->group.piece[i]);
+            gpu += op->group.least ? cost_expert_alone_least(&x->cost, op->group.piece[i])
+                                   : cost_expert_alone(&x->cost, op->group.piece[i]);
         kernels += alone * op->group.pieces;
         remember_kernels(x, &cost, gpu, kernels);
     }

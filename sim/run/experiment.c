@@ -42,7 +42,7 @@ const struct option experiment_options[] = {
      "and "
      "bytes only, no times"},
     {"bounds", OPT_BOOL, AT(bounds), "yes", 0, 0, NULL,
-     "also find what no policy could beat (two more runs and a look-ahead)"},
+     "also find what no policy could beat (up to three more runs and a look-ahead)"},
     {"passes", OPT_BOOL, AT(keep_passes), "yes", 0, 0, NULL,
      "keep one record per pass in the result"},
     {"timeline_passes", OPT_INT, AT(timeline_passes), "16", 0, 1e6, NULL,
@@ -450,13 +450,15 @@ static int prepare(struct experiment *x, struct cfg *config,
     if ((needs & NEED_PROFILE) != 0 && load_profile(x, e) != 0)
         return -1;
     if (!x->is_parallel && x->timeless && (x->p.bounds || (needs & NEED_FUTURE) != 0)) {
-        /* The first policy that takes routing as it is recorded serves for all of them.
-         */
-        for (uint32_t i = 0; i < x->policies && x->future == NULL; i++) {
-            if (job_reroutes(x->policy[i]))
+        /* The first policy of each order of accesses that takes routing as it is recorded
+         * serves for all of them. */
+        for (uint32_t i = 0; i < x->policies; i++) {
+            struct future **future = &x->future[x->policy[i]->cache.order];
+
+            if (job_reroutes(x->policy[i]) || *future != NULL)
                 continue;
-            x->future = job_look_ahead(x, x->policy[i], e);
-            if (x->future == NULL)
+            *future = job_look_ahead(x, x->policy[i], e);
+            if (*future == NULL)
                 return -1;
         }
     }
@@ -471,7 +473,8 @@ static void experiment_release(struct experiment *x)
     free(x->profile);
     free(x->history);
     free(x->expert_bytes);
-    future_free(x->future);
+    for (int order = 0; order < CACHE_ORDERS; order++)
+        future_free(x->future[order]);
     model_free(x->model);
     machine_free(x->own_machine);
     trace_close(x->trace);

@@ -37,7 +37,8 @@ struct experiment {
     uint32_t
         *history; /* (sample, layer, expert) of the profile's rows in turn; or NULL */
     uint32_t samples;
-    struct future *future; /* of the recorded routing, for timeless workloads; or NULL */
+    /* Of the recorded routing, by enum cache_order, for timeless workloads; or NULL. */
+    struct future *future[CACHE_ORDERS];
     struct timeline *timeline;
 };
 
@@ -54,7 +55,7 @@ struct job {
     uint32_t number;      /* of the policy */
     int process;          /* in the timeline; -1: not drawn */
     bool reference;       /* no pass records, no memory check */
-    bool ideal;           /* every expert resident, everything from one graph */
+    bool ideal;           /* every expert resident, nothing to decide */
     bool event_driven, graph;
     struct parallel_plan *plan; /* NULL: one GPU */
     enum exec_network network;

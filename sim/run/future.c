@@ -10,10 +10,11 @@
 #include <unistd.h>
 
 /* The file is a sequence of 32-bit words. A pass is: its length in words (this one
- * included), then for each layer a count n, n expert ids, n next uses. Passes are grouped
- * into blocks, which are read and written whole; `block` knows where each begins. */
+ * included), then for each layer a count n, n expert ids, n next uses of two words.
+ * Passes are grouped into blocks, which are read and written whole; `block` knows where
+ * each begins. */
 
-enum { BLOCK_WORDS = 1 << 18 };
+enum { BLOCK_WORDS = 1 << 18, ACCESS_WORDS = 3 };
 
 struct block {
     uint64_t offset; /* in words */
@@ -24,6 +25,7 @@ struct block {
 struct future {
     FILE *file;
     uint32_t layers, experts;
+    enum cache_order order;
     uint64_t passes;
     uint64_t words;
     struct block *blocks;
@@ -58,7 +60,8 @@ struct future_reader {
     bool begun;
 };
 
-struct future_writer *future_writer_new(uint32_t layers, uint32_t experts, struct err *e)
+struct future_writer *future_writer_new(uint32_t layers, uint32_t experts,
+                                        enum cache_order order, struct err *e)
 {
     FILE *file = tmpfile();
     struct future_writer *w;
@@ -76,6 +79,7 @@ struct future_writer *future_writer_new(uint32_t layers, uint32_t experts, struc
     w->future->file = file;
     w->future->layers = layers;
     w->future->experts = experts;
+    w->future->order = order;
     w->future->uses = mem_zalloc((size_t)layers * experts, sizeof(uint64_t));
     w->capacity = BLOCK_WORDS;
     w->buffer = mem_alloc(w->capacity, sizeof *w->buffer);
@@ -146,17 +150,17 @@ int future_writer_step(struct future_writer *w, const uint16_t *active, uint32_t
     struct future *f = w->future;
     uint64_t *uses = f->uses + (size_t)w->layer * f->experts;
 
-    reserve(w, 2 + 2 * (size_t)count);
+    reserve(w, 2 + ACCESS_WORDS * (size_t)count);
     if (w->layer == 0)
         w->count++; /* the pass's length, known at its end */
     w->buffer[w->count++] = count;
     for (uint32_t i = 0; i < count; i++) {
         assert(active[i] < f->experts);
         w->buffer[w->count + i] = active[i];
-        w->buffer[w->count + count + i] = CACHE_NEVER; /* until complete_pass() */
         uses[active[i]]++;
     }
-    w->count += 2 * (size_t)count;
+    memset(w->buffer + w->count + count, 0, count * sizeof(struct cache_use));
+    w->count += ACCESS_WORDS * (size_t)count; /* next uses: see complete_pass() */
     if (++w->layer < f->layers)
         return 0;
     w->layer = 0;
@@ -177,26 +181,34 @@ void future_writer_free(struct future_writer *w)
     free(w);
 }
 
+static struct cache_use *uses_of(uint32_t *words, uint32_t count)
+{
+    return (struct cache_use *)(void *)(words + count);
+}
+
 /* Fills in the next uses of one pass. `next` is (layer, expert). */
 static void complete_pass(const struct future *f, uint32_t *words, uint64_t pass,
-                          uint32_t *next)
+                          struct cache_use *next)
 {
+    bool by_id = f->order == CACHE_ORDER_ID;
     uint32_t *at = words + 1;
 
     for (uint32_t l = 0; l < f->layers; l++) {
-        uint32_t count = *at++;
-        uint32_t *layer_next = next + (size_t)l * f->experts;
+        uint32_t count = *at++, first = l * f->experts;
+        struct cache_use *use = uses_of(at, count);
 
         for (uint32_t i = 0; i < count; i++) {
-            at[count + i] = layer_next[at[i]];
-            layer_next[at[i]] = (uint32_t)pass;
+            struct cache_use *object = &next[first + at[i]];
+
+            use[i] = *object;
+            *object = (struct cache_use){(uint32_t)pass, first + (by_id ? at[i] : i)};
         }
-        at += 2 * (size_t)count;
+        at += ACCESS_WORDS * (size_t)count;
     }
 }
 
 static int complete_block(struct future *f, struct block *b, uint64_t *pass,
-                          uint32_t *words, uint32_t *next, struct err *e)
+                          uint32_t *words, struct cache_use *next, struct err *e)
 {
     size_t *starts = NULL;
     size_t count = 0;
@@ -221,10 +233,10 @@ static int complete_block(struct future *f, struct block *b, uint64_t *pass,
 struct future *future_finish(struct future_writer *w, struct err *e)
 {
     struct future *f = w->future;
-    size_t objects = (size_t)f->layers * f->experts;
+    uint32_t objects = f->layers * f->experts;
     uint64_t pass = f->passes;
     uint32_t *words;
-    uint32_t *next;
+    struct cache_use *next;
     int status;
 
     assert(w->layer == 0);
@@ -236,8 +248,8 @@ struct future *future_finish(struct future_writer *w, struct err *e)
                          (unsigned long long)f->passes, CACHE_NEVER - 1);
     words = mem_alloc(f->largest_block, sizeof *words);
     next = mem_alloc(objects, sizeof *next);
-    for (size_t i = 0; i < objects; i++)
-        next[i] = CACHE_NEVER;
+    for (uint32_t i = 0; i < objects; i++)
+        next[i] = (struct cache_use){CACHE_NEVER, i};
     for (size_t b = f->block_count; status == 0 && b-- > 0;)
         status = complete_block(f, &f->blocks[b], &pass, words, next, e);
     free(words);
@@ -319,7 +331,7 @@ static int load_pass(struct future_reader *r, struct err *e)
     p->pass = r->next_pass++;
     for (uint32_t l = 0; l < f->layers; l++) {
         p->layer_at[l] = at;
-        at += 1 + 2 * p->words[at];
+        at += 1 + ACCESS_WORDS * p->words[at];
     }
     return 0;
 }
@@ -343,7 +355,7 @@ struct future_step future_reader_peek(const struct future_reader *r, uint32_t ah
     uint32_t layer = r->layer + ahead;
     uint64_t pass = r->pass;
     const struct loaded_pass *p;
-    const uint32_t *at;
+    uint32_t *at;
 
     if (layer >= r->future->layers) {
         layer -= r->future->layers;
@@ -355,5 +367,5 @@ struct future_step future_reader_peek(const struct future_reader *r, uint32_t ah
     if (!p->present || p->pass != pass)
         return (struct future_step){0, NULL, NULL};
     at = p->words + p->layer_at[layer];
-    return (struct future_step){at[0], at + 1, at + 1 + at[0]};
+    return (struct future_step){at[0], at + 1, uses_of(at + 1, at[0])};
 }

@@ -1,5 +1,6 @@
-/* The future: for every step (pass, layer) of a run its active experts and, for each, the
- * pass that uses it next. Oracles (Belady, perfect prefetch) and bounds read it.
+/* The future: for every step (pass, layer) of a run its active experts in the order in
+ * which they are accessed and, for each, its next use. Oracles (Belady, perfect prefetch)
+ * and bounds read it.
  *
  * It is kept in a temporary file, written pass by pass and completed by one walk from the
  * end to the start; memory does not grow with it. Several readers may be open at once. */
@@ -15,9 +16,10 @@ struct future_writer;
 struct future;
 struct future_reader;
 
-struct future_writer *future_writer_new(uint32_t layers, uint32_t experts, struct err *e);
-/* Steps come in order: layer 0 .. layers - 1 of pass 0, then of pass 1, ... `active` are
- * ascending ids. */
+struct future_writer *future_writer_new(uint32_t layers, uint32_t experts,
+                                        enum cache_order order, struct err *e);
+/* Steps come in order: layer 0 .. layers - 1 of pass 0, then of pass 1, ... `active` come
+ * in the writer's order, for CACHE_ORDER_ID ascending. */
 int future_writer_step(struct future_writer *w, const uint16_t *active, uint32_t count,
                        struct err *e);
 void future_writer_free(struct future_writer *w);
@@ -34,8 +36,8 @@ struct future_reader *future_reader_new(struct future *f);
 void future_reader_free(struct future_reader *r);
 struct future_step {
     uint32_t count;
-    const uint32_t *active;   /* [count] ascending ids */
-    const uint32_t *next_use; /* [count] pass of the next use, CACHE_NEVER */
+    const uint32_t *active;           /* [count] ids in the order of the accesses */
+    const struct cache_use *next_use; /* [count] */
 };
 /* The step `ahead` of the current one (0: itself). count 0 past the end, or further than
  * the end of the next pass. Valid until the reader moves to another pass. */

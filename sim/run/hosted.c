@@ -16,10 +16,11 @@ struct wait {
 
 struct run_hosted {
     const struct offload_type *type;
-    uint16_t *missing; /* [experts] scratch, like the next three */
+    uint16_t *missing; /* [experts] scratch, like the next four */
     uint8_t *where;
+    bool *here; /* by expert: on the host; all false between the steps */
     uint16_t *rest;
-    uint32_t *rest_use;
+    struct cache_use *rest_use;
     uint16_t *expert; /* [op.group.count] what the operation runs */
     struct op op;
     op_id gate;    /* which it comes after */
@@ -42,6 +43,7 @@ struct run_hosted *hosted_new(const struct run *r)
     h->type = type;
     h->missing = mem_alloc(r->experts, sizeof *h->missing);
     h->where = mem_alloc(r->experts, sizeof *h->where);
+    h->here = mem_zalloc(r->experts, sizeof *h->here);
     h->rest = mem_alloc(r->experts, sizeof *h->rest);
     h->rest_use = mem_alloc(r->experts, sizeof *h->rest_use);
     h->expert = mem_alloc(r->experts, sizeof *h->expert);
@@ -64,6 +66,7 @@ void hosted_free(struct run_hosted *h)
         return;
     free(h->missing);
     free(h->where);
+    free(h->here);
     free(h->rest);
     free(h->rest_use);
     free(h->expert);
@@ -89,7 +92,7 @@ static void submit(struct run *r, struct run_hosted *h, uint32_t count)
 
     assert(h->running == 0); /* one group a layer, and its dense block waits for it */
     for (uint32_t i = 0; i < count; i++)
-        cost_experts_add(&work, r->tokens[h->expert[i]], r->tile_rows);
+        cost_experts_add(&work, r->tokens[h->expert[i]], &r->tiles);
     h->op.layer = h->layer = r->layer;
     h->op.group.work = work;
     h->op.group.count = count;
@@ -99,29 +102,34 @@ static void submit(struct run *r, struct run_hosted *h, uint32_t count)
     r->result->layer[r->layer].counts.host_runs += count;
 }
 
-struct run_accesses hosted_take(struct run *r, const uint32_t *use)
+struct run_accesses hosted_take(struct run *r, const struct cache_use *use)
 {
     struct run_hosted *h = r->hosted;
-    struct run_accesses rest = {r->active, use, r->active_count};
-    uint32_t missing = list_missing(r, h->missing), at = 0, hosted = 0;
+    struct run_accesses rest = {r->turn, use, r->active_count};
+    uint32_t missing = list_missing(r, h->missing), hosted = 0;
 
     if (missing == 0)
         return rest;
     memset(h->where, OFFLOAD_FETCH, missing);
     h->type->decide(r->setup->policy->params[SLOT_OFFLOAD], &r->view, h->missing, missing,
                     h->where);
+    for (uint32_t i = 0; i < missing; i++) {
+        if (h->where[i] == OFFLOAD_HOST) {
+            h->expert[hosted++] = h->missing[i];
+            h->here[h->missing[i]] = true;
+        }
+    }
     rest = (struct run_accesses){h->rest, use == NULL ? NULL : h->rest_use, 0};
     for (uint32_t i = 0; i < r->active_count; i++) {
-        if (at < missing && r->active[i] == h->missing[at] &&
-            h->where[at++] == OFFLOAD_HOST) {
-            h->expert[hosted++] = r->active[i];
+        if (h->here[r->turn[i]])
             continue;
-        }
-        h->rest[rest.count] = r->active[i];
+        h->rest[rest.count] = r->turn[i];
         if (use != NULL)
             h->rest_use[rest.count] = use[i];
         rest.count++;
     }
+    for (uint32_t i = 0; i < hosted; i++)
+        h->here[h->expert[i]] = false;
     if (hosted > 0)
         submit(r, h, hosted);
     return rest;

@@ -283,6 +283,13 @@ static int finish_run(struct job *job, struct exec *exec, struct future_writer *
     return status;
 }
 
+static struct future_writer *new_record(const struct experiment *x,
+                                        const struct policy *p, struct err *e)
+{
+    return future_writer_new(x->info->layers, x->info->experts,
+                             (enum cache_order)p->cache.order, e);
+}
+
 static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
                     struct future *future, struct err *e)
 {
@@ -333,7 +340,7 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
     if (oracle)
         s.future = future_reader_new(future);
     if (job->bounds != NULL && future == NULL)
-        s.record = future_writer_new(x->info->layers, x->info->experts, e);
+        s.record = new_record(x, &job->policy, e);
     if (job->bounds == NULL || future != NULL || s.record != NULL)
         status = run_policy(&s, &job->result, e);
     if (status == 0)
@@ -360,7 +367,7 @@ struct future *job_look_ahead(struct experiment *x, const struct policy *p, stru
     s.workload = workload_new(t, x->model, &x->workload, x->scores, x->predicted,
                               (uint64_t)x->p.seed, e);
     if (s.workload != NULL) {
-        s.record = future_writer_new(x->info->layers, x->info->experts, e);
+        s.record = new_record(x, p, e);
         if (s.record != NULL && run_routing(&s, e) == 0)
             future = future_finish(s.record, e);
         else
@@ -376,7 +383,7 @@ static void run_job(struct job *job, struct jobs *jobs)
     struct experiment *x = job->x;
     struct trace *t = trace_open(x->trace_path, NULL, &job->err);
     struct future *own = NULL;
-    struct future *future = x->future;
+    struct future *future = x->future[job->policy.cache.order];
     bool wants = x->timeless &&
                  (job->bounds != NULL || (policy_needs(&job->policy) & NEED_FUTURE) != 0);
 

@@ -46,43 +46,59 @@ static struct job *make_job(struct experiment *x, const struct policy *p)
     return job;
 }
 
-/* Every expert resident, everything from one graph: the least compute time. */
-static struct job *make_ideal(struct experiment *x, const struct policy *p)
+/* A slot's plug-in and all its options, as text. */
+static char *describe_slot(const struct experiment *x, const struct policy *p,
+                           enum policy_slot slot)
+{
+    const struct plugin *plugin = p->plugin[slot];
+    const struct option *shared =
+        slot == SLOT_CACHE || x->is_parallel ? policy_shared_options(slot) : NULL;
+    char *own = cfg_describe(plugin->options, p->params[slot]);
+    char *common =
+        shared == NULL ? NULL : cfg_describe(shared, policy_shared_params(p, slot));
+    char *text = mem_format("%s%s%s%s%s", plugin->name, common == NULL ? "" : " ",
+                            common == NULL ? "" : common, *own == '\0' ? "" : " ", own);
+
+    free(own);
+    free(common);
+    return text;
+}
+
+/* Every expert resident and nothing to decide: the least compute time of all policies
+ * that launch their kernels so. */
+static struct policy ideal_of(const struct experiment *x, const struct policy *p)
 {
     struct policy ideal = *p;
-    struct job *job;
 
     ideal.plugin[SLOT_CACHE] = registry_find(SLOT_CACHE, "lru");
     ideal.params[SLOT_CACHE] = NULL;
     ideal.plugin[SLOT_PREFETCH] = registry_find(SLOT_PREFETCH, "none");
     ideal.plugin[SLOT_SCHEDULE] = registry_find(SLOT_SCHEDULE, "overlapped");
-    ideal.cache.scope = CACHE_PER_LAYER;
-    ideal.cache.slots = x->info->experts;
-    ideal.cache.bytes = 0;
-    ideal.cache.preload = CACHE_PRELOAD_LINEAR;
-    ideal.cache.admission = CACHE_ADMIT_ALWAYS;
-    ideal.cache.write_back = false;
-    job = make_job(x, &ideal);
-    job->reference = true;
-    job->ideal = true;
-    job->graph = true;
-    job->event_driven = false;
-    return job;
+    ideal.cache = (struct cache_params){.scope = CACHE_PER_LAYER,
+                                        .slots = x->info->experts,
+                                        .preload = CACHE_PRELOAD_LINEAR,
+                                        .staging = 1};
+    return ideal;
+}
+
+/* Kernels from a graph are never later than the same ones launched one by one, so that
+ * only those need to be looked at for the least. */
+static bool is_graph_least(const struct machine *m)
+{
+    return m->host.graph_launch <= m->host.launch_eager &&
+           m->host.launch_graph <= m->gpu.kernel_floor;
 }
 
 /* The policy's capacity and schedule under Belady's choices, fetched on demand. */
-static struct job *make_belady(struct experiment *x, const struct policy *p)
+static struct policy belady_of(const struct policy *p)
 {
     struct policy belady = *p;
-    struct job *job;
 
     belady.plugin[SLOT_CACHE] = registry_find(SLOT_CACHE, "belady-bypass");
     belady.params[SLOT_CACHE] = NULL;
     belady.plugin[SLOT_PREFETCH] = registry_find(SLOT_PREFETCH, "none");
     belady.cache.admission = CACHE_ADMIT_ALWAYS;
-    job = make_job(x, &belady);
-    job->reference = true;
-    return job;
+    return belady;
 }
 
 /* The same policy over a network that takes no time. */
@@ -118,25 +134,75 @@ static struct job *make_balanced(struct experiment *x, const struct job *of)
     return job;
 }
 
-static bool same_reference(const struct policy *a, const struct policy *b)
-{
-    const struct cache_params *p = &a->cache;
-    const struct cache_params *q = &b->cache;
-
-    return a->plugin[SLOT_SCHEDULE] == b->plugin[SLOT_SCHEDULE] && !job_reroutes(a) &&
-           !job_reroutes(b) && p->scope == q->scope && p->slots == q->slots &&
-           p->bytes == q->bytes && p->protect == q->protect && p->preload == q->preload &&
-           p->write_back == q->write_back && p->staging == q->staging;
-}
+enum reference { REFERENCE_GRAPH, REFERENCE_EAGER, REFERENCE_BELADY, REFERENCES };
 
 /* The runs of an experiment and which of them each policy's bounds come from. */
 struct plan {
     struct job **job; /* the policies' first, then references */
+    char **text; /* what each one is, of those that serve several policies; or NULL */
     size_t count;
-    struct job **ideal, **belady;          /* [policies]; NULL entries without bounds */
+    struct job **reference[REFERENCES];    /* [policies]; NULL entries without */
     struct job **balanced, **free_network; /* ... of several GPUs */
     struct bounds_counts *bounds;          /* [policies] */
 };
+
+static char *describe_reference(const struct experiment *x, const struct policy *p,
+                                enum reference kind)
+{
+    char *text = mem_format("%d", (int)kind);
+
+    for (int slot = 0; slot < POLICY_SLOTS; slot++) {
+        char *part = describe_slot(x, p, (enum policy_slot)slot);
+        char *longer = mem_format("%s; %s", text, part);
+
+        free(part);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+/* The run of a reference: one that is planned already, if that is the same to the last
+ * option and routed as recorded, else a new one. */
+static struct job *find_reference(struct plan *plan, struct experiment *x,
+                                  const struct policy *p, enum reference kind)
+{
+    char *text = job_reroutes(p) ? NULL : describe_reference(x, p, kind);
+    struct job *job;
+
+    for (size_t i = x->policies; text != NULL && i < plan->count; i++) {
+        if (plan->text[i] != NULL && strcmp(plan->text[i], text) == 0) {
+            free(text);
+            return plan->job[i];
+        }
+    }
+    job = make_job(x, p);
+    job->reference = true;
+    if (kind != REFERENCE_BELADY) {
+        job->ideal = true;
+        job->graph = kind == REFERENCE_GRAPH;
+        job->event_driven = false;
+    }
+    plan->text[plan->count] = text;
+    plan->job[plan->count++] = job;
+    return job;
+}
+
+/* What the bounds on time of policy i need, on one GPU. */
+static void plan_references(struct plan *plan, struct experiment *x, uint32_t i)
+{
+    struct policy ideal = ideal_of(x, x->policy[i]), belady = belady_of(x->policy[i]);
+
+    if (job_hosts(x->policy[i]))
+        return;
+    plan->reference[REFERENCE_GRAPH][i] =
+        find_reference(plan, x, &ideal, REFERENCE_GRAPH);
+    if (!is_graph_least(x->machine))
+        plan->reference[REFERENCE_EAGER][i] =
+            find_reference(plan, x, &ideal, REFERENCE_EAGER);
+    plan->reference[REFERENCE_BELADY][i] =
+        find_reference(plan, x, &belady, REFERENCE_BELADY);
+}
 
 /* Gives a job its processes in the timeline: one, or one for each of the first GPUs. */
 static void draw(struct experiment *x, struct job *job)
@@ -159,12 +225,14 @@ static void draw(struct experiment *x, struct job *job)
 static void plan_init(struct plan *plan, struct experiment *x)
 {
     bool bounds = x->p.bounds && x->p.engine != ENGINE_COUNT;
+    size_t most = (1 + REFERENCES) * (size_t)x->policies;
 
-    plan->job = mem_zalloc(3 * (size_t)x->policies, sizeof *plan->job);
+    plan->job = mem_zalloc(most, sizeof *plan->job);
+    plan->text = mem_zalloc(most, sizeof *plan->text);
+    for (int kind = 0; kind < REFERENCES; kind++)
+        plan->reference[kind] = mem_zalloc(x->policies, sizeof *plan->reference[kind]);
     plan->balanced = mem_zalloc(x->policies, sizeof *plan->balanced);
     plan->free_network = mem_zalloc(x->policies, sizeof *plan->free_network);
-    plan->ideal = mem_zalloc(x->policies, sizeof *plan->ideal);
-    plan->belady = mem_zalloc(x->policies, sizeof *plan->belady);
     plan->bounds = mem_zalloc(x->policies, sizeof *plan->bounds);
     for (uint32_t i = 0; i < x->policies; i++) {
         struct job *job = make_job(x, x->policy[i]);
@@ -182,20 +250,7 @@ static void plan_init(struct plan *plan, struct experiment *x)
             plan->job[plan->count++] = plan->free_network[i] = make_free(x, x->policy[i]);
             continue;
         }
-        if (job_hosts(x->policy[i]))
-            continue;
-        for (uint32_t j = 0; j < i; j++) {
-            if (job_hosts(x->policy[j]))
-                continue;
-            if (!job_reroutes(x->policy[i]) && !job_reroutes(x->policy[j]))
-                plan->ideal[i] = plan->ideal[j];
-            if (same_reference(x->policy[i], x->policy[j]))
-                plan->belady[i] = plan->belady[j];
-        }
-        if (plan->ideal[i] == NULL)
-            plan->job[plan->count++] = plan->ideal[i] = make_ideal(x, x->policy[i]);
-        if (plan->belady[i] == NULL)
-            plan->job[plan->count++] = plan->belady[i] = make_belady(x, x->policy[i]);
+        plan_references(plan, x, i);
     }
 }
 
@@ -208,10 +263,12 @@ static void plan_release(struct plan *plan)
         free(plan->job[i]->plan);
         free(plan->job[i]->watcher);
         free(plan->job[i]);
+        free(plan->text[i]);
     }
     free(plan->job);
-    free(plan->ideal);
-    free(plan->belady);
+    free(plan->text);
+    for (int kind = 0; kind < REFERENCES; kind++)
+        free(plan->reference[kind]);
     free(plan->balanced);
     free(plan->free_network);
     free(plan->bounds);
@@ -246,6 +303,7 @@ static void fill_parallel_bounds(const struct plan *plan, uint32_t i,
 {
     const struct job *balanced = plan->balanced[i], *wire = plan->free_network[i];
 
+    b->belady_hits = RESULT_NONE;
     b->present = balanced != NULL && balanced->result.finished && wire->result.finished;
     if (!b->present)
         return;
@@ -253,9 +311,18 @@ static void fill_parallel_bounds(const struct plan *plan, uint32_t i,
     b->free_network = reference_time(plan->job[i], wire);
 }
 
+static bool is_done(const struct job *job)
+{
+    return job != NULL && job->result.finished;
+}
+
 static void fill_bounds(const struct experiment *x, const struct plan *plan, uint32_t i,
                         struct result_bounds *b)
 {
+    const struct job *graph = plan->reference[REFERENCE_GRAPH][i];
+    const struct job *eager = plan->reference[REFERENCE_EAGER][i];
+    const struct job *belady = plan->reference[REFERENCE_BELADY][i];
+
     b->present = x->p.bounds && plan->job[i]->result.finished;
     if (!b->present)
         return;
@@ -268,13 +335,15 @@ static void fill_bounds(const struct experiment *x, const struct plan *plan, uin
         return;
     b->belady_bytes = plan->bounds[i].load_bytes;
     b->copy = least_copy_time(x, b->belady_bytes);
-    if (plan->ideal[i] != NULL && plan->ideal[i]->result.finished) {
-        b->compute = plan->ideal[i]->result.total.latency;
+    if (is_done(graph) && (eager == NULL || is_done(eager))) {
+        b->compute = graph->result.total.latency;
+        if (eager != NULL && eager->result.total.latency < b->compute)
+            b->compute = eager->result.total.latency;
         b->offline = b->compute > b->copy ? b->compute : b->copy;
     }
-    if (plan->belady[i] != NULL && plan->belady[i]->result.finished) {
-        b->belady_time = plan->belady[i]->result.total.latency;
-        b->belady_time_hits = plan->belady[i]->result.total.counts.hits;
+    if (is_done(belady)) {
+        b->belady_time = belady->result.total.latency;
+        b->belady_time_hits = belady->result.total.counts.hits;
     }
 }
 
@@ -288,20 +357,8 @@ static void fill_policy(const struct experiment *x, const struct plan *plan, uin
     out->label = mem_strdup(p->label);
     for (int s = 0; s < POLICY_SLOTS; s++) {
         const struct plugin *plugin = p->plugin[s];
-        char *own = cfg_describe(plugin->options, p->params[s]);
-        const struct option *shared = s == SLOT_CACHE || x->is_parallel
-                                          ? policy_shared_options((enum policy_slot)s)
-                                          : NULL;
-        char *common =
-            shared == NULL
-                ? NULL
-                : cfg_describe(shared, policy_shared_params(p, (enum policy_slot)s));
 
-        out->description[s] =
-            mem_format("%s%s%s%s%s", plugin->name, common == NULL ? "" : " ",
-                       common == NULL ? "" : common, *own == '\0' ? "" : " ", own);
-        free(own);
-        free(common);
+        out->description[s] = describe_slot(x, p, (enum policy_slot)s);
         variant = plugin->variant > variant ? plugin->variant : variant;
     }
     out->lossless = policy_lossless(p);

@@ -114,6 +114,10 @@ static void print_value(const struct result_field *f, const void *record,
     case RESULT_RATE:
     case RESULT_U64:
         memcpy(&large, at, sizeof large);
+        if (large == RESULT_NONE) {
+            number(out, NAN);
+            return;
+        }
         break;
     case RESULT_U32:
         memcpy(&middle, at, sizeof middle);

@@ -1,6 +1,7 @@
 #include "report.h"
 
 #include "sim/base/file.h"
+#include "sim/base/folder.h"
 #include "sim/base/mem.h"
 #include "explain.h"
 #include "report_state.h"
@@ -369,6 +370,20 @@ static void list_entries(struct report_page *p)
             free(result);
             p->entry[at] = (struct report_entry){p->results[i], k, p->label[at]};
         }
+    }
+}
+
+void report_own_files(struct folder_out *f)
+{
+    folder_out_own(f, "report.html");
+    for (int i = 0; i < REPORT_FIGURES; i++) {
+        const char *name = report_figure_name((enum report_figure)i);
+        char *data = mem_format("%s.csv", name), *drawing = mem_format("%s.svg", name);
+
+        folder_out_own(f, data);
+        folder_out_own(f, drawing);
+        free(data);
+        free(drawing);
     }
 }
 

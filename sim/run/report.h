@@ -8,6 +8,10 @@
 
 #include "result.h"
 
+#include "sim/base/folder.h"
+
+/* Names all files that report_write() may write. */
+void report_own_files(struct folder_out *f);
 /* Writes FOLDER/report.html and the figures; the folder is made if need be. Borrows all.
  * `plots_folder` is where the scripts are. 0 or -1. */
 int report_write(const struct result *const *results, size_t count, const char *folder,

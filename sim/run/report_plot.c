@@ -467,6 +467,12 @@ int report_plot_inline(enum report_figure figure, const char *folder, FILE *out,
     size_t size;
     char *text = file_read(path, MAX_SVG_BYTES, &size, e), *s;
 
+    if (text != NULL && strstr(text, "</svg>") == NULL) {
+        (void)err_set(e, "%s: gnuplot did not write it to its end; is the disk full?",
+                      path);
+        free(text);
+        text = NULL;
+    }
     free(path);
     if (text == NULL)
         return -1;

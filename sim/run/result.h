@@ -11,17 +11,21 @@
 
 #include "runner.h"
 
+#define RESULT_NONE UINT64_MAX /* a count that there is none of */
+
 /* What no policy could beat on this trace, workload, machine and capacity. */
 struct result_bounds {
     bool present;
     uint64_t
-        belady_hits;       /* most hits of any policy with this scope and capacity (MIN
-                              with  bypass; with unequal expert sizes in one set: of a cache
-                              with  room for that many of the smallest, so still a bound) */
+        belady_hits; /* most hits of any policy with this scope, capacity and order of
+                        accesses that loads on demand (MIN with bypass; with unequal
+                        expert sizes in one set: of a cache with room for that many of
+                        the smallest, so still a bound); RESULT_NONE on several GPUs */
     uint64_t belady_bytes; /* least weight bytes over the link */
-    sim_time compute;      /* all passes with every expert resident, from a graph */
-    sim_time copy;         /* belady_bytes at the link's full bandwidth */
-    sim_time offline;      /* max(compute, copy): perfect look-ahead */
+    sim_time compute; /* all passes with every expert resident, from graphs or launched
+                         one by one: the shorter */
+    sim_time copy;    /* belady_bytes at the link's full bandwidth */
+    sim_time offline; /* max(compute, copy): perfect look-ahead */
     sim_time belady_time; /* simulated: Belady's choices, fetched on demand; 0: not run */
     uint64_t belady_time_hits; /* hits of that run */
     /* Several GPUs: all passes with the rows spread evenly, and over a network that takes
@@ -37,7 +41,7 @@ struct result_policy {
     bool event_driven, graph;
     struct run_result run;
     struct result_bounds bounds;
-    uint64_t file_passes; /* pass records in the file it was read from; else 0 */
+    uint64_t file_passes; /* pass records in the file it was read from; 0: none */
 };
 
 /* One direction of one link between GPUs; those of a kind stand together. */

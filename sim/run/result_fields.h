@@ -7,7 +7,7 @@
 #include "result.h"
 
 #define RESULT_FORMAT "moesim-result"
-#define RESULT_VERSION 1
+#define RESULT_VERSION 2
 
 enum result_kind {
     RESULT_TIME,  /* sim_time, picoseconds */

@@ -57,6 +57,34 @@ static int read_arrays(struct result_reader *r, hid_t group, const struct result
     return status == 0 ? check_groups(r, result, where, &p->run) : -1;
 }
 
+/* Whether each pass has its record is told apart, so that lost ones are missed. */
+static int read_pass_count(struct result_reader *r, hid_t group, const char *where,
+                           struct result_policy *p)
+{
+    static const struct result_field field = {
+        "pass_records", RESULT_U64, offsetof(struct result_policy, file_passes)};
+    char part[48];
+    hid_t id;
+    int status;
+
+    if (result_reader_scalar(r, group, where, &field, p) != 0)
+        return -1;
+    if (p->file_passes == 0)
+        return 0;
+    if (p->file_passes != p->run.passes)
+        return err_set(r->e,
+                       "%s: %s tells of %" PRIu64 " passes and of records of %" PRIu64
+                       "; the file is damaged, run again",
+                       r->path, where, p->run.passes, p->file_passes);
+    (void)snprintf(part, sizeof part, "%s/pass", where);
+    id = result_reader_group(r, group, where, "pass");
+    if (id < 0)
+        return -1;
+    status = result_reader_check(r, id, part, result_pass_fields, p->file_passes);
+    (void)H5Gclose(id);
+    return status;
+}
+
 /* What several GPUs have: rows by GPU, bytes by link. */
 static int read_parallel(struct result_reader *r, hid_t group, const char *where,
                          const struct result *result, struct run_result *run)
@@ -100,8 +128,8 @@ static int read_policy(struct result_reader *r, hid_t policies,
         status = read_arrays(r, group, result, where, p);
     if (status == 0)
         status = read_parallel(r, group, where, result, &p->run);
-    if (status == 0 && result_reader_has(group, "pass"))
-        p->file_passes = p->run.passes;
+    if (status == 0)
+        status = read_pass_count(r, group, where, p);
     (void)H5Gclose(group);
     return status;
 }

@@ -163,6 +163,24 @@ static bool has_plain_layout(hid_t set)
     return good;
 }
 
+/* Whether all of its rows were written. */
+static bool has_all_rows(hid_t set, hid_t space, hsize_t rows)
+{
+    hid_t plist = H5Dget_create_plist(set);
+    hid_t type = H5Dget_type(set);
+    hsize_t chunk = 0, held = 0;
+    bool all = false;
+
+    if (plist >= 0 && H5Pget_layout(plist) != H5D_CHUNKED)
+        all = type >= 0 && H5Dget_storage_size(set) / H5Tget_size(type) >= rows;
+    else if (plist >= 0 && H5Pget_chunk(plist, 1, &chunk) == 1 && chunk > 0)
+        all = H5Dget_num_chunks(set, space, &held) >= 0 &&
+              held == (rows + chunk - 1) / chunk;
+    (void)H5Tclose(type);
+    (void)H5Pclose(plist);
+    return all;
+}
+
 /* Opens a data set of one dimension; tells its rows. -1 with the sentence. */
 static hid_t open_column(struct result_reader *r, hid_t parent, const char *where,
                          const char *name, uint64_t *rows)
@@ -188,6 +206,11 @@ static hid_t open_column(struct result_reader *r, hid_t parent, const char *wher
                       "%s: data set %s/%s claims %" PRIu64
                       " rows, more than the file can hold",
                       r->path, where, name, (uint64_t)dim);
+    else if (!has_all_rows(id, space, dim))
+        (void)err_set(r->e,
+                      "%s: data set %s/%s was not written to its end; run again to make "
+                      "the result anew",
+                      r->path, where, name);
     else
         *rows = dim;
     (void)H5Sclose(space);
@@ -213,9 +236,9 @@ static int read_rows(hid_t column, hid_t memory_type, uint64_t first, uint64_t c
     return status;
 }
 
-int result_reader_column(struct result_reader *r, hid_t parent, const char *where,
-                         const char *name, enum result_kind kind, uint64_t rows,
-                         uint64_t first, uint64_t count, void *values)
+/* Opens an integer column that must have `rows` rows; -1 with the sentence. */
+static hid_t open_integers(struct result_reader *r, hid_t parent, const char *where,
+                           const char *name, enum result_kind kind, uint64_t rows)
 {
     uint64_t found = 0;
     hid_t id = open_column(r, parent, where, name, &found), type;
@@ -231,11 +254,39 @@ int result_reader_column(struct result_reader *r, hid_t parent, const char *wher
         status = err_set(
             r->e, "%s: data set %s/%s has %" PRIu64 " rows where %" PRIu64 " are told of",
             r->path, where, name, found, rows);
-    else if (read_rows(id, result_hdf_memory_type(kind), first, count, values) != 0)
-        status = result_reader_damaged(r, where, name);
     (void)H5Tclose(type);
+    if (status == 0)
+        return id;
+    (void)H5Dclose(id);
+    return -1;
+}
+
+int result_reader_column(struct result_reader *r, hid_t parent, const char *where,
+                         const char *name, enum result_kind kind, uint64_t rows,
+                         uint64_t first, uint64_t count, void *values)
+{
+    hid_t id = open_integers(r, parent, where, name, kind, rows);
+    int status = 0;
+
+    if (id < 0)
+        return -1;
+    if (read_rows(id, result_hdf_memory_type(kind), first, count, values) != 0)
+        status = result_reader_damaged(r, where, name);
     (void)H5Dclose(id);
     return status;
+}
+
+int result_reader_check(struct result_reader *r, hid_t parent, const char *where,
+                        const struct result_field *table, uint64_t rows)
+{
+    for (; table->name != NULL; table++) {
+        hid_t id = open_integers(r, parent, where, table->name, table->kind, rows);
+
+        if (id < 0)
+            return -1;
+        (void)H5Dclose(id);
+    }
+    return 0;
 }
 
 int result_reader_table(struct result_reader *r, hid_t parent, const char *where,

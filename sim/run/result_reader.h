@@ -48,6 +48,9 @@ int result_reader_column(struct result_reader *r, hid_t parent, const char *wher
 int result_reader_table(struct result_reader *r, hid_t parent, const char *where,
                         const struct result_field *table, uint64_t rows, uint64_t first,
                         uint64_t count, void *records, size_t stride);
+/* Whether a group has all those columns, with `rows` rows each; reads none. 0 or -1. */
+int result_reader_check(struct result_reader *r, hid_t parent, const char *where,
+                        const struct result_field *table, uint64_t rows);
 /* A whole column that must have `rows` integers of 8 bytes. Owned; NULL with the
  * sentence. */
 uint64_t *result_reader_array(struct result_reader *r, hid_t parent, const char *where,

@@ -1,9 +1,9 @@
-/* Writing a result: everything goes to a temporary file, which takes its name when it is
- * whole. Object times are off, so that equal results are equal files. */
+/* Writing a result: everything goes to a temporary file, which is read back and takes its
+ * name when it is whole. Object times are off, so that equal results are equal files. */
 #include "result_hdf.h"
 
-#include "sim/base/file.h"
 #include "sim/base/mem.h"
+#include "traces/hdf_out.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 
 struct writer {
     const struct result *result;
+    struct hdf_out *out;
     hid_t file;
     hid_t group_plist;
     bool failed; /* some call of the library failed; checked once at the end */
@@ -42,7 +43,7 @@ static void write_attribute(struct writer *w, hid_t object, const char *name, hi
 
     if (check(w, id >= 0)) {
         (void)check(w, H5Awrite(id, memory, value) >= 0);
-        (void)H5Aclose(id);
+        (void)check(w, H5Aclose(id) >= 0);
     }
     (void)H5Sclose(space);
 }
@@ -130,7 +131,7 @@ static void write_array(struct writer *w, hid_t parent, const char *name,
         return;
     write_text(w, column, "unit", result_hdf_unit(kind));
     write_rows(w, column, result_hdf_memory_type(kind), 0, rows, values);
-    (void)H5Dclose(column);
+    (void)check(w, H5Dclose(column) >= 0);
 }
 
 static const char *name_at(char *const *names, size_t stride, uint32_t i)
@@ -164,7 +165,7 @@ static void write_names(struct writer *w, hid_t parent, const char *name, uint32
     column = new_column(w, parent, name, type, rows);
     if (column >= 0) {
         write_rows(w, column, type, 0, rows, packed);
-        (void)H5Dclose(column);
+        (void)check(w, H5Dclose(column) >= 0);
     }
     (void)H5Tclose(type);
     free(packed);
@@ -186,7 +187,7 @@ static void write_long_texts(struct writer *w)
         id = H5Dcreate2(w->file, t->name, type, space, H5P_DEFAULT, plist, H5P_DEFAULT);
         if (check(w, id >= 0)) {
             (void)check(w, H5Dwrite(id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text) >= 0);
-            (void)H5Dclose(id);
+            (void)check(w, H5Dclose(id) >= 0);
         }
         (void)H5Tclose(type);
         (void)H5Pclose(plist);
@@ -233,14 +234,14 @@ static void table_write(struct writer *w, struct table *t, const void *records,
     free(dense);
 }
 
-static void table_close(struct table *t)
+static void table_close(struct writer *w, struct table *t)
 {
     if (t->group < 0)
         return;
     for (size_t i = 0; t->fields[i].name != NULL; i++)
         if (t->column[i] >= 0)
-            (void)H5Dclose(t->column[i]);
-    (void)H5Gclose(t->group);
+            (void)check(w, H5Dclose(t->column[i]) >= 0);
+    (void)check(w, H5Gclose(t->group) >= 0);
 }
 
 /* A table that is in memory as a whole. */
@@ -254,7 +255,7 @@ static void write_table(struct writer *w, hid_t parent, const char *name,
         return;
     if (table_open(w, &t, parent, name, fields, rows))
         table_write(w, &t, records, stride, 0, (size_t)rows);
-    table_close(&t);
+    table_close(w, &t);
 }
 
 /* Pass records go from the spool, or from another result file, in blocks. */
@@ -274,13 +275,15 @@ static int write_passes(struct writer *w, hid_t parent, uint32_t policy, struct 
             size_t count =
                 left < RESULT_HDF_CHUNK_ROWS ? (size_t)left : RESULT_HDF_CHUNK_ROWS;
 
-            status = result_read_passes(w->result, policy, at, count, block, e);
+            status = hdf_out_check(w->out, e);
+            if (status == 0)
+                status = result_read_passes(w->result, policy, at, count, block, e);
             if (status == 0)
                 table_write(w, &t, block, sizeof *block, at, count);
             at += count;
         }
     }
-    table_close(&t);
+    table_close(w, &t);
     free(block);
     return status;
 }
@@ -288,6 +291,7 @@ static int write_passes(struct writer *w, hid_t parent, uint32_t policy, struct 
 static int write_policy(struct writer *w, hid_t parent, uint32_t i, struct err *e)
 {
     const struct result_policy *p = &w->result->policy[i];
+    const uint64_t records = result_pass_count(w->result, i);
     char name[16];
     hid_t group;
     int status;
@@ -298,6 +302,7 @@ static int write_policy(struct writer *w, hid_t parent, uint32_t i, struct err *
         return 0;
     write_texts(w, group, result_policy_texts, p);
     write_scalars(w, group, result_policy_fields, p);
+    write_attribute(w, group, "pass_records", H5T_STD_U64LE, H5T_NATIVE_UINT64, &records);
     write_table(w, group, "layer", result_layer_fields, p->run.layer,
                 sizeof *p->run.layer, p->run.layers);
     write_table(w, group, "request", result_request_fields, p->run.request,
@@ -305,7 +310,7 @@ static int write_policy(struct writer *w, hid_t parent, uint32_t i, struct err *
     write_array(w, group, "gpu_rows", RESULT_U64, p->run.gpus, p->run.gpu_rows);
     write_array(w, group, "link_bytes", RESULT_BYTES, p->run.links, p->run.link_bytes);
     status = write_passes(w, group, i, e);
-    (void)H5Gclose(group);
+    (void)check(w, H5Gclose(group) >= 0);
     return status;
 }
 
@@ -321,7 +326,7 @@ static void write_links(struct writer *w)
         write_names(w, t.group, "kind", r->links, &r->link->kind, sizeof *r->link);
         table_write(w, &t, r->link, sizeof *r->link, 0, r->links);
     }
-    table_close(&t);
+    table_close(w, &t);
 }
 
 static int write_all(struct writer *w, struct err *e)
@@ -346,49 +351,62 @@ static int write_all(struct writer *w, struct err *e)
         return 0;
     for (uint32_t i = 0; i < r->policies && status == 0; i++)
         status = write_policy(w, policies, i, e);
-    (void)H5Gclose(policies);
+    (void)check(w, H5Gclose(policies) >= 0);
     return status;
 }
 
-static int write_file(const struct result *r, const char *name, const char *path,
+static int write_file(const struct result *r, struct hdf_out *out, const char *path,
                       struct err *e)
 {
-    struct writer w = {.result = r};
-    hid_t plist = H5Pcreate(H5P_FILE_CREATE), access = H5Pcreate(H5P_FILE_ACCESS);
-    int status = 0;
+    struct writer w = {.result = r, .out = out, .file = hdf_out_file(out)};
+    int status;
 
-    /* From this version of the format on, headers have checksums: the library can tell a
-     * damaged one before it trips over it. */
-    (void)H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110);
-    (void)H5Pset_obj_track_times(plist, false);
     w.group_plist = H5Pcreate(H5P_GROUP_CREATE);
-    (void)H5Pset_obj_track_times(w.group_plist, false);
-    w.file = H5Fcreate(name, H5F_ACC_TRUNC, plist, access);
-    if (check(&w, w.file >= 0)) {
-        status = write_all(&w, e);
-        (void)check(&w, H5Fclose(w.file) >= 0);
-    }
+    (void)check(&w, H5Pset_obj_track_times(w.group_plist, false) >= 0);
+    status = write_all(&w, e);
     (void)H5Pclose(w.group_plist);
-    (void)H5Pclose(access);
-    (void)H5Pclose(plist);
-    if (status == 0 && w.failed)
-        status = err_set(e, "%s: the result cannot be written; is the disk full?", path);
-    return status;
+    if (hdf_out_close(out, e) != 0)
+        return -1;
+    return status == 0 && w.failed
+               ? err_set(e, "%s: the HDF5 library cannot write the result", path)
+               : status;
+}
+
+/* Reads the finished file back: all columns are there, in all their length. */
+static int verify(const struct result *r, const char *name, const char *path,
+                  struct err *e)
+{
+    struct err said = {""};
+    struct result is;
+    bool whole = result_read(name, &is, &said) == 0;
+
+    if (whole) {
+        whole = is.policies == r->policies && is.layers == r->layers;
+        for (uint32_t i = 0; whole && i < r->policies; i++)
+            whole = result_pass_count(&is, i) == result_pass_count(r, i);
+        result_release(&is);
+    }
+    return whole
+               ? 0
+               : err_set(e, "%s: what was written does not read back as it was meant%s%s",
+                         path, said.text[0] == '\0' ? "" : ": ", said.text);
 }
 
 int result_write(const struct result *r, const char *path, struct err *e)
 {
-    struct file_out *out = file_out_new(path, e);
     struct result_hdf_quiet quiet;
+    struct hdf_out *out;
     int status;
 
-    if (out == NULL)
-        return -1;
     result_hdf_enter(&quiet);
-    status = write_file(r, file_out_name(out), path, e);
-    result_hdf_leave(&quiet);
+    out = hdf_out_new(path, e);
+    status = out == NULL ? -1 : write_file(r, out, path, e);
     if (status == 0)
-        return file_out_commit(out, e);
-    file_out_abandon(out);
-    return -1;
+        status = verify(r, hdf_out_name(out), path, e);
+    if (status == 0)
+        status = hdf_out_commit(out, e);
+    else
+        hdf_out_abandon(out);
+    result_hdf_leave(&quiet);
+    return status;
 }

@@ -120,16 +120,16 @@ void run_init(struct run *r, const struct run_setup *s, struct run_result *resul
     r->top_k = t->top_k;
     r->candidates = t->candidates;
     r->predicted = t->predicted;
-    r->tile_rows = s->cost->machine->gpu.tile_rows;
+    r->tiles = s->cost->machine->gpu.tiles;
     r->mask_words = (r->experts + 63) / 64;
     r->mask = mem_zalloc(r->mask_words, sizeof *r->mask);
     r->active = mem_alloc(r->experts, sizeof *r->active);
     r->tokens = mem_zalloc(r->experts, sizeof *r->tokens);
     r->scratch = mem_zalloc(r->experts, sizeof *r->scratch);
+    r->turn = r->active;
     if (s->policy->cache.order == CACHE_ORDER_RECORDED) {
         r->turn = mem_alloc(r->experts, sizeof *r->turn);
-        r->turn_use = mem_alloc(r->experts, sizeof *r->turn_use);
-        r->place = mem_zalloc(r->experts, sizeof *r->place);
+        r->waits = mem_zalloc(r->experts, sizeof *r->waits);
     }
     r->found = mem_alloc(r->experts, sizeof *r->found);
     r->routing.top_k = r->top_k;
@@ -158,14 +158,14 @@ void run_release(struct run *r)
 {
     cache_free(r->cache);
     free(r->mask);
+    if (r->turn != r->active)
+        free(r->turn);
+    free(r->waits);
     free(r->active);
     free(r->tokens);
     free(r->scratch);
     free(r->found);
-    free(r->turn);
-    free(r->turn_use);
     free(r->group_id);
-    free(r->place);
     free(r->own_choice);
     group_release(&r->resident);
     group_release(&r->missing);

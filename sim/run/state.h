@@ -44,7 +44,7 @@ struct run_copies {
 /* The experts that a step takes from the cache, in the order of the accesses. */
 struct run_accesses {
     const uint16_t *expert;
-    const uint32_t *use; /* the pass of each one's next use, or NULL */
+    const struct cache_use *use; /* each one's next use, or NULL */
     uint32_t count;
 };
 
@@ -58,7 +58,7 @@ struct run {
     struct cache *cache;
     uint32_t layers, experts, top_k, candidates, predicted;
     uint32_t mask_words;
-    uint32_t tile_rows;
+    struct machine_tiles tiles;
     bool reroutes, split, copies_wait, write_back; /* of the policy */
     const struct pass *pass;
     struct run_pass books; /* of the current pass */
@@ -74,8 +74,8 @@ struct run {
     uint32_t *tokens;
     uint32_t *scratch;
     uint32_t *found; /* slots of accesses that hit; scratch */
-    uint16_t *turn;  /* for `order: recorded` (step.c), NULL otherwise: the accesses */
-    uint32_t *turn_use, *place;
+    uint16_t *turn;  /* the active ones in the order of the accesses; by id: `active` */
+    bool *waits;     /* [experts] for `order: recorded` (step.c), NULL otherwise */
     struct view view;
     /* Operations. */
     struct run_slot *slot;
@@ -142,7 +142,8 @@ int books_check(const struct run_setup *s, const struct run_result *r, struct er
 
 /* ---- step.c ---- */
 
-/* Finds the executed experts of one layer: sets choice, active, tokens and counts. */
+/* Finds the executed experts of one layer: sets choice, active, turn, tokens and counts.
+ */
 void step_route(struct run *r, uint32_t layer);
 /* Clears what step_route set. */
 void step_clear(struct run *r);
@@ -164,10 +165,9 @@ void step_compute(struct run *r, const struct op *op, sim_time *share,
 struct run_hosted *hosted_new(const struct run *r);
 void hosted_free(struct run_hosted *h);
 /* Asks where the step's missing experts run, with the view filled, and submits those that
- * stay on the host; `use` are the next uses of all active ones, or NULL. Returns the
- * rest.
+ * stay on the host; `use` are the next uses of all of `turn`, or NULL. Returns the rest.
  */
-struct run_accesses hosted_take(struct run *r, const uint32_t *use);
+struct run_accesses hosted_take(struct run *r, const struct cache_use *use);
 /* Submits a dense block or head, which adds up what the experts of the layer before it
  * gave: it waits for those on the host, too. */
 void hosted_join(struct run *r, const struct op *op, sim_time *share);

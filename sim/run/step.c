@@ -145,6 +145,34 @@ static void list_active(struct run *r)
     r->active_count = count;
 }
 
+/* Fills `turn`: the active experts by their last use, found by walking the choices
+ * backwards. Experts without a row (a gate that pads every expert) come first. */
+static void order_accesses(struct run *r)
+{
+    uint32_t left = r->active_count;
+
+    for (uint32_t i = 0; i < r->active_count; i++)
+        r->waits[r->active[i]] = true;
+    for (uint32_t row = r->pass->rows; row-- > 0;) {
+        const uint16_t *choice = r->routing.choice + row * r->routing.stride;
+
+        for (uint32_t k = r->top_k; k-- > 0;) {
+            uint32_t id = choice[k];
+
+            if (id == VIEW_NO_EXPERT || !r->waits[id])
+                continue;
+            r->turn[--left] = (uint16_t)id;
+            r->waits[id] = false;
+        }
+    }
+    for (uint32_t i = r->active_count; i-- > 0;) {
+        if (r->waits[r->active[i]]) {
+            r->turn[--left] = r->active[i];
+            r->waits[r->active[i]] = false;
+        }
+    }
+}
+
 void step_route(struct run *r, uint32_t layer)
 {
     const struct pass *p = r->pass;
@@ -169,6 +197,8 @@ void step_route(struct run *r, uint32_t layer)
             r->tokens[i] = capacity;
         }
     }
+    if (r->waits != NULL)
+        order_accesses(r);
 }
 
 static void clear_tokens(uint32_t *tokens, const uint16_t *active, uint32_t count)
@@ -227,11 +257,11 @@ static struct cost_experts group_work(const struct run *r, const struct run_grou
     if (r->single) { /* spares decode one by one */
         work.distinct = g->count;
         work.rows = g->count;
-        work.padded_rows = (uint64_t)g->count * r->tile_rows;
+        work.padded_rows = g->count * machine_tiles_pad(&r->tiles, 1);
         return work;
     }
     for (uint32_t i = 0; i < g->count; i++)
-        cost_experts_add(&work, r->tokens[g->expert[i]], r->tile_rows);
+        cost_experts_add(&work, r->tokens[g->expert[i]], &r->tiles);
     return work;
 }
 
@@ -484,6 +514,40 @@ static void load_missing(struct run *r, uint32_t expert, const struct cache_resu
     join_group(r, r->split ? &r->missing : &r->resident, expert, c->slot, copy);
 }
 
+/* Where and for which pass a want is loaded. */
+static uint32_t want_layer(const struct run *r, const struct prefetch_want *want)
+{
+    return (r->layer + want->ahead) % r->layers;
+}
+
+static uint32_t want_pass(const struct run *r, const struct prefetch_want *want)
+{
+    return (uint32_t)(r->pass->index + (r->layer + want->ahead) / r->layers);
+}
+
+static void load_early(struct run *r, const struct prefetch_want *want)
+{
+    uint32_t layer = want_layer(r, want);
+    uint64_t bytes = r->setup->expert_bytes[layer];
+    struct run_counts *books = &r->result->layer[layer].counts;
+    struct cache_result c =
+        cache_prefetch(r->cache, layer, want->expert, want_pass(r, want));
+
+    if (c.outcome == CACHE_HIT)
+        return;
+    evict(r, &c); /* where sizes differ even a load that found no room may evict */
+    if (c.outcome != CACHE_LOAD)
+        return;
+    remember_copy(&r->ahead, copy_in(r, layer, want->expert, c.slot, WORK_PREFETCH),
+                  layer, 0);
+    r->books.counts.prefetches++;
+    books->prefetches++;
+    r->books.counts.prefetch_bytes += bytes;
+    books->prefetch_bytes += bytes;
+}
+
+/* What is wanted and there already is held first: else the load of one want could evict
+ * another. */
 static void prefetch(struct run *r)
 {
     const struct policy *policy = r->setup->policy;
@@ -491,75 +555,25 @@ static void prefetch(struct run *r)
 
     fill_view(r);
     count = policy_prefetch(policy)->step(r->prefetch_state, &r->view, r->want);
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t to = r->layer + r->want[i].ahead;
-        uint32_t layer = to % r->layers;
-        uint64_t pass = r->pass->index + to / r->layers;
-        struct run_counts *books = &r->result->layer[layer].counts;
-        struct cache_result c;
-
-        c = cache_prefetch(r->cache, layer, r->want[i].expert, (uint32_t)pass);
-        if (c.outcome == CACHE_HIT)
-            continue;
-        evict(r, &c); /* where sizes differ even a load that found no room may evict */
-        if (c.outcome != CACHE_LOAD)
-            continue;
-        remember_copy(&r->ahead,
-                      copy_in(r, layer, r->want[i].expert, c.slot, WORK_PREFETCH), layer,
-                      0);
-        r->books.counts.prefetches++;
-        books->prefetches++;
-        r->books.counts.prefetch_bytes += r->setup->expert_bytes[layer];
-        books->prefetch_bytes += r->setup->expert_bytes[layer];
-    }
+    for (uint32_t i = 0; i < count; i++)
+        cache_hold(r->cache, want_layer(r, &r->want[i]), r->want[i].expert,
+                   want_pass(r, &r->want[i]));
+    for (uint32_t i = 0; i < count; i++)
+        load_early(r, &r->want[i]);
 }
 
 int step_record(struct run *r, struct err *e)
 {
     if (r->setup->record == NULL)
         return 0;
-    return future_writer_step(r->setup->record, r->active, r->active_count, e);
-}
-
-/* The step's accesses sorted by each expert's last use: walks the choices backwards and
- * fills `turn` from its end. Experts without a row (a gate that pads every expert) come
- * first. */
-static void order_accesses(struct run *r, struct run_accesses from)
-{
-    const uint32_t *use = from.use;
-    uint32_t left = from.count;
-
-    for (uint32_t i = 0; i < from.count; i++)
-        r->place[from.expert[i]] = i + 1;
-    for (uint32_t row = r->pass->rows; row-- > 0;) {
-        const uint16_t *choice = r->routing.choice + row * r->routing.stride;
-
-        for (uint32_t k = r->top_k; k-- > 0;) {
-            uint32_t id = choice[k];
-
-            if (id == VIEW_NO_EXPERT || r->place[id] == 0)
-                continue;
-            left--;
-            r->turn[left] = (uint16_t)id;
-            r->turn_use[left] = use == NULL ? CACHE_NEVER : use[r->place[id] - 1];
-            r->place[id] = 0;
-        }
-    }
-    for (uint32_t i = from.count; i-- > 0;) {
-        if (r->place[from.expert[i]] != 0) {
-            left--;
-            r->turn[left] = from.expert[i];
-            r->turn_use[left] = use == NULL ? CACHE_NEVER : use[i];
-            r->place[from.expert[i]] = 0;
-        }
-    }
+    return future_writer_step(r->setup->record, r->turn, r->active_count, e);
 }
 
 /* Accesses the experts in turn; how many hit. */
 static uint32_t access_all(struct run *r, struct run_accesses all)
 {
     const uint16_t *expert = all.expert;
-    const uint32_t *use = all.use;
+    const struct cache_use *use = all.use;
     uint32_t count = all.count, hits = 0;
 
     for (uint32_t i = 0;; i++) {
@@ -574,7 +588,7 @@ static uint32_t access_all(struct run *r, struct run_accesses all)
         if (i == count)
             return hits;
         c = cache_access(r->cache, r->layer, expert[i],
-                         use == NULL ? CACHE_NEVER : use[i]);
+                         use == NULL ? CACHE_UNUSED : use[i]);
         load_missing(r, expert[i], &c);
     }
 }
@@ -582,7 +596,7 @@ static uint32_t access_all(struct run *r, struct run_accesses all)
 int step_run(struct run *r, struct err *e)
 {
     struct run_counts *books = &r->result->layer[r->layer].counts;
-    struct run_accesses all = {r->active, NULL, r->active_count};
+    struct run_accesses all = {r->turn, NULL, r->active_count};
     uint32_t hits;
 
     if (r->setup->future != NULL) {
@@ -598,11 +612,6 @@ int step_run(struct run *r, struct err *e)
     if (r->hosted != NULL) {
         fill_view(r);
         all = hosted_take(r, all.use);
-    }
-    if (r->turn != NULL) {
-        order_accesses(r, all);
-        all.expert = r->turn;
-        all.use = r->turn_use;
     }
     hits = access_all(r, all);
     submit_groups(r);

@@ -23,16 +23,17 @@
 #define RECORD 24
 
 struct access {
-    uint32_t object, next_use;
+    uint32_t object;
+    struct cache_use next_use;
 };
 
 struct stream {
     struct access *access;
-    uint64_t *profile;     /* [objects] accesses of each */
-    uint32_t *first_use;   /* [objects] */
-    uint16_t *expert;      /* [accesses] ids within the layer */
-    uint32_t *step, steps; /* first access of each step, and one more */
-    uint16_t *layer;       /* of each step */
+    uint64_t *profile;           /* [objects] accesses of each */
+    struct cache_use *first_use; /* [objects] */
+    uint16_t *expert;            /* [accesses] ids within the layer */
+    uint32_t *step, steps;       /* first access of each step, and one more */
+    uint16_t *layer;             /* of each step */
     uint32_t count, layers, experts;
 };
 
@@ -102,8 +103,9 @@ static int parse(struct stream *s, const char *bytes, size_t size, long experts)
             return fail("an object id is above 2^24");
         }
         s->access[i].object = (uint32_t)object;
-        s->access[i].next_use =
-            next < 0 || next >= CACHE_NEVER ? CACHE_NEVER : (uint32_t)next;
+        s->access[i].next_use = (struct cache_use){
+            next < 0 || next >= CACHE_NEVER ? CACHE_NEVER : (uint32_t)next,
+            (uint32_t)object};
         objects = object >= objects ? (uint32_t)object + 1 : objects;
     }
     s->experts = experts > 0 ? (uint32_t)experts : 1024;
@@ -115,7 +117,7 @@ static int parse(struct stream *s, const char *bytes, size_t size, long experts)
     s->first_use = mem_alloc(objects, sizeof *s->first_use);
     for (uint32_t i = s->count; i-- > 0;) {
         s->profile[s->access[i].object]++;
-        s->first_use[s->access[i].object] = i;
+        s->first_use[s->access[i].object] = (struct cache_use){i, s->access[i].object};
     }
     return 0;
 }

@@ -116,7 +116,8 @@ static double replay(struct bench *b, bool look_ahead, struct run_result *result
     s.exec = count ? exec_count_new() : exec_sim_new(&options);
     s.workload = workload_new(t, b->model, &b->workload, false, false, 1, e);
     if (s.workload != NULL && look_ahead) {
-        s.record = future_writer_new(s.trace->layers, s.trace->experts, e);
+        s.record =
+            future_writer_new(s.trace->layers, s.trace->experts, CACHE_ORDER_ID, e);
         status = s.record == NULL ? -1 : run_routing(&s, e);
         b->future = status == 0 ? future_finish(s.record, e) : NULL;
     } else if (s.workload != NULL) {

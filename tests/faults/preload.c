@@ -1,0 +1,283 @@
+/* Makes the n-th thing that a program asks of the disk, or of memory, fail. Preloaded:
+ *
+ *   FAULT_KIND=disk|memory   what is counted
+ *   FAULT_AT=N               which one fails, from 1; 0: none, they are only counted
+ *   FAULT_ON=once|from       only that one, or all from it on
+ *   FAULT_CAUSE=ERRNO        what a disk says, e.g. 28 (ENOSPC)
+ *   FAULT_PROGRAM=NAME       only in programs of this name
+ *   FAULT_LOG=FILE           where the count goes when the program ends
+ *
+ * Disk: system calls that write, truncate, sync or close a file open for writing, make a
+ * file or folder, link or rename. A filter of the kernel's (seccomp) turns them into a
+ * signal in the thread that called, so that those within the C library are seen too; the
+ * handler makes the call itself, marked by its sixth argument, or fails it. Standard error
+ * is left out: the sentence is read there. A close that fails has closed all the same.
+ * Memory: malloc, calloc, realloc and their aligned kin, through the dynamic linker. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#if defined __x86_64__
+#define MACHINE AUDIT_ARCH_X86_64
+#elif defined __aarch64__
+#define MACHINE AUDIT_ARCH_AARCH64
+#else
+#error "this needs x86-64 or aarch64"
+#endif
+
+#define MARK 0x6d6f6573U /* in the sixth argument: our own call */
+
+static atomic_ulong calls;
+static unsigned long fail_at;
+static bool from_then_on, counting, of_memory;
+static long cause = ENOSPC;
+static const char *log_path;
+
+/* One more; whether it is to fail. */
+static bool fails(void)
+{
+    unsigned long n = atomic_fetch_add(&calls, 1) + 1;
+
+    return fail_at != 0 && (n == fail_at || (from_then_on && n > fail_at));
+}
+
+/* ---- memory ---- */
+
+static void *(*next_malloc)(size_t);
+static void *(*next_calloc)(size_t, size_t);
+static void *(*next_realloc)(void *, size_t);
+static int (*next_aligned)(void **, size_t, size_t);
+
+static void find(void *to, const char *name)
+{
+    void *symbol = dlsym(RTLD_NEXT, name);
+
+    memcpy(to, &symbol, sizeof symbol);
+}
+
+static bool memory_fails(void)
+{
+    return counting && of_memory && fails();
+}
+
+void *malloc(size_t size)
+{
+    if (next_malloc == NULL)
+        find(&next_malloc, "malloc");
+    if (!memory_fails())
+        return next_malloc(size);
+    errno = ENOMEM;
+    return NULL;
+}
+
+void *calloc(size_t count, size_t size)
+{
+    static bool looking;
+
+    if (next_calloc == NULL) {
+        if (looking)
+            return NULL; /* the linker itself asks, and can do without */
+        looking = true;
+        find(&next_calloc, "calloc");
+    }
+    if (!memory_fails())
+        return next_calloc(count, size);
+    errno = ENOMEM;
+    return NULL;
+}
+
+void *realloc(void *block, size_t size)
+{
+    if (next_realloc == NULL)
+        find(&next_realloc, "realloc");
+    if (!memory_fails())
+        return next_realloc(block, size);
+    errno = ENOMEM;
+    return NULL;
+}
+
+int posix_memalign(void **block, size_t alignment, size_t size)
+{
+    if (next_aligned == NULL)
+        find(&next_aligned, "posix_memalign");
+    return memory_fails() ? ENOMEM : next_aligned(block, alignment, size);
+}
+
+void *aligned_alloc(size_t alignment, size_t size)
+{
+    void *block = NULL;
+
+    errno = posix_memalign(&block, alignment, size);
+    return block;
+}
+
+/* ---- disk ---- */
+
+static const int watched[] = {
+    SYS_write,    SYS_pwrite64, SYS_writev, SYS_pwritev,   SYS_fsync,
+    SYS_fdatasync, SYS_ftruncate, SYS_fallocate, SYS_close,  SYS_openat, SYS_mkdirat,
+    SYS_linkat,   SYS_renameat, SYS_renameat2,
+#ifdef SYS_rename
+    SYS_rename,   SYS_link,     SYS_mkdir,  SYS_open,
+#endif
+};
+enum { WATCHED = sizeof watched / sizeof *watched };
+
+static bool is_file(long fd)
+{
+    struct stat s;
+
+    return fd != STDERR_FILENO && fstat((int)fd, &s) == 0 &&
+           (S_ISREG(s.st_mode) || S_ISDIR(s.st_mode));
+}
+
+static bool is_counted(long number, const long *a)
+{
+    int flags;
+
+    switch (number) {
+    case SYS_close:
+        flags = fcntl((int)a[0], F_GETFL);
+        return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY && is_file(a[0]);
+    case SYS_openat:
+        return (a[2] & O_CREAT) != 0;
+#ifdef SYS_rename
+    case SYS_open:
+        return (a[1] & O_CREAT) != 0;
+    case SYS_rename:
+    case SYS_link:
+    case SYS_mkdir:
+#endif
+    case SYS_renameat:
+    case SYS_renameat2:
+    case SYS_linkat:
+    case SYS_mkdirat:
+        return true;
+    default:
+        return is_file(a[0]);
+    }
+}
+
+static long call(long number, const long *a)
+{
+    long result = syscall(number, a[0], a[1], a[2], a[3], a[4], (long)MARK);
+
+    return result == -1 ? -errno : result;
+}
+
+static void on_call(int signal, siginfo_t *info, void *context)
+{
+    mcontext_t *m = &((ucontext_t *)context)->uc_mcontext;
+    int saved = errno;
+#if defined __x86_64__
+    long a[5] = {(long)m->gregs[REG_RDI], (long)m->gregs[REG_RSI],
+                 (long)m->gregs[REG_RDX], (long)m->gregs[REG_R10],
+                 (long)m->gregs[REG_R8]};
+#else
+    long a[5] = {(long)m->regs[0], (long)m->regs[1], (long)m->regs[2], (long)m->regs[3],
+                 (long)m->regs[4]};
+#endif
+    bool fail = is_counted(info->si_syscall, a) && fails();
+    long result = !fail || info->si_syscall == SYS_close ? call(info->si_syscall, a) : 0;
+
+    (void)signal;
+    if (fail)
+        result = -cause;
+#if defined __x86_64__
+    m->gregs[REG_RAX] = result;
+#else
+    m->regs[0] = (unsigned long)result;
+#endif
+    errno = saved;
+}
+
+static int watch_disk(void)
+{
+    struct sigaction action = {.sa_sigaction = on_call, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    struct sock_filter code[WATCHED + 8];
+    struct sock_fprog program = {.filter = code};
+    unsigned n = 0;
+
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                                             offsetof(struct seccomp_data, arch));
+    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MACHINE, 0,
+                                             WATCHED + 2);
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                                             offsetof(struct seccomp_data, args[5]));
+    code[n++] =
+        (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MARK, WATCHED + 1, 0);
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                                             offsetof(struct seccomp_data, nr));
+    for (int i = 0; i < WATCHED; i++)
+        code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+                                                 (unsigned)watched[i],
+                                                 (unsigned char)(WATCHED - i), 0);
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP);
+    program.len = (unsigned short)n;
+    return sigaction(SIGSYS, &action, NULL) != 0 ||
+                   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+                   prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0
+               ? -1
+               : 0;
+}
+
+/* ---- beginning and end ---- */
+
+static bool is_meant(void)
+{
+    const char *name = getenv("FAULT_PROGRAM");
+
+    return name == NULL || strcmp(name, program_invocation_short_name) == 0;
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+    const char *kind = getenv("FAULT_KIND"), *at = getenv("FAULT_AT");
+    const char *on = getenv("FAULT_ON"), *why = getenv("FAULT_CAUSE");
+
+    if (kind == NULL || at == NULL || !is_meant())
+        return;
+    fail_at = strtoul(at, NULL, 10);
+    from_then_on = on != NULL && strcmp(on, "from") == 0;
+    cause = why != NULL ? strtol(why, NULL, 10) : ENOSPC;
+    log_path = getenv("FAULT_LOG");
+    of_memory = strcmp(kind, "memory") == 0;
+    if (!of_memory && watch_disk() != 0) {
+        (void)fprintf(stderr, "faults: no filter of system calls: %s\n", strerror(errno));
+        _exit(77);
+    }
+    counting = true;
+}
+
+__attribute__((destructor)) static void end(void)
+{
+    char text[32];
+    int length, fd;
+
+    if (!counting || log_path == NULL)
+        return;
+    counting = false;
+    fail_at = 0;
+    length = snprintf(text, sizeof text, "%lu\n", (unsigned long)atomic_load(&calls));
+    fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND, 0666);
+    if (fd < 0 || write(fd, text, (size_t)length) != length || close(fd) != 0)
+        _exit(99);
+}

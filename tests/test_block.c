@@ -1,0 +1,437 @@
+/* What one GPU computes of a pass, on the host device and a tiny model: against a plain
+ * forward pass; and its memory: growth, staging, failures. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "tiny_device.h"
+
+#include "gpu/block.h"
+#include "gpu/reference.h"
+#include "sim/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- one pass, plainly ---- */
+
+enum { TOKENS = 3, CONTEXT = 5, PASS = 4 };
+
+/* Three sequences of one new token and a context of five, all experts' choices (0, 1),
+ * (2, 3), (4, none). */
+static const uint16_t plain_choice[TOKENS * 2] = {0, 1, 2, 3, 4, WORLD_NONE};
+
+static void plain_norm(const struct tiny *t, const float *x, float *y)
+{
+    reference_norm(&(struct device_norm){.rows = TOKENS,
+                                         .hidden = t->model.hidden,
+                                         .x = x,
+                                         .weight = weights_norm(t->weights),
+                                         .y = y});
+}
+
+static void plain_attention(const struct tiny *t, uint32_t layer, float *x)
+{
+    const struct model *m = &t->model;
+    uint32_t kv = m->kv_heads * m->head_dim, inner = m->heads * m->head_dim;
+    uint32_t window = model_layer_windowed(m, layer) ? m->window : CONTEXT;
+    const float *w = weights_attention(t->weights, layer);
+    const float *table = weights_table(t->weights);
+    float h[TOKENS * 64], qkv[TOKENS * 128], out[TOKENS * 64], delta[TOKENS * 64];
+    float *cache = mem_alloc((size_t)2 * kv * 1024, sizeof *cache);
+    uint64_t first[TOKENS];
+    uint32_t length[TOKENS], room = TOKENS * CONTEXT + TOKENS * CONTEXT / 2;
+
+    for (uint32_t i = 0; i < TOKENS; i++) {
+        first[i] = (uint64_t)i * window;
+        length[i] = window;
+    }
+    for (uint32_t i = 0; i < room * 2 * kv; i++)
+        cache[i] = table[i % (WEIGHTS_TABLE_ROWS * m->hidden)];
+    plain_norm(t, x, h);
+    reference_gemm(&(struct device_gemm){.rows = TOKENS,
+                                         .in = m->hidden,
+                                         .out = inner + 2 * kv,
+                                         .x = h,
+                                         .w = w,
+                                         .y = qkv});
+    memcpy(cache, qkv + TOKENS * inner, TOKENS * kv * sizeof *cache);
+    memcpy(cache + room * kv, qkv + TOKENS * (inner + kv), TOKENS * kv * sizeof *cache);
+    reference_attention(&(struct device_attention){.rows = TOKENS,
+                                                   .heads = m->heads,
+                                                   .kv_heads = m->kv_heads,
+                                                   .key_dim = m->head_dim,
+                                                   .value_dim = m->head_dim,
+                                                   .q = qkv,
+                                                   .keys = cache,
+                                                   .values = cache + room * kv,
+                                                   .first = first,
+                                                   .length = length,
+                                                   .longest = window,
+                                                   .out = out});
+    reference_gemm(&(struct device_gemm){.rows = TOKENS,
+                                         .in = inner,
+                                         .out = m->hidden,
+                                         .x = out,
+                                         .w = w + (inner + 2 * kv) * m->hidden,
+                                         .y = delta});
+    reference_add(x, delta, (size_t)TOKENS * m->hidden);
+    free(cache);
+}
+
+/* Adds `scale` times what an FFN makes of `rows` rows. */
+static void plain_ffn(const struct device_ffn *f, const void *w, uint32_t rows,
+                      const float *h, float scale, float *x)
+{
+    float y[TOKENS * 64];
+
+    reference_experts(&(struct device_group){
+        .ffn = *f, .count = 1, .weight = &w, .rows = &rows, .x = h, .y = y});
+    for (uint32_t i = 0; i < rows * f->hidden; i++)
+        x[i] += scale * y[i];
+}
+
+static void plain_layer(const struct tiny *t, uint32_t layer, float *x)
+{
+    const struct model *m = &t->model;
+    struct device_ffn ffn, expert = weights_expert_ffn(t->weights);
+    const void *w = weights_ffn(t->weights, layer, &ffn);
+    float h[TOKENS * 64];
+
+    plain_attention(t, layer, x);
+    plain_norm(t, x, h);
+    plain_ffn(&ffn, w, TOKENS, h, 1.0F, x);
+    for (uint32_t i = 0; model_layer_is_moe(m, layer) && i < TOKENS * 2; i++)
+        if (plain_choice[i] != WORLD_NONE)
+            plain_ffn(&expert, weights_expert(t->weights, layer - 1, plain_choice[i]), 1,
+                      h + i / 2 * m->hidden, block_token_weight(i / 2, i % 2, m->top_k),
+                      x + i / 2 * m->hidden);
+}
+
+/* The same through block.h. Experts in two groups; the weights are where they are. */
+static int run_block(const struct tiny *t, struct block *b,
+                     const struct cost_batch *batch, struct err *e)
+{
+    static const uint16_t ids[2][3] = {{1, 3, 4}, {0, 2}};
+    const uint32_t tokens[8] = {1, 1, 1, 2, 1}; /* one row of expert 3 is padding */
+    struct op_routing routing = {plain_choice, 2, TOKENS, 2};
+    int status = block_begin(b, batch, PASS, e);
+
+    for (uint32_t l = 0; l < t->model.layers && status == 0; l++) {
+        status = block_dense(b, l, e);
+        for (uint32_t g = 0; l > 0 && g < 2 && status == 0; g++) {
+            const void *weight[3];
+
+            for (uint32_t i = 0; i < 3 - g; i++)
+                weight[i] = weights_expert(t->weights, l - 1, ids[g][i]);
+            status = block_gate(b, l - 1, e);
+            if (status == 0)
+                status = block_experts(
+                    b, &(struct block_group){ids[g], weight, tokens, 3 - g, &routing}, e);
+        }
+    }
+    if (status == 0)
+        status = block_head(b, 1, e);
+    if (status == 0)
+        status = t->device->ops->stream_finish(t->device, t->streams.compute, e);
+    return status;
+}
+
+static void must_run(const struct tiny *t, struct block *b,
+                     const struct cost_batch *batch)
+{
+    struct err e = {""};
+
+    if (run_block(t, b, batch, &e) != 0)
+        fail_msg("%s", e.text);
+}
+
+/* What a device of whole passes of the plain batch gives against the plain forward. */
+static void check_forward(const struct tiny *t, const struct block *b)
+{
+    float expected[TOKENS * 64], got[TOKENS * 64];
+    struct tiny_outputs x = {got, TOKENS * 64, 0}, y = {expected, TOKENS * 64, 0};
+
+    x.count = y.count = (size_t)TOKENS * t->model.hidden;
+    memcpy(got, block_hidden(b), sizeof got);
+    for (uint32_t i = 0; i < TOKENS; i++)
+        memcpy(expected + (size_t)i * t->model.hidden,
+               (const float *)weights_table(t->weights) +
+                   (size_t)(PASS * 7 + i) * t->model.hidden,
+               t->model.hidden * sizeof *expected);
+    for (uint32_t l = 0; l < t->model.layers; l++)
+        plain_layer(t, l, expected);
+    assert_true(tiny_difference(&x, &y) < 1e-5);
+}
+
+/* ---- a device that counts ---- */
+
+/* What is allocated, by kind, and which call is to fail. */
+static struct {
+    uint64_t calls, fail_at; /* of mem_alloc and stream_finish; 0: none fails */
+    int64_t held[DEVICE_MEMORIES];
+    uint64_t allocations;
+    uint64_t most_bytes; /* of one allocation */
+} seen;
+
+static int fails(struct err *e)
+{
+    return ++seen.calls == seen.fail_at ? err_set(e, "call %d fails", 17) : 0;
+}
+
+static int counted_alloc(struct device *d, enum device_memory kind, size_t bytes,
+                         void **p, struct err *e)
+{
+    if (fails(e) != 0 || device_host.mem_alloc(d, kind, bytes, p, e) != 0)
+        return -1;
+    seen.held[kind]++;
+    seen.allocations++;
+    seen.most_bytes = bytes > seen.most_bytes ? bytes : seen.most_bytes;
+    return 0;
+}
+
+static void counted_free(struct device *d, enum device_memory kind, void *p)
+{
+    seen.held[kind] -= p != NULL;
+    device_host.mem_free(d, kind, p);
+}
+
+static int counted_finish(struct device *d, struct device_stream *s, struct err *e)
+{
+    return fails(e) != 0 ? -1 : device_host.stream_finish(d, s, e);
+}
+
+static struct device_ops counted;
+
+static void open_counted(struct tiny *t)
+{
+    struct model m = tiny_model();
+
+    tiny_open(t, &m, 0);
+    counted = device_host;
+    counted.mem_alloc = counted_alloc;
+    counted.mem_free = counted_free;
+    counted.stream_finish = counted_finish;
+    t->device->ops = &counted;
+    memset(&seen, 0, sizeof seen);
+}
+
+static void close_counted(struct tiny *t)
+{
+    t->device->ops = &device_host;
+    tiny_close(t);
+}
+
+static struct block *block_of(const struct tiny *t)
+{
+    return block_new(t->device, t->weights, &t->model, t->streams.compute);
+}
+
+/* Waits for what is enqueued, frees the block, and finds that it kept nothing. */
+static void end_block(struct tiny *t, struct block *b)
+{
+    struct err e = {""};
+
+    assert_int_equal(device_host.stream_finish(t->device, t->streams.compute, &e), 0);
+    block_free(b);
+    for (int kind = 0; kind < DEVICE_MEMORIES; kind++)
+        assert_int_equal(seen.held[kind], 0);
+}
+
+static const struct cost_batch plain_batch = {.tokens = TOKENS,
+                                              .outputs = TOKENS,
+                                              .kv_tokens = TOKENS * CONTEXT,
+                                              .pairs = TOKENS * CONTEXT,
+                                              .window_kv_tokens = TOKENS * 4,
+                                              .window_pairs = TOKENS * 4};
+/* One token that attends to itself. */
+static const struct cost_batch small_batch = {.tokens = 1,
+                                              .outputs = 1,
+                                              .kv_tokens = 1,
+                                              .pairs = 1,
+                                              .window_kv_tokens = 1,
+                                              .window_pairs = 1};
+
+/* ---- tests ---- */
+
+static void test_plain_forward(void **state)
+{
+    struct tiny t;
+    struct block *b;
+
+    (void)state;
+    open_counted(&t);
+    b = block_of(&t);
+    must_run(&t, b, &plain_batch);
+    check_forward(&t, b);
+    end_block(&t, b);
+    close_counted(&t);
+}
+
+/* Every buffer of the small pass is too small for the next one, and is replaced by one
+ * that is large enough; then nothing grows. */
+static void test_growth(void **state)
+{
+    struct tiny t;
+    struct block *b;
+    struct err e = {""};
+    uint64_t allocations;
+
+    (void)state;
+    open_counted(&t);
+    b = block_of(&t);
+    assert_int_equal(block_begin(b, &small_batch, PASS, &e), 0);
+    assert_int_equal(block_dense(b, 0, &e), 0);
+    assert_int_equal(device_host.stream_finish(t.device, t.streams.compute, &e), 0);
+    must_run(&t, b, &plain_batch);
+    check_forward(&t, b);
+    allocations = seen.allocations;
+    must_run(&t, b, &plain_batch);
+    check_forward(&t, b);
+    assert_int_equal(block_begin(b, &small_batch, PASS, &e), 0);
+    assert_int_equal(seen.allocations, allocations);
+    end_block(&t, b);
+    close_counted(&t);
+}
+
+/* What was reserved for the largest pass is enough for it: nothing more is asked for. */
+static void test_reserve(void **state)
+{
+    struct tiny t;
+    struct block *b;
+    struct err e = {""};
+    uint64_t allocations;
+
+    (void)state;
+    open_counted(&t);
+    b = block_of(&t);
+    assert_int_equal(block_reserve(b, &plain_batch, &e), 0);
+    allocations = seen.allocations;
+    must_run(&t, b, &plain_batch);
+    assert_int_equal(seen.allocations, allocations);
+    end_block(&t, b);
+    close_counted(&t);
+}
+
+/* More index arrays in a pass than one staging buffer of 1 MiB has room for: the second
+ * buffer is used again in the next pass, and none comes to them. */
+static void test_staging(void **state)
+{
+    enum { GROUPS = 9000 }; /* of 64 bytes at least */
+    static const uint16_t id = 6;
+    const uint16_t choice[TOKENS * 2] = {6,          WORLD_NONE, WORLD_NONE,
+                                         WORLD_NONE, WORLD_NONE, WORLD_NONE};
+    struct op_routing routing = {choice, 2, TOKENS, 2};
+    const uint32_t tokens[8] = {0, 0, 0, 0, 0, 0, 1, 0};
+    struct tiny t;
+    struct block *b;
+    struct err e = {""};
+    const void *weight;
+    uint64_t begun = 0;
+
+    (void)state;
+    open_counted(&t);
+    weight = weights_expert(t.weights, 0, id);
+    b = block_of(&t);
+    for (int pass = 0; pass < 2; pass++) {
+        assert_int_equal(block_begin(b, &plain_batch, PASS, &e), 0);
+        assert_int_equal(block_dense(b, 0, &e), 0);
+        for (int i = 0; i < 2 * GROUPS; i++)
+            assert_int_equal(
+                block_experts(b, &(struct block_group){&id, &weight, tokens, 1, &routing},
+                              &e),
+                0);
+        assert_int_equal(device_host.stream_finish(t.device, t.streams.compute, &e), 0);
+        if (pass == 0)
+            begun = seen.allocations;
+        assert_true(seen.held[DEVICE_MEMORY_PINNED] >= 2);
+    }
+    assert_int_equal(seen.allocations, begun);
+    end_block(&t, b);
+    close_counted(&t);
+}
+
+/* The caches get half as much again as the longer of the two spans has tokens, whichever
+ * that is: keys and values of 2 heads of 16 in four bytes each. */
+static void test_room_for_the_longer_span(void **state)
+{
+    const struct cost_batch batches[] = {
+        {.tokens = 1,
+         .kv_tokens = 4000,
+         .pairs = 4000,
+         .window_kv_tokens = 4,
+         .window_pairs = 4},
+        {.tokens = 1,
+         .kv_tokens = 4,
+         .pairs = 4,
+         .window_kv_tokens = 4000,
+         .window_pairs = 4000},
+    };
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct tiny t;
+        struct block *b;
+        struct err e = {""};
+
+        open_counted(&t);
+        b = block_of(&t);
+        seen.most_bytes = 0;
+        assert_int_equal(block_begin(b, &batches[i], PASS, &e), 0);
+        assert_int_equal(seen.most_bytes, 6000 * 2 * 2 * 16 * 4);
+        end_block(&t, b);
+        close_counted(&t);
+    }
+}
+
+/* Each allocation and each wait fails in turn, while buffers are made and while they
+ * grow: the call says so, and nothing is left. */
+static void test_failures(void **state)
+{
+    struct tiny t;
+    uint64_t at = 0;
+    int status;
+
+    (void)state;
+    open_counted(&t);
+    do {
+        struct block *b = block_of(&t);
+        struct err e = {""};
+
+        seen.calls = 0;
+        seen.fail_at = ++at;
+        status = block_begin(b, &small_batch, PASS, &e);
+        if (status == 0)
+            status = block_dense(b, 0, &e);
+        if (status == 0)
+            status = counted_finish(t.device, t.streams.compute, &e);
+        if (status == 0)
+            status = run_block(&t, b, &plain_batch, &e);
+        if (status == 0)
+            status = block_reserve(
+                b, &(struct cost_batch){.tokens = 40, .outputs = 40, .kv_tokens = 4000},
+                &e);
+        assert_int_equal(seen.calls >= at, status != 0);
+        assert_string_equal(e.text, status != 0 ? "call 17 fails" : "");
+        seen.fail_at = 0;
+        end_block(&t, b);
+    } while (status != 0);
+    assert_true(at > 30);
+    close_counted(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plain_forward),
+        cmocka_unit_test(test_growth),
+        cmocka_unit_test(test_reserve),
+        cmocka_unit_test(test_staging),
+        cmocka_unit_test(test_room_for_the_longer_span),
+        cmocka_unit_test(test_failures),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,359 @@
+/* Output folders: all files change together, others stay, one writes at a time. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka wants those before it. */
+#include <cmocka.h>
+
+#include "sim/base/file.h"
+#include "sim/base/folder.h"
+#include "sim/base/mem.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char *join(const char *folder, const char *name)
+{
+    return mem_format("%s/%s", folder, name);
+}
+
+static void put(const char *folder, const char *name, const char *text)
+{
+    char *path = join(folder, name);
+    FILE *f = fopen(path, "wb");
+
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    free(path);
+}
+
+static void assert_holds(const char *folder, const char *name, const char *text)
+{
+    char *path = join(folder, name);
+    struct err e = {""};
+    char *found = file_read(path, 1 << 20, &(size_t){0}, &e);
+
+    if (text == NULL)
+        assert_null(found);
+    else if (found == NULL || strcmp(found, text) != 0)
+        fail_msg("%s holds %s, not %s", path, found == NULL ? e.text : found, text);
+    free(found);
+    free(path);
+}
+
+static size_t entries(const char *folder)
+{
+    DIR *d = opendir(folder);
+    size_t count = 0;
+
+    if (d == NULL)
+        return 0;
+    while (readdir(d) != NULL)
+        count++;
+    (void)closedir(d);
+    return count - 2;
+}
+
+/* New text for a and b; c is obsolete. */
+static struct folder_out *begin(const char *path, struct err *e)
+{
+    struct folder_out *f = folder_out_new(path, e);
+
+    if (f == NULL)
+        return NULL;
+    folder_out_own(f, "a");
+    folder_out_own(f, "b");
+    folder_out_own(f, "c");
+    put(folder_out_name(f), "a", "new a");
+    put(folder_out_name(f), "b", "new b");
+    return f;
+}
+
+static void write_both(const char *path)
+{
+    struct err e = {""};
+    struct folder_out *f = begin(path, &e);
+
+    if (f == NULL || folder_out_commit(f, &e) != 0)
+        fail_msg("%s", e.text);
+}
+
+static int make(void **state)
+{
+    char name[] = "/tmp/moesim-folder-XXXXXX";
+
+    *state = mem_strdup(mkdtemp(name));
+    return 0;
+}
+
+static int clear(void **state)
+{
+    char *command = mem_format("rm -rf '%s'", (char *)*state);
+    int status = system(command); /* NOLINT: a path of our own */
+
+    free(command);
+    free(*state);
+    return status;
+}
+
+static void a_new_folder_appears_whole(void **state)
+{
+    char *path = mem_format("%s/deep/out/", (char *)*state);
+    struct err e = {""};
+    struct folder_out *f = begin(path, &e);
+
+    assert_non_null(f);
+    assert_int_not_equal(access(path, F_OK), 0);
+    assert_int_equal(folder_out_commit(f, &e), 0);
+    assert_holds(path, "a", "new a");
+    assert_holds(path, "b", "new b");
+    assert_int_equal(entries(path), 2);
+    free(path);
+    path = join(*state, "deep");
+    assert_int_equal(entries(path), 1);
+    free(path);
+}
+
+/* Own files change, obsolete ones go; those of others stay, hidden ones and folders too;
+ * the folder keeps its mode. */
+static void old_files_change_and_others_stay(void **state, bool with_folder)
+{
+    char *path = join(*state, "out"), *inner = join(path, "inner");
+    struct stat s;
+
+    assert_int_equal(mkdir(path, 0750), 0);
+    put(path, "a", "old a");
+    put(path, "c", "old c");
+    put(path, "mine", "mine");
+    put(path, ".mine", "mine, hidden");
+    if (with_folder) {
+        assert_int_equal(mkdir(inner, 0777), 0);
+        put(inner, "deep", "deep");
+    }
+    write_both(path);
+    assert_holds(path, "a", "new a");
+    assert_holds(path, "b", "new b");
+    assert_holds(path, "c", NULL);
+    assert_holds(path, "mine", "mine");
+    assert_holds(path, ".mine", "mine, hidden");
+    if (with_folder)
+        assert_holds(inner, "deep", "deep");
+    assert_int_equal(entries(path), with_folder ? 5 : 4);
+    assert_int_equal(entries(*state), 1);
+    assert_int_equal(stat(path, &s), 0);
+    assert_int_equal(s.st_mode & 0777, 0750);
+    free(inner);
+    free(path);
+}
+
+static void as_a_whole(void **state)
+{
+    old_files_change_and_others_stay(state, false);
+}
+
+static void file_by_file(void **state)
+{
+    old_files_change_and_others_stay(state, true);
+}
+
+/* Where we are is not exchanged under our feet. */
+static void the_folder_we_are_in(void **state)
+{
+    char *path = join(*state, "out"), *here = getcwd(NULL, 0);
+
+    assert_int_equal(mkdir(path, 0777), 0);
+    put(path, "a", "old a");
+    assert_int_equal(chdir(path), 0);
+    write_both(".");
+    assert_int_equal(entries("."), 2);
+    assert_holds(".", "a", "new a");
+    assert_int_equal(chdir(here), 0);
+    assert_int_equal(entries(*state), 1);
+    free(here);
+    free(path);
+}
+
+static void through_a_link(void **state)
+{
+    char *path = join(*state, "out"), *link = join(*state, "link");
+    struct stat s;
+
+    assert_int_equal(mkdir(path, 0777), 0);
+    assert_int_equal(symlink("out", link), 0);
+    write_both(link);
+    assert_holds(path, "a", "new a");
+    assert_int_equal(lstat(link, &s), 0);
+    assert_true(S_ISLNK(s.st_mode));
+    free(path);
+    free(link);
+}
+
+static void abandoned_leaves_all_as_it_was(void **state)
+{
+    char *path = join(*state, "out");
+    struct err e = {""};
+    struct folder_out *f;
+
+    assert_int_equal(mkdir(path, 0777), 0);
+    put(path, "a", "old a");
+    f = begin(path, &e);
+    assert_non_null(f);
+    (void)err_set(&e, "%s/a: writing failed", folder_out_name(f));
+    folder_out_abandon(f, &e);
+    assert_holds(path, "a", "old a");
+    assert_int_equal(entries(path), 1);
+    assert_int_equal(entries(*state), 1);
+    assert_non_null(strstr(e.text, path));
+    assert_null(strstr(e.text, ".new"));
+    free(path);
+}
+
+static void the_second_is_refused_by_name_of_the_first(void **state)
+{
+    char *path = join(*state, "out"), *name = mem_format("process %ld,", (long)getpid());
+    struct err e = {""};
+    struct folder_out *f = begin(path, &e);
+
+    assert_non_null(f);
+    assert_null(folder_out_new(path, &e));
+    if (strstr(e.text, name) == NULL || strstr(e.text, "which began at 20") == NULL)
+        fail_msg("\"%s\" does not name the first", e.text);
+    e.text[0] = '\0';
+    assert_int_equal(folder_out_commit(f, &e), 0);
+    write_both(path);
+    assert_int_equal(entries(*state), 1);
+    free(name);
+    free(path);
+}
+
+/* A process that is killed, or ends in good order, at that point. */
+static void end_within(const char *path, bool killed)
+{
+    pid_t child = fork();
+    int status;
+
+    if (child == 0) {
+        struct err e = {""};
+
+        if (begin(path, &e) == NULL)
+            _exit(9);
+        if (killed)
+            (void)raise(SIGKILL);
+        exit(3);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(killed ? WIFSIGNALED(status) : WEXITSTATUS(status) == 3);
+}
+
+static void a_crash_blocks_nobody(void **state)
+{
+    char *path = join(*state, "out");
+
+    assert_int_equal(mkdir(path, 0777), 0);
+    put(path, "mine", "mine");
+    end_within(path, true);
+    assert_int_equal(entries(path), 1);
+    assert_int_equal(entries(*state), 3); /* with the new folder and the lock */
+    write_both(path);
+    assert_int_equal(entries(path), 3);
+    assert_int_equal(entries(*state), 1);
+    free(path);
+}
+
+static void exit_leaves_nothing(void **state)
+{
+    char *path = join(*state, "out");
+
+    end_within(path, false);
+    assert_int_equal(entries(*state), 0);
+    free(path);
+}
+
+/* What a crash had set aside comes back; what it had not finished does not. */
+static void what_was_set_aside_comes_back(void **state)
+{
+    char *path = join(*state, "out"), *new = join(*state, ".out.new");
+
+    assert_int_equal(mkdir(path, 0777), 0);
+    assert_int_equal(mkdir(new, 0777), 0);
+    put(new, ".old.other", "old other");
+    put(new, "half", "half");
+    write_both(path);
+    assert_holds(path, "other", "old other");
+    assert_holds(path, "half", NULL);
+    assert_int_equal(entries(*state), 1);
+    free(path);
+    free(new);
+}
+
+static void bad_places_are_named(void **state)
+{
+    char *path = join(*state, "file"), *below = join(path, "out");
+    struct err e = {""};
+
+    put(*state, "file", "");
+    assert_null(folder_out_new(path, &e));
+    assert_non_null(strstr(e.text, "file: exists and is no folder; choose another name"));
+    e.text[0] = '\0';
+    assert_null(folder_out_new(below, &e));
+    assert_non_null(strstr(e.text, "file: exists and is no folder"));
+    assert_int_equal(entries(*state), 1);
+    free(path);
+    free(below);
+}
+
+static void an_input_among_its_files_is_refused(void **state)
+{
+    char *path = join(*state, "out"), *a = join(path, "a"), *hard = join(*state, "hard");
+    char *soft = join(*state, "soft");
+    struct folder_out *f;
+    struct err e = {""};
+
+    assert_int_equal(mkdir(path, 0777), 0);
+    put(path, "a", "old a");
+    assert_int_equal(link(a, hard), 0);
+    assert_int_equal(symlink(a, soft), 0);
+    f = begin(path, &e);
+    assert_non_null(f);
+    assert_int_equal(folder_out_check_apart(f, NULL, &e), 0);
+    assert_int_equal(folder_out_check_apart(f, "/dev/null", &e), 0);
+    assert_int_equal(folder_out_check_apart(f, a, &e), -1);
+    assert_non_null(strstr(e.text, "out/a: is the input itself"));
+    assert_int_equal(folder_out_check_apart(f, hard, &e), -1);
+    assert_int_equal(folder_out_check_apart(f, soft, &e), -1);
+    folder_out_abandon(f, &e);
+    free(path);
+    free(a);
+    free(hard);
+    free(soft);
+}
+
+#define FRESH(test) cmocka_unit_test_setup_teardown(test, make, clear)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FRESH(a_new_folder_appears_whole),
+        FRESH(as_a_whole),
+        FRESH(file_by_file),
+        FRESH(the_folder_we_are_in),
+        FRESH(through_a_link),
+        FRESH(abandoned_leaves_all_as_it_was),
+        FRESH(the_second_is_refused_by_name_of_the_first),
+        FRESH(a_crash_blocks_nobody),
+        FRESH(exit_leaves_nothing),
+        FRESH(what_was_set_aside_comes_back),
+        FRESH(bad_places_are_named),
+        FRESH(an_input_among_its_files_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
