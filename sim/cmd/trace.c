@@ -145,8 +145,8 @@ static int run_importer(const struct import_flags *f, const char *file, const ch
     else if (status > EXIT_MISUSE && status != EXIT_CANNOT)
         (void)err_set(e, "%s ended with status %d and wrote no trace", argument[0],
                       status);
-    while (n > 0)
-        free(argument[--n]);
+    for (size_t i = 0; i < n; i++)
+        free(argument[i]);
     free(experts);
     return status < 0 ? EXIT_CANNOT : status;
 }
