@@ -43,7 +43,7 @@ status=$?
 if [ $status -eq 0 ]; then
     echo "skip calibrate_stopped: the signal was ignored"
 else
-    [ $status -eq 1 ] && grep -q 'stopped by a signal' "$folder/said" &&
+    [ $status -eq 130 ] && grep -q 'stopped by a signal' "$folder/said" &&
         [ ! -e "$folder/stopped.yaml" ] && [ -z "$(ls -A "$folder/stopped-tables")" ]
     report $? calibrate_stopped
 fi
