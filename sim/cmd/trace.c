@@ -145,8 +145,8 @@ static int run_importer(const struct import_flags *f, const char *file, const ch
     else if (status > EXIT_MISUSE && status != EXIT_CANNOT)
         (void)err_set(e, "%s ended with status %d and wrote no trace", argument[0],
                       status);
-    while (n > 0)
-        free(argument[--n]);
+    for (size_t i = 0; i < n; i++)
+        free(argument[i]);
     free(experts);
     return status < 0 ? EXIT_CANNOT : status;
 }
@@ -204,10 +204,10 @@ static int import(int argc, char **argv)
         return flags_misuse(&command, "--from is npz or route_trace");
     if (flags.experts > TRACE_MAX_EXPERTS)
         return flags_misuse(&command, "--experts is at most 4096");
-    status = file_check_apart(flags.out, argv[0], &e) == 0 &&
-                     file_check_apart(flags.out, flags.requests, &e) == 0
-                 ? import_file(&flags, argv[0], &e)
-                 : EXIT_BAD;
+    if (file_check_apart(flags.out, argv[0], &e) != 0 ||
+        file_check_apart(flags.out, flags.requests, &e) != 0)
+        return cmd_fail(&e);
+    status = import_file(&flags, argv[0], &e);
     if (e.text[0] != '\0')
         (void)cmd_fail(&e);
     return status;
