@@ -117,6 +117,9 @@ static void ageing_forgets(void **state)
     plays("lfu-aging", "{decay: 1, window: 1}", 2, "aaabbc", ".hh.h.", "bc");
     plays("lfu-aging", "{decay: 0.5}", 2, "aaabbc", ".hh.h.", "bc");
     plays("lfu-aging", "{decay: 1}", 2, "aaabbc", ".hh.h.", "ac");
+    /* Every second access doubles what later ones weigh, misses included: a has 1 + 1 +
+     * 2, b 2 at a miss, c 4 behind it. d finds a and c alike, and takes the older. */
+    plays("lfu-aging", "{decay: 1, window: 2}", 2, "aaabcd", ".hh...", "cd");
     /* Without `keep` it is lfu-evict when nothing ages. */
     plays("lfu-aging", "{decay: 1, keep: false}", 2, "bbbacacacd", ".hh.......", "bd");
     plays("lfu-aging", "{decay: 1, keep: true}", 2, "bbbacacacd", ".hh.......", "cd");

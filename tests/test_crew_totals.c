@@ -339,11 +339,35 @@ static void a_cache_that_outgrows_memory(void **state)
     crew_lab_free(lab);
 }
 
+/* A placement that needs the loads of batches has those of the profile at the start, and
+ * places every row. */
+static void a_placement_by_history(void **state)
+{
+    struct crew_case c = even;
+    struct crew_lab *lab;
+    struct result r;
+    uint64_t rows = 0;
+
+    (void)state;
+    c.cyclic = false;
+    c.place = "anti-correlation";
+    c.more = "bounds: no";
+    lab = crew_lab_new(&c, NULL);
+    (void)crew_lab_run(lab, "fifo", 1, &r, NULL);
+    for (uint32_t g = 0; g < GPUS; g++)
+        rows += r.policy[0].run.gpu_rows[g];
+    assert_int_equal(rows, r.policy[0].run.total.counts.activations);
+    assert_true(rows > 0);
+    result_release(&r);
+    crew_lab_free(lab);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_time_of_every_layer),
         cmocka_unit_test(every_group_has_its_own_tokens),
+        cmocka_unit_test(a_placement_by_history),
         cmocka_unit_test(rows_that_were_drawn),
         cmocka_unit_test(a_cache_that_outgrows_memory),
     };

@@ -560,6 +560,17 @@ static void enqueue_wrong(struct rig *r, int which, void *p)
         weight[0] = NULL;
         r->o->experts(r->d, r->s, &g);
         break;
+    case 7:
+        r->o->fill(r->d, r->s, NULL, 1, 1);
+        break;
+    case 8:
+        a.key_dim = UINT32_MAX;
+        r->o->attention(r->d, r->s, &a);
+        break;
+    case 9:
+        a.value_dim = UINT32_MAX;
+        r->o->attention(r->d, r->s, &a);
+        break;
     default:
         r->o->gemm(r->d, r->s, &(struct device_gemm){1, UINT32_MAX, 1, p, p, p});
         break;
@@ -577,6 +588,9 @@ static void check_wrong(struct rig *r)
                                        "2 heads do not share 3 key/value heads",
                                        "4 matrices",
                                        "experts: a pointer is NULL",
+                                       "fill: a pointer is NULL",
+                                       "attention: a dimension of 4294967295 is beyond",
+                                       "attention: a dimension of 4294967295 is beyond",
                                        "a dimension of 4294967295 is beyond"};
     struct err e = {""};
 
@@ -591,7 +605,7 @@ static void check_wrong(struct rig *r)
 static void test_wrong(void **state)
 {
     (void)state;
-    for (wrong_one = 0; wrong_one < 8; wrong_one++)
+    for (wrong_one = 0; wrong_one < 11; wrong_one++)
         rig_each(check_wrong);
 }
 

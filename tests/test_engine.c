@@ -49,6 +49,33 @@ static void test_lanes_by_hand(void **state)
     }
 }
 
+/* Copies of as many bytes one after another, on links of which the second is half as
+ * fast: each takes its own link's time, whichever was used before. */
+static void test_links_by_turns(void **state)
+{
+    static const uint16_t turns[] = {0, 1, 1, 0, 0, 1, 2, 1, 0, 2, 2};
+
+    (void)state;
+    for (int event = 0; event < 2; event++) {
+        struct engine *g = engine_new(event != 0);
+        uint32_t lane = engine_add_lane(g, "copies");
+        sim_time at = 0;
+
+        for (int i = 0; i < 3; i++)
+            (void)engine_add_link(g, "link", BYTE_PER_PS / (1 << i));
+        for (size_t i = 0; i < sizeof turns / sizeof *turns; i++) {
+            work_id id = engine_help_copy(g, lane, WORK_DEMAND, 0, 1024, 0, turns[i]);
+
+            at += (sim_time)1024 << turns[i];
+            assert_int_equal(engine_wait(g, id), at);
+        }
+        assert_int_equal(engine_get_report(g).bytes_moved,
+                         1024 * (sizeof turns / sizeof *turns));
+        engine_help_check(g);
+        engine_free(g);
+    }
+}
+
 /* Nothing begins before the clock: 140 by the wait, then 500 by engine_advance. */
 static void test_clock_holds_back(void **state)
 {
@@ -500,6 +527,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lanes_by_hand),
+        cmocka_unit_test(test_links_by_turns),
         cmocka_unit_test(test_clock_holds_back),
         cmocka_unit_test(test_fixed_work),
         cmocka_unit_test(test_fifo_equals_event_driven),

@@ -104,6 +104,21 @@ static void strings_are_escaped(void **state)
 
 /* ---- the table ---- */
 
+/* Every word is in the row, one behind the other. */
+static void assert_row(const char *row, const char *const *word, size_t count)
+{
+    const char *end = strchr(row + 1, '\n'), *at = row;
+
+    for (size_t i = 0; i < count; i++) {
+        const char *found = strstr(at, word[i]);
+
+        if (found == NULL || found >= end)
+            fail_msg("\"%s\" is not where it should be in %s", word[i], row);
+        at = found + strlen(word[i]);
+    }
+    assert_int_equal(strspn(at, " "), (size_t)(end - at));
+}
+
 static void the_table_says_what_was_summed(void **state)
 {
     struct made_shape shape = {.policies = 2, .layers = 3, .requests = 8, .seed = 5};
@@ -114,11 +129,14 @@ static void the_table_says_what_was_summed(void **state)
 
     (void)state;
     assert_non_null(row);
-    assert_non_null(strstr(row, text_time(s.tpot_p50).text));
-    assert_non_null(strstr(row, text_time(s.tpot_p99).text));
-    assert_non_null(strstr(row, text_time(s.ttft_p50).text));
-    assert_non_null(strstr(row, text_share(s.hit_rate).text));
-    assert_non_null(strstr(row, "200.0 %")); /* bounds are a third of the time */
+    assert_row(row,
+               (const char *const[]){
+                   "lfu", text_time(s.tpot_p50).text, text_time(s.tpot_p99).text,
+                   text_time(s.ttft_p50).text, text_number(s.tokens_per_s).text,
+                   text_share(s.hit_rate).text, text_bytes(s.link_bytes).text,
+                   text_share(s.gpu_busy).text,
+                   "200.0 %"}, /* bounds are a third of the time */
+               9);
     assert_non_null(strstr(text, "note: 12 prompt rows were resampled.\n"));
     assert_non_null(strstr(text, "note: Bounds hold per layer.\n"));
     assert_non_null(strstr(text, "\n  lru and lfu: no significant difference ("));

@@ -11,6 +11,7 @@
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"
 #include "traces/half.h"
+#include "traces/trace_state.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -430,6 +431,24 @@ static void test_an_abandoned_trace_leaves_nothing(void **state)
     free(path);
 }
 
+/* The cache is as large as was asked for, or 64 MiB. */
+static void test_the_size_of_the_cache(void **state)
+{
+    char *path = trace_make_path("cache.h5");
+    struct trace *t;
+
+    (void)state;
+    trace_make(path, &everything);
+    t = open_or_fail(path, 12345);
+    assert_int_equal(t->cache.limit, 12345);
+    trace_close(t);
+    t = open_or_fail(path, 0);
+    assert_int_equal(t->cache.limit, 64 << 20);
+    trace_close(t);
+    (void)unlink(path);
+    free(path);
+}
+
 /* ---- threads ---- */
 
 struct reader {
@@ -491,6 +510,7 @@ int main(void)
         cmocka_unit_test(test_counts),
         cmocka_unit_test(test_equal_writes_are_byte_equal),
         cmocka_unit_test(test_the_writer_refuses),
+        cmocka_unit_test(test_the_size_of_the_cache),
         cmocka_unit_test(test_an_abandoned_trace_leaves_nothing),
         cmocka_unit_test(test_threads_read_their_own_traces),
     };
