@@ -28,6 +28,15 @@ static void err_keeps_first_sentence(void **state)
     assert_string_equal(e.text, "row 7 of x.h5");
 }
 
+static void err_shows_no_control_characters(void **state)
+{
+    struct err e = {""};
+
+    (void)state;
+    (void)err_set(&e, "%s: no trace", "a\x1b[31m\r\n\t\x7f\xc2\x9b\xc2\xb5.h5");
+    assert_string_equal(e.text, "a?[31m??????\xc2\xb5.h5: no trace");
+}
+
 static void err_cuts_long_sentences(void **state)
 {
     struct err e = {""};
@@ -261,6 +270,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(err_keeps_first_sentence),
+        cmocka_unit_test(err_shows_no_control_characters),
         cmocka_unit_test(err_cuts_long_sentences),
         cmocka_unit_test(mem_gives_what_was_asked),
         cmocka_unit_test(mem_format_has_no_length_limit),
