@@ -146,7 +146,9 @@ $(REPLAYS): $(B)/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o \
 $(FUZZ_HELP:%=$(B)/tests/fuzz/%.o) $(B)/tests/fuzz/memory_trace.o: \
     CFLAGS += $(if $(filter fuzz,$(MODE)),-O2 -fno-sanitize=all)
 # A trace in memory stands in for traces/hdf.c, which the archive then need not give.
-$(B)/fuzz_trace $(B)/replay_trace: $(B)/tests/fuzz/memory_trace.o
+$(addprefix $(B)/,fuzz_trace replay_trace fuzz_experiment replay_experiment): \
+    $(B)/tests/fuzz/memory_trace.o
+$(B)/fuzz_result $(B)/replay_result: $(B)/tests/made_result.o
 
 # Only what it uses of the library is linked, so neither HDF5 nor GSL.
 $(RANKS_SRC:%.c=$(B)/%.o) $(RANKS_SRC:%.c=build/lint/%.ok): CPPFLAGS += $(MPI_CFLAGS)

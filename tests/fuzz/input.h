@@ -33,8 +33,8 @@ int64_t fuzz_value(struct fuzz_bytes *b);
 /* The path of a file in memory that holds these bytes; it stands until the next call.
  * Borrowed. */
 const char *fuzz_file(const void *data, size_t size);
-/* An empty folder for files, in memory where the system has such a place. It is removed,
- * with the files in it, when the process ends. Borrowed. */
+/* An empty folder for files. It is removed, with the files in it, when the process ends
+ * well. Borrowed. */
 const char *fuzz_folder(void);
 /* Writes a file of that folder. */
 void fuzz_write(const char *path, const void *data, size_t size);
