@@ -16,14 +16,14 @@
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
-enum { EXPERTS = 8, LAYERS = 3, MAX_POLICIES = 3 };
+enum { EXPERTS = 8, LAYERS = 3 };
 
 static char *model_path;
 
 static const char model_text[] =
     "name: small\nsource: made for fuzzing\nlayers: 3\nhidden: 64\nexpert_ffn: 96\n"
     "experts: 8\ntop_k: 2\nheads: 4\nkv_heads: 2\nhead_dim: 16\nvocab: 500\n"
-    "gate: softmax\n";
+    "gate: softmax\nexpert_bits: 16\ndense_bits: 16\nactivation_bits: 16\n";
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -52,9 +52,13 @@ static char *draw_value(struct fuzz_bytes *b, const struct option *o)
 {
     static const char *const byte_units[] = {"", " B", " KiB", " MB", " GiB"};
     static const char *const time_units[] = {"", " ps", " us", " ms", " s"};
+    static const char *const gpus[] = {"0", "1", "2", "4", "8", "16", "24", "2049", "x"};
     static const char *const odd[] = {"yes", "no", "[]", "[1, 2]", "{}", "x", ""};
     size_t count = 0;
 
+    /* Thousands of GPUs are right, and take long. */
+    if (strcmp(o->name, "gpus") == 0)
+        return mem_strdup(gpus[fuzz_choose(b, sizeof gpus / sizeof gpus[0])]);
     if (fuzz_choose(b, 16) == 15)
         return mem_strdup(odd[fuzz_choose(b, 7)]);
     switch (o->type) {
@@ -97,16 +101,20 @@ static void set_option(struct cfg *c, struct fuzz_bytes *b, const char *prefix,
 static void set_plugin(struct cfg *c, struct fuzz_bytes *b)
 {
     const struct plugin *const *all = registry_all();
-    unsigned policy = (unsigned)fuzz_choose(b, MAX_POLICIES);
+    const struct cfg_node *policies = cfg_find(cfg_root(c), "policies");
     const struct plugin *p;
     struct err e = {""};
-    size_t count = 0;
+    size_t count = 0, policy;
     char *prefix, *assignment;
+
+    if (policies == NULL || cfg_count(policies) == 0)
+        return;
+    policy = fuzz_choose(b, cfg_count(policies));
 
     while (all[count] != NULL)
         count++;
     p = all[fuzz_choose(b, count)];
-    prefix = mem_format("policies.%u.%s.", policy, policy_slot_name(p->slot));
+    prefix = mem_format("policies.%zu.%s.", policy, policy_slot_name(p->slot));
     assignment = mem_format("%sname=%s", prefix, p->name);
     (void)cfg_override(c, assignment, &e);
     for (size_t i = fuzz_choose(b, 4); i > 0; i--)
@@ -122,8 +130,8 @@ static struct cfg *draw_config(struct fuzz_bytes *b)
                                            "v100-32g-x8"};
     static const char *const policies[] = {
         "[{cache: {name: lru, slots: 3}}]",
-        "[{cache: {name: belady, slots: 3}}, {cache: {slots: 8}, prefetch: markov}]",
-        "[{place: linear}, {place: eplb}, {name: x, cache: {slots: 4}}]"};
+        "[{cache: {name: belady, slots: 3}}, {prefetch: {name: markov}}]",
+        "[{place: {name: linear}}, {place: {name: eplb}}, {name: x, cache: {slots: 4}}]"};
     static const char *const parallel[] = {"", "parallel: {gpus: 2}\n",
                                            "parallel: {gpus: 8}\n"};
     char *text = mem_format(

@@ -27,6 +27,8 @@ void fuzz_require(bool holds)
 
 void fuzz_require_sentence(int status, const struct err *e)
 {
+    if (status != 0 && getenv("FUZZ_SAY") != NULL)
+        (void)fprintf(stderr, "%s\n", e->text);
     fuzz_require((status == 0) == (e->text[0] == '\0'));
     for (const char *c = e->text; *c != '\0'; c++)
         fuzz_require((unsigned char)*c >= 0x20 && *c != 0x7f);

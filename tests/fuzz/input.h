@@ -16,7 +16,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 void fuzz_require(bool holds);
-/* A failure comes with one sentence, without control characters; a success without. */
+/* A failure comes with one sentence, without control characters; a success without. With
+ * FUZZ_SAY in the environment the sentences are shown. */
 void fuzz_require_sentence(int status, const struct err *e);
 
 /* The fuzzer's bytes, taken one after another. Where they end there are zeros. */

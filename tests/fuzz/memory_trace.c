@@ -176,7 +176,7 @@ static bool is_long(const struct fuzz_bytes *b)
 static struct shape draw_shape(struct fuzz_bytes *b, const struct memory_trace_shape *o)
 {
     struct shape s = {.experts = o->experts, .layers = o->layers};
-    bool is_lengthy = is_long(b);
+    bool is_lengthy = o->layers == 0 && is_long(b);
 
     if (s.experts == 0)
         s.experts = 1 + fuzz_choose(b, 20);
