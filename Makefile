@@ -162,13 +162,13 @@ need-mpi:
 	@pkg-config --exists ompi-c || { \
 	    echo "this needs MPI: apt-get install libopenmpi-dev openmpi-bin" >&2; exit 1; }
 
-tests: $(TESTS)
+tests: $(TESTS) $(REPLAYS)
 objects: $(OBJ) $(CMD_OBJ) $(TEST_SRC:%.c=$(B)/%.o) $(TEST_HELP_OBJ)
 flags: # for tests/mutate
 	@printf '%s\n' 'COMPILE=$(CC) $(CPPFLAGS) $(CFLAGS)' 'LIBS=$(LIB_LDLIBS)' \
 	    'SOURCES=$(SRC) $(CMD_SRC)' 'HELPERS=$(TEST_HELP)'
 benches: $(BENCHES)
-fuzzers: $(FUZZERS)
+fuzzers: $(FUZZERS) $(B)/moesim
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 

@@ -1,7 +1,7 @@
 """What the fuzzers of the importers share: a loop that makes inputs, imports them in this
 process and looks for broken promises.
 
-An importer writes a trace that `moesim trace check` accepts, or refuses with one sentence
+An importer writes a trace that `moesim trace info` reads through, or refuses with one sentence
 and leaves no file. Any other exception, more than TIME_S seconds or MEMORY_BYTES, and any
 file left over are findings; the input is kept. Inputs that end in a sentence not met
 before are kept as parents of others.
@@ -112,10 +112,10 @@ class Lab:
             return
         self.known.add(digest)
         self.checked += 1
-        answer = subprocess.run([self.program, "trace", "check", self.out], capture_output=True,
+        answer = subprocess.run([self.program, "trace", "info", self.out], capture_output=True,
                                 text=True, errors="replace", check=False)
         if answer.returncode != 0:
-            raise Finding(f"trace check: status {answer.returncode}\n{answer.stderr}")
+            raise Finding(f"trace info: status {answer.returncode}\n{answer.stderr}")
 
     def run(self, data):
         """True if the input's answer is new. Raises Finding."""
