@@ -14,14 +14,15 @@ static void check_costs(const struct machine *k)
     static struct model *model;
     struct err e = {""};
     struct cost_batch batch = {.tokens = 3, .outputs = 1, .kv_tokens = 40, .pairs = 90};
-    struct cost_experts experts = {.distinct = 1, .rows = 3};
+    struct cost_experts experts = {.distinct = 0};
     struct cost c = {.machine = k};
 
     if (model == NULL)
         model = model_load("models/arch/gpt-oss-20b.yaml", "models/arch", &e);
     fuzz_require(model != NULL);
     c.model = model;
-    experts.padded_rows = k->gpu.tile_rows > 3 ? k->gpu.tile_rows : 3;
+    cost_experts_add(&experts, 3, &k->gpu.tiles);
+    fuzz_require(experts.padded_rows >= 3);
     for (int graph = 0; graph < 2; graph++) {
         c.graph = graph == 1;
         fuzz_require(cost_dense(&c, 0, &batch) >= 0 && cost_gate(&c, 3) >= 0);

@@ -428,9 +428,10 @@ int hdf_set_read(const struct hdf_set *s, uint64_t first, uint64_t count, void *
     return 0;
 }
 
-void hdf_set_close(struct hdf_set *s)
+int hdf_set_close(struct hdf_set *s)
 {
     s->id = -1;
+    return 0;
 }
 
 int hdf_attribute_int(hid_t file, const char *path, const char *name,
