@@ -30,7 +30,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     path = mem_format("%s/result.h5", fuzz_folder());
     one_gpu = make_good(&(struct made_shape){1, 2, 2, 3, 2385, 0});
-    several = make_good(&(struct made_shape){2, 2, 2, 0, 2385, 2});
+    several = make_good(&(struct made_shape){1, 2, 2, 0, 2385, 2});
     return 0;
 }
 
@@ -38,12 +38,13 @@ static void read_passes(const struct result *r, uint32_t policy)
 {
     const uint64_t count = result_pass_count(r, policy);
     struct run_pass pass[2];
-    int status = 0;
+    struct err e = {""};
+    int status;
 
-    for (uint64_t i = 0; i < count && i < 8 && status == 0; i++) {
-        struct err e = {""};
-
-        status = result_read_passes(r, policy, i, count - i < 2 ? 1 : 2, pass, &e);
+    /* The last ones: each reading opens the file anew. */
+    if (count > 0) {
+        status = result_read_passes(r, policy, count < 2 ? 0 : count - 2,
+                                    count < 2 ? count : 2, pass, &e);
         fuzz_require_sentence(status, &e);
     }
 }
