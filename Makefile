@@ -277,7 +277,7 @@ build/lint/%.ok: %.c Makefile
 
 format: ## what .clang-format would change (fails if anything)
 	@clang-format --dry-run --Werror $(PROTOS) $(SRC) $(CMD_SRC) $(TEST_SRC) \
-	    $(RANKS_SRC) $(NCCL_SRC) $(TEST_HELP) $(BENCH_SRC) $(FUZZ_SRC) \
+	    $(RANKS_SRC) $(NCCL_SRC) $(TEST_HELP) $(BENCH_SRC) $(wildcard tests/fuzz/*.[ch]) \
 	    $(wildcard gpu/*.cu gpu/*.cuh)
 
 bench: setup ## print the benchmark figures (CSV)
