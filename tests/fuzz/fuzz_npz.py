@@ -95,7 +95,7 @@ def change(stream, data):
             arrays[stream.choice(NAMES)] = odd_array(stream)
         elif kind == 1:
             arrays.pop(name, None)
-        elif isinstance(array, np.ndarray) and kind == 2 and not array.dtype.hasobject:
+        elif isinstance(array, np.ndarray) and kind == 2 and array.dtype.kind in "uif":
             arrays[name] = array.astype(stream.choice(("u1", "<u2", "<i8", ">i4", "<f4", "<f8")))
         elif isinstance(array, np.ndarray) and kind == 3 and not array.dtype.hasobject:
             arrays[name] = lying_header(stream, array)

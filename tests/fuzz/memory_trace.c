@@ -170,7 +170,7 @@ static bool is_long(const struct fuzz_bytes *b)
 
     for (size_t i = 0; i < b->left; i++)
         sum += b->next[i];
-    return sum % 32 == 7;
+    return sum % 256 == 7;
 }
 
 static struct shape draw_shape(struct fuzz_bytes *b, const struct memory_trace_shape *o)
