@@ -25,7 +25,7 @@ refuses() {
     shift 2
     import "$@" -o "$folder/refused.h5" 2>"$folder/said"
     [ $? -eq 1 ] && [ "$(wc -l <"$folder/said")" -eq 1 ] && grep -q -- "$words" "$folder/said" &&
-        [ ! -e "$folder/refused.h5" ] && [ -z "$(ls -A "$folder" | grep '\.part$')" ]
+        [ ! -e "$folder/refused.h5" ] && [ -z "$(ls -A "$folder" | grep '\.part$\|\.tmp$')" ]
     report $? "$name"
 }
 
@@ -140,7 +140,7 @@ refuses import_flat_ids "three-dimensional" npz "$folder/flat.npz"
 refuses import_unknown_model "name it with --model" npz "$folder/odd.npz"
 refuses import_other_model "deepseek-v2-lite has 26" npz "$folder/plain.npz" --model deepseek-v2-lite
 refuses import_lacks_requests "off (rows first)" npz "$folder/lost.npz"
-refuses import_bad_number "line 9: expected nine numbers" route_trace "$folder/words.csv"
+refuses import_bad_number "line 9: layer is .x., not a whole number" route_trace "$folder/words.csv"
 refuses import_bad_expert "expert 128" route_trace "$folder/expert.csv"
 refuses import_bad_layer "layer 0" route_trace "$folder/layer.csv"
 refuses import_line_twice "occurs twice" route_trace "$folder/again.csv"

@@ -2,6 +2,7 @@
 
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
+#include "sim/base/plain.h"
 #include "sim/base/rng.h"
 #include "sim/run/text.h"
 
@@ -325,7 +326,7 @@ const char *made_too_wide(const char *text)
         size_t length = strcspn(text, "\n"), columns = 0;
 
         for (size_t at = 0; at < length; columns++) {
-            size_t n = text_utf8(text + at);
+            size_t n = plain_utf8(text + at);
 
             if (n == 0)
                 return text;

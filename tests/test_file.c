@@ -439,12 +439,52 @@ static void the_second_signal_ends_it_all(void **state)
 {
     int status = in_child(*state, terminate_twice);
 
-    assert_true(WIFSIGNALED(status));
-    assert_int_equal(WTERMSIG(status), SIGTERM);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 128 + SIGTERM);
     assert_int_equal(entries(*state, 0), 0);
     status = in_child(*state, interrupt_then_terminate);
-    assert_true(WIFSIGNALED(status));
-    assert_int_equal(WTERMSIG(status), SIGTERM);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 128 + SIGTERM);
+    assert_int_equal(entries(*state, 0), 0);
+}
+
+static void hang_up(struct file_out *f)
+{
+    (void)f;
+    file_end_on_signals(NULL);
+    (void)raise(SIGHUP);
+}
+
+static void hang_up_under_nohup(struct file_out *f)
+{
+    (void)signal(SIGHUP, SIG_IGN);
+    hang_up(f);
+    file_out_abandon(f);
+    _exit(file_stop_status());
+}
+
+/* Nobody reads its output, although it would stop in good order. */
+static void close_the_pipe(struct file_out *f)
+{
+    (void)f;
+    file_catch_signals();
+    (void)raise(SIGPIPE);
+}
+
+static void where_asked_the_first_signal_ends_it(void **state)
+{
+    int status = in_child(*state, hang_up);
+
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 128 + SIGHUP);
+    assert_int_equal(entries(*state, 0), 0);
+    status = in_child(*state, hang_up_under_nohup);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(entries(*state, 0), 0);
+    status = in_child(*state, close_the_pipe);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 128 + SIGPIPE);
     assert_int_equal(entries(*state, 0), 0);
 }
 
@@ -564,6 +604,7 @@ int main(void)
         IN_FOLDER(threads_do_not_disturb_each_other),
         IN_FOLDER(the_first_signal_only_asks),
         IN_FOLDER(the_second_signal_ends_it_all),
+        IN_FOLDER(where_asked_the_first_signal_ends_it),
         IN_FOLDER(exit_removes_temporaries),
         IN_FOLDER(a_forked_child_removes_nothing),
         IN_FOLDER(folders_are_made_with_their_parents),

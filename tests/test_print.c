@@ -145,7 +145,7 @@ static void the_table_fits_whatever_the_numbers(void **state)
         run->compute_busy = i % 3 == 0 ? INT64_MAX : 1;
         for (uint64_t q = 0; q < run->requests; q++)
             run->request[q].last_token = i % 2 == 0 ? INT64_MAX : INT64_MIN;
-        run->finished = false;
+        run->finished = i % 4 != 3;
     }
     free(r.notes);
     r.notes = mem_format("%0300d\n\nA note of many words %s %s.\n", 1,
@@ -282,6 +282,7 @@ static struct result_policy timed(struct run_request *request, const int *tpot, 
                                           .finished = true};
     p.run.request = request;
     p.run.requests = (uint64_t)count;
+    p.run.finished = true;
     return p;
 }
 
@@ -360,6 +361,55 @@ static void first_tokens_where_there_are_no_others(void **state)
     assert_true(isnan(c.ratio) && !c.significant);
 }
 
+/* What a signal cut short is no run to compare with, nor one whose figures count. */
+static void a_stopped_run_is_none(void **state)
+{
+    static const int x[] = {1, 2, 3, 4}, y[] = {2, 4, 6, 8};
+    struct made_shape one = {.policies = 2, .layers = 3, .requests = 4, .seed = 5};
+    struct made_shape several = {
+        .policies = 2, .layers = 3, .requests = 4, .seed = 5, .gpus = 4};
+    struct run_request a[4], b[4];
+    struct result_policy policy[2] = {timed(a, x, 4), timed(b, y, 4)};
+    struct result pair = {.policies = 2, .policy = policy};
+    struct result_comparison c;
+
+    (void)state;
+    policy[1].run.finished = false;
+    result_compare(&pair, &c);
+    assert_true(c.pairs == 0 && isnan(c.ratio) && !c.significant);
+    for (int i = 0; i < 2; i++) {
+        struct result r = made_result(i == 0 ? &one : &several);
+        char *text, *row;
+
+        r.policy[1].run.finished = false;
+        r.policy[1].run.request[0].finished = r.policy[1].run.request[1].finished = false;
+        r.policy[1].run.request[2].finished = true;
+        r.policy[1].run.request[3].finished = false;
+        free(r.policy[1].label);
+        r.policy[1].label = mem_strdup("half");
+        text = printed(&r, result_print);
+        row = strstr(text, "\nhalf ");
+        assert_non_null(row);
+        row += 1 + strcspn(row + 1, " ");
+        row += strspn(row, " ");
+        assert_memory_equal(row, "stopped after 1 of 4 requests\n", 30);
+        assert_null(strstr(row + 30, "\nhalf ")); /* in no second table either */
+        assert_non_null(strstr(text, "not compared, for one was stopped"));
+        free(text);
+        text = printed(&r, result_print_csv);
+        row = strstr(text, "\nhalf,");
+        assert_non_null(row);
+        assert_memory_equal(row, "\nhalf,stopped after 1 of 4 requests,", 36);
+        free(text);
+        text = printed(&r, result_print_json);
+        assert_non_null(strstr(text, "\"status\": \"complete\""));
+        assert_non_null(strstr(text, "\"status\": \"stopped after 1 of 4 requests\""));
+        assert_non_null(strstr(text, "\"finished_requests\": 1, \"tpot_mean_s\": null"));
+        free(text);
+        result_release(&r);
+    }
+}
+
 /* ---- for scripts ---- */
 
 static int check_with_python(const char *folder, const char *program, const char *text)
@@ -423,12 +473,12 @@ static void csv_is_read_by_others(void **state)
 {
     static const char program[] =
         "import csv, sys\n"
-        "f = open(sys.argv[1], encoding='latin1', newline='')\n"
+        "f = open(sys.argv[1], encoding='utf-8', newline='')\n"
         "r = list(csv.reader(f))\n"
         "assert len(r) == 4 and len(set(map(len, r))) == 1\n"
         "assert len(set(r[0])) == len(r[0])\n"
         "d = [dict(zip(r[0], x)) for x in r[1:]]\n"
-        "assert d[1]['label'] == 'a \"label\",\\nwith \\\\ all \\x02 and \\xff'\n"
+        "assert d[1]['label'] == 'a \"label\",\\nwith \\\\ all ? and ?'\n"
         "assert d[2]['gap_to_offline'] == '' and d[2]['bound_present'] == 'false'\n"
         "assert float(d[0]['hit_rate']) == int(d[0]['total_hits']) / "
         "int(d[0]['total_accesses'])\n";
@@ -555,6 +605,7 @@ int main(void)
         cmocka_unit_test(an_interval_by_hand),
         cmocka_unit_test(holm_corrects),
         cmocka_unit_test(first_tokens_where_there_are_no_others),
+        cmocka_unit_test(a_stopped_run_is_none),
         cmocka_unit_test(json_is_read_by_others),
         cmocka_unit_test(csv_is_read_by_others),
         cmocka_unit_test(json_of_several_gpus),

@@ -1,5 +1,6 @@
 #include "paper_print.h"
 
+#include "sim/base/plain.h"
 #include "sim/run/json.h"
 #include "sim/run/text.h"
 
@@ -58,7 +59,7 @@ static void print_constants(const struct paper *p, FILE *out)
 
         (void)fputs("  ", out);
         text_cell(out, c->name, 34);
-        (void)fprintf(out, " %12s  %s\n", c->text, provenance[c->provenance]);
+        plain_printf(out, " %12s  %s\n", c->text, provenance[c->provenance]);
         text_paragraph(out, "      ", "      ", "%s", c->source);
     }
 }
@@ -68,11 +69,11 @@ static void print_row(const struct paper_row *row, FILE *out)
     bool broken = row->verdict == PAPER_BROKEN || row->verdict == PAPER_OPEN;
 
     text_cell(out, row->what, 38);
-    (void)fprintf(out, " %12s", published(row).text);
+    plain_printf(out, " %12s", published(row).text);
     if (broken)
         (void)fprintf(out, " %12s %9s", "-", "-");
     else
-        (void)fprintf(out, " %12s %9s", predicted(row).text, percent(row->error).text);
+        plain_printf(out, " %12s %9s", predicted(row).text, percent(row->error).text);
     (void)fprintf(out, " %5.3g %%  %-8s %s\n", row->tolerance * 100.0,
                   row->fit ? "fit" : "held-out", paper_verdict_name(row->verdict));
     if (row->why != NULL)
@@ -84,10 +85,10 @@ static void print_row(const struct paper_row *row, FILE *out)
 
 static void print_counts(const char *name, const struct paper_counts *c, FILE *out)
 {
-    (void)fprintf(out,
-                  "%s: %zu rows, %zu held out; %zu ok, %zu miss as explained, %zu "
-                  "fail",
-                  name, c->rows, c->held_out, c->ok, c->explained, c->failed);
+    plain_printf(out,
+                 "%s: %zu rows, %zu held out; %zu ok, %zu miss as explained, %zu "
+                 "fail",
+                 name, c->rows, c->held_out, c->ok, c->explained, c->failed);
     if (!isnan(c->mean_held_out))
         (void)fprintf(out, "; mean error %.1f %% held out", c->mean_held_out * 100.0);
     if (!isnan(c->mean_fit))
@@ -99,7 +100,7 @@ void paper_print(const struct paper *p, FILE *out)
 {
     struct paper_counts c = paper_count(p);
 
-    (void)fprintf(out, "%s: %s\n", p->name, p->title);
+    plain_printf(out, "%s: %s\n", p->name, p->title);
     text_paragraph(out, "  ", "  ", "%s", p->source);
     if (*p->notes != '\0')
         text_paragraph(out, "  ", "  ", "%s", p->notes);
@@ -137,16 +138,16 @@ void paper_print_total(const struct paper *p, size_t count, FILE *out)
 
 void paper_print_refit(const struct paper *p, const struct paper_refit *r, FILE *out)
 {
-    (void)fprintf(out,
-                  "%s: %zu constants, fitted again on the %zu rows marked so\n\n%-34s "
-                  "%12s %12s %10s\n",
-                  p->name, r->constants, r->rows, "", "stated", "fitted", "+-");
+    plain_printf(out,
+                 "%s: %zu constants, fitted again on the %zu rows marked so\n\n%-34s "
+                 "%12s %12s %10s\n",
+                 p->name, r->constants, r->rows, "", "stated", "fitted", "+-");
     for (size_t i = 0; i < r->constants; i++) {
         const struct paper_constant *c = r->constant[i];
 
         text_cell(out, c->name, 34);
-        (void)fprintf(out, " %12s %12.6g %10.2g  %s\n", c->text, r->value[i], r->error[i],
-                      r->equal[i] ? "equal as far as stated" : "DIFFERENT");
+        plain_printf(out, " %12s %12.6g %10.2g  %s\n", c->text, r->value[i], r->error[i],
+                     r->equal[i] ? "equal as far as stated" : "DIFFERENT");
     }
 }
 
@@ -263,40 +264,20 @@ void paper_print_json(const struct paper *p, size_t count, FILE *out)
 
 /* ---- JUnit ---- */
 
-/* XML 1.0 has no control characters but tab and line ends; the text is UTF-8, as all
- * that comes from a configuration. */
-static void xml_text(FILE *out, const char *text)
-{
-    for (const char *c = text; *c != '\0'; c++) {
-        if (*c == '&')
-            (void)fputs("&amp;", out);
-        else if (*c == '<')
-            (void)fputs("&lt;", out);
-        else if (*c == '>')
-            (void)fputs("&gt;", out);
-        else if (*c == '"')
-            (void)fputs("&quot;", out);
-        else if ((unsigned char)*c < 0x20)
-            (void)fputc(' ', out);
-        else
-            (void)fputc(*c, out);
-    }
-}
-
 static void junit_message(const struct paper_row *row, FILE *out)
 {
     if (row->verdict == PAPER_BROKEN || row->verdict == PAPER_OPEN) {
-        xml_text(out, row->broken.text);
+        text_markup(out, row->broken.text);
         return;
     }
-    xml_text(out, paper_verdict_name(row->verdict));
+    text_markup(out, paper_verdict_name(row->verdict));
     (void)fputs(": published ", out);
-    xml_text(out, published(row).text);
-    (void)fprintf(out, ", predicted %s (%s)", predicted(row).text,
-                  percent(row->error).text);
+    text_markup(out, published(row).text);
+    plain_printf(out, ", predicted %s (%s)", predicted(row).text,
+                 percent(row->error).text);
     if (row->why != NULL) {
         (void)fprintf(out, "; explained %s: ", percent(row->miss).text);
-        xml_text(out, row->why);
+        text_markup(out, row->why);
     }
 }
 
@@ -311,9 +292,9 @@ static void junit_row(const struct paper *p, const struct paper_row *row, FILE *
     else if (row->verdict == PAPER_EXPLAINED)
         element = "skipped";
     (void)fputs("    <testcase classname=\"papers.", out);
-    xml_text(out, p->name);
+    text_markup(out, p->name);
     (void)fputs("\" name=\"", out);
-    xml_text(out, row->what);
+    text_markup(out, row->what);
     (void)fprintf(out, "\"><%s", element);
     (void)fputs(row->verdict == PAPER_OK ? ">" : " message=\"", out);
     junit_message(row, out);
@@ -337,7 +318,7 @@ void paper_print_junit(const struct paper *p, size_t count, FILE *out)
             skipped += v == PAPER_EXPLAINED;
         }
         (void)fputs("  <testsuite name=\"papers.", out);
-        xml_text(out, p[i].name);
+        text_markup(out, p[i].name);
         (void)fprintf(out,
                       "\" tests=\"%zu\" failures=\"%zu\" errors=\"%zu\" "
                       "skipped=\"%zu\">\n",

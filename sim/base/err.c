@@ -1,19 +1,9 @@
 #include "err.h"
 
+#include "plain.h"
+
 #include <stdarg.h>
 #include <stdio.h>
-
-/* Names, cells and labels come from files: none of them may move the cursor of a terminal
- * or start a line. Controls are one byte or, in UTF-8, 0xc2 and 0x80 to 0x9f. */
-static void mask_controls(char *text)
-{
-    for (unsigned char *c = (unsigned char *)text; *c != '\0'; c++) {
-        if (*c < 0x20 || *c == 0x7f)
-            *c = '?';
-        else if (*c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)
-            c[0] = c[1] = '?';
-    }
-}
 
 int err_set(struct err *e, const char *format, ...)
 {
@@ -24,6 +14,6 @@ int err_set(struct err *e, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(e->text, sizeof e->text, format, args);
     va_end(args);
-    mask_controls(e->text);
+    plain_make(e->text); /* names and cells of other people's files are in it */
     return -1;
 }

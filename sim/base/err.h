@@ -9,7 +9,7 @@
 #define MOESIM_BASE_ERR_H
 
 struct err {
-    char text[512]; /* "" while all is well; one sentence, controls shown as '?' */
+    char text[512]; /* "" while all is well; one sentence, plain (plain.h) */
 };
 
 /* Writes the sentence unless one is there already. Returns -1, so that a caller can say

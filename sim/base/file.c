@@ -1,8 +1,10 @@
-/* The one module with mutable global state: the count of stop signals and the list of
- * temporaries that a signal handler or exit() must still remove. Both are lock-free
- * atomics, which a handler may touch and which threads share safely. */
+/* The one module with mutable global state, but for the children in child.c: the signal
+ * that asked to stop and the list of temporaries that a signal handler or exit() must
+ * still remove. All are lock-free atomics, which a handler may touch and which threads
+ * share safely. */
 #include "file.h"
 
+#include "child.h"
 #include "file_live.h"
 #include "mem.h"
 
@@ -19,6 +21,7 @@
 #include <unistd.h>
 
 #define LIVE_MAX 64
+#define STOP_STATUS 128 /* plus the signal's number, as shells have it */
 
 /* A temporary file or folder on disk. Whoever takes the pointer out of its slot owns it,
  * so a handler never reads a name that another thread is freeing. */
@@ -38,7 +41,9 @@ struct file_out {
 };
 
 static _Atomic(struct live *) live_slots[LIVE_MAX];
-static atomic_int stop_signals;
+static atomic_int first_signal; /* its number; 0: none so far */
+static atomic_bool ends_at_once;
+static _Atomic(const char *) last_words;
 static atomic_uint temporaries_made;
 static pthread_once_t exit_hook = PTHREAD_ONCE_INIT;
 
@@ -113,8 +118,9 @@ void live_drop(live_slot *slot)
         free_live(l);
 }
 
-/* Opens a file that did not exist: ".NAME.PID-COUNT.tmp" beside `path`. */
-static FILE *open_beside(const char *path, char **name)
+/* Opens a file that did not exist: ".NAME.PID-COUNT.tmp" beside `path`. It is enlisted
+ * before it exists, so that a signal in between leaves nothing. */
+static FILE *open_beside(const char *path, char **name, live_slot **slot)
 {
     const char *slash = strrchr(path, '/');
     size_t folder = slash == NULL ? 0 : (size_t)(slash - path) + 1;
@@ -122,13 +128,23 @@ static FILE *open_beside(const char *path, char **name)
     for (;;) {
         unsigned count = atomic_fetch_add(&temporaries_made, 1);
         FILE *stream;
+        int cause;
 
         /* File names have at most 255 bytes, so a long one is cut. */
         *name = mem_format("%.*s.%.200s.%ld-%u.tmp", (int)folder, path, path + folder,
                            (long)getpid(), count);
+        *slot = live_add(LIVE_FILE, *name, NULL);
+        if (*slot == NULL)
+            return NULL;
         stream = fopen(*name, "w+bx");
-        if (stream != NULL || errno != EEXIST)
+        if (stream != NULL)
             return stream;
+        cause = errno;
+        live_drop(*slot);
+        if (cause != EEXIST) {
+            errno = cause;
+            return NULL;
+        }
         free(*name);
     }
 }
@@ -172,23 +188,17 @@ struct file_out *file_out_new(const char *path, struct err *e)
         return open_direct(path, e);
     f = mem_zalloc(1, sizeof *f);
     f->path = mem_strdup(path);
-    f->stream = open_beside(path, &f->name);
-    if (f->stream == NULL) {
-        (void)err_set(e, "%s: cannot make a file in that folder: %s", path,
-                      strerror(errno));
-        free_out(f);
-        return NULL;
-    }
-    f->slot = live_add(LIVE_FILE, f->name, NULL);
-    if (f->slot == NULL) {
+    f->stream = open_beside(path, &f->name, &f->slot);
+    if (f->stream != NULL)
+        return f;
+    if (f->slot == NULL)
         (void)err_set(e, "%s: more than %d output files are open; finish some first",
                       path, LIVE_MAX);
-        (void)fclose(f->stream);
-        (void)unlink(f->name);
-        free_out(f);
-        return NULL;
-    }
-    return f;
+    else
+        (void)err_set(e, "%s: cannot make a file in that folder: %s", path,
+                      strerror(errno));
+    free_out(f);
+    return NULL;
 }
 
 const char *file_out_name(const struct file_out *f)
@@ -376,38 +386,66 @@ char *file_read(const char *path, size_t limit, size_t *size, struct err *e)
     return bytes;
 }
 
-/* The first signal asks; the second, when nobody listened, ends the program. */
+/* Only what is async-signal-safe. Children end first, as they write to temporaries. */
 static void on_stop(int number)
 {
-    struct sigaction normal = {.sa_handler = SIG_DFL};
-    int saved = errno;
-    sigset_t this_one;
+    /* Who reads no more wants no words, and nothing is left to be done in good order. */
+    const bool unread = number == SIGPIPE;
+    const char *words = unread ? NULL : atomic_load(&last_words);
+    int none = 0;
+    bool first = atomic_compare_exchange_strong(&first_signal, &none, number);
 
-    if (atomic_fetch_add(&stop_signals, 1) == 0)
+    if (first && !unread && !atomic_load(&ends_at_once))
         return;
+    child_kill_all();
     remove_live(false);
-    (void)sigemptyset(&normal.sa_mask);
-    (void)sigaction(number, &normal, NULL);
-    (void)sigemptyset(&this_one);
-    (void)sigaddset(&this_one, number);
-    (void)pthread_sigmask(SIG_UNBLOCK, &this_one, NULL);
-    (void)raise(number);
-    errno = saved;
+    if (words != NULL)
+        (void)!write(STDERR_FILENO, words, strlen(words));
+    _exit(STOP_STATUS + number);
+}
+
+static void install_handler(void)
+{
+    static const int stops[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    /* Restarted system calls let a library finish its write; loops poll. */
+    struct sigaction action = {.sa_handler = on_stop, .sa_flags = SA_RESTART}, old;
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+    /* A file at its largest size (ulimit -f) is a failed write like any other. */
+    (void)sigaction(SIGXFSZ, &ignore, NULL);
+    (void)sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++)
+        (void)sigaddset(&action.sa_mask, stops[i]);
+    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
+        /* Whoever ignores the others (nohup does) means that. */
+        if (stops[i] != SIGINT && stops[i] != SIGTERM &&
+            sigaction(stops[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+            continue;
+        (void)sigaction(stops[i], &action, NULL);
+    }
+}
+
+void file_end_on_signals(const char *words)
+{
+    atomic_store(&last_words, words);
+    atomic_store(&ends_at_once, true);
+    install_handler();
 }
 
 void file_catch_signals(void)
 {
-    /* Restarted system calls let a library finish its write; loops poll the count. */
-    struct sigaction action = {.sa_handler = on_stop, .sa_flags = SA_RESTART};
-
-    (void)sigemptyset(&action.sa_mask);
-    (void)sigaddset(&action.sa_mask, SIGINT);
-    (void)sigaddset(&action.sa_mask, SIGTERM);
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
+    atomic_store(&ends_at_once, false);
+    install_handler();
 }
 
 bool file_interrupted(void)
 {
-    return atomic_load(&stop_signals) != 0;
+    return atomic_load(&first_signal) != 0;
+}
+
+int file_stop_status(void)
+{
+    int number = atomic_load(&first_signal);
+
+    return number == 0 ? 0 : STOP_STATUS + number;
 }

@@ -1,8 +1,8 @@
 /* Output files that are complete or absent. A file is written under a temporary name in
  * the same folder and renamed into place when it is whole; if the program is stopped
- * (SIGINT, SIGTERM) or fails, the temporary file is removed. A device or pipe that exists
- * already is written in place. All functions may be called from any thread, each
- * `struct file_out` from one at a time. */
+ * (SIGINT, SIGTERM, SIGHUP) or fails, the temporary file is removed. A device or pipe
+ * that exists already is written in place. All functions may be called from any thread,
+ * each `struct file_out` from one at a time. */
 #ifndef MOESIM_BASE_FILE_H
 #define MOESIM_BASE_FILE_H
 
@@ -36,9 +36,18 @@ int file_make_folder(const char *path, struct err *e);
  * the caller (free). NULL on failure. */
 char *file_read(const char *path, size_t limit, size_t *size, struct err *e);
 
-/* Asks long loops to stop: set by SIGINT and SIGTERM once file_catch_signals() ran. A
- * second signal removes all temporaries and ends the program at once. */
+/* ---- SIGINT, SIGTERM, and unless they are ignored SIGHUP and SIGPIPE ---- */
+
+/* From here on such a signal ends the program at once: the children of child.h are
+ * killed, temporaries removed, `last_words` (a constant, or NULL) written to standard
+ * error; exit status 128 + the signal's number. A file that may grow no more is a failed
+ * write. */
+void file_end_on_signals(const char *last_words);
+/* From here on the first one, unless it is SIGPIPE, only makes file_interrupted() true,
+ * so that long loops can stop in good order; the second one ends the program. */
 void file_catch_signals(void);
 bool file_interrupted(void);
+/* The exit status that says so: 128 + the number of the first one; 0 without. */
+int file_stop_status(void);
 
 #endif

@@ -1,16 +1,18 @@
 #include "cmd.h"
 #include "gpu/bench.h"
+#include "sim/base/child.h"
 #include "sim/base/file.h"
 #include "sim/base/folder.h"
 #include "sim/base/mem.h"
+#include "sim/base/plain.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+extern char **environ;
 
 struct calibrate_flags {
     const char *out, *device, *tables;
@@ -45,7 +47,8 @@ static char *today(void)
 static void print_summary(const struct bench_summary *summary, size_t tables,
                           const char *folder)
 {
-    (void)printf("Measured, in %s (highest rates; spread is the median of IQR over "
+    plain_printf(stdout,
+                 "Measured, in %s (highest rates; spread is the median of IQR over "
                  "median):\n\n%-10s %7s %8s %8s %9s %9s %8s\n",
                  folder, "table", "shapes", "left out", "samples", "GFLOP/s", "GB/s",
                  "spread");
@@ -136,8 +139,14 @@ static int run(const struct calibrate_flags *flags, calibrate_fit *fit, struct e
         free(folder);
         return missing ? EXIT_CANNOT : EXIT_BAD;
     }
+    file_catch_signals();
     status = measure_all(d, flags, folder, e) == 0 ? EXIT_GOOD : EXIT_BAD;
     device_close(d);
+    cmd_end_on_signals();
+    if (status == EXIT_GOOD && file_interrupted()) {
+        (void)err_set(e, "stopped by a signal; the tables are in %s", folder);
+        status = EXIT_BAD;
+    }
     if (status == EXIT_GOOD)
         status = fit(folder, flags->out, e);
     free(folder);
@@ -175,7 +184,6 @@ int calibrate(int argc, char **argv, calibrate_fit *fit)
         return flags_misuse(&command, "calibrate takes flags only");
     if (flags.out == NULL)
         return flags_misuse(&command, "calibrate needs --out");
-    file_catch_signals();
     status = check_out(flags.out, &e) == 0 ? run(&flags, fit, &e) : EXIT_BAD;
     if (status != EXIT_GOOD && e.text[0] != '\0')
         (void)cmd_fail(&e);
@@ -202,16 +210,15 @@ static char *sibling(void)
 static int fit_apart(const char *folder, const char *out, struct err *e)
 {
     char *program = sibling();
-    const pid_t child = fork();
-    int status = 0;
+    char fit[] = "fit", tables[] = "--tables", to[] = "-o";
+    char *from = mem_strdup(folder), *machine = mem_strdup(out);
+    char *argument[] = {program, fit, tables, from, to, machine, NULL};
+    int status = child_run(argument, environ, false);
 
-    if (child == 0) {
-        (void)execl(program, program, "fit", "--tables", folder, "-o", out, (char *)NULL);
-        _exit(EXIT_CANNOT);
-    }
-    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
-        ;
-    status = child > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_CANNOT;
+    if (status < 0 || status > EXIT_MISUSE)
+        status = EXIT_CANNOT;
+    free(from);
+    free(machine);
     if (status == EXIT_CANNOT)
         (void)err_set(e,
                       "the tables are in %s, but %s, which fits them, cannot be run; run "

@@ -177,7 +177,6 @@ int cmd_check(int argc, char **argv)
         return flags_misuse(&command, "check needs --papers");
     if (flags.refit != NULL && (count > 0 || flags.json || flags.junit != NULL))
         return flags_misuse(&command, "--refit takes one table and nothing else");
-    file_catch_signals();
     status = check(&flags, argv, (size_t)count, &e);
     if (e.text[0] != '\0')
         (void)cmd_fail(&e);

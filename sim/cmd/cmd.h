@@ -1,6 +1,8 @@
 /* The command line. One file per subcommand; each is a function of its arguments that
  * returns the exit status: 0 success, 1 the answer is no or the input is bad, 2 misuse,
- * 77 cannot run here. Only this folder prints and exits. */
+ * 77 cannot run here. A signal that asks to stop ends any command with 128 + its number:
+ * at once, or in good order if it calls file_catch_signals(). Only this folder prints and
+ * exits. */
 #ifndef MOESIM_CMD_CMD_H
 #define MOESIM_CMD_CMD_H
 
@@ -36,6 +38,9 @@ void trace_print_statistics(const struct trace_statistics *s);
 int fit_tables(const char *folder, const char *out, bool csv, struct err *e);
 typedef int calibrate_fit(const char *folder, const char *out, struct err *e);
 int calibrate(int argc, char **argv, calibrate_fit *fit);
+
+/* From here on (and from the start) a signal ends the program at once. */
+void cmd_end_on_signals(void);
 
 /* Prints "moesim: " and the sentence on standard error; returns EXIT_BAD. */
 int cmd_fail(const struct err *e);
@@ -84,8 +89,8 @@ int flags_misuse(const struct command *c, const char *sentence);
 struct cfg *config_load(const char *path, const struct flag_list *set, struct err *e);
 /* Refuses an output folder whose own files are among what the configuration reads. */
 struct folder_out;
-int config_check_apart(const struct cfg *c, const char *path, const struct folder_out *out,
-                       struct err *e);
+int config_check_apart(const struct cfg *c, const char *path,
+                       const struct folder_out *out, struct err *e);
 
 /* ---- where moesim's own files are ---- */
 

@@ -1,6 +1,7 @@
 #include "cmd.h"
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
+#include "sim/base/plain.h"
 #include "validate/machine_fit.h"
 
 #include <math.h>
@@ -31,8 +32,8 @@ static int parse_weight(const char *text, enum machine_fit_weight *weight, struc
 static void print_errors(const char *name, struct fit_errors train,
                          struct fit_errors test)
 {
-    (void)printf("%-34s %6.2f %6.2f %7.2f %7.2f   %6.2f %6.2f %7.2f %7.2f\n", name,
-                 train.mean_abs * 100, train.median_abs * 100, train.mean * 100,
+    plain_printf(stdout, "%-34s %6.2f %6.2f %7.2f %7.2f   %6.2f %6.2f %7.2f %7.2f\n",
+                 name, train.mean_abs * 100, train.median_abs * 100, train.mean * 100,
                  train.total * 100, test.mean_abs * 100, test.median_abs * 100,
                  test.mean * 100, test.total * 100);
 }
@@ -40,14 +41,14 @@ static void print_errors(const char *name, struct fit_errors train,
 static void print_fit(const struct machine_fit_setup *setup,
                       const struct machine_fit_result *r)
 {
-    (void)printf("Fitted to steps 1 to %zu of %s (%zu iterations):\n\n", setup->train,
-                 setup->measured->path, r->fit.iterations);
+    plain_printf(stdout, "Fitted to steps 1 to %zu of %s (%zu iterations):\n\n",
+                 setup->train, setup->measured->path, r->fit.iterations);
     (void)printf("%-28s %12s %12s   %s\n", "number", "before", "fitted",
                  "standard error");
     for (size_t i = 0; i < setup->parameters; i++) {
         double share = r->fit.error[i] / r->fit.value[i] * 100.0;
 
-        (void)printf("%-28s %12.5g %12.5g%-7s", setup->parameter[i], r->start[i],
+        plain_printf(stdout, "%-28s %12.5g %12.5g%-7s", setup->parameter[i], r->start[i],
                      r->fit.value[i], r->unit[i]);
         if (isfinite(share))
             (void)printf(" %.2g %%\n", share);
@@ -144,7 +145,6 @@ static int fit_from_tables(const struct command *command, const struct fit_flags
     if (operands != 0 || flags->measured != NULL || flags->parameter.count > 0 ||
         flags->match.count > 0 || flags->set.count > 0)
         return flags_misuse(command, "--tables goes with --out and --csv only");
-    file_catch_signals();
     status = fit_tables(flags->tables, flags->out, flags->csv, &e);
     return status == EXIT_GOOD ? status : cmd_fail(&e);
 }
@@ -207,7 +207,6 @@ int cmd_fit(int argc, char **argv)
         return flags_misuse(&command, "fit takes one configuration file");
     if (flags.measured == NULL || flags.parameter.count == 0)
         return flags_misuse(&command, "fit needs --measured and a --parameter");
-    file_catch_signals();
     if ((flags.out == NULL || (file_check_apart(flags.out, argv[0], &e) == 0 &&
                                file_check_apart(flags.out, flags.measured, &e) == 0)) &&
         folders_find(&folders, &e) == 0)

@@ -1,6 +1,7 @@
 /* From the tables of `moesim calibrate` to a machine file: `moesim fit --tables`, and the
  * second half of `moesim calibrate`. */
 #include "cmd.h"
+#include "sim/base/plain.h"
 #include "models/calibration.h"
 
 #include <math.h>
@@ -80,7 +81,7 @@ int fit_tables(const char *folder, const char *out, bool csv, struct err *e)
         print_errors(&c);
     }
     if (status == 0 && !csv && out != NULL)
-        (void)printf("\nWritten: %s\n", out);
+        plain_printf(stdout, "\nWritten: %s\n", out);
     calibration_release(&c);
     return status == 0 ? EXIT_GOOD : EXIT_BAD;
 }

@@ -1,5 +1,6 @@
 #include "cmd.h"
 #include "sim/base/mem.h"
+#include "sim/base/plain.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@ void flags_help(const struct command *c)
 
 int flags_misuse(const struct command *c, const char *sentence)
 {
-    (void)fprintf(stderr, "moesim: %s\nusage: %s\nTry --help.\n", sentence, c->usage);
+    plain_printf(stderr, "moesim: %s\nusage: %s\nTry --help.\n", sentence, c->usage);
     return EXIT_MISUSE;
 }
 

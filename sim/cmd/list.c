@@ -2,6 +2,7 @@
 #include "models/catalogue.h"
 #include "models/machine.h"
 #include "models/model.h"
+#include "sim/base/plain.h"
 #include "sim/policy/policy.h"
 #include "sim/run/experiment.h"
 #include "sim/run/parallel.h"
@@ -48,7 +49,8 @@ static int list_presets(const struct folders *f, struct err *e)
         if (c == NULL)
             status = -1;
         else
-            (void)printf("%-24s %s\n%-24s %s\n", *n, preset.help, "", preset.source);
+            plain_printf(stdout, "%-24s %s\n%-24s %s\n", *n, preset.help, "",
+                         preset.source);
         cfg_free(c);
     }
     policy_presets_free(names);
@@ -69,8 +71,9 @@ static int list_models(const struct folders *f, struct err *e)
         if (m == NULL)
             status = -1;
         else
-            (void)printf("%-24s %6u %7u %5u %9.2f  %s%s\n", m->name, m->moe_layers,
-                         m->experts, m->top_k, (double)model_expert_bytes(m) * 1e-6,
+            plain_printf(stdout, "%-24s %6u %7u %5u %9.2f  %s%s\n", m->name,
+                         m->moe_layers, m->experts, m->top_k,
+                         (double)model_expert_bytes(m) * 1e-6,
                          m->from_memory ? "(from memory) " : "", m->source);
         model_free(m);
     }
@@ -93,7 +96,7 @@ static int list_machines(const struct folders *f, struct err *e)
         if (m == NULL)
             status = -1;
         else
-            (void)printf("%-20s %8.1f %10.0f %11.1f  %s\n", m->name,
+            plain_printf(stdout, "%-20s %8.1f %10.0f %11.1f  %s\n", m->name,
                          (double)m->gpu.memory_bytes * 1e-9,
                          m->gpu.hbm_bytes_per_s * 1e-9, m->h2d_pinned.bytes_per_s * 1e-9,
                          m->source);

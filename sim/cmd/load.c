@@ -66,8 +66,8 @@ struct cfg *config_load(const char *path, const struct flag_list *set, struct er
     return NULL;
 }
 
-int config_check_apart(const struct cfg *c, const char *path, const struct folder_out *out,
-                       struct err *e)
+int config_check_apart(const struct cfg *c, const char *path,
+                       const struct folder_out *out, struct err *e)
 {
     int status = folder_out_check_apart(out, path, e);
 

@@ -1,4 +1,6 @@
 #include "cmd.h"
+#include "sim/base/file.h"
+#include "sim/base/plain.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +37,7 @@ static void help(FILE *out)
     (void)fprintf(out,
                   "\nmoesim COMMAND --help tells more, with an example. Exit status: 0 "
                   "success, 1 the answer\nis no or the input is bad, 2 misuse, 77 "
-                  "cannot run here.\n");
+                  "cannot run here, 130 stopped by Ctrl-C (SIGINT),\n143 by SIGTERM.\n");
 }
 
 int cmd_fail(const struct err *e)
@@ -44,9 +46,17 @@ int cmd_fail(const struct err *e)
     return EXIT_BAD;
 }
 
-/* Output that went nowhere (a full disk, a closed pipe) is no success. */
+void cmd_end_on_signals(void)
+{
+    file_end_on_signals("moesim: stopped by a signal\n");
+}
+
+/* Output that went nowhere (a full disk, a closed pipe) is no success; and whoever was
+ * stopped says so, unless all was done by then. */
 static int finish(int status)
 {
+    if (status != EXIT_GOOD && file_interrupted())
+        status = file_stop_status();
     if (fflush(stdout) != 0 || ferror(stdout)) {
         (void)fprintf(stderr, "moesim: standard output cannot be written\n");
         return status == EXIT_GOOD ? EXIT_BAD : status;
@@ -56,6 +66,7 @@ static int finish(int status)
 
 int main(int argc, char **argv)
 {
+    cmd_end_on_signals();
     if (argc < 2) {
         help(stderr);
         return EXIT_MISUSE;
@@ -73,7 +84,7 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], commands[i].name) == 0)
             return finish(commands[i].run(argc - 1, argv + 1));
     }
-    (void)fprintf(stderr, "moesim: there is no command '%s'; try moesim --help\n",
-                  argv[1]);
+    plain_printf(stderr, "moesim: there is no command '%s'; try moesim --help\n",
+                 argv[1]);
     return EXIT_MISUSE;
 }

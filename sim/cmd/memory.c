@@ -42,7 +42,8 @@ static void find(void *function, const char *name)
 /* Locks may be held, so nothing of the C library's but system calls. */
 static void *out_of_memory(size_t size)
 {
-    static const char sentence[] = "moesim: out of memory; free some, or raise the limit (ulimit -v)\n";
+    static const char sentence[] =
+        "moesim: out of memory; free some, or raise the limit (ulimit -v)\n";
 
     if (size > LARGEST) {
         errno = ENOMEM;

@@ -4,6 +4,7 @@
 #include "sim/base/file.h"
 #include "sim/base/folder.h"
 #include "sim/base/mem.h"
+#include "sim/base/plain.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,12 +75,11 @@ int cmd_report(int argc, char **argv)
     if (count < 1 || out == NULL)
         return flags_misuse(&command,
                             "report takes one or more results and --out FOLDER");
-    file_catch_signals();
     if (folders_find(&folders, &e) == 0)
         status = report(argv, (size_t)count, out, folders.plots, &e);
     folders_release(&folders);
     if (status != 0)
         return cmd_fail(&e);
-    (void)printf("Written: %s/report.html\n", out);
+    plain_printf(stdout, "Written: %s/report.html\n", out);
     return EXIT_GOOD;
 }

@@ -2,6 +2,7 @@
 #include "sim/base/file.h"
 #include "sim/base/folder.h"
 #include "sim/base/mem.h"
+#include "sim/base/plain.h"
 #include "sim/run/experiment.h"
 #include "sim/run/report.h"
 
@@ -63,8 +64,8 @@ static struct folder_out *open_folder(const struct cfg *config, const char *path
     return NULL;
 }
 
-static int run_config(struct cfg *config, const struct folders *folders,
-                      const char *out, const struct run_flags *flags, struct err *e)
+static int run_config(struct cfg *config, const struct folders *folders, const char *out,
+                      const struct run_flags *flags, struct err *e)
 {
     struct experiment_folders where = {folders->models, folders->machines,
                                        folders->presets};
@@ -90,8 +91,8 @@ static int run_config(struct cfg *config, const struct folders *folders,
         status = -1;
     result_release(&r);
     if (status == 1)
-        (void)err_set(e, "stopped by a signal; the figures above cover what was run, and "
-                         "no result was written");
+        (void)err_set(e, "stopped by a signal; rows that say so are not whole, and no "
+                         "result was written");
     return status == 0 ? EXIT_GOOD : EXIT_BAD;
 }
 
@@ -113,7 +114,8 @@ static int run(struct cfg *config, const char *path, const struct folders *folde
     else if (folder_out_commit(f, e) != 0)
         status = EXIT_BAD;
     else if (!flags->json && !flags->csv)
-        (void)printf("\nWritten: %s/result.h5, timeline.json (opens in ui.perfetto.dev), "
+        plain_printf(stdout,
+                     "\nWritten: %s/result.h5, timeline.json (opens in ui.perfetto.dev), "
                      "summary.csv\n",
                      flags->out);
     return status;

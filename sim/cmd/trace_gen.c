@@ -1,5 +1,6 @@
 #include "cmd.h"
 #include "sim/base/file.h"
+#include "sim/base/plain.h"
 #include "traces/generate.h"
 #include "traces/statistics.h"
 
@@ -21,7 +22,7 @@ static int print_statistics_of(const char *path, struct err *e)
     int status = t == NULL ? -1 : trace_statistics_measure(t, &s, e);
 
     if (status == 0) {
-        (void)printf("%s\n", path);
+        plain_printf(stdout, "%s\n", path);
         trace_print_statistics(&s);
         trace_statistics_release(&s);
     }
@@ -120,7 +121,6 @@ int cmd_trace_gen(int argc, char **argv)
                             "most one parameter file");
     if (flags.like != NULL && flags.set.count > 0)
         return flags_misuse(&command, "trace gen takes --set or --like, not both");
-    file_catch_signals();
     in = flags.like != NULL ? flags.like : count == 1 ? argv[0] : NULL;
     status = file_check_apart(flags.out, in, &e);
     if (status == 0)

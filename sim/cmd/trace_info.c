@@ -1,20 +1,30 @@
 #include "cmd.h"
+#include "sim/base/plain.h"
+#include "sim/run/json.h"
 #include "traces/statistics.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
+static void print_plain(const char *before, const char *text)
+{
+    (void)fputs(before, stdout);
+    plain_print(stdout, text);
+}
+
 static void print_shape(const struct trace *t)
 {
     const struct trace_info *i = trace_get_info(t);
 
-    (void)printf("%s\n  model      %s: %u MoE layers, %u experts, top-%u", trace_path(t),
-                 i->model, i->layers, i->experts, i->top_k);
+    print_plain("", trace_path(t));
+    print_plain("\n  model      ", i->model);
+    (void)printf(": %u MoE layers, %u experts, top-%u", i->layers, i->experts, i->top_k);
     if (i->candidates != i->top_k)
         (void)printf(", %u candidates recorded", i->candidates);
-    (void)printf("\n  source     %s\n  capture    %s\n", i->source, i->capture);
-    (void)printf("  rows       %" PRIu64 " tokens in %" PRIu64 " requests", i->rows,
+    print_plain("\n  source     ", i->source);
+    print_plain("\n  capture    ", i->capture);
+    (void)printf("\n  rows       %" PRIu64 " tokens in %" PRIu64 " requests", i->rows,
                  i->requests);
     if (i->passes > 0)
         (void)printf(", %" PRIu64 " recorded passes", i->passes);
@@ -49,16 +59,9 @@ void trace_print_statistics(const struct trace_statistics *s)
 
 static void print_text_json(const char *key, const char *text)
 {
-    (void)printf("  \"%s\": \"", key);
-    for (const char *c = text; *c != '\0'; c++) {
-        if (*c == '"' || *c == '\\')
-            (void)printf("\\%c", *c);
-        else if ((unsigned char)*c < 0x20)
-            (void)printf("\\u%04x", (unsigned)*c);
-        else
-            (void)printf("%c", *c);
-    }
-    (void)printf("\",\n");
+    (void)printf("  \"%s\": ", key);
+    json_string(stdout, text);
+    (void)printf(",\n");
 }
 
 static void print_info_json(const struct trace *t, const struct trace_statistics *s)

@@ -2,6 +2,7 @@
 #include "sim/base/file.h"
 #include "sim/base/folder.h"
 #include "sim/base/mem.h"
+#include "sim/base/plain.h"
 #include "validate/agreement_print.h"
 #include "validate_run.h"
 
@@ -370,7 +371,8 @@ static int validate_into(struct cfg *config, const char *path,
     if (status != 0)
         folder_out_abandon(f, e);
     else if (f != NULL && (status = folder_out_commit(f, e)) == 0 && !flags->json)
-        (void)printf("\nWritten: %s/summary.json, passes.csv, operations.csv, "
+        plain_printf(stdout,
+                     "\nWritten: %s/summary.json, passes.csv, operations.csv, "
                      "timeline.json (opens in ui.perfetto.dev)\n",
                      flags->out);
     return status == 0 ? EXIT_GOOD : EXIT_BAD;

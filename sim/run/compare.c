@@ -38,6 +38,8 @@ static struct moments log_ratios(const struct run_result *a, const struct run_re
     uint64_t requests = a->requests < b->requests ? a->requests : b->requests;
     struct moments m = {0, 0, 0};
 
+    if (!a->finished || !b->finished)
+        return m;
     for (uint64_t i = 0; i < requests; i++) {
         double x = figure(&a->request[i]), y = figure(&b->request[i]);
         double d, from_old;

@@ -342,10 +342,14 @@ static int explain_policy(const struct result *r, uint32_t i, FILE *out, struct 
 {
     const struct result_policy *p = &r->policy[i];
     struct explain_finding f = explain_find(p);
-    char *verdict, *help;
+    char *verdict, *help, *stopped = result_stopped_text(p);
 
     text_name(out, p->label, LABEL_COLUMNS);
     (void)fputc('\n', out);
+    if (stopped != NULL)
+        text_paragraph(out, "  ", "    ", "%s: all that follows covers only that part",
+                       stopped);
+    free(stopped);
     print_choices(p, out);
     print_shares(&p->run, out);
     if (!f.parallel)

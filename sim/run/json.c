@@ -1,26 +1,38 @@
 #include "json.h"
 
-#include "text.h"
+#include "sim/base/plain.h"
 
 #include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* As UTF-16, which JSON's escapes are. */
+static void put_escaped(FILE *out, uint32_t code)
+{
+    if (code >= 0x10000)
+        (void)fprintf(out, "\\u%04x\\u%04x", 0xd800 + ((code - 0x10000) >> 10),
+                      0xdc00 + (code & 0x3ff));
+    else
+        (void)fprintf(out, "\\u%04x", code);
+}
 
 void json_string(FILE *out, const char *text)
 {
     (void)fputc('"', out);
     while (text != NULL && *text != '\0') {
-        size_t n = text_utf8(text);
+        size_t n;
+        bool seen = plain_is_seen(text, &n);
 
-        if (n == 0) {
+        if (plain_utf8(text) == 0) {
             (void)fputs("\\ufffd", out);
-            n = 1;
         } else if (*text == '"' || *text == '\\') {
             (void)fprintf(out, "\\%c", *text);
         } else if (*text == '\n') {
             (void)fputs("\\n", out);
-        } else if ((unsigned char)*text < 0x20) {
-            (void)fprintf(out, "\\u%04x", (unsigned)*text);
+        } else if (!seen) {
+            put_escaped(out, plain_code(text));
         } else {
             (void)fwrite(text, 1, n, out);
         }
@@ -49,21 +61,44 @@ void json_number(FILE *out, double x)
         (void)fputs("null", out);
 }
 
+/* Whether a spreadsheet would take the text for a formula, and it is no mere number. */
+static bool is_formula(const char *text)
+{
+    char *end;
+
+    if (*text == '\0' || strchr("=+-@\t\r\n", *text) == NULL)
+        return false;
+    if (*text != '+' && *text != '-')
+        return true;
+    (void)strtod(text, &end);
+    return *end != '\0' || strspn(text, "+-.0123456789eE") != strlen(text);
+}
+
 void csv_string(FILE *out, const char *text)
 {
+    bool quoted;
+
     if (text == NULL)
         return;
-    if (strpbrk(text, ",\"\r\n") == NULL) {
-        (void)fputs(text, out);
-        return;
-    }
-    (void)fputc('"', out);
-    for (; *text != '\0'; text++) {
+    quoted = strpbrk(text, ",\"\r\n") != NULL;
+    if (quoted)
+        (void)fputc('"', out);
+    if (is_formula(text))
+        (void)fputc('\'', out);
+    while (*text != '\0') {
+        size_t n;
+        bool seen = plain_is_seen(text, &n) || *text == '\n' || *text == '\t';
+
         if (*text == '"')
             (void)fputc('"', out);
-        (void)fputc(*text, out);
+        if (seen)
+            (void)fwrite(text, 1, n, out);
+        else
+            (void)fputc('?', out);
+        text += n;
     }
-    (void)fputc('"', out);
+    if (quoted)
+        (void)fputc('"', out);
 }
 
 void csv_number(FILE *out, double x)

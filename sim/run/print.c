@@ -40,7 +40,12 @@ static void print_columns(FILE *out)
 static void print_row(const struct result_policy *p, FILE *out)
 {
     struct result_summary s = result_summarise(p);
+    char *stopped = result_stopped_text(p);
 
+    if (stopped != NULL) {
+        text_row(out, p->label, LABEL_COLUMNS, stopped);
+        return;
+    }
     text_cell(out, p->label, LABEL_COLUMNS);
     text_right(out, 9, text_time(s.tpot_p50));
     text_right(out, 9, text_time(s.tpot_p99));
@@ -71,11 +76,6 @@ static void print_notes(const struct result *r, FILE *out)
         const struct result_policy *p = &r->policy[i];
 
         lossy = lossy || !p->lossless;
-        if (!p->run.finished)
-            text_paragraph(out, "note: ", "      ",
-                           "%s was stopped after %s passes; its figures cover those.",
-                           p->label == NULL ? "" : p->label,
-                           text_count((double)p->run.passes).text);
     }
     if (lossy)
         text_paragraph(out, "note: ", "      ",
@@ -115,7 +115,9 @@ static void print_pair(const struct result *r, uint32_t a, uint32_t b,
     else
         (void)fputs(c->significant ? " beats " : " and ", out);
     text_name(out, r->policy[b].label, PAIR_COLUMNS);
-    if (c->pairs < 2)
+    if (!r->policy[a].run.finished || !r->policy[b].run.finished)
+        (void)fputs(": not compared, for one was stopped\n", out);
+    else if (c->pairs < 2)
         (void)fputs(": too few requests in common\n", out);
     else if (c->significant)
         (void)fprintf(out, ": %s times as fast (%s to %s)\n", text_ratio(ratio).text,

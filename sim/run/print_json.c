@@ -41,6 +41,7 @@ static void list_figures(const struct result *r, const struct result_policy *p,
     struct result_port port = {.busiest_bytes = NAN, .busiest_time = NAN};
     bool sent = result_links_busiest(r, &p->run, &port);
     const struct figure all[FIGURES] = {
+        /* Must stay the first: the only one that a stopped run has. */
         {"finished_requests", (double)s.requests},
         {"tpot_mean_s", s.tpot_mean},
         {"tpot_p50_s", s.tpot_p50},
@@ -75,6 +76,9 @@ static void list_figures(const struct result *r, const struct result_policy *p,
     };
 
     memcpy(figure, all, sizeof all);
+    /* Those of a part of a run are no figures of it. */
+    for (size_t i = 1; i < FIGURES && !p->run.finished; i++)
+        figure[i].value = NAN;
 }
 
 /* The name in these formats, where times are in seconds: "latency_ps" is "latency_s". */
@@ -126,6 +130,14 @@ static void print_value(const struct result_field *f, const void *record,
     }
     (void)fprintf(out, strcmp(f->name, "digest") == 0 ? "\"%016" PRIx64 "\"" : "%" PRIu64,
                   large);
+}
+
+/* Owned. */
+static char *status_text(const struct result_policy *p)
+{
+    char *stopped = result_stopped_text(p);
+
+    return stopped == NULL ? mem_strdup("complete") : stopped;
 }
 
 /* ---- JSON ---- */
@@ -188,11 +200,15 @@ static void json_parallel(const struct result *r, const struct run_result *run, 
 static void json_policy(const struct result *r, const struct result_policy *p, FILE *out)
 {
     struct figure figure[FIGURES];
+    char *status = status_text(p);
 
     (void)fputs("{\n      \"label\": ", out);
     json_string(out, p->label);
     (void)fputs(",\n      \"variant\": ", out);
     json_string(out, p->variant);
+    (void)fputs(",\n      \"status\": ", out);
+    json_string(out, status);
+    free(status);
     (void)fputs(",\n      \"plugins\": {", out);
     for (int slot = 0; slot < POLICY_SLOTS; slot++) {
         (void)fprintf(out, "%s\"%s\": ", slot == 0 ? "" : ", ",
@@ -276,7 +292,7 @@ static void csv_head(FILE *out)
     struct result_policy none = {.label = NULL};
     struct figure figure[FIGURES];
 
-    (void)fputs("label,variant,model,machine,trace_path,seed", out);
+    (void)fputs("label,status,variant,model,machine,trace_path,seed", out);
     for (int slot = 0; slot < POLICY_SLOTS; slot++)
         (void)fprintf(out, ",%s", policy_slot_name((enum policy_slot)slot));
     list_figures(&nothing, &none, figure);
@@ -294,13 +310,15 @@ static void csv_row(const struct result *r, const struct result_policy *p, FILE 
 {
     struct figure figure[FIGURES];
     struct result_port port;
-    const char *const head[] = {p->label, p->variant, r->model, r->machine,
-                                r->trace_path};
+    char *status = status_text(p);
+    const char *const head[] = {p->label, status,     p->variant,
+                                r->model, r->machine, r->trace_path};
 
     for (size_t i = 0; i < sizeof head / sizeof *head; i++) {
         csv_string(out, head[i]);
         (void)fputc(',', out);
     }
+    free(status);
     (void)fprintf(out, "%" PRIu64, r->seed);
     for (int slot = 0; slot < POLICY_SLOTS; slot++) {
         (void)fputc(',', out);

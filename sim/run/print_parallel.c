@@ -21,7 +21,12 @@ static struct text_figure gap_figure(double gap)
 static void print_row(const struct result_policy *p, FILE *out)
 {
     struct result_summary s = result_summarise(p);
+    char *stopped = result_stopped_text(p);
 
+    if (stopped != NULL) {
+        text_row(out, p->label, LABEL_COLUMNS, stopped);
+        return;
+    }
     text_cell(out, p->label, LABEL_COLUMNS);
     text_right(out, 8, text_time(s.tpot_p50));
     text_right(out, 8, text_time(s.tpot_p99));
@@ -191,6 +196,8 @@ static void print_extras(const struct result *r, FILE *out)
     for (uint32_t i = 0; i < r->policies && count > 0; i++) {
         struct result_summary s = result_summarise(&r->policy[i]);
 
+        if (!r->policy[i].run.finished)
+            continue;
         text_cell(out, r->policy[i].label, LABEL_COLUMNS);
         for (size_t k = 0; k < count; k++)
             text_right(out, 9,

@@ -64,7 +64,7 @@ static void print_notes(const struct report_page *p)
             (void)fputs("<p class=note>", p->out);
             if (p->count > 1)
                 (void)fprintf(p->out, "R%zu: ", i + 1);
-            report_text(p->out, line);
+            text_markup(p->out, line);
             (void)fputs("</p>\n", p->out);
         }
         free(notes);
@@ -164,14 +164,14 @@ static void print_verdicts(const struct report_page *p)
         char *help = explain_help_text(&f, entry->result, entry->policy);
 
         (void)fputs("<div class=card><h3>", p->out);
-        report_text(p->out, entry->label);
+        text_markup(p->out, entry->label);
         (void)fputc(' ', p->out);
         report_chip(p->out, f.verdict);
         (void)fputs("</h3>\n<div>", p->out);
-        report_text(p->out, verdict);
+        text_markup(p->out, verdict);
         if (*help != '\0') {
             (void)fputs("</div><div><b>What would help:</b> ", p->out);
-            report_text(p->out, help);
+            text_markup(p->out, help);
         }
         (void)fputs("</div></div>\n", p->out);
         free(verdict);
@@ -181,7 +181,7 @@ static void print_verdicts(const struct report_page *p)
         if (report_entries(p, parallel == 1) == 0)
             continue;
         (void)fputs("<p class=sub>", p->out);
-        report_text(p->out, explain_thresholds(parallel == 1));
+        text_markup(p->out, explain_thresholds(parallel == 1));
         (void)fputs("</p>\n", p->out);
     }
 }
@@ -203,7 +203,7 @@ static int print_details(const struct report_page *p, const char *summary,
         status = err_set(e, "no memory for the text of the report");
     if (status == 0) {
         (void)fprintf(p->out, "<details><summary>%s</summary><pre>", summary);
-        report_text(p->out, text);
+        text_markup(p->out, text);
         (void)fputs("</pre></details>\n", p->out);
     }
     free(text);
@@ -222,7 +222,7 @@ static int print_as_run(const struct result *r, FILE *out, struct err *e)
 static void print_fact(FILE *out, const char *name, const char *value)
 {
     (void)fprintf(out, "<tr><th>%s</th><td>", name);
-    report_text(out, value);
+    text_markup(out, value);
     (void)fputs("</td></tr>\n", out);
 }
 
@@ -235,9 +235,10 @@ static void print_policy_facts(const struct result *r, FILE *out)
                 out);
     for (uint32_t i = 0; i < r->policies; i++) {
         const struct result_policy *p = &r->policy[i];
+        char *stopped = result_stopped_text(p);
 
         (void)fputs("<tr><td>", out);
-        report_text(out, p->label);
+        text_markup(out, p->label);
         (void)fputs("</td><td class=wrap>", out);
         for (int slot = 0; slot < POLICY_SLOTS; slot++) {
             const char *text = p->description[slot];
@@ -245,16 +246,17 @@ static void print_policy_facts(const struct result *r, FILE *out)
             if (text == NULL || *text == '\0' || strcmp(text, "none") == 0)
                 continue;
             (void)fprintf(out, "<b>%s</b> ", policy_slot_name((enum policy_slot)slot));
-            report_text(out, text);
+            text_markup(out, text);
             (void)fputs("; ", out);
         }
         (void)fputs("</td><td class=left>", out);
-        report_text(out, p->variant);
+        text_markup(out, p->variant);
         (void)fprintf(out,
-                      "</td><td class=left>%s</td><td>%s%s</td>"
+                      "</td><td class=left>%s</td><td>%s %s</td>"
                       "<td><code>%016" PRIx64 "</code></td></tr>\n",
                       p->lossless ? "yes" : "no", text_count((double)p->run.passes).text,
-                      p->run.finished ? "" : " (stopped)", p->run.digest);
+                      stopped == NULL ? "" : stopped, p->run.digest);
+        free(stopped);
     }
     (void)fputs("</tbody></table></div>\n", out);
 }
@@ -296,7 +298,7 @@ static int print_provenance(const struct report_page *p, size_t i, struct err *e
     free(machine);
     print_policy_facts(r, p->out);
     (void)fputs("<details><summary>Configuration as run</summary><pre>", p->out);
-    report_text(p->out, r->config);
+    text_markup(p->out, r->config);
     (void)fputs("</pre></details>\n", p->out);
     if (print_details(p, "Table and pairwise comparison", print_as_run, r, e) != 0)
         return -1;
@@ -323,11 +325,11 @@ static void print_head(const struct report_page *p)
         (void)fputs("<p class=sub>", p->out);
         if (p->count > 1)
             (void)fprintf(p->out, "R%zu: ", i + 1);
-        report_text(p->out, p->results[i]->model);
+        text_markup(p->out, p->results[i]->model);
         (void)fputs(" on ", p->out);
-        report_text(p->out, machine);
+        text_markup(p->out, machine);
         (void)fputs("; trace ", p->out);
-        report_text(p->out, p->results[i]->trace_path);
+        text_markup(p->out, p->results[i]->trace_path);
         (void)fputs("</p>\n", p->out);
         free(machine);
     }
@@ -359,12 +361,13 @@ static void list_entries(struct report_page *p)
     p->label = mem_alloc(p->entries, sizeof *p->label);
     for (size_t i = 0; i < p->count; i++) {
         for (uint32_t k = 0; k < p->results[i]->policies; k++, at++) {
-            const char *label = p->results[i]->policy[k].label;
+            const struct result_policy *policy = &p->results[i]->policy[k];
+            char *result = p->count > 1 ? mem_format("R%zu: ", i + 1) : mem_strdup("");
 
-            if (label == NULL)
-                label = "";
             p->label[at] =
-                p->count > 1 ? mem_format("R%zu: %s", i + 1, label) : mem_strdup(label);
+                mem_format("%s%s%s", result, policy->label == NULL ? "" : policy->label,
+                           policy->run.finished ? "" : " (stopped)");
+            free(result);
             p->entry[at] = (struct report_entry){p->results[i], k, p->label[at]};
         }
     }

@@ -1,18 +1,16 @@
 #include "report_plot.h"
 
+#include "sim/base/child.h"
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
 #include "json.h"
 #include "text.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum { LABEL_COLUMNS = 32, PASS_POINTS = 200, PASS_BLOCK = 8192, LOAD_BARS = 32 };
@@ -89,7 +87,7 @@ static void print_label(FILE *out, const char *label)
         for (char *c = text; *c != '\0'; c++)
             if (strchr(",\"\\", *c) != NULL)
                 *c = ' ';
-        (void)fprintf(out, "%s", *text == '\0' ? "-" : text);
+        csv_string(out, *text == '\0' ? "-" : text);
     }
     free(text);
 }
@@ -381,25 +379,12 @@ static enum report_drawn run_gnuplot(char *const argument[])
     char *path = mem_format("PATH=%s", search == NULL ? "/usr/bin:/bin" : search);
     char locale[] = "LC_ALL=C";
     char *environment[] = {path, locale, NULL};
-    posix_spawn_file_actions_t actions;
-    pid_t child;
-    int status = 0, cause;
+    int status = child_run(argument, environment, true);
 
-    (void)posix_spawn_file_actions_init(&actions);
-    (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    (void)posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-    (void)posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-    cause = posix_spawnp(&child, "gnuplot", &actions, NULL, argument, environment);
-    (void)posix_spawn_file_actions_destroy(&actions);
     free(path);
-    if (cause != 0)
+    if (status < 0 || status == 127)
         return NOT_DRAWN_NO_GNUPLOT;
-    while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR)
-            return NOT_DRAWN_FAILED;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-        return NOT_DRAWN_NO_GNUPLOT;
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? DRAWN : NOT_DRAWN_FAILED;
+    return status == 0 ? DRAWN : NOT_DRAWN_FAILED;
 }
 
 static int draw(enum report_figure figure, size_t count, const char *data,

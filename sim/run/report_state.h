@@ -17,8 +17,6 @@ struct report_page {
 
 /* How many entries are of results of several GPUs, or of one. */
 size_t report_entries(const struct report_page *p, bool parallel);
-/* Text between tags or in a quoted attribute; NULL is "". */
-void report_text(FILE *out, const char *s);
 /* A verdict in its colour. */
 void report_chip(FILE *out, enum explain_verdict verdict);
 /* The tables of policies: of those on one GPU, and of those on several. */

@@ -7,29 +7,7 @@
 
 #include <math.h>
 #include <stddef.h>
-
-void report_text(FILE *out, const char *s)
-{
-    while (s != NULL && *s != '\0') {
-        size_t n = text_utf8(s);
-
-        if (n == 0 || ((unsigned char)*s < 0x20 && *s != '\n' && *s != '\t')) {
-            (void)fputs("\xef\xbf\xbd", out); /* U+FFFD */
-            n = n == 0 ? 1 : n;
-        } else if (*s == '&') {
-            (void)fputs("&amp;", out);
-        } else if (*s == '<') {
-            (void)fputs("&lt;", out);
-        } else if (*s == '>') {
-            (void)fputs("&gt;", out);
-        } else if (*s == '"') {
-            (void)fputs("&quot;", out);
-        } else {
-            (void)fwrite(s, 1, n, out);
-        }
-        s += n;
-    }
-}
+#include <stdlib.h>
 
 size_t report_entries(const struct report_page *p, bool parallel)
 {
@@ -108,7 +86,7 @@ static void find_bests(const struct report_page *p, const struct column *column,
             double x = value_of(&column[k], &s);
 
             if (result_is_parallel(p->entry[i].result) == parallel &&
-                column[k].best != NONE &&
+                policy_of(&p->entry[i])->run.finished && column[k].best != NONE &&
                 (column[k].best == MOST ? x > best[k] : x < best[k]))
                 best[k] = x;
         }
@@ -118,7 +96,7 @@ static void find_bests(const struct report_page *p, const struct column *column,
 static void print_label(const struct report_page *p, const struct report_entry *entry)
 {
     (void)fputs("<tr><td>", p->out);
-    report_text(p->out, entry->label);
+    text_markup(p->out, entry->label);
     (void)fputs("</td>", p->out);
 }
 
@@ -155,7 +133,18 @@ static void print_row(const struct report_page *p, const struct report_entry *en
     struct result_summary s = result_summarise(policy_of(entry));
     struct explain_finding f = explain_find(policy_of(entry));
 
+    char *stopped = result_stopped_text(policy_of(entry));
+    size_t columns = 0;
+
     print_label(p, entry);
+    while (column[columns].head != NULL)
+        columns++;
+    if (stopped != NULL)
+        (void)fprintf(p->out, "<td class=left colspan=%zu>%s</td></tr>\n", columns + 1,
+                      stopped);
+    free(stopped);
+    if (!policy_of(entry)->run.finished)
+        return;
     for (size_t k = 0; column[k].head != NULL; k++) {
         double x = value_of(&column[k], &s);
 
@@ -217,7 +206,7 @@ static void print_extras(const struct report_page *p)
         const struct result_policy *policy = policy_of(&p->entry[i]);
         struct result_summary s = result_summarise(policy);
 
-        if (!result_is_parallel(p->entry[i].result))
+        if (!result_is_parallel(p->entry[i].result) || !policy->run.finished)
             continue;
         print_label(p, &p->entry[i]);
         for (size_t k = 0; column[k].has != NULL; k++)

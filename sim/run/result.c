@@ -133,6 +133,19 @@ char *result_machine_text(const struct result *r)
                       run->nodes == 1 ? "" : "s");
 }
 
+char *result_stopped_text(const struct result_policy *p)
+{
+    struct result_summary s;
+
+    if (p->run.finished)
+        return NULL;
+    if (p->run.requests == 0)
+        return mem_strdup("stopped before it began");
+    s = result_summarise(p);
+    return mem_format("stopped after %" PRIu64 " of %" PRIu64 " requests", s.requests,
+                      p->run.requests);
+}
+
 /* What only several GPUs have. */
 static void summarise_parallel(const struct result_policy *p, struct result_summary *s)
 {

@@ -109,6 +109,9 @@ struct result_summary {
     double network_gap;
 };
 struct result_summary result_summarise(const struct result_policy *p);
+/* "stopped after 3 of 12 requests" for a run that a signal cut short, whose figures must
+ * not be read as those of a whole one; NULL for a whole one. Owned. */
+char *result_stopped_text(const struct result_policy *p);
 /* True if the policies ran on several GPUs, or on one as the only one of several. */
 bool result_is_parallel(const struct result *r);
 /* Rows of the busiest GPU of each step over the mean; NaN without rows. */
@@ -120,7 +123,8 @@ double result_request_tpot(const struct run_request *q);
 double result_request_ttft(const struct run_request *q);
 
 /* Two policies on the same requests, paired by request: mean log ratio of TPOT (TTFT
- * where no request has two tokens) b / a with its 95 % interval (Student's t). */
+ * where no request has two tokens) b / a with its 95 % interval (Student's t). No pairs
+ * where a signal stopped one of the two. */
 struct result_comparison {
     uint64_t pairs;
     double ratio, low, high; /* geometric mean of b / a */

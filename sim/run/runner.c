@@ -314,7 +314,8 @@ static int run_passes(struct run *r, struct err *e)
             return -1;
         if (r->ops->check != NULL && r->ops->check(r->exec, e) != 0)
             return -1;
-        if (r->result->passes % PROGRESS_EVERY == 0 && run_report(s))
+        if (file_interrupted() ||
+            (r->result->passes % PROGRESS_EVERY == 0 && run_report(s)))
             return 0;
     }
     r->result->finished = more == 0;

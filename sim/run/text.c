@@ -1,6 +1,7 @@
 #include "text.h"
 
 #include "sim/base/mem.h"
+#include "sim/base/plain.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -127,41 +128,17 @@ struct text_count text_count(double count)
     return t;
 }
 
-/* ---- UTF-8 ---- */
+/* ---- names ---- */
 
-size_t text_utf8(const char *s)
-{
-    const unsigned char *u = (const unsigned char *)s;
-    size_t n = u[0] < 0x80                   ? 1
-               : u[0] >= 0xc2 && u[0] < 0xe0 ? 2
-               : u[0] >= 0xe0 && u[0] < 0xf0 ? 3
-               : u[0] >= 0xf0 && u[0] < 0xf5 ? 4
-                                             : 0;
-
-    if (u[0] == 0)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((u[i] & 0xc0) != 0x80)
-            return 0;
-    /* Over-long forms, surrogates, beyond U+10FFFF. */
-    if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] >= 0xa0) ||
-        (u[0] == 0xf0 && u[1] < 0x90) || (u[0] == 0xf4 && u[1] >= 0x90))
-        return 0;
-    return n;
-}
-
-/* Writes or counts one character; returns how many bytes it took. */
+/* Writes one character; returns how many bytes it took. */
 static size_t put_character(FILE *out, const char *s)
 {
-    size_t n = text_utf8(s);
+    size_t n;
 
-    /* C1 controls are two bytes in UTF-8. */
-    if (n == 0 || (unsigned char)s[0] < 0x20 || s[0] == 0x7f ||
-        ((unsigned char)s[0] == 0xc2 && (unsigned char)s[1] < 0xa0)) {
+    if (plain_is_seen(s, &n))
+        (void)fwrite(s, 1, n, out);
+    else
         (void)fputc('?', out);
-        return n == 0 ? 1 : n;
-    }
-    (void)fwrite(s, 1, n, out);
     return n;
 }
 
@@ -170,9 +147,10 @@ static size_t count_characters(const char *s)
     size_t count = 0;
 
     for (; *s != '\0'; count++) {
-        size_t n = text_utf8(s);
+        size_t n;
 
-        s += n == 0 ? 1 : n;
+        (void)plain_is_seen(s, &n);
+        s += n;
     }
     return count;
 }
@@ -205,6 +183,13 @@ void text_cell(FILE *out, const char *text, size_t width)
         (void)fputc(' ', out);
 }
 
+void text_row(FILE *out, const char *label, size_t width, char *sentence)
+{
+    text_cell(out, label, width);
+    (void)fprintf(out, " %s\n", sentence);
+    free(sentence);
+}
+
 /* ---- paragraphs ---- */
 
 /* Bytes up to the next space, at most as many as fill `columns`; and how many columns. */
@@ -214,9 +199,10 @@ static size_t next_word(const char *s, size_t columns, size_t *width)
 
     *width = 0;
     while (s[at] != '\0' && s[at] != ' ' && *width < columns) {
-        size_t n = text_utf8(s + at);
+        size_t n;
 
-        at += n == 0 ? 1 : n;
+        (void)plain_is_seen(s + at, &n);
+        at += n;
         (*width)++;
     }
     return at;
@@ -267,4 +253,28 @@ void text_paragraph(FILE *out, const char *first, const char *rest, const char *
     va_end(arguments);
     wrap(out, first, rest, text);
     free(text);
+}
+
+/* ---- markup ---- */
+
+void text_markup(FILE *out, const char *s)
+{
+    while (s != NULL && *s != '\0') {
+        size_t n;
+        bool seen = plain_is_seen(s, &n) || *s == '\n' || *s == '\t';
+
+        if (!seen)
+            (void)fputs("\xef\xbf\xbd", out); /* U+FFFD */
+        else if (*s == '&')
+            (void)fputs("&amp;", out);
+        else if (*s == '<')
+            (void)fputs("&lt;", out);
+        else if (*s == '>')
+            (void)fputs("&gt;", out);
+        else if (*s == '"')
+            (void)fputs("&quot;", out);
+        else
+            (void)fwrite(s, 1, n, out);
+        s += n;
+    }
 }

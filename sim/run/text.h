@@ -30,19 +30,23 @@ struct text_count {
 struct text_count text_count(double count);
 
 /* Writes `text` (UTF-8; NULL is "") in exactly `width` columns: cut with ".." or filled
- * with spaces. Control characters and broken UTF-8 become "?". */
+ * with spaces. What is not seen (plain.h) becomes "?". */
 void text_cell(FILE *out, const char *text, size_t width);
 /* The same without filling, cut at `width`. */
 void text_name(FILE *out, const char *text, size_t width);
 /* Columns that text_name uses. */
 size_t text_width(const char *text, size_t width);
 
+/* A row of a table that has a sentence, taken, instead of figures. */
+void text_row(FILE *out, const char *label, size_t width, char *sentence);
+
 /* Writes a paragraph wrapped at TEXT_COLUMNS: `first` before the first line, `rest`
  * before the others. A word longer than a line is cut into lines. */
 void text_paragraph(FILE *out, const char *first, const char *rest, const char *format,
                     ...) __attribute__((format(printf, 4, 5)));
 
-/* The length in bytes of the UTF-8 character at `s`; 0 where it is broken or the end. */
-size_t text_utf8(const char *s);
+/* Writes text into HTML or XML (NULL is ""); what is not seen (plain.h), but for tabs and
+ * line ends, becomes U+FFFD. */
+void text_markup(FILE *out, const char *text);
 
 #endif

@@ -4,8 +4,11 @@ A `TraceWriter` takes rows block by block, checks them, and puts the file in pla
 its name only when `commit` succeeds. Equal calls give byte-equal files.
 """
 
+import contextlib
+import itertools
 import os
-import tempfile
+import re
+import stat
 
 import h5py
 import numpy as np
@@ -18,6 +21,63 @@ PREFILL, DECODE, DRAFT, VERIFY = range(4)
 
 class ImportFailed(Exception):
     """The input cannot become a trace; the text is the sentence for the user."""
+
+
+temporaries = set()  # files that are to be renamed yet, for forget_temporaries
+
+
+def forget_temporaries():
+    for path in list(temporaries):
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    temporaries.clear()
+
+
+def begin_temporary(path):
+    """A new file beside `path`. It is on the list before it exists: a signal may come between."""
+    folder, name = os.path.split(path)
+    short = os.fsdecode(os.fsencode(name)[:200])
+    for count in itertools.count():
+        temporary = os.path.join(folder, f".{short}.{os.getpid()}-{count}.part")
+        temporaries.add(temporary)
+        try:
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            return temporary
+        except FileExistsError:
+            temporaries.discard(temporary)
+        except BaseException:
+            temporaries.discard(temporary)
+            raise
+
+
+def sync(path):
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+broken = []  # writers that could not write: HDF5 must not try again, and trips over that
+
+
+def reason_of(failure):
+    """The system's word for it, which HDF5 has somewhere in its own."""
+    number = re.search(r"errno = ([0-9]+)", str(failure))
+    if number:
+        return os.strerror(int(number[1]))
+    return getattr(failure, "strerror", None) or str(failure)[:200]
+
+
+@contextlib.contextmanager
+def writing(path, writer=None):
+    """What the system or HDF5 says of a failed write, as a sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError) as failure:
+        broken.append(writer)
+        raise ImportFailed(f"{path}: cannot be written: {reason_of(failure)}; is there room, and "
+                           "may you write there?") from None
 
 
 def chunk_shape(tail, width, rows=None):
@@ -34,7 +94,7 @@ def chunk_shape(tail, width, rows=None):
 
 
 def text_value(text):
-    data = text.encode("utf-8")
+    data = text.encode("utf-8", "replace")  # names of files may be no UTF-8
     return np.array(data, dtype=h5py.string_dtype("utf-8", max(1, len(data))))
 
 
@@ -91,24 +151,27 @@ class TraceWriter:
 
     def __init__(self, path, *, model, source, capture, experts, top_k, moe_layer,
                  score_kind="none", candidates=None, expert_bytes=None, group_names=("all",),
-                 resident=False):
-        self.path = path
+                 resident=False, into=None, places=None):
+        """`into`: an existing file of the caller's, who renames it to `path`. `places`: what
+        the source calls each layer, for messages; their numbers from 0 where left out."""
+        self.path, self.into = path, into
         self.experts, self.top_k = experts, top_k
         self.candidates = candidates or top_k
         self.layers = len(moe_layer)
+        self.places = places or range(self.layers)
         self.score_kind = score_kind
         self.sorted = score_kind != "none"
         self.rows_written = 0
-        folder = os.path.dirname(os.path.abspath(path))
+        self.file = self.temporary = None
+        self.columns, self.small = {}, []
+        if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+            raise ImportFailed(f"{path}: is no plain file; give the trace another name")
+        with writing(path):
+            self.temporary = into or begin_temporary(path)
         try:
-            handle, self.temporary = tempfile.mkstemp(
-                dir=folder, prefix="." + os.path.basename(path) + ".", suffix=".part")
-        except OSError as failure:
-            raise ImportFailed(f"{path}: cannot be written: {failure.strerror}") from None
-        os.close(handle)
-        self.file = None
-        try:
-            self.begin(model, source, capture, moe_layer, expert_bytes, group_names, resident)
+            with writing(path, self):
+                self.begin(model, source, capture, moe_layer, expert_bytes, group_names,
+                           resident)
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -129,14 +192,11 @@ class TraceWriter:
             self.whole("/expert_bytes", np.asarray(expert_bytes, dtype="<u8"))
         names = [name.encode("utf-8") for name in group_names]
         width = max(1, max(len(name) for name in names))
-        if width > 256 or len(names) > 65535:
-            raise ImportFailed(f"{self.path}: at most 65535 groups with names of at most 256 "
-                               "bytes can be written")
         self.whole("/group_name", np.array(names, dtype=h5py.string_dtype("utf-8", width)))
         for group in ("request", "token", "routing"):
             create_group(self.file, group)
         tail = (self.layers, self.candidates)
-        self.columns = {
+        self.columns |= {
             "request": Column(self.file, "/token/request", "<u4"),
             "position": Column(self.file, "/token/position", "<u4"),
             "phase": Column(self.file, "/token/phase", "u1"),
@@ -150,6 +210,7 @@ class TraceWriter:
     def whole(self, name, values):
         """A small data set, complete."""
         column = Column(self.file, name, values.dtype, rows=len(values))
+        self.small.append(column)
         column.put(values)
         column.flush()
 
@@ -160,28 +221,29 @@ class TraceWriter:
         bad = (expert < 0) | ((expert >= self.experts) & ~missing)
         if bad.any():
             row, layer, slot = (int(i) for i in np.argwhere(bad)[0])
-            raise ImportFailed(f"{where}: row {self.rows_written + row}, layer {layer}: expert "
+            raise ImportFailed(f"{where}: row {self.rows_written + row}, layer {self.places[layer]}: expert "
                                f"{expert[row, layer, slot]} is not below {self.experts}")
         hole = (missing[:, :, :-1] & ~missing[:, :, 1:]).any(axis=2)
         if hole.any():
             row, layer = (int(i) for i in np.argwhere(hole)[0])
-            raise ImportFailed(f"{where}: row {self.rows_written + row}, layer {layer}: an "
+            raise ImportFailed(f"{where}: row {self.rows_written + row}, layer {self.places[layer]}: an "
                                "expert follows one that was not recorded")
         ordered = np.sort(np.where(missing, -1 - np.arange(expert.shape[2]), expert), axis=2)
         twice = (np.diff(ordered, axis=2) == 0).any(axis=2)
         if twice.any():
             row, layer = (int(i) for i in np.argwhere(twice)[0])
-            raise ImportFailed(f"{where}: row {self.rows_written + row}, layer {layer}: an "
+            raise ImportFailed(f"{where}: row {self.rows_written + row}, layer {self.places[layer]}: an "
                                "expert occurs twice")
         if score is None:
             return
-        half = score.astype(np.float16)
+        with np.errstate(over="ignore"):
+            half = score.astype(np.float16)
         good = np.isfinite(half)
         if self.score_kind in ("softmax", "sigmoid"):
             good &= (half >= 0) & (half <= 1)
         if not good.all():
             row, layer, slot = (int(i) for i in np.argwhere(~good)[0])
-            raise ImportFailed(f"{where}: row {self.rows_written + row}, layer {layer}: score "
+            raise ImportFailed(f"{where}: row {self.rows_written + row}, layer {self.places[layer]}: score "
                                f"{score[row, layer, slot]} is not one of a {self.score_kind}")
         if self.sorted and not (half[:, :, :-1] >= half[:, :, 1:]).all():
             self.sorted = False
@@ -189,14 +251,12 @@ class TraceWriter:
     def rows(self, where, request, position, phase, expert, score=None, resident=None):
         """Appends rows: expert, score and resident are (row, layer, candidate)."""
         self.check(expert, score, where)
-        self.columns["request"].put(request)
-        self.columns["position"].put(position)
-        self.columns["phase"].put(phase)
-        self.columns["expert"].put(expert)
-        if score is not None:
-            self.columns["score"].put(score)
-        if resident is not None:
-            self.columns["resident"].put(resident)
+        given = {"request": request, "position": position, "phase": phase, "expert": expert,
+                 "score": score, "resident": resident}
+        with writing(self.path, self):
+            for name, values in given.items():
+                if values is not None:
+                    self.columns[name].put(values)
         self.rows_written += len(expert)
 
     def commit(self, *, prompt_tokens, output_tokens, rows, group=None, arrival_ns=None):
@@ -205,6 +265,11 @@ class TraceWriter:
         if int(rows.sum()) != self.rows_written:
             raise ImportFailed(f"{self.path}: requests cover {int(rows.sum())} rows of "
                                f"{self.rows_written}")
+        with writing(self.path, self):
+            self.finish(prompt_tokens, output_tokens, rows, group, arrival_ns)
+
+    def finish(self, prompt_tokens, output_tokens, rows, group, arrival_ns):
+        """Writes what is left, closes, and gives the file its name."""
         for column in self.columns.values():
             column.flush()
         first = np.concatenate([[0], np.cumsum(rows)[:-1]])
@@ -218,19 +283,26 @@ class TraceWriter:
         self.whole("/request/group", np.asarray(
             group if group is not None else np.zeros(count), dtype="<u2"))
         self.file.attrs.create("sorted", np.uint8(self.sorted))
+        self.file.flush()  # closing alone does not tell of every failure
         self.file.close()
         self.file = None
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(self.temporary, 0o666 & ~mask)
-        os.replace(self.temporary, self.path)
+        sync(self.temporary)
+        if self.into is None:
+            os.replace(self.temporary, self.path)
+            temporaries.discard(self.temporary)
+            with contextlib.suppress(OSError):  # some folders cannot be synced
+                sync(os.path.dirname(os.path.abspath(self.path)))
         self.temporary = None
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, value, trace):
-        if self.file is not None:
-            self.file.close()
-        if self.temporary is not None:
-            os.unlink(self.temporary)
+        try:
+            if self.file is not None and self not in broken:
+                self.file.close()
+        finally:
+            if self.temporary is not None and self.into is None:
+                with contextlib.suppress(OSError):
+                    os.unlink(self.temporary)
+                temporaries.discard(self.temporary)

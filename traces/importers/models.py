@@ -1,23 +1,74 @@
-"""What the importers know of models: names as in models/arch and the shapes of routing."""
+"""What the importers know of models: the files of models/arch, or one given by path."""
 
+import math
+import os
+import re
 from typing import NamedTuple
+
+from h5 import ImportFailed
+
+FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "models", "arch")
+MOST_LAYERS = 1024
 
 
 class Model(NamedTuple):
+    name: str
+    layers: int  # all of them
+    moe: tuple  # decoder layer numbers of the MoE layers
     experts: int
     top_k: int
-    layers: int  # MoE layers
-    first: int  # decoder layer number of the first of them
+    weights: int  # of one expert
+    bits: float  # stored, of each
+
+    @property
+    def expert_bytes(self):
+        return self.weights * self.bits / 8
 
 
-MODELS = {
-    "gpt-oss-20b": Model(32, 4, 24, 0),
-    "deepseek-v2-lite": Model(64, 6, 26, 1),
-    "qwen3-30b-a3b": Model(128, 8, 48, 0),
-}
+def read(path):
+    """The file of one model: of its YAML only lines `key: number` matter here."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            text = stream.read(1 << 20)
+    except (OSError, UnicodeDecodeError) as failure:
+        raise ImportFailed(f"{path}: cannot be read as a model: {failure}") from None
+    found = dict(re.findall(r"^(\w+): *([^\s#]+)", text, re.MULTILINE))
+
+    def number(key, fallback=None):
+        value = found.get(key, fallback)
+        if value is None or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):
+            raise ImportFailed(f"{path}: {key} is missing or no number; a file of models/arch "
+                               "shows what a model needs")
+        return float(value)
+
+    layers, first, every = (int(number(*key)) for key in (
+        ("layers",), ("first_moe", "0"), ("moe_every", "1")))
+    if not 0 <= first < layers <= MOST_LAYERS or every < 1:
+        raise ImportFailed(f"{path}: first_moe must be below layers, at most {MOST_LAYERS}, and "
+                           "moe_every at least 1")
+    return Model(name=found.get("name", os.path.basename(path).removesuffix(".yaml")),
+                 layers=layers, moe=tuple(range(first, layers, every)),
+                 experts=int(number("experts")), top_k=int(number("top_k")),
+                 weights=math.prod(int(number(*key)) for key in (
+                     ("matrices", "3"), ("hidden",), ("expert_ffn",))),
+                 bits=number("expert_bits"))
 
 
-def guess(layers, top_k):
-    """The one known model with this many MoE layers and experts per token, or None."""
-    names = [name for name, m in MODELS.items() if (m.layers, m.top_k) == (layers, top_k)]
-    return names[0] if len(names) == 1 else None
+def all_models():
+    names = sorted(name for name in os.listdir(FOLDER) if name.endswith(".yaml"))
+    return [read(os.path.join(FOLDER, name)) for name in names]
+
+
+def named(name):
+    """The model of that name or file; None for a name that no file has."""
+    if "/" in name or name.endswith(".yaml"):
+        return read(name)
+    return next((model for model in all_models() if model.name == name), None)
+
+
+def plainest(models):
+    """The only one; of variants the one whose name all others begin with; else None."""
+    plain = min(models, key=lambda model: len(model.name), default=None)
+    if plain and all(model.name.startswith(plain.name) for model in models):
+        return plain
+    return None

@@ -1,0 +1,31 @@
+"""What goes to the terminal: names and texts of foreign files must not steer it."""
+
+import sys
+import unicodedata
+
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, overrides of direction, surrogates
+
+
+def plain(text):
+    return "".join("?" if unicodedata.category(c) in UNSEEN else c for c in str(text))
+
+
+def say(text):
+    print(f"moesim: {plain(text)}", file=sys.stderr, flush=True)
+
+
+remarks = []  # on an import that succeeds; one that fails says only why
+
+
+def note(text):
+    remarks.append(f"note: {text}")
+
+
+def warn(text):
+    remarks.append(f"warning: {text}")
+
+
+def say_remarks():
+    for text in remarks:
+        say(text)
+    remarks.clear()
