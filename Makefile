@@ -66,7 +66,8 @@ CMD_SRC := $(sort $(wildcard sim/cmd/*.c))
 TEST_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_HELP := $(sort $(filter-out $(wildcard tests/test_*.c),$(wildcard tests/*.c)))
 BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
-FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_HELP := damage input read_trace
 PROTOS := $(sort $(wildcard sim/*/*.h models/*.h traces/*.h validate/*.h gpu/*.h))
 
 OBJ := $(SRC:%.c=$(B)/%.o)
@@ -77,6 +78,7 @@ THREADED := test_device test_device_kernels test_exec_device test_file test_spee
             test_timeline test_trace
 BENCHES := $(BENCH_SRC:tests/bench/%.c=$(B)/bench_%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/%)
+REPLAYS := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(B)/replay_%)
 MPI_CFLAGS := $(call isystem,ompi-c)
 LINTED := $(patsubst %.c,build/lint/%.ok,$(SRC) $(CMD_SRC) $(if $(MPI_CFLAGS),$(RANKS_SRC)))
 
@@ -128,9 +130,25 @@ $(BENCHES): $(B)/bench_%: $(B)/tests/bench/%.o $(OBJ)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
 
 # Only with CC=clang MODE=fuzz, which `make fuzz` sets.
-$(FUZZERS): $(B)/%: $(B)/tests/fuzz/%.o $(B)/libmoesim.a
+$(FUZZERS): $(B)/%: $(B)/tests/fuzz/%.o $(FUZZ_HELP:%=$(B)/tests/fuzz/%.o) $(B)/libmoesim.a
 	$(say) LINK $@
-	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) \
+	    $(LIB_LDLIBS)
+
+# The same without the fuzzer, for the seeds.
+$(REPLAYS): $(B)/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o \
+            $(FUZZ_HELP:%=$(B)/tests/fuzz/%.o) $(B)/libmoesim.a
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(APART_$(MODE)) $(LDFLAGS) -o $@ $(filter %.o,$^) \
+	    $(filter %.a,$^) $(LIB_LDLIBS)
+
+# What they share is not what they explore, and runs at full speed.
+$(FUZZ_HELP:%=$(B)/tests/fuzz/%.o) $(B)/tests/fuzz/memory_trace.o: \
+    CFLAGS += $(if $(filter fuzz,$(MODE)),-O2 -fno-sanitize=all)
+# A trace in memory stands in for traces/hdf.c, which the archive then need not give.
+$(addprefix $(B)/,fuzz_trace replay_trace fuzz_experiment replay_experiment): \
+    $(B)/tests/fuzz/memory_trace.o
+$(B)/fuzz_result $(B)/replay_result: $(B)/tests/made_result.o
 
 # Only what it uses of the library is linked, so neither HDF5 nor GSL.
 $(RANKS_SRC:%.c=$(B)/%.o) $(RANKS_SRC:%.c=build/lint/%.ok): CPPFLAGS += $(MPI_CFLAGS)
@@ -144,13 +162,13 @@ need-mpi:
 	@pkg-config --exists ompi-c || { \
 	    echo "this needs MPI: apt-get install libopenmpi-dev openmpi-bin" >&2; exit 1; }
 
-tests: $(TESTS)
+tests: $(TESTS) $(REPLAYS)
 objects: $(OBJ) $(CMD_OBJ) $(TEST_SRC:%.c=$(B)/%.o) $(TEST_HELP_OBJ)
 flags: # for tests/mutate
 	@printf '%s\n' 'COMPILE=$(CC) $(CPPFLAGS) $(CFLAGS)' 'LIBS=$(LIB_LDLIBS)' \
 	    'SOURCES=$(SRC) $(CMD_SRC)' 'HELPERS=$(TEST_HELP)'
 benches: $(BENCHES)
-fuzzers: $(FUZZERS)
+fuzzers: $(FUZZERS) $(B)/moesim
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
@@ -259,7 +277,7 @@ build/lint/%.ok: %.c Makefile
 
 format: ## what .clang-format would change (fails if anything)
 	@clang-format --dry-run --Werror $(PROTOS) $(SRC) $(CMD_SRC) $(TEST_SRC) \
-	    $(RANKS_SRC) $(NCCL_SRC) $(TEST_HELP) $(BENCH_SRC) $(FUZZ_SRC) \
+	    $(RANKS_SRC) $(NCCL_SRC) $(TEST_HELP) $(BENCH_SRC) $(wildcard tests/fuzz/*.[ch]) \
 	    $(wildcard gpu/*.cu gpu/*.cuh)
 
 bench: setup ## print the benchmark figures (CSV)

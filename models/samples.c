@@ -10,6 +10,12 @@
 
 enum { FILE_LIMIT = 256 << 20, MOST_CELLS = 32 };
 
+/* No shape that was measured is larger: with these, sizes multiply and add up within 64
+ * bits, and what they are predicted to take is within sim_time. */
+#define MOST_COUNT ((uint64_t)1 << 20)
+#define MOST_BYTES ((uint64_t)1 << 40)
+#define MOST_WORK 0x1p60 /* all counts of a shape multiplied */
+
 /* ---- what the tables are ---- */
 
 static const char *const copy_words[] = {"h2d_pinned", "d2h_pinned", "h2d_pageable",
@@ -111,9 +117,15 @@ static int read_names(struct reader *r, char *text, unsigned line, struct err *e
     return find_column(r, "seconds", cell, line, &r->seconds, e);
 }
 
+static uint64_t most_of(const struct samples_column *column)
+{
+    return strstr(column->name, "bytes") != NULL ? MOST_BYTES : MOST_COUNT;
+}
+
 static int read_value(const struct reader *r, const struct samples_column *column,
                       const char *cell, unsigned line, uint64_t *value, struct err *e)
 {
+    const uint64_t most = most_of(column);
     char *end;
 
     if (column->words != NULL) {
@@ -123,9 +135,35 @@ static int read_value(const struct reader *r, const struct samples_column *colum
         return bad(r, line, e, column->name, cell, "one of its kinds");
     }
     *value = strtoull(cell, &end, 10);
-    if (*cell < '0' || *cell > '9' || *end != '\0' || *value < 1 ||
-        *value > UINT64_C(1) << 40)
-        return bad(r, line, e, column->name, cell, "a whole number above zero");
+    if (*cell < '0' || *cell > '9' || *end != '\0' || *value < 1 || *value > most)
+        return err_set(e, "%s:%u: %s is '%.40s'; expected a whole number from 1 to %llu",
+                       r->s->path, line, column->name, cell, (unsigned long long)most);
+    return 0;
+}
+
+/* Whether the numbers of a shape go together. */
+static int check_shape(const struct reader *r, const uint64_t *value, unsigned line,
+                       struct err *e)
+{
+    const struct samples_column *column = r->s->schema->column;
+    double work = 1.0;
+
+    for (size_t i = 0; column[i].name != NULL; i++)
+        if (column[i].words == NULL && most_of(&column[i]) == MOST_COUNT)
+            work *= (double)value[i];
+    if (work > MOST_WORK)
+        return err_set(e,
+                       "%s:%u: its counts multiplied are %g, more than can be measured",
+                       r->s->path, line, work);
+    if (r->s->schema != &samples_attention)
+        return 0;
+    if (value[ATTENTION_ROWS] > value[ATTENTION_CONTEXT])
+        return err_set(e, "%s:%u: rows are %llu, but at most the context, %llu",
+                       r->s->path, line, (unsigned long long)value[ATTENTION_ROWS],
+                       (unsigned long long)value[ATTENTION_CONTEXT]);
+    if (value[ATTENTION_ROWS] * value[ATTENTION_REQUESTS] > UINT32_MAX)
+        return err_set(e, "%s:%u: rows of all requests are above %u", r->s->path, line,
+                       UINT32_MAX);
     return 0;
 }
 
@@ -198,6 +236,8 @@ static int read_sample(struct reader *r, char *text, unsigned line, struct err *
     for (size_t i = 0; column[i].name != NULL; i++)
         if (read_value(r, &column[i], cell[r->place[i]], line, &value[i], e) != 0)
             return -1;
+    if (check_shape(r, value, line, e) != 0)
+        return -1;
     seconds = strtod(cell[r->seconds], &end);
     if (end == cell[r->seconds] || *end != '\0' || !(seconds > 0.0) || seconds > 1e5)
         return bad(r, line, e, "seconds", cell[r->seconds], "a number above zero");

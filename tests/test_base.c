@@ -28,6 +28,33 @@ static void err_keeps_first_sentence(void **state)
     assert_string_equal(e.text, "row 7 of x.h5");
 }
 
+static void mem_grow_has_room_for_one_more(void **state)
+{
+    size_t *block = NULL;
+
+    (void)state;
+    for (size_t i = 0; i < 1000; i++) {
+        size_t *before = block;
+
+        block = mem_grow(block, i, sizeof *block);
+        /* Between powers of two there is room already. */
+        assert_true(block == before || (i & (i - 1)) == 0);
+        block[i] = 7 * i;
+    }
+    for (size_t i = 0; i < 1000; i++)
+        assert_int_equal(block[i], 7 * i);
+    free(block);
+}
+
+static void err_shows_no_control_characters(void **state)
+{
+    struct err e = {""};
+
+    (void)state;
+    (void)err_set(&e, "%s: no trace", "a\x1b[31m\r\n\t\x7f\xc2\x9b\xc2\xb5.h5");
+    assert_string_equal(e.text, "a?[31m?????\xc2\xb5.h5: no trace");
+}
+
 static void err_cuts_long_sentences(void **state)
 {
     struct err e = {""};
@@ -261,6 +288,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(err_keeps_first_sentence),
+        cmocka_unit_test(mem_grow_has_room_for_one_more),
+        cmocka_unit_test(err_shows_no_control_characters),
         cmocka_unit_test(err_cuts_long_sentences),
         cmocka_unit_test(mem_gives_what_was_asked),
         cmocka_unit_test(mem_format_has_no_length_limit),

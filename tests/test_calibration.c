@@ -521,7 +521,21 @@ static void damaged_tables_are_refused(void **state)
             "gemm.csv:2: seconds is 'inf'");
     refused(l, "gemm", "rows,in,out,seconds\n1,2,3,1x\n", "gemm.csv:2: seconds is '1x'");
     refused(l, "gemm", "rows,in,out,seconds\n1,-2,3,1\n",
-            "gemm.csv:2: in is '-2'; expected a whole number above zero");
+            "gemm.csv:2: in is '-2'; expected a whole number from 1 to 1048576");
+    refused(l, "gemm", "rows,in,out,seconds\n1048576,1048576,1048577,1\n",
+            "gemm.csv:2: out is '1048577'");
+    refused(l, "experts",
+            "hidden,inner,matrices,top_k,distinct,rows,first_rows,seconds\n"
+            "1024,1024,1048576,1048576,1048576,1,1,1\n",
+            "experts.csv:2: its counts multiplied are 1.20893e+24");
+    refused(l, "attention",
+            "heads,kv_heads,key_dim,value_dim,requests,context,rows,seconds\n"
+            "2,2,2,2,1,8,9,1\n",
+            "attention.csv:2: rows are 9, but at most the context, 8");
+    refused(l, "attention",
+            "heads,kv_heads,key_dim,value_dim,requests,context,rows,seconds\n"
+            "1,1,1,1,65536,65536,65536,1\n",
+            "attention.csv:2: rows of all requests are above 4294967295");
     refused(l, "gemm", "rows,in,out,seconds\n0,2,3,1\n", "gemm.csv:2: rows is '0'");
     refused(l, "gemm", "rows,in,out,seconds\n1.5,2,3,1\n", "gemm.csv:2: rows is '1.5'");
     refused(l, "gemm", "rows,in,out,seconds\n1,2,3\n",

@@ -12,6 +12,7 @@
 #include "place_help.h"
 #include "run_world.h"
 #include "sim/base/mem.h"
+#include "sim/run/exec_sim.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -625,6 +626,28 @@ static void test_pinned(void **state)
     crew_lab_free(lab);
 }
 
+/* More links than the event-driven engine has numbers for: a sentence, before any lane.
+ */
+static void test_many_links(void **state)
+{
+    struct err e = {""};
+    struct machine *m =
+        machine_load("models/machine/h100-80g.yaml", "models/machine", &e);
+    struct exec_sim_options o = {.cost.machine = m, .event_driven = true};
+    struct topology t;
+    struct exec **gpu;
+
+    (void)state;
+    assert_non_null(m);
+    m->nodes = 2048 / m->gpus;
+    t = topology_of(m);
+    gpu = mem_zalloc(t.ranks, sizeof *gpu);
+    assert_int_equal(exec_sim_new_group(&o, &t, NETWORK_AS_IT_IS, NULL, gpu, &e), -1);
+    assert_non_null(strstr(e.text, "take fewer GPUs"));
+    free(gpu);
+    machine_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -633,6 +656,7 @@ int main(void)
         cmocka_unit_test(test_nothing_moves), cmocka_unit_test(test_blocking),
         cmocka_unit_test(test_background),    cmocka_unit_test(test_no_history),
         cmocka_unit_test(test_buffering),     cmocka_unit_test(test_pinned),
+        cmocka_unit_test(test_many_links),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

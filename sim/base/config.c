@@ -201,7 +201,6 @@ int cfg_verror_at(struct cfg_place place, struct err *e, const char *format, va_
     char sentence[2 * sizeof e->text];
 
     (void)vsnprintf(sentence, sizeof sentence, format, args);
-    mask_controls(sentence);
     if (place.source == NULL)
         (void)err_set(e, "%s", sentence);
     else if (place.line == 0)

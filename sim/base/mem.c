@@ -47,6 +47,13 @@ void *mem_resize(void *block, size_t count, size_t size)
     return moved;
 }
 
+void *mem_grow(void *block, size_t count, size_t size)
+{
+    if ((count & (count - 1)) != 0)
+        return block;
+    return mem_resize(block, count == 0 ? 1 : product(count, 2), size);
+}
+
 char *mem_strdup(const char *text)
 {
     size_t size = strlen(text) + 1;

@@ -8,6 +8,9 @@
 void *mem_alloc(size_t count, size_t size);  /* uninitialised */
 void *mem_zalloc(size_t count, size_t size); /* zeroed */
 void *mem_resize(void *block, size_t count, size_t size);
+/* Room for one more behind `count`, in a block that only this function makes larger: it
+ * doubles, so that many of them take no longer than their number. */
+void *mem_grow(void *block, size_t count, size_t size);
 char *mem_strdup(const char *text);
 char *mem_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -52,10 +52,10 @@ uint32_t engine_add_lane(struct engine *g, const char *name)
     uint32_t i = g->lanes++;
 
     assert(g->submitted == 0 && i < ENGINE_MAX_LANES);
-    g->lane = mem_resize(g->lane, g->lanes, sizeof(*g->lane));
+    g->lane = mem_grow(g->lane, i, sizeof(*g->lane));
     g->lane[i] =
         (struct lane){.name = mem_strdup(name), .class_ = -1, .timer = SIM_TIME_MAX};
-    g->listed = mem_resize(g->listed, g->lanes, sizeof(*g->listed));
+    g->listed = mem_grow(g->listed, i, sizeof(*g->listed));
     (void)flow_add_slot(&g->net);
     return i;
 }
@@ -65,7 +65,7 @@ uint32_t engine_add_link(struct engine *g, const char *name, double bytes_per_s)
     uint32_t i = flow_add_link(&g->net, name, bytes_per_s);
 
     assert(g->submitted == 0 && i < ENGINE_MAX_LINKS);
-    g->account = mem_resize(g->account, i + 1, sizeof(*g->account));
+    g->account = mem_grow(g->account, i, sizeof(*g->account));
     g->account[i] = (struct link_account){.owner = NOBODY};
     return i;
 }

@@ -34,11 +34,11 @@ uint32_t flow_add_link(struct flow_net *n, const char *name, double bytes_per_s)
     uint32_t i = n->links++;
 
     assert(bytes_per_s > 0.0 && isfinite(bytes_per_s));
-    n->link = mem_resize(n->link, n->links, sizeof(*n->link));
+    n->link = mem_grow(n->link, i, sizeof(*n->link));
     n->link[i] =
         (struct flow_link){.name = mem_strdup(name), .capacity_bytes_per_s = bytes_per_s};
-    n->dirty = mem_resize(n->dirty, n->links, sizeof(*n->dirty));
-    n->part = mem_resize(n->part, n->links, sizeof(*n->part));
+    n->dirty = mem_grow(n->dirty, i, sizeof(*n->dirty));
+    n->part = mem_grow(n->part, i, sizeof(*n->part));
     if (i % WORD_BITS == 0) {
         n->mark = mem_resize(n->mark, i / WORD_BITS + 1, sizeof(*n->mark));
         n->mark[i / WORD_BITS] = 0;
@@ -50,10 +50,10 @@ uint32_t flow_add_slot(struct flow_net *n)
 {
     uint32_t i = n->slots++;
 
-    n->flow = mem_resize(n->flow, n->slots, sizeof(*n->flow));
+    n->flow = mem_grow(n->flow, i, sizeof(*n->flow));
     n->flow[i] = (struct flow){.active = false};
-    n->reach = mem_resize(n->reach, n->slots, sizeof(*n->reach));
-    n->changed = mem_resize(n->changed, n->slots, sizeof(*n->changed));
+    n->reach = mem_grow(n->reach, i, sizeof(*n->reach));
+    n->changed = mem_grow(n->changed, i, sizeof(*n->changed));
     return i;
 }
 

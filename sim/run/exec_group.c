@@ -119,12 +119,12 @@ int exec_sim_new_group(const struct exec_sim_options *o, const struct topology *
     g->gpu = mem_alloc(g->gpus, sizeof *g->gpu);
     g->load = mem_zalloc(t->links, sizeof *g->load);
     g->carried = mem_zalloc(t->links, sizeof *g->carried);
-    add_lanes(g, engine, o->event_driven);
     if (o->event_driven && add_links(g, engine, o->cost.machine, e) != 0) {
         group_free(g);
         engine_free(engine);
         return -1;
     }
+    add_lanes(g, engine, o->event_driven);
     for (uint32_t i = 0; i < t->ranks; i++) {
         struct exec *x = g->gpu[i] = gpu[i] = mem_zalloc(1, sizeof *x);
 
