@@ -182,8 +182,9 @@ static int refuse(const struct folder_out *f, int fd, struct err *e)
     ssize_t n = pread(fd, holder, sizeof holder - 1, 0);
 
     holder[n > 0 ? n : 0] = '\0';
-    return err_set(e, "%s: %s is writing there; wait for it to end, or choose another folder",
-                   f->path, n > 0 ? holder : "another moesim");
+    return err_set(
+        e, "%s: %s is writing there; wait for it to end, or choose another folder",
+        f->path, n > 0 ? holder : "another moesim");
 }
 
 /* Whether the name still means the file that is open: another may have removed it. */
@@ -206,7 +207,8 @@ static int name_holder(int fd)
         (void)strftime(began, sizeof began, "%Y-%m-%d %H:%M:%S", &parts);
     length = snprintf(text, sizeof text, "process %ld, which began at %s UTC,",
                       (long)getpid(), began);
-    return ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)length, 0) == length ? 0 : -1;
+    return ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)length, 0) == length ? 0
+                                                                                  : -1;
 }
 
 static int take_lock(struct folder_out *f, struct err *e)
@@ -215,13 +217,12 @@ static int take_lock(struct folder_out *f, struct err *e)
         int fd = open(f->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 
         if (fd < 0)
-            return err_set(e, "%s: cannot make a file in the folder above it: %s", f->path,
-                           strerror(errno));
+            return err_set(e, "%s: cannot make a file in the folder above it: %s",
+                           f->path, strerror(errno));
         if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-            int status = errno == EWOULDBLOCK
-                             ? refuse(f, fd, e)
-                             : err_set(e, "%s: cannot be locked: %s", f->lock,
-                                       strerror(errno));
+            int status = errno == EWOULDBLOCK ? refuse(f, fd, e)
+                                              : err_set(e, "%s: cannot be locked: %s",
+                                                        f->lock, strerror(errno));
 
             (void)close(fd);
             return status;
@@ -240,8 +241,8 @@ static int take_lock(struct folder_out *f, struct err *e)
 
 /* ---- the new folder ---- */
 
-/* All that may be in the new folder, for whoever has to remove it: own files, old ones set
- * aside, and `others`. */
+/* All that may be in the new folder, for whoever has to remove it: own files, old ones
+ * set aside, and `others`. */
 static char **all_inside(const struct folder_out *f, const struct names *others)
 {
     char **path = mem_zalloc(2 * f->own.count + others->count + 1, sizeof *path);
@@ -258,10 +259,10 @@ static char **all_inside(const struct folder_out *f, const struct names *others)
 
 static void enlist(struct folder_out *f, const struct names *others)
 {
-    char **inside = all_inside(f, others);
+    live_slot *before = f->stage_slot;
 
-    live_drop(f->stage_slot);
-    f->stage_slot = live_add(LIVE_FOLDER, f->stage, inside);
+    f->stage_slot = live_add(LIVE_FOLDER, f->stage, all_inside(f, others));
+    live_drop(before);
 }
 
 /* Empties and removes the new folder, or the old one if it has changed places with it.
@@ -275,8 +276,7 @@ static void remove_stage(const struct folder_out *f)
         const char *name = found.name[i];
         bool aside = strncmp(name, SET_ASIDE, strlen(SET_ASIDE)) == 0;
         const char *home = aside ? name + strlen(SET_ASIDE) : name;
-        bool goes_home =
-            aside ? !f->done : f->exchanged && !names_have(&f->own, name);
+        bool goes_home = aside ? !f->done : f->exchanged && !names_have(&f->own, name);
         char *here = join(f->stage, name), *there = join(f->target, home);
 
         if (!goes_home || is_there(f->target, home) || rename(here, there) != 0)
@@ -346,7 +346,8 @@ const char *folder_out_name(const struct folder_out *f)
 
 /* ---- putting it in place ---- */
 
-/* Links the others into the new folder. 0, or errno and the name of the one that failed. */
+/* Links the others into the new folder. 0, or errno and the name of the one that failed.
+ */
 static int link_others(const struct folder_out *f, const struct names *others,
                        const char **failed)
 {
@@ -376,8 +377,8 @@ static int exchange(struct folder_out *f, const struct names *others, struct err
     if (cause == EPERM || cause == EMLINK || cause == ENOTSUP)
         return 1;
     if (cause != 0)
-        return err_set(e, "%s/%s: cannot be kept beside the new files: %s", f->path, failed,
-                       strerror(cause));
+        return err_set(e, "%s/%s: cannot be kept beside the new files: %s", f->path,
+                       failed, strerror(cause));
     if (renameat2(AT_FDCWD, f->stage, AT_FDCWD, f->target, RENAME_EXCHANGE) == 0) {
         f->exchanged = true;
         return 0;

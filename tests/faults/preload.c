@@ -10,9 +10,10 @@
  * Disk: system calls that write, truncate, sync or close a file open for writing, make a
  * file or folder, link or rename. A filter of the kernel's (seccomp) turns them into a
  * signal in the thread that called, so that those within the C library are seen too; the
- * handler makes the call itself, marked by its sixth argument, or fails it. Standard error
- * is left out: the sentence is read there. A close that fails has closed all the same.
- * Memory: malloc, calloc, realloc and their aligned kin, through the dynamic linker. */
+ * handler makes the call itself, marked by its sixth argument, or fails it. Standard
+ * error is left out: the sentence is read there. A close that fails has closed all the
+ * same. Memory: malloc, calloc, realloc and their aligned kin, through the dynamic
+ * linker. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -131,11 +132,11 @@ void *aligned_alloc(size_t alignment, size_t size)
 /* ---- disk ---- */
 
 static const int watched[] = {
-    SYS_write,    SYS_pwrite64, SYS_writev, SYS_pwritev,   SYS_fsync,
-    SYS_fdatasync, SYS_ftruncate, SYS_fallocate, SYS_close,  SYS_openat, SYS_mkdirat,
-    SYS_linkat,   SYS_renameat, SYS_renameat2,
+    SYS_write,     SYS_pwrite64,  SYS_writev,    SYS_pwritev,   SYS_fsync,
+    SYS_fdatasync, SYS_ftruncate, SYS_fallocate, SYS_close,     SYS_openat,
+    SYS_mkdirat,   SYS_linkat,    SYS_renameat,  SYS_renameat2,
 #ifdef SYS_rename
-    SYS_rename,   SYS_link,     SYS_mkdir,  SYS_open,
+    SYS_rename,    SYS_link,      SYS_mkdir,     SYS_open,
 #endif
 };
 enum { WATCHED = sizeof watched / sizeof *watched };
@@ -210,15 +211,16 @@ static void on_call(int signal, siginfo_t *info, void *context)
 
 static int watch_disk(void)
 {
-    struct sigaction action = {.sa_sigaction = on_call, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    struct sigaction action = {.sa_sigaction = on_call,
+                               .sa_flags = SA_SIGINFO | SA_NODEFER};
     struct sock_filter code[WATCHED + 8];
     struct sock_fprog program = {.filter = code};
     unsigned n = 0;
 
     code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
                                              offsetof(struct seccomp_data, arch));
-    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MACHINE, 0,
-                                             WATCHED + 2);
+    code[n++] =
+        (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MACHINE, 0, WATCHED + 2);
     code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
                                              offsetof(struct seccomp_data, args[5]));
     code[n++] =
@@ -226,9 +228,9 @@ static int watch_disk(void)
     code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
                                              offsetof(struct seccomp_data, nr));
     for (int i = 0; i < WATCHED; i++)
-        code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
-                                                 (unsigned)watched[i],
-                                                 (unsigned char)(WATCHED - i), 0);
+        code[n++] =
+            (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)watched[i],
+                                         (unsigned char)(WATCHED - i), 0);
     code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP);
     program.len = (unsigned short)n;
