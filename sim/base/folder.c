@@ -124,42 +124,50 @@ static bool holds_us(const char *target)
     return holds;
 }
 
-/* Finds target, stage and lock; makes the folders above. */
-static int find_place(struct folder_out *f, struct err *e)
+/* The name, without links on the way, of a folder that is not there yet; makes those
+ * above it. Owned, or NULL. `plain` has no slash at its end. */
+static char *find_new(const char *plain, struct err *e)
 {
-    char *plain = mem_strdup(f->path), *above = NULL, *real;
+    const char *slash = strrchr(plain, '/');
+    char *above = file_folder_of(plain);
+    char *real = file_make_folder(above, e) == 0 ? realpath(above, NULL) : NULL;
+    char *target = real == NULL ? NULL
+                                : join(strcmp(real, "/") == 0 ? "" : real,
+                                       slash == NULL ? plain : slash + 1);
+
+    free(above);
+    free(real);
+    return target;
+}
+
+/* Finds the target; makes the folders above it. */
+static int find_target(struct folder_out *f, struct err *e)
+{
+    char *plain = mem_strdup(f->path);
     size_t length = strlen(plain);
-    const char *name;
     struct stat s;
+    bool wrong;
 
     while (length > 1 && plain[length - 1] == '/')
         plain[--length] = '\0';
     f->exists = stat(plain, &s) == 0;
-    if (f->exists ? !S_ISDIR(s.st_mode) : lstat(plain, &s) == 0 || length == 0) {
-        free(plain);
-        return err_set(e, "%s: exists and is no folder; choose another name", f->path);
-    }
-    if (!f->exists) {
-        above = file_folder_of(plain);
-        if (file_make_folder(above, e) != 0) {
-            free(plain);
-            free(above);
-            return -1;
-        }
-    }
-    real = realpath(f->exists ? plain : above, NULL);
-    if (real != NULL && f->exists)
-        f->target = mem_strdup(real);
-    else if (real != NULL)
-        f->target = join(strcmp(real, "/") == 0 ? "" : real,
-                         strrchr(plain, '/') == NULL ? plain : strrchr(plain, '/') + 1);
-    free(real);
+    wrong = f->exists ? !S_ISDIR(s.st_mode) : length == 0 || lstat(plain, &s) == 0;
+    if (!wrong)
+        f->target = f->exists ? realpath(plain, NULL) : find_new(plain, e);
     free(plain);
-    free(above);
-    if (f->target == NULL)
-        return err_set(e, "%s: cannot be reached: %s", f->path, strerror(errno));
-    above = file_folder_of(f->target);
-    name = strrchr(f->target, '/') + 1;
+    if (wrong)
+        return err_set(e, "%s: exists and is no folder; choose another name", f->path);
+    return f->target != NULL
+               ? 0
+               : err_set(e, "%s: cannot be reached: %s", f->path, strerror(errno));
+}
+
+/* Names the new folder and the lock. */
+static void choose_place(struct folder_out *f)
+{
+    char *above = file_folder_of(f->target);
+    const char *name = strrchr(f->target, '/') + 1;
+
     if (f->exists && stands_alone(f->target, above)) {
         f->apart = true;
         f->stage = join(f->target, ".moesim.new");
@@ -171,7 +179,6 @@ static int find_place(struct folder_out *f, struct err *e)
         f->lock = mem_format("%s.%.200s.lock", above, name);
     }
     free(above);
-    return 0;
 }
 
 /* ---- the lock ---- */
@@ -309,8 +316,11 @@ struct folder_out *folder_out_new(const char *path, struct err *e)
 
     f->path = mem_strdup(path);
     f->lock_fd = -1;
-    if (find_place(f, e) == 0 && take_lock(f, e) == 0 && make_stage(f, e) == 0)
-        return f;
+    if (find_target(f, e) == 0) {
+        choose_place(f);
+        if (take_lock(f, e) == 0 && make_stage(f, e) == 0)
+            return f;
+    }
     folder_out_abandon(f, e);
     return NULL;
 }
