@@ -169,10 +169,13 @@ class Tester:
 
     def count(self, command, kind):
         """How often it asks, and what it leaves; None where a program cannot be filtered."""
-        with tempfile.NamedTemporaryFile("r", dir=self.base) as log:
+        with tempfile.NamedTemporaryFile(dir=self.base) as log:
+            log.write(bytes(8))
+            log.flush()
             wanted = self.reference(command,
                                     **self.fault(kind, command.program, 0, log=log.name))
-            return wanted and (int(log.read()), wanted)
+            log.seek(0)
+            return wanted and (int.from_bytes(log.read(), sys.byteorder), wanted)
 
     def is_whole(self, command, found, wanted):
         """The new files, all of them."""
