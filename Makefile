@@ -278,7 +278,7 @@ build/lint/%.ok: %.c Makefile
 format: ## what .clang-format would change (fails if anything)
 	@clang-format --dry-run --Werror $(PROTOS) $(SRC) $(CMD_SRC) $(TEST_SRC) \
 	    $(RANKS_SRC) $(NCCL_SRC) $(TEST_HELP) $(BENCH_SRC) $(wildcard tests/fuzz/*.[ch]) \
-	    $(wildcard gpu/*.cu gpu/*.cuh)
+	    tests/faults/preload.c $(wildcard gpu/*.cu gpu/*.cuh)
 
 bench: setup ## print the benchmark figures (CSV)
 	@$(MAKE) --no-print-directory $(many) moesim benches >&2
@@ -316,6 +316,15 @@ memory: ## replays 1 GiB of routing in 200 MB
 	@$(MAKE) --no-print-directory $(many) moesim
 	@tests/slow/memory $(B)
 
+FAULTS ?= --most 60 --kills 6
+faults: ## disk calls and allocations that fail, programs that are killed; FAULTS=FLAGS
+	@$(MAKE) --no-print-directory $(many) moesim $(B)/faults.so
+	@$(PYTHON) tests/faults/faults.py $(B)/moesim $(B)/faults.so $(FAULTS)
+
+$(B)/faults.so: tests/faults/preload.c
+	$(say) LINK $@
+	$(Q)$(CC) -std=c17 -O1 $(WARN) -fPIC -shared -o $@ $<
+
 valgrind: ## a small replay without a read of uninitialised memory
 	@$(MAKE) --no-print-directory $(many) MODE=debug moesim
 	@tests/slow/valgrind build/$(notdir $(CC))-debug
@@ -334,7 +343,7 @@ clean: ## remove build/ and out/
 	rm -rf build out
 
 .PHONY: demo test moesim ranks help setup need-mpi tests objects flags benches fuzzers layers headers \
-        lint analyzed format bench fuzz gpu sanitize-gpu threads mpi papers data compare memory \
+        lint analyzed format bench fuzz faults gpu sanitize-gpu threads mpi papers data compare memory \
         valgrind install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:

@@ -411,8 +411,8 @@ static void an_older_file_is_refused(void **state)
     free(path);
 }
 
-/* What was lost behind the library's back: a pass more than there are records, a column, all
- * of them, a column that was made and never written. */
+/* What was lost behind the library's back: a pass more than there are records, a column,
+ * all of them, a column that was made and never written. */
 static void passes_that_are_not_there(void **state)
 {
     static const struct damage damage = {"/policy/0", "passes", false, 51, false, ""};

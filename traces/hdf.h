@@ -57,8 +57,8 @@ int hdf_set_open(struct hdf_set *s, hid_t file, const char *path, const char *na
  * HDF_TEXT strings of `width` bytes padded with NUL. */
 int hdf_set_read(const struct hdf_set *s, uint64_t first, uint64_t count, void *values,
                  struct err *e);
-/* Whatever is buffered of one being written goes to the file. 0, or -1 if the library says
- * that this failed; of one that is read the answer tells nothing. */
+/* Whatever is buffered of one being written goes to the file. 0, or -1 if the library
+ * says that this failed; of one that is read the answer tells nothing. */
 int hdf_set_close(struct hdf_set *s);
 
 /* An integer attribute of the object `name` ("/" is the root), from `low` to `high`. */

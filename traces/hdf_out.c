@@ -233,8 +233,7 @@ int hdf_out_close(struct hdf_out *o, struct err *e)
     o->file = -1;
     if (hdf_out_check(o, e) != 0)
         return -1;
-    return closed >= 0 ? 0
-                       : err_set(e, "%s: the HDF5 library cannot finish it", o->path);
+    return closed >= 0 ? 0 : err_set(e, "%s: the HDF5 library cannot finish it", o->path);
 }
 
 int hdf_out_commit(struct hdf_out *o, struct err *e)

@@ -1,9 +1,10 @@
-/* An HDF5 file being written, which appears under its name when it is whole or not at all.
+/* An HDF5 file being written, which appears under its name when it is whole or not at
+ * all.
  *
  * The library reports a write that failed late, from a cache, or never, and may then trip
- * over its own clean-up. So its writes go through a driver of ours to the temporary file of
- * a `struct file_out`: the first failure is kept, what comes behind it is dropped, and the
- * library sees none. Whoever writes asks hdf_out_check() now and then, to stop early;
+ * over its own clean-up. So its writes go through a driver of ours to the temporary file
+ * of a `struct file_out`: the first failure is kept, what comes behind it is dropped, and
+ * the library sees none. Whoever writes asks hdf_out_check() now and then, to stop early;
  * hdf_out_commit() refuses a file any write to which failed. Between hdf_enter() and
  * hdf_leave(), or as result_hdf.h has it, like every call of HDF5. */
 #ifndef MOESIM_TRACES_HDF_OUT_H

@@ -553,9 +553,10 @@ static int verify(const struct trace_writer *w, struct err *e)
                  (t->token_id_set.id >= 0) == (w->token_id.set.dim[0] > 0);
 
     trace_close(t);
-    return whole ? 0
-                 : err_set(e, "%s: what was written does not read back as it was meant%s%s",
-                           w->path, said.text[0] == '\0' ? "" : ": ", said.text);
+    return whole
+               ? 0
+               : err_set(e, "%s: what was written does not read back as it was meant%s%s",
+                         w->path, said.text[0] == '\0' ? "" : ": ", said.text);
 }
 
 static void writer_free(struct trace_writer *w)

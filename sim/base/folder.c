@@ -124,42 +124,50 @@ static bool holds_us(const char *target)
     return holds;
 }
 
-/* Finds target, stage and lock; makes the folders above. */
-static int find_place(struct folder_out *f, struct err *e)
+/* The name, without links on the way, of a folder that is not there yet; makes those
+ * above it. Owned, or NULL. `plain` has no slash at its end. */
+static char *find_new(const char *plain, struct err *e)
 {
-    char *plain = mem_strdup(f->path), *above = NULL, *real;
+    const char *slash = strrchr(plain, '/');
+    char *above = file_folder_of(plain);
+    char *real = file_make_folder(above, e) == 0 ? realpath(above, NULL) : NULL;
+    char *target = real == NULL ? NULL
+                                : join(strcmp(real, "/") == 0 ? "" : real,
+                                       slash == NULL ? plain : slash + 1);
+
+    free(above);
+    free(real);
+    return target;
+}
+
+/* Finds the target; makes the folders above it. */
+static int find_target(struct folder_out *f, struct err *e)
+{
+    char *plain = mem_strdup(f->path);
     size_t length = strlen(plain);
-    const char *name;
     struct stat s;
+    bool wrong;
 
     while (length > 1 && plain[length - 1] == '/')
         plain[--length] = '\0';
     f->exists = stat(plain, &s) == 0;
-    if (f->exists ? !S_ISDIR(s.st_mode) : lstat(plain, &s) == 0 || length == 0) {
-        free(plain);
-        return err_set(e, "%s: exists and is no folder; choose another name", f->path);
-    }
-    if (!f->exists) {
-        above = file_folder_of(plain);
-        if (file_make_folder(above, e) != 0) {
-            free(plain);
-            free(above);
-            return -1;
-        }
-    }
-    real = realpath(f->exists ? plain : above, NULL);
-    if (real != NULL && f->exists)
-        f->target = mem_strdup(real);
-    else if (real != NULL)
-        f->target = join(strcmp(real, "/") == 0 ? "" : real,
-                         strrchr(plain, '/') == NULL ? plain : strrchr(plain, '/') + 1);
-    free(real);
+    wrong = f->exists ? !S_ISDIR(s.st_mode) : length == 0 || lstat(plain, &s) == 0;
+    if (!wrong)
+        f->target = f->exists ? realpath(plain, NULL) : find_new(plain, e);
     free(plain);
-    free(above);
-    if (f->target == NULL)
-        return err_set(e, "%s: cannot be reached: %s", f->path, strerror(errno));
-    above = file_folder_of(f->target);
-    name = strrchr(f->target, '/') + 1;
+    if (wrong)
+        return err_set(e, "%s: exists and is no folder; choose another name", f->path);
+    return f->target != NULL
+               ? 0
+               : err_set(e, "%s: cannot be reached: %s", f->path, strerror(errno));
+}
+
+/* Names the new folder and the lock. */
+static void choose_place(struct folder_out *f)
+{
+    char *above = file_folder_of(f->target);
+    const char *name = strrchr(f->target, '/') + 1;
+
     if (f->exists && stands_alone(f->target, above)) {
         f->apart = true;
         f->stage = join(f->target, ".moesim.new");
@@ -171,7 +179,6 @@ static int find_place(struct folder_out *f, struct err *e)
         f->lock = mem_format("%s.%.200s.lock", above, name);
     }
     free(above);
-    return 0;
 }
 
 /* ---- the lock ---- */
@@ -182,8 +189,9 @@ static int refuse(const struct folder_out *f, int fd, struct err *e)
     ssize_t n = pread(fd, holder, sizeof holder - 1, 0);
 
     holder[n > 0 ? n : 0] = '\0';
-    return err_set(e, "%s: %s is writing there; wait for it to end, or choose another folder",
-                   f->path, n > 0 ? holder : "another moesim");
+    return err_set(
+        e, "%s: %s is writing there; wait for it to end, or choose another folder",
+        f->path, n > 0 ? holder : "another moesim");
 }
 
 /* Whether the name still means the file that is open: another may have removed it. */
@@ -206,7 +214,8 @@ static int name_holder(int fd)
         (void)strftime(began, sizeof began, "%Y-%m-%d %H:%M:%S", &parts);
     length = snprintf(text, sizeof text, "process %ld, which began at %s UTC,",
                       (long)getpid(), began);
-    return ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)length, 0) == length ? 0 : -1;
+    return ftruncate(fd, 0) == 0 && pwrite(fd, text, (size_t)length, 0) == length ? 0
+                                                                                  : -1;
 }
 
 static int take_lock(struct folder_out *f, struct err *e)
@@ -215,13 +224,12 @@ static int take_lock(struct folder_out *f, struct err *e)
         int fd = open(f->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 
         if (fd < 0)
-            return err_set(e, "%s: cannot make a file in the folder above it: %s", f->path,
-                           strerror(errno));
+            return err_set(e, "%s: cannot make a file in the folder above it: %s",
+                           f->path, strerror(errno));
         if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-            int status = errno == EWOULDBLOCK
-                             ? refuse(f, fd, e)
-                             : err_set(e, "%s: cannot be locked: %s", f->lock,
-                                       strerror(errno));
+            int status = errno == EWOULDBLOCK ? refuse(f, fd, e)
+                                              : err_set(e, "%s: cannot be locked: %s",
+                                                        f->lock, strerror(errno));
 
             (void)close(fd);
             return status;
@@ -240,8 +248,8 @@ static int take_lock(struct folder_out *f, struct err *e)
 
 /* ---- the new folder ---- */
 
-/* All that may be in the new folder, for whoever has to remove it: own files, old ones set
- * aside, and `others`. */
+/* All that may be in the new folder, for whoever has to remove it: own files, old ones
+ * set aside, and `others`. */
 static char **all_inside(const struct folder_out *f, const struct names *others)
 {
     char **path = mem_zalloc(2 * f->own.count + others->count + 1, sizeof *path);
@@ -258,10 +266,10 @@ static char **all_inside(const struct folder_out *f, const struct names *others)
 
 static void enlist(struct folder_out *f, const struct names *others)
 {
-    char **inside = all_inside(f, others);
+    live_slot *before = f->stage_slot;
 
-    live_drop(f->stage_slot);
-    f->stage_slot = live_add(LIVE_FOLDER, f->stage, inside);
+    f->stage_slot = live_add(LIVE_FOLDER, f->stage, all_inside(f, others));
+    live_drop(before);
 }
 
 /* Empties and removes the new folder, or the old one if it has changed places with it.
@@ -275,8 +283,7 @@ static void remove_stage(const struct folder_out *f)
         const char *name = found.name[i];
         bool aside = strncmp(name, SET_ASIDE, strlen(SET_ASIDE)) == 0;
         const char *home = aside ? name + strlen(SET_ASIDE) : name;
-        bool goes_home =
-            aside ? !f->done : f->exchanged && !names_have(&f->own, name);
+        bool goes_home = aside ? !f->done : f->exchanged && !names_have(&f->own, name);
         char *here = join(f->stage, name), *there = join(f->target, home);
 
         if (!goes_home || is_there(f->target, home) || rename(here, there) != 0)
@@ -309,8 +316,11 @@ struct folder_out *folder_out_new(const char *path, struct err *e)
 
     f->path = mem_strdup(path);
     f->lock_fd = -1;
-    if (find_place(f, e) == 0 && take_lock(f, e) == 0 && make_stage(f, e) == 0)
-        return f;
+    if (find_target(f, e) == 0) {
+        choose_place(f);
+        if (take_lock(f, e) == 0 && make_stage(f, e) == 0)
+            return f;
+    }
     folder_out_abandon(f, e);
     return NULL;
 }
@@ -346,7 +356,8 @@ const char *folder_out_name(const struct folder_out *f)
 
 /* ---- putting it in place ---- */
 
-/* Links the others into the new folder. 0, or errno and the name of the one that failed. */
+/* Links the others into the new folder. 0, or errno and the name of the one that failed.
+ */
 static int link_others(const struct folder_out *f, const struct names *others,
                        const char **failed)
 {
@@ -376,8 +387,8 @@ static int exchange(struct folder_out *f, const struct names *others, struct err
     if (cause == EPERM || cause == EMLINK || cause == ENOTSUP)
         return 1;
     if (cause != 0)
-        return err_set(e, "%s/%s: cannot be kept beside the new files: %s", f->path, failed,
-                       strerror(cause));
+        return err_set(e, "%s/%s: cannot be kept beside the new files: %s", f->path,
+                       failed, strerror(cause));
     if (renameat2(AT_FDCWD, f->stage, AT_FDCWD, f->target, RENAME_EXCHANGE) == 0) {
         f->exchanged = true;
         return 0;

@@ -6,8 +6,9 @@ A point is one call that fails, once or from then on. Right is: exit status not 
 sentence on standard error, or output equal to the undisturbed one; the output folder holds
 what it held before or all of the new, and nothing else. A kill (SIGKILL, SIGINT, SIGTERM
 at a random moment) may leave temporaries if it is SIGKILL; no file under its own name is
-half-written, and the next run succeeds and leaves nothing. At most N points for each
-command, kind and mode, drawn by the seed; all if N is 0.
+half-written, and the next run succeeds and leaves nothing. At most N points of the disk for
+each command, once and from then on, drawn by the seed; all if N is 0. Of allocations all up
+to 300, else 300. Calibrate, whose runs take seconds, gets few.
 """
 
 import argparse
@@ -27,7 +28,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 PYTHON = os.environ.get("PYTHON", "/usr/bin/python3")
 WORKERS = 2
-HANGS = 120  # seconds
+MEMORY_POINTS = 300  # of a command; all if there are fewer
+HANGS = 300  # seconds
 STOPPED = {signal.SIGINT: (130,), signal.SIGTERM: (143,), signal.SIGKILL: (-9,)}
 
 CONFIG = """\
@@ -66,6 +68,8 @@ def commands(moesim, inputs):
                           "--requests", "1:3"], old=("s.h5",)),
         Command("import", [*importer, "npz", f"{inputs}/x.npz", "-o", "out/i.h5"],
                 program=os.path.basename(PYTHON), kinds=("disk",)),
+        Command("import_by", [moesim, "trace", "import", "--from", "npz", f"{inputs}/x.npz",
+                              "-o", "out/i.h5"], kinds=("memory",), share=0.1),
         Command("export", [moesim, "trace", "export", f"{inputs}/in.h5", "-o", "out/e.csv"]),
         Command("oracle", [moesim, "trace", "export", f"{inputs}/in.h5", "--to",
                            "oracleGeneral", "-o", "out/e.bin"], old=("e.bin",)),
@@ -165,10 +169,13 @@ class Tester:
 
     def count(self, command, kind):
         """How often it asks, and what it leaves; None where a program cannot be filtered."""
-        with tempfile.NamedTemporaryFile("r", dir=self.base) as log:
+        with tempfile.NamedTemporaryFile(dir=self.base) as log:
+            log.write(bytes(8))
+            log.flush()
             wanted = self.reference(command,
                                     **self.fault(kind, command.program, 0, log=log.name))
-            return wanted and (int(log.read()), wanted)
+            log.seek(0)
+            return wanted and (int.from_bytes(log.read(), sys.byteorder), wanted)
 
     def is_whole(self, command, found, wanted):
         """The new files, all of them."""
@@ -182,7 +189,9 @@ class Tester:
                 stream.write(text)
             return subprocess.run(
                 [self.moesim, "run", f"{self.inputs}/run.yaml", "--quiet", "--csv", "--set",
-                 f"machine={folder}/m.yaml"], capture_output=True).returncode == 0
+                 f"machine={folder}/m.yaml", "--set", "host_memory=64 GiB", "--set",
+                 "policies.0.cache.slots=4", "--set", "policies.1.cache.slots=4"],
+                capture_output=True).returncode == 0
 
     def is_unchanged(self, command, found, before):
         if command.name == "calibrate":  # its tables stand alone: all of them or none
@@ -222,7 +231,7 @@ class Tester:
         rng = random.Random(f"{seed} {command.name} {kind}")
         limit = max(2, round(most * command.share)) if most else calls
         if kind == "memory":
-            limit = max(2, round(min(limit, 300) * command.share))
+            limit = max(2, round(MEMORY_POINTS * command.share))
         chosen = range(1, calls + 1)
         if calls > limit:
             chosen = sorted({1, calls, *rng.sample(chosen, limit)})

@@ -5,14 +5,15 @@
  *   FAULT_ON=once|from       only that one, or all from it on
  *   FAULT_CAUSE=ERRNO        what a disk says, e.g. 28 (ENOSPC)
  *   FAULT_PROGRAM=NAME       only in programs of this name
- *   FAULT_LOG=FILE           where the count goes when the program ends
+ *   FAULT_LOG=FILE           of eight zero bytes, which become the count
  *
  * Disk: system calls that write, truncate, sync or close a file open for writing, make a
  * file or folder, link or rename. A filter of the kernel's (seccomp) turns them into a
  * signal in the thread that called, so that those within the C library are seen too; the
- * handler makes the call itself, marked by its sixth argument, or fails it. Standard error
- * is left out: the sentence is read there. A close that fails has closed all the same.
- * Memory: malloc, calloc, realloc and their aligned kin, through the dynamic linker. */
+ * handler makes the call itself, marked by its sixth argument, or fails it. Standard
+ * error is left out: the sentence is read there. A close that fails has closed all the
+ * same. Memory: malloc, calloc, realloc and their aligned kin, through the dynamic
+ * linker. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -28,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -44,16 +46,15 @@
 
 #define MARK 0x6d6f6573U /* in the sixth argument: our own call */
 
-static atomic_ulong calls;
-static unsigned long fail_at;
+static _Atomic(uint64_t) own_calls, *calls = &own_calls;
+static uint64_t fail_at;
 static bool from_then_on, counting, of_memory;
 static long cause = ENOSPC;
-static const char *log_path;
 
 /* One more; whether it is to fail. */
 static bool fails(void)
 {
-    unsigned long n = atomic_fetch_add(&calls, 1) + 1;
+    uint64_t n = atomic_fetch_add(calls, 1) + 1;
 
     return fail_at != 0 && (n == fail_at || (from_then_on && n > fail_at));
 }
@@ -131,11 +132,11 @@ void *aligned_alloc(size_t alignment, size_t size)
 /* ---- disk ---- */
 
 static const int watched[] = {
-    SYS_write,    SYS_pwrite64, SYS_writev, SYS_pwritev,   SYS_fsync,
-    SYS_fdatasync, SYS_ftruncate, SYS_fallocate, SYS_close,  SYS_openat, SYS_mkdirat,
-    SYS_linkat,   SYS_renameat, SYS_renameat2,
+    SYS_write,     SYS_pwrite64,  SYS_writev,    SYS_pwritev,   SYS_fsync,
+    SYS_fdatasync, SYS_ftruncate, SYS_fallocate, SYS_close,     SYS_openat,
+    SYS_mkdirat,   SYS_linkat,    SYS_renameat,  SYS_renameat2,
 #ifdef SYS_rename
-    SYS_rename,   SYS_link,     SYS_mkdir,  SYS_open,
+    SYS_rename,    SYS_link,      SYS_mkdir,     SYS_open,
 #endif
 };
 enum { WATCHED = sizeof watched / sizeof *watched };
@@ -210,15 +211,16 @@ static void on_call(int signal, siginfo_t *info, void *context)
 
 static int watch_disk(void)
 {
-    struct sigaction action = {.sa_sigaction = on_call, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    struct sigaction action = {.sa_sigaction = on_call,
+                               .sa_flags = SA_SIGINFO | SA_NODEFER};
     struct sock_filter code[WATCHED + 8];
     struct sock_fprog program = {.filter = code};
     unsigned n = 0;
 
     code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
                                              offsetof(struct seccomp_data, arch));
-    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MACHINE, 0,
-                                             WATCHED + 2);
+    code[n++] =
+        (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MACHINE, 0, WATCHED + 2);
     code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
                                              offsetof(struct seccomp_data, args[5]));
     code[n++] =
@@ -226,9 +228,9 @@ static int watch_disk(void)
     code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
                                              offsetof(struct seccomp_data, nr));
     for (int i = 0; i < WATCHED; i++)
-        code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
-                                                 (unsigned)watched[i],
-                                                 (unsigned char)(WATCHED - i), 0);
+        code[n++] =
+            (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)watched[i],
+                                         (unsigned char)(WATCHED - i), 0);
     code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP);
     program.len = (unsigned short)n;
@@ -239,7 +241,23 @@ static int watch_disk(void)
                : 0;
 }
 
-/* ---- beginning and end ---- */
+/* ---- beginning ---- */
+
+/* The count is in the file at any time, however the program ends. */
+static int share_count(const char *path)
+{
+    int fd = path == NULL ? -1 : open(path, O_RDWR);
+    void *page;
+
+    if (path == NULL)
+        return 0;
+    page = fd < 0 ? MAP_FAILED
+                  : mmap(NULL, sizeof *calls, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (page == MAP_FAILED)
+        return -1;
+    calls = page;
+    return close(fd);
+}
 
 static bool is_meant(void)
 {
@@ -258,26 +276,12 @@ __attribute__((constructor)) static void begin(void)
     fail_at = strtoul(at, NULL, 10);
     from_then_on = on != NULL && strcmp(on, "from") == 0;
     cause = why != NULL ? strtol(why, NULL, 10) : ENOSPC;
-    log_path = getenv("FAULT_LOG");
+    if (share_count(getenv("FAULT_LOG")) != 0)
+        _exit(99);
     of_memory = strcmp(kind, "memory") == 0;
     if (!of_memory && watch_disk() != 0) {
         (void)fprintf(stderr, "faults: no filter of system calls: %s\n", strerror(errno));
         _exit(77);
     }
     counting = true;
-}
-
-__attribute__((destructor)) static void end(void)
-{
-    char text[32];
-    int length, fd;
-
-    if (!counting || log_path == NULL)
-        return;
-    counting = false;
-    fail_at = 0;
-    length = snprintf(text, sizeof text, "%lu\n", (unsigned long)atomic_load(&calls));
-    fd = open(log_path, O_WRONLY | O_CREAT | O_APPEND, 0666);
-    if (fd < 0 || write(fd, text, (size_t)length) != length || close(fd) != 0)
-        _exit(99);
 }
