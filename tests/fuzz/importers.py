@@ -86,6 +86,7 @@ class Lab:
     def __init__(self, name, folder, program):
         self.importer = importlib.import_module(name)
         self.refusal = importlib.import_module("h5").ImportFailed
+        self.plain = importlib.import_module("say").plain  # as it is said
         self.folder, self.program = folder, program
         self.file, self.out = f"{folder}/input", f"{folder}/out.h5"
         self.known = set()
@@ -97,7 +98,7 @@ class Lab:
         try:
             self.importer.convert(self.file, self.out, options)
         except self.refusal as refusal:
-            return str(refusal)
+            return self.plain(refusal)
         except Exception as failure:
             raise Finding(traceback.format_exc()) from failure
         finally:
