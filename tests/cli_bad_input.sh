@@ -96,7 +96,7 @@ workload	workload={mode: continuous, max_sequences: 8, token_budget: 4}
 needs 3.60 GB	gpu_memory=1
 unknown key 'nonsense'	nonsense=1
 unknown key 'a'	a.b.c=1
-expected keys	=1
+expected KEY=VALUE	=1
 expected KEY=VALUE	x
 expected KEY=VALUE	
 'engine' is warp	engine=warp

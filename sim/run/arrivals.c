@@ -25,10 +25,11 @@ int arrivals_poisson_next(struct arrivals_poisson *p, sim_time *arrival, struct 
     double gap = rng_exponential(&p->stream) / p->rate;
 
     if (!(sim_time_seconds(p->last) + gap < MAX_SECONDS))
-        return err_set(e,
-                       "workload: at a rate of %g requests per second arrivals go beyond "
-                       "%g s of simulated time; raise rate or lower requests",
-                       p->rate, MAX_SECONDS);
+        return err_set_key(
+            e, "workload.rate",
+            "workload: at a rate of %g requests per second arrivals go beyond "
+            "%g s of simulated time; raise rate or lower requests",
+            p->rate, MAX_SECONDS);
     p->last += sim_time_of_seconds(gap);
     *arrival = p->last;
     return 0;

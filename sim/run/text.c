@@ -3,6 +3,7 @@
 #include "sim/base/mem.h"
 #include "sim/base/plain.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -63,6 +64,35 @@ struct text_figure text_bytes(double b)
     else
         (void)snprintf(f.text, sizeof f.text, "%.0f B", b);
     return f;
+}
+
+struct text_sizes text_sizes(uint64_t a, uint64_t b)
+{
+    enum { MOST_DIGITS = 12 }; /* a byte, in terabytes */
+    static const struct {
+        double bytes;
+        const char *name;
+    } units[] = {{1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}};
+    const double most = (double)(a > b ? a : b);
+    struct text_sizes s;
+    size_t unit = 0;
+
+    if (most < 1e3) {
+        (void)snprintf(s.a, sizeof s.a, "%" PRIu64 " B", a);
+        (void)snprintf(s.b, sizeof s.b, "%" PRIu64 " B", b);
+        return s;
+    }
+    while (most < units[unit].bytes)
+        unit++;
+    for (int digits = 2; digits <= MOST_DIGITS; digits++) {
+        (void)snprintf(s.a, sizeof s.a, "%.*f %s", digits, (double)a / units[unit].bytes,
+                       units[unit].name);
+        (void)snprintf(s.b, sizeof s.b, "%.*f %s", digits, (double)b / units[unit].bytes,
+                       units[unit].name);
+        if (a == b || strcmp(s.a, s.b) != 0)
+            break;
+    }
+    return s;
 }
 
 struct text_figure text_share(double share)

@@ -3,6 +3,7 @@
 #define MOESIM_RUN_TEXT_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #define TEXT_COLUMNS 100
@@ -18,6 +19,12 @@ struct text_figure text_share(double share);  /* 12.3 % */
 struct text_figure text_number(double x);     /* 1234, 12.3, 1.2e+09 */
 
 struct text_figure text_ratio(double x); /* 0.991, 1.234, 12.3, 1.23e+10 */
+
+/* Two sizes in one unit, with as many digits as tell them apart. */
+struct text_sizes {
+    char a[32], b[32];
+};
+struct text_sizes text_sizes(uint64_t a, uint64_t b);
 
 /* Writes a space and the figure, to the right of `width` columns; one that does not fit
  * is filled with "#". */
