@@ -41,9 +41,12 @@ static void list_names(char **names, size_t count, char *words, size_t room)
 }
 
 /* No file has the name; says which was meant, or which there are. */
-static int refuse_name(const char *kind, const char *name, const char *folder,
+static int refuse_name(enum file_kind kind, const char *name, const char *folder,
                        const char *path, struct err *e)
 {
+    const char *what = kind == FILE_MODEL     ? "model"
+                       : kind == FILE_MACHINE ? "machine"
+                                              : "table";
     int cause = errno;
     struct nearest near = nearest_to(name);
     char list[200];
@@ -56,28 +59,29 @@ static int refuse_name(const char *kind, const char *name, const char *folder,
         nearest_try(&near, names[i]);
     list_names(names, count, list, sizeof list);
     if (cause != ENOENT)
-        (void)err_set(e, "the %s '%.80s' cannot be read: %s: %s", kind, name, path,
+        (void)err_set(e, "the %s '%.80s' cannot be read: %s: %s", what, name, path,
                       strerror(cause));
     else if (near.best != NULL)
-        (void)err_set(e, "there is no %s '%.80s'%s", kind, name,
+        (void)err_set(e, "there is no %s '%.80s'%s", what, name,
                       nearest_hint(&near).text);
     else
         (void)err_set(e,
                       "there is no %s '%.80s'; give the path of a file, which ends in "
                       ".yaml, or one of %s",
-                      kind, name, list);
+                      what, name, list);
     catalogue_free(names, count);
     return -1;
 }
 
-struct cfg *catalogue_load(const char *kind, const char *path_or_name, const char *folder,
-                           struct err *e)
+struct cfg *catalogue_load(enum file_kind kind, const char *path_or_name,
+                           const char *folder, struct err *e)
 {
     struct cfg *c = NULL;
     char *path;
 
     if (strchr(path_or_name, '/') != NULL || stem_length(path_or_name) > 0)
-        return cfg_load(path_or_name, e);
+        return file_kind_check(path_or_name, kind, e) == 0 ? cfg_load(path_or_name, e)
+                                                           : NULL;
     path = mem_format("%s/%s.yaml", folder, path_or_name);
     if (access(path, R_OK) != 0)
         (void)refuse_name(kind, path_or_name, folder, path, e);

@@ -37,6 +37,14 @@ int err_set_key(struct err *e, const char *key, const char *format, ...)
     return -1;
 }
 
+int err_about(struct err *e, const char *key)
+{
+    assert(strlen(key) < ERR_KEY_BYTES);
+    if (e->text[0] != '\0' && err_key(e) == NULL)
+        (void)strcpy(e->text + strlen(e->text) + 1, key);
+    return -1;
+}
+
 const char *err_key(const struct err *e)
 {
     const char *key = e->text + strlen(e->text) + 1;

@@ -22,6 +22,8 @@ int err_set(struct err *e, const char *format, ...) __attribute__((format(printf
  * `key`, of less than ERR_KEY_BYTES, names it for cfg_locate(). */
 int err_set_key(struct err *e, const char *key, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* Says what the sentence is about, where it does not say so itself. Returns -1. */
+int err_about(struct err *e, const char *key);
 /* The key that the sentence is about, or NULL. */
 const char *err_key(const struct err *e);
 

@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "sim/base/file_kind.h"
 #include "sim/base/folder.h"
 #include "sim/base/mem.h"
 
@@ -48,7 +49,8 @@ static void resolve(struct cfg *c, const char *config_path, const char *section,
 
 struct cfg *config_load(const char *path, const struct flag_list *set, struct err *e)
 {
-    struct cfg *c = cfg_load(path, e);
+    struct cfg *c =
+        file_kind_check(path, FILE_CONFIGURATION, e) == 0 ? cfg_load(path, e) : NULL;
     int status = c == NULL ? -1 : 0;
 
     /* Paths in the file count from its folder, paths of --set from where one is. */

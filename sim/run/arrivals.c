@@ -1,5 +1,6 @@
 #include "arrivals.h"
 
+#include "sim/base/file_kind.h"
 #include "sim/base/mem.h"
 
 #include <assert.h>
@@ -436,6 +437,8 @@ int arrivals_read(struct arrivals *a, const char *path, uint64_t limit, struct e
     struct growing g = {0};
     int status;
 
+    if (file_kind_check(path, FILE_TEXT, e) != 0)
+        return -1;
     r.stream = fopen(path, "rb");
     if (r.stream == NULL)
         return err_set(e, "%s: cannot be opened: %s", path, strerror(errno));

@@ -221,6 +221,30 @@ static int find_home(struct experiment *x, struct err *e)
 
 /* ---- policies ---- */
 
+static int by_label(const void *a, const void *b)
+{
+    const struct policy *const *p = a, *const *q = b;
+
+    return strcmp((*p)->label, (*q)->label);
+}
+
+static int check_labels(const struct experiment *x, struct err *e)
+{
+    const struct policy **sorted = mem_alloc(x->policies, sizeof *sorted);
+    int status = 0;
+
+    memcpy(sorted, x->policy, x->policies * sizeof *sorted);
+    qsort(sorted, x->policies, sizeof *sorted, by_label);
+    for (uint32_t i = 1; i < x->policies && status == 0; i++) {
+        if (by_label(&sorted[i - 1], &sorted[i]) == 0)
+            status = cfg_error(sorted[i]->node, e,
+                               "two policies are called '%s'; give one another 'name'",
+                               sorted[i]->label);
+    }
+    free(sorted);
+    return status;
+}
+
 static int load_policies(struct experiment *x, struct err *e)
 {
     const struct cfg_node *list = x->p.policies;
@@ -235,14 +259,8 @@ static int load_policies(struct experiment *x, struct err *e)
         if (x->policy[i] == NULL)
             return -1;
         x->policies++;
-        for (size_t j = 0; j < i; j++) {
-            if (strcmp(x->policy[i]->label, x->policy[j]->label) == 0)
-                return cfg_error(cfg_item(list, i), e,
-                                 "two policies are called '%s'; give one another 'name'",
-                                 x->policy[i]->label);
-        }
     }
-    return 0;
+    return check_labels(x, e);
 }
 
 /* What a policy declares it needs, by name of the missing field. */

@@ -94,9 +94,10 @@ static const char *metric_name(const struct result *r)
     return "time to first token";
 }
 
-static void print_pair(const struct result *r, uint32_t a, uint32_t b,
-                       const struct result_comparison *c, FILE *out)
+static void print_pair(const struct result *r, const struct result_comparison *c,
+                       FILE *out)
 {
+    uint32_t a = c->a, b = c->b;
     bool slower = c->ratio > 1;
     double ratio = slower ? c->ratio : 1 / c->ratio;
     double low = slower ? c->low : 1 / c->high, high = slower ? c->high : 1 / c->low;
@@ -127,30 +128,11 @@ static void print_pair(const struct result *r, uint32_t a, uint32_t b,
                       text_ratio(c->low).text, text_ratio(c->high).text);
 }
 
-/* The policy with the least median time per output token. */
-static uint32_t fastest(const struct result *r)
-{
-    uint32_t best = 0;
-    double least = INFINITY;
-
-    for (uint32_t i = 0; i < r->policies; i++) {
-        struct result_summary s = result_summarise(&r->policy[i]);
-        double t = isnan(s.tpot_p50) ? s.ttft_p50 : s.tpot_p50;
-
-        if (t < least) {
-            least = t;
-            best = i;
-        }
-    }
-    return best;
-}
-
 static void print_pairs(const struct result *r, FILE *out)
 {
-    size_t pairs = (size_t)r->policies * (r->policies - 1) / 2, at = 0, hidden = 0;
-    size_t undecided = 0;
+    size_t pairs = result_pair_count(r), hidden = 0, undecided = 0;
     struct result_comparison *c = mem_alloc(pairs, sizeof *c);
-    uint32_t best = pairs > MAX_PAIRS ? fastest(r) : 0;
+    uint32_t best = pairs > MAX_PAIRS ? result_fastest(r) : 0;
 
     result_compare(r, c);
     (void)fputc('\n', out);
@@ -158,14 +140,12 @@ static void print_pairs(const struct result *r, FILE *out)
                    "Pairs, on the same requests: ratio of %s, geometric mean with its "
                    "95 %% interval; significance at 5 %% over all pairs (Holm).",
                    metric_name(r));
-    for (uint32_t a = 0; a < r->policies; a++) {
-        for (uint32_t b = a + 1; b < r->policies; b++, at++) {
-            if (pairs <= MAX_PAIRS || a == best || b == best) {
-                print_pair(r, a, b, &c[at], out);
-            } else {
-                hidden++;
-                undecided += !c[at].significant;
-            }
+    for (size_t i = 0; i < pairs; i++) {
+        if (pairs <= MAX_PAIRS || c[i].a == best || c[i].b == best) {
+            print_pair(r, &c[i], out);
+        } else {
+            hidden++;
+            undecided += !c[i].significant;
         }
     }
     if (hidden > 0)
@@ -173,6 +153,11 @@ static void print_pairs(const struct result *r, FILE *out)
                        "%zu further pairs, %zu of them without a significant difference: "
                        "see the JSON output.",
                        hidden, undecided);
+    if (r->policies > RESULT_ALL_PAIRS)
+        text_paragraph(out, "  ", "  ",
+                       "Of more than %d policies only the pairs with the fastest are "
+                       "compared.",
+                       RESULT_ALL_PAIRS);
     free(c);
 }
 

@@ -50,7 +50,7 @@ static int take_file(struct requests *r, struct trace *t, const struct workload_
     int status;
 
     if (arrivals_read(&a, p->file, (uint64_t)p->requests, e) != 0)
-        return -1;
+        return err_about(e, "workload.file");
     status = count_requests(r, (uint64_t)p->requests, a.count, p->file, e);
     if (status == 0)
         make_requests(r, t, (uint64_t)p->first_request);
