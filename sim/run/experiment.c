@@ -2,6 +2,7 @@
 
 #include "experiment_state.h"
 #include "sim/base/mem.h"
+#include "rows.h"
 #include "text.h"
 
 #include <stdlib.h>
@@ -535,6 +536,44 @@ static int look_ahead(struct experiment *x, struct err *e)
     return 0;
 }
 
+/* Says beforehand what will take much memory or time. */
+static int estimate(struct experiment *x, struct err *e)
+{
+    enum { MANY_GPUS = 512 };
+    const uint64_t much = UINT64_C(1) << 30;
+    const struct rows_shape shape = {
+        .trace = x->trace,
+        .experts = (size_t)x->info->layers * x->info->candidates,
+        .scores = x->scores ? (size_t)x->info->layers * x->info->candidates : 0,
+        .predicted = x->predicted ? (size_t)x->info->layers * x->info->predicted : 0};
+    const uint64_t rows = x->sizes.rows, most = ROWS_MAX_BYTES / rows_bytes(&shape);
+    char text[256];
+
+    if (rows > most)
+        return rows_reserve(&(struct rows){.capacity = 0}, &shape, rows, e);
+    if (x->hooks->note == NULL)
+        return 0;
+    if (rows * rows_bytes(&shape) >= much) {
+        (void)snprintf(text, sizeof text,
+                       "a pass of %s rows takes about %s of memory for each thread; "
+                       "workload.token_budget cuts it",
+                       text_count((double)rows).text,
+                       text_bytes(1.5 * (double)(rows * rows_bytes(&shape))).text);
+        x->hooks->note(text);
+    }
+    if (x->is_parallel && x->topology.ranks > MANY_GPUS) {
+        (void)snprintf(text, sizeof text,
+                       "exchanges between all pairs of %u GPUs take time that grows with "
+                       "the square of their number: about %.0f times that of %d",
+                       x->topology.ranks,
+                       (double)x->topology.ranks * x->topology.ranks / MANY_GPUS /
+                           MANY_GPUS,
+                       MANY_GPUS);
+        x->hooks->note(text);
+    }
+    return 0;
+}
+
 static int bind(struct experiment *x, struct err *e)
 {
     if (cfg_bind(x->root, experiment_options, &x->p, e) != 0)
@@ -560,6 +599,7 @@ static int prepare(struct experiment *x, struct err *e)
         {load_policies, "policies"},
         {size_workload, NULL},
         {check_policies, "policies"},
+        {estimate, NULL},
         {find_profile, "profile"},
         {look_ahead, NULL},
     };

@@ -27,35 +27,77 @@ static void print_head(const struct result *r, FILE *out)
     free(machine);
 }
 
-static void print_columns(FILE *out)
+static const struct text_column columns[] = {
+    {{"TPOT", "p50"}, 9},     {{"TPOT", "p99"}, 9},       {{"TTFT", "p50"}, 9},
+    {{"tokens", "per s"}, 9}, {{"hit", "rate"}, 7},       {{"over", "link"}, 9},
+    {{"GPU", "busy"}, 7},     {{"gap to", "offline"}, 8},
+};
+
+static struct text_figure figure_of(const struct result_summary *s, size_t column)
 {
-    text_cell(out, "", LABEL_COLUMNS);
-    (void)fprintf(out, " %9s %9s %9s %9s %7s %9s %7s %8s\n", "TPOT", "TPOT", "TTFT",
-                  "tokens", "hit", "over", "GPU", "gap to");
-    text_cell(out, "policy", LABEL_COLUMNS);
-    (void)fprintf(out, " %9s %9s %9s %9s %7s %9s %7s %8s\n", "p50", "p99", "p50", "per s",
-                  "rate", "link", "busy", "offline");
+    switch (column) {
+    case 0:
+        return text_time(s->tpot_p50);
+    case 1:
+        return text_time(s->tpot_p99);
+    case 2:
+        return text_time(s->ttft_p50);
+    case 3:
+        return text_number(s->tokens_per_s);
+    case 4:
+        return text_share(s->hit_rate);
+    case 5:
+        return text_bytes(s->link_bytes);
+    case 6:
+        return text_share(s->gpu_busy);
+    default:
+        return text_share(s->gap);
+    }
 }
 
-static void print_row(const struct result_policy *p, FILE *out)
-{
-    struct result_summary s = result_summarise(p);
-    char *stopped = result_stopped_text(p);
+struct rows {
+    const struct result *r;
+    const struct result_summary *s; /* [policies] */
+};
 
-    if (stopped != NULL) {
-        text_row(out, p->label, LABEL_COLUMNS, stopped);
-        return;
-    }
-    text_cell(out, p->label, LABEL_COLUMNS);
-    text_right(out, 9, text_time(s.tpot_p50));
-    text_right(out, 9, text_time(s.tpot_p99));
-    text_right(out, 9, text_time(s.ttft_p50));
-    text_right(out, 9, text_number(s.tokens_per_s));
-    text_right(out, 7, text_share(s.hit_rate));
-    text_right(out, 9, text_bytes(s.link_bytes));
-    text_right(out, 7, text_share(s.gpu_busy));
-    text_right(out, 8, text_share(s.gap));
-    (void)fputc('\n', out);
+static const char *label_of(const void *context, size_t row)
+{
+    const struct rows *t = context;
+
+    return t->r->policy[row].label;
+}
+
+static struct text_figure figure_at(const void *context, size_t row, size_t column)
+{
+    const struct rows *t = context;
+
+    return figure_of(&t->s[row], column);
+}
+
+static char *stopped_at(const void *context, size_t row)
+{
+    const struct rows *t = context;
+
+    return result_stopped_text(&t->r->policy[row]);
+}
+
+static void print_table(const struct result *r, FILE *out)
+{
+    struct result_summary *s = mem_alloc(r->policies, sizeof *s);
+    const struct rows rows = {r, s};
+    const struct text_table t = {.column = columns,
+                                 .columns = sizeof columns / sizeof *columns,
+                                 .rows = r->policies,
+                                 .label_columns = LABEL_COLUMNS,
+                                 .label = label_of,
+                                 .figure = figure_at,
+                                 .sentence = stopped_at,
+                                 .context = &rows};
+
+    for (uint32_t i = 0; i < r->policies; i++)
+        s[i] = result_summarise(&r->policy[i]);
+    text_print_table(out, &t);
+    free(s);
 }
 
 static void print_notes(const struct result *r, FILE *out)
@@ -167,9 +209,7 @@ void result_print(const struct result *r, FILE *out)
     if (result_is_parallel(r)) {
         print_parallel(r, out);
     } else {
-        print_columns(out);
-        for (uint32_t i = 0; i < r->policies; i++)
-            print_row(&r->policy[i], out);
+        print_table(r, out);
     }
     print_notes(r, out);
     if (r->policies > 1)

@@ -1,4 +1,5 @@
-/* Numbers, names and sentences for people. Output is at most TEXT_COLUMNS wide. */
+/* Numbers, names and sentences for people. Output is at most TEXT_COLUMNS wide; on a
+ * narrower terminal, as wide as that. */
 #ifndef MOESIM_RUN_TEXT_H
 #define MOESIM_RUN_TEXT_H
 
@@ -7,6 +8,10 @@
 #include <stdio.h>
 
 #define TEXT_COLUMNS 100
+
+/* Columns of `out`: TEXT_COLUMNS, or what a narrower terminal has (COLUMNS, or what it
+ * says itself), 40 at least. */
+size_t text_columns(FILE *out);
 
 /* A number with its unit, three digits, in 9 columns or a few more.
  * NaN is "-". */
@@ -46,6 +51,26 @@ size_t text_width(const char *text, size_t width);
 
 /* A row of a table that has a sentence, taken, instead of figures. */
 void text_row(FILE *out, const char *label, size_t width, char *sentence);
+
+/* A table: a label, and figures in columns with a head of two lines. Where it is wider
+ * than `out`, the label is shortened and columns that do not fit go below, in a table of
+ * their own. */
+struct text_column {
+    const char *head[2];
+    size_t width;
+};
+struct text_table {
+    const struct text_column *column;
+    size_t columns, rows;
+    size_t label_columns;
+    const char *(*label)(const void *context, size_t row);
+    struct text_figure (*figure)(const void *context, size_t row, size_t column);
+    /* A sentence, given away, that a row has instead of figures; "": it has no row here.
+     */
+    char *(*sentence)(const void *context, size_t row);
+    const void *context;
+};
+void text_print_table(FILE *out, const struct text_table *t);
 
 /* Writes a paragraph wrapped at TEXT_COLUMNS: `first` before the first line, `rest`
  * before the others. A word longer than a line is cut into lines. */
