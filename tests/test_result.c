@@ -210,7 +210,7 @@ static void files_that_are_no_results(void **state)
     hid_t file;
 
     assert_refused(path, "cannot be opened: No such file");
-    assert_refused(*state, "is not a regular file");
+    assert_refused(*state, "is a folder where a result is needed");
     write_bytes(path, "", 0);
     assert_refused(path, "is not a result of moesim");
     write_bytes(path, "label,variant\n", 14);
@@ -411,8 +411,8 @@ static void an_older_file_is_refused(void **state)
     free(path);
 }
 
-/* What was lost behind the library's back: a pass more than there are records, a column, all
- * of them, a column that was made and never written. */
+/* What was lost behind the library's back: a pass more than there are records, a column,
+ * all of them, a column that was made and never written. */
 static void passes_that_are_not_there(void **state)
 {
     static const struct damage damage = {"/policy/0", "passes", false, 51, false, ""};

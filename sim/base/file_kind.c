@@ -152,8 +152,10 @@ enum file_kind file_kind_of(const char *path)
 int file_kind_check(const char *path, enum file_kind wanted, struct err *e)
 {
     enum file_kind kind = file_kind_of(path);
+    bool in_hdf5 = wanted == FILE_TRACE || wanted == FILE_RESULT;
 
-    if (kind == FILE_OTHER || kind == wanted)
+    /* Their readers know better what is wrong with HDF5 of no known format. */
+    if (kind == FILE_OTHER || kind == wanted || (kind == FILE_HDF5 && in_hdf5))
         return 0;
     return err_set(e, "%s: is %s where %s is needed; %s", path, kinds[kind].what,
                    wanted_names[wanted], kinds[kind].cure);
