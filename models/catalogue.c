@@ -1,9 +1,12 @@
 #include "catalogue.h"
 
 #include "sim/base/mem.h"
+#include "sim/base/nearest.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,23 +23,70 @@ static size_t stem_length(const char *text)
     return length - tail;
 }
 
-struct cfg *catalogue_load(const char *kind, const char *path_or_name, const char *folder,
-                           struct err *e)
+/* "a100-80g, h100-80g, ...", as far as they go into `words`. */
+static void list_names(char **names, size_t count, char *words, size_t room)
 {
-    struct cfg *c;
+    size_t used = 0;
+
+    words[0] = '\0';
+    for (size_t i = 0; i < count; i++) {
+        bool last = used + strlen(names[i]) + 8 > room;
+        int length = snprintf(words + used, room - used, "%s%s", i > 0 ? ", " : "",
+                              last ? "..." : names[i]);
+
+        if (last)
+            return;
+        used += (size_t)length;
+    }
+}
+
+/* No file has the name; says which was meant, or which there are. */
+static int refuse_name(enum file_kind kind, const char *name, const char *folder,
+                       const char *path, struct err *e)
+{
+    const char *what = kind == FILE_MODEL     ? "model"
+                       : kind == FILE_MACHINE ? "machine"
+                                              : "table";
+    int cause = errno;
+    struct nearest near = nearest_to(name);
+    char list[200];
+    size_t count = 0;
+    char **names = catalogue_names(folder, &count, e);
+
+    if (names == NULL)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        nearest_try(&near, names[i]);
+    list_names(names, count, list, sizeof list);
+    if (cause != ENOENT)
+        (void)err_set(e, "the %s '%.80s' cannot be read: %s: %s", what, name, path,
+                      strerror(cause));
+    else if (near.best != NULL)
+        (void)err_set(e, "there is no %s '%.80s'%s", what, name,
+                      nearest_hint(&near).text);
+    else
+        (void)err_set(e,
+                      "there is no %s '%.80s'; give the path of a file, which ends in "
+                      ".yaml, or one of %s",
+                      what, name, list);
+    catalogue_free(names, count);
+    return -1;
+}
+
+struct cfg *catalogue_load(enum file_kind kind, const char *path_or_name,
+                           const char *folder, struct err *e)
+{
+    struct cfg *c = NULL;
     char *path;
 
     if (strchr(path_or_name, '/') != NULL || stem_length(path_or_name) > 0)
-        return cfg_load(path_or_name, e);
+        return file_kind_check(path_or_name, kind, e) == 0 ? cfg_load(path_or_name, e)
+                                                           : NULL;
     path = mem_format("%s/%s.yaml", folder, path_or_name);
-    if (access(path, R_OK) != 0) {
-        (void)err_set(
-            e, "there is no %s '%s': %s: %s; give a name from that folder or a path",
-            kind, path_or_name, path, strerror(errno));
-        free(path);
-        return NULL;
-    }
-    c = cfg_load(path, e);
+    if (access(path, R_OK) != 0)
+        (void)refuse_name(kind, path_or_name, folder, path, e);
+    else
+        c = cfg_load(path, e);
     free(path);
     return c;
 }

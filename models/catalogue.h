@@ -4,14 +4,15 @@
 
 #include "sim/base/config.h"
 #include "sim/base/err.h"
+#include "sim/base/file_kind.h"
 
 #include <stddef.h>
 
 /* Loads `path_or_name`: a path if it has a slash or ends in ".yaml", else the file
- * FOLDER/NAME.yaml. `kind` ("model", "machine") is for the message when there is none.
- * Returns owned, or NULL. */
-struct cfg *catalogue_load(const char *kind, const char *path_or_name, const char *folder,
-                           struct err *e);
+ * FOLDER/NAME.yaml. `kind` is what is wanted; a file of another kind is refused, and a
+ * name that is not there gets a suggestion. Returns owned, or NULL. */
+struct cfg *catalogue_load(enum file_kind kind, const char *path_or_name,
+                           const char *folder, struct err *e);
 
 /* Names of the folder's files, sorted by byte, without ".yaml". Returns an owned array of
  * owned strings (catalogue_free), or NULL if the folder cannot be read. */

@@ -515,7 +515,7 @@ static int read_machine(const struct cfg_node *root, struct machine *m, struct e
 
 struct machine *machine_load(const char *path_or_name, const char *folder, struct err *e)
 {
-    struct cfg *c = catalogue_load("machine", path_or_name, folder, e);
+    struct cfg *c = catalogue_load(FILE_MACHINE, path_or_name, folder, e);
     struct machine *m = c == NULL ? NULL : machine_from_cfg(c, e);
 
     cfg_free(c);

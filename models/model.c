@@ -145,7 +145,7 @@ static struct model *from_text(const struct text *t)
 
 struct model *model_load(const char *path_or_name, const char *folder, struct err *e)
 {
-    struct cfg *c = catalogue_load("model", path_or_name, folder, e);
+    struct cfg *c = catalogue_load(FILE_MODEL, path_or_name, folder, e);
     struct model *m = c == NULL ? NULL : model_from_cfg(c, e);
 
     cfg_free(c);

@@ -55,7 +55,7 @@ table bad_input_values 1 run "$folder/good.yaml" --set <<'END'
 cannot be opened	trace=nowhere.h5
 is not an HDF5 file	trace=tests/run
 is not a regular file	trace=/dev/null
-is not a regular file	trace=tests
+is a folder where a trace is needed	trace=tests
 'trace' is empty	trace=
 there is no machine 'nowhere'	machine=nowhere
 there is no model 'nowhere'	model=nowhere
@@ -96,7 +96,7 @@ workload	workload={mode: continuous, max_sequences: 8, token_budget: 4}
 needs 3.60 GB	gpu_memory=1
 unknown key 'nonsense'	nonsense=1
 unknown key 'a'	a.b.c=1
-expected keys	=1
+expected KEY=VALUE	=1
 expected KEY=VALUE	x
 expected KEY=VALUE	
 'engine' is warp	engine=warp
@@ -138,14 +138,14 @@ report $bad bad_input_configurations
 
 bad=0
 refused 1 "cannot" run "$folder/nowhere.yaml" || bad=1
-refused 1 "cannot" run "$folder" || bad=1
-refused 1 "UTF-8" run "$folder/trace.h5" || bad=1
-refused 1 "HDF5" trace info "$folder/good.yaml" || bad=1
+refused 1 "is a folder" run "$folder" || bad=1
+refused 1 "is a trace" run "$folder/trace.h5" || bad=1
+refused 1 "is a configuration" trace info "$folder/good.yaml" || bad=1
 refused 1 "cannot" explain "$folder/nowhere.h5" || bad=1
-refused 1 "" explain "$folder/trace.h5" || bad=1
+refused 1 "is a trace" explain "$folder/trace.h5" || bad=1
 refused 1 "" explain "$folder/good.yaml" || bad=1
 refused 1 "" report "$folder/trace.h5" --out "$folder/out" || bad=1
-refused 1 "format" trace info "$folder/out/result.h5" || bad=1
+refused 1 "is a result" trace info "$folder/out/result.h5" || bad=1
 report $bad bad_input_wrong_files
 
 # Outputs: a folder that is a file, a name that is a folder, a folder that is not there.

@@ -344,11 +344,15 @@ static void overrides_replace_and_add(void **state)
 static void bad_overrides_name_the_text(void **state)
 {
     static const struct refusal cases[] = {
-        {"a", "--set a: expected KEY=VALUE, such as cache.slots=16"},
-        {"=1", "--set =1: expected keys with dots between, such as a.b.0.c"},
-        {"a..b=1", "--set a..b=1: expected keys with dots between, such as a.b.0.c"},
-        {"a.=1", "--set a.=1: expected keys with dots between, such as a.b.0.c"},
-        {"\xff=1", "--set ?=1: expected keys with dots between, such as a.b.0.c"},
+        {"a", "--set a: expected KEY=VALUE, such as seed=2"},
+        {"=1", "--set =1: expected KEY=VALUE, where KEY is names and numbers with dots "
+               "between, such as seed=2"},
+        {"a..b=1", "--set a..b=1: expected KEY=VALUE, where KEY is names and numbers "
+                   "with dots between, such as seed=2"},
+        {"a.=1", "--set a.=1: expected KEY=VALUE, where KEY is names and numbers with "
+                 "dots between, such as seed=2"},
+        {"\xff=1", "--set ?=1: expected KEY=VALUE, where KEY is names and numbers "
+                   "with dots between, such as seed=2"},
         {"list.3=1",
          "--set list.3=1: '3' is no item of the list in list; expected 0 to 2"},
         {"list.x=1",
@@ -526,7 +530,7 @@ static void depth_is_limited(void **state)
     e.text[0] = '\0';
     memcpy(text + 78, "=1", 2);
     assert_int_equal(cfg_override(c, text, &e), -1);
-    assert_non_null(strstr(e.text, "expected keys with dots between"));
+    assert_non_null(strstr(e.text, "with dots between"));
     cfg_free(c);
     free(text);
     free(open);

@@ -553,7 +553,14 @@ static void test_names(void **state)
     (void)state;
     assert_null(model_load("no-such-model", ARCH, &e));
     assert_non_null(strstr(e.text, "no-such-model"));
-    assert_non_null(strstr(e.text, ARCH));
+    assert_non_null(strstr(e.text, "one of dbrx, deepseek-v2, ")); /* which there are */
+    e.text[0] = '\0';
+    assert_null(machine_load("rtx4090", MACHINE, &e));
+    assert_string_equal(e.text, "there is no machine 'rtx4090'; did you mean "
+                                "'rtx4090-pcie4'?");
+    e.text[0] = '\0';
+    assert_null(machine_load("H20", MACHINE, &e));
+    assert_non_null(strstr(e.text, "did you mean 'h200'?"));
     e.text[0] = '\0';
     assert_null(machine_load("./no/such/file.yaml", MACHINE, &e));
     assert_non_null(strstr(e.text, "./no/such/file.yaml"));

@@ -357,6 +357,32 @@ static void holm_corrects(void **state)
     NEAR(c[2].ratio, 1, 1e-12);
 }
 
+/* Of many policies the pairs with the fastest: their number grows with the policies. */
+static void many_policies_have_few_pairs(void **state)
+{
+    enum { MANY = 1000, BEST = 700 };
+    static const int x[] = {20, 30}, y[] = {10, 15};
+    static struct run_request request[MANY][2];
+    static struct result_policy policy[MANY];
+    static struct result_comparison c[MANY];
+    struct result r = {.policies = MANY, .policy = policy};
+
+    (void)state;
+    for (int i = 0; i < MANY; i++)
+        policy[i] = timed(request[i], i == BEST ? y : x, 2);
+    assert_int_equal(result_fastest(&r), BEST);
+    assert_int_equal(result_pair_count(&r), MANY - 1);
+    result_compare(&r, c);
+    assert_true(c[0].a == 0 && c[0].b == BEST && c[BEST].a == BEST);
+    assert_true(c[MANY - 2].a == BEST && c[MANY - 2].b == MANY - 1);
+    NEAR(c[0].ratio, 0.5, 1e-12);
+    r.policies = RESULT_ALL_PAIRS;
+    assert_int_equal(result_pair_count(&r),
+                     RESULT_ALL_PAIRS * (RESULT_ALL_PAIRS - 1) / 2);
+    r.policies = 1;
+    assert_int_equal(result_pair_count(&r), 0);
+}
+
 static void first_tokens_where_there_are_no_others(void **state)
 {
     static const int x[] = {1, 1}, y[] = {1, 1};
@@ -622,6 +648,7 @@ int main(void)
         cmocka_unit_test(one_policy_has_no_pairs),
         cmocka_unit_test(an_interval_by_hand),
         cmocka_unit_test(holm_corrects),
+        cmocka_unit_test(many_policies_have_few_pairs),
         cmocka_unit_test(first_tokens_where_there_are_no_others),
         cmocka_unit_test(a_stopped_run_is_none),
         cmocka_unit_test(json_is_read_by_others),

@@ -210,7 +210,7 @@ static void files_that_are_no_results(void **state)
     hid_t file;
 
     assert_refused(path, "cannot be opened: No such file");
-    assert_refused(*state, "is not a regular file");
+    assert_refused(*state, "is a folder where a result is needed");
     write_bytes(path, "", 0);
     assert_refused(path, "is not a result of moesim");
     write_bytes(path, "label,variant\n", 14);

@@ -1,5 +1,7 @@
 #include "hdf.h"
 
+#include "sim/base/file_kind.h"
+
 #include "sim/base/mem.h"
 
 #include <assert.h>
@@ -109,6 +111,8 @@ hid_t hdf_file_open(const char *path, struct err *e)
 
     if (stat(path, &s) != 0)
         return err_set(e, "%s: cannot be opened: %s", path, strerror(errno));
+    if (S_ISDIR(s.st_mode))
+        return file_kind_check(path, FILE_TRACE, e);
     if (!S_ISREG(s.st_mode))
         return err_set(e, "%s: is not a regular file; give the name of a trace file",
                        path);
@@ -120,6 +124,8 @@ hid_t hdf_file_open(const char *path, struct err *e)
                        "%s: is an HDF5 file but truncated, damaged or still being "
                        "written; import or copy it again",
                        path);
+    if (file_kind_check(path, FILE_TRACE, e) != 0)
+        return -1;
     return err_set(e, "%s: is not an HDF5 file; make a trace with `moesim trace import`",
                    path);
 }

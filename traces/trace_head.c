@@ -1,5 +1,6 @@
 #include "trace_state.h"
 
+#include "sim/base/file_kind.h"
 #include "sim/base/mem.h"
 
 #include <assert.h>
@@ -30,6 +31,8 @@ static int read_format(struct trace *t, struct err *e)
         return -1;
     ours = strcmp(format, "moesim-trace") == 0;
     free(format);
+    if (!ours && file_kind_check(t->path, FILE_TRACE, e) != 0)
+        return -1;
     if (!ours)
         return err_set(
             e,

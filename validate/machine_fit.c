@@ -88,7 +88,8 @@ static int load_machine(const struct machine_fit_setup *setup,
 
     if (name == NULL || cfg_text(name) == NULL)
         return err_set(e, "the configuration names no machine to start from");
-    r->machine = catalogue_load("machine", cfg_text(name), setup->folders->machines, e);
+    r->machine =
+        catalogue_load(FILE_MACHINE, cfg_text(name), setup->folders->machines, e);
     if (r->machine == NULL)
         return -1;
     for (size_t i = 0; i < setup->parameters; i++) {

@@ -1,5 +1,6 @@
 #include "measured.h"
 
+#include "sim/base/file_kind.h"
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
 
@@ -85,7 +86,9 @@ int measured_read(const char *path, struct measured *m, struct err *e)
 {
     size_t size, room = 0;
     unsigned number = 0;
-    char *text = file_read(path, FILE_LIMIT, &size, e);
+    char *text = file_kind_check(path, FILE_TEXT, e) == 0
+                     ? file_read(path, FILE_LIMIT, &size, e)
+                     : NULL;
     int status = 0;
 
     *m = (struct measured){.columns = 0};

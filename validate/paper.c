@@ -380,7 +380,7 @@ int paper_load(const char *path_or_name, const char *folder, struct paper *p,
 {
     struct head head;
 
-    *p = (struct paper){.document = catalogue_load("table", path_or_name, folder, e)};
+    *p = (struct paper){.document = catalogue_load(FILE_TABLE, path_or_name, folder, e)};
     if (p->document == NULL)
         return -1;
     if (cfg_bind(cfg_root(p->document), head_options, &head, e) == 0) {

@@ -49,7 +49,7 @@ struct inputs {
 
 static struct model *load_model(const struct inputs *in, struct err *e)
 {
-    struct cfg *c = catalogue_load("model", in->model, in->folders->models, e);
+    struct cfg *c = catalogue_load(FILE_MODEL, in->model, in->folders->models, e);
     struct model *m = NULL;
 
     if (c != NULL && paper_apply(c, in->set, e) == 0)

@@ -222,8 +222,8 @@ static int compose(const struct paper_lab *lab, const struct paper *p, size_t re
     if (cfg_bind(p->base, base_options, &base, e) != 0)
         return -1;
     s->part[PART_MACHINE] =
-        catalogue_load("machine", base.machine, lab->folders->machines, e);
-    s->part[PART_MODEL] = catalogue_load("model", base.model, lab->folders->models, e);
+        catalogue_load(FILE_MACHINE, base.machine, lab->folders->machines, e);
+    s->part[PART_MODEL] = catalogue_load(FILE_MODEL, base.model, lab->folders->models, e);
     s->part[PART_TRACE] = copy_or_empty(base.trace, e);
     s->part[PART_CONFIG] = cfg_copy(base.config);
     for (int i = 0; i < PARTS; i++) {

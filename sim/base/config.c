@@ -211,6 +211,52 @@ int cfg_verror_at(struct cfg_place place, struct err *e, const char *format, va_
     return -1;
 }
 
+/* Where `path`, names with dots between, is written below `n`: its value, or the key of
+ * the last one on the way that is there. */
+static struct cfg_place nearest_place(const struct cfg_node *n, const char *path)
+{
+    struct cfg_place place = n->place;
+
+    while (path != NULL && *path != '\0') {
+        size_t length = strcspn(path, ".");
+        const struct cfg_node *found = NULL;
+
+        for (size_t i = 0; n->kind == CFG_MAP && i < n->count && found == NULL; i++) {
+            if (strncmp(n->items[i]->key, path, length) == 0 &&
+                n->items[i]->key[length] == '\0')
+                found = n->items[i];
+        }
+        if (found == NULL)
+            return place;
+        n = found;
+        path += length + (path[length] == '.');
+        place = *path == '\0' ? n->place : n->keyed;
+    }
+    return place;
+}
+
+static bool has_place(const struct cfg_node *n, const struct err *e)
+{
+    size_t length;
+
+    while (n->parent != NULL)
+        n = n->parent;
+    length = strlen(n->place.source);
+    return strncmp(e->text, "--set ", strlen("--set ")) == 0 ||
+           (strncmp(e->text, n->place.source, length) == 0 && e->text[length] == ':');
+}
+
+int cfg_locate(const struct cfg_node *n, const char *key, struct err *e)
+{
+    const struct err bare = *e;
+
+    if (has_place(n, e))
+        return -1;
+    e->text[0] = '\0';
+    return cfg_error_at(nearest_place(n, err_key(&bare) != NULL ? err_key(&bare) : key),
+                        e, "%s", bare.text);
+}
+
 struct cfg_words cfg_show(const char *text, size_t limit)
 {
     struct cfg_words words;

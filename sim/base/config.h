@@ -54,6 +54,9 @@ void cfg_free(struct cfg *c);
  * value is parsed as YAML, so lists and mappings in flow style work too. */
 int cfg_override(struct cfg *c, const char *assignment, struct err *e);
 
+/* Replaces the text of scalar `n` of `c`, which keeps its place for messages. */
+void cfg_set_text(struct cfg *c, const struct cfg_node *n, const char *text);
+
 const struct cfg_node *cfg_root(const struct cfg *c);
 bool cfg_is_map(const struct cfg_node *n);
 bool cfg_is_list(const struct cfg_node *n);
@@ -71,6 +74,12 @@ const char *cfg_text(const struct cfg_node *n);
 /* Writes "file:line:column: " + sentence into `e`; returns -1. */
 int cfg_error(const struct cfg_node *n, struct err *e, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Puts a place before a sentence that has none in this document: that of the value which
+ * err_key(), or else `key` (NULL: n itself), names below `n`, or of the nearest to it
+ * that is written there. For whoever holds the document and calls what knows only
+ * numbers. Returns -1. */
+int cfg_locate(const struct cfg_node *n, const char *key, struct err *e);
 
 /* Fills `target` from mapping `n` (NULL: all defaults). 0 or -1. */
 int cfg_bind(const struct cfg_node *n, const struct option *table, void *target,

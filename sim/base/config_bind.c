@@ -2,58 +2,11 @@
 #include "config_node.h"
 
 #include "mem.h"
+#include "nearest.h"
 
 #include <assert.h>
 #include <stdint.h>
 #include <string.h>
-
-/* ---- did you mean ---- */
-
-#define NEAR_LENGTH 48
-
-/* Edit distance with swaps of neighbours (optimal string alignment); names longer than
- * NEAR_LENGTH are far from everything. */
-static size_t edit_distance(const char *a, const char *b)
-{
-    size_t rows[3][NEAR_LENGTH + 1];
-    size_t m = strlen(a), n = strlen(b);
-
-    if (m > NEAR_LENGTH || n > NEAR_LENGTH)
-        return SIZE_MAX;
-    for (size_t j = 0; j <= n; j++)
-        rows[0][j] = j;
-    for (size_t i = 1; i <= m; i++) {
-        size_t *row = rows[i % 3], *above = rows[(i + 2) % 3];
-
-        row[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            size_t cost = above[j - 1] + (a[i - 1] != b[j - 1]);
-
-            if (above[j] + 1 < cost)
-                cost = above[j] + 1;
-            if (row[j - 1] + 1 < cost)
-                cost = row[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
-                rows[(i + 1) % 3][j - 2] + 1 < cost)
-                cost = rows[(i + 1) % 3][j - 2] + 1;
-            row[j] = cost;
-        }
-    }
-    return rows[m % 3][n];
-}
-
-void cfg_nearest(const char *text, const char *candidate, const char **best,
-                 size_t *distance)
-{
-    size_t near = edit_distance(text, candidate);
-
-    /* One letter may be wrong, and one more for every four. */
-    if (near <= 1 + strlen(candidate) / 4 && near < strlen(candidate) &&
-        near < *distance) {
-        *best = candidate;
-        *distance = near;
-    }
-}
 
 /* ---- errors ---- */
 
@@ -76,16 +29,15 @@ static struct cfg_words allowed_keys(const struct option *table)
 static int unknown_key(const struct cfg_node *item, const struct option *table,
                        struct err *e)
 {
-    const char *best = NULL;
-    size_t distance = SIZE_MAX;
+    struct nearest near = nearest_to(item->key);
     struct cfg_words key = cfg_show(item->key, 48);
     struct cfg_words path = cfg_show_path(item->parent);
 
     for (const struct option *o = table; o->name != NULL; o++)
-        cfg_nearest(item->key, o->name, &best, &distance);
-    if (best != NULL)
-        return cfg_error_at(item->keyed, e, "unknown key '%s'%s; did you mean '%s'?",
-                            key.text, path.text, best);
+        nearest_try(&near, o->name);
+    if (near.best != NULL)
+        return cfg_error_at(item->keyed, e, "unknown key '%s'%s%s", key.text, path.text,
+                            nearest_hint(&near).text);
     if (table->name == NULL)
         return cfg_error_at(item->keyed, e, "unknown key '%s'%s; no keys are allowed",
                             key.text, path.text);
@@ -97,19 +49,13 @@ static int unknown_key(const struct cfg_node *item, const struct option *table,
 static int wrong_value(struct cfg_place place, const char *text, const char *mark,
                        const struct option *o, struct err *e)
 {
-    const char *best = NULL;
-    size_t distance = SIZE_MAX;
+    struct nearest near = nearest_to(text);
     struct cfg_words shown = cfg_show(text, 60);
 
-    if (o->type == OPT_CHOICE) {
-        for (size_t i = 0; o->choices[i] != NULL; i++)
-            cfg_nearest(text, o->choices[i], &best, &distance);
-    }
-    if (best != NULL)
-        return cfg_error_at(place, e, "'%s' is %s%s%s; expected %s; did you mean '%s'?",
-                            o->name, mark, shown.text, mark, cfg_expected(o).text, best);
-    return cfg_error_at(place, e, "'%s' is %s%s%s; expected %s", o->name, mark,
-                        shown.text, mark, cfg_expected(o).text);
+    for (size_t i = 0; o->type == OPT_CHOICE && o->choices[i] != NULL; i++)
+        nearest_try(&near, o->choices[i]);
+    return cfg_error_at(place, e, "'%s' is %s%s%s; expected %s%s", o->name, mark,
+                        shown.text, mark, cfg_expected(o).text, nearest_hint(&near).text);
 }
 
 static int missing_key(const struct cfg_node *n, const struct option *o, struct err *e)

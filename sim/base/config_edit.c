@@ -111,19 +111,33 @@ int cfg_override(struct cfg *c, const char *assignment, struct err *e)
 
     free(shown);
     if (equals == NULL)
-        return cfg_error_at(place, e, "expected KEY=VALUE, such as cache.slots=16");
+        return cfg_error_at(place, e, "expected KEY=VALUE, such as seed=2");
     if (strlen(equals) > CFG_SIZE_MAX)
         return cfg_error_at(place, e, "the value is longer than %zu bytes", CFG_SIZE_MAX);
     path = mem_format("%.*s", (int)(equals - assignment), assignment);
     parts = split_path(path);
     if (parts == 0 || parts > CFG_DEPTH_MAX) {
         free(path);
-        return cfg_error_at(place, e, "expected keys with dots between, such as a.b.0.c");
+        return cfg_error_at(place, e,
+                            "expected KEY=VALUE, where KEY is names and numbers "
+                            "with dots between, such as seed=2");
     }
     value = cfg_read(c, place.source, false, equals + 1, strlen(equals + 1), parts, e);
     status = value == NULL ? -1 : put_value(c, path, parts, value, e);
     free(path);
     return status;
+}
+
+/* The text that was there stays the document's: it may have been handed out. */
+void cfg_set_text(struct cfg *c, const struct cfg_node *n, const char *text)
+{
+    struct cfg_node *value = cfg_node_new(c, CFG_SCALAR, n->place);
+
+    assert(n->kind == CFG_SCALAR && n->parent != NULL);
+    value->text = mem_strdup(text);
+    value->quoted = true;
+    value->keyed = n->keyed;
+    put_child(n->parent, n->index, n->key, value);
 }
 
 /* ---- cfg_copy ---- */

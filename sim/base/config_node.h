@@ -82,9 +82,5 @@ struct cfg_words cfg_expected(const struct option *o);
 /* Parses and checks `text` by `o` (any type but OPT_NODE) and stores it in the member
  * of `target` that `o` names. False: it is not what `o` expects. */
 bool cfg_store(const char *text, const struct option *o, void *target);
-/* The name nearest to `text` by edit distance, if near enough for a hint; else NULL.
- * Fed one candidate at a time; start with `*best` NULL and `*distance` SIZE_MAX. */
-void cfg_nearest(const char *text, const char *candidate, const char **best,
-                 size_t *distance);
 
 #endif

@@ -9,11 +9,24 @@
 #define MOESIM_BASE_ERR_H
 
 struct err {
-    char text[512]; /* "" while all is well; one sentence, plain (plain.h) */
+    /* "" while all is well; one sentence, plain (plain.h). Behind its NUL stands the key of
+     * the configuration that it is about, such as "workload.batch", or another NUL. */
+    char text[512];
 };
 
 /* Writes the sentence unless one is there already. Returns -1, so that a caller can say
  * `return err_set(e, ...)`. `e` may not be NULL. */
 int err_set(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The same where the fault lies in a parameter whose place in a file only a caller knows:
+ * `key`, of less than ERR_KEY_BYTES, names it for cfg_locate(). */
+int err_set_key(struct err *e, const char *key, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Says what the sentence is about, where it does not say so itself. Returns -1. */
+int err_about(struct err *e, const char *key);
+/* The key that the sentence is about, or NULL. */
+const char *err_key(const struct err *e);
+
+#define ERR_KEY_BYTES 48
 
 #endif

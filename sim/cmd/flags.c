@@ -1,5 +1,6 @@
 #include "cmd.h"
 #include "sim/base/mem.h"
+#include "sim/base/nearest.h"
 #include "sim/base/plain.h"
 
 #include <stdio.h>
@@ -84,6 +85,21 @@ static int take(const struct command *c, const struct flag *f, const char *value
     return -1;
 }
 
+static int unknown(const struct command *c, const char *argument)
+{
+    char *name = mem_format("%.*s", (int)strcspn(argument, "="), argument);
+    struct nearest near = nearest_to(name);
+    char *sentence;
+
+    for (const struct flag *f = c->flags; f->name != NULL; f++)
+        nearest_try(&near, f->name);
+    sentence = mem_format("there is no flag %s%s", argument, nearest_hint(&near).text);
+    (void)flags_misuse(c, sentence);
+    free(sentence);
+    free(name);
+    return -1;
+}
+
 int flags_parse(const struct command *c, int argc, char **argv)
 {
     int kept = 0;
@@ -107,7 +123,7 @@ int flags_parse(const struct command *c, int argc, char **argv)
         }
         f = find(c, argv[i], &value);
         if (f == NULL)
-            return misuse(c, "there is no flag ", argv[i]);
+            return unknown(c, argv[i]);
         if (f->type != FLAG_SWITCH && value == NULL) {
             if (i + 1 == argc)
                 return misuse(c, f->name, " needs a value");

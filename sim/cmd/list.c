@@ -2,12 +2,16 @@
 #include "models/catalogue.h"
 #include "models/machine.h"
 #include "models/model.h"
+#include "sim/base/mem.h"
+#include "sim/base/nearest.h"
 #include "sim/base/plain.h"
 #include "sim/policy/policy.h"
 #include "sim/run/experiment.h"
 #include "sim/run/parallel.h"
+#include "sim/run/text.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int list_policies(const struct folders *f, struct err *e)
@@ -63,17 +67,17 @@ static int list_models(const struct folders *f, struct err *e)
     char **names = catalogue_names(f->models, &count, e);
     int status = names == NULL ? -1 : 0;
 
-    (void)printf("%-24s %6s %7s %5s %9s  %s\n", "model", "MoE", "experts", "top-k",
-                 "MB/expert", "source");
+    (void)printf("%-24s %10s %7s %5s %10s  %s\n", "model", "MoE layers", "experts",
+                 "top-k", "one expert", "source");
     for (size_t i = 0; status == 0 && i < count; i++) {
         struct model *m = model_load(names[i], f->models, e);
 
         if (m == NULL)
             status = -1;
         else
-            plain_printf(stdout, "%-24s %6u %7u %5u %9.2f  %s%s\n", m->name,
+            plain_printf(stdout, "%-24s %10u %7u %5u %10s  %s%s\n", m->name,
                          m->moe_layers, m->experts, m->top_k,
-                         (double)model_expert_bytes(m) * 1e-6,
+                         text_bytes((double)model_expert_bytes(m)).text,
                          m->from_memory ? "(from memory) " : "", m->source);
         model_free(m);
     }
@@ -82,23 +86,33 @@ static int list_models(const struct folders *f, struct err *e)
     return status;
 }
 
+/* "2.04 TB/s". */
+static struct text_figure rate(double bytes_per_s)
+{
+    struct text_figure f = text_bytes(bytes_per_s);
+
+    (void)strcat(f.text, "/s"); /* it leaves room: at most 9 characters */
+    return f;
+}
+
 static int list_machines(const struct folders *f, struct err *e)
 {
     size_t count;
     char **names = catalogue_names(f->machines, &count, e);
     int status = names == NULL ? -1 : 0;
 
-    (void)printf("%-20s %8s %10s %11s  %s\n", "machine", "GPU GB", "HBM GB/s", "H2D GB/s",
-                 "source");
+    (void)printf("%-20s %10s %12s %12s  %s\n", "machine", "GPU memory", "its rate",
+                 "host to GPU", "source");
     for (size_t i = 0; status == 0 && i < count; i++) {
         struct machine *m = machine_load(names[i], f->machines, e);
 
         if (m == NULL)
             status = -1;
         else
-            plain_printf(stdout, "%-20s %8.1f %10.0f %11.1f  %s\n", m->name,
-                         (double)m->gpu.memory_bytes * 1e-9,
-                         m->gpu.hbm_bytes_per_s * 1e-9, m->h2d_pinned.bytes_per_s * 1e-9,
+            plain_printf(stdout, "%-20s %10s %12s %12s  %s\n", m->name,
+                         text_bytes((double)m->gpu.memory_bytes).text,
+                         rate(m->gpu.hbm_bytes_per_s).text,
+                         m->unified ? "one memory" : rate(m->h2d_pinned.bytes_per_s).text,
                          m->source);
         machine_free(m);
     }
@@ -138,13 +152,16 @@ int cmd_list(int argc, char **argv)
         "moesim list policies", table};
     struct folders folders = {.models = NULL};
     struct err e = {""};
+    struct nearest near;
+    char *sentence;
     int status = EXIT_MISUSE;
     int count = flags_parse(&command, argc, argv);
 
     if (count < 0)
         return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
     if (count != 1)
-        return flags_misuse(&command, "list takes one word");
+        return flags_misuse(&command, "list takes one word, such as policies");
+    near = nearest_to(argv[0]);
     if (folders_find(&folders, &e) != 0) {
         folders_release(&folders);
         return cmd_fail(&e);
@@ -154,8 +171,13 @@ int cmd_list(int argc, char **argv)
             status = lists[i].list(&folders, &e) == 0 ? EXIT_GOOD : cmd_fail(&e);
     }
     folders_release(&folders);
-    return status == EXIT_MISUSE
-               ? flags_misuse(&command, "list knows policies, presets, models, machines "
-                                        "and config")
-               : status;
+    if (status != EXIT_MISUSE)
+        return status;
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        nearest_try(&near, lists[i].name);
+    sentence = mem_format("list knows policies, presets, models, machines and config%s",
+                          nearest_hint(&near).text);
+    status = flags_misuse(&command, sentence);
+    free(sentence);
+    return status;
 }

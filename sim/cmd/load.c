@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "sim/base/file_kind.h"
 #include "sim/base/folder.h"
 #include "sim/base/mem.h"
 
@@ -26,14 +27,13 @@ static bool is_file(const char *value)
 }
 
 /* A relative file is meant from the configuration's folder. */
-static int resolve(struct cfg *c, const char *config_path, const char *section,
-                   const char *key, bool may_be_name, struct err *e)
+static void resolve(struct cfg *c, const char *config_path, const char *section,
+                    const char *key, bool may_be_name)
 {
     const struct cfg_node *n = cfg_root(c);
     const char *slash = strrchr(config_path, '/');
     const char *value;
-    char *assignment;
-    int status;
+    char *path;
 
     if (*section != '\0')
         n = cfg_find(n, section);
@@ -41,23 +41,21 @@ static int resolve(struct cfg *c, const char *config_path, const char *section,
     value = n == NULL ? NULL : cfg_text(n);
     if (value == NULL || *value == '\0' || *value == '/' || slash == NULL ||
         (may_be_name && !is_file(value)))
-        return 0;
-    assignment = mem_format("%s%s%s=\"%.*s/%s\"", section, *section == '\0' ? "" : ".",
-                            key, (int)(slash - config_path), config_path, value);
-    status = cfg_override(c, assignment, e);
-    free(assignment);
-    return status;
+        return;
+    path = mem_format("%.*s/%s", (int)(slash - config_path), config_path, value);
+    cfg_set_text(c, n, path);
+    free(path);
 }
 
 struct cfg *config_load(const char *path, const struct flag_list *set, struct err *e)
 {
-    struct cfg *c = cfg_load(path, e);
+    struct cfg *c =
+        file_kind_check(path, FILE_CONFIGURATION, e) == 0 ? cfg_load(path, e) : NULL;
     int status = c == NULL ? -1 : 0;
 
     /* Paths in the file count from its folder, paths of --set from where one is. */
     for (size_t i = 0; status == 0 && i < sizeof paths / sizeof *paths; i++)
-        status =
-            resolve(c, path, paths[i].section, paths[i].key, paths[i].may_be_name, e);
+        resolve(c, path, paths[i].section, paths[i].key, paths[i].may_be_name);
     for (size_t i = 0; status == 0 && i < set->count; i++)
         status = cfg_override(c, set->item[i], e);
     if (status == 0)

@@ -1,5 +1,6 @@
 #include "cmd.h"
 #include "sim/base/file.h"
+#include "sim/base/nearest.h"
 #include "sim/base/plain.h"
 
 #include <stdio.h>
@@ -66,6 +67,8 @@ static int finish(int status)
 
 int main(int argc, char **argv)
 {
+    struct nearest near;
+
     cmd_end_on_signals();
     if (argc < 2) {
         help(stderr);
@@ -84,7 +87,10 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], commands[i].name) == 0)
             return finish(commands[i].run(argc - 1, argv + 1));
     }
-    plain_printf(stderr, "moesim: there is no command '%s'; try moesim --help\n",
-                 argv[1]);
+    near = nearest_to(argv[1]);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        nearest_try(&near, commands[i].name);
+    plain_printf(stderr, "moesim: there is no command '%s'%s\nTry moesim --help.\n",
+                 argv[1], nearest_hint(&near).text);
     return EXIT_MISUSE;
 }

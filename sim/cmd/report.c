@@ -23,8 +23,8 @@ static int write_page(const struct result *const *all, size_t count, const char 
         status = folder_out_check_apart(f, all[i]->path, e);
     if (status == 0)
         status = report_write(all, count, folder_out_name(f), plots, e);
-    if (status == 0)
-        return folder_out_commit(f, e);
+    if (status >= 0)
+        return folder_out_commit(f, e) == 0 ? status : -1;
     folder_out_abandon(f, e);
     return -1;
 }
@@ -78,8 +78,11 @@ int cmd_report(int argc, char **argv)
     if (folders_find(&folders, &e) == 0)
         status = report(argv, (size_t)count, out, folders.plots, &e);
     folders_release(&folders);
-    if (status != 0)
+    if (status < 0)
         return cmd_fail(&e);
+    if (status == 1)
+        (void)fprintf(stderr, "moesim: note: figures are missing, because gnuplot is not "
+                              "installed or failed; the page names their data\n");
     plain_printf(stdout, "Written: %s/report.html\n", out);
     return EXIT_GOOD;
 }

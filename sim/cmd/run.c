@@ -17,6 +17,11 @@ struct run_flags {
     bool json, csv, quiet;
 };
 
+static void show_note(const char *sentence)
+{
+    (void)fprintf(stderr, "moesim: note: %s\n", sentence);
+}
+
 static void show_progress(void *context, uint64_t done, uint64_t total)
 {
     progress_show(context, done, total);
@@ -73,6 +78,7 @@ static int run_config(struct cfg *config, const struct folders *folders, const c
     char *timeline = out == NULL ? NULL : mem_format("%s/timeline.json", out);
     struct experiment_hooks hooks = {.progress = line == NULL ? NULL : show_progress,
                                      .context = line,
+                                     .note = flags->quiet ? NULL : show_note,
                                      .timeline_path = timeline};
     struct result r;
     int status = experiment_run(config, &where, flags->threads, &hooks, &r, e);

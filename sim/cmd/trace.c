@@ -2,6 +2,7 @@
 #include "sim/base/child.h"
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
+#include "sim/base/nearest.h"
 #include "sim/base/plain.h"
 #include "traces/export.h"
 #include "traces/slice.h"
@@ -83,7 +84,7 @@ static int export(int argc, char **argv)
     if (count != 1 || out == NULL)
         return flags_misuse(&command, "trace export takes one trace and --out FILE");
     if (strcmp(to, "csv") != 0 && strcmp(to, "oracleGeneral") != 0)
-        return flags_misuse(&command, "--to is csv or oracleGeneral");
+        return flags_misuse(&command, "--to is csv or oracleGeneral, as in --to csv");
     options.batch = batch;
     if (file_check_apart(out, argv[0], &e) != 0)
         return cmd_fail(&e);
@@ -235,8 +236,14 @@ int cmd_trace(int argc, char **argv)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
     }
-    if (argc > 1 && !help)
-        plain_printf(stderr, "moesim: there is no trace command '%s'\n", argv[1]);
+    if (argc > 1 && !help) {
+        struct nearest near = nearest_to(argv[1]);
+
+        for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+            nearest_try(&near, commands[i].name);
+        plain_printf(stderr, "moesim: there is no trace command '%s'%s\n", argv[1],
+                     nearest_hint(&near).text);
+    }
     (void)fprintf(help ? stdout : stderr, "usage: moesim trace COMMAND ...\n\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         (void)fprintf(help ? stdout : stderr, "  moesim trace %-8s %s\n",

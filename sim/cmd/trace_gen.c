@@ -1,5 +1,6 @@
 #include "cmd.h"
 #include "sim/base/file.h"
+#include "sim/base/file_kind.h"
 #include "sim/base/plain.h"
 #include "traces/generate.h"
 #include "traces/statistics.h"
@@ -50,7 +51,9 @@ static int gen_like(const struct gen_flags *flags, struct err *e)
 static int gen_from_params(const struct gen_flags *flags, const char *path, struct err *e)
 {
     struct generate_params params;
-    struct cfg *c = path != NULL ? cfg_load(path, e) : cfg_parse("--set", "{}", 2, e);
+    struct cfg *c = path == NULL ? cfg_parse("--set", "{}", 2, e)
+                    : file_kind_check(path, FILE_PARAMETERS, e) == 0 ? cfg_load(path, e)
+                                                                     : NULL;
     int status = c == NULL ? -1 : 0;
 
     for (size_t i = 0; status == 0 && i < flags->set.count; i++)

@@ -1,6 +1,7 @@
 #include "cmd.h"
 #include "sim/base/plain.h"
 #include "sim/run/json.h"
+#include "sim/run/text.h"
 #include "traces/statistics.h"
 
 #include <inttypes.h>
@@ -89,6 +90,23 @@ static void print_info_json(const struct trace *t, const struct trace_statistics
     (void)printf("}\n}\n");
 }
 
+/* Says beforehand that a large trace takes a while, and what takes less. */
+static void warn_if_long(const struct trace *t)
+{
+    enum { SWEEPS = 9 }; /* the check, the counts, and one for each size of a batch */
+    const double much = 256e6;
+    const struct trace_info *i = trace_get_info(t);
+    double bytes = (double)i->rows * i->layers * i->candidates * sizeof(uint16_t);
+
+    if (bytes < much)
+        return;
+    (void)fprintf(stderr,
+                  "moesim: note: %s of routing are read up to %d times, which takes "
+                  "minutes; `moesim trace slice --rows 0:100000` makes a part that is "
+                  "looked at sooner\n",
+                  text_bytes(bytes).text, SWEEPS);
+}
+
 int cmd_trace_info(int argc, char **argv)
 {
     bool json = false;
@@ -112,6 +130,8 @@ int cmd_trace_info(int argc, char **argv)
     if (count != 1)
         return flags_misuse(&command, "trace info takes one trace");
     t = trace_open(argv[0], NULL, &e);
+    if (t != NULL)
+        warn_if_long(t);
     if (t != NULL && trace_get_info(t)->counts_only) {
         print_shape(t);
         status = EXIT_GOOD;

@@ -80,44 +80,48 @@ static int check(const struct cache_config *config, struct err *e)
     bool global = p->scope == CACHE_GLOBAL;
 
     if ((p->slots > 0) == (p->bytes > 0))
-        return err_set(e, "the cache needs either 'slots' or 'bytes'; %s given",
-                       p->slots > 0 ? "both are" : "neither is");
+        return err_set_key(e, "cache.slots",
+                           "the cache needs either 'slots' or 'bytes'; %s given",
+                           p->slots > 0 ? "both are" : "neither is");
     if (config->layers > UINT16_MAX || config->experts > UINT16_MAX)
         return err_set(e, "the cache takes at most %u layers of %u experts", UINT16_MAX,
                        UINT16_MAX);
     if ((plugin->needs & NEED_FUTURE) != 0 && !config->future)
-        return err_set(e,
-                       "cache policy '%s' needs the future routing, which this "
-                       "workload cannot give",
-                       plugin->name);
+        return err_set_key(e, "cache",
+                           "cache policy '%s' needs the future routing, which this "
+                           "workload cannot give",
+                           plugin->name);
     if ((plugin->needs & NEED_PROFILE) != 0 && config->profile == NULL)
-        return err_set(e, "cache policy '%s' needs a profile of expert loads",
-                       plugin->name);
+        return err_set_key(e, "cache",
+                           "cache policy '%s' needs a profile of expert loads",
+                           plugin->name);
     for (uint32_t i = 0; p->bytes > 0 && i < config->layers; i++) {
         uint64_t size = config->expert_bytes[i];
         uint64_t share = global ? p->bytes : p->bytes / config->layers;
 
         if (size == 0)
-            return err_set(e,
-                           "experts of layer %u have no size; give 'slots' instead of "
-                           "'bytes'",
-                           i);
+            return err_set_key(
+                e, "cache.bytes",
+                "experts of layer %u have no size; give 'slots' instead of "
+                "'bytes'",
+                i);
         if (size > share)
-            return err_set(e,
-                           "a cache of %llu bytes holds not one expert of layer %u (%llu "
-                           "bytes%s); give at least %llu bytes",
-                           (unsigned long long)p->bytes, i, (unsigned long long)size,
-                           global ? "" : ", and each layer gets an equal share",
-                           (unsigned long long)(global ? size : size * config->layers));
+            return err_set_key(
+                e, "cache.bytes",
+                "a cache of %llu bytes holds not one expert of layer %u (%llu "
+                "bytes%s); give at least %llu bytes",
+                (unsigned long long)p->bytes, i, (unsigned long long)size,
+                global ? "" : ", and each layer gets an equal share",
+                (unsigned long long)(global ? size : size * config->layers));
     }
     if (global && p->bytes > 0 &&
         max_of(config->expert_bytes, config->layers) /
                 min_of(config->expert_bytes, config->layers) >=
             UINT16_MAX)
-        return err_set(e,
-                       "expert sizes differ by more than %u times; give 'slots' "
-                       "instead of 'bytes'",
-                       UINT16_MAX);
+        return err_set_key(e, "cache.bytes",
+                           "expert sizes differ by more than %u times; give 'slots' "
+                           "instead of 'bytes'",
+                           UINT16_MAX);
     return 0;
 }
 

@@ -24,10 +24,10 @@ static int check_sizes(const struct place_problem *p, struct err *e)
                        "one in each node",
                        p->gpus, p->nodes, UINT16_MAX);
     if (p->slots < p->experts || p->slots % p->gpus != 0)
-        return err_set(e,
-                       "placement: %u slots a layer; %u experts on %u GPUs need a "
-                       "multiple of %u, at least %u",
-                       p->slots, p->experts, p->gpus, p->gpus, p->experts);
+        return err_set_key(e, "place.slots",
+                           "placement: %u slots a layer; %u experts on %u GPUs need a "
+                           "multiple of %u, at least %u",
+                           p->slots, p->experts, p->gpus, p->gpus, p->experts);
     return 0;
 }
 
@@ -97,10 +97,10 @@ struct place *place_new(const struct place_type *type, const void *params,
     if (check_sizes(problem, e) != 0)
         return NULL;
     if (loads && problem->load == NULL) {
-        (void)err_set(e,
-                      "placement %s needs expert loads: a profile, or the passes so "
-                      "far",
-                      type->plugin.name);
+        (void)err_set_key(e, "place",
+                          "placement %s needs expert loads: a profile, or the passes so "
+                          "far",
+                          type->plugin.name);
         return NULL;
     }
     if ((loads && check_loads(problem, e) != 0) ||

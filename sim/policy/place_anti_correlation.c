@@ -47,10 +47,10 @@ static int check(const void *params, const struct place_problem *p, struct err *
 {
     (void)params;
     if (p->samples < 2 || p->history == NULL)
-        return err_set(e,
-                       "placement anti-correlation needs the loads of 2 batches or "
-                       "more, and has those of %u",
-                       p->samples);
+        return err_set_key(e, "place",
+                           "placement anti-correlation needs the loads of 2 batches or "
+                           "more, and has those of %u",
+                           p->samples);
     return 0;
 }
 

@@ -74,15 +74,16 @@ static int check(const void *params, const struct place_problem *p, struct err *
     struct shape z = shape_of(params, p);
 
     if (p->groups == 0 || p->experts % z.groups != 0)
-        return err_set(e,
-                       "placement eplb: %u experts cannot be split into %u groups of "
-                       "one size",
-                       p->experts, p->groups);
+        return err_set_key(e, "place.groups",
+                           "placement eplb: %u experts cannot be split into %u groups of "
+                           "one size",
+                           p->experts, p->groups);
     if (p->gpus % z.nodes != 0)
-        return err_set(e,
-                       "placement eplb: %u GPUs cannot be shared evenly by %u nodes; use "
-                       "form: global",
-                       p->gpus, p->nodes);
+        return err_set_key(
+            e, "place.form",
+            "placement eplb: %u GPUs cannot be shared evenly by %u nodes; use "
+            "form: global",
+            p->gpus, p->nodes);
     return 0;
 }
 

@@ -30,10 +30,10 @@ static int check(const void *params, const struct place_problem *p, struct err *
 
     (void)params;
     if (p->slots > most)
-        return err_set(e,
-                       "placement optimal: a search over %u slots takes too long (at "
-                       "most %u, or %u without spare slots); use eplb or greedy",
-                       p->slots, MOST_REPLICAS, MOST_SLOTS);
+        return err_set_key(e, "place.slots",
+                           "placement optimal: a search over %u slots takes too long (at "
+                           "most %u, or %u without spare slots); use eplb or greedy",
+                           p->slots, MOST_REPLICAS, MOST_SLOTS);
     return 0;
 }
 

@@ -300,6 +300,18 @@ static char *told_label(const struct policy *p, const struct plugin *const *base
     return label;
 }
 
+/* True for a scalar that names a cache where one of the presets is meant. */
+static bool is_cache_only(const struct cfg_node *n, char *const *presets)
+{
+    if (!cfg_is_scalar(n) || registry_find(SLOT_CACHE, cfg_text(n)) == NULL)
+        return false;
+    for (; *presets != NULL; presets++) {
+        if (strcmp(*presets, cfg_text(n)) == 0)
+            return false;
+    }
+    return true;
+}
+
 static int read_preset(struct policy *p, const struct cfg_node *n, const char *folder,
                        struct policy_preset *preset, struct err *e)
 {
@@ -313,7 +325,12 @@ static int read_preset(struct policy *p, const struct cfg_node *n, const char *f
     if (names == NULL)
         return -1;
     o.choices = (const char *const *)names;
-    if (cfg_bind_value(n, &o, &index, e) == 0)
+    if (is_cache_only(n, names))
+        (void)cfg_error(n, e,
+                        "'%s' is a cache, not a preset; choose it with {cache: {name: "
+                        "%s, slots: 4}}",
+                        cfg_text(n), cfg_text(n));
+    else if (cfg_bind_value(n, &o, &index, e) == 0)
         p->preset = mem_strdup(names[index]);
     policy_presets_free(names);
     if (p->preset == NULL)
@@ -351,6 +368,7 @@ struct policy *policy_from_node(const struct cfg_node *n, const char *preset_fol
 {
     struct policy *p = mem_zalloc(1, sizeof *p);
 
+    p->node = n;
     if (read_policy(p, n, preset_folder, e) == 0)
         return p;
     policy_free(p);

@@ -26,7 +26,8 @@
 
 struct policy {
     char *label;
-    char *preset; /* NULL: none */
+    char *preset;                /* NULL: none */
+    const struct cfg_node *node; /* where it was read from, for messages; or NULL */
     const struct plugin *plugin[POLICY_SLOTS];
     const void *params[POLICY_SLOTS]; /* what plugin->options filled; NULL without any */
     struct cache_params cache;        /* the options that a slot's plug-ins share */

@@ -1,5 +1,6 @@
 #include "arrivals.h"
 
+#include "sim/base/file_kind.h"
 #include "sim/base/mem.h"
 
 #include <assert.h>
@@ -25,10 +26,11 @@ int arrivals_poisson_next(struct arrivals_poisson *p, sim_time *arrival, struct 
     double gap = rng_exponential(&p->stream) / p->rate;
 
     if (!(sim_time_seconds(p->last) + gap < MAX_SECONDS))
-        return err_set(e,
-                       "workload: at a rate of %g requests per second arrivals go beyond "
-                       "%g s of simulated time; raise rate or lower requests",
-                       p->rate, MAX_SECONDS);
+        return err_set_key(
+            e, "workload.rate",
+            "workload: at a rate of %g requests per second arrivals go beyond "
+            "%g s of simulated time; raise rate or lower requests",
+            p->rate, MAX_SECONDS);
     p->last += sim_time_of_seconds(gap);
     *arrival = p->last;
     return 0;
@@ -435,6 +437,8 @@ int arrivals_read(struct arrivals *a, const char *path, uint64_t limit, struct e
     struct growing g = {0};
     int status;
 
+    if (file_kind_check(path, FILE_TEXT, e) != 0)
+        return -1;
     r.stream = fopen(path, "rb");
     if (r.stream == NULL)
         return err_set(e, "%s: cannot be opened: %s", path, strerror(errno));

@@ -56,13 +56,13 @@ static struct moments log_ratios(const struct run_result *a, const struct run_re
     return m;
 }
 
-/* Fills all but `significant`; returns the p-value of "the ratio is 1". */
+/* Fills all but the names and `significant`; returns the p-value of "the ratio is 1". */
 static double compare_pair(const struct moments *m, struct result_comparison *c)
 {
     double freedom = (double)m->count - 1, error, half;
 
-    *c = (struct result_comparison){
-        .pairs = m->count, .ratio = NAN, .low = NAN, .high = NAN};
+    c->pairs = m->count;
+    c->ratio = c->low = c->high = NAN;
     if (m->count == 0)
         return NAN;
     c->ratio = exp(m->mean);
@@ -98,23 +98,66 @@ static void correct(struct test *test, size_t tests, struct result_comparison *c
     }
 }
 
+uint32_t result_fastest(const struct result *r)
+{
+    uint32_t best = 0;
+    double least = INFINITY;
+
+    for (uint32_t i = 0; i < r->policies; i++) {
+        struct result_summary s = result_summarise(&r->policy[i]);
+        double t = isnan(s.tpot_p50) ? s.ttft_p50 : s.tpot_p50;
+
+        if (t < least) {
+            least = t;
+            best = i;
+        }
+    }
+    return best;
+}
+
+size_t result_pair_count(const struct result *r)
+{
+    if (r->policies < 2)
+        return 0;
+    return r->policies > RESULT_ALL_PAIRS ? r->policies - 1
+                                          : (size_t)r->policies * (r->policies - 1) / 2;
+}
+
+/* Names the pairs that are compared, in order. */
+static void choose_pairs(const struct result *r, struct result_comparison *c)
+{
+    uint32_t best = r->policies > RESULT_ALL_PAIRS ? result_fastest(r) : 0;
+
+    if (r->policies > RESULT_ALL_PAIRS) {
+        for (uint32_t i = 0; i < r->policies; i++) {
+            if (i != best)
+                *c++ = (struct result_comparison){.a = i < best ? i : best,
+                                                  .b = i < best ? best : i};
+        }
+        return;
+    }
+    for (uint32_t a = 0; a < r->policies; a++) {
+        for (uint32_t b = a + 1; b < r->policies; b++)
+            *c++ = (struct result_comparison){.a = a, .b = b};
+    }
+}
+
 void result_compare(const struct result *r, struct result_comparison *c)
 {
-    size_t pairs = r->policies < 2 ? 0 : (size_t)r->policies * (r->policies - 1) / 2;
+    size_t pairs = result_pair_count(r), tests = 0;
     double (*figure)(const struct run_request *) =
         any_tpot(r) ? result_request_tpot : result_request_ttft;
     struct test *test = mem_alloc(pairs, sizeof *test);
     gsl_error_handler_t *handler = gsl_set_error_handler_off();
-    size_t at = 0, tests = 0;
 
-    for (uint32_t a = 0; a < r->policies; a++) {
-        for (uint32_t b = a + 1; b < r->policies; b++, at++) {
-            struct moments m = log_ratios(&r->policy[a].run, &r->policy[b].run, figure);
-            double p = compare_pair(&m, &c[at]);
+    choose_pairs(r, c);
+    for (size_t i = 0; i < pairs; i++) {
+        struct moments m =
+            log_ratios(&r->policy[c[i].a].run, &r->policy[c[i].b].run, figure);
+        double p = compare_pair(&m, &c[i]);
 
-            if (!isnan(p))
-                test[tests++] = (struct test){p, at};
-        }
+        if (!isnan(p))
+            test[tests++] = (struct test){p, i};
     }
     correct(test, tests, c);
     (void)gsl_set_error_handler(handler);

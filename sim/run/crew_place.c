@@ -80,13 +80,14 @@ static int check_replicas(const struct crew *c, const struct place *p, struct er
 
             (void)place_replicas(p, l, i, &count);
             if (count > 1)
-                return err_set(e,
-                               "policy '%s': gate: %s pads every expert's rows, so that "
-                               "replicas have no rule, but place: %s makes some of the "
-                               "spare slots; choose another, or GPUs that divide the "
-                               "experts",
-                               policy->label, policy->plugin[SLOT_GATE]->name,
-                               policy->plugin[SLOT_PLACE]->name);
+                return err_set_key(
+                    e, "gate",
+                    "policy '%s': gate: %s pads every expert's rows, so that "
+                    "replicas have no rule, but place: %s makes some of the "
+                    "spare slots; choose another, or GPUs that divide the "
+                    "experts",
+                    policy->label, policy->plugin[SLOT_GATE]->name,
+                    policy->plugin[SLOT_PLACE]->name);
         }
     }
     return 0;

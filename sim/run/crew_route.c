@@ -332,8 +332,8 @@ static int pad(struct crew *c, uint32_t layer, struct err *e)
     for (uint32_t rank = 0; rank < c->gpus; rank++)
         capacity += c->gpu[rank].dispatch.capacity;
     if (capacity > UINT32_MAX)
-        return err_set(
-            e,
+        return err_set_key(
+            e, "gate.cf",
             "policy '%s': gate: %s gives every expert %llu rows, more than %u; "
             "choose a smaller cf",
             c->setup->policy->label, c->setup->policy->plugin[SLOT_GATE]->name,

@@ -21,8 +21,8 @@ static int plan_prompt(struct cursor *c, const struct cursor_setup *s, uint32_t 
     c->prompt_rows = s->prefill == PREFILL_RESAMPLE ? wanted : c->prompt_kept;
     c->prompt_skipped = c->prompt_rows < wanted;
     if (c->prompt_skipped && s->prefill == PREFILL_RECORDED)
-        return err_set(
-            e,
+        return err_set_key(
+            e, "workload.prefill",
             "%s: request %llu has %u recorded prefill rows, but a prompt of %u "
             "tokens; with prefill: recorded every prompt row must be in the "
             "trace (use resample or skip)",
@@ -43,12 +43,13 @@ static int plan_output(struct cursor *c, const struct cursor_setup *s,
     if (s->own_lengths)
         wanted = r->output_tokens > 0 ? r->output_tokens - by_prompt : 1 - by_prompt;
     if (wanted > recorded && s->prefill == PREFILL_RECORDED)
-        return err_set(e,
-                       "%s: request %llu has %u recorded output rows, but is to give %u "
-                       "tokens; with prefill: recorded every row must be in the trace "
-                       "(use resample or skip)",
-                       trace_path(s->shape.trace), (unsigned long long)r->trace_request,
-                       recorded, r->output_tokens);
+        return err_set_key(
+            e, "workload.prefill",
+            "%s: request %llu has %u recorded output rows, but is to give %u "
+            "tokens; with prefill: recorded every row must be in the trace "
+            "(use resample or skip)",
+            trace_path(s->shape.trace), (unsigned long long)r->trace_request, recorded,
+            r->output_tokens);
     if ((uint64_t)c->prompt_rows + wanted + 1 > UINT32_MAX ||
         (uint64_t)r->prompt_tokens + wanted + 1 > UINT32_MAX)
         return err_set(e, "%s: request %llu: a prompt of %u tokens is too long",
@@ -74,8 +75,8 @@ int cursor_plan(struct cursor *c, const struct cursor_setup *s, uint32_t index,
                          .stream = rng_stream(s->seed, "resample", index),
                          .block = block};
     if (q->rows == 0)
-        return err_set(
-            e,
+        return err_set_key(
+            e, "workload.requests",
             "%s: request %llu has no rows, so there is no routing to replay or "
             "draw from; leave it out (first_request, requests)",
             trace_path(s->shape.trace), (unsigned long long)r->trace_request);
@@ -132,6 +133,22 @@ uint32_t cursor_count_drawn(const struct cursor *c, uint32_t count)
     if (end > output_end)
         drawn += end - (begin > output_end ? begin : output_end);
     return drawn;
+}
+
+int cursor_position(const struct cursor *c, const struct cursor_setup *s, uint32_t served,
+                    uint32_t *position, struct err *e)
+{
+    struct trace_token token;
+    uint32_t run, source = source_of(c, served, &run);
+
+    *position =
+        served < c->prompt_rows ? served : c->prompt_tokens + (served - c->prompt_rows);
+    if (run == 0 || c->own_lengths)
+        return 0;
+    if (trace_read_token(s->shape.trace, c->first_row + source, 1, &token, e) != 0)
+        return -1;
+    *position = token.position;
+    return 0;
 }
 
 /* Names of rows [at, at + count) of the block, which are served from `served` on and

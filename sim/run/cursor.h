@@ -54,6 +54,9 @@ void cursor_release(struct cursor *c);
 
 /* Reads the next block. Call it when none of the last one is left, but some rows are. */
 int cursor_fill(struct cursor *c, const struct cursor_setup *s, struct err *e);
+/* Position of the row to be served as number `served`, without reading its routing. */
+int cursor_position(const struct cursor *c, const struct cursor_setup *s, uint32_t served,
+                    uint32_t *position, struct err *e);
 /* How many of the next `count` rows are drawn rather than recorded. */
 uint32_t cursor_count_drawn(const struct cursor *c, uint32_t count);
 

@@ -2,6 +2,8 @@
 
 #include "experiment_state.h"
 #include "sim/base/mem.h"
+#include "rows.h"
+#include "text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -55,13 +57,38 @@ const struct option experiment_options[] = {
     {.name = NULL},
 };
 
+/* ---- where a fault was written ---- */
+
+static bool is_own_key(const char *key)
+{
+    size_t length = strcspn(key, ".");
+
+    for (const struct option *o = experiment_options; o->name != NULL; o++) {
+        if (strlen(o->name) == length && strncmp(o->name, key, length) == 0)
+            return true;
+    }
+    return false;
+}
+
+int experiment_blame(const struct experiment *x, const struct policy *p, struct err *e)
+{
+    static const char opening[] = "policy '";
+    struct err named = {""};
+
+    if (err_key(e) != NULL && is_own_key(err_key(e)))
+        return cfg_locate(x->root, NULL, e);
+    if (strncmp(e->text, opening, strlen(opening)) != 0) {
+        (void)err_set_key(&named, err_key(e) != NULL ? err_key(e) : "", "policy '%s': %s",
+                          p->label, e->text);
+        *e = named;
+    }
+    return cfg_locate(p->node, NULL, e);
+}
+
 /* ---- loading ---- */
 
-static int load_parts(struct experiment *x, const struct experiment_folders *folders,
-                      struct err *e)
+static int load_trace(struct experiment *x, struct err *e)
 {
-    const char *model;
-
     x->trace_path = mem_strdup(x->p.trace);
     x->trace = trace_open(x->trace_path, NULL, e);
     if (x->trace == NULL)
@@ -72,25 +99,36 @@ static int load_parts(struct experiment *x, const struct experiment_folders *fol
                        "%s: holds only counts per expert (/load/count); replaying needs "
                        "/routing/expert",
                        x->trace_path);
-    model = *x->p.model != '\0' ? x->p.model : x->info->model;
-    x->model = model_load(model, folders->models, e);
+    return 0;
+}
+
+static int load_model(struct experiment *x, struct err *e)
+{
+    const char *model = *x->p.model != '\0' ? x->p.model : x->info->model;
+
+    x->model = model_load(model, x->folders->models, e);
     if (x->model == NULL)
-        return -1;
+        return cfg_locate(x->root, *x->p.model != '\0' ? "model" : "trace", e);
     if (x->hooks->element_bits > 0)
         x->model->expert_bits = x->model->dense_bits = x->model->activation_bits =
             x->hooks->element_bits;
+    return 0;
+}
+
+static int load_machine(struct experiment *x, struct err *e)
+{
     if (x->hooks->machine == NULL)
-        x->own_machine = machine_load(x->p.machine, folders->machines, e);
+        x->own_machine = machine_load(x->p.machine, x->folders->machines, e);
     x->machine = x->hooks->machine != NULL ? x->hooks->machine : x->own_machine;
     if (x->machine == NULL)
         return -1;
     x->gpu_bytes = x->machine->gpu.memory_bytes;
     if (x->p.gpu_bytes > x->gpu_bytes)
-        return err_set(
-            e,
-            "gpu_memory is %.2f GB, but a GPU of %s has %.2f GB; give less, or "
-            "another machine",
-            (double)x->p.gpu_bytes * 1e-9, x->machine->name, (double)x->gpu_bytes * 1e-9);
+        return err_set_key(
+            e, "gpu_memory",
+            "gpu_memory is %s, but a GPU of %s has %s; give less, or another machine",
+            text_sizes(x->p.gpu_bytes, x->gpu_bytes).a, x->machine->name,
+            text_sizes(x->p.gpu_bytes, x->gpu_bytes).b);
     if (x->p.gpu_bytes > 0)
         x->gpu_bytes = x->p.gpu_bytes;
     return 0;
@@ -114,7 +152,7 @@ static int load_parallel(struct experiment *x, struct err *e)
     return 0;
 }
 
-static int check_model(const struct experiment *x, struct err *e)
+static int check_model(struct experiment *x, struct err *e)
 {
     const struct trace_info *t = x->info;
     const struct model *m = x->model;
@@ -154,16 +192,17 @@ static int find_home(struct experiment *x, struct err *e)
     const struct machine *m = x->machine;
     uint64_t host = x->p.host_bytes > 0 ? x->p.host_bytes : m->host.memory_bytes;
 
+    size_experts(x);
     if (x->is_parallel) /* every node's */
         host *= x->topology.nodes;
 
     x->host_bytes = UINT64_MAX;
     if (x->p.home == HOME_STORAGE || (x->p.home == HOME_AUTO && m->unified)) {
         if (!m->has_storage)
-            return err_set(e,
-                           "machine %s has no storage to keep experts in; choose home: "
-                           "host, or a machine with storage",
-                           m->name);
+            return err_set_key(e, "home",
+                               "machine %s has no storage to keep experts in; choose "
+                               "home: host, or a machine with storage",
+                               m->name);
         x->home = TIER_STORAGE;
         return 0;
     }
@@ -173,39 +212,56 @@ static int find_home(struct experiment *x, struct err *e)
     if (x->p.home == HOME_HOST || !m->has_storage || x->is_parallel)
         return err_set(
             e,
-            "the experts of %s take %.1f GB, but %s has %.1f GB of host memory; "
-            "give it more with host_memory, or use a machine with storage",
-            x->model->name, (double)x->expert_total_bytes * 1e-9, m->name,
-            (double)host * 1e-9);
+            "the experts of %s take %s, but %s has %s of host memory; give it more with "
+            "host_memory, or use a machine with storage",
+            x->model->name, text_sizes(x->expert_total_bytes, host).a, m->name,
+            text_sizes(x->expert_total_bytes, host).b);
     x->host_bytes = host;
     return 0;
 }
 
 /* ---- policies ---- */
 
-static int load_policies(struct experiment *x, const struct experiment_folders *folders,
-                         struct err *e)
+static int by_label(const void *a, const void *b)
+{
+    const struct policy *const *p = a, *const *q = b;
+
+    return strcmp((*p)->label, (*q)->label);
+}
+
+static int check_labels(const struct experiment *x, struct err *e)
+{
+    const struct policy **sorted = mem_alloc(x->policies, sizeof *sorted);
+    int status = 0;
+
+    memcpy(sorted, x->policy, x->policies * sizeof *sorted);
+    qsort(sorted, x->policies, sizeof *sorted, by_label);
+    for (uint32_t i = 1; i < x->policies && status == 0; i++) {
+        if (by_label(&sorted[i - 1], &sorted[i]) == 0)
+            status = cfg_error(sorted[i]->node, e,
+                               "two policies are called '%s'; give one another 'name'",
+                               sorted[i]->label);
+    }
+    free(sorted);
+    return status;
+}
+
+static int load_policies(struct experiment *x, struct err *e)
 {
     const struct cfg_node *list = x->p.policies;
 
     if (!cfg_is_list(list) || cfg_count(list) == 0)
         return cfg_error(list, e,
                          "'policies' is no list; expected one or more policies, such as "
-                         "[lru-on-demand, {cache: {name: lfu-keep, slots: 16}}]");
+                         "[{preset: s3fifo, cache: {slots: 4}}]");
     x->policy = mem_zalloc(cfg_count(list), sizeof *x->policy);
     for (size_t i = 0; i < cfg_count(list); i++) {
-        x->policy[i] = policy_from_node(cfg_item(list, i), folders->presets, e);
+        x->policy[i] = policy_from_node(cfg_item(list, i), x->folders->presets, e);
         if (x->policy[i] == NULL)
             return -1;
         x->policies++;
-        for (size_t j = 0; j < i; j++) {
-            if (strcmp(x->policy[i]->label, x->policy[j]->label) == 0)
-                return cfg_error(cfg_item(list, i), e,
-                                 "two policies are called '%s'; give one another 'name'",
-                                 x->policy[i]->label);
-        }
     }
-    return 0;
+    return check_labels(x, e);
 }
 
 /* What a policy declares it needs, by name of the missing field. */
@@ -241,43 +297,49 @@ static int check_gpu(const struct experiment *x, const struct policy *p, struct 
 {
     struct cost whole = {.model = x->model, .machine = x->machine};
     struct parallel_plan plan;
-    uint64_t bytes;
+    uint64_t bytes, kv_bytes;
     bool event_driven;
 
     if (parallel_plan_init(&plan, p, &x->parallel, &x->topology, &whole, x->info,
                            x->expert_bytes, e) != 0)
         return -1;
     bytes = plan.weight_bytes;
+    kv_bytes = run_kv_bytes(plan.cost.model, x->sizes.kv_tokens);
     event_driven = plan.event_driven;
     parallel_plan_release(&plan);
     if (x->p.engine == ENGINE_FIFO && event_driven)
-        return err_set(e,
-                       "policy '%s' copies weights while GPUs share the links, which "
-                       "engine: fifo cannot do; choose engine: auto or event",
-                       p->label);
+        return err_set_key(e, "engine",
+                           "policy '%s' copies weights while GPUs share the links, which "
+                           "engine: fifo cannot do; choose engine: auto or event",
+                           p->label);
     if (bytes <= x->gpu_bytes)
-        return 0;
+        return run_refuse_kv(p, x->sizes.kv_pass, kv_bytes, x->gpu_bytes - bytes, e);
     return err_set(e,
-                   "policy '%s': the weights of %s on each of %u GPUs take %.2f GB, but "
-                   "%.2f GB of a GPU of %s may be used; take more GPUs, fewer slots or "
-                   "more memory",
-                   p->label, x->model->name, x->topology.ranks, (double)bytes * 1e-9,
-                   (double)x->gpu_bytes * 1e-9, x->machine->name);
+                   "policy '%s': the weights of %s on each of %u GPUs take %s, but %s of "
+                   "a GPU of %s may be used; take more GPUs, fewer slots or more memory",
+                   p->label, x->model->name, x->topology.ranks,
+                   text_sizes(bytes, x->gpu_bytes).a, text_sizes(bytes, x->gpu_bytes).b,
+                   x->machine->name);
 }
 
 static int check_memory(const struct experiment *x, const struct policy *p, struct err *e)
 {
     uint64_t dense = model_dense_bytes(x->model);
-    uint64_t cache = job_cache_bytes(x, p);
+    uint64_t cache = job_cache_bytes(x, p), bytes = dense + cache;
 
-    if (dense + cache <= x->gpu_bytes)
-        return 0;
-    return err_set(
-        e,
-        "policy '%s': model %s needs %.2f GB beside its experts and the cache "
-        "%.2f GB, but %.2f GB of a GPU of %s may be used; use fewer slots or more memory",
-        p->label, x->model->name, (double)dense * 1e-9, (double)cache * 1e-9,
-        (double)x->gpu_bytes * 1e-9, x->machine->name);
+    if (bytes <= x->gpu_bytes)
+        return run_refuse_kv(p, x->sizes.kv_pass,
+                             run_kv_bytes(x->model, x->sizes.kv_tokens),
+                             x->gpu_bytes - bytes, e);
+    return err_set_key(e, dense > x->gpu_bytes ? "gpu_memory" : "cache.slots",
+                       "policy '%s': model %s needs %s beside its experts and the cache "
+                       "%s, together %s, "
+                       "but %s of a GPU of %s may be used; %s",
+                       p->label, x->model->name, text_bytes((double)dense).text,
+                       text_bytes((double)cache).text, text_sizes(bytes, x->gpu_bytes).a,
+                       text_sizes(bytes, x->gpu_bytes).b, x->machine->name,
+                       dense > x->gpu_bytes ? "use more memory"
+                                            : "use fewer slots or more memory");
 }
 
 /* Can the host run experts? */
@@ -340,12 +402,13 @@ static int check_policies(struct experiment *x, struct err *e)
         unsigned needs = policy_needs(x->policy[i]);
 
         if (x->p.engine == ENGINE_FIFO && job_needs_events(x->policy[i]))
-            return err_set(e,
-                           "policy '%s' loads early or writes back, which engine: fifo "
-                           "cannot do; choose engine: auto or event",
-                           x->policy[i]->label);
+            return err_set_key(
+                e, "engine",
+                "policy '%s' loads early or writes back, which engine: fifo "
+                "cannot do; choose engine: auto or event",
+                x->policy[i]->label);
         if (check_needs(x, x->policy[i], e) != 0 || check_sizes(x, x->policy[i], e) != 0)
-            return -1;
+            return experiment_blame(x, x->policy[i], e);
         x->scores = x->scores || (needs & (NEED_SCORES | NEED_ALL_SCORES)) != 0;
         x->predicted = x->predicted || (needs & NEED_PREDICTED) != 0;
     }
@@ -420,47 +483,133 @@ static int load_profile(struct experiment *x, struct err *e)
 
 /* ---- the whole ---- */
 
-static int prepare(struct experiment *x, struct cfg *config,
-                   const struct experiment_folders *folders, struct err *e)
+/* Whether passes depend on time, and how large they get. */
+static int size_workload(struct experiment *x, struct err *e)
 {
-    struct workload *probe;
-    unsigned needs = 0;
+    uint32_t homes =
+        x->is_parallel ? x->topology.ranks / parallel_tensor(&x->parallel) : 1;
+    struct workload *probe = workload_new(x->trace, x->model, &x->workload, false, false,
+                                          (uint64_t)x->p.seed, e);
 
-    if (cfg_bind(cfg_root(config), experiment_options, &x->p, e) != 0 ||
-        cfg_bind(x->p.workload, workload_options, &x->workload, e) != 0 ||
-        load_parts(x, folders, e) != 0 || load_parallel(x, e) != 0 ||
-        check_model(x, e) != 0)
-        return -1;
-    size_experts(x);
-    if (find_home(x, e) != 0 || load_policies(x, folders, e) != 0)
-        return -1;
-    probe = workload_new(x->trace, x->model, &x->workload, false, false,
-                         (uint64_t)x->p.seed, e);
     if (probe == NULL)
         return -1;
     x->timeless = workload_is_timeless(probe);
     workload_free(probe);
     if (x->hooks->timeless && !x->timeless)
-        return err_set(e, "its passes depend on time, so that predicted and measured "
-                          "passes would not be the same; choose arrivals: closed");
-    if (check_policies(x, e) != 0)
-        return -1;
+        return err_set_key(e, "workload.arrivals",
+                           "its passes depend on time, so that predicted and measured "
+                           "passes would not be the same; choose arrivals: closed");
+    return workload_measure(x->trace, x->model, &x->workload, homes, (uint64_t)x->p.seed,
+                            &x->sizes, e);
+}
+
+static unsigned union_of_needs(const struct experiment *x)
+{
+    unsigned needs = 0;
+
     for (uint32_t i = 0; i < x->policies; i++)
         needs |= policy_needs(x->policy[i]);
-    if ((needs & NEED_PROFILE) != 0 && load_profile(x, e) != 0)
-        return -1;
-    if (!x->is_parallel && x->timeless && (x->p.bounds || (needs & NEED_FUTURE) != 0)) {
-        /* The first policy of each order of accesses that takes routing as it is recorded
-         * serves for all of them. */
-        for (uint32_t i = 0; i < x->policies; i++) {
-            struct future **future = &x->future[x->policy[i]->cache.order];
+    return needs;
+}
 
-            if (job_reroutes(x->policy[i]) || *future != NULL)
-                continue;
-            *future = job_look_ahead(x, x->policy[i], e);
-            if (*future == NULL)
-                return -1;
-        }
+static int find_profile(struct experiment *x, struct err *e)
+{
+    return (union_of_needs(x) & NEED_PROFILE) != 0 ? load_profile(x, e) : 0;
+}
+
+static int look_ahead(struct experiment *x, struct err *e)
+{
+    if (x->is_parallel || !x->timeless ||
+        (!x->p.bounds && (union_of_needs(x) & NEED_FUTURE) == 0))
+        return 0;
+    /* The first policy of each order of accesses that takes routing as it is recorded
+     * serves for all of them. */
+    for (uint32_t i = 0; i < x->policies; i++) {
+        struct future **future = &x->future[x->policy[i]->cache.order];
+
+        if (job_reroutes(x->policy[i]) || *future != NULL)
+            continue;
+        *future = job_look_ahead(x, x->policy[i], e);
+        if (*future == NULL)
+            return -1;
+    }
+    return 0;
+}
+
+/* Says beforehand what will take much memory or time. */
+static int estimate(struct experiment *x, struct err *e)
+{
+    enum { MANY_GPUS = 512 };
+    const uint64_t much = UINT64_C(1) << 30;
+    const struct rows_shape shape = {
+        .trace = x->trace,
+        .experts = (size_t)x->info->layers * x->info->candidates,
+        .scores = x->scores ? (size_t)x->info->layers * x->info->candidates : 0,
+        .predicted = x->predicted ? (size_t)x->info->layers * x->info->predicted : 0};
+    const uint64_t rows = x->sizes.rows, most = ROWS_MAX_BYTES / rows_bytes(&shape);
+    char text[256];
+
+    if (rows > most)
+        return rows_reserve(&(struct rows){.capacity = 0}, &shape, rows, e);
+    if (x->hooks->note == NULL)
+        return 0;
+    if (rows * rows_bytes(&shape) >= much) {
+        (void)snprintf(text, sizeof text,
+                       "a pass of %s rows takes about %s of memory for each thread; "
+                       "workload.token_budget cuts it",
+                       text_count((double)rows).text,
+                       text_bytes(1.5 * (double)(rows * rows_bytes(&shape))).text);
+        x->hooks->note(text);
+    }
+    if (x->is_parallel && x->topology.ranks > MANY_GPUS) {
+        (void)snprintf(text, sizeof text,
+                       "exchanges between all pairs of %u GPUs take time that grows with "
+                       "the square of their number: about %.0f times that of %d",
+                       x->topology.ranks,
+                       (double)x->topology.ranks * x->topology.ranks / MANY_GPUS /
+                           MANY_GPUS,
+                       MANY_GPUS);
+        x->hooks->note(text);
+    }
+    return 0;
+}
+
+static int bind(struct experiment *x, struct err *e)
+{
+    if (cfg_bind(x->root, experiment_options, &x->p, e) != 0)
+        return -1;
+    return cfg_bind(x->p.workload, workload_options, &x->workload, e);
+}
+
+/* Loads and checks part after part; a fault is written under `key` unless its sentence
+ * knows better. NULL: only such a sentence is about the configuration. */
+static int prepare(struct experiment *x, struct err *e)
+{
+    static const struct {
+        int (*take)(struct experiment *x, struct err *e);
+        const char *key;
+    } steps[] = {
+        {bind, NULL},
+        {load_trace, "trace"},
+        {load_model, "model"},
+        {load_machine, "machine"},
+        {load_parallel, "parallel"},
+        {check_model, "model"},
+        {find_home, "host_memory"},
+        {load_policies, "policies"},
+        {size_workload, NULL},
+        {check_policies, "policies"},
+        {estimate, NULL},
+        {find_profile, "profile"},
+        {look_ahead, NULL},
+    };
+
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        if (steps[i].take(x, e) == 0)
+            continue;
+        if (steps[i].key == NULL && err_key(e) == NULL)
+            return -1;
+        return cfg_locate(x->root, steps[i].key, e);
     }
     return 0;
 }
@@ -486,10 +635,10 @@ int experiment_run(struct cfg *config, const struct experiment_folders *folders,
                    unsigned threads, const struct experiment_hooks *hooks,
                    struct result *r, struct err *e)
 {
-    struct experiment x = {.hooks = hooks};
+    struct experiment x = {.hooks = hooks, .folders = folders, .root = cfg_root(config)};
     int status = -1;
 
-    if (prepare(&x, config, folders, e) == 0) {
+    if (prepare(&x, e) == 0) {
         if (hooks->executor != NULL) {
             x.p.bounds = false;
             threads = 1;

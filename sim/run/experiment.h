@@ -62,6 +62,9 @@ struct experiment_hooks {
      */
     void (*progress)(void *context, uint64_t rows_done, uint64_t rows_total);
     void *context;
+    /* Told before the start, in a sentence, of what will take much memory. NULL: nobody.
+     */
+    void (*note)(const char *sentence);
     const char *timeline_path;     /* NULL: no timeline */
     const struct machine *machine; /* instead of the configuration's; borrowed; or NULL */
     const struct experiment_executor *executor; /* borrowed; NULL: simulated */

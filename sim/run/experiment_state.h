@@ -11,6 +11,8 @@
 #include <pthread.h>
 
 struct experiment {
+    const struct experiment_folders *folders;
+    const struct cfg_node *root; /* of the configuration, for places in messages */
     struct experiment_params p;
     struct workload_params workload;
     const struct experiment_hooks *hooks;
@@ -26,6 +28,7 @@ struct experiment {
     enum tier home;
     uint64_t host_bytes;
     bool timeless;
+    struct workload_sizes sizes;
     bool scores, predicted; /* some policy needs them */
     struct policy **policy;
     uint32_t policies;
@@ -75,6 +78,10 @@ struct jobs {
     struct experiment *x;
     uint64_t rows_total;
 };
+
+/* Puts policy and place before a sentence about a key of the policy; the place alone
+ * where it is about another key of the configuration. Returns -1. */
+int experiment_blame(const struct experiment *x, const struct policy *p, struct err *e);
 
 /* True if the policy holds every expert from the start, so that nothing is to be decided.
  */

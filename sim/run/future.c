@@ -242,10 +242,11 @@ struct future *future_finish(struct future_writer *w, struct err *e)
     assert(w->layer == 0);
     status = flush_block(w, e);
     if (status == 0 && f->passes >= CACHE_NEVER)
-        status = err_set(e,
-                         "the run has %llu passes; a look-ahead can hold %u; cut it with "
-                         "workload.max_passes",
-                         (unsigned long long)f->passes, CACHE_NEVER - 1);
+        status =
+            err_set_key(e, "workload.max_passes",
+                        "the run has %llu passes; a look-ahead can hold %u; cut it with "
+                        "workload.max_passes",
+                        (unsigned long long)f->passes, CACHE_NEVER - 1);
     words = mem_alloc(f->largest_block, sizeof *words);
     next = mem_alloc(objects, sizeof *next);
     for (uint32_t i = 0; i < objects; i++)

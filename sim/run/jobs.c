@@ -440,8 +440,10 @@ int jobs_run(struct experiment *x, struct job **job, size_t count, unsigned thre
     pthread_mutex_destroy(&jobs.lock);
     free(thread);
     for (size_t i = 0; i < count; i++) {
-        if (job[i]->status == -1)
-            return err_set(e, "%s", job[i]->err.text);
+        if (job[i]->status != -1)
+            continue;
+        *e = job[i]->err;
+        return err_key(e) == NULL ? -1 : experiment_blame(x, &job[i]->policy, e);
     }
     return file_interrupted() ? 1 : 0;
 }

@@ -19,7 +19,7 @@ const struct option parallel_options[] = {
     {.name = NULL},
 };
 
-static uint32_t tensor_of(const struct parallel_params *p)
+uint32_t parallel_tensor(const struct parallel_params *p)
 {
     return p->attention == ATTENTION_TENSOR ? (uint32_t)p->tensor : 1;
 }
@@ -28,26 +28,27 @@ int parallel_topology(const struct machine *m, const struct parallel_params *p,
                       struct topology *t, struct err *e)
 {
     struct machine fleet = *m;
-    uint32_t gpus = (uint32_t)p->gpus, tensor = tensor_of(p);
+    uint32_t gpus = (uint32_t)p->gpus, tensor = parallel_tensor(p);
 
     if (gpus > m->gpus && gpus % m->gpus != 0)
-        return err_set(e,
-                       "parallel: %u GPUs are no whole number of nodes of %s, which have "
-                       "%u each; take a multiple of %u, or at most %u",
-                       gpus, m->name, m->gpus, m->gpus, m->gpus);
+        return err_set_key(
+            e, "parallel.gpus",
+            "parallel: %u GPUs are no whole number of nodes of %s, which have "
+            "%u each; take a multiple of %u, or at most %u",
+            gpus, m->name, m->gpus, m->gpus, m->gpus);
     if (gpus > m->gpus && !m->has_network)
-        return err_set(
-            e,
+        return err_set_key(
+            e, "parallel.gpus",
             "parallel: %u GPUs need %u nodes of %s, which has no network; take "
             "at most %u, or give the machine a network",
             gpus, gpus / m->gpus, m->name, m->gpus);
     fleet.nodes = gpus > m->gpus ? gpus / m->gpus : 1;
     fleet.gpus = gpus > m->gpus ? m->gpus : gpus;
     if (fleet.gpus % tensor != 0)
-        return err_set(e,
-                       "parallel: attention over %u GPUs does not divide the %u of a "
-                       "node; choose tensor: such that it does",
-                       tensor, fleet.gpus);
+        return err_set_key(e, "parallel.tensor",
+                           "parallel: attention over %u GPUs does not divide the %u of a "
+                           "node; choose tensor: such that it does",
+                           tensor, fleet.gpus);
     *t = topology_of(&fleet);
     return 0;
 }
@@ -68,11 +69,13 @@ static int check_parts(const struct policy *p, struct err *e)
     const char *cure = "leave it out, or run on one GPU without parallel";
 
     if (policy_prefetch(p)->step != NULL)
-        return err_set(e, "policy '%s': prefetch: %s is not there for several GPUs; %s",
-                       p->label, p->plugin[SLOT_PREFETCH]->name, cure);
+        return err_set_key(e, "prefetch",
+                           "policy '%s': prefetch: %s is not there for several GPUs; %s",
+                           p->label, p->plugin[SLOT_PREFETCH]->name, cure);
     if (policy_offload(p)->decide != NULL)
-        return err_set(e, "policy '%s': offload: %s is not there for several GPUs; %s",
-                       p->label, p->plugin[SLOT_OFFLOAD]->name, cure);
+        return err_set_key(e, "offload",
+                           "policy '%s': offload: %s is not there for several GPUs; %s",
+                           p->label, p->plugin[SLOT_OFFLOAD]->name, cure);
     if ((policy_needs(p) &
          (NEED_FUTURE | NEED_SCORES | NEED_ALL_SCORES | NEED_PREDICTED)) != 0)
         return err_set(e,
@@ -80,8 +83,9 @@ static int check_parts(const struct policy *p, struct err *e)
                        "several GPUs do not have; %s",
                        p->label, cure);
     if (p->cache.order != CACHE_ORDER_ID)
-        return err_set(e, "policy '%s': cache: order must be id on several GPUs",
-                       p->label);
+        return err_set_key(e, "cache.order",
+                           "policy '%s': cache: order must be id on several GPUs",
+                           p->label);
     return 0;
 }
 
@@ -92,33 +96,35 @@ static int check_place(const struct policy *p, uint32_t gpus, uint32_t experts,
     bool is_static = policy_gate(p)->apply != NULL;
 
     if (!policy_place(p)->sharded && (slots % gpus != 0 || slots < experts))
-        return err_set(e,
-                       "policy '%s': place: slots is %u; %u experts on %u GPUs need a "
-                       "multiple of %u, at least %u",
-                       p->label, slots, experts, gpus, gpus,
-                       (experts + gpus - 1) / gpus * gpus);
+        return err_set_key(
+            e, "place.slots",
+            "policy '%s': place: slots is %u; %u experts on %u GPUs need a "
+            "multiple of %u, at least %u",
+            p->label, slots, experts, gpus, gpus, (experts + gpus - 1) / gpus * gpus);
     if (is_static && (slots >= experts + gpus || policy_place(p)->sharded))
-        return err_set(e,
-                       "policy '%s': gate: %s pads every expert's rows, so that replicas "
-                       "and shards have no rule; choose gate: dropless, or as few slots "
-                       "as hold every expert once",
-                       p->label, p->plugin[SLOT_GATE]->name);
+        return err_set_key(
+            e, "gate",
+            "policy '%s': gate: %s pads every expert's rows, so that replicas "
+            "and shards have no rule; choose gate: dropless, or as few slots "
+            "as hold every expert once",
+            p->label, p->plugin[SLOT_GATE]->name);
     if (policy_place(p)->sharded && p->place.window.interval > 0)
-        return err_set(
-            e,
+        return err_set_key(
+            e, "place.interval",
             "policy '%s': place: %s has every expert everywhere, so that there "
             "is nothing to rebalance; leave interval out",
             p->label, p->plugin[SLOT_PLACE]->name);
     if (p->place.foresee > 0 && p->place.window.interval != 1)
-        return err_set(e,
-                       "policy '%s': place: foresee tells of the coming pass, for which "
-                       "interval must be 1",
-                       p->label);
+        return err_set_key(
+            e, "place.foresee",
+            "policy '%s': place: foresee tells of the coming pass, for which "
+            "interval must be 1",
+            p->label);
     if (p->schedule.empty && p->schedule.experts != EXPERTS_SERIAL)
-        return err_set(e,
-                       "policy '%s': schedule: empty needs experts: serial, which "
-                       "launches expert by expert",
-                       p->label);
+        return err_set_key(e, "schedule.empty",
+                           "policy '%s': schedule: empty needs experts: serial, which "
+                           "launches expert by expert",
+                           p->label);
     return 0;
 }
 
@@ -143,8 +149,8 @@ int parallel_check(struct policy *p, const struct topology *t,
         p->cache.preload = CACHE_PRELOAD_LINEAR;
     }
     if (p->place.window.interval > 0 && !is_whole(p, local, trace->layers))
-        return err_set(
-            e,
+        return err_set_key(
+            e, "cache.slots",
             "policy '%s' rebalances, but its caches do not hold all experts of "
             "a GPU; leave cache: slots out, or interval",
             p->label);
@@ -152,11 +158,12 @@ int parallel_check(struct policy *p, const struct topology *t,
          p->schedule.exchange == EXCHANGE_LOW_LATENCY ||
          p->schedule.exchange == EXCHANGE_FORWARD) &&
         t->nodes > 1 && !t->nvlink)
-        return err_set(e,
-                       "policy '%s': schedule: this exchange is made for NVLink in a "
-                       "node, which the machine does not have; choose exchange: flat or "
-                       "rails",
-                       p->label);
+        return err_set_key(
+            e, "schedule.exchange",
+            "policy '%s': schedule: this exchange is made for NVLink in a "
+            "node, which the machine does not have; choose exchange: flat or "
+            "rails",
+            p->label);
     return 0;
 }
 
@@ -178,8 +185,8 @@ static int make_model(struct parallel_plan *plan, const struct policy *p,
 {
     struct model attention = *whole;
 
-    if (tensor_of(params) > 1 &&
-        model_slice(whole, tensor_of(params), &attention, e) != 0)
+    if (parallel_tensor(params) > 1 &&
+        model_slice(whole, parallel_tensor(params), &attention, e) != 0)
         return -1;
     plan->model = attention;
     if (policy_place(p)->sharded)
@@ -198,7 +205,7 @@ int parallel_plan_init(struct parallel_plan *plan, const struct policy *p,
 
     *plan = (struct parallel_plan){
         .run = {.topology = t,
-                .tensor = tensor_of(params),
+                .tensor = parallel_tensor(params),
                 .slots = slots,
                 .local = local,
                 .exchange = counts},

@@ -20,6 +20,9 @@ extern const struct option parallel_options[];
 int parallel_topology(const struct machine *m, const struct parallel_params *p,
                       struct topology *t, struct err *e);
 
+/* GPUs that share the attention of a request. */
+uint32_t parallel_tensor(const struct parallel_params *p);
+
 /* What a policy's run over several GPUs needs besides. */
 struct parallel_plan {
     struct run_parallel run; /* topology and exec are the caller's to fill */

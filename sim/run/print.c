@@ -27,35 +27,77 @@ static void print_head(const struct result *r, FILE *out)
     free(machine);
 }
 
-static void print_columns(FILE *out)
+static const struct text_column columns[] = {
+    {{"TPOT", "p50"}, 9},     {{"TPOT", "p99"}, 9},       {{"TTFT", "p50"}, 9},
+    {{"tokens", "per s"}, 9}, {{"hit", "rate"}, 7},       {{"over", "link"}, 9},
+    {{"GPU", "busy"}, 7},     {{"gap to", "offline"}, 8},
+};
+
+static struct text_figure figure_of(const struct result_summary *s, size_t column)
 {
-    text_cell(out, "", LABEL_COLUMNS);
-    (void)fprintf(out, " %9s %9s %9s %9s %7s %9s %7s %8s\n", "TPOT", "TPOT", "TTFT",
-                  "tokens", "hit", "over", "GPU", "gap to");
-    text_cell(out, "policy", LABEL_COLUMNS);
-    (void)fprintf(out, " %9s %9s %9s %9s %7s %9s %7s %8s\n", "p50", "p99", "p50", "per s",
-                  "rate", "link", "busy", "offline");
+    switch (column) {
+    case 0:
+        return text_time(s->tpot_p50);
+    case 1:
+        return text_time(s->tpot_p99);
+    case 2:
+        return text_time(s->ttft_p50);
+    case 3:
+        return text_number(s->tokens_per_s);
+    case 4:
+        return text_share(s->hit_rate);
+    case 5:
+        return text_bytes(s->link_bytes);
+    case 6:
+        return text_share(s->gpu_busy);
+    default:
+        return text_share(s->gap);
+    }
 }
 
-static void print_row(const struct result_policy *p, FILE *out)
-{
-    struct result_summary s = result_summarise(p);
-    char *stopped = result_stopped_text(p);
+struct rows {
+    const struct result *r;
+    const struct result_summary *s; /* [policies] */
+};
 
-    if (stopped != NULL) {
-        text_row(out, p->label, LABEL_COLUMNS, stopped);
-        return;
-    }
-    text_cell(out, p->label, LABEL_COLUMNS);
-    text_right(out, 9, text_time(s.tpot_p50));
-    text_right(out, 9, text_time(s.tpot_p99));
-    text_right(out, 9, text_time(s.ttft_p50));
-    text_right(out, 9, text_number(s.tokens_per_s));
-    text_right(out, 7, text_share(s.hit_rate));
-    text_right(out, 9, text_bytes(s.link_bytes));
-    text_right(out, 7, text_share(s.gpu_busy));
-    text_right(out, 8, text_share(s.gap));
-    (void)fputc('\n', out);
+static const char *label_of(const void *context, size_t row)
+{
+    const struct rows *t = context;
+
+    return t->r->policy[row].label;
+}
+
+static struct text_figure figure_at(const void *context, size_t row, size_t column)
+{
+    const struct rows *t = context;
+
+    return figure_of(&t->s[row], column);
+}
+
+static char *stopped_at(const void *context, size_t row)
+{
+    const struct rows *t = context;
+
+    return result_stopped_text(&t->r->policy[row]);
+}
+
+static void print_table(const struct result *r, FILE *out)
+{
+    struct result_summary *s = mem_alloc(r->policies, sizeof *s);
+    const struct rows rows = {r, s};
+    const struct text_table t = {.column = columns,
+                                 .columns = sizeof columns / sizeof *columns,
+                                 .rows = r->policies,
+                                 .label_columns = LABEL_COLUMNS,
+                                 .label = label_of,
+                                 .figure = figure_at,
+                                 .sentence = stopped_at,
+                                 .context = &rows};
+
+    for (uint32_t i = 0; i < r->policies; i++)
+        s[i] = result_summarise(&r->policy[i]);
+    text_print_table(out, &t);
+    free(s);
 }
 
 static void print_notes(const struct result *r, FILE *out)
@@ -94,9 +136,10 @@ static const char *metric_name(const struct result *r)
     return "time to first token";
 }
 
-static void print_pair(const struct result *r, uint32_t a, uint32_t b,
-                       const struct result_comparison *c, FILE *out)
+static void print_pair(const struct result *r, const struct result_comparison *c,
+                       FILE *out)
 {
+    uint32_t a = c->a, b = c->b;
     bool slower = c->ratio > 1;
     double ratio = slower ? c->ratio : 1 / c->ratio;
     double low = slower ? c->low : 1 / c->high, high = slower ? c->high : 1 / c->low;
@@ -127,30 +170,11 @@ static void print_pair(const struct result *r, uint32_t a, uint32_t b,
                       text_ratio(c->low).text, text_ratio(c->high).text);
 }
 
-/* The policy with the least median time per output token. */
-static uint32_t fastest(const struct result *r)
-{
-    uint32_t best = 0;
-    double least = INFINITY;
-
-    for (uint32_t i = 0; i < r->policies; i++) {
-        struct result_summary s = result_summarise(&r->policy[i]);
-        double t = isnan(s.tpot_p50) ? s.ttft_p50 : s.tpot_p50;
-
-        if (t < least) {
-            least = t;
-            best = i;
-        }
-    }
-    return best;
-}
-
 static void print_pairs(const struct result *r, FILE *out)
 {
-    size_t pairs = (size_t)r->policies * (r->policies - 1) / 2, at = 0, hidden = 0;
-    size_t undecided = 0;
+    size_t pairs = result_pair_count(r), hidden = 0, undecided = 0;
     struct result_comparison *c = mem_alloc(pairs, sizeof *c);
-    uint32_t best = pairs > MAX_PAIRS ? fastest(r) : 0;
+    uint32_t best = pairs > MAX_PAIRS ? result_fastest(r) : 0;
 
     result_compare(r, c);
     (void)fputc('\n', out);
@@ -158,14 +182,12 @@ static void print_pairs(const struct result *r, FILE *out)
                    "Pairs, on the same requests: ratio of %s, geometric mean with its "
                    "95 %% interval; significance at 5 %% over all pairs (Holm).",
                    metric_name(r));
-    for (uint32_t a = 0; a < r->policies; a++) {
-        for (uint32_t b = a + 1; b < r->policies; b++, at++) {
-            if (pairs <= MAX_PAIRS || a == best || b == best) {
-                print_pair(r, a, b, &c[at], out);
-            } else {
-                hidden++;
-                undecided += !c[at].significant;
-            }
+    for (size_t i = 0; i < pairs; i++) {
+        if (pairs <= MAX_PAIRS || c[i].a == best || c[i].b == best) {
+            print_pair(r, &c[i], out);
+        } else {
+            hidden++;
+            undecided += !c[i].significant;
         }
     }
     if (hidden > 0)
@@ -173,6 +195,11 @@ static void print_pairs(const struct result *r, FILE *out)
                        "%zu further pairs, %zu of them without a significant difference: "
                        "see the JSON output.",
                        hidden, undecided);
+    if (r->policies > RESULT_ALL_PAIRS)
+        text_paragraph(out, "  ", "  ",
+                       "Of more than %d policies only the pairs with the fastest are "
+                       "compared.",
+                       RESULT_ALL_PAIRS);
     free(c);
 }
 
@@ -182,9 +209,7 @@ void result_print(const struct result *r, FILE *out)
     if (result_is_parallel(r)) {
         print_parallel(r, out);
     } else {
-        print_columns(out);
-        for (uint32_t i = 0; i < r->policies; i++)
-            print_row(&r->policy[i], out);
+        print_table(r, out);
     }
     print_notes(r, out);
     if (r->policies > 1)

@@ -231,26 +231,22 @@ static void json_policy(const struct result *r, const struct result_policy *p, F
 
 static void json_pairs(const struct result *r, FILE *out)
 {
-    size_t pairs = r->policies < 2 ? 0 : (size_t)r->policies * (r->policies - 1) / 2;
+    size_t pairs = result_pair_count(r);
     struct result_comparison *c = mem_alloc(pairs, sizeof *c);
-    size_t at = 0;
 
     result_compare(r, c);
     (void)fputs(",\n  \"comparisons\": [", out);
-    for (uint32_t a = 0; a < r->policies; a++) {
-        for (uint32_t b = a + 1; b < r->policies; b++, at++) {
-            (void)fprintf(out,
-                          "%s\n    {\"a\": %" PRIu32 ", \"b\": %" PRIu32
-                          ", \"pairs\": %" PRIu64 ", \"ratio_b_to_a\": ",
-                          at == 0 ? "" : ",", a, b, c[at].pairs);
-            json_number(out, c[at].ratio);
-            (void)fputs(", \"low\": ", out);
-            json_number(out, c[at].low);
-            (void)fputs(", \"high\": ", out);
-            json_number(out, c[at].high);
-            (void)fprintf(out, ", \"significant\": %s}",
-                          c[at].significant ? "true" : "false");
-        }
+    for (size_t i = 0; i < pairs; i++) {
+        (void)fprintf(out,
+                      "%s\n    {\"a\": %" PRIu32 ", \"b\": %" PRIu32
+                      ", \"pairs\": %" PRIu64 ", \"ratio_b_to_a\": ",
+                      i == 0 ? "" : ",", c[i].a, c[i].b, c[i].pairs);
+        json_number(out, c[i].ratio);
+        (void)fputs(", \"low\": ", out);
+        json_number(out, c[i].low);
+        (void)fputs(", \"high\": ", out);
+        json_number(out, c[i].high);
+        (void)fprintf(out, ", \"significant\": %s}", c[i].significant ? "true" : "false");
     }
     (void)fputc(']', out);
     free(c);

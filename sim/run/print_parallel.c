@@ -1,9 +1,11 @@
 #include "print_parallel.h"
 
+#include "sim/base/mem.h"
 #include "text.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 
 enum { LABEL_COLUMNS = 17 };
 
@@ -18,44 +20,84 @@ static struct text_figure gap_figure(double gap)
     return f;
 }
 
-static void print_row(const struct result_policy *p, FILE *out)
-{
-    struct result_summary s = result_summarise(p);
-    char *stopped = result_stopped_text(p);
+static const struct text_column columns[] = {
+    {{"TPOT", "p50"}, 8},      {{"TPOT", "p99"}, 8},     {{"TTFT", "p50"}, 8},
+    {{"tokens", "per s"}, 7},  {{"GPU", "busy"}, 7},     {{"imbal-", "ance"}, 6},
+    {{"exposed", "comm"}, 7},  {{"between", "GPUs"}, 8}, {{"gap to", "even"}, 7},
+    {{"gap to", "no net"}, 7},
+};
 
-    if (stopped != NULL) {
-        text_row(out, p->label, LABEL_COLUMNS, stopped);
-        return;
+static struct text_figure figure_of(const struct result_summary *s, size_t column)
+{
+    switch (column) {
+    case 0:
+        return text_time(s->tpot_p50);
+    case 1:
+        return text_time(s->tpot_p99);
+    case 2:
+        return text_time(s->ttft_p50);
+    case 3:
+        return text_number(s->tokens_per_s);
+    case 4:
+        return text_share(s->gpu_busy);
+    case 5:
+        return text_ratio(s->imbalance);
+    case 6:
+        return text_share(s->comm_share);
+    case 7:
+        return text_bytes(s->sent_bytes);
+    case 8:
+        return gap_figure(s->balanced_gap);
+    default:
+        return gap_figure(s->network_gap);
     }
-    text_cell(out, p->label, LABEL_COLUMNS);
-    text_right(out, 8, text_time(s.tpot_p50));
-    text_right(out, 8, text_time(s.tpot_p99));
-    text_right(out, 8, text_time(s.ttft_p50));
-    text_right(out, 7, text_number(s.tokens_per_s));
-    text_right(out, 7, text_share(s.gpu_busy));
-    text_right(out, 6, text_ratio(s.imbalance));
-    text_right(out, 7, text_share(s.comm_share));
-    text_right(out, 8, text_bytes(s.sent_bytes));
-    text_right(out, 7, gap_figure(s.balanced_gap));
-    text_right(out, 7, gap_figure(s.network_gap));
-    (void)fputc('\n', out);
 }
 
-static void print_table(const struct result *r, FILE *out)
+/* The policies and what they sum up to, [policies]; of the second table also its columns.
+ */
+struct rows {
+    const struct result *r;
+    const struct result_summary *s;
+    const struct print_column *const *shown;
+};
+
+static const char *label_of(const void *context, size_t row)
 {
+    const struct rows *t = context;
+
+    return t->r->policy[row].label;
+}
+
+static struct text_figure figure_at(const void *context, size_t row, size_t column)
+{
+    const struct rows *t = context;
+
+    return figure_of(&t->s[row], column);
+}
+
+static char *stopped_at(const void *context, size_t row)
+{
+    const struct rows *t = context;
+
+    return result_stopped_text(&t->r->policy[row]);
+}
+
+static void print_table(const struct rows *rows, FILE *out)
+{
+    const struct result *r = rows->r;
+    const struct text_table t = {.column = columns,
+                                 .columns = sizeof columns / sizeof *columns,
+                                 .rows = r->policies,
+                                 .label_columns = LABEL_COLUMNS,
+                                 .label = label_of,
+                                 .figure = figure_at,
+                                 .sentence = stopped_at,
+                                 .context = rows};
     bool bounds = false;
 
-    text_cell(out, "", LABEL_COLUMNS);
-    (void)fprintf(out, " %8s %8s %8s %7s %7s %6s %7s %8s %7s %7s\n", "TPOT", "TPOT",
-                  "TTFT", "tokens", "GPU", "imbal-", "exposed", "between", "gap to",
-                  "gap to");
-    text_cell(out, "policy", LABEL_COLUMNS);
-    (void)fprintf(out, " %8s %8s %8s %7s %7s %6s %7s %8s %7s %7s\n", "p50", "p99", "p50",
-                  "per s", "busy", "ance", "comm", "GPUs", "even", "no net");
-    for (uint32_t i = 0; i < r->policies; i++) {
-        print_row(&r->policy[i], out);
+    text_print_table(out, &t);
+    for (uint32_t i = 0; i < r->policies; i++)
         bounds = bounds || r->policy[i].bounds.present;
-    }
     (void)fputc('\n', out);
     text_paragraph(
         out, "", "  ",
@@ -168,48 +210,63 @@ const struct print_column print_extra_columns[] = {
     {{NULL, NULL}, NULL, NULL},
 };
 
-/* Columns that no policy has anything in are left out, and so is a table of none. */
-static void print_extras(const struct result *r, FILE *out)
+static struct text_figure extra_at(const void *context, size_t row, size_t column)
 {
-    const struct print_column
-        *shown[sizeof print_extra_columns / sizeof *print_extra_columns];
-    size_t count = 0;
+    const struct rows *t = context;
+    const struct print_column *c = t->shown[column];
+    const struct result_policy *p = &t->r->policy[row];
+
+    return c->has(p, &t->s[row]) ? c->figure(p, &t->s[row]) : (struct text_figure){"-"};
+}
+
+/* A policy that was stopped has no row in the second table. */
+static char *none_at(const void *context, size_t row)
+{
+    const struct rows *t = context;
+
+    return t->r->policy[row].run.finished ? NULL : mem_strdup("");
+}
+
+/* Columns that no policy has anything in are left out, and so is a table of none. */
+static void print_extras(struct rows *rows, FILE *out)
+{
+    enum { MOST = sizeof print_extra_columns / sizeof *print_extra_columns, WIDTH = 9 };
+    const struct result *r = rows->r;
+    const struct print_column *shown[MOST];
+    struct text_column column[MOST];
+    struct text_table t = {.column = column,
+                           .rows = r->policies,
+                           .label_columns = LABEL_COLUMNS,
+                           .label = label_of,
+                           .figure = extra_at,
+                           .sentence = none_at,
+                           .context = rows};
 
     for (const struct print_column *c = print_extra_columns; c->has != NULL; c++) {
         bool any = false;
 
-        for (uint32_t i = 0; i < r->policies && !any; i++) {
-            struct result_summary s = result_summarise(&r->policy[i]);
-
-            any = c->has(&r->policy[i], &s);
-        }
-        if (any)
-            shown[count++] = c;
-    }
-    for (int line = 0; line < 2 && count > 0; line++) {
-        (void)fputs(line == 0 ? "\n" : "", out);
-        text_cell(out, line == 0 ? "" : "policy", LABEL_COLUMNS);
-        for (size_t k = 0; k < count; k++)
-            (void)fprintf(out, " %9s", shown[k]->head[line]);
-        (void)fputc('\n', out);
-    }
-    for (uint32_t i = 0; i < r->policies && count > 0; i++) {
-        struct result_summary s = result_summarise(&r->policy[i]);
-
-        if (!r->policy[i].run.finished)
+        for (uint32_t i = 0; i < r->policies && !any; i++)
+            any = c->has(&r->policy[i], &rows->s[i]);
+        if (!any)
             continue;
-        text_cell(out, r->policy[i].label, LABEL_COLUMNS);
-        for (size_t k = 0; k < count; k++)
-            text_right(out, 9,
-                       shown[k]->has(&r->policy[i], &s)
-                           ? shown[k]->figure(&r->policy[i], &s)
-                           : (struct text_figure){"-"});
-        (void)fputc('\n', out);
+        shown[t.columns] = c;
+        column[t.columns++] = (struct text_column){{c->head[0], c->head[1]}, WIDTH};
     }
+    rows->shown = shown;
+    if (t.columns == 0)
+        return;
+    (void)fputc('\n', out);
+    text_print_table(out, &t);
 }
 
 void print_parallel(const struct result *r, FILE *out)
 {
-    print_table(r, out);
-    print_extras(r, out);
+    struct result_summary *s = mem_alloc(r->policies, sizeof *s);
+    struct rows rows = {.r = r, .s = s};
+
+    for (uint32_t i = 0; i < r->policies; i++)
+        s[i] = result_summarise(&r->policy[i]);
+    print_table(&rows, out);
+    print_extras(&rows, out);
+    free(s);
 }

@@ -105,6 +105,8 @@ static int print_figure(const struct report_page *p, enum report_figure figure,
     (void)fprintf(p->out, "<figure%s>\n", wide ? " class=wide" : "");
     if (report_plot(figure, entry, count, p->folder, plots_folder, &drawn, e) != 0)
         return -1;
+    if (drawn == NOT_DRAWN_NO_GNUPLOT || drawn == NOT_DRAWN_FAILED)
+        *p->undrawn = true;
     if (drawn != DRAWN)
         print_not_drawn(p->out, drawn, figure);
     else if (report_plot_inline(figure, p->folder, p->out, e) != 0)
@@ -390,7 +392,9 @@ void report_own_files(struct folder_out *f)
 int report_write(const struct result *const *results, size_t count, const char *folder,
                  const char *plots_folder, struct err *e)
 {
-    struct report_page p = {.results = results, .count = count, .folder = folder};
+    bool undrawn = false;
+    struct report_page p = {
+        .results = results, .count = count, .folder = folder, .undrawn = &undrawn};
     char *path = mem_format("%s/report.html", folder);
     struct file_out *out = NULL;
     int status = file_make_folder(folder, e);
@@ -413,5 +417,5 @@ int report_write(const struct result *const *results, size_t count, const char *
     free(p.label);
     free(p.entry);
     free(path);
-    return status;
+    return status == 0 && undrawn ? 1 : status;
 }

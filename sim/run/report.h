@@ -13,7 +13,8 @@
 /* Names all files that report_write() may write. */
 void report_own_files(struct folder_out *f);
 /* Writes FOLDER/report.html and the figures; the folder is made if need be. Borrows all.
- * `plots_folder` is where the scripts are. 0 or -1. */
+ * `plots_folder` is where the scripts are. 0; 1: gnuplot was missing or failed, so that
+ * figures are missing, as the page says; or -1. */
 int report_write(const struct result *const *results, size_t count, const char *folder,
                  const char *plots_folder, struct err *e);
 

@@ -13,6 +13,7 @@ struct report_page {
     size_t entries;
     const char *folder;
     FILE *out;
+    bool *undrawn; /* set where gnuplot is missing or failed */
 };
 
 /* How many entries are of results of several GPUs, or of one. */

@@ -10,17 +10,19 @@ static int count_requests(struct requests *r, uint64_t wanted, uint64_t availabl
                           const char *where, struct err *e)
 {
     if (wanted > available)
-        return err_set(e,
-                       "workload: requests is %llu, but %s has only %llu from the first "
-                       "one on",
-                       (unsigned long long)wanted, where, (unsigned long long)available);
+        return err_set_key(e, "workload.requests",
+                           "workload: requests is %llu, but %s has only %llu from the "
+                           "first one on; 0 takes all",
+                           (unsigned long long)wanted, where,
+                           (unsigned long long)available);
     if (wanted == 0)
         wanted = available;
     if (wanted > UINT32_MAX)
-        return err_set(e,
-                       "workload: %s has %llu requests; at most %u can be served, so set "
-                       "requests",
-                       where, (unsigned long long)wanted, UINT32_MAX);
+        return err_set_key(
+            e, "workload.requests",
+            "workload: %s has %llu requests; at most %u can be served, so set "
+            "requests",
+            where, (unsigned long long)wanted, UINT32_MAX);
     r->count = (uint32_t)wanted;
     return 0;
 }
@@ -48,7 +50,7 @@ static int take_file(struct requests *r, struct trace *t, const struct workload_
     int status;
 
     if (arrivals_read(&a, p->file, (uint64_t)p->requests, e) != 0)
-        return -1;
+        return err_about(e, "workload.file");
     status = count_requests(r, (uint64_t)p->requests, a.count, p->file, e);
     if (status == 0)
         make_requests(r, t, (uint64_t)p->first_request);
@@ -73,11 +75,11 @@ static int take_trace_arrivals(struct requests *r, struct trace *t, struct err *
         int64_t ns = all[r->request[i].trace_request].arrival_ns;
 
         if (ns < 0)
-            return err_set(e,
-                           "%s: /request/arrival_ns of request %llu is not recorded, "
-                           "which arrivals: trace needs",
-                           trace_path(t),
-                           (unsigned long long)r->request[i].trace_request);
+            return err_set_key(e, "workload.arrivals",
+                               "%s: /request/arrival_ns of request %llu is not recorded, "
+                               "which arrivals: trace needs",
+                               trace_path(t),
+                               (unsigned long long)r->request[i].trace_request);
         if (ns < earliest)
             earliest = ns;
     }
@@ -86,10 +88,11 @@ static int take_trace_arrivals(struct requests *r, struct trace *t, struct err *
         int64_t ns = all[number].arrival_ns - earliest;
 
         if (ns > INT64_MAX / SIM_TIME_PER_NS)
-            return err_set(e,
-                           "%s: /request/arrival_ns of request %llu is %lld ns after the "
-                           "earliest; at most 106 days can be simulated",
-                           trace_path(t), (unsigned long long)number, (long long)ns);
+            return err_set_key(
+                e, "workload.arrivals",
+                "%s: /request/arrival_ns of request %llu is %lld ns after the "
+                "earliest; at most 106 days can be simulated",
+                trace_path(t), (unsigned long long)number, (long long)ns);
         r->request[i].arrival = ns * SIM_TIME_PER_NS;
     }
     return 0;

@@ -126,12 +126,18 @@ double result_request_ttft(const struct run_request *q);
  * where no request has two tokens) b / a with its 95 % interval (Student's t). No pairs
  * where a signal stopped one of the two. */
 struct result_comparison {
+    uint32_t a, b; /* a < b */
     uint64_t pairs;
     double ratio, low, high; /* geometric mean of b / a */
     bool significant;        /* the interval excludes 1, with Holm's correction over all
-                                pairs of the result */
+                                pairs that are compared */
 };
-/* Fills (a, b) for all a < b: policies * (policies - 1) / 2, row by row. */
+/* The policy with the least median TPOT (TTFT where it has none). */
+uint32_t result_fastest(const struct result *r);
+/* How many pairs are compared: all, in order of (a, b), of up to RESULT_ALL_PAIRS
+ * policies; of more, whose pairs nobody reads, those with the fastest. */
+enum { RESULT_ALL_PAIRS = 64 };
+size_t result_pair_count(const struct result *r);
 void result_compare(const struct result *r, struct result_comparison *c);
 
 /* The table that fits 100 columns, the notes, the pairwise verdicts. */

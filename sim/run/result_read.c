@@ -1,6 +1,7 @@
 /* Reading a result back: what is where, and how its parts must agree. */
 #include "result_reader.h"
 
+#include "sim/base/file_kind.h"
 #include "sim/base/mem.h"
 
 #include <assert.h>
@@ -134,6 +135,14 @@ static int read_policy(struct result_reader *r, hid_t policies,
     return status;
 }
 
+static int refuse_kind(struct result_reader *r)
+{
+    if (file_kind_check(r->path, FILE_RESULT, r->e) != 0)
+        return -1;
+    return err_set(r->e, "%s: is not a result of moesim; make one with `moesim run`",
+                   r->path);
+}
+
 static int check_version(struct result_reader *r)
 {
     static const struct result_field field = {"version", RESULT_U32, 0};
@@ -144,8 +153,7 @@ static int check_version(struct result_reader *r)
     if (H5Aexists(r->file, "format") <= 0 ||
         result_reader_text(r, r->file, "", "format", &format) != 0 ||
         strcmp(format, RESULT_FORMAT) != 0)
-        status = err_set(
-            r->e, "%s: is not a result of moesim; make one with `moesim run`", r->path);
+        status = refuse_kind(r);
     else if (result_reader_scalar(r, r->file, "", &field, &version) != 0)
         status = -1;
     else if (version != RESULT_VERSION)
@@ -244,6 +252,8 @@ static int open_file(struct result_reader *r)
 
     if (stat(r->path, &s) != 0)
         return err_set(r->e, "%s: cannot be opened: %s", r->path, strerror(errno));
+    if (S_ISDIR(s.st_mode))
+        return refuse_kind(r);
     if (!S_ISREG(s.st_mode))
         return err_set(r->e, "%s: is not a regular file; give the name of a result",
                        r->path);
@@ -256,8 +266,7 @@ static int open_file(struct result_reader *r)
                        "%s: is an HDF5 file, but damaged, cut short or not readable; "
                        "run again to make the result anew",
                        r->path);
-    return err_set(r->e, "%s: is not a result of moesim; make one with `moesim run`",
-                   r->path);
+    return refuse_kind(r);
 }
 
 int result_read(const char *path, struct result *result, struct err *e)

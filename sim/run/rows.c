@@ -23,16 +23,18 @@ int rows_reserve(struct rows *r, const struct rows_shape *s, uint64_t count,
     if (count <= r->capacity)
         return 0;
     if (count > limit)
-        return err_set(e,
-                       "%s: a pass of %llu rows needs more than %llu GiB of memory; set "
-                       "token_budget or a smaller batch",
-                       trace_path(s->trace), (unsigned long long)count,
-                       (unsigned long long)(ROWS_MAX_BYTES >> 30));
+        return err_set_key(
+            e, "workload.token_budget",
+            "%s: a pass of %llu rows needs more than %llu GiB of memory; set "
+            "token_budget or a smaller batch",
+            trace_path(s->trace), (unsigned long long)count,
+            (unsigned long long)(ROWS_MAX_BYTES >> 30));
     /* Half as much again, so that passes that grow row by row cost little. */
     count += count / 2;
     capacity = (uint32_t)(count < limit ? count : limit);
     r->row = mem_resize(r->row, capacity, sizeof *r->row);
-    r->expert = mem_resize(r->expert, capacity, s->experts * sizeof *r->expert);
+    if (s->experts > 0)
+        r->expert = mem_resize(r->expert, capacity, s->experts * sizeof *r->expert);
     if (s->scores > 0)
         r->score = mem_resize(r->score, capacity, s->scores * sizeof *r->score);
     if (s->predicted > 0)
@@ -55,7 +57,8 @@ int rows_read(struct rows *r, const struct rows_shape *s, uint32_t at, uint64_t 
               uint32_t count, struct err *e)
 {
     assert((uint64_t)at + count <= r->capacity);
-    if (trace_read_expert(s->trace, first, count, r->expert + at * s->experts, e) != 0)
+    if (s->experts > 0 &&
+        trace_read_expert(s->trace, first, count, r->expert + at * s->experts, e) != 0)
         return -1;
     if (s->scores > 0 &&
         trace_read_score(s->trace, first, count, r->score + at * s->scores, e) != 0)

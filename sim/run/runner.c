@@ -5,6 +5,7 @@
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
 #include "state.h"
+#include "text.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -186,23 +187,35 @@ void run_release(struct run *r)
 
 /* ---- one pass ---- */
 
+uint64_t run_kv_bytes(const struct model *m, uint64_t kv_tokens)
+{
+    return (uint64_t)((double)kv_tokens * model_kv_bytes(m) * (double)m->layers);
+}
+
+int run_refuse_kv(const struct policy *p, uint64_t pass, uint64_t bytes, uint64_t room,
+                  struct err *e)
+{
+    struct text_sizes size = text_sizes(bytes, room);
+
+    if (bytes <= room)
+        return 0;
+    return err_set_key(
+        e, "cache.slots",
+        "policy '%s': pass %llu needs %s for its KV cache, but only %s of "
+        "GPU memory are left beside the weights; use fewer expert slots, a "
+        "smaller batch or a larger machine",
+        p->label, (unsigned long long)pass, size.a, size.b);
+}
+
 int run_check_kv(struct run *r, uint64_t pass, const struct cost_batch *b, struct err *e)
 {
-    const struct model *m = r->setup->cost->model;
-    uint64_t bytes =
-        (uint64_t)((double)b->kv_tokens * model_kv_bytes(m) * (double)m->layers);
+    uint64_t bytes = run_kv_bytes(r->setup->cost->model, b->kv_tokens);
 
     if (bytes > r->result->kv_peak_bytes)
         r->result->kv_peak_bytes = bytes;
     if (bytes <= r->setup->kv_room_bytes)
         return 0;
-    return err_set(
-        e,
-        "%s: pass %llu needs %.2f GB for its KV cache, but only %.2f GB of GPU "
-        "memory are left beside the weights; use fewer expert slots, a smaller "
-        "batch or a larger machine",
-        r->setup->policy->label, (unsigned long long)pass, (double)bytes * 1e-9,
-        (double)r->setup->kv_room_bytes * 1e-9);
+    return run_refuse_kv(r->setup->policy, pass, bytes, r->setup->kv_room_bytes, e);
 }
 
 void run_begin_pass(struct run *r, const struct pass *pass)

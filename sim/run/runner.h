@@ -163,6 +163,12 @@ struct run_setup {
     void *progress_context;
 };
 
+/* GPU memory that so many KV entries of every layer take. */
+uint64_t run_kv_bytes(const struct model *m, uint64_t kv_tokens);
+/* Refuses a pass whose KV cache takes `bytes` where there is less `room`. 0 or -1. */
+int run_refuse_kv(const struct policy *p, uint64_t pass, uint64_t bytes, uint64_t room,
+                  struct err *e);
+
 /* Only finds out what every step routes to, for `record`: no cache, no executor. */
 int run_routing(const struct run_setup *setup, struct err *e);
 

@@ -3,11 +3,14 @@
 #include "sim/base/mem.h"
 #include "sim/base/plain.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 /* Three significant digits, without an exponent from 0.001 to 999999. */
 static void print_scaled(char *text, size_t size, double x, const char *unit)
@@ -63,6 +66,35 @@ struct text_figure text_bytes(double b)
     else
         (void)snprintf(f.text, sizeof f.text, "%.0f B", b);
     return f;
+}
+
+struct text_sizes text_sizes(uint64_t a, uint64_t b)
+{
+    enum { MOST_DIGITS = 12 }; /* a byte, in terabytes */
+    static const struct {
+        double bytes;
+        const char *name;
+    } units[] = {{1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}};
+    const double most = (double)(a > b ? a : b);
+    struct text_sizes s;
+    size_t unit = 0;
+
+    if (most < 1e3) {
+        (void)snprintf(s.a, sizeof s.a, "%" PRIu64 " B", a);
+        (void)snprintf(s.b, sizeof s.b, "%" PRIu64 " B", b);
+        return s;
+    }
+    while (most < units[unit].bytes)
+        unit++;
+    for (int digits = 2; digits <= MOST_DIGITS; digits++) {
+        (void)snprintf(s.a, sizeof s.a, "%.*f %s", digits, (double)a / units[unit].bytes,
+                       units[unit].name);
+        (void)snprintf(s.b, sizeof s.b, "%.*f %s", digits, (double)b / units[unit].bytes,
+                       units[unit].name);
+        if (a == b || strcmp(s.a, s.b) != 0)
+            break;
+    }
+    return s;
 }
 
 struct text_figure text_share(double share)
@@ -126,6 +158,74 @@ struct text_count text_count(double count)
     }
     t.text[at] = '\0';
     return t;
+}
+
+/* ---- tables ---- */
+
+size_t text_columns(FILE *out)
+{
+    enum { LEAST = 40 };
+    const char *given = getenv("COLUMNS");
+    struct winsize size = {.ws_col = 0};
+    const int fd = fileno(out);
+    unsigned long columns;
+
+    if (fd < 0 || !isatty(fd))
+        return TEXT_COLUMNS;
+    columns = given == NULL ? 0 : strtoul(given, NULL, 10);
+    if (columns == 0 && ioctl(fd, TIOCGWINSZ, &size) == 0)
+        columns = size.ws_col;
+    if (columns == 0 || columns > TEXT_COLUMNS)
+        return TEXT_COLUMNS;
+    return columns < LEAST ? LEAST : columns;
+}
+
+/* Prints columns [first, last) of a table. */
+static void print_part(FILE *out, const struct text_table *t, size_t label, size_t first,
+                       size_t last)
+{
+    for (size_t line = 0; line < 2; line++) {
+        text_cell(out, line == 0 ? "" : "policy", label);
+        for (size_t c = first; c < last; c++)
+            (void)fprintf(out, " %*s", (int)t->column[c].width, t->column[c].head[line]);
+        (void)fputc('\n', out);
+    }
+    for (size_t row = 0; row < t->rows; row++) {
+        char *sentence = t->sentence(t->context, row);
+
+        if (sentence != NULL && *sentence == '\0') {
+            free(sentence);
+            continue;
+        }
+        if (sentence != NULL) {
+            text_row(out, t->label(t->context, row), label, sentence);
+            continue;
+        }
+        text_cell(out, t->label(t->context, row), label);
+        for (size_t c = first; c < last; c++)
+            text_right(out, t->column[c].width, t->figure(t->context, row, c));
+        (void)fputc('\n', out);
+    }
+}
+
+void text_print_table(FILE *out, const struct text_table *t)
+{
+    size_t room = text_columns(out), label = t->label_columns, last;
+
+    if (room < TEXT_COLUMNS && label > room / 3)
+        label = room / 3;
+    for (size_t first = 0; first < t->columns; first = last) {
+        size_t width = label + 1 + t->column[first].width;
+
+        for (last = first + 1; last < t->columns; last++) {
+            width += 1 + t->column[last].width;
+            if (width > room)
+                break;
+        }
+        if (first > 0)
+            (void)fputc('\n', out);
+        print_part(out, t, label, first, last);
+    }
 }
 
 /* ---- names ---- */
@@ -210,6 +310,7 @@ static size_t next_word(const char *s, size_t columns, size_t *width)
 
 static void wrap(FILE *out, const char *first, const char *rest, const char *s)
 {
+    const size_t columns = text_columns(out);
     size_t column = (size_t)fprintf(out, "%s", first);
     bool begun = false;
 
@@ -218,10 +319,10 @@ static void wrap(FILE *out, const char *first, const char *rest, const char *s)
 
         while (*s == ' ')
             s++;
-        bytes = next_word(s, TEXT_COLUMNS - strlen(rest), &width);
+        bytes = next_word(s, columns - strlen(rest), &width);
         if (bytes == 0)
             break;
-        if (begun && column + 1 + width > TEXT_COLUMNS) {
+        if (begun && column + 1 + width > columns) {
             column = (size_t)fprintf(out, "\n%s", rest) - 1;
             begun = false;
         }

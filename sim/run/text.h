@@ -1,11 +1,17 @@
-/* Numbers, names and sentences for people. Output is at most TEXT_COLUMNS wide. */
+/* Numbers, names and sentences for people. Output is at most TEXT_COLUMNS wide; on a
+ * narrower terminal, as wide as that. */
 #ifndef MOESIM_RUN_TEXT_H
 #define MOESIM_RUN_TEXT_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #define TEXT_COLUMNS 100
+
+/* Columns of `out`: TEXT_COLUMNS, or what a narrower terminal has (COLUMNS, or what it
+ * says itself), 40 at least. */
+size_t text_columns(FILE *out);
 
 /* A number with its unit, three digits, in 9 columns or a few more.
  * NaN is "-". */
@@ -18,6 +24,12 @@ struct text_figure text_share(double share);  /* 12.3 % */
 struct text_figure text_number(double x);     /* 1234, 12.3, 1.2e+09 */
 
 struct text_figure text_ratio(double x); /* 0.991, 1.234, 12.3, 1.23e+10 */
+
+/* Two sizes in one unit, with as many digits as tell them apart. */
+struct text_sizes {
+    char a[32], b[32];
+};
+struct text_sizes text_sizes(uint64_t a, uint64_t b);
 
 /* Writes a space and the figure, to the right of `width` columns; one that does not fit
  * is filled with "#". */
@@ -39,6 +51,26 @@ size_t text_width(const char *text, size_t width);
 
 /* A row of a table that has a sentence, taken, instead of figures. */
 void text_row(FILE *out, const char *label, size_t width, char *sentence);
+
+/* A table: a label, and figures in columns with a head of two lines. Where it is wider
+ * than `out`, the label is shortened and columns that do not fit go below, in a table of
+ * their own. */
+struct text_column {
+    const char *head[2];
+    size_t width;
+};
+struct text_table {
+    const struct text_column *column;
+    size_t columns, rows;
+    size_t label_columns;
+    const char *(*label)(const void *context, size_t row);
+    struct text_figure (*figure)(const void *context, size_t row, size_t column);
+    /* A sentence, given away, that a row has instead of figures; "": it has no row here.
+     */
+    char *(*sentence)(const void *context, size_t row);
+    const void *context;
+};
+void text_print_table(FILE *out, const struct text_table *t);
 
 /* Writes a paragraph wrapped at TEXT_COLUMNS: `first` before the first line, `rest`
  * before the others. A word longer than a line is cut into lines. */

@@ -4,11 +4,13 @@
 #include "cursor.h"
 #include "recorded.h"
 #include "requests.h"
+#include "sim/base/file.h"
 #include "sim/base/mem.h"
 
 #include <assert.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Rows that a request reads ahead, and what all of them together may take. */
 #define BLOCK_ROWS 128
@@ -84,13 +86,14 @@ const struct option workload_options[] = {
 
 /* ---- setting up ---- */
 
-static int need_field(const struct workload *w, enum trace_field field, const char *why,
-                      struct err *e)
+/* `key` is what asks for the field. */
+static int need_field(const struct workload *w, enum trace_field field, const char *key,
+                      const char *why, struct err *e)
 {
     if ((trace_fields(w->trace) & (unsigned)field) != 0)
         return 0;
-    return err_set(e, "%s: has no %s, which %s", trace_path(w->trace),
-                   trace_field_name(field), why);
+    return err_set_key(e, key, "%s: has no %s, which %s", trace_path(w->trace),
+                       trace_field_name(field), why);
 }
 
 static int check_fields(const struct workload *w, bool scores, bool predicted,
@@ -98,17 +101,20 @@ static int check_fields(const struct workload *w, bool scores, bool predicted,
 {
     const struct workload_params *p = &w->params;
 
-    if (need_field(w, TRACE_HAS_IDS, "every replay needs", e) != 0)
+    if (need_field(w, TRACE_HAS_IDS, "trace", "every replay needs", e) != 0)
         return -1;
-    if (scores && need_field(w, TRACE_HAS_SCORES, "a policy needs", e) != 0)
+    if (scores && need_field(w, TRACE_HAS_SCORES, "trace", "a policy needs", e) != 0)
         return -1;
-    if (predicted && need_field(w, TRACE_HAS_PREDICTED, "a policy needs", e) != 0)
+    if (predicted &&
+        need_field(w, TRACE_HAS_PREDICTED, "trace", "a policy needs", e) != 0)
         return -1;
     if (p->mode == WORKLOAD_RECORDED &&
-        need_field(w, TRACE_HAS_PASSES, "mode: recorded needs", e) != 0)
+        need_field(w, TRACE_HAS_PASSES, "workload.mode",
+                   "mode: recorded needs; choose mode: static or continuous", e) != 0)
         return -1;
     if (p->arrivals == ARRIVALS_TRACE &&
-        need_field(w, TRACE_HAS_ARRIVALS, "arrivals: trace needs", e) != 0)
+        need_field(w, TRACE_HAS_ARRIVALS, "workload.arrivals",
+                   "arrivals: trace needs; choose arrivals: closed or poisson", e) != 0)
         return -1;
     return 0;
 }
@@ -116,12 +122,14 @@ static int check_fields(const struct workload *w, bool scores, bool predicted,
 static int check_recorded(const struct workload_params *p, struct err *e)
 {
     if (p->arrivals != ARRIVALS_CLOSED || p->lengths != LENGTHS_TRACE)
-        return err_set(e, "workload: mode: recorded replays the trace's own passes, so "
-                          "arrivals must be closed and lengths trace");
+        return err_set_key(e, "workload.mode",
+                           "workload: mode: recorded replays the trace's own passes, so "
+                           "arrivals must be closed and lengths trace");
     if (p->first_request != 0 || p->requests != 0)
-        return err_set(e,
-                       "workload: mode: recorded serves whole passes, so first_request "
-                       "and requests must be 0; use max_passes, or slice the trace");
+        return err_set_key(
+            e, "workload.mode",
+            "workload: mode: recorded serves whole passes, so first_request "
+            "and requests must be 0; use max_passes, or slice the trace");
     return 0;
 }
 
@@ -134,23 +142,29 @@ static int check_params(const struct workload *w, struct err *e)
     assert(p->batch > 0 && p->max_sequences > 0 && p->token_budget >= 0);
     assert(p->first_request >= 0 && p->requests >= 0 && p->max_passes >= 0);
     if (by_file && !has_file)
-        return err_set(e, "workload: arrivals or lengths is file, but no file is given");
+        return err_set_key(e, "workload",
+                           "workload: arrivals or lengths is file, but no file is given; "
+                           "name it with file: requests.csv");
     if (has_file && !by_file)
-        return err_set(e, "workload: file is given, but neither arrivals nor lengths is "
-                          "file");
+        return err_set_key(e, "workload.file",
+                           "workload: file is given, but neither arrivals nor lengths is "
+                           "file; say lengths: file, or leave it out");
     if (p->arrivals == ARRIVALS_POISSON && !(p->rate > 0.0))
-        return err_set(e, "workload: arrivals: poisson needs a rate above 0");
+        return err_set_key(e, "workload.rate",
+                           "workload: arrivals: poisson needs a rate above 0");
     if (p->mode == WORKLOAD_CONTINUOUS && p->token_budget > 0 &&
         p->token_budget < p->max_sequences)
-        return err_set(
-            e,
+        return err_set_key(
+            e, "workload.token_budget",
             "workload: token_budget %lld is below max_sequences %lld, so a pass "
             "could not take a row of each request",
             (long long)p->token_budget, (long long)p->max_sequences);
     if ((uint64_t)p->first_request >= w->info->requests)
-        return err_set(e, "workload: first_request is %lld, but %s has %llu requests",
-                       (long long)p->first_request, trace_path(w->trace),
-                       (unsigned long long)w->info->requests);
+        return err_set_key(
+            e, "workload.first_request",
+            "workload: first_request is %lld, but %s has %llu requests, counted from 0",
+            (long long)p->first_request, trace_path(w->trace),
+            (unsigned long long)w->info->requests);
     return p->mode == WORKLOAD_RECORDED ? check_recorded(p, e) : 0;
 }
 
@@ -179,7 +193,7 @@ static void make_room(struct workload *w)
 
     w->limit = (uint64_t)most < w->all.count ? (uint32_t)most : w->all.count;
     block = BLOCKS_BYTES / w->limit / rows_bytes(&w->setup.shape);
-    if (block < 1)
+    if (block < 1 || w->setup.shape.experts == 0) /* which reads none ahead */
         block = 1;
     w->setup.block_rows = block < BLOCK_ROWS ? (uint32_t)block : BLOCK_ROWS;
     w->active = mem_alloc(w->limit, sizeof *w->active);
@@ -190,15 +204,16 @@ static void make_room(struct workload *w)
     w->output = mem_alloc(w->limit, sizeof *w->output);
 }
 
-static int set_up(struct workload *w, bool scores, bool predicted, uint64_t seed,
-                  struct err *e)
+/* `routing`: rows will be read, not just counted. */
+static int set_up(struct workload *w, bool routing, bool scores, bool predicted,
+                  uint64_t seed, struct err *e)
 {
     const struct trace_info *info = w->info;
     struct rows_shape shape = {.trace = w->trace};
 
     if (check_fields(w, scores, predicted, e) != 0 || check_params(w, e) != 0)
         return -1;
-    shape.experts = (size_t)info->layers * info->candidates;
+    shape.experts = routing ? (size_t)info->layers * info->candidates : 0;
     shape.scores = scores ? shape.experts : 0;
     shape.predicted = predicted ? (size_t)info->layers * info->predicted : 0;
     w->timed = w->params.arrivals != ARRIVALS_CLOSED;
@@ -216,9 +231,9 @@ static int set_up(struct workload *w, bool scores, bool predicted, uint64_t seed
     return w->params.max_passes == 0 ? sum_rows(w, e) : 0;
 }
 
-struct workload *workload_new(struct trace *t, const struct model *m,
-                              const struct workload_params *p, bool scores,
-                              bool predicted, uint64_t seed, struct err *e)
+static struct workload *make(struct trace *t, const struct model *m,
+                             const struct workload_params *p, bool routing, bool scores,
+                             bool predicted, uint64_t seed, struct err *e)
 {
     struct workload *w = mem_zalloc(1, sizeof *w);
 
@@ -227,11 +242,18 @@ struct workload *workload_new(struct trace *t, const struct model *m,
     w->trace_request = trace_get_requests(t);
     w->params = *p;
     w->window = m->window;
-    if (set_up(w, scores, predicted, seed, e) != 0) {
+    if (set_up(w, routing, scores, predicted, seed, e) != 0) {
         workload_free(w);
         return NULL;
     }
     return w;
+}
+
+struct workload *workload_new(struct trace *t, const struct model *m,
+                              const struct workload_params *p, bool scores,
+                              bool predicted, uint64_t seed, struct err *e)
+{
+    return make(t, m, p, true, scores, predicted, seed, e);
 }
 
 void workload_free(struct workload *w)
@@ -452,7 +474,8 @@ static void account(struct workload *w, struct pass *p)
     p->output = w->output;
 }
 
-static int build(struct workload *w, sim_time now, struct pass *p, struct err *e)
+/* Chooses the rows of the next pass. 1, 0: there is none, -1. */
+static int plan(struct workload *w, sim_time now, struct pass *p, struct err *e)
 {
     uint64_t budget =
         w->params.token_budget > 0 ? (uint64_t)w->params.token_budget : UINT64_MAX;
@@ -474,7 +497,16 @@ static int build(struct workload *w, sim_time now, struct pass *p, struct err *e
         status = plan_static(w, at, budget, e);
     else
         status = plan_continuous(w, at, budget, e);
-    if (status != 0 || place_rows(w, p, e) != 0)
+    return status != 0 ? -1 : 1;
+}
+
+static int build(struct workload *w, sim_time now, struct pass *p, struct err *e)
+{
+    int status = plan(w, now, p, e);
+
+    if (status != 1)
+        return status;
+    if (place_rows(w, p, e) != 0)
         return -1;
     account(w, p);
     return 1;
@@ -499,6 +531,70 @@ int workload_next(struct workload *w, sim_time now, const struct pass **pass,
     w->rows_done += p->rows;
     *pass = p;
     return 1;
+}
+
+/* ---- how large its passes get ---- */
+
+/* Adds the KV entries that a take leaves its request with to its home's. */
+static int add_kv(struct workload *w, struct cursor *c, uint32_t rows, uint32_t homes,
+                  uint64_t *kv_tokens, struct err *e)
+{
+    uint32_t home = (c->source != VIEW_NO_SOURCE ? c->source : c->request) % homes;
+    uint32_t position;
+
+    if (cursor_position(c, &w->setup, c->next + rows - 1, &position, e) != 0)
+        return -1;
+    kv_tokens[home] += (uint64_t)position + 1;
+    c->next += rows;
+    return 0;
+}
+
+/* The next pass by its sizes alone; `kv_tokens` [homes] is overwritten. */
+static int size_next(struct workload *w, struct pass *p, uint32_t homes,
+                     uint64_t *kv_tokens, struct err *e)
+{
+    int status;
+
+    memset(kv_tokens, 0, homes * sizeof *kv_tokens);
+    if (w->recorded != NULL) {
+        status = recorded_next(w->recorded, 0, p, e);
+        w->take_rows = status == 1 ? p->rows : 0;
+        if (homes == 1)
+            kv_tokens[0] = p->batch.kv_tokens;
+        return status;
+    }
+    p->finished_count = 1; /* whoever is done leaves */
+    status = plan(w, 0, p, e);
+    for (uint32_t i = 0; status == 1 && i < w->take_count; i++)
+        if (add_kv(w, w->take[i].cursor, w->take[i].rows, homes, kv_tokens, e) != 0)
+            status = -1;
+    return status;
+}
+
+int workload_measure(struct trace *t, const struct model *m,
+                     const struct workload_params *p, uint32_t homes, uint64_t seed,
+                     struct workload_sizes *sizes, struct err *e)
+{
+    struct workload *w = make(t, m, p, false, false, false, seed, e);
+    uint64_t *kv_tokens = mem_zalloc(homes, sizeof *kv_tokens);
+    uint64_t most = p->max_passes > 0 ? (uint64_t)p->max_passes : UINT64_MAX;
+    int status = w == NULL ? -1 : w->timed ? 0 : 1;
+
+    *sizes = (struct workload_sizes){.rows = 0};
+    for (uint64_t i = 0; i < most && status == 1 && !file_interrupted(); i++) {
+        status = size_next(w, &w->pass, homes, kv_tokens, e);
+        if (status == 1 && w->take_rows > sizes->rows)
+            sizes->rows = w->take_rows;
+        for (uint32_t h = 0; status == 1 && h < homes; h++) {
+            if (kv_tokens[h] <= sizes->kv_tokens)
+                continue;
+            sizes->kv_tokens = kv_tokens[h];
+            sizes->kv_pass = i;
+        }
+    }
+    free(kv_tokens);
+    workload_free(w);
+    return status < 0 ? -1 : 0;
 }
 
 /* ---- asking ---- */

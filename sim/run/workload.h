@@ -90,6 +90,20 @@ struct workload *workload_new(struct trace *t, const struct model *m,
                               bool predicted, uint64_t seed, struct err *e);
 void workload_free(struct workload *w);
 
+/* How large the passes of a workload get. */
+struct workload_sizes {
+    uint64_t rows; /* most of a pass */
+    /* Most KV entries that the requests of a pass have in one home, and that pass. */
+    uint64_t kv_tokens, kv_pass;
+};
+/* Walks through the passes of a workload by their sizes, without reading routing. Its
+ * requests live in `homes` places, as a crew deals them out. What is not known beforehand
+ * is 0: all where passes depend on time, KV entries of recorded passes in several homes.
+ */
+int workload_measure(struct trace *t, const struct model *m,
+                     const struct workload_params *p, uint32_t homes, uint64_t seed,
+                     struct workload_sizes *sizes, struct err *e);
+
 /* The next pass at the host's time `now`, valid until the next call. 1, 0: no more, -1.
  * A pass whose not_before is later than `now` must wait for that time. */
 int workload_next(struct workload *w, sim_time now, const struct pass **pass,

@@ -1,0 +1,158 @@
+#!/bin/sh
+# What the program advises can be done: every "such as" is run as it stands; a fault in a
+# configuration names file, line and key; a mistyped name gets a suggestion; a file of
+# another kind is called by its kind; sizes that differ are shown so; a table fits a narrow
+# terminal.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+. tests/shell.sh
+
+generate "$folder/trace.h5" requests=6 prompt_tokens=6 output_tokens=10 || exit 1
+cat >"$folder/good.yaml" <<'END'
+trace: trace.h5
+machine: rtx4090-pcie4
+workload:
+  batch: 1
+policies:
+  - {name: a, cache: {name: lru, slots: 8}}
+END
+
+# said STATUS WORDS COMMAND...: whether moesim ends so and says so.
+said() {
+    want=$1 words=$2
+    shift 2
+    "$moesim" "$@" >/dev/null 2>"$folder/said" </dev/null
+    got=$?
+    [ "$got" -eq "$want" ] && { [ -z "$words" ] || grep -qF -- "$words" "$folder/said"; } && return 0
+    echo "moesim $*: status $got, wanted $want and '$words', said:"
+    cat "$folder/said"
+    return 1
+}
+
+# edited SED: the good configuration with one change, as edited.yaml.
+edited() { sed "$1" "$folder/good.yaml" >"$folder/edited.yaml"; }
+
+bad=0
+while IFS='	' read -r change words; do
+    edited "$change"
+    said 1 "$words" run "$folder/edited.yaml" || bad=1
+done <<'END'
+s/trace.h5/nix.h5/	edited.yaml:1:8: 
+s/rtx4090-pcie4/h20/	edited.yaml:2:10: there is no machine 'h20'; did you mean 'h200'?
+s/rtx4090-pcie4/RTX4090/	did you mean 'rtx4090-pcie4'?
+1s/$/\nmodel: gpt-oss-20/	edited.yaml:2:8: there is no model 'gpt-oss-20'; did you mean 'gpt-oss-20b'?
+s/batch: 1/requests: 100/	edited.yaml:4:13: workload: requests is 100
+s/batch: 1/first_request: 40/	edited.yaml:4:18: workload: first_request is 40
+s/batch: 1/mode: recorded/	edited.yaml:4:9: 
+s/batch: 1/arrivals: trace/	edited.yaml:4:13: 
+s/batch: 1/file: x.csv/	edited.yaml:4:9: workload: file is given
+s/slots: 8/slots: 0/	edited.yaml:6:41: policy 'a': 
+s/lru, slots: 8/lru/	policy 'a': 
+s/lru, slots: 8/lru, bytes: 1/	edited.yaml:6:41: policy 'a': 
+1s/$/\ngpu_memory: 4 GB/	edited.yaml:7:41: policy 'a': model gpt-oss-20b needs 
+1s/$/\ngpu_memory: 1 TB/	edited.yaml:2:13: gpu_memory is 1.00 TB
+1s/$/\nhost_memory: 1 MB\nhome: host/	edited.yaml:2:14: the experts of gpt-oss-20b take 
+s/- {.*/- lru/	'lru' is a cache, not a preset; choose it with {cache: {name: lru, slots: 4}}
+s/lru, slots/lur, slots/	did you mean 'lru'?
+s/batch: 1/btach: 1/	edited.yaml:4:3: unknown key 'btach' in workload; did you mean 'batch'?
+END
+report $bad advice_names_places
+
+bad=0
+said 2 "did you mean 'run'?" rum || bad=1
+said 2 "did you mean 'info'?" trace inof || bad=1
+said 2 "did you mean '--threads'?" run --treads 2 x.yaml || bad=1
+said 2 "did you mean 'models'?" list modles || bad=1
+said 1 "did you mean 'moeshard'?" check --papers moesahrd || bad=1
+report $bad advice_suggests_names
+
+# What sentences advise, done.
+bad=0
+said 1 "such as seed=2" run "$folder/good.yaml" --set x || bad=1
+said 0 "" run "$folder/good.yaml" --set seed=2 || bad=1
+said 1 "such as seed=2" trace gen -o "$folder/x.h5" --set x || bad=1
+said 0 "" trace gen -o "$folder/x.h5" --set seed=2 --set requests=4 || bad=1
+said 1 "[{preset: s3fifo, cache: {slots: 4}}]" run "$folder/good.yaml" --set policies=x || bad=1
+said 0 "" run "$folder/good.yaml" --set 'policies=[{preset: s3fifo, cache: {slots: 4}}]' || bad=1
+said 0 "" run "$folder/good.yaml" --set 'policies=[{cache: {name: lru, slots: 4}}]' || bad=1
+said 1 "such as 64 MiB" run "$folder/good.yaml" --set chunk=x || bad=1
+said 0 "" run "$folder/good.yaml" --set "chunk=64 MiB" || bad=1
+for range in 1:3 2: :4 2; do
+    said 0 "" trace slice "$folder/trace.h5" -o "$folder/x.h5" --requests $range || bad=1
+done
+said 0 "" trace slice "$folder/trace.h5" -o "$folder/x.h5" --layers 0,4:8,23 || bad=1
+report $bad advice_can_be_followed
+
+# A file of another kind.
+"$moesim" run "$folder/good.yaml" --out "$folder/out" >/dev/null || bad=1
+bad=0
+said 1 "trace.h5: is a trace where a configuration is needed" run "$folder/trace.h5" || bad=1
+said 1 "result.h5: is a result of moesim where a configuration" run "$folder/out/result.h5" || bad=1
+said 1 "is a folder where a configuration" run "$folder" || bad=1
+said 1 "is a machine where a configuration" run models/machine/h200.yaml || bad=1
+said 1 "is a model where a configuration" run models/arch/dbrx.yaml || bad=1
+said 1 "make a trace of it with \`moesim trace gen\`" run traces/samples/rebalance-prompts.yaml || bad=1
+said 1 "is a trace where a result" explain "$folder/trace.h5" || bad=1
+said 1 "is a configuration where a result" explain "$folder/good.yaml" || bad=1
+said 1 "is a result of moesim where a trace" trace info "$folder/out/result.h5" || bad=1
+said 1 "is a configuration where a trace" trace info "$folder/good.yaml" || bad=1
+said 1 "is a model where a machine" run "$folder/good.yaml" --set machine=models/arch/dbrx.yaml || bad=1
+said 1 "is a trace where a text table" run "$folder/good.yaml" \
+    --set "workload={lengths: file, file: $folder/trace.h5}" || bad=1
+said 1 "is a configuration where a file of parameters" trace gen "$folder/good.yaml" -o "$folder/x.h5" || bad=1
+report $bad advice_calls_kinds
+
+# The KV cache of these requests grows by the token: some size of memory is enough for the
+# weights and a few tokens short. Refused before a pass was run, both sizes told apart.
+bad=0
+said 1 "together 6.16 GB, but 6.15 GB" run "$folder/good.yaml" --set "gpu_memory=6.15 GB" || bad=1
+said 1 "pass 10 needs 737.28 kB for its KV cache, but only 215.68 kB" run "$folder/good.yaml" \
+    --set "gpu_memory=6160 MB" || bad=1
+report $bad advice_tells_sizes_apart
+
+bad=0
+"$moesim" list machines | grep -q "1000000000" && bad=1
+"$moesim" list machines | grep -q "phone-flash .* GB .* GB/s *one memory" || bad=1
+report $bad advice_lists_units
+
+# gnuplot is not found: said where the command was given, too.
+mkdir "$folder/bin"
+PATH=$folder/bin "$moesim" report "$folder/out/result.h5" -o "$folder/page" \
+    >/dev/null 2>"$folder/said"
+[ $? -eq 0 ] && grep -q "figures are missing, because gnuplot" "$folder/said"
+report $? advice_says_that_figures_are_missing
+
+# A terminal of 40, 60 and 80 columns; its bytes without one stay the same.
+cat >"$folder/terminal.py" <<'END'
+import os, pty, subprocess, sys
+columns, command = sys.argv[1], sys.argv[2:]
+ours, theirs = pty.openpty()
+run = subprocess.Popen(command, stdout=theirs, env=dict(os.environ, COLUMNS=columns))
+os.close(theirs)
+text = b""
+while True:
+    try:
+        data = os.read(ours, 65536)
+    except OSError: # the last writer has gone
+        break
+    if not data:
+        break
+    text += data
+lines = text.decode().replace("\r", "").split("\n")
+wide = sum(len(l) > int(columns) for l in lines)
+print(run.wait(), wide, sum(l.startswith("policy") for l in lines))
+END
+"$moesim" run "$folder/good.yaml" >"$folder/plain"
+COLUMNS=40 "$moesim" run "$folder/good.yaml" >"$folder/narrow"
+bad=0
+cmp "$folder/plain" "$folder/narrow" || bad=1
+for columns in 40 60 80 100; do
+    got=$("$python" "$folder/terminal.py" $columns "$moesim" run -q "$folder/good.yaml" </dev/null)
+    case $columns,$got in
+    "40,0 0 4" | "60,0 0 2" | "80,0 0 2" | "100,0 0 1") ;;
+    *) echo "$columns columns: status, wide lines, tables: $got"; bad=1 ;;
+    esac
+done
+report $bad advice_fits_the_terminal
+
+exit $failed
