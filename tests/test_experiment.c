@@ -423,7 +423,7 @@ static void test_hosted(void **state)
         assert_int_equal(c->accesses, r.policy[0].run.total.counts.accesses);
         assert_true(c->hits <= p->bounds.belady_hits);
         assert_memory_equal(&p->bounds, &hits_only, sizeof hits_only);
-        assert_true(p->run.total.share[SHARE_IMBALANCE] > 0);
+        assert_true(p->run.total.share[SHARE_HOSTED] > 0);
     }
     assert_int_equal(r.policy[1].run.total.counts.demand_bytes, 0);
     assert_int_equal(r.policy[1].run.copy_busy, 0);

@@ -9,6 +9,7 @@
 #include "run_world.h"
 
 #include "sim/base/mem.h"
+#include "sim/run/state.h"
 #include "sim/base/rng.h"
 
 #include <stdio.h>
@@ -445,9 +446,26 @@ static void test_wants_do_not_evict_one_another(void **state)
     }
 }
 
+/* Twice 2.5 thousand million rows are 5 thousand million, which 32 bits do not hold. */
+static void test_sums_do_not_wrap(void **state)
+{
+    struct pass pass = {.rows = 0};
+    struct run_pass books = {.rows = 2500000000, .outputs = 2400000000};
+    struct run_result r = {.passes = 0};
+    struct run_setup setup = {.seed = 0};
+    struct err e = {""};
+
+    (void)state;
+    assert_int_equal(books_close(&setup, &pass, &books, &r, &e), 0);
+    assert_int_equal(books_close(&setup, &pass, &books, &r, &e), 0);
+    assert_int_equal(r.total.rows, UINT64_C(5000000000));
+    assert_int_equal(r.total.outputs, UINT64_C(4800000000));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sums_do_not_wrap),
         cmocka_unit_test(test_anything_goes),
         cmocka_unit_test(test_executors_agree),
         cmocka_unit_test(test_hits_by_brute_force),

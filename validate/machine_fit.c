@@ -108,7 +108,7 @@ static int parse_parts(const char *match, const char *parts, unsigned *shares,
                        struct err *e)
 {
     static const char *const name[] = {
-        [SHARE_DENSE] = "dense",  [SHARE_EXPERT] = "expert",       [SHARE_COPY] = "copy",
+        [SHARE_DENSE] = "dense",  [SHARE_EXPERT] = "expert", [SHARE_HOSTED] = "hosted",       [SHARE_COPY] = "copy",
         [SHARE_COMM] = "comm",    [SHARE_IMBALANCE] = "imbalance", [SHARE_HOST] = "host",
         [RUN_SHARES] = "latency",
     };
@@ -123,7 +123,7 @@ static int parse_parts(const char *match, const char *parts, unsigned *shares,
         if (i > RUN_SHARES)
             return err_set(e,
                            "'%s': '%.*s' is no part of a pass; expected latency, dense, "
-                           "expert, copy, comm, imbalance or host",
+                           "expert, hosted, copy, comm, imbalance or host",
                            match, (int)length, at);
         *shares |= 1U << i;
         if (at[length] == '\0')

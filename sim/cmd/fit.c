@@ -160,8 +160,8 @@ int cmd_fit(int argc, char **argv)
         {"--match", 0, FLAG_LIST, &flags.match, "COLUMNS=PARTS",
          "measured columns and the parts of a pass that they are, e.g. "
          "stall_ms+mgmt_ms=copy+host\n"
-         "                             (latency, dense, expert, copy, comm, imbalance, "
-         "host); default wall_ms=latency"},
+         "                             (latency, dense, expert, hosted, copy, comm, "
+         "imbalance, host); default wall_ms=latency"},
         {"--total", 0, FLAG_TEXT, &flags.total, "COLUMN",
          "the column of whole steps, for the errors (default wall_ms)"},
         {"--first-pass", 0, FLAG_COUNT, &flags.first_pass, "N",

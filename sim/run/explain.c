@@ -207,11 +207,13 @@ static void print_link(const struct run_result *run, FILE *out)
         text_paragraph(
             out, "    ", "      ",
             "Ran on the host instead: %s experts (%s of the accesses); its processors "
-            "were "
-            "busy with them %s of the run.",
+            "were busy with them %s of the run, and the GPU waited for them %s of it.",
             text_count((double)c->host_runs).text,
             text_share(share_of((double)c->host_runs, (double)c->accesses)).text,
-            text_share(share_of((double)run->host_busy, (double)run->elapsed)).text);
+            text_share(share_of((double)run->host_busy, (double)run->elapsed)).text,
+            text_share(share_of((double)run->total.share[SHARE_HOSTED],
+                                (double)run->elapsed))
+                .text);
     text_paragraph(
         out, "    ", "      ", "The link was busy %s of the run.",
         text_share(share_of((double)run->copy_busy, (double)run->elapsed)).text);

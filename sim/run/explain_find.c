@@ -195,7 +195,7 @@ static char *say_verdict(const struct explain_finding *f, const struct result_po
 
     if (f->verdict == EXPLAIN_UNKNOWN) {
         double t = f->total, stall = sim_time_seconds(p->run.total.share[SHARE_COPY]);
-        double wait = sim_time_seconds(p->run.total.share[SHARE_IMBALANCE]);
+        double wait = sim_time_seconds(p->run.total.share[SHARE_HOSTED]);
 
         explain_add(
             &text,
@@ -323,7 +323,7 @@ static char *say_help(const struct explain_finding *f, const struct result *r,
     const struct result_policy *p = &r->policy[policy];
     const struct result_policy *better = explain_better_policy(r, policy);
     const struct run_counts *c = &p->run.total.counts;
-    double wait = sim_time_seconds(p->run.total.share[SHARE_IMBALANCE]);
+    double wait = sim_time_seconds(p->run.total.share[SHARE_HOSTED]);
     char *text = mem_strdup("");
 
     help_verdict(&text, f, r, p);
