@@ -97,7 +97,9 @@ struct run_result {
     struct run_pass total; /* counts and shares of all passes; latency is their sum */
     uint64_t passes;
     uint64_t prefill_rows, decode_rows, output_tokens;
-    sim_time elapsed; /* from 0 to the end of the last operation */
+    bool counts_only; /* nothing was timed (engine: count): no sim_time means anything */
+    sim_time elapsed; /* from 0 until the last pass has its tokens */
+    sim_time tail;    /* copies in the background that end later: until the last one does */
     sim_time compute_busy, copy_busy, host_busy; /* host_busy: running experts */
     uint32_t layers;
     struct run_layer *layer; /* [layers] MoE layers */
