@@ -484,7 +484,7 @@ static void test_refusals(void **state)
            "(offload: host), but not all of them are in host memory");
     refuse(
         lab,
-        "gpu_memory: 40 MB\npolicies: [{cache: {name: lru, scope: global, slots: 30}}]\n",
+        "gpu_memory: 40 MB\npolicies: [{cache: {name: lru, scope: global, total_slots: 30}}]\n",
         "beside its experts and the cache");
     refuse(lab, "polices: []\n", "polices");
     refuse(lab, "policies: []\n", "one or more policies");
@@ -526,7 +526,7 @@ static void test_more_than_all(void **state)
     struct result r =
         result_of(lab,
                   "policies:\n"
-                  "- {name: slots, cache: {name: lru, scope: global, slots: 100000}}\n"
+                  "- {name: slots, cache: {name: lru, scope: global, total_slots: 36}}\n"
                   "- {name: bytes, cache: {name: lru, scope: global, bytes: 900 GB}}\n"
                   "- {name: shares, cache: {name: lru, bytes: 900 GB}}\n",
                   1);

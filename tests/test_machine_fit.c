@@ -83,7 +83,7 @@ static struct cfg *config_of(const struct lab *lab)
     struct err e = {""};
     char *text = mem_format("trace: %s\nmodel: %s\nmachine: phone-flash\nhome: storage\n"
                             "launch: eager\npolicies:\n  - {cache: {name: lru, scope: "
-                            "global, slots: 15}, schedule: serial}\n",
+                            "global, total_slots: 15}, schedule: serial}\n",
                             lab->trace, lab->model);
     struct cfg *c = cfg_parse("test", text, strlen(text), &e);
 

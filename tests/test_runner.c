@@ -116,11 +116,15 @@ static char *draw_policy(struct rng *r, bool early, bool out, bool bytes)
     if (strcmp(cache, "belady-bypass") == 0 && strcmp(prefetch, "none") != 0)
         prefetch = prefetchers[1 + rng_below(r, 2)];
     return mem_format(
-        "{cache: {name: %s, scope: %s, %s: %llu, protect: %s, "
+        "{cache: {name: %s, scope: %s, %s: %llu%s, protect: %s, "
         "preload: %s, admission: %s, write_back: %s, staging: %llu}, "
         "prefetch: %s, schedule: %s, offload: %s}",
-        cache, global ? "global" : "layer", bytes ? "bytes" : "slots",
+        cache, global ? "global" : "layer",
+        bytes    ? "bytes"
+        : global ? "total_slots"
+                 : "slots",
         (unsigned long long)(bytes ? slots * WORLD_BYTES * (global ? 4 : 16) : slots),
+        bytes ? " B" : "",
         pick(r, protections), rng_below(r, 3) == 0 ? "linear" : "none",
         rng_below(r, 4) == 0 ? "second-miss" : "always", out ? "yes" : "no",
         (unsigned long long)(1 + rng_below(r, 3)), prefetch, pick(r, schedules),
@@ -234,9 +238,9 @@ static void test_executors_agree(void **state)
     static const char *const options[] = {
         "slots: 4}}",
         "slots: 1, staging: 2}}",
-        "slots: 9, scope: global, protect: none}, schedule: serial}",
+        "total_slots: 9, scope: global, protect: none}, schedule: serial}",
         "slots: 5, protect: prefer, preload: linear}}",
-        "bytes: 17000000, scope: global, admission: second-miss}}",
+        "bytes: 17 MB, scope: global, admission: second-miss}}",
         "slots: 4}, offload: fiddler}",
         "slots: 3, preload: linear}, offload: host, schedule: serial}",
         "slots: 3, order: recorded, protect: none}, offload: fiddler}",
@@ -349,8 +353,8 @@ static void test_hits_by_brute_force(void **state)
         bool protect = rng_below(&r, 2) == 0;
         uint32_t slots = 1 + (uint32_t)rng_below(&r, w->experts);
         char *policy =
-            mem_format("{cache: {name: %s, slots: %u, scope: %s, protect: %s}}",
-                       lru ? "lru" : "fifo", slots, global ? "global" : "layer",
+            mem_format("{cache: {name: %s, %s: %u, scope: %s, protect: %s}}",
+                       lru ? "lru" : "fifo", global ? "total_slots" : "slots", slots, global ? "global" : "layer",
                        protect ? "strict" : "none");
         struct run_case c = {.policy = policy, .keep_passes = true, .unchecked = true};
         struct run_result result;

@@ -322,6 +322,25 @@ static int check_alone(const struct policy *p, struct err *e)
                    p->label, what);
 }
 
+/* How many slots a policy's cache has, in the layers and experts of one GPU. */
+static int resolve_slots(const struct experiment *x, uint32_t i, struct err *e)
+{
+    struct policy *p = x->policy[i];
+    const struct cfg_node *at = cfg_item(x->p.policies, i), *cache, *value;
+    uint32_t experts = x->is_parallel
+                           ? parallel_local(p, &x->topology, x->info->experts)
+                           : x->info->experts;
+    struct err why = {""};
+    const char *key = cache_resolve(&p->cache, x->info->layers, experts, &why);
+
+    if (key == NULL)
+        return 0;
+    cache = cfg_find(at, "cache");
+    value = cache == NULL ? NULL : cfg_find(cache, key);
+    return cfg_error(value != NULL ? value : at, e, "policy '%s': cache: %s", p->label,
+                     why.text);
+}
+
 static int check_sizes(const struct experiment *x, struct policy *p, struct err *e)
 {
     if (!x->is_parallel)
@@ -344,7 +363,8 @@ static int check_policies(struct experiment *x, struct err *e)
                            "policy '%s' loads early or writes back, which engine: fifo "
                            "cannot do; choose engine: auto or event",
                            x->policy[i]->label);
-        if (check_needs(x, x->policy[i], e) != 0 || check_sizes(x, x->policy[i], e) != 0)
+        if (check_needs(x, x->policy[i], e) != 0 || resolve_slots(x, i, e) != 0 ||
+            check_sizes(x, x->policy[i], e) != 0)
             return -1;
         x->scores = x->scores || (needs & (NEED_SCORES | NEED_ALL_SCORES)) != 0;
         x->predicted = x->predicted || (needs & NEED_PREDICTED) != 0;
