@@ -302,6 +302,9 @@ static void what_cannot_be_is_refused(void **state)
     changed = setup;
     changed.first_pass = 2;
     refused(&changed, "the replay has 41 passes");
+    changed.first_pass = 0; /* the prompt's pass would stand for the first step */
+    refused(&changed, "with --first-pass (up to 1), and end the replay with the last "
+                      "one's (--set workload.max_passes=40)");
     changed = setup;
     changed.train = STEPS;
     refused(&changed, "hold out at least one");

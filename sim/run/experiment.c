@@ -467,7 +467,8 @@ static int prepare(struct experiment *x, struct cfg *config,
         return -1;
     for (uint32_t i = 0; i < x->policies; i++)
         needs |= policy_needs(x->policy[i]);
-    if ((needs & NEED_PROFILE) != 0 && load_profile(x, e) != 0)
+    if (((needs & NEED_PROFILE) != 0 && load_profile(x, e) != 0) ||
+        ignored_refuse(x, cfg_root(config), e) != 0)
         return -1;
     if (!x->is_parallel && x->timeless && (x->p.bounds || (needs & NEED_FUTURE) != 0)) {
         /* The first policy of each order of accesses that takes routing as it is recorded

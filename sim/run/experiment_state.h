@@ -76,6 +76,9 @@ struct jobs {
     uint64_t rows_total;
 };
 
+/* Refuses a setting that is written, but has no effect given the others; `top` is the
+ * configuration. When all is loaded and checked. 0 or -1. */
+int ignored_refuse(const struct experiment *x, const struct cfg_node *top, struct err *e);
 /* True if the policy holds every expert from the start, so that nothing is to be decided.
  */
 bool job_all_resident(const struct experiment *x, const struct policy *p);
