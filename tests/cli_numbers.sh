@@ -19,7 +19,7 @@ bounds: no
 parallel: {gpus: 8}
 workload: {batch: 8, prefill: skip}
 policies:
-  - {name: late, place: {name: eplb, slots: 40, interval: 4, window: 4, migrate: background}}
+  - {name: late, place: {name: eplb, slots: 128, interval: 4, window: 4, migrate: background}}
 END
 
 # refused NAME WORDS CONFIG SETTING...: exit status 1 and one sentence with the words.
