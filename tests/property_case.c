@@ -317,7 +317,7 @@ static char *draw_room(const struct property_case *c, struct rng *r, uint32_t ex
         return mem_format(
             "scope: %s, bytes: %llu B", global ? "global" : "layer",
             (unsigned long long)(largest * c->layers * (1 + property_draw(r, experts))));
-    return mem_format("scope: %s, slots: %u", global ? "global" : "layer",
+    return mem_format("scope: %s: %u", global ? "global, total_slots" : "layer, slots",
                       1 + property_draw(r, most));
 }
 
