@@ -400,10 +400,10 @@ static char *policy_text(const struct crew_case *c)
                                c->interval, c->window == 0 ? 1000 : c->window, c->first,
                                c->foresee, c->renumbers ? "no" : "yes",
                                c->background ? "background" : "blocking");
-    replica = c->replica == NULL ? mem_strdup("")
-                                 : mem_format(", replica: %s", c->replica);
-    exchange = c->exchange == NULL ? mem_strdup("")
-                                   : mem_format(", exchange: %s", c->exchange);
+    replica =
+        c->replica == NULL ? mem_strdup("") : mem_format(", replica: %s", c->replica);
+    exchange =
+        c->exchange == NULL ? mem_strdup("") : mem_format(", exchange: %s", c->exchange);
     text = mem_format("{name: p, place: {name: %s%s, slots: %u%s%s}, schedule: {name: "
                       "overlapped%s, fp8_dispatch: %s%s}%s%s}",
                       c->place, c->place_more, c->slots, replica, renewed, exchange,

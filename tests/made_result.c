@@ -135,7 +135,9 @@ static void make_passes(struct rng *g, struct run_result *run, uint64_t passes,
             draw_parallel(g, gpus, &p.counts);
         for (int s = 0; s < RUN_SHARES; s++)
             p.latency += p.share[s] =
-                s == SHARE_COMM || s == SHARE_IMBALANCE || s == SHARE_HOSTED ? 0 : draw_time(g, 0.004);
+                s == SHARE_COMM || s == SHARE_IMBALANCE || s == SHARE_HOSTED
+                    ? 0
+                    : draw_time(g, 0.004);
         at += p.latency + SIM_TIME_PER_US;
         if (fwrite(&p, sizeof p, 1, run->pass_spool) != 1)
             abort();

@@ -98,8 +98,7 @@ static void contest(uint64_t seed)
                            : global ? "total_slots"
                                     : "slots",
                            (unsigned long long)(bytes ? slots * largest * layers : slots),
-                           bytes ? " B" : "",
-                           plain ? "none" : protect[rng_below(&r, 3)],
+                           bytes ? " B" : "", plain ? "none" : protect[rng_below(&r, 3)],
                            !plain && rng_below(&r, 3) == 0 ? "linear" : "none",
                            !plain && rng_below(&r, 4) == 0 ? "second-miss" : "always",
                            rng_below(&r, 2) == 0 ? "recorded" : "id");

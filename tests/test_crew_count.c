@@ -33,7 +33,8 @@ static bool same_counts(uint64_t i, const struct run_counts *run,
     good &= same("busiest rows of layer", i, run->busiest_rows, naive->busiest_rows);
     good &= same("sent rows of layer", i, run->sent_rows, naive->sent_rows);
     good &= same("sent bytes of layer", i, run->sent_bytes, naive->sent_bytes);
-    good &= same("migrated bytes of layer", i, run->migrated_bytes, naive->migrated_bytes);
+    good &=
+        same("migrated bytes of layer", i, run->migrated_bytes, naive->migrated_bytes);
     return good;
 }
 

@@ -482,10 +482,10 @@ static void test_refusals(void **state)
            "host_memory: 5 MB\n"
            "policies: [{cache: {name: lru, slots: 4}, offload: host}]\n",
            "(offload: host), but not all of them are in host memory");
-    refuse(
-        lab,
-        "gpu_memory: 40 MB\npolicies: [{cache: {name: lru, scope: global, total_slots: 30}}]\n",
-        "beside its experts and the cache");
+    refuse(lab,
+           "gpu_memory: 40 MB\npolicies: [{cache: {name: lru, scope: global, "
+           "total_slots: 30}}]\n",
+           "beside its experts and the cache");
     refuse(lab, "polices: []\n", "polices");
     refuse(lab, "policies: []\n", "one or more policies");
     refuse(lab, "policies: lru\n", "one or more policies");

@@ -124,8 +124,7 @@ static char *draw_policy(struct rng *r, bool early, bool out, bool bytes)
         : global ? "total_slots"
                  : "slots",
         (unsigned long long)(bytes ? slots * WORLD_BYTES * (global ? 4 : 16) : slots),
-        bytes ? " B" : "",
-        pick(r, protections), rng_below(r, 3) == 0 ? "linear" : "none",
+        bytes ? " B" : "", pick(r, protections), rng_below(r, 3) == 0 ? "linear" : "none",
         rng_below(r, 4) == 0 ? "second-miss" : "always", out ? "yes" : "no",
         (unsigned long long)(1 + rng_below(r, 3)), prefetch, pick(r, schedules),
         pick(r, offloads));
@@ -354,8 +353,8 @@ static void test_hits_by_brute_force(void **state)
         uint32_t slots = 1 + (uint32_t)rng_below(&r, w->experts);
         char *policy =
             mem_format("{cache: {name: %s, %s: %u, scope: %s, protect: %s}}",
-                       lru ? "lru" : "fifo", global ? "total_slots" : "slots", slots, global ? "global" : "layer",
-                       protect ? "strict" : "none");
+                       lru ? "lru" : "fifo", global ? "total_slots" : "slots", slots,
+                       global ? "global" : "layer", protect ? "strict" : "none");
         struct run_case c = {.policy = policy, .keep_passes = true, .unchecked = true};
         struct run_result result;
 

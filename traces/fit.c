@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUNDS 16   /* of one strength of moves */
-#define STRENGTHS 3 /* the whole error, half of it, a quarter */
+#define ROUNDS 16        /* of one strength of moves */
+#define STRENGTHS 3      /* the whole error, half of it, a quarter */
 #define CLOSE 0.004      /* relative error of a figure, total variation of popularity */
 #define SCORED_ROWS 2000 /* whose next layers are foreseen */
 #define OPENING_ROWS 64  /* after a template, where openings are measured */
@@ -552,7 +552,8 @@ void fit_model(struct draw_model *m, const struct draw_request *requests, size_t
                 move(&m->persistence[l], t->adjacent_overlap,
                      now.figures.adjacent_overlap, 1.1 * strength);
         move(&m->affinity, t->far_overlap, now.figures.far_overlap, 1.0 * strength);
-        move(&m->opening, t->opening_overlap, now.figures.opening_overlap, 2.0 * strength);
+        move(&m->opening, t->opening_overlap, now.figures.opening_overlap,
+             2.0 * strength);
         move(&m->noise, t->next_layer_predictability,
              now.figures.next_layer_predictability, -1.5 * strength);
         if (t->union_size > 0)

@@ -384,7 +384,8 @@ struct cfg_words cfg_expected(const struct option *o)
     case OPT_CHOICE:
         return list_choices(o);
     case OPT_BYTES:
-        (void)snprintf(words.text, sizeof words.text, "a size%s with its unit, such as 64 MiB", range);
+        (void)snprintf(words.text, sizeof words.text,
+                       "a size%s with its unit, such as 64 MiB", range);
         break;
     case OPT_TIME:
         (void)snprintf(words.text, sizeof words.text,

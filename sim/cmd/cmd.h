@@ -89,8 +89,8 @@ int flags_misuse(const struct command *c, const char *sentence);
 struct cfg *config_load(const char *path, const struct flag_list *set, struct err *e);
 /* Refuses an output folder whose own files are among what the configuration reads. */
 struct folder_out;
-int config_check_apart(const struct cfg *c, const char *path, const struct folder_out *out,
-                       struct err *e);
+int config_check_apart(const struct cfg *c, const char *path,
+                       const struct folder_out *out, struct err *e);
 
 /* ---- where moesim's own files are ---- */
 

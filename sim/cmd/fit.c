@@ -165,7 +165,8 @@ int cmd_fit(int argc, char **argv)
         {"--total", 0, FLAG_TEXT, &flags.total, "COLUMN",
          "the column of whole steps, for the errors (default wall_ms)"},
         {"--first-pass", 0, FLAG_COUNT, &flags.first_pass, "N",
-         "the first measured step is pass N of the replay, counted from 0 (default 0); the last "
+         "the first measured step is pass N of the replay, counted from 0 (default 0); "
+         "the last "
          "one is the replay's last"},
         {"--train", 0, FLAG_COUNT, &flags.train, "N",
          "fit the first N steps, hold out the rest (default: half)"},

@@ -58,11 +58,12 @@ const char *cache_resolve(struct cache_params *p, uint32_t layers, uint32_t expe
         return "slots";
     }
     if (total > all) {
-        (void)err_set(e,
-                      "total_slots is %llu, but %u layers of %u experts are %llu; give at "
-                      "most %llu",
-                      (unsigned long long)total, layers, experts, (unsigned long long)all,
-                      (unsigned long long)all);
+        (void)err_set(
+            e,
+            "total_slots is %llu, but %u layers of %u experts are %llu; give at "
+            "most %llu",
+            (unsigned long long)total, layers, experts, (unsigned long long)all,
+            (unsigned long long)all);
         return "total_slots";
     }
     if (p->scope == CACHE_PER_LAYER && total % layers != 0) {

@@ -327,9 +327,8 @@ static int resolve_slots(const struct experiment *x, uint32_t i, struct err *e)
 {
     struct policy *p = x->policy[i];
     const struct cfg_node *at = cfg_item(x->p.policies, i), *cache, *value;
-    uint32_t experts = x->is_parallel
-                           ? parallel_local(p, &x->topology, x->info->experts)
-                           : x->info->experts;
+    uint32_t experts = x->is_parallel ? parallel_local(p, &x->topology, x->info->experts)
+                                      : x->info->experts;
     struct err why = {""};
     const char *key = cache_resolve(&p->cache, x->info->layers, experts, &why);
 

@@ -220,8 +220,8 @@ static void print_link(const struct run_result *run, FILE *out)
             text_count((double)c->host_runs).text,
             text_share(share_of((double)c->host_runs, (double)c->accesses)).text,
             text_share(result_busy_share(run, sim_time_seconds(run->host_busy))).text,
-            text_share(result_busy_share(
-                           run, sim_time_seconds(run->total.share[SHARE_HOSTED])))
+            text_share(
+                result_busy_share(run, sim_time_seconds(run->total.share[SHARE_HOSTED])))
                 .text);
     if (run->counts_only)
         return;

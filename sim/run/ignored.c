@@ -161,8 +161,7 @@ static int check_rule(const struct experiment *x, const struct cfg_node *top,
             mapping == NULL ? NULL : cfg_find(mapping, rule->key);
 
         if (value != NULL && rule->is_ignored(&s))
-            return cfg_error(value, e,
-                             "'%s' has no effect here: %s; leave it out, or %s",
+            return cfg_error(value, e, "'%s' has no effect here: %s; leave it out, or %s",
                              rule->key, rule->why, rule->cure);
     }
     return 0;

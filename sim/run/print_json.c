@@ -70,8 +70,7 @@ static void list_figures(const struct result *r, const struct result_policy *p,
         {"gap_to_balanced", s.balanced_gap},
         {"gap_to_free_network", s.network_gap},
         {"busiest_port_bytes", port.busiest_bytes},
-        {"busiest_port_busy",
-         sent ? result_busy_share(&p->run, port.busiest_time) : NAN},
+        {"busiest_port_busy", sent ? result_busy_share(&p->run, port.busiest_time) : NAN},
     };
 
     memcpy(figure, all, sizeof all);

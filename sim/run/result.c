@@ -123,8 +123,8 @@ double result_seconds(const struct run_result *run, sim_time time)
 
 double result_busy_share(const struct run_result *run, double seconds)
 {
-    return ratio(seconds, result_seconds(run, run->elapsed) +
-                              result_seconds(run, run->tail));
+    return ratio(seconds,
+                 result_seconds(run, run->elapsed) + result_seconds(run, run->tail));
 }
 
 double result_imbalance(const struct run_counts *c, uint32_t gpus)
@@ -194,8 +194,8 @@ struct result_summary result_summarise(const struct result_policy *p)
         .tokens_per_s =
             ratio((double)run->output_tokens, result_seconds(run, run->elapsed)),
         .hit_rate = ratio((double)c->hits, (double)c->accesses),
-        .gpu_busy = ratio(sim_time_seconds(run->compute_busy),
-                          result_seconds(run, run->elapsed)),
+        .gpu_busy =
+            ratio(sim_time_seconds(run->compute_busy), result_seconds(run, run->elapsed)),
         .link_bytes =
             (double)c->demand_bytes + (double)c->prefetch_bytes + (double)c->out_bytes,
         .gap = NAN,

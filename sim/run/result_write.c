@@ -386,9 +386,10 @@ static int verify(const struct result *r, const char *name, const char *path,
             whole = result_pass_count(&is, i) == result_pass_count(r, i);
         result_release(&is);
     }
-    return whole ? 0
-                 : err_set(e, "%s: what was written does not read back as it was meant%s%s",
-                           path, said.text[0] == '\0' ? "" : ": ", said.text);
+    return whole
+               ? 0
+               : err_set(e, "%s: what was written does not read back as it was meant%s%s",
+                         path, said.text[0] == '\0' ? "" : ": ", said.text);
 }
 
 int result_write(const struct result *r, const char *path, struct err *e)

@@ -63,8 +63,8 @@ struct run_counts {
     uint64_t busiest_rows; /* ... of the GPU with most, summed over the steps */
     uint64_t sent_rows;    /* rows dispatched to another GPU, as its form counts them */
     uint64_t sent_bytes;   /* by dispatch and combine, or what shards have instead */
-    uint64_t migrations;   /* rebalances that moved an expert; a layer's: one of the layer, so
-                              that a rebalance counts in every layer that it changes */
+    uint64_t migrations; /* rebalances that moved an expert; a layer's: one of the layer,
+                            so that a rebalance counts in every layer that it changes */
     uint64_t migrated_bytes;
 };
 
@@ -99,7 +99,7 @@ struct run_result {
     uint64_t prefill_rows, decode_rows, output_tokens;
     bool counts_only; /* nothing was timed (engine: count): no sim_time means anything */
     sim_time elapsed; /* from 0 until the last pass has its tokens */
-    sim_time tail;    /* copies in the background that end later: until the last one does */
+    sim_time tail; /* copies in the background that end later: until the last one does */
     sim_time compute_busy, copy_busy, host_busy; /* host_busy: running experts */
     uint32_t layers;
     struct run_layer *layer; /* [layers] MoE layers */
