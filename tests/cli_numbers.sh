@@ -39,7 +39,6 @@ refused numbers_batch "'batch' has no effect here.*choose mode: static" one \
     workload.mode=continuous workload.batch=8
 refused numbers_max_sequences "'max_sequences' has no effect" one workload.max_sequences=8
 refused numbers_rate "'rate' has no effect.*arrivals: poisson" one workload.rate=3
-refused numbers_chunk "'chunk' has no effect" one engine=count 'chunk=1 MiB'
 refused numbers_profile "'profile' has no effect" one "profile=$folder/trace.h5"
 refused numbers_place "'window' has no effect" one 'policies.0.place={window: 4}'
 refused numbers_exchange "'exchange' has no effect" one \
