@@ -328,7 +328,7 @@ static char *draw_parallel_policy(const struct property_case *c, struct rng *r)
 {
     static const char *const places[] = {"linear", "greedy", "round-robin", "random"};
     static const char *const exchanges[] = {"auto", "flat", "normal", "low-latency"};
-    char *options = draw_cache(r, true), *room = draw_room(c, r, 2);
+    char *options = draw_cache(r, true), *room = draw_room(c, r, 1);
     char *cache = property_draw(r, 2) == 0
                       ? mem_format("cache: {name: %s, %s, %s}, ", pick_cache(r, false),
                                    room, options)
