@@ -274,7 +274,7 @@ static int parse_tiles(const struct cfg_node *n, const char *name,
     return 0;
 }
 
-/* Config takes a plain number as bytes; here a number without its unit is a slip. */
+/* What stands for the number is called `value`; the sentence about its unit names it. */
 static int check_unit(const struct cfg_node *n, const char *name, struct err *e)
 {
     const char *text = cfg_text(n);

@@ -74,7 +74,7 @@ expected an integer from 0	policies.0.cache.slots=many
 expected one of	policies.0.cache.name=lur
 unknown key 'slot'	policies.0.cache.slot=3
 expected one of	policies.0.prefetch=psychic
-holds not one expert	policies=[{cache: {name: lru, bytes: 1}}]
+holds not one expert	policies=[{cache: {name: lru, bytes: 1 B}}]
 expected a size	policies=[{cache: {name: lru, bytes: -5 GB}}]
 expected a size	policies=[{cache: {name: lru, bytes: 5 parsecs}}]
 two policies are called	policies=[{name: a, cache: {slots: 8}}, {name: a, cache: {slots: 9}}]
@@ -93,7 +93,8 @@ neither arrivals nor lengths is file	workload.file=nowhere.csv
 cannot be opened	workload={lengths: file, file: nowhere.csv}
 workload	workload={mode: continuous, max_sequences: 8, token_budget: 4}
 'chunk' is -1	chunk=-1
-needs 3.60 GB	gpu_memory=1
+needs 3.60 GB	gpu_memory=1 B
+with its unit, such as 64 MiB	gpu_memory=12
 unknown key 'nonsense'	nonsense=1
 unknown key 'a'	a.b.c=1
 expected KEY=VALUE	=1
@@ -105,7 +106,7 @@ a list stands	workload=[]
 END
 
 bad=0
-refused 1 "GB of host memory" run "$folder/good.yaml" --set home=host --set host_memory=1 || bad=1
+refused 1 "GB of host memory" run "$folder/good.yaml" --set home=host --set "host_memory=1 B" || bad=1
 refused 1 "use fewer slots" run "$folder/good.yaml" --set gpu_memory=4GB || bad=1
 report $bad bad_input_does_not_fit
 

@@ -84,8 +84,8 @@ attention over 3 GPUs does not divide the 4 of a node; choose tensor:	parallel={
 heads 64 is not a multiple of 6 GPUs; share it among as many as divide it	parallel={gpus: 6, attention: tensor, tensor: 6}
 host and GPU of phone-flash are one; choose another machine	machine=phone-flash	parallel={gpus: 1}
 take more GPUs, fewer slots or more memory	gpu_memory=1GB
-take more GPUs, fewer slots or more memory	gpu_memory=4GB	policies.0.cache={name: lru, slots: 40, scope: global}
-GB of host memory	host_memory=1	home=host
+take more GPUs, fewer slots or more memory	gpu_memory=4GB	policies.0.cache={name: lru, total_slots: 40, scope: global}
+GB of host memory	host_memory=1 B	home=host
 END
 
 table parallel_parts <<'END'
@@ -129,7 +129,7 @@ dispatches by dense products, which the runner of one GPU	policies=[{cache: {slo
 END
 accepted parallel_pcie "machine=$folder/pcie.yaml" 'policies.0.schedule={name: overlapped, exchange: rails}'
 # 192 experts of 13 MB would be on each GPU; the cache holds 20 of them.
-accepted parallel_global_cache gpu_memory=4GB 'policies.0.cache={name: lru, slots: 20, scope: global}'
+accepted parallel_global_cache gpu_memory=4GB 'policies.0.cache={name: lru, total_slots: 20, scope: global}'
 accepted parallel_bytes_cache gpu_memory=4GB 'policies.0.cache={name: lru, bytes: 300 MB, scope: global}'
 accepted parallel_count engine=count 'policies.0.place={name: eplb, interval: 2, migrate: background}'
 exit $failed

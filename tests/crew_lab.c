@@ -377,7 +377,7 @@ void crew_lab_free(struct crew_lab *lab)
 
 static char *policy_text(const struct crew_case *c)
 {
-    char *gate = mem_strdup("");
+    char *gate = mem_strdup(""), *renewed, *replica, *exchange;
     char *text;
 
     if (c->gate != NULL) {
@@ -393,19 +393,27 @@ static char *policy_text(const struct crew_case *c)
         free(gate);
         gate = text;
     }
-    text =
-        mem_format("{name: p, place: {name: %s%s, slots: %u, replica: %s, interval: "
-                   "%u, window: %u, first: %u, foresee: %d, keep: %s, migrate: %s}, "
-                   "schedule: {name: "
-                   "overlapped, exchange: %s, fp8_dispatch: %s%s}%s%s}",
-                   c->place, c->place_more, c->slots,
-                   c->replica == NULL ? "round-robin" : c->replica, c->interval,
-                   c->window == 0 ? 1000 : c->window, c->first, c->foresee,
-                   c->renumbers ? "no" : "yes", c->background ? "background" : "blocking",
-                   c->exchange == NULL ? "auto" : c->exchange, c->fp8 ? "yes" : "no",
-                   c->schedule_more == NULL ? "" : c->schedule_more, gate,
-                   c->policy_more == NULL ? "" : c->policy_more);
+    renewed = c->interval == 0
+                  ? mem_strdup("")
+                  : mem_format(", interval: %u, window: %u, first: %u, foresee: %d, "
+                               "keep: %s, migrate: %s",
+                               c->interval, c->window == 0 ? 1000 : c->window, c->first,
+                               c->foresee, c->renumbers ? "no" : "yes",
+                               c->background ? "background" : "blocking");
+    replica =
+        c->replica == NULL ? mem_strdup("") : mem_format(", replica: %s", c->replica);
+    exchange =
+        c->exchange == NULL ? mem_strdup("") : mem_format(", exchange: %s", c->exchange);
+    text = mem_format("{name: p, place: {name: %s%s, slots: %u%s%s}, schedule: {name: "
+                      "overlapped%s, fp8_dispatch: %s%s}%s%s}",
+                      c->place, c->place_more, c->slots, replica, renewed, exchange,
+                      c->fp8 ? "yes" : "no",
+                      c->schedule_more == NULL ? "" : c->schedule_more, gate,
+                      c->policy_more == NULL ? "" : c->policy_more);
     free(gate);
+    free(renewed);
+    free(replica);
+    free(exchange);
     return text;
 }
 

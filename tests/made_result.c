@@ -135,7 +135,9 @@ static void make_passes(struct rng *g, struct run_result *run, uint64_t passes,
             draw_parallel(g, gpus, &p.counts);
         for (int s = 0; s < RUN_SHARES; s++)
             p.latency += p.share[s] =
-                s == SHARE_COMM || s == SHARE_IMBALANCE ? 0 : draw_time(g, 0.004);
+                s == SHARE_COMM || s == SHARE_IMBALANCE || s == SHARE_HOSTED
+                    ? 0
+                    : draw_time(g, 0.004);
         at += p.latency + SIM_TIME_PER_US;
         if (fwrite(&p, sizeof p, 1, run->pass_spool) != 1)
             abort();
@@ -212,8 +214,8 @@ static void make_policy(const struct made_shape *shape, uint32_t i,
     make_passes(&g, run, shape->passes, shape->gpus);
     if (run->passes == 0)
         run->passes = 300;
-    run->total.rows = 321;
-    run->total.outputs = 300;
+    run->total.rows = UINT64_C(5000000000); /* more than 32 bits hold */
+    run->total.outputs = UINT64_C(4900000000);
     run->decode_rows = 300;
     run->prefill_rows = 21;
     run->elapsed = run->total.latency + SIM_TIME_PER_S / 100;

@@ -501,8 +501,13 @@ static void rebalance(struct naive *n)
     if (!c->renumbers)
         place_keep(n->place, to);
     place_migration_init(&m, n->place, to, bytes);
-    for (size_t i = 0; i < m.copies; i++)
+    for (size_t i = 0; i < m.copies; i++) {
+        struct run_counts *layer = &n->out->layer[m.copy[i].layer];
+
         send(n, m.copy[i].from, m.copy[i].to, bytes[m.copy[i].layer]);
+        layer->migrations += i == 0 || m.copy[i - 1].layer != m.copy[i].layer;
+        layer->migrated_bytes += bytes[m.copy[i].layer];
+    }
     n->out->migrations += m.copies > 0;
     n->out->migrated_bytes += m.bytes;
     place_migration_release(&m);

@@ -11,7 +11,7 @@
 /* What the naive count finds; owned arrays. */
 struct crew_count {
     uint32_t layers, gpus, links;
-    struct run_counts *layer; /* [layers] the fields of rows only */
+    struct run_counts *layer; /* [layers] the fields of rows and migrations only */
     uint64_t *gpu_rows;       /* [gpus] */
     uint64_t *link_bytes;     /* [links] */
     uint64_t migrations, migrated_bytes;

@@ -317,7 +317,7 @@ static char *draw_room(const struct property_case *c, struct rng *r, uint32_t ex
         return mem_format(
             "scope: %s, bytes: %llu B", global ? "global" : "layer",
             (unsigned long long)(largest * c->layers * (1 + property_draw(r, experts))));
-    return mem_format("scope: %s, slots: %u", global ? "global" : "layer",
+    return mem_format("scope: %s: %u", global ? "global, total_slots" : "layer, slots",
                       1 + property_draw(r, most));
 }
 
@@ -328,7 +328,7 @@ static char *draw_parallel_policy(const struct property_case *c, struct rng *r)
 {
     static const char *const places[] = {"linear", "greedy", "round-robin", "random"};
     static const char *const exchanges[] = {"auto", "flat", "normal", "low-latency"};
-    char *options = draw_cache(r, true), *room = draw_room(c, r, 2);
+    char *options = draw_cache(r, true), *room = draw_room(c, r, 1);
     char *cache = property_draw(r, 2) == 0
                       ? mem_format("cache: {name: %s, %s, %s}, ", pick_cache(r, false),
                                    room, options)

@@ -269,6 +269,14 @@ void run_world_free(struct run_world *w)
 
 /* ---- policies ---- */
 
+void run_policy_slots(struct policy *p, uint32_t layers, uint32_t experts)
+{
+    struct err e = {""};
+
+    if (cache_resolve(&p->cache, layers, experts, &e) != NULL)
+        p->cache.slots = p->cache.layer_slots + p->cache.total_slots;
+}
+
 struct run_policy_text run_policy_read(const char *text)
 {
     struct err e = {""};
@@ -402,6 +410,7 @@ void run_world_run(const struct run_world *w, const struct run_case *c,
         future = run_world_future(w, (enum cache_order)t.policy->cache.order);
         s.future = future_reader_new(future);
     }
+    run_policy_slots(t.policy, w->layers, w->experts);
     run_setup_on(w, c, &s, &cost, result);
     future_reader_free(s.future);
     future_free(future);

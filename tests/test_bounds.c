@@ -52,6 +52,7 @@ static void beat(void *context, const char *name)
     struct run_result r;
     struct run_counts *n = &r.total.counts;
 
+    run_policy_slots(t.policy, s->w->layers, s->w->experts);
     s->bound = bound_of(s->w, &t.policy->cache, preloaded);
     run_world_run(s->w, &c, &r);
     assert_int_equal(s->bound.accesses, n->accesses);
@@ -90,11 +91,14 @@ static void contest(uint64_t seed)
             l == 0 || s.w->expert_bytes[l] > largest ? s.w->expert_bytes[l] : largest;
     }
     s.w->workload.batch = 1 + (int64_t)rng_below(&r, 2);
-    s.options = mem_format("scope: %s, %s: %llu, protect: %s, preload: %s, "
+    s.options = mem_format("scope: %s, %s: %llu%s, protect: %s, preload: %s, "
                            "admission: %s, order: %s",
-                           global ? "global" : "layer", bytes ? "bytes" : "slots",
+                           global ? "global" : "layer",
+                           bytes    ? "bytes"
+                           : global ? "total_slots"
+                                    : "slots",
                            (unsigned long long)(bytes ? slots * largest * layers : slots),
-                           plain ? "none" : protect[rng_below(&r, 3)],
+                           bytes ? " B" : "", plain ? "none" : protect[rng_below(&r, 3)],
                            !plain && rng_below(&r, 3) == 0 ? "linear" : "none",
                            !plain && rng_below(&r, 4) == 0 ? "second-miss" : "always",
                            rng_below(&r, 2) == 0 ? "recorded" : "id");

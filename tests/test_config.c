@@ -230,8 +230,8 @@ static void wrong_values_are_explained(void **state)
                            "belady; did you mean 'belady'?"},
         {"policy: arc cache",
          "demo.yaml:1:9: 'policy' is \"arc cache\"; expected one of lru, lfu, belady"},
-        {"capacity: 4 GB/s",
-         "demo.yaml:1:11: 'capacity' is \"4 GB/s\"; expected a size, such as 64 MiB"},
+        {"capacity: 4 GB/s", "demo.yaml:1:11: 'capacity' is \"4 GB/s\"; expected a size "
+                             "with its unit, such as 64 MiB"},
         {"poll: 7", "demo.yaml:1:7: 'poll' is 7; expected a time with its unit, such as "
                     "2.5 us"},
         {"name: null", "demo.yaml:1:7: 'name' is empty; expected text"},

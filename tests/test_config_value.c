@@ -140,7 +140,7 @@ static void bytes_have_units(void **state)
         uint64_t value;
     } good[] = {
         {"0", 0},
-        {"4096", 4096},
+        {"4096 B", 4096},
         {"12 B", 12},
         {"1kB", 1000},
         {"1 KiB", 1024},
@@ -150,13 +150,15 @@ static void bytes_have_units(void **state)
         {"79.6 GiB", UINT64_C(85469849190)}, /* 79.6 x 2^30 = 85469849190.4 */
         {"1.5  TiB", UINT64_C(1649267441664)},
         {"3 TB", UINT64_C(3000000000000)},
-        {"1e9", UINT64_C(1000000000)},
+        {"1e9 B", UINT64_C(1000000000)},
         {"0.5 kB", 500},
         {"0.0005 kB", 1}, /* half a byte goes up */
-        {"18446744073709551615", UINT64_MAX},
+        {"18446744073709551615 B", UINT64_MAX},
         {"16777215 TiB", UINT64_C(16777215) << 40},
     };
     static const char *const bad[] = {"-1",
+                                      "12", /* bytes or gigabytes? */
+                                      "1e9",
                                       "-1 KiB",
                                       "1 KB",
                                       "1 kb",
@@ -247,8 +249,8 @@ static void bounds_are_inclusive(void **state)
     e.text[0] = '\0';
     assert_int_equal(cfg_parse_value("1023", &size, &bytes, &e), -1);
     assert_string_equal(e.text,
-                        "'b' is 1023; expected a size from 1 KiB to 6 GiB, such as "
-                        "64 MiB");
+                        "'b' is 1023; expected a size from 1 KiB to 6 GiB with its "
+                        "unit, such as 64 MiB");
     assert_int_equal(cfg_parse_value("-2", &least, &x, &e), 0);
     assert_int_equal(cfg_parse_value("1e300", &least, &x, &e), 0);
     e.text[0] = '\0';

@@ -167,7 +167,7 @@ static void check_bounds(struct crew_case *c)
     if (c->interval == 0 && c->seed / 18 % 3 == 0)
         c->policy_more = ", cache: {name: lru, slots: 1}";
     if (c->seed % 5 == 0)
-        c->policy_more = ", cache: {name: lifo, slots: 2, scope: global}";
+        c->policy_more = ", cache: {name: lifo, slots: 1, scope: global}";
     if (c->interval > 0)
         c->policy_more = NULL;
     lab = crew_lab_new(c, NULL);

@@ -33,6 +33,8 @@ static bool same_counts(uint64_t i, const struct run_counts *run,
     good &= same("busiest rows of layer", i, run->busiest_rows, naive->busiest_rows);
     good &= same("sent rows of layer", i, run->sent_rows, naive->sent_rows);
     good &= same("sent bytes of layer", i, run->sent_bytes, naive->sent_bytes);
+    good &=
+        same("migrated bytes of layer", i, run->migrated_bytes, naive->migrated_bytes);
     return good;
 }
 
@@ -45,12 +47,15 @@ static bool same_run(const struct run_result *r, const struct crew_count *x, boo
 
     for (uint32_t l = 0; good && l < x->layers; l++) {
         good &= same_counts(l, &r->layer[l].counts, &x->layer[l]);
+        good &= same("migrations of layer", l, r->layer[l].counts.migrations,
+                     x->layer[l].migrations);
         sum.activations += x->layer[l].activations;
         sum.dropped += x->layer[l].dropped;
         sum.computed_rows += x->layer[l].computed_rows;
         sum.busiest_rows += x->layer[l].busiest_rows;
         sum.sent_rows += x->layer[l].sent_rows;
         sum.sent_bytes += x->layer[l].sent_bytes;
+        sum.migrated_bytes += x->layer[l].migrated_bytes;
     }
     good = good && same_counts(99, &r->total.counts, &sum);
     for (uint32_t g = 0; good && g < x->gpus; g++)

@@ -164,12 +164,12 @@ static void test_slots(void **state)
         "{cache: {name: lru, slots: 1}}",
         "{cache: {name: lru, slots: 1, protect: none}}",
         "{cache: {name: lru, slots: 2, protect: prefer, staging: 2}}",
-        "{cache: {name: lru, slots: 7, scope: global}}",
+        "{cache: {name: lru, total_slots: 7, scope: global}}",
         "{cache: {name: lru, slots: 3, write_back: yes}}",
         "{cache: {name: lru, slots: 2, write_back: yes, protect: none}, schedule: "
         "serial}",
         "{cache: {name: lifo, slots: 3, admission: second-miss, preload: linear}}",
-        "{cache: {name: s3fifo, slots: 5, scope: global, write_back: yes}, "
+        "{cache: {name: s3fifo, total_slots: 5, scope: global, write_back: yes}, "
         "prefetch: {name: markov, distance: 2}}",
         "{cache: {name: lru, slots: 2}, prefetch: {name: oracle, distance: 4, width: 3}}",
     };

@@ -423,7 +423,7 @@ static void test_hosted(void **state)
         assert_int_equal(c->accesses, r.policy[0].run.total.counts.accesses);
         assert_true(c->hits <= p->bounds.belady_hits);
         assert_memory_equal(&p->bounds, &hits_only, sizeof hits_only);
-        assert_true(p->run.total.share[SHARE_IMBALANCE] > 0);
+        assert_true(p->run.total.share[SHARE_HOSTED] > 0);
     }
     assert_int_equal(r.policy[1].run.total.counts.demand_bytes, 0);
     assert_int_equal(r.policy[1].run.copy_busy, 0);
@@ -482,10 +482,10 @@ static void test_refusals(void **state)
            "host_memory: 5 MB\n"
            "policies: [{cache: {name: lru, slots: 4}, offload: host}]\n",
            "(offload: host), but not all of them are in host memory");
-    refuse(
-        lab,
-        "gpu_memory: 40 MB\npolicies: [{cache: {name: lru, scope: global, slots: 30}}]\n",
-        "beside its experts and the cache");
+    refuse(lab,
+           "gpu_memory: 40 MB\npolicies: [{cache: {name: lru, scope: global, "
+           "total_slots: 30}}]\n",
+           "beside its experts and the cache");
     refuse(lab, "polices: []\n", "polices");
     refuse(lab, "policies: []\n", "one or more policies");
     refuse(lab, "policies: lru\n", "one or more policies");
@@ -526,7 +526,7 @@ static void test_more_than_all(void **state)
     struct result r =
         result_of(lab,
                   "policies:\n"
-                  "- {name: slots, cache: {name: lru, scope: global, slots: 100000}}\n"
+                  "- {name: slots, cache: {name: lru, scope: global, total_slots: 36}}\n"
                   "- {name: bytes, cache: {name: lru, scope: global, bytes: 900 GB}}\n"
                   "- {name: shares, cache: {name: lru, bytes: 900 GB}}\n",
                   1);

@@ -180,7 +180,7 @@ static void experts_on_the_host(void **state)
 
     (void)state;
     p.run.total.share[SHARE_EXPERT] -= 200 * ms;
-    p.run.total.share[SHARE_IMBALANCE] = 200 * ms;
+    p.run.total.share[SHARE_HOSTED] = 200 * ms;
     p.run.total.counts.accesses = 1000;
     p.run.total.counts.hits = 600;
     p.run.total.counts.loads = 100;

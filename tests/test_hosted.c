@@ -79,7 +79,7 @@ static void check_pass(const struct run_pass *p, sim_time dense, sim_time expert
     assert_int_equal(p->share[SHARE_DENSE], dense);
     assert_int_equal(p->share[SHARE_EXPERT], expert);
     assert_int_equal(p->share[SHARE_COPY], copy);
-    assert_int_equal(p->share[SHARE_IMBALANCE], wait);
+    assert_int_equal(p->share[SHARE_HOSTED], wait);
     assert_int_equal(p->share[SHARE_HOST], host);
     assert_int_equal(p->share[SHARE_COMM], 0);
     assert_int_equal(p->latency, dense + expert + copy + wait + host);
@@ -107,8 +107,8 @@ static void test_all_on_the_host(void **state)
     assert_int_equal(t.copy_busy, 0);
     assert_int_equal(t.host_busy, 30 * US + 4 * ROW);
     /* Waits are booked on the layer whose experts they were for: the last one's head. */
-    assert_int_equal(t.share[0][SHARE_IMBALANCE], 20 * US + 2 * ROW);
-    assert_int_equal(t.share[1][SHARE_IMBALANCE], 10 * US + 2 * ROW);
+    assert_int_equal(t.share[0][SHARE_HOSTED], 20 * US + 2 * ROW);
+    assert_int_equal(t.share[1][SHARE_HOSTED], 10 * US + 2 * ROW);
     /* Latencies of both ways; the weights may take longer than the flops, too. */
     w->machine.d2h_pinned.latency = 2 * US;
     w->machine.h2d_pinned.latency = 3 * US;

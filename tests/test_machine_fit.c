@@ -83,7 +83,7 @@ static struct cfg *config_of(const struct lab *lab)
     struct err e = {""};
     char *text = mem_format("trace: %s\nmodel: %s\nmachine: phone-flash\nhome: storage\n"
                             "launch: eager\npolicies:\n  - {cache: {name: lru, scope: "
-                            "global, slots: 15}, schedule: serial}\n",
+                            "global, total_slots: 15}, schedule: serial}\n",
                             lab->trace, lab->model);
     struct cfg *c = cfg_parse("test", text, strlen(text), &e);
 
@@ -302,6 +302,9 @@ static void what_cannot_be_is_refused(void **state)
     changed = setup;
     changed.first_pass = 2;
     refused(&changed, "the replay has 41 passes");
+    changed.first_pass = 0; /* the prompt's pass would stand for the first step */
+    refused(&changed, "with --first-pass (up to 1), and end the replay with the last "
+                      "one's (--set workload.max_passes=40)");
     changed = setup;
     changed.train = STEPS;
     refused(&changed, "hold out at least one");

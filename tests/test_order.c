@@ -107,7 +107,7 @@ static struct run_counts replay(const char *trace, const char *model, uint32_t s
 {
     char *text = mem_format(
         "trace: %s\nmodel: %s\nmachine: phone-flash\nhome: storage\nbounds: no\n"
-        "policies: [{cache: {name: lru, scope: global, slots: %u, order: %s}}]\n",
+        "policies: [{cache: {name: lru, scope: global, total_slots: %u, order: %s}}]\n",
         trace, model, slots, order);
     struct experiment_hooks hooks = {.progress = NULL};
     struct err e = {""};

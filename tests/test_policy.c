@@ -187,7 +187,7 @@ static void every_preset_loads(void **unused)
         assert_string_equal(r.policy->label, names[count]);
         assert_string_equal(r.policy->preset, names[count]);
         /* Capacity is the user's. */
-        assert_int_equal(r.policy->cache.slots, 0);
+        assert_int_equal(r.policy->cache.layer_slots, 0);
         assert_int_equal(r.policy->cache.bytes, 0);
         release(&r);
         if (count > 0)
@@ -288,7 +288,7 @@ static void keys_override_one_by_one(void **unused)
 
     (void)unused;
     assert_int_equal(oracle_distance(r.policy), 4);
-    assert_int_equal(r.policy->cache.slots, 5);
+    assert_int_equal(r.policy->cache.layer_slots, 5);
     check_name(r.policy, SLOT_CACHE, "belady");
     release(&r);
     r = read_good("{preset: belady-oracle, prefetch: {name: oracle, distance: 2}}");

@@ -333,11 +333,12 @@ static void check_inclusion(const struct property_case *c, struct rng *r)
     if (c->parallel || !c->timeless)
         return;
     for (uint32_t i = 0; i < 4; i++)
-        policy[i] = mem_format("{cache: {name: %s, scope: %s, slots: %u, protect: none, "
-                               "order: %s}}",
-                               stacks[i / 2], global ? "global" : "layer",
-                               i % 2 == 1 && slots < most ? slots + 1 : slots,
-                               c->number % 2 == 0 ? "recorded" : "id");
+        policy[i] =
+            mem_format("{cache: {name: %s, scope: %s: %u, protect: none, "
+                       "order: %s}}",
+                       stacks[i / 2], global ? "global, total_slots" : "layer, slots",
+                       i % 2 == 1 && slots < most ? slots + 1 : slots,
+                       c->number % 2 == 0 ? "recorded" : "id");
     t = try_text(
         c, property_config(c, "trace.h5", c->workload, "engine: count\n", policy, 0, 4));
     for (uint32_t i = 0; i < 4; i += 2) {

@@ -52,7 +52,8 @@ static void check_pass(const struct run_pass *p, sim_time dense, sim_time expert
     assert_int_equal(p->share[SHARE_EXPERT], expert);
     assert_int_equal(p->share[SHARE_COPY], copy);
     assert_int_equal(p->share[SHARE_HOST], host);
-    assert_int_equal(p->share[SHARE_COMM] + p->share[SHARE_IMBALANCE], 0);
+    assert_int_equal(
+        p->share[SHARE_COMM] + p->share[SHARE_IMBALANCE] + p->share[SHARE_HOSTED], 0);
     assert_int_equal(p->latency, dense + expert + copy + host);
 }
 

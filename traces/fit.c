@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUNDS 16        /* at most */
+#define ROUNDS 16        /* of one strength of moves */
+#define STRENGTHS 3      /* the whole error, half of it, a quarter */
 #define CLOSE 0.004      /* relative error of a figure, total variation of popularity */
 #define SCORED_ROWS 2000 /* whose next layers are foreseen */
 #define OPENING_ROWS 64  /* after a template, where openings are measured */
@@ -491,7 +492,7 @@ static void move(double *parameter, double target, double reached, double gain)
 }
 
 static void move_bias(struct draw_model *m, const struct sample *s, const double *target,
-                      const double *reached)
+                      const double *reached, double strength)
 {
     double least = 0.25 / ((double)s->base_count * m->top_k);
 
@@ -501,7 +502,7 @@ static void move_bias(struct draw_model *m, const struct sample *s, const double
             double error = quantile_of_share(m, target[i], least) -
                            quantile_of_share(m, reached[i], least);
 
-            *draw_bias(m, l, x) += (float)(0.7 * error);
+            *draw_bias(m, l, x) += (float)(0.7 * strength * error);
         }
 }
 
@@ -533,25 +534,30 @@ void fit_model(struct draw_model *m, const struct draw_request *requests, size_t
 
     now.popularity = mem_alloc((size_t)m->layers * m->experts, sizeof *now.popularity);
     now.adjacent = mem_alloc(m->layers, sizeof *now.adjacent);
+    /* Where layers depend on each other, moves by the whole error can overshoot for ever:
+     * weaker ones settle. */
     for (int round = 0;; round++) {
+        double strength = ldexp(1, -(round / ROUNDS));
+
         draw_sample(&s, m);
         measure(&s, m, t, &now);
-        if (round == ROUNDS || is_fitted(m, t, &now))
+        if (round == STRENGTHS * ROUNDS || is_fitted(m, t, &now))
             break;
-        move_bias(m, &s, t->popularity, now.popularity);
+        move_bias(m, &s, t->popularity, now.popularity, strength);
         for (uint32_t l = 0; l < m->layers; l++)
             if (t->layer_adjacent_overlap != NULL)
                 move(&m->persistence[l], t->layer_adjacent_overlap[l], now.adjacent[l],
-                     1.1);
+                     1.1 * strength);
             else
                 move(&m->persistence[l], t->adjacent_overlap,
-                     now.figures.adjacent_overlap, 1.1);
-        move(&m->affinity, t->far_overlap, now.figures.far_overlap, 1.0);
-        move(&m->opening, t->opening_overlap, now.figures.opening_overlap, 2.0);
+                     now.figures.adjacent_overlap, 1.1 * strength);
+        move(&m->affinity, t->far_overlap, now.figures.far_overlap, 1.0 * strength);
+        move(&m->opening, t->opening_overlap, now.figures.opening_overlap,
+             2.0 * strength);
         move(&m->noise, t->next_layer_predictability,
-             now.figures.next_layer_predictability, -1.5);
+             now.figures.next_layer_predictability, -1.5 * strength);
         if (t->union_size > 0)
-            move(&m->domain, 1, now.figures.union_size / t->union_size, -2.5);
+            move(&m->domain, 1, now.figures.union_size / t->union_size, -2.5 * strength);
     }
     *r = now.figures;
     free(now.popularity);

@@ -58,7 +58,7 @@ struct agreement_row {
 
 struct agreement_pass {
     double predicted_s, measured_s, least_s, most_s; /* of the repeats */
-    uint32_t rows, outputs;
+    uint64_t rows, outputs;
 };
 
 /* Of a set of pairs. */

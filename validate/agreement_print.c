@@ -359,7 +359,7 @@ void agreement_print_passes(const struct agreement_report *r, FILE *out)
             const struct agreement_pass *x = &a->pass[p];
 
             csv_string(out, a->label);
-            (void)fprintf(out, ",%" PRIu64 ",%d,%" PRIu32 ",%" PRIu32, p, p < a->warmup,
+            (void)fprintf(out, ",%" PRIu64 ",%d,%" PRIu64 ",%" PRIu64, p, p < a->warmup,
                           x->rows, x->outputs);
             print_cell(x->predicted_s, out);
             print_cell(x->measured_s, out);

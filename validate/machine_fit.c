@@ -109,9 +109,10 @@ static int parse_parts(const char *match, const char *parts, unsigned *shares,
                        struct err *e)
 {
     static const char *const name[] = {
-        [SHARE_DENSE] = "dense",  [SHARE_EXPERT] = "expert",       [SHARE_COPY] = "copy",
-        [SHARE_COMM] = "comm",    [SHARE_IMBALANCE] = "imbalance", [SHARE_HOST] = "host",
-        [RUN_SHARES] = "latency",
+        [SHARE_DENSE] = "dense",   [SHARE_EXPERT] = "expert",
+        [SHARE_HOSTED] = "hosted", [SHARE_COPY] = "copy",
+        [SHARE_COMM] = "comm",     [SHARE_IMBALANCE] = "imbalance",
+        [SHARE_HOST] = "host",     [RUN_SHARES] = "latency",
     };
 
     for (const char *at = parts;;) {
@@ -124,7 +125,7 @@ static int parse_parts(const char *match, const char *parts, unsigned *shares,
         if (i > RUN_SHARES)
             return err_set(e,
                            "'%s': '%.*s' is no part of a pass; expected latency, dense, "
-                           "expert, copy, comm, imbalance or host",
+                           "expert, hosted, copy, comm, imbalance or host",
                            match, (int)length, at);
         *shares |= 1U << i;
         if (at[length] == '\0')
@@ -201,6 +202,16 @@ static int read_passes(struct trial *t, const struct result *result, struct err 
                        (unsigned long long)count, (unsigned long long)t->result->steps,
                        (unsigned long long)setup->first_pass, (unsigned long long)needed,
                        setup->measured->path);
+    if (count > needed) /* which of them were measured is not to be guessed */
+        return err_set(
+            e,
+            "the replay has %llu passes, but %s has %llu steps, the first of "
+            "them pass %llu; name the first one's pass with --first-pass (up "
+            "to %llu), and end the replay with the last one's (--set "
+            "workload.max_passes=%llu)",
+            (unsigned long long)count, setup->measured->path,
+            (unsigned long long)t->result->steps, (unsigned long long)setup->first_pass,
+            (unsigned long long)(count - t->result->steps), (unsigned long long)needed);
     return result_read_passes(result, 0, setup->first_pass, t->result->steps, t->pass, e);
 }
 

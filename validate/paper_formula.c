@@ -203,6 +203,10 @@ static int cycle_miss_rate(const struct inputs *in, double *value, struct err *e
         return -1;
     config.algorithm = policy_cache(p);
     config.algorithm_params = p->params[SLOT_CACHE];
+    if (cache_resolve(&p->cache, 1, (uint32_t)in->experts, e) != NULL) {
+        policy_free(p);
+        return -1;
+    }
     config.params = p->cache;
     if ((policy_needs(p) & NEED_PROFILE) != 0)
         (void)err_set(e, "formula %s: there is no profile", in->name);

@@ -24,7 +24,7 @@ enum opt_type {
     OPT_BOOL,   /* bool: true|false|yes|no|on|off */
     OPT_STRING, /* const char * */
     OPT_CHOICE, /* int: index into `choices` */
-    OPT_BYTES,  /* uint64_t: number with optional KiB MiB GiB TiB kB MB GB TB */
+    OPT_BYTES,  /* uint64_t: number with unit B KiB MiB GiB TiB kB MB GB TB, or 0 */
     OPT_TIME,   /* sim_time: number with unit ps ns us ms s */
     OPT_NODE,   /* const struct cfg_node *: left to the caller */
 };

@@ -180,8 +180,9 @@ static bool parse_double(const char *text, double *out)
     return isfinite(*out) && (*out != 0.0 || d.digits == 0);
 }
 
-/* A number, spaces, one of `units`. Without a unit ("", where allowed) or in the
- * smallest one, a size is whole; with a larger one it is rounded to the nearest. */
+/* A number, spaces, one of `units`. Without a unit ("", where allowed) there is only 0,
+ * as 12 might be bytes or gigabytes; in the smallest one a size is whole; with a larger
+ * one it is rounded to the nearest. */
 static bool parse_quantity(const char *text, const struct unit *units, uint64_t limit,
                            uint64_t *out)
 {
@@ -193,7 +194,8 @@ static bool parse_quantity(const char *text, const struct unit *units, uint64_t 
         d.end++;
     for (; units->name != NULL; units++) {
         if (strcmp(d.end, units->name) == 0)
-            return scale(&d, units->factor, units->factor == 1, limit, out);
+            return (units->name[0] != '\0' || d.digits == 0) &&
+                   scale(&d, units->factor, units->factor == 1, limit, out);
     }
     return false;
 }
@@ -382,7 +384,8 @@ struct cfg_words cfg_expected(const struct option *o)
     case OPT_CHOICE:
         return list_choices(o);
     case OPT_BYTES:
-        (void)snprintf(words.text, sizeof words.text, "a size%s, such as 64 MiB", range);
+        (void)snprintf(words.text, sizeof words.text,
+                       "a size%s with its unit, such as 64 MiB", range);
         break;
     case OPT_TIME:
         (void)snprintf(words.text, sizeof words.text,

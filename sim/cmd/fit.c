@@ -160,12 +160,14 @@ int cmd_fit(int argc, char **argv)
         {"--match", 0, FLAG_LIST, &flags.match, "COLUMNS=PARTS",
          "measured columns and the parts of a pass that they are, e.g. "
          "stall_ms+mgmt_ms=copy+host\n"
-         "                             (latency, dense, expert, copy, comm, imbalance, "
-         "host); default wall_ms=latency"},
+         "                             (latency, dense, expert, hosted, copy, comm, "
+         "imbalance, host); default wall_ms=latency"},
         {"--total", 0, FLAG_TEXT, &flags.total, "COLUMN",
          "the column of whole steps, for the errors (default wall_ms)"},
         {"--first-pass", 0, FLAG_COUNT, &flags.first_pass, "N",
-         "the first measured step is pass N of the replay, counted from 0 (default 0)"},
+         "the first measured step is pass N of the replay, counted from 0 (default 0); "
+         "the last "
+         "one is the replay's last"},
         {"--train", 0, FLAG_COUNT, &flags.train, "N",
          "fit the first N steps, hold out the rest (default: half)"},
         {"--weight", 0, FLAG_TEXT, &flags.weight, "KIND",

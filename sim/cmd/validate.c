@@ -55,7 +55,7 @@ static int set_config(struct cfg *config, const struct validate_flags *flags,
     if (status == 0)
         status = cfg_override(config, "home=host", e);
     if (status == 0)
-        status = cfg_override(config, "host_memory=1e18", e);
+        status = cfg_override(config, "host_memory=1e6 TB", e);
     if (status == 0)
         status = cfg_override(config, "engine=auto", e);
     if (status == 0)

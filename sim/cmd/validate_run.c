@@ -60,8 +60,10 @@ static void find_largest(struct validate_side *s, const struct run_result *r,
 
     most->kv_tokens = kv > most->kv_tokens ? kv : most->kv_tokens;
     for (uint64_t i = 0; i < r->passes; i++) {
-        most->tokens = pass[i].rows > most->tokens ? pass[i].rows : most->tokens;
-        most->outputs = pass[i].outputs > most->outputs ? pass[i].outputs : most->outputs;
+        uint32_t tokens = (uint32_t)pass[i].rows, outputs = (uint32_t)pass[i].outputs;
+
+        most->tokens = tokens > most->tokens ? tokens : most->tokens;
+        most->outputs = outputs > most->outputs ? outputs : most->outputs;
     }
 }
 

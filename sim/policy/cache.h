@@ -91,8 +91,10 @@ enum cache_order { CACHE_ORDER_ID, CACHE_ORDER_RECORDED, CACHE_ORDERS };
 
 /* Options common to all algorithms; beside the algorithm's own in the same mapping. */
 struct cache_params {
-    int scope;      /* enum cache_scope */
-    int64_t slots;  /* per set; 0: by bytes */
+    int scope;                        /* enum cache_scope */
+    int64_t layer_slots, total_slots; /* as configured, on each GPU: at most one is
+                                         above 0; read by cache_resolve() alone */
+    int64_t slots;                    /* per set; 0: by bytes */
     uint64_t bytes; /* of the whole cache (per-layer scope: an equal share each) */
     int protect;    /* enum cache_protect */
     int admission;  /* enum cache_admission */
@@ -104,6 +106,11 @@ struct cache_params {
 extern const struct option cache_options[];
 /* Memory that such a cache can take, staging slots included; `experts` of each layer,
  * expert_bytes[layers]. */
+/* Fills `slots` by what is configured, for so many layers and experts of each. Returns
+ * NULL, or the key that cannot be and why in `e`: more than there are, no equal shares,
+ * or one size too many. */
+const char *cache_resolve(struct cache_params *p, uint32_t layers, uint32_t experts,
+                          struct err *e);
 uint64_t cache_room_bytes(const struct cache_params *c, uint32_t layers, uint32_t experts,
                           const uint64_t *expert_bytes);
 

@@ -16,7 +16,10 @@ static const char *const orders[] = {"id", "recorded", NULL};
 const struct option cache_options[] = {
     {"scope", OPT_CHOICE, AT(scope), "layer", 0, 0, scopes,
      "one set of slots per layer, or one for all layers"},
-    {"slots", OPT_INT, AT(slots), "0", 0, 4e9, NULL, "experts per set; 0: by bytes"},
+    {"slots", OPT_INT, AT(layer_slots), "0", 0, 4e9, NULL,
+     "experts per layer, whatever the scope; 0: by total_slots or bytes"},
+    {"total_slots", OPT_INT, AT(total_slots), "0", 0, 4e9, NULL,
+     "experts over all layers; per-layer sets get equal shares; 0: by slots or bytes"},
     {"bytes", OPT_BYTES, AT(bytes), "0", 0, 1e18, NULL,
      "size of the whole cache; per-layer sets get equal shares"},
     {"protect", OPT_CHOICE, AT(protect), "strict", 0, 0, protections,
@@ -35,6 +38,48 @@ const struct option cache_options[] = {
      "while the other runs"},
     {.name = NULL},
 };
+
+const char *cache_resolve(struct cache_params *p, uint32_t layers, uint32_t experts,
+                          struct err *e)
+{
+    uint64_t slots = (uint64_t)p->layer_slots, total = (uint64_t)p->total_slots;
+    uint64_t all = (uint64_t)layers * experts;
+
+    if ((slots > 0) + (total > 0) + (p->bytes > 0) > 1) {
+        (void)err_set(e, "more than one of slots (per layer), total_slots (over all "
+                         "layers) and bytes is given; keep one of them");
+        return total > 0 ? "total_slots" : "slots";
+    }
+    if (slots > experts) {
+        (void)err_set(e,
+                      "slots is %llu, but a layer has %u experts to hold; give at most "
+                      "%u (total_slots counts those of all layers)",
+                      (unsigned long long)slots, experts, experts);
+        return "slots";
+    }
+    if (total > all) {
+        (void)err_set(
+            e,
+            "total_slots is %llu, but %u layers of %u experts are %llu; give at "
+            "most %llu",
+            (unsigned long long)total, layers, experts, (unsigned long long)all,
+            (unsigned long long)all);
+        return "total_slots";
+    }
+    if (p->scope == CACHE_PER_LAYER && total % layers != 0) {
+        (void)err_set(e,
+                      "total_slots is %llu, which %u layers cannot share equally (scope: "
+                      "layer); give %llu, or scope: global",
+                      (unsigned long long)total, layers,
+                      (unsigned long long)((total + layers - 1) / layers * layers));
+        return "total_slots";
+    }
+    if (p->scope == CACHE_GLOBAL)
+        p->slots = (int64_t)(slots * layers + total);
+    else
+        p->slots = (int64_t)(slots + total / layers);
+    return NULL;
+}
 
 uint64_t cache_room_bytes(const struct cache_params *c, uint32_t layers, uint32_t experts,
                           const uint64_t *expert_bytes)

@@ -46,10 +46,15 @@ static inline bool place_fill_holds(const struct place_fill *f, uint32_t gpu,
     return false;
 }
 
-/* Contiguous blocks: the GPU of an expert is floor(e * G / E). */
+/* Contiguous blocks as engines deal them: where E experts do not divide over G GPUs, each
+ * of the first E mod G has one more than the others. */
 static inline uint32_t place_linear_gpu(const struct place_problem *p, uint32_t expert)
 {
-    return (uint32_t)((uint64_t)expert * p->gpus / p->experts);
+    uint32_t block = p->experts / p->gpus, longer = p->experts % p->gpus;
+    uint32_t in_longer = longer * (block + 1);
+
+    return expert < in_longer ? expert / (block + 1)
+                              : longer + (expert - in_longer) / block;
 }
 
 #endif

@@ -42,9 +42,11 @@ static void assign(const void *params, const struct place_problem *p, uint32_t l
 const struct place_type place_linear = {
     .plugin = {.slot = SLOT_PLACE,
                .name = "linear",
-               .help = "contiguous blocks: expert e lives on GPU floor(e * G / E)",
-               .source = "the default of expert-parallel engines (vLLM: linear; SGLang: "
-                         "trivial)",
+               .help =
+                   "contiguous blocks of E / G experts; where they do not divide, the "
+                   "first E mod G GPUs have one more",
+               .source = "the default of expert-parallel engines (vLLM: linear, "
+                         "determine_expert_map(); SGLang: trivial)",
                .variant = VARIANT_STANDARD,
                .lossless = true,
                .options = options,

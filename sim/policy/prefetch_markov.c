@@ -137,7 +137,8 @@ static void count_step(struct state *s, const struct record *before, const struc
             uint16_t from = before->choice[(size_t)i * s->top_k + a];
             size_t pair = from_layer * s->experts + from;
 
-            if (from == VIEW_NO_EXPERT)
+            /* What was counted so often is known well enough, and must not wrap. */
+            if (from == VIEW_NO_EXPERT || s->seen[pair] == UINT32_MAX)
                 continue;
             s->seen[pair]++;
             for (uint32_t b = 0; b < s->top_k; b++) {

@@ -9,7 +9,7 @@
 const char *run_share_name(enum run_share share)
 {
     static const char *const name[RUN_SHARES] = {
-        "dense compute",         "expert compute", "exposed copy",
+        "dense compute",         "expert compute", "experts on the host", "exposed copy",
         "exposed communication", "imbalance wait", "launch and host",
     };
 

@@ -36,9 +36,10 @@ static struct moments log_ratios(const struct run_result *a, const struct run_re
                                  double (*figure)(const struct run_request *))
 {
     uint64_t requests = a->requests < b->requests ? a->requests : b->requests;
+    bool timed = !a->counts_only && !b->counts_only;
     struct moments m = {0, 0, 0};
 
-    if (!a->finished || !b->finished)
+    if (!a->finished || !b->finished || !timed)
         return m;
     for (uint64_t i = 0; i < requests; i++) {
         double x = figure(&a->request[i]), y = figure(&b->request[i]);

@@ -232,17 +232,30 @@ static int run_moe_layer(struct crew *c, uint32_t layer, struct err *e)
 
 /* ---- a pass ---- */
 
+/* The latest of the hosts' times. */
+static sim_time latest(const struct crew *c)
+{
+    sim_time time = 0;
+
+    for (uint32_t i = 0; i < c->gpus; i++) {
+        const struct run *run = &c->gpu[i].run;
+        sim_time now = run->ops->now(run->exec);
+
+        time = now > time ? now : time;
+    }
+    return time;
+}
+
 static void begin_pass(struct crew *c, const struct pass *pass)
 {
-    sim_time start = 0;
+    sim_time start = latest(c);
 
     c->pass = pass;
     c->collectives = 0;
     for (uint32_t i = 0; i < c->gpus; i++) {
-        struct run *run = &c->gpu[i].run;
+        const struct run *run = &c->gpu[i].run;
 
         c->last_id = run->last_id > c->last_id ? run->last_id : c->last_id;
-        start = run->ops->now(run->exec) > start ? run->ops->now(run->exec) : start;
     }
     for (uint32_t i = 0; i < c->gpus; i++) {
         struct crew_gpu *g = &c->gpu[i];
@@ -375,14 +388,8 @@ static void share_out(struct crew *c)
 static int end_pass(struct crew *c, struct err *e)
 {
     const struct run *first = &c->gpu[0].run;
-    sim_time end = c->books.start;
+    sim_time end = latest(c);
 
-    for (uint32_t i = 0; i < c->gpus; i++) {
-        const struct run *run = &c->gpu[i].run;
-        sim_time back = run->ops->now(run->exec);
-
-        end = back > end ? back : end;
-    }
     c->books.latency = end - c->books.start;
     memset(c->sum, 0, sizeof c->sum);
     read_collectives(c);
@@ -530,14 +537,14 @@ static int finish(struct crew *c, struct err *e)
 {
     struct run_result *r = c->result;
 
+    r->elapsed = latest(c);
     for (uint32_t i = 0; i < c->gpus; i++) {
         const struct run *run = &c->gpu[i].run;
 
         if (run->ops->drain(run->exec, e) != 0)
             return -1;
-        if (run->ops->now(run->exec) > r->elapsed)
-            r->elapsed = run->ops->now(run->exec);
     }
+    r->tail = latest(c) - r->elapsed;
     r->rows_resampled = workload_rows_resampled(c->setup->workload);
     r->prompts_skipped = workload_prompts_skipped(c->setup->workload);
     average(c);

@@ -178,6 +178,18 @@ static struct place *rebalance(const struct crew *c, struct err *e)
     return place;
 }
 
+/* Enters one layer's copies, which stand together. */
+static void book_copies(struct crew *c, const struct place_copy *copy, size_t copies)
+{
+    struct run_counts *layer = &c->result->layer[copy->layer].counts;
+    uint64_t bytes = c->setup->expert_bytes[copy->layer];
+
+    for (size_t i = 0; i < copies; i++)
+        c->migrated[(size_t)copy[i].from * c->gpus + copy[i].to] += bytes;
+    layer->migrations++;
+    layer->migrated_bytes += copies * bytes;
+}
+
 /* Submits the copies; returns whether there are any. */
 static bool migrate(struct crew *c, const struct place *to)
 {
@@ -188,11 +200,10 @@ static bool migrate(struct crew *c, const struct place *to)
     any = m.copies > 0;
     if (any) {
         memset(c->migrated, 0, (size_t)c->gpus * c->gpus * sizeof *c->migrated);
-        for (size_t i = 0; i < m.copies; i++) {
-            const struct place_copy *copy = &m.copy[i];
-
-            c->migrated[(size_t)copy->from * c->gpus + copy->to] +=
-                c->setup->expert_bytes[copy->layer];
+        for (size_t i = 0, next; i < m.copies; i = next) {
+            for (next = i + 1; next < m.copies && m.copy[next].layer == m.copy[i].layer;)
+                next++;
+            book_copies(c, &m.copy[i], next - i);
         }
         c->books.counts.migrations++;
         c->books.counts.migrated_bytes += m.bytes;

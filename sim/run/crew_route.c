@@ -263,7 +263,7 @@ static struct gate_result rewrite(struct crew *c, uint32_t layer, uint32_t rank)
 static uint32_t slot_of(struct crew *c, uint32_t layer, uint32_t expert, uint32_t rank)
 {
     const struct place *p = c->place;
-    uint32_t *turn = &c->turn[(size_t)layer * c->experts + expert];
+    uint64_t *turn = &c->turn[(size_t)layer * c->experts + expert];
 
     return place_choose(p, (enum place_choice)c->setup->policy->place.replica, layer,
                         expert, rank, (*turn)++, c->setup->seed);

@@ -67,7 +67,7 @@ struct crew {
     struct crew_rows rows;
     uint16_t *choice;      /* (row by rank, k), where a gate or select rewrites */
     uint32_t *tokens;      /* [slots] rows of each slot in a layer */
-    uint32_t *turn;        /* (layer, expert) rows so far: which replica is next */
+    uint64_t *turn;        /* (layer, expert) rows so far: which replica is next */
     uint16_t *gpu_of;      /* [slots] */
     uint32_t *destination; /* [top_k] scratch */
     uint32_t *scratch;     /* [experts] */

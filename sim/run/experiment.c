@@ -384,6 +384,21 @@ static int check_alone(const struct policy *p, struct err *e)
                    p->label, what);
 }
 
+/* How many slots a policy's cache has, in the layers and experts of one GPU. */
+static int resolve_slots(const struct experiment *x, struct policy *p, struct err *e)
+{
+    uint32_t experts = x->is_parallel ? parallel_local(p, &x->topology, x->info->experts)
+                                      : x->info->experts;
+    struct err why = {""};
+    const char *key = cache_resolve(&p->cache, x->info->layers, experts, &why);
+    char path[ERR_KEY_BYTES];
+
+    if (key == NULL)
+        return 0;
+    (void)snprintf(path, sizeof path, "cache.%s", key);
+    return err_set_key(e, path, "cache: %s", why.text);
+}
+
 static int check_sizes(const struct experiment *x, struct policy *p, struct err *e)
 {
     if (!x->is_parallel)
@@ -407,7 +422,9 @@ static int check_policies(struct experiment *x, struct err *e)
                 "policy '%s' loads early or writes back, which engine: fifo "
                 "cannot do; choose engine: auto or event",
                 x->policy[i]->label);
-        if (check_needs(x, x->policy[i], e) != 0 || check_sizes(x, x->policy[i], e) != 0)
+        if (check_needs(x, x->policy[i], e) != 0 ||
+            resolve_slots(x, x->policy[i], e) != 0 ||
+            check_sizes(x, x->policy[i], e) != 0)
             return experiment_blame(x, x->policy[i], e);
         x->scores = x->scores || (needs & (NEED_SCORES | NEED_ALL_SCORES)) != 0;
         x->predicted = x->predicted || (needs & NEED_PREDICTED) != 0;
@@ -601,6 +618,7 @@ static int prepare(struct experiment *x, struct err *e)
         {check_policies, "policies"},
         {estimate, NULL},
         {find_profile, "profile"},
+        {ignored_refuse, NULL},
         {look_ahead, NULL},
     };
 

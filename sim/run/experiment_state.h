@@ -83,6 +83,9 @@ struct jobs {
  * where it is about another key of the configuration. Returns -1. */
 int experiment_blame(const struct experiment *x, const struct policy *p, struct err *e);
 
+/* Refuses a setting that is written, but has no effect given the others. When all is
+ * loaded and checked. 0 or -1. */
+int ignored_refuse(struct experiment *x, struct err *e);
 /* True if the policy holds every expert from the start, so that nothing is to be decided.
  */
 bool job_all_resident(const struct experiment *x, const struct policy *p);

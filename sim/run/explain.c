@@ -51,6 +51,9 @@ static void print_shares(const struct run_result *run, FILE *out)
     explain_print_share(out, "latency of all passes", total, passes, total);
     if (idle > EXPLAIN_PART * total)
         explain_print_share(out, "waiting for requests", idle, passes, total);
+    if (run->tail > 0)
+        explain_print_share(out, "copies behind the tokens", sim_time_seconds(run->tail),
+                            passes, total);
 }
 
 /* ---- layers ---- */
@@ -61,17 +64,20 @@ struct stall {
     double copy, host, accesses, hits, copies, queue, transfer, late, late_time;
 };
 
-static void add_stall(struct stall *to, const struct run_layer *y)
+static void add_stall(struct stall *to, const struct run_result *run, uint32_t layer)
 {
-    to->copy += (double)y->share[SHARE_COPY];
-    to->host += (double)y->share[SHARE_HOST];
+    const struct run_layer *y = &run->layer[layer];
+    double timed = run->counts_only ? NAN : 1; /* what hangs on times is not known */
+
+    to->copy += timed * (double)y->share[SHARE_COPY];
+    to->host += timed * (double)y->share[SHARE_HOST];
     to->accesses += (double)y->counts.accesses;
     to->hits += (double)y->counts.hits;
     to->copies += (double)y->copies;
-    to->queue += (double)y->queue_time;
-    to->transfer += (double)y->copy_time;
-    to->late += (double)y->counts.late;
-    to->late_time += (double)y->late_time;
+    to->queue += timed * (double)y->queue_time;
+    to->transfer += timed * (double)y->copy_time;
+    to->late += timed * (double)y->counts.late;
+    to->late_time += timed * (double)y->late_time;
 }
 
 static void print_stall(FILE *out, const char *name, const struct stall *s, double passes,
@@ -137,17 +143,16 @@ static void print_layers(const struct result *r, const struct run_result *run, F
 
     for (uint32_t l = 0; l < run->layers; l++) {
         rank[l] = (struct ranked){(double)run->layer[l].share[SHARE_COPY], l};
-        add_stall(&all, &run->layer[l]);
+        add_stall(&all, run, l);
     }
     total = (double)run->total.share[SHARE_COPY];
     if (run->layers > 1)
         qsort(rank, run->layers, sizeof *rank, compare_ranked);
     print_layer_head(shown, run->layers, out);
     for (uint32_t i = 0; i < run->layers; i++) {
-        const struct run_layer *y = &run->layer[rank[i].layer];
         struct stall one = {0};
 
-        add_stall(i < shown ? &one : &others, y);
+        add_stall(i < shown ? &one : &others, run, rank[i].layer);
         (void)snprintf(name, sizeof name, "%u", r->moe_layer[rank[i].layer]);
         if (i < shown)
             print_stall(out, name, &one, passes, total);
@@ -171,9 +176,13 @@ static void print_link(const struct run_result *run, FILE *out)
     struct stall all = {0};
 
     for (uint32_t l = 0; l < run->layers; l++)
-        add_stall(&all, &run->layer[l]);
+        add_stall(&all, run, l);
     (void)fputs("\n  The link\n", out);
-    if (all.copies > 0)
+    if (all.copies > 0 && run->counts_only)
+        text_paragraph(out, "    ", "      ", "%s demand copies (%s).",
+                       text_count(all.copies).text,
+                       text_bytes((double)c->demand_bytes).text);
+    else if (all.copies > 0)
         text_paragraph(
             out, "    ", "      ",
             "%s demand copies (%s), each %s on the link after waiting %s for it: "
@@ -207,14 +216,18 @@ static void print_link(const struct run_result *run, FILE *out)
         text_paragraph(
             out, "    ", "      ",
             "Ran on the host instead: %s experts (%s of the accesses); its processors "
-            "were "
-            "busy with them %s of the run.",
+            "were busy with them %s of the run, and the GPU waited for them %s of it.",
             text_count((double)c->host_runs).text,
             text_share(share_of((double)c->host_runs, (double)c->accesses)).text,
-            text_share(share_of((double)run->host_busy, (double)run->elapsed)).text);
+            text_share(result_busy_share(run, sim_time_seconds(run->host_busy))).text,
+            text_share(
+                result_busy_share(run, sim_time_seconds(run->total.share[SHARE_HOSTED])))
+                .text);
+    if (run->counts_only)
+        return;
     text_paragraph(
         out, "    ", "      ", "The link was busy %s of the run.",
-        text_share(share_of((double)run->copy_busy, (double)run->elapsed)).text);
+        text_share(result_busy_share(run, sim_time_seconds(run->copy_busy))).text);
 }
 
 /* ---- regret ---- */
@@ -351,7 +364,8 @@ static int explain_policy(const struct result *r, uint32_t i, FILE *out, struct 
                        stopped);
     free(stopped);
     print_choices(p, out);
-    print_shares(&p->run, out);
+    if (!p->run.counts_only)
+        print_shares(&p->run, out);
     if (!f.parallel)
         print_one_gpu(r, p, &f, out);
     else if (print_several(r, i, &f, out, e) != 0)

@@ -50,6 +50,10 @@ struct explain_finding explain_find(const struct result_policy *p)
                                 .host = sim_time_seconds(total->share[SHARE_HOST])};
     double reached, offline, stalls_left;
 
+    if (p->run.counts_only) {
+        f.parallel = p->run.gpus > 0;
+        return f;
+    }
     if (p->run.gpus > 0)
         return explain_parallel_find(p);
     if (!p->bounds.present || p->bounds.offline <= 0 || !(f.total > 0)) {
@@ -195,7 +199,7 @@ static char *say_verdict(const struct explain_finding *f, const struct result_po
 
     if (f->verdict == EXPLAIN_UNKNOWN) {
         double t = f->total, stall = sim_time_seconds(p->run.total.share[SHARE_COPY]);
-        double wait = sim_time_seconds(p->run.total.share[SHARE_IMBALANCE]);
+        double wait = sim_time_seconds(p->run.total.share[SHARE_HOSTED]);
 
         explain_add(
             &text,
@@ -221,6 +225,9 @@ static char *say_verdict(const struct explain_finding *f, const struct result_po
 char *explain_verdict_text(const struct explain_finding *f, const struct result *r,
                            uint32_t policy)
 {
+    if (r->policy[policy].run.counts_only)
+        return mem_strdup("Nothing was timed (engine: count): the result has hits and "
+                          "bytes only.");
     return f->parallel ? explain_parallel_verdict(f, r, policy)
                        : say_verdict(f, &r->policy[policy]);
 }
@@ -323,7 +330,7 @@ static char *say_help(const struct explain_finding *f, const struct result *r,
     const struct result_policy *p = &r->policy[policy];
     const struct result_policy *better = explain_better_policy(r, policy);
     const struct run_counts *c = &p->run.total.counts;
-    double wait = sim_time_seconds(p->run.total.share[SHARE_IMBALANCE]);
+    double wait = sim_time_seconds(p->run.total.share[SHARE_HOSTED]);
     char *text = mem_strdup("");
 
     help_verdict(&text, f, r, p);
@@ -363,5 +370,7 @@ static char *say_help(const struct explain_finding *f, const struct result *r,
 char *explain_help_text(const struct explain_finding *f, const struct result *r,
                         uint32_t policy)
 {
+    if (r->policy[policy].run.counts_only)
+        return mem_strdup("");
     return f->parallel ? explain_parallel_help(f, r, policy) : say_help(f, r, policy);
 }

@@ -56,11 +56,14 @@ struct row {
     double wait, comm, host, busiest, computed, sent;
 };
 
-static void add_row(struct row *to, const struct run_layer *y)
+static void add_row(struct row *to, const struct run_result *run, uint32_t layer)
 {
-    to->wait += (double)y->share[SHARE_IMBALANCE];
-    to->comm += (double)y->share[SHARE_COMM];
-    to->host += (double)y->share[SHARE_HOST];
+    const struct run_layer *y = &run->layer[layer];
+    double timed = run->counts_only ? NAN : 1; /* what hangs on times is not known */
+
+    to->wait += timed * (double)y->share[SHARE_IMBALANCE];
+    to->comm += timed * (double)y->share[SHARE_COMM];
+    to->host += timed * (double)y->share[SHARE_HOST];
     to->busiest += (double)y->counts.busiest_rows;
     to->computed += (double)y->counts.computed_rows;
     to->sent += (double)y->counts.sent_bytes;
@@ -129,7 +132,7 @@ static void print_layers(const struct result *r, const struct run_result *run, F
 
     for (uint32_t l = 0; l < run->layers; l++) {
         rank[l] = (struct ranked){(double)run->layer[l].share[SHARE_IMBALANCE], l};
-        add_row(&all, &run->layer[l]);
+        add_row(&all, run, l);
     }
     if (run->layers > 1)
         qsort(rank, run->layers, sizeof *rank, compare_ranked);
@@ -137,7 +140,7 @@ static void print_layers(const struct result *r, const struct run_result *run, F
     for (uint32_t i = 0; i < run->layers; i++) {
         struct row one = {0};
 
-        add_row(i < shown ? &one : &others, &run->layer[rank[i].layer]);
+        add_row(i < shown ? &one : &others, run, rank[i].layer);
         (void)snprintf(name, sizeof name, "%u", r->moe_layer[rank[i].layer]);
         if (i < shown)
             print_row(out, name, &one, run);
@@ -204,7 +207,6 @@ static void print_gpus(const struct result_policy *p, FILE *out)
 
 static void print_ports(const struct result *r, const struct run_result *run, FILE *out)
 {
-    double elapsed = sim_time_seconds(run->elapsed);
     struct result_port port;
     uint32_t next = 0;
 
@@ -229,7 +231,7 @@ static void print_ports(const struct result *r, const struct run_result *run, FI
         (void)fputs("   ", out);
         text_cell(out, r->link[port.busiest].name, 22);
         text_right(out, 10, text_bytes(port.busiest_bytes));
-        text_right(out, 8, text_share(share_of(port.busiest_time, elapsed)));
+        text_right(out, 8, text_share(result_busy_share(run, port.busiest_time)));
         (void)fputc('\n', out);
     }
     text_paragraph(out, "    ", "      ",
@@ -299,6 +301,12 @@ static int print_migrations(const struct result *r, uint32_t policy, FILE *out,
     if (c->migrations == 0)
         return 0;
     (void)fputs("\n  Rebalancing\n", out);
+    if (run->counts_only) {
+        text_paragraph(out, "    ", "      ", "%s migration%s of %s of experts in all.",
+                       text_count(times).text, c->migrations == 1 ? "" : "s",
+                       text_bytes((double)c->migrated_bytes).text);
+        return 0;
+    }
     text_paragraph(
         out, "    ", "      ",
         "%s migration%s of %s of experts (%s in all); the tokens waited %s "
@@ -323,7 +331,8 @@ int explain_parallel_print(const struct result *r, uint32_t policy,
 {
     const struct result_policy *p = &r->policy[policy];
 
-    print_savings(f, (double)p->run.passes, out);
+    if (!p->run.counts_only)
+        print_savings(f, (double)p->run.passes, out);
     print_layers(r, &p->run, out);
     print_gpus(p, out);
     print_ports(r, &p->run, out);

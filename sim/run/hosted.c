@@ -179,8 +179,8 @@ void hosted_attribute(struct run *r)
             continue;
         h->wait[i].share[SHARE_COPY] -= until - from;
         r->books.share[SHARE_COPY] -= until - from;
-        r->result->layer[h->wait[i].layer].share[SHARE_IMBALANCE] += until - from;
-        r->books.share[SHARE_IMBALANCE] += until - from;
+        r->result->layer[h->wait[i].layer].share[SHARE_HOSTED] += until - from;
+        r->books.share[SHARE_HOSTED] += until - from;
     }
     h->waits = 0;
 }

@@ -64,6 +64,12 @@ static uint32_t slots_of(const struct policy *p, uint32_t gpus, uint32_t experts
     return (experts + gpus - 1) / gpus * gpus;
 }
 
+uint32_t parallel_local(const struct policy *p, const struct topology *t,
+                        uint32_t experts)
+{
+    return slots_of(p, t->ranks, experts) / t->ranks;
+}
+
 static int check_parts(const struct policy *p, struct err *e)
 {
     const char *cure = "leave it out, or run on one GPU without parallel";

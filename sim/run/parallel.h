@@ -33,6 +33,9 @@ struct parallel_plan {
     bool event_driven, may_graph; /* what the executor must, and can be */
 };
 
+/* Slots of a layer on one GPU, as many as its cache can hold; with shards: experts. */
+uint32_t parallel_local(const struct policy *p, const struct topology *t,
+                        uint32_t experts);
 /* Refuses what cannot work. `p` may get a cache that holds all of a GPU's experts, where
  * it says nothing of its size. 0 or -1. */
 int parallel_check(struct policy *p, const struct topology *t,

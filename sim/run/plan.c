@@ -367,6 +367,7 @@ static void fill_policy(const struct experiment *x, const struct plan *plan, uin
     out->graph = job->graph;
     fill_bounds(x, plan, i, &out->bounds);
     out->run = job->result; /* takes it over */
+    out->run.counts_only = x->p.engine == ENGINE_COUNT && x->hooks->executor == NULL;
     job->result = (struct run_result){.layer = NULL};
 }
 
@@ -406,6 +407,9 @@ static char *make_notes(const struct experiment *x, const struct result *r, bool
         notes = add_note(notes, mem_strdup("stopped by a signal: figures cover what was "
                                            "run, and policies may differ in how far they "
                                            "came"));
+    if (first->counts_only)
+        notes = add_note(notes, mem_strdup("engine: count gives hits and bytes only; "
+                                           "there are no times"));
     if (first->rows_resampled > 0)
         notes =
             add_note(notes, mem_format("the routing of %llu rows was not recorded and "

@@ -212,6 +212,6 @@ void result_print(const struct result *r, FILE *out)
         print_table(r, out);
     }
     print_notes(r, out);
-    if (r->policies > 1)
+    if (r->policies > 1 && !r->policy[0].run.counts_only)
         print_pairs(r, out);
 }

@@ -70,9 +70,7 @@ static void list_figures(const struct result *r, const struct result_policy *p,
         {"gap_to_balanced", s.balanced_gap},
         {"gap_to_free_network", s.network_gap},
         {"busiest_port_bytes", port.busiest_bytes},
-        {"busiest_port_busy", sent && p->run.elapsed > 0
-                                  ? port.busiest_time / sim_time_seconds(p->run.elapsed)
-                                  : NAN},
+        {"busiest_port_busy", sent ? result_busy_share(&p->run, port.busiest_time) : NAN},
     };
 
     memcpy(figure, all, sizeof all);
@@ -92,8 +90,8 @@ static void print_name(const struct result_field *f, FILE *out)
         (void)fputs(f->name, out);
 }
 
-/* Digests do not fit a double, so they are text. */
-static void print_value(const struct result_field *f, const void *record,
+/* Digests do not fit a double, so they are text. Without times they are no numbers. */
+static void print_value(const struct result_field *f, const void *record, bool timed,
                         void (*number)(FILE *, double), FILE *out)
 {
     const char *at = (const char *)record + f->offset;
@@ -105,7 +103,7 @@ static void print_value(const struct result_field *f, const void *record,
     switch (f->kind) {
     case RESULT_TIME:
         memcpy(&time, at, sizeof time);
-        number(out, (double)time / 1e12); /* correctly rounded */
+        number(out, timed ? (double)time / 1e12 : NAN); /* correctly rounded */
         return;
     case RESULT_FLAG:
         (void)fputs(*(const bool *)(const void *)at ? "true" : "false", out);
@@ -142,14 +140,14 @@ static char *status_text(const struct result_policy *p)
 
 /* ---- JSON ---- */
 
-static void json_fields(const struct result_field *table, const void *record,
+static void json_fields(const struct result_field *table, const void *record, bool timed,
                         const char *indent, FILE *out)
 {
     for (; table->name != NULL; table++) {
         (void)fprintf(out, ",\n%s\"", indent);
         print_name(table, out);
         (void)fputs("\": ", out);
-        print_value(table, record, json_number, out);
+        print_value(table, record, timed, json_number, out);
     }
 }
 
@@ -165,7 +163,8 @@ static void json_layers(const struct result *r, const struct result_policy *p, F
     for (uint32_t l = 0; l < p->run.layers; l++) {
         (void)fprintf(out, "%s\n        {\"moe_layer\": %u", l == 0 ? "" : ",",
                       r->moe_layer[l]);
-        json_fields(result_layer_fields, &p->run.layer[l], "         ", out);
+        json_fields(result_layer_fields, &p->run.layer[l], !p->run.counts_only,
+                    "         ", out);
         (void)fputc('}', out);
     }
     (void)fputc(']', out);
@@ -222,7 +221,7 @@ static void json_policy(const struct result *r, const struct result_policy *p, F
         json_number(out, figure[i].value);
     }
     (void)fputc('}', out);
-    json_fields(result_policy_fields, p, "      ", out);
+    json_fields(result_policy_fields, p, !p->run.counts_only, "      ", out);
     if (p->run.gpus > 0)
         json_parallel(r, &p->run, out);
     json_layers(r, p, out);
@@ -264,7 +263,7 @@ void result_print_json(const struct result *r, FILE *out)
     json_text("machine_source", r->machine_source, out);
     json_text("config", r->config, out);
     json_text("notes", r->notes, out);
-    json_fields(result_head_fields, r, "  ", out);
+    json_fields(result_head_fields, r, true, "  ", out);
     (void)fputs(",\n  \"group_names\": [", out);
     for (uint32_t i = 0; i < r->groups; i++) {
         (void)fputs(i == 0 ? "" : ", ", out);
@@ -330,7 +329,7 @@ static void csv_row(const struct result *r, const struct result_policy *p, FILE 
         csv_string(out, r->link[port.busiest].name);
     for (const struct result_field *f = result_policy_fields; f->name != NULL; f++) {
         (void)fputc(',', out);
-        print_value(f, p, csv_number, out);
+        print_value(f, p, !p->run.counts_only, csv_number, out);
     }
     (void)fputc('\n', out);
 }

@@ -195,7 +195,7 @@ static struct text_figure waited(const struct result_policy *p,
                                  const struct result_summary *s)
 {
     (void)s;
-    return text_time(sim_time_seconds(p->run.migration_time));
+    return text_time(result_seconds(&p->run, p->run.migration_time));
 }
 
 const struct print_column print_extra_columns[] = {

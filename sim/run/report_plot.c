@@ -53,13 +53,14 @@ static bool any_bounds(const struct result *r)
 bool report_figure_suits(enum report_figure figure, const struct result *r)
 {
     bool parallel = result_is_parallel(r);
+    bool timed = r->policies == 0 || !r->policy[0].run.counts_only;
 
     switch (figure) {
     case FIGURE_SCATTER:
     case FIGURE_LAYERS:
-        return !parallel || any_misses(r);
+        return timed && (!parallel || any_misses(r));
     case FIGURE_BOUNDS:
-        return parallel && any_bounds(r);
+        return timed && parallel && any_bounds(r);
     case FIGURE_BALANCE:
     case FIGURE_LOAD:
         return parallel;
@@ -68,7 +69,7 @@ bool report_figure_suits(enum report_figure figure, const struct result *r)
     case REPORT_FIGURES:
         break;
     }
-    return true;
+    return timed;
 }
 
 /* ---- data ---- */

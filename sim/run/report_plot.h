@@ -36,7 +36,7 @@ enum report_drawn {
 };
 
 /* True if a figure says anything about a result: hits and stalls where something may
- * miss, bounds, balance and load over several GPUs. */
+ * miss, bounds, balance and load over several GPUs, times where there are any. */
 bool report_figure_suits(enum report_figure figure, const struct result *r);
 /* Policies that it shows at most. */
 size_t report_figure_most(enum report_figure figure);

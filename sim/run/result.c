@@ -95,7 +95,7 @@ static struct spread summarise(const struct run_result *run,
     size_t count = 0;
     struct spread s;
 
-    for (uint64_t i = 0; i < run->requests; i++) {
+    for (uint64_t i = 0; i < run->requests && !run->counts_only; i++) {
         double x = figure(&run->request[i]);
 
         if (!isnan(x))
@@ -114,6 +114,17 @@ static double ratio(double a, double b)
 bool result_is_parallel(const struct result *r)
 {
     return r->policies > 0 && r->policy[0].run.gpus > 0;
+}
+
+double result_seconds(const struct run_result *run, sim_time time)
+{
+    return run->counts_only ? NAN : sim_time_seconds(time);
+}
+
+double result_busy_share(const struct run_result *run, double seconds)
+{
+    return ratio(seconds,
+                 result_seconds(run, run->elapsed) + result_seconds(run, run->tail));
 }
 
 double result_imbalance(const struct run_counts *c, uint32_t gpus)
@@ -155,7 +166,8 @@ static void summarise_parallel(const struct result_policy *p, struct result_summ
     double latency = (double)run->total.latency;
 
     s->imbalance = result_imbalance(c, run->gpus);
-    s->comm_share = ratio((double)run->total.share[SHARE_COMM], latency);
+    s->comm_share = ratio(result_seconds(run, run->total.share[SHARE_COMM]),
+                          sim_time_seconds(run->total.latency));
     s->sent_bytes = (double)c->sent_bytes;
     s->padding = ratio((double)c->computed_rows, chosen) - 1;
     s->drop_share =
@@ -179,9 +191,11 @@ struct result_summary result_summarise(const struct result_policy *p)
         .ttft_mean = ttft.mean,
         .ttft_p50 = ttft.p50,
         .ttft_p99 = ttft.p99,
-        .tokens_per_s = ratio((double)run->output_tokens, sim_time_seconds(run->elapsed)),
+        .tokens_per_s =
+            ratio((double)run->output_tokens, result_seconds(run, run->elapsed)),
         .hit_rate = ratio((double)c->hits, (double)c->accesses),
-        .gpu_busy = ratio((double)run->compute_busy, (double)run->elapsed),
+        .gpu_busy =
+            ratio(sim_time_seconds(run->compute_busy), result_seconds(run, run->elapsed)),
         .link_bytes =
             (double)c->demand_bytes + (double)c->prefetch_bytes + (double)c->out_bytes,
         .gap = NAN,

@@ -94,7 +94,8 @@ struct result_summary {
     double tpot_mean, tpot_p50,
         tpot_p99; /* per request: (last - first token) / (n - 1) */
     double ttft_mean, ttft_p50, ttft_p99; /* first token - arrival */
-    double tokens_per_s;                  /* output tokens / elapsed */
+    double tokens_per_s;                  /* output tokens / elapsed, copies behind the
+                                             last token not counted */
     double hit_rate;                      /* hits / accesses */
     double gpu_busy;                      /* compute lane busy / elapsed */
     double link_bytes;                    /* demand + prefetch + out */
@@ -114,6 +115,10 @@ struct result_summary result_summarise(const struct result_policy *p);
 char *result_stopped_text(const struct result_policy *p);
 /* True if the policies ran on several GPUs, or on one as the only one of several. */
 bool result_is_parallel(const struct result *r);
+/* In seconds; NaN where the run was not timed. */
+double result_seconds(const struct run_result *run, sim_time time);
+/* What a link was busy for, over the run with its tail; NaN where it was not timed. */
+double result_busy_share(const struct run_result *run, double seconds);
 /* Rows of the busiest GPU of each step over the mean; NaN without rows. */
 double result_imbalance(const struct run_counts *c, uint32_t gpus);
 /* "8 GPUs of h100-80g, 1 node"; the machine's name on one GPU. Owned. */

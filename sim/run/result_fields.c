@@ -35,6 +35,7 @@
 #define SHARES(type, prefix, at)                                                         \
     SHARE(type, prefix, "dense_compute", at, SHARE_DENSE),                               \
         SHARE(type, prefix, "expert_compute", at, SHARE_EXPERT),                         \
+        SHARE(type, prefix, "host_experts", at, SHARE_HOSTED),                           \
         SHARE(type, prefix, "exposed_copy", at, SHARE_COPY),                             \
         SHARE(type, prefix, "exposed_communication", at, SHARE_COMM),                    \
         SHARE(type, prefix, "imbalance_wait", at, SHARE_IMBALANCE),                      \
@@ -48,8 +49,8 @@ const struct result_field result_pass_fields[] = {
     {"start_ps", RESULT_TIME, offsetof(struct run_pass, start)},
     {"latency_ps", RESULT_TIME, offsetof(struct run_pass, latency)},
     SHARES(run_pass, "", share),
-    {"rows", RESULT_U32, offsetof(struct run_pass, rows)},
-    {"outputs", RESULT_U32, offsetof(struct run_pass, outputs)},
+    {"rows", RESULT_U64, offsetof(struct run_pass, rows)},
+    {"outputs", RESULT_U64, offsetof(struct run_pass, outputs)},
     COUNTS(run_pass, "", counts),
     END,
 };
@@ -97,7 +98,9 @@ const struct result_field result_policy_fields[] = {
     RUN("output_tokens", output_tokens, RESULT_U64),
     RUN("rows_resampled", rows_resampled, RESULT_U64),
     RUN("prompts_skipped", prompts_skipped, RESULT_U64),
+    RUN("counts_only", counts_only, RESULT_FLAG),
     RUN("elapsed_ps", elapsed, RESULT_TIME),
+    RUN("tail_ps", tail, RESULT_TIME),
     RUN("compute_busy_ps", compute_busy, RESULT_TIME),
     RUN("copy_busy_ps", copy_busy, RESULT_TIME),
     RUN("host_busy_ps", host_busy, RESULT_TIME),
@@ -114,8 +117,8 @@ const struct result_field result_policy_fields[] = {
     RUN("total_start_ps", total.start, RESULT_TIME),
     RUN("total_latency_ps", total.latency, RESULT_TIME),
     SHARES(result_policy, "total_", run.total.share),
-    RUN("total_rows", total.rows, RESULT_U32),
-    RUN("total_outputs", total.outputs, RESULT_U32),
+    RUN("total_rows", total.rows, RESULT_U64),
+    RUN("total_outputs", total.outputs, RESULT_U64),
     COUNTS(result_policy, "total_", run.total.counts),
     BOUND("present", present, RESULT_FLAG),
     BOUND("belady_hits", belady_hits, RESULT_U64),

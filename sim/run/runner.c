@@ -385,9 +385,12 @@ static int run_all(struct run *r, struct err *e)
 {
     struct run_result *result = r->result;
 
-    if (run_begin(r, e) != 0 || run_passes(r, e) != 0 || r->ops->drain(r->exec, e) != 0)
+    if (run_begin(r, e) != 0 || run_passes(r, e) != 0)
         return -1;
     result->elapsed = r->ops->now(r->exec);
+    if (r->ops->drain(r->exec, e) != 0)
+        return -1;
+    result->tail = r->ops->now(r->exec) - result->elapsed;
     result->rows_resampled = workload_rows_resampled(r->setup->workload);
     result->prompts_skipped = workload_prompts_skipped(r->setup->workload);
     return books_check(r->setup, result, e);

@@ -4,10 +4,11 @@
  *
  * Attribution. A pass lasts from the moment the host takes it up until its tokens are
  * back on the host. Walking the compute lane, every picosecond of that belongs to exactly
- * one of: dense compute, expert compute (operations running), exposed copy (idle, waiting
- * for weights), exposed communication (0 on one GPU), imbalance wait (idle, waiting for
- * experts that run elsewhere), launch and host (idle, waiting to be launched, for a host
- * decision or the final read-back). The six sum to the latency exactly.
+ * one of: dense compute, expert compute (operations running), experts on the host (idle,
+ * waiting for experts that run there), exposed copy (idle, waiting for weights), exposed
+ * communication (0 on one GPU), imbalance wait (idle, waiting for other GPUs; 0 on one),
+ * launch and host (idle, waiting to be launched, for a host decision or the final
+ * read-back). The seven sum to the latency exactly.
  *
  * Of several GPUs each one's time is so divided and the shares are the means over them.
  * A GPU that idles before an operation that follows a collective waits for the others
@@ -15,11 +16,11 @@
  * its tokens back waits for the others, too, until the pass ends. Counts are sums over
  * the GPUs.
  *
- * Experts elsewhere are those on the host. They begin behind their layer's gate; the next
- * dense block (or the head) waits for them. Of the time that the lane then idles, behind
- * the launch, all until they end is imbalance wait, booked on their layer, even where a
- * copy is waited for too (schedule: serial); what is left is exposed copy. What they take
- * while the lane runs something is in no share. */
+ * Experts on the host begin behind their layer's gate; the next dense block (or the head)
+ * waits for them. Of the time that the lane then idles, behind the launch, all until they
+ * end is theirs, booked on their layer, even where a copy is waited for too (schedule:
+ * serial); what is left is exposed copy. What they take while the lane runs something is
+ * in no share; host_busy has all of it. */
 #ifndef MOESIM_RUN_RUNNER_H
 #define MOESIM_RUN_RUNNER_H
 
@@ -34,6 +35,7 @@
 enum run_share {
     SHARE_DENSE,
     SHARE_EXPERT,
+    SHARE_HOSTED, /* experts on the host */
     SHARE_COPY,
     SHARE_COMM,
     SHARE_IMBALANCE,
@@ -61,14 +63,15 @@ struct run_counts {
     uint64_t busiest_rows; /* ... of the GPU with most, summed over the steps */
     uint64_t sent_rows;    /* rows dispatched to another GPU, as its form counts them */
     uint64_t sent_bytes;   /* by dispatch and combine, or what shards have instead */
-    uint64_t migrations;   /* rebalances that moved an expert */
+    uint64_t migrations; /* rebalances that moved an expert; a layer's: one of the layer,
+                            so that a rebalance counts in every layer that it changes */
     uint64_t migrated_bytes;
 };
 
 struct run_pass {
     sim_time start, latency;
     sim_time share[RUN_SHARES]; /* sums to latency */
-    uint32_t rows, outputs;
+    uint64_t rows, outputs;
     struct run_counts counts;
 };
 
@@ -94,7 +97,9 @@ struct run_result {
     struct run_pass total; /* counts and shares of all passes; latency is their sum */
     uint64_t passes;
     uint64_t prefill_rows, decode_rows, output_tokens;
-    sim_time elapsed; /* from 0 to the end of the last operation */
+    bool counts_only; /* nothing was timed (engine: count): no sim_time means anything */
+    sim_time elapsed; /* from 0 until the last pass has its tokens */
+    sim_time tail; /* copies in the background that end later: until the last one does */
     sim_time compute_busy, copy_busy, host_busy; /* host_busy: running experts */
     uint32_t layers;
     struct run_layer *layer; /* [layers] MoE layers */

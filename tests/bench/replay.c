@@ -218,6 +218,8 @@ int main(int argc, char **argv)
             b.model = model_load(trace_get_info(t)->model, argv[2], &e);
         trace_close(t);
     }
+    if (b.policy != NULL && b.policy->cache.layer_slots > 0)
+        b.policy->cache.slots = b.policy->cache.layer_slots;
     if (b.model != NULL)
         b.machine = machine_load(argv[4], argv[3], &e);
     status = b.machine == NULL ? fail(&e)

@@ -1,0 +1,99 @@
+#!/bin/sh
+# Numbers that once came out wrong without a word: settings without effect are refused,
+# what was not timed has no time, serving ends with the last token.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+. tests/shell.sh
+
+generate "$folder/trace.h5" requests=8 prompt_tokens=0 output_tokens=5 output_spread=0 ||
+    exit 1
+cat >"$folder/one.yaml" <<'END'
+trace: trace.h5
+machine: h100-80g
+policies: [{name: p, cache: {slots: 8}}, {name: host, cache: {slots: 8}, offload: host}]
+END
+cat >"$folder/many.yaml" <<'END'
+trace: trace.h5
+machine: h100-80g
+bounds: no
+parallel: {gpus: 8}
+workload: {batch: 8, prefill: skip}
+policies:
+  - {name: late, place: {name: eplb, slots: 128, interval: 4, window: 4, migrate: background}}
+END
+
+# refused NAME WORDS CONFIG SETTING...: exit status 1 and one sentence with the words.
+refused() {
+    name=$1 words=$2 config=$3
+    shift 3
+    for one in "$@"; do
+        set -- "$@" --set "$one"
+        shift
+    done
+    "$moesim" run "$folder/$config.yaml" "$@" >"$folder/out" 2>"$folder/err"
+    [ $? -eq 1 ] && [ ! -s "$folder/out" ] && grep -q -- "$words" "$folder/err" &&
+        [ "$(wc -l <"$folder/err")" -eq 1 ]
+    report $? "$name"
+}
+refused numbers_batch "'batch' has no effect here.*choose mode: static" one \
+    workload.mode=continuous workload.batch=8
+refused numbers_max_sequences "'max_sequences' has no effect" one workload.max_sequences=8
+refused numbers_rate "'rate' has no effect.*arrivals: poisson" one workload.rate=3
+refused numbers_profile "'profile' has no effect" one "profile=$folder/trace.h5"
+refused numbers_place "'window' has no effect" one 'policies.0.place={window: 4}'
+refused numbers_exchange "'exchange' has no effect" one \
+    'policies.0.schedule={exchange: flat}'
+refused numbers_placed_once "'migrate' has no effect.*interval" many \
+    'policies.0.place={migrate: background}'
+refused numbers_tensor "'tensor' has no effect" many parallel.tensor=2
+refused numbers_slots "slots is 5000.*at most 32" one policies.0.cache.slots=5000
+refused numbers_total_slots "at most 768" one 'policies.0.cache={total_slots: 769}'
+refused numbers_shares "24 layers cannot share equally" one \
+    'policies.0.cache={total_slots: 25}'
+refused numbers_both "more than one of slots" one 'policies.0.cache={slots: 1, bytes: 1 GB}'
+refused numbers_no_unit "'gpu_memory' is 12.*with its unit" one gpu_memory=12
+
+# Per layer whatever the scope: 8 of each of 24 layers are 192 over all.
+for cache in '{slots: 8}' '{slots: 8, scope: global}' '{total_slots: 192}' \
+    '{total_slots: 192, scope: global}'; do
+    "$moesim" run "$folder/one.yaml" --json --set "policies=[{cache: $cache}]"
+done >"$folder/slots" && [ "$(grep -c '"cache_slots": 192' "$folder/slots")" -eq 4 ]
+report $? numbers_slots_by_layer
+
+"$moesim" run "$folder/one.yaml" --json >"$folder/one.json" &&
+    "$moesim" run "$folder/one.yaml" --json --set engine=count >"$folder/count.json" &&
+    "$moesim" run "$folder/one.yaml" --csv --set engine=count >"$folder/count.csv" &&
+    "$moesim" run "$folder/many.yaml" --json >"$folder/many.json" &&
+    "$python" - "$folder" <<'END'
+import csv, json, sys
+read = lambda name: json.load(open(f"{sys.argv[1]}/{name}.json"))["policy"]
+host = read("one")[1]
+assert host["total_host_experts_s"] > 0 and host["total_imbalance_wait_s"] == 0
+assert abs(sum(l["host_experts_s"] for l in host["layers"])
+           - host["total_host_experts_s"]) < 1e-9
+for p, q in zip(read("count"), read("one")):
+    assert p["counts_only"] and p["total_hits"] == q["total_hits"]
+    assert all(p[k] is None for k in p if k.endswith("_s"))
+    assert all(p["summary"][k] is None for k in ("tpot_p50_s", "tokens_per_s", "gpu_busy"))
+for row in csv.DictReader(open(f"{sys.argv[1]}/count.csv")):
+    assert all(row[k] == "" for k in row if k.endswith("_s"))
+late = read("many")[0]
+assert late["total_migrations"] == 1 and late["tail_s"] > 0
+assert late["elapsed_s"] == late["total_latency_s"]
+assert abs(late["summary"]["tokens_per_s"] * late["elapsed_s"] - 40) < 1e-9
+assert sum(l["migrated_bytes"] for l in late["layers"]) == late["total_migrated_bytes"] > 0
+assert max(l["migrations"] for l in late["layers"]) == 1
+END
+report $? numbers_of_results
+
+"$moesim" trace gen -o "$folder/steep.h5" --set layers=48 --set experts=128 --set top_k=8 \
+    --set requests=3 --set prompt_tokens=0 --set output_tokens=512 --set output_spread=0 \
+    --set cross_layer=0.99 --set adjacent_overlap=0.45
+report $? numbers_reachable_overlap
+
+"$moesim" run "$folder/one.yaml" --set engine=count --out "$folder/result" >"$folder/out" &&
+    ! grep -q "[0-9] [mun]*s\b" "$folder/out" &&
+    "$moesim" explain "$folder/result/result.h5" >"$folder/out" &&
+    ! grep -q " [0-9.]* [mun]*s\b" "$folder/out"
+report $? numbers_count_shows_no_time
+exit $failed
