@@ -69,7 +69,7 @@ static void spread_pattern(struct bench *b, char *to, size_t bytes)
 
 int bench_local(struct bench *b, size_t bytes, void **p, struct err *e)
 {
-    struct err ignored = {""};
+    struct err ignored = {.text = ""};
 
     assert(b->owns < sizeof b->owned / sizeof *b->owned);
     if (b->o->mem_alloc(b->d, DEVICE_MEMORY_LOCAL, bytes, p, &ignored) != 0)

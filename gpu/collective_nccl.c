@@ -75,7 +75,7 @@ static void describe(char *text, size_t size)
 
 static void close_nccl(struct collective *c)
 {
-    struct err ignored = {""};
+    struct err ignored = {.text = ""};
 
     if (c == NULL)
         return;

@@ -282,7 +282,7 @@ static op_id submit(struct exec *x, const struct op *op)
     op_id id = x->log.next;
     struct op_logged *d = op_log_add(&x->log, op);
     bool sum = x->hosted != 0 && (op->kind == OP_DENSE || op->kind == OP_HEAD);
-    struct err e = {""};
+    struct err e = {.text = ""};
     int status = 0;
 
     if (op->lane == LANE_COMPUTE)
@@ -384,7 +384,7 @@ static sim_time wait(struct exec *x, op_id id)
 {
     const struct op_logged *d = op_log_find(&x->log, id);
     struct op_times t = {.cancelled = false};
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     if (d == NULL || d->end == NULL || failed(x))
         return now(x);
@@ -441,7 +441,7 @@ static void times(struct exec *x, const op_id *id, size_t count, struct op_times
 {
     for (size_t i = 0; i < count; i++) {
         const struct op_logged *d = op_log_find(&x->log, id[i]);
-        struct err e = {""};
+        struct err e = {.text = ""};
 
         out[i] = (struct op_times){.cancelled = false};
         if (d == NULL || d->end == NULL || failed(x))
@@ -510,7 +510,7 @@ static int fill_slots(struct exec *x, const struct exec_slots *slots, struct err
 static int begin(struct exec *x, const struct exec_slots *slots, struct err *e)
 {
     size_t bytes = weights_expert_bytes(x->options.weights);
-    struct err inner = {""};
+    struct err inner = {.text = ""};
     void *p;
 
     x->slots = slots->count;
@@ -547,7 +547,7 @@ struct exec *exec_device_new(const struct exec_device_options *o)
 
 void exec_device_free(struct exec *x)
 {
-    struct err ignored = {""};
+    struct err ignored = {.text = ""};
 
     if (x == NULL)
         return;

@@ -21,7 +21,7 @@ enum { ALIGNMENT = 64, SMALL_FILE = 4 << 20 };
 /* What follows the key and its colon in a file of "key : value" lines, or NULL. Owned. */
 static char *value_of(const char *path, const char *key)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     char *text = file_read(path, SMALL_FILE, &(size_t){0}, &e);
     char *at = text == NULL ? NULL : strstr(text, key);
     char *value = NULL;
@@ -38,7 +38,7 @@ static char *value_of(const char *path, const char *key)
 /* The number a small file begins with, or UINT64_MAX where there is none ("max"). */
 static uint64_t number_in(const char *path)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     char *text = file_read(path, SMALL_FILE, &(size_t){0}, &e);
     uint64_t value = UINT64_MAX;
 
@@ -189,7 +189,7 @@ static int allocate(struct device *device, enum device_memory kind, size_t bytes
 static void release(struct device *device, enum device_memory kind, void *p)
 {
     struct host_device *d = (struct host_device *)device;
-    struct err ignored = {""};
+    struct err ignored = {.text = ""};
     size_t i = d->blocks;
 
     if (p == NULL)

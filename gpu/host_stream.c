@@ -97,7 +97,7 @@ static void reach(struct host_device *d, struct host_mark *m)
 static void do_work(struct device_stream *s, const struct host_call *c)
 {
     struct host_device *d = s->device;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)pthread_mutex_unlock(&d->lock);
     if (c->run(s, &c->args, &e) != 0)

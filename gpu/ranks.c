@@ -88,7 +88,7 @@ static void end_all(const struct err *e)
 
 static void must(int code, const char *what)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     if (collective_mpi_check(code, what, &e) != 0)
         end_all(&e);
@@ -556,7 +556,7 @@ static int work(struct run *r, struct err *e)
 static int with_mpi(int argc, char **argv)
 {
     struct run r = {.local_rank = 0};
-    struct err e = {""};
+    struct err e = {.text = ""};
     MPI_Comm node;
     int status;
 

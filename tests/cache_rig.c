@@ -97,7 +97,7 @@ struct cache *rig_cache(const struct rig_stream *s, const char *policy,
                         const uint64_t *bytes)
 {
     const struct plugin *plugin = registry_find(SLOT_CACHE, policy);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *cfg = NULL;
     struct cache *c;
     uint64_t *ones = mem_alloc(s->layers, sizeof *ones);

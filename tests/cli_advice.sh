@@ -48,7 +48,7 @@ s/batch: 1/arrivals: trace/	edited.yaml:4:13:
 s/batch: 1/file: x.csv/	edited.yaml:4:9: workload: file is given
 s/slots: 8/slots: 0/	edited.yaml:6:41: policy 'a': 
 s/lru, slots: 8/lru/	policy 'a': 
-s/lru, slots: 8/lru, bytes: 1/	edited.yaml:6:41: policy 'a': 
+s/lru, slots: 8/lru, bytes: 1 kB/	edited.yaml:6:41: policy 'a': 
 1s/$/\ngpu_memory: 4 GB/	edited.yaml:7:41: policy 'a': model gpt-oss-20b needs 
 1s/$/\ngpu_memory: 1 TB/	edited.yaml:2:13: gpu_memory is 1.00 TB
 1s/$/\nhost_memory: 1 MB\nhome: host/	edited.yaml:2:14: the experts of gpt-oss-20b take 

@@ -9,11 +9,11 @@ if ! generate "$folder/trace.h5"; then
     report 1 signal_trace
     exit 1
 fi
-# Twelve requests of a million tokens each: far more than anybody waits for.
+# Sixty requests of 200,000 tokens each: far more than anybody waits for.
 {
     echo TIMESTAMP,ContextTokens,GeneratedTokens
-    for second in 10 11 12 13 14 15 16 17 18 19 20 21; do
-        echo "2023-11-16 18:15:$second.0,20,1000000"
+    for second in $(seq 0 59); do
+        echo "2023-11-16 18:15:$second.0,20,200000"
     done
 } >"$folder/requests.csv"
 cat >"$folder/long.yaml" <<'END'

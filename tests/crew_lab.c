@@ -213,7 +213,7 @@ static void must(int status, const struct err *e)
 static void write_rows(const struct crew_lab *lab, struct trace_writer *t)
 {
     const struct crew_case *c = &lab->c;
-    struct err e = {""};
+    struct err e = {.text = ""};
     uint64_t row = 0;
 
     for (uint32_t k = 0; k < c->requests; k++) {
@@ -256,7 +256,7 @@ static void write_trace(const struct crew_lab *lab)
                               .layers = c->layers,
                               .moe_layer = moe_layer,
                               .expert_bytes = c->expert_bytes > 0 ? bytes : NULL};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct trace_writer *t;
 
     assert_true(c->layers <= 8);
@@ -442,7 +442,7 @@ int crew_lab_run_text(const struct crew_lab *lab, const char *text, unsigned thr
     const struct experiment_folders folders = {"models/arch", "models/machine",
                                                "sim/policy/presets"};
     struct experiment_hooks hooks = {.machine = &lab->machine};
-    struct err own = {""};
+    struct err own = {.text = ""};
     struct cfg *config = cfg_parse("test.yaml", text, strlen(text), &own);
     int status;
 

@@ -20,7 +20,7 @@ void rig_each(void (*check)(struct rig *r))
     for (size_t i = 0; i < device_count; i++) {
         struct rig r = {.o = device_all[i], .rng = rng_stream(7, "device", i)};
         struct device_info info;
-        struct err e = {""};
+        struct err e = {.text = ""};
 
         if (r.o->count(&e) == 0) {
             (void)printf("skip %s: %s\n", r.o->name, e.text);
@@ -73,7 +73,7 @@ float *rig_blank(struct rig *r, size_t count)
 
 struct device_stream *rig_stream(struct rig *r)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct device_stream *s = r->o->stream_new(r->d, 0, &e);
 
     if (s == NULL)
@@ -83,7 +83,7 @@ struct device_stream *rig_stream(struct rig *r)
 
 struct device_event *rig_event(struct rig *r)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct device_event *v = r->o->event_new(r->d, &e);
 
     if (v == NULL)
@@ -93,7 +93,7 @@ struct device_event *rig_event(struct rig *r)
 
 void rig_finish(struct rig *r, struct device_stream *s)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     if (r->o->stream_finish(r->d, s, &e) != 0)
         fail_msg("%s", e.text);
@@ -101,7 +101,7 @@ void rig_finish(struct rig *r, struct device_stream *s)
 
 void *rig_send_bytes(struct rig *r, const void *x, size_t bytes)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     void *p;
 
     if (r->o->mem_alloc(r->d, DEVICE_MEMORY_LOCAL, bytes, &p, &e) != 0)

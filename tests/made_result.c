@@ -312,7 +312,7 @@ void made_folder_remove(char *folder)
 
 char *made_read(const char *path, size_t *size)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     char *bytes = file_read(path, (size_t)1 << 28, size, &e);
 
     if (bytes == NULL) {

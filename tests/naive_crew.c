@@ -524,7 +524,7 @@ static struct workload_params workload_of(const struct crew_case *c,
                                           struct cfg **document)
 {
     struct workload_params p = {0};
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     *document = cfg_parse("workload", c->workload, strlen(c->workload), &e);
     if (*document == NULL || cfg_bind(cfg_root(*document), workload_options, &p, &e) != 0)
@@ -535,7 +535,7 @@ static struct workload_params workload_of(const struct crew_case *c,
 static void count_passes(struct naive *n, struct workload *w)
 {
     uint32_t cells = n->c->layers * n->c->experts;
-    struct err e = {""};
+    struct err e = {.text = ""};
     int more;
 
     while ((more = workload_next(w, 0, &n->pass, &e)) == 1) {
@@ -555,7 +555,7 @@ static void count_passes(struct naive *n, struct workload *w)
 static void count_trace(struct naive *n)
 {
     const struct crew_case *c = n->c;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *document;
     struct workload_params p = workload_of(c, &document);
     struct trace *t = trace_open(n->lab->trace_path, NULL, &e);

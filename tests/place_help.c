@@ -78,7 +78,7 @@ const struct place_type *place_type_of(const char *name)
 
 void *place_params(const struct place_type *type, const char *options)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *c;
     void *params;
 
@@ -97,7 +97,7 @@ struct place *place_by(const char *name, const char *options,
 {
     const struct place_type *type = place_type_of(name);
     void *params = place_params(type, options);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct place *made = place_new(type, params, p, &e);
 
     if (made == NULL)

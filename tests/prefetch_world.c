@@ -152,7 +152,7 @@ void prefetch_run_begin(struct prefetch_run *r, const struct world *w, const cha
 {
     struct policy_shape shape = {
         .layers = w->layers, .experts = w->experts, .top_k = w->top_k};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *c = cfg_parse("test", options, strlen(options), &e);
 
     r->type = (const struct prefetch_type *)registry_find(SLOT_PREFETCH, name);

@@ -76,7 +76,7 @@ static void append(struct trace_writer *t, const struct property_case *c, uint32
                                     .output_tokens = c->answer[q] + 1,
                                     .first_row = first,
                                     .rows = c->prompt[q] + c->answer[q]};
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     for (uint32_t i = 0; i < request.rows; i++) {
         struct trace_token token = {.request = q,
@@ -110,7 +110,7 @@ void property_write_trace(const struct property_case *c, const char *name,
                               .layers = c->layers,
                               .moe_layer = moe_layer,
                               .expert_bytes = c->expert_bytes};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct trace_writer *t;
     uint64_t row = 0;
 

@@ -53,7 +53,7 @@ static void write_row(struct trace_writer *w, uint64_t n, struct trace_token tok
     uint16_t expert[LAYERS * TOP_K];
     float score[LAYERS * TOP_K];
     uint16_t predicted[LAYERS];
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     spell_row(n, expert, score, predicted);
     if (trace_writer_rows(w, 1, &token, expert, scores ? score : NULL,
@@ -68,7 +68,7 @@ static void write_passes(struct trace_writer *w, struct row_trace *s,
 {
     uint32_t done[ROW_TRACE_REQUESTS] = {0};
     uint64_t left = q[count - 1].first_row + q[count - 1].rows;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     while (left > 0) {
         uint64_t *row = mem_alloc(9, sizeof *row);
@@ -130,7 +130,7 @@ struct row_trace *row_trace_make(const struct row_trace_plan *plan, uint64_t see
                               .group_names = groups};
     struct trace_request q[ROW_TRACE_REQUESTS];
     struct rng r = rng_stream(seed, "trace", 0);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct trace_writer *w;
     uint64_t n = 0;
 

@@ -66,7 +66,7 @@ static void write_trace(const struct run_world *w, uint16_t *moe_layer)
                               .candidates = w->top_k,
                               .layers = w->layers,
                               .moe_layer = moe_layer};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct trace_writer *t = trace_writer_new(w->path, &info, &e);
     uint64_t row = 0;
 
@@ -180,7 +180,7 @@ static struct run_world *make_world(uint32_t layers, uint32_t experts, uint32_t 
 static void open_trace(struct run_world *w)
 {
     uint16_t *moe_layer = mem_alloc(w->layers, sizeof *moe_layer);
-    struct err e = {""};
+    struct err e = {.text = ""};
     uint32_t count = 0;
 
     for (uint32_t l = 0; l < w->model.layers; l++)
@@ -271,7 +271,7 @@ void run_world_free(struct run_world *w)
 
 void run_policy_slots(struct policy *p, uint32_t layers, uint32_t experts)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     if (cache_resolve(&p->cache, layers, experts, &e) != NULL)
         p->cache.slots = p->cache.layer_slots + p->cache.total_slots;
@@ -279,7 +279,7 @@ void run_policy_slots(struct policy *p, uint32_t layers, uint32_t experts)
 
 struct run_policy_text run_policy_read(const char *text)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct run_policy_text t;
 
     t.document = cfg_parse("policy", text, strlen(text), &e);
@@ -308,7 +308,7 @@ void run_world_each_cache(void (*visit)(void *context, const char *name), void *
 
 static struct workload *open_workload(const struct run_world *w)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct workload *workload =
         workload_new(w->trace, &w->model, &w->workload, false, false, 1, &e);
 
@@ -323,7 +323,7 @@ struct future *run_world_future(const struct run_world *w, enum cache_order orde
         order == CACHE_ORDER_ID ? "{cache: {name: lru, slots: 1}}"
                                 : "{cache: {name: lru, slots: 1, order: recorded}}");
     struct cost cost = {.model = &w->model, .machine = &w->machine};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct run_setup s = {.policy = t.policy,
                           .trace = trace_get_info(w->trace),
                           .cost = &cost,
@@ -363,7 +363,7 @@ static void run_setup_on(const struct run_world *w, const struct run_case *c,
     struct exec *exec = foreign    ? c->exec
                         : c->count ? exec_count_new()
                                    : exec_sim_new(&o);
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     s->ops = c->unchecked ? ops : &check_exec_ops;
     s->exec = c->unchecked ? exec : check_exec_new(ops, exec);

@@ -153,7 +153,7 @@ static void test_counts(void **state)
     struct run_result p = {.passes = 2, .layers = 1, .layer = &p_layer};
     struct run_result m = {.passes = 2, .layers = 1, .layer = &m_layer};
     struct tally a, b;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     m_layer.counts.late = 7;

@@ -20,7 +20,7 @@
 
 static void err_keeps_first_sentence(void **state)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     assert_int_equal(err_set(&e, "row %d of %s", 7, "x.h5"), -1);
@@ -48,7 +48,7 @@ static void mem_grow_has_room_for_one_more(void **state)
 
 static void err_shows_no_control_characters(void **state)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     (void)err_set(&e, "%s: no trace", "a\x1b[31m\r\n\t\x7f\xc2\x9b\xc2\xb5.h5");
@@ -57,7 +57,7 @@ static void err_shows_no_control_characters(void **state)
 
 static void err_cuts_long_sentences(void **state)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     (void)err_set(&e, "%0999d", 5);

@@ -142,7 +142,7 @@ static int run_block(const struct tiny *t, struct block *b,
 static void must_run(const struct tiny *t, struct block *b,
                      const struct cost_batch *batch)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     if (run_block(t, b, batch, &e) != 0)
         fail_msg("%s", e.text);
@@ -232,7 +232,7 @@ static struct block *block_of(const struct tiny *t)
 /* Waits for what is enqueued, frees the block, and finds that it kept nothing. */
 static void end_block(struct tiny *t, struct block *b)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     assert_int_equal(device_host.stream_finish(t->device, t->streams.compute, &e), 0);
     block_free(b);
@@ -276,7 +276,7 @@ static void test_growth(void **state)
 {
     struct tiny t;
     struct block *b;
-    struct err e = {""};
+    struct err e = {.text = ""};
     uint64_t allocations;
 
     (void)state;
@@ -301,7 +301,7 @@ static void test_reserve(void **state)
 {
     struct tiny t;
     struct block *b;
-    struct err e = {""};
+    struct err e = {.text = ""};
     uint64_t allocations;
 
     (void)state;
@@ -327,7 +327,7 @@ static void test_staging(void **state)
     const uint32_t tokens[8] = {0, 0, 0, 0, 0, 0, 1, 0};
     struct tiny t;
     struct block *b;
-    struct err e = {""};
+    struct err e = {.text = ""};
     const void *weight;
     uint64_t begun = 0;
 
@@ -374,7 +374,7 @@ static void test_room_for_the_longer_span(void **state)
     for (int i = 0; i < 2; i++) {
         struct tiny t;
         struct block *b;
-        struct err e = {""};
+        struct err e = {.text = ""};
 
         open_counted(&t);
         b = block_of(&t);
@@ -398,7 +398,7 @@ static void test_failures(void **state)
     open_counted(&t);
     do {
         struct block *b = block_of(&t);
-        struct err e = {""};
+        struct err e = {.text = ""};
 
         seen.calls = 0;
         seen.fail_at = ++at;

@@ -20,7 +20,7 @@ static struct bounds_counts bound_of(const struct run_world *w,
 {
     struct future *f = run_world_future(w, (enum cache_order)p->order);
     struct bounds_counts b;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     if (bounds_count(f, w->layers, w->experts, w->expert_bytes, p, preloaded, &b, &e) !=
         0)

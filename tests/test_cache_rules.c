@@ -449,13 +449,14 @@ static void preload_fills_with_the_lowest(void **state)
 static void defaults_are_as_documented(void **state)
 {
     struct cache_params p;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     memset(&p, 0xa5, sizeof p);
     assert_int_equal(cfg_bind(NULL, cache_options, &p, &e), 0);
     assert_int_equal(p.scope, CACHE_PER_LAYER);
-    assert_int_equal(p.slots, 0);
+    assert_int_equal(p.layer_slots, 0);
+    assert_int_equal(p.total_slots, 0);
     assert_int_equal(p.bytes, 0);
     assert_int_equal(p.protect, CACHE_PROTECT_STRICT);
     assert_int_equal(p.admission, CACHE_ADMIT_ALWAYS);
@@ -468,7 +469,7 @@ static void refused(const char *policy, struct cache_params p, bool future,
                     const char *part)
 {
     static const uint64_t bytes[] = {100, 300};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cache_config config = {
         .algorithm = (const struct cache_algorithm *)(const void *)registry_find(
             SLOT_CACHE, policy),

@@ -354,7 +354,7 @@ static void a_core_comes_back(void **state)
 {
     struct lab *l = *state;
     struct calibration c;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     write_tables(l, &core, 32, 0.01);
     if (calibration_fit(l->folder, &c, &e) != 0)
@@ -374,7 +374,7 @@ static void a_chip_comes_back(void **state)
 {
     struct lab *l = *state;
     struct calibration c;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     write_tables(l, &chip, 16, 0.01);
     if (calibration_fit(l->folder, &c, &e) != 0)
@@ -393,7 +393,7 @@ static void tiles_come_back(void **state)
     char *path = mem_format("%s/mine.yaml", l->folder);
     struct machine weak = chip;
     struct calibration c;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct machine *m;
 
     weak.gpu.bf16_flops = 17e12;
@@ -418,7 +418,7 @@ static void the_file_loads(void **state)
     struct lab *l = *state;
     char *path = mem_format("%s/mine.yaml", l->folder);
     struct calibration c;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct machine *m;
     char *text;
 
@@ -455,7 +455,7 @@ static void held_out_points_are_not_fitted(void **state)
 {
     struct lab *l = *state;
     struct calibration before, after;
-    struct err e = {""};
+    struct err e = {.text = ""};
     FILE *f;
     unsigned points = 0;
 
@@ -488,7 +488,7 @@ static void refused(struct lab *l, const char *table, const char *text,
                     const char *sentence)
 {
     struct calibration c;
-    struct err e = {""};
+    struct err e = {.text = ""};
     FILE *f;
 
     write_tables(l, &core, 32, 0.01);
@@ -505,7 +505,7 @@ static void damaged_tables_are_refused(void **state)
 {
     struct lab *l = *state;
     struct calibration c;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     refused(l, "gemm", "", "gemm.csv: holds no sample");
     refused(l, "gemm", "# x\nrows,in,out,sample,seconds\n", "gemm.csv: holds no sample");

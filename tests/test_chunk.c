@@ -66,7 +66,7 @@ static void compare(const char *path, enum hdf_kind kind, hid_t type, int filter
     size_t width = H5Tget_size(type), row_bytes = 3 * width;
     unsigned char *values = make_values(width, (size_t)rows * 3, rows);
     unsigned char *got = mem_alloc((size_t)rows, row_bytes);
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct hdf_set s;
     hid_t file;
 
@@ -130,7 +130,7 @@ static void test_flipped_bits(void **state)
     unsigned char *values = make_values(2, ROWS * 3, 7);
     unsigned char packed[4096], got[ROWS * 3 * 2];
     hsize_t offset[2] = {0, 0}, size = 0;
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct hdf_set s;
     uint32_t mask;
     hid_t file;
@@ -203,7 +203,7 @@ static void test_every_short_list(void **state)
             for (uint32_t width = 1; width <= 4; width++) {
                 uint16_t id[8] = {0xffff, 0xffff, 0xffff, 0xffff};
                 uint16_t *tail = id + width;
-                struct err e = {{0}};
+                struct err e = {.text = ""};
                 bool good;
 
                 for (uint32_t i = 0; i < width; i++)

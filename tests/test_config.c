@@ -56,7 +56,7 @@ static const struct option required_options[] = {
 
 static struct cfg *parse(const char *text)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *c = cfg_parse("demo.yaml", text, strlen(text), &e);
 
     if (c == NULL)
@@ -68,7 +68,7 @@ static struct cfg *parse(const char *text)
 static void assert_refused(const char *text, const struct option *table, void *target,
                            const char *expected)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *c = cfg_parse("demo.yaml", text, strlen(text), &e);
 
     if (c != NULL)
@@ -81,7 +81,7 @@ static void defaults_fill_the_struct(void **state)
 {
     struct cfg *c = parse("{}");
     struct sample a, b;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     memset(&a, 0x5a, sizeof a);
@@ -109,7 +109,7 @@ static void every_type_is_read(void **state)
                           "name: 'Müller & co'\n"
                           "extra: [1, {a: b}]\n");
     struct sample s;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     assert_int_equal(cfg_bind(cfg_root(c), sample_options, &s, &e), 0);
@@ -248,7 +248,7 @@ static void wrong_values_are_explained(void **state)
 static void missing_keys_are_named(void **state)
 {
     struct required r;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     assert_refused(
@@ -272,7 +272,7 @@ static void the_path_is_part_of_the_message(void **state)
     const struct cfg_node *nodes = cfg_find(cfg_find(cfg_root(c), "cluster"), "nodes");
     const struct cfg_node *cache = cfg_find(cfg_item(nodes, 1), "cache");
     struct required r;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     assert_int_equal(cfg_bind(cache, required_options, &r, &e), -1);
@@ -293,7 +293,7 @@ static void list_items_bind_one_by_one(void **state)
     struct cfg *c = parse("extra: [4, 2000, x]");
     const struct cfg_node *list = cfg_find(cfg_root(c), "extra");
     const struct option o = {"slots", OPT_INT, 0, NULL, 1, 4096, NULL, "h"};
-    struct err e = {""};
+    struct err e = {.text = ""};
     int64_t value;
 
     (void)state;
@@ -312,7 +312,7 @@ static void assert_override(const char *text, const char *assignment,
                             const char *expected)
 {
     struct cfg *c = parse(text);
-    struct err e = {""};
+    struct err e = {.text = ""};
     char *dump;
 
     if (cfg_override(c, assignment, &e) != 0)
@@ -373,7 +373,7 @@ static void bad_overrides_name_the_text(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct err e = {""};
+        struct err e = {.text = ""};
 
         assert_int_equal(cfg_override(c, cases[i].text, &e), -1);
         assert_string_equal(e.text, cases[i].sentence);
@@ -389,7 +389,7 @@ static void bad_values_of_overrides_name_the_text(void **state)
 {
     struct cfg *c = parse("batch: 4");
     struct sample s;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     assert_int_equal(cfg_override(c, "batch=0", &e), 0);
@@ -410,7 +410,7 @@ static void replaced_strings_stay(void **state)
 {
     struct cfg *c = parse("name: first");
     struct sample s;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     assert_int_equal(cfg_bind(cfg_root(c), sample_options, &s, &e), 0);
@@ -436,7 +436,7 @@ static void dumps_parse_to_the_same_dump(void **state)
         "plain words",
         "a: {x: , y: 1}\n",
     };
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -487,7 +487,7 @@ static char *repeat(const char *piece, size_t times)
 static void parts_can_be_copied(void **state)
 {
     static const char text[] = "a: 1\nb:\n  - {c: \"1\", d: [x, ~, 3 ms]}\n  - e: 5\n";
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *c = cfg_parse("t.yaml", text, sizeof text - 1, &e), *part;
     char *dump;
 
@@ -513,7 +513,7 @@ static void depth_is_limited(void **state)
     char *text = mem_format("%s1%s", open, close);
     struct cfg *c = parse(text);
     struct sample s;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     cfg_free(c);
@@ -577,7 +577,7 @@ static void files_are_loaded(void **state)
 {
     char path[] = "/tmp/moesim-config-XXXXXX";
     int fd = mkstemp(path);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *c;
     char *expected;
 

@@ -16,7 +16,7 @@
 static bool integer(const char *text, int64_t *value)
 {
     const struct option o = {"n", OPT_INT, 0, NULL, 0, 0, NULL, "h"};
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     return cfg_parse_value(text, &o, value, &e) == 0;
 }
@@ -111,7 +111,7 @@ static void doubles_are_finite(void **state)
         "0x1p3", "1e-999", "1.5x", "01.5", "1e",   ".",    "1 ",    "infinity"};
     const struct option o = {"x", OPT_DOUBLE, 0, NULL, 0, 0, NULL, "h"};
     struct rng r = rng_stream(12, "doubles", 0);
-    struct err e = {""};
+    struct err e = {.text = ""};
     double value;
 
     (void)state;
@@ -174,7 +174,7 @@ static void bytes_have_units(void **state)
                                       "1e30 B",
                                       "0x10 B"};
     const struct option o = {"b", OPT_BYTES, 0, NULL, 0, 0, NULL, "h"};
-    struct err e = {""};
+    struct err e = {.text = ""};
     uint64_t value;
 
     (void)state;
@@ -209,7 +209,7 @@ static void times_need_units(void **state)
                                       "1 µs",  "0.5 ps", "9223372.036854775808 s",
                                       "ns",    ""};
     const struct option o = {"t", OPT_TIME, 0, NULL, 0, 0, NULL, "h"};
-    struct err e = {""};
+    struct err e = {.text = ""};
     sim_time value;
 
     (void)state;
@@ -230,7 +230,7 @@ static void bounds_are_inclusive(void **state)
     const struct option time = {"t", OPT_TIME, 0, NULL, 1e-9, 0.1, NULL, "h"};
     const struct option size = {"b", OPT_BYTES, 0, NULL, 1024, 6442450944.0, NULL, "h"};
     const struct option least = {"x", OPT_DOUBLE, 0, NULL, -2, INFINITY, NULL, "h"};
-    struct err e = {""};
+    struct err e = {.text = ""};
     uint64_t bytes;
     sim_time t;
     double x;

@@ -66,7 +66,7 @@ static void check_shares(const struct crew_case *c, const struct result *r, uint
 
     for (uint64_t i = 0; i < run->passes; i++) {
         struct run_pass pass;
-        struct err e = {""};
+        struct err e = {.text = ""};
         sim_time sum = 0;
 
         assert_int_equal(result_read_passes(r, p, i, 1, &pass, &e), 0);
@@ -437,7 +437,7 @@ static void check_blocking(const struct crew_case *c, const char *engine)
     }
     for (uint64_t p = 0; p < r[0].policy[0].run.passes; p++) {
         struct run_pass a, b;
-        struct err e = {""};
+        struct err e = {.text = ""};
 
         assert_int_equal(result_read_passes(&r[0], 0, p, 1, &a, &e), 0);
         assert_int_equal(result_read_passes(&r[1], 0, p, 1, &b, &e), 0);
@@ -630,7 +630,7 @@ static void test_pinned(void **state)
  */
 static void test_many_links(void **state)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct machine *m =
         machine_load("models/machine/h100-80g.yaml", "models/machine", &e);
     struct exec_sim_options o = {.cost.machine = m, .event_driven = true};

@@ -73,7 +73,7 @@ static struct seen run_with(sim_time overhead, const char *schedule)
     struct experiment_hooks hooks = {
         .machine = &lab->machine, .operation = see, .operation_context = &seen};
     char *text = crew_lab_text(lab, "fifo", NULL);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *config = cfg_parse("eager", text, strlen(text), &e);
     struct result r;
 

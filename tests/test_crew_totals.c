@@ -164,7 +164,7 @@ static void run_told(const struct crew_lab *lab, struct log *log, struct result 
     struct experiment_hooks hooks = {
         .machine = &lab->machine, .operation = tell, .operation_context = log};
     char *text = crew_lab_text(lab, "fifo", NULL);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *config = cfg_parse("totals", text, strlen(text), &e);
 
     if (config == NULL || experiment_run(config, &folders, 1, &hooks, r, &e) != 0)
@@ -196,7 +196,7 @@ static void check_totals(const struct crew_lab *lab)
     assert_int_equal(run->passes, lab->c.rows);
     for (uint64_t i = 0; i < run->passes; i++) {
         struct run_pass pass;
-        struct err e = {""};
+        struct err e = {.text = ""};
 
         assert_int_equal(result_read_passes(&r, 0, i, 1, &pass, &e), 0);
         book_pass(&b, log->op, count, &pass);
@@ -312,7 +312,7 @@ static void a_cache_that_outgrows_memory(void **state)
     struct crew_case c = even;
     struct crew_lab *lab;
     uint64_t least = 0, enough = UINT64_C(80000000000);
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     c.more = "bounds: no";

@@ -161,7 +161,7 @@ static void every_option_has_its_default_and_range(void **state)
 
 static char *read_all(const char *path)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     size_t size;
     char *text = file_read(path, (size_t)1 << 20, &size, &e);
 
@@ -220,7 +220,7 @@ static void leave_out(const char *path, int (*load)(const char *text, struct err
     for (const char *at = text; *at != '\0'; at = strchr(at, '\n') + 1) {
         size_t indent = strspn(at, " "), length = strcspn(at + indent, ":\n");
         char *name, *left;
-        struct err e = {""};
+        struct err e = {.text = ""};
         int status;
 
         if (at[indent] == '#' || at[indent + length] != ':')
@@ -319,7 +319,7 @@ static char *model_with(const char *key, double value)
 
 static int model_status(const char *key, double value)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     char *text = model_with(key, value);
     int status = load_model(text, &e);
 
@@ -380,7 +380,7 @@ static void fields_of_models(void **state)
         "experts: 41\ntop_k: 5\nshared_ffn: 43\ndense_ffn: 47\nheads: 24\nkv_heads: 8\n"
         "head_dim: 19\nwindow: 53\nwindow_every: 6\nvocab: 101\ngate: sigmoid\n"
         "expert_bits: 4.25\ndense_bits: 7.5\nactivation_bits: 12\n";
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *c = cfg_parse("model.yaml", text, strlen(text), &e);
     struct model *m = model_from_cfg(c, &e);
 

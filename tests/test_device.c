@@ -22,7 +22,7 @@ static bool is_host(const struct rig *r)
 
 static void *get(struct rig *r, enum device_memory kind, size_t bytes)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     void *p;
 
     if (r->o->mem_alloc(r->d, kind, bytes, &p, &e) != 0)
@@ -43,7 +43,7 @@ static void test_open(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        struct err e = {""};
+        struct err e = {.text = ""};
 
         assert_int_equal(device_open(wrong[i], &d, &missing, &e), -1);
         assert_false(missing);
@@ -51,7 +51,7 @@ static void test_open(void **state)
         assert_non_null(strstr(e.text, "use host or cuda:N"));
     }
     for (size_t i = 0; i < sizeof absent / sizeof absent[0]; i++) {
-        struct err e = {""};
+        struct err e = {.text = ""};
 
         assert_int_equal(device_open(absent[i], &d, &missing, &e), -1);
         assert_true(missing);
@@ -59,7 +59,7 @@ static void test_open(void **state)
         assert_true(strlen(e.text) > 20);
     }
     for (int i = 0; i < 2; i++) {
-        struct err e = {""};
+        struct err e = {.text = ""};
 
         if (device_open(i == 0 ? "host" : "host:0", &d, &missing, &e) != 0)
             fail_msg("%s", e.text);
@@ -93,7 +93,7 @@ static void test_info(void **state)
 
 static void check_no_room(struct rig *r, enum device_memory kind, uint64_t bytes)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     char asked[32];
     void *p = &e;
 
@@ -106,7 +106,7 @@ static void check_no_room(struct rig *r, enum device_memory kind, uint64_t bytes
 
 static void check_memory(struct rig *r)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct device_info before;
     struct device_info after;
     void *p;
@@ -278,7 +278,7 @@ static void test_streams(void **state)
 
 static void wait(struct rig *r, struct device_event *v)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     if (r->o->event_wait(r->d, v, &e) != 0)
         fail_msg("%s", e.text);
@@ -391,7 +391,7 @@ static void check_graph(struct rig *r)
     struct layer l = {.gemm = {ROWS, HIDDEN, HIDDEN, 0, 0, 0},
                       .group = {{HIDDEN, INNER, 3}, 2, experts, rows, 0, 0, 0},
                       .permute = {ROWS, ROWS, 1, HIDDEN, 0, 0, 0}};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct device_graph *g;
     char direct[ROWS * HIDDEN * 4];
 
@@ -444,7 +444,7 @@ static void check_graph_events(struct rig *r)
     struct device_event *first = rig_event(r);
     struct device_stream *other = rig_stream(r);
     uint8_t *x = get(r, DEVICE_MEMORY_LOCAL, 2);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct device_graph *inner;
     struct device_graph *outer;
 
@@ -487,8 +487,8 @@ static void check_failure(struct rig *r)
     struct device_event *w = rig_event(r);
     uint8_t *host = get(r, DEVICE_MEMORY_PINNED, 64);
     uint8_t *x = get(r, DEVICE_MEMORY_LOCAL, 64);
-    struct err first = {""};
-    struct err e = {""};
+    struct err first = {.text = ""};
+    struct err e = {.text = ""};
 
     memset(host, 1, 64);
     r->o->fill(r->d, r->s, x, 2, 64);
@@ -592,7 +592,7 @@ static void check_wrong(struct rig *r)
                                        "attention: a dimension of 4294967295 is beyond",
                                        "attention: a dimension of 4294967295 is beyond",
                                        "a dimension of 4294967295 is beyond"};
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     if (!is_host(r))
         return;

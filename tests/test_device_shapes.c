@@ -86,7 +86,7 @@ static void check_graph(struct rig *r)
 {
     static struct experts x[3];
     static const uint32_t count[] = {5, 9, MOST};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct device_graph *g;
 
     for (int i = 0; i < 3; i++) {

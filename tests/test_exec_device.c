@@ -25,7 +25,7 @@
 static void tallies_equal(const char *policy, const struct tally *a,
                           const struct tally *b)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     if (tally_compare(policy, a, b, &e) != 0)
         fail_msg("%s", e.text);
@@ -255,7 +255,7 @@ static void test_shared_weights(void **state)
     struct weights_options o = {.model = &m, .seed = 1, .dense_budget_bytes = 250000};
     struct tiny t;
     struct weights *w;
-    struct err e = {""};
+    struct err e = {.text = ""};
     char *text;
 
     (void)state;
@@ -328,7 +328,7 @@ static struct err run_failing(struct tiny *t, const char *policy)
                                     .weights = t->weights,
                                     .model = &t->model};
     struct exec *x = exec_device_new(&o);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct run_case c = {.policy = policy,
                          .ops = &exec_device_ops,
                          .exec = x,

@@ -69,7 +69,7 @@ static int lab_teardown(void **state)
 /* The lab's trace and model on an RTX 4090, and `more`. */
 static struct cfg *config_of(const struct lab *lab, const char *more)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     char *text = mem_format("trace: %s\nmodel: %s\nmachine: rtx4090-pcie4\n%s",
                             lab->w->path, lab->model, more);
     struct cfg *c = cfg_parse("test.yaml", text, strlen(text), &e);
@@ -103,7 +103,7 @@ static int run_text(const struct lab *lab, const char *more, unsigned threads,
 
 static struct result result_of(const struct lab *lab, const char *more, unsigned threads)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct result r;
 
     if (run_text(lab, more, threads, NULL, &r, &e) != 0)
@@ -237,7 +237,7 @@ static void test_timeline(void **state)
     const struct lab *lab = *state;
     char *path = mem_format("/tmp/moesim_timeline_%ld.json", (long)getpid());
     char *text[2];
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct result r;
 
     for (unsigned i = 0; i < 2; i++) {
@@ -316,7 +316,7 @@ static void test_least_launching(void **state)
 {
     static const char *const launch[] = {"eager", "graph"};
     const struct lab *lab = *state;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct machine *m = machine_load("rtx4090-pcie4", "models/machine", &e);
     struct experiment_hooks hooks = {.machine = m};
     struct result r[2];
@@ -436,7 +436,7 @@ static void test_hosted(void **state)
 
 static void refuse(const struct lab *lab, const char *more, const char *sentence)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct result r;
     int status = run_text(lab, more, 2, NULL, &r, &e);
 
@@ -449,7 +449,7 @@ static void refuse(const struct lab *lab, const char *more, const char *sentence
 static void test_refusals(void **state)
 {
     const struct lab *lab = *state;
-    struct err e = {""};
+    struct err e = {.text = ""};
     const struct experiment_folders folders = {"models/arch", "models/machine",
                                                "sim/policy/presets"};
     struct experiment_hooks hooks = {.timeline_path = NULL};
@@ -460,14 +460,14 @@ static void test_refusals(void **state)
     assert_int_equal(experiment_run(c, &folders, 1, &hooks, &r, &e), -1);
     assert_non_null(strstr(e.text, "/nowhere/none.h5"));
     cfg_free(c);
-    e = (struct err){""};
+    e = (struct err){.text = ""};
     c = config_of(lab, "policies: [{cache: {name: lru, slots: 4}}]\n");
     assert_int_equal(cfg_override(c, "model=mixtral-8x7b", &e), 0);
     assert_int_equal(experiment_run(c, &folders, 1, &hooks, &r, &e), -1);
     assert_non_null(strstr(e.text, "has 3 MoE layers of 12 experts, but model "
                                    "mixtral-8x7b has 32 of 8"));
     cfg_free(c);
-    e = (struct err){""};
+    e = (struct err){.text = ""};
     c = config_of(lab, "policies: [{cache: {name: lru, slots: 4}, offload: fiddler}]\n");
     assert_int_equal(cfg_override(c, "machine=phone-flash", &e), 0);
     assert_int_equal(experiment_run(c, &folders, 1, &hooks, &r, &e), -1);
@@ -567,7 +567,7 @@ static void test_stopped(void **state)
     struct cfg *c = config_of(&lab, "policies: [{cache: {name: lru, slots: 4}}, "
                                     "{cache: {name: fifo, slots: 4}}]\n");
     FILE *out = tmpfile();
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct result r;
 
     file_catch_signals();

@@ -209,7 +209,7 @@ static char *explained(const struct result *r)
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     assert_non_null(out);
     assert_int_equal(result_explain(r, out, &e), 0);

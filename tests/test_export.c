@@ -35,7 +35,7 @@ static const struct trace_make make = {.layers = 5,
 
 static struct trace *open_made(const char *path, const struct trace_make *m)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct trace *t;
 
     trace_make(path, m);
@@ -62,26 +62,26 @@ static void test_ranges(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
-        struct err e = {{0}};
+        struct err e = {.text = ""};
         uint64_t first, last;
 
         assert_int_equal(slice_parse_range(good[i].text, &first, &last, &e), 0);
         assert_true(first == good[i].first && last == good[i].last);
     }
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        struct err e = {{0}};
+        struct err e = {.text = ""};
         uint64_t first, last;
 
         assert_int_equal(slice_parse_range(bad[i], &first, &last, &e), -1);
         assert_non_null(strstr(e.text, "is not a range"));
     }
-    assert_int_equal(slice_parse_list("0,2:4,8", 9, keep, &(struct err){{0}}), 0);
+    assert_int_equal(slice_parse_list("0,2:4,8", 9, keep, &(struct err){.text = ""}), 0);
     for (int i = 0; i < 9; i++)
         assert_int_equal(keep[i], i == 0 || i == 2 || i == 3 || i == 8);
-    assert_int_equal(slice_parse_list("9", 9, keep, &(struct err){{0}}), -1);
-    assert_int_equal(slice_parse_list("4:10", 9, keep, &(struct err){{0}}), -1);
-    assert_int_equal(slice_parse_list("3,2", 9, keep, &(struct err){{0}}), -1);
-    assert_int_equal(slice_parse_list("3,", 9, keep, &(struct err){{0}}), -1);
+    assert_int_equal(slice_parse_list("9", 9, keep, &(struct err){.text = ""}), -1);
+    assert_int_equal(slice_parse_list("4:10", 9, keep, &(struct err){.text = ""}), -1);
+    assert_int_equal(slice_parse_list("3,2", 9, keep, &(struct err){.text = ""}), -1);
+    assert_int_equal(slice_parse_list("3,", 9, keep, &(struct err){.text = ""}), -1);
 }
 
 /* Row `row` of the part is row `row + shift` of the whole, in the layers listed. */
@@ -89,7 +89,7 @@ static void assert_row(struct trace *part, uint64_t row, uint64_t shift,
                        uint32_t first_request, const uint32_t *layer)
 {
     const struct trace_info *info = trace_get_info(part);
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct trace_token token, want;
     uint16_t expert[5 * 4], all[5 * 4], predicted[5 * 2], all_predicted[5 * 2];
     float score[5 * 4], all_score[5 * 4];
@@ -112,7 +112,7 @@ static void assert_row(struct trace *part, uint64_t row, uint64_t shift,
 static void test_slice(void **state)
 {
     static const uint32_t layer[] = {1, 3, 4};
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     char *path = trace_make_path("whole.h5"), *to = trace_make_path("part.h5");
     struct trace *t = open_made(path, &make), *part;
     /* Requests 2 to 4 are rows 23 to 58; of these rows 25 to 49 remain. */
@@ -166,7 +166,7 @@ static void test_slices_that_are_empty(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        struct err e = {{0}};
+        struct err e = {.text = ""};
 
         assert_int_equal(slice_write(t, &bad[i], to, &e), -1);
         assert_string_not_equal(e.text, "");
@@ -180,7 +180,7 @@ static void test_slices_that_are_empty(void **state)
 
 static void test_slice_of_counts(void **state)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     char *path = trace_make_path("whole.h5"), *to = trace_make_path("part.h5");
     struct trace *t, *part;
     uint32_t count[7];
@@ -227,7 +227,7 @@ static uint64_t get_le(const unsigned char *from, int bytes)
 
 static struct records read_records(const char *path)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     size_t size;
     char *bytes = file_read(path, (size_t)1 << 24, &size, &e);
     struct records r;
@@ -303,7 +303,7 @@ static struct records brute_records(uint32_t batch, uint32_t layers_mask)
 static void compare_records(struct trace *t, const struct export_options *o,
                             uint32_t layers_mask)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     char *to = trace_make_path("x.oracle"), *spill = mem_format("%s.spill", to);
     struct records want = brute_records(o->batch, layers_mask), got;
     uint64_t accesses = 0;
@@ -345,7 +345,7 @@ static void test_oracle_general(void **state)
  * uses 2 of 8 experts in 3 layers, so an object comes back after 4 rows of 6 accesses. */
 static void test_oracle_general_beyond_one_block(void **state)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     char *path = trace_make_path("cyclic.h5"), *to = trace_make_path("x.oracle");
     uint64_t rows = 16 * 1024, accesses;
     struct trace *t;
@@ -374,7 +374,7 @@ static void test_oracle_general_beyond_one_block(void **state)
 
 static void test_exports_need_rows(void **state)
 {
-    struct err e = {{0}}, f = {{0}};
+    struct err e = {.text = ""}, f = {.text = ""};
     char *path = trace_make_path("counts.h5"), *to = trace_make_path("x.oracle");
     struct trace *t;
 
@@ -395,7 +395,7 @@ static void test_exports_need_rows(void **state)
 
 static void test_csv(void **state)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     char *path = trace_make_path("whole.h5"), *to = trace_make_path("x.csv"), *text,
          *line;
     struct trace *t = open_made(path, &make);

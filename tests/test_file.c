@@ -62,7 +62,7 @@ static int tear_down(void **state)
 
 static void assert_content(const char *path, const char *expected)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     size_t size;
     char *text = file_read(path, 1000, &size, &e);
 
@@ -75,7 +75,7 @@ static void assert_content(const char *path, const char *expected)
 static void commit_puts_the_whole_file_in_place(void **state)
 {
     char *path = mem_format("%s/out.csv", (char *)*state);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct file_out *f = file_out_new(path, &e);
 
     assert_non_null(f);
@@ -93,7 +93,7 @@ static void commit_puts_the_whole_file_in_place(void **state)
 static void a_library_may_write_by_name(void **state)
 {
     char *path = mem_format("%s/out.h5", (char *)*state);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct file_out *f = file_out_new(path, &e);
     FILE *other;
 
@@ -110,7 +110,7 @@ static void a_library_may_write_by_name(void **state)
 static void abandon_leaves_the_old_file(void **state)
 {
     char *path = mem_format("%s/out.csv", (char *)*state);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct file_out *f = file_out_new(path, &e);
 
     assert_true(fputs("old", file_out_stream(f)) >= 0);
@@ -128,7 +128,7 @@ static void abandon_leaves_the_old_file(void **state)
 static void permissions_are_the_usual_ones(void **state)
 {
     char *path = mem_format("%s/out", (char *)*state);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct file_out *f;
     struct stat status;
     mode_t old = umask(027);
@@ -146,7 +146,7 @@ static void bad_places_are_named(void **state)
 {
     char *lost = mem_format("%s/none/out.h5", (char *)*state);
     char *slash = mem_format("%s/new/", (char *)*state);
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     assert_null(file_out_new(lost, &e));
     assert_non_null(strstr(e.text, lost));
@@ -169,7 +169,7 @@ static void bad_places_are_named(void **state)
 static void the_longest_name_works(void **state)
 {
     char *path = mem_format("%s/%0255d", (char *)*state, 1);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct file_out *f = file_out_new(path, &e);
 
     assert_non_null(f);
@@ -183,7 +183,7 @@ static void a_failed_rename_is_told(void **state)
 {
     char *folder = mem_format("%s/sub", (char *)*state);
     char *path = mem_format("%s/out", folder);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct file_out *f;
 
     assert_int_equal(mkdir(folder, 0700), 0);
@@ -210,7 +210,7 @@ static char *link_to(const char *device, const char *folder)
 static void devices_stay_devices(void **state)
 {
     char *path = link_to("/dev/null", *state);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct stat status;
     struct file_out *f = file_out_new(path, &e);
 
@@ -226,7 +226,7 @@ static void devices_stay_devices(void **state)
 static void a_full_disk_is_told(void **state)
 {
     char *path, *sentence;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct file_out *f;
 
     if (access("/dev/full", W_OK) != 0) {
@@ -258,7 +258,7 @@ static void a_full_disk_is_told(void **state)
 static void foreign_files_are_left_alone(void **state)
 {
     char *path = mem_format("%s/out", (char *)*state), *foreign, *dash;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct file_out *f = file_out_new(path, &e);
     FILE *other;
 
@@ -285,7 +285,7 @@ static void foreign_files_are_left_alone(void **state)
 static void too_many_outputs_are_refused(void **state)
 {
     struct file_out *open[65];
-    struct err e = {""};
+    struct err e = {.text = ""};
     int count = 0;
 
     for (; count < 65; count++) {
@@ -317,7 +317,7 @@ static void *write_many(void *argument)
 
     for (int i = 0; i < 50; i++) {
         char *path = mem_format("%s/%d-%d", w->folder, w->number, i / 2);
-        struct err e = {""};
+        struct err e = {.text = ""};
         struct file_out *f = file_out_new(path, &e);
 
         free(path);
@@ -360,7 +360,7 @@ static int in_child(const char *folder, void (*act)(struct file_out *))
     assert_true(child >= 0);
     if (child == 0) {
         char *path = mem_format("%s/out", folder);
-        struct err e = {""};
+        struct err e = {.text = ""};
         struct file_out *f = file_out_new(path, &e);
 
         free(path);
@@ -510,7 +510,7 @@ static void folders_are_made_with_their_parents(void **state)
     char *deep = mem_format("%s/a//b/c/", (char *)*state);
     char *file = mem_format("%s/file", (char *)*state);
     char *below = mem_format("%s/file/x/y", (char *)*state);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct stat status;
 
     assert_int_equal(file_make_folder(deep, &e), 0);
@@ -546,7 +546,7 @@ static void file_read_reads_up_to_its_limit(void **state)
     char *path = mem_format("%s/data", (char *)*state);
 
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        struct err e = {""};
+        struct err e = {.text = ""};
         struct file_out *f = file_out_new(path, &e);
         size_t size = 12345;
         char *bytes;
@@ -574,7 +574,7 @@ static void file_read_reads_up_to_its_limit(void **state)
 static void file_read_names_what_fails(void **state)
 {
     char *path = mem_format("%s/none", (char *)*state);
-    struct err e = {""};
+    struct err e = {.text = ""};
     size_t size;
 
     assert_null(file_read(path, 10, &size, &e));

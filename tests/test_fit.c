@@ -104,7 +104,7 @@ static void line_is_the_closed_form(void **state)
     for (uint64_t seed = 1; seed <= 20; seed++) {
         struct line l;
         struct fit_result r;
-        struct err e = {""};
+        struct err e = {.text = ""};
         double value[2], error[2], chi2;
 
         make_line(&l, 2.385, 0.613, 0.21, seed);
@@ -128,7 +128,7 @@ static void standard_errors_cover(void **state)
     for (uint64_t seed = 0; seed < 400; seed++) {
         struct line l;
         struct fit_result r;
-        struct err e = {""};
+        struct err e = {.text = ""};
 
         make_line(&l, 2.385, 0.613, 0.21, 1000 + seed);
         assert_int_equal(solve_line(&l, wide, &r, &e), 0);
@@ -144,7 +144,7 @@ static void sigma_has_no_scale(void **state)
 {
     struct line l;
     struct fit_result a, b;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     make_line(&l, 2.385, 0.613, 0.21, 5);
@@ -186,7 +186,7 @@ static void recovers_a_roofline(void **state)
                             .model = roofline};
     struct rng rng = rng_stream(3, "roofline", 0);
     struct fit_result r;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     assert_int_equal(roofline(NULL, truth, exact, &e), 0);
@@ -213,7 +213,7 @@ static void held_out_points_tell(void **state)
     struct line l;
     struct fit_result r;
     struct fit_errors train, test;
-    struct err e = {""};
+    struct err e = {.text = ""};
     double predicted[POINTS];
 
     (void)state;
@@ -236,7 +236,7 @@ static void stays_in_bounds(void **state)
     static const struct fit_parameter low[] = {{1.0, 1e-3, 1e3}, {0.1, 0.05, 0.3}};
     struct line l;
     struct fit_result r;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     make_line(&l, 2.385, 0.613, 0.01, 7);
@@ -267,7 +267,7 @@ static void undetermined_has_no_error(void **state)
                             .sigma = sigma,
                             .model = one_of_two};
     struct fit_result r;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     for (size_t i = 0; i < POINTS; i++) {
@@ -308,7 +308,7 @@ static void passes_on_what_fails(void **state)
         measured[i] = 3.0 * (double)i + (sigma[i] = 1.0);
     for (unsigned after = 0; after < 4; after++) {
         unsigned left = after;
-        struct err e = {""};
+        struct err e = {.text = ""};
 
         q.context = &left;
         assert_int_equal(fit_solve(&q, &r, &e), -1);
@@ -326,7 +326,7 @@ static void refuses_too_few_points(void **state)
                             .sigma = sigma,
                             .model = line_model};
     struct fit_result r;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     assert_int_equal(fit_solve(&q, &r, &e), -1);

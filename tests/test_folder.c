@@ -38,7 +38,7 @@ static void put(const char *folder, const char *name, const char *text)
 static void assert_holds(const char *folder, const char *name, const char *text)
 {
     char *path = join(folder, name);
-    struct err e = {""};
+    struct err e = {.text = ""};
     char *found = file_read(path, 1 << 20, &(size_t){0}, &e);
 
     if (text == NULL)
@@ -79,7 +79,7 @@ static struct folder_out *begin(const char *path, struct err *e)
 
 static void write_both(const char *path)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct folder_out *f = begin(path, &e);
 
     if (f == NULL || folder_out_commit(f, &e) != 0)
@@ -107,7 +107,7 @@ static int clear(void **state)
 static void a_new_folder_appears_whole(void **state)
 {
     char *path = mem_format("%s/deep/out/", (char *)*state);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct folder_out *f = begin(path, &e);
 
     assert_non_null(f);
@@ -199,7 +199,7 @@ static void through_a_link(void **state)
 static void abandoned_leaves_all_as_it_was(void **state)
 {
     char *path = join(*state, "out");
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct folder_out *f;
 
     assert_int_equal(mkdir(path, 0777), 0);
@@ -219,7 +219,7 @@ static void abandoned_leaves_all_as_it_was(void **state)
 static void the_second_is_refused_by_name_of_the_first(void **state)
 {
     char *path = join(*state, "out"), *name = mem_format("process %ld,", (long)getpid());
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct folder_out *f = begin(path, &e);
 
     assert_non_null(f);
@@ -241,7 +241,7 @@ static void end_within(const char *path, bool killed)
     int status;
 
     if (child == 0) {
-        struct err e = {""};
+        struct err e = {.text = ""};
 
         if (begin(path, &e) == NULL)
             _exit(9);
@@ -297,7 +297,7 @@ static void what_was_set_aside_comes_back(void **state)
 static void bad_places_are_named(void **state)
 {
     char *path = join(*state, "file"), *below = join(path, "out");
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     put(*state, "file", "");
     assert_null(folder_out_new(path, &e));
@@ -315,7 +315,7 @@ static void an_input_among_its_files_is_refused(void **state)
     char *path = join(*state, "out"), *a = join(path, "a"), *hard = join(*state, "hard");
     char *soft = join(*state, "soft");
     struct folder_out *f;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     assert_int_equal(mkdir(path, 0777), 0);
     put(path, "a", "old a");

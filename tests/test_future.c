@@ -81,7 +81,7 @@ static void release_steps(struct steps *s)
 
 static struct future *write_steps(const struct steps *s)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct future_writer *w = future_writer_new(s->layers, s->experts, s->order, &e);
     struct future *f;
 
@@ -162,7 +162,7 @@ static void check_steps(const struct steps *s, uint32_t lead)
     struct cache_use *next = find_next(s);
     struct future_reader *first = future_reader_new(f);
     struct future_reader *second = future_reader_new(f);
-    struct err e = {""};
+    struct err e = {.text = ""};
     uint32_t all = s->passes * s->layers;
 
     assert_int_equal(future_passes(f), s->passes);
@@ -245,7 +245,7 @@ static void test_empty(void **state)
 {
     struct steps none = draw_steps(1, 2, 3, 0);
     uint16_t one = 1;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct future_writer *w = future_writer_new(2, 3, CACHE_ORDER_ID, &e);
 
     (void)state;

@@ -24,7 +24,7 @@ static const struct gate_type *gate(const char *name)
 /* Binds `text`, a mapping of the plug-in's options, into a fresh struct. */
 static void *bind(const struct plugin *plugin, const char *text)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *c = cfg_parse("test", text, strlen(text), &e);
     void *params = mem_zalloc(1, plugin->params_size);
 

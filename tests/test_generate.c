@@ -40,7 +40,7 @@ static char *generate(const char *name, const char *yaml, struct err *e)
 
 static char *must_generate(const char *name, const char *yaml)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     char *path = generate(name, yaml, &e);
 
     if (path == NULL)
@@ -50,7 +50,7 @@ static char *must_generate(const char *name, const char *yaml)
 
 static struct trace *must_open(const char *path)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct trace *t = trace_open(path, NULL, &e);
 
     if (t == NULL)
@@ -60,7 +60,7 @@ static struct trace *must_open(const char *path)
 
 static struct trace_statistics measure(const char *path)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct trace *t = must_open(path);
     struct trace_statistics s;
 
@@ -128,7 +128,7 @@ static void test_what_is_written(void **state)
         must_generate("rows.h5", "{model: m, layers: 2, first_layer: 3, experts: "
                                  "9, top_k: 2, requests: 6, prompt_tokens: 7, "
                                  "output_tokens: 5, groups: 3, scores: yes}");
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct trace *t = must_open(path);
     const struct trace_info *info = trace_get_info(t);
     const struct trace_request *r = trace_get_requests(t);
@@ -267,7 +267,7 @@ static void test_what_cannot_be(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        struct err e = {{0}};
+        struct err e = {.text = ""};
 
         if (generate("bad.h5", bad[i][0], &e) != NULL)
             fail_msg("%s was generated", bad[i][0]);
@@ -292,7 +292,7 @@ static struct counts count_experts(const char *path, uint32_t hot)
     size_t values = (size_t)info->layers * info->top_k;
     uint16_t *id = mem_alloc(values, sizeof *id);
     struct counts c = {.cells = (double)info->rows * info->layers};
-    struct err e = {{0}};
+    struct err e = {.text = ""};
 
     assert_int_equal(trace_check(t, &e), 0);
     for (uint64_t row = 0; row < info->rows; row++) {
@@ -389,7 +389,7 @@ static void test_sources_and_encoders(void **state)
     char *unknown = must_generate("none.h5", "{layers: 1, requests: 4}");
     struct trace *t = must_open(path), *none = must_open(unknown);
     struct trace_token token[12];
-    struct err e = {{0}};
+    struct err e = {.text = ""};
 
     (void)state;
     assert_int_equal(trace_get_info(t)->moe_layer[2], 5);
@@ -442,7 +442,7 @@ static char *must_generate_like(const char *name, const char *source,
                                 const struct generate_like_options *o)
 {
     char *path = trace_make_path(name);
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct trace *t = must_open(source);
 
     if (generate_like(t, o, path, &e) != 0)
@@ -481,7 +481,7 @@ static void test_like_but_longer(void **state)
     struct generate_like_options o = {.seed = 3, .requests = 25, .scores = true};
     char *source = trace_make_path("short.h5");
     char *path;
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct trace *t;
 
     (void)state;
@@ -518,7 +518,7 @@ static void test_the_sample(void **state)
 /* The command of traces/samples/README.md. */
 static void test_the_sample_again(void **state)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct generate_params p;
     struct cfg *c;
     char *path;

@@ -214,7 +214,7 @@ static void decide(const struct view *v, const uint16_t *missing, uint32_t count
 /* On real files: one token stays, thousands fetch. At the edge, a picosecond decides. */
 static void test_fiddler_compares(void **state)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct model *m = model_load("mixtral-8x7b", "models/arch", &e);
     struct machine *k = machine_load("h100-80g", "models/machine", &e);
     struct cost cost = {.model = m, .machine = k};

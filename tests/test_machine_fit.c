@@ -80,7 +80,7 @@ static int lab_teardown(void **state)
 /* A global LRU of 15 of the 36 experts, all copies before all compute. */
 static struct cfg *config_of(const struct lab *lab)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     char *text = mem_format("trace: %s\nmodel: %s\nmachine: phone-flash\nhome: storage\n"
                             "launch: eager\npolicies:\n  - {cache: {name: lru, scope: "
                             "global, total_slots: 15}, schedule: serial}\n",
@@ -108,7 +108,7 @@ static void measure(const struct lab *lab)
     static const char *const value[] = {
         "gpu.memory_efficiency.value=0.0413", "storage.bandwidth.value=1.737 GB/s",
         "host.round_trip.value=31.3 us", "host.copy_call.value=77.1 us"};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *file = cfg_load("models/machine/phone-flash.yaml", &e);
     struct cfg *config = config_of(lab);
     struct experiment_hooks hooks = {.progress = NULL};
@@ -164,7 +164,7 @@ static void check_written(const struct lab *lab, const struct machine_fit_setup 
                           const struct machine_fit_result *r)
 {
     static const char source[] = "a \"test\" \\ of mine";
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct machine *m;
     struct cfg *c;
     const struct cfg_node *n;
@@ -192,7 +192,7 @@ static void known_machine_comes_back(void **state)
     const struct lab *lab = *state;
     struct cfg *config = config_of(lab);
     struct measured measured;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     measure(lab);
     assert_int_equal(measured_read(lab->csv, &measured, &e), 0);
@@ -227,7 +227,7 @@ static void whole_steps_suffice(void **state)
     struct measured measured;
     struct machine_fit_setup setup;
     struct machine_fit_result r;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     measure(lab);
     assert_int_equal(measured_read(lab->csv, &measured, &e), 0);
@@ -250,7 +250,7 @@ static void whole_steps_suffice(void **state)
 static void refused(const struct machine_fit_setup *setup, const char *words)
 {
     struct machine_fit_result r;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     assert_int_equal(machine_fit_run(setup, &r, &e), -1);
     if (strstr(e.text, words) == NULL)
@@ -285,7 +285,7 @@ static void what_cannot_be_is_refused(void **state)
     struct cfg *config = config_of(lab);
     struct measured measured;
     struct machine_fit_setup setup, changed;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     measure(lab);
     assert_int_equal(measured_read(lab->csv, &measured, &e), 0);
@@ -318,7 +318,7 @@ static void what_cannot_be_is_refused(void **state)
 static void bad_table(const struct lab *lab, const char *text, const char *words)
 {
     struct measured m;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     write_text(lab->csv, text);
     assert_int_equal(measured_read(lab->csv, &m, &e), -1);
@@ -331,7 +331,7 @@ static void tables_are_checked(void **state)
     const struct lab *lab = *state;
     double seconds[2];
     struct measured m;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     bad_table(lab, "", "no measured step");
     bad_table(lab, "a_s,b_s\n", "no measured step");

@@ -78,7 +78,7 @@ static const struct device_ops ops = {.name = "made up",
 
 static struct device_event *record(struct op_log *l, double ns)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct device_event *v = op_log_event(l, &e);
 
     assert_non_null(v);
@@ -94,7 +94,7 @@ static void test_long_run(void **state)
     const double length_ns = 12385.0, step_ns = 7013e3, first_ns = 3e9;
     const struct op op = {.kind = OP_GATE, .lane = LANE_COMPUTE};
     struct made_up d = {.base = {&ops}, .ns = first_ns};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct op_log l;
 
     (void)state;

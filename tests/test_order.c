@@ -110,7 +110,7 @@ static struct run_counts replay(const char *trace, const char *model, uint32_t s
         "policies: [{cache: {name: lru, scope: global, total_slots: %u, order: %s}}]\n",
         trace, model, slots, order);
     struct experiment_hooks hooks = {.progress = NULL};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *c = cfg_parse("test", text, strlen(text), &e);
     struct run_counts counts;
     struct result r;

@@ -46,7 +46,7 @@ static int load(const char *text, struct paper *p, struct err *e)
 
 static void load_well(const char *text, struct paper *p)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     if (load(text, p, &e) != 0)
         fail_msg("%s", e.text);
@@ -72,7 +72,7 @@ static void quantities_have_units(void **state)
     };
     static const char *const bad[] = {"[]",    "ms",     "1.2 parsecs", "1.2.3 s",
                                       "--1 s", "1 ms s", "\"\"",        "nan"};
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -89,7 +89,7 @@ static void quantities_have_units(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct cfg *c = cfg_parse("q", bad[i], strlen(bad[i]), &e);
         struct paper_quantity q;
-        struct err said = {""};
+        struct err said = {.text = ""};
 
         assert_non_null(c);
         assert_int_equal(paper_read_quantity(cfg_root(c), "q", &q, &said), -1);
@@ -102,7 +102,7 @@ static void quantities_have_units(void **state)
 
 static double formula(const char *text)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *c = cfg_parse("formula", text, strlen(text), &e);
     double value = NAN;
 
@@ -159,7 +159,7 @@ static void formulas_refuse(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        struct err e = {""};
+        struct err e = {.text = ""};
         struct cfg *c = cfg_parse("formula", bad[i], strlen(bad[i]), &e);
         double value;
 
@@ -182,7 +182,7 @@ static enum paper_verdict verdict(const char *keys)
     char *text = mem_format("{name: t, title: t, source: s, rows: [{what: w, %s, %s}]}",
                             keys, BYTES_2304);
     struct paper p;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct paper_lab *lab = paper_lab_new(&folders, 1, &e);
     enum paper_verdict v;
 
@@ -257,7 +257,7 @@ static void rows_may_be_unpublished(void **state)
                                           ", is: at-most",
                                           ", miss: {error: 1 %, why: w}"};
     struct paper p;
-    struct err e = {""};
+    struct err e = {.text = ""};
     char *text = mem_format(table, "");
 
     (void)state;
@@ -286,7 +286,7 @@ static void tables_have_their_baselines(void **state)
                                           {"replication", "grouped"},
                                           {"moeshard", "linear"},
                                           {"moeshard", "greedy"}};
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
@@ -357,7 +357,7 @@ static void tables_are_refused(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct paper p;
-        struct err e = {""};
+        struct err e = {.text = ""};
 
         if (load(bad[i].text, &p, &e) == 0 || strstr(e.text, bad[i].words) == NULL)
             fail_msg("case %zu, expected '%s': %s", i, bad[i].words, e.text);
@@ -384,7 +384,7 @@ static void broken_rows_say_why(void **state)
                                           "%s}\n%s",
                                 bad[i].keys, BYTES_2304, ROW(""));
         struct paper p;
-        struct err e = {""};
+        struct err e = {.text = ""};
         struct paper_lab *lab = paper_lab_new(&folders, 1, &e);
 
         assert_non_null(lab);
@@ -403,7 +403,7 @@ static void broken_rows_say_why(void **state)
 /* The tables that are shipped can be read; `moesim check --papers` predicts them. */
 static void shipped_tables_are_sound(void **state)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     size_t count;
     char **name = catalogue_names("validate/papers", &count, &e);
 
@@ -469,7 +469,7 @@ static void constants_are_found_again(void **state)
     double published[8];
     struct paper p;
     struct paper_refit r;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct paper_lab *lab = paper_lab_new(&folders, 1, &e);
     char *text = made_table(NULL, true);
 
@@ -531,7 +531,7 @@ static void no_miss_is_hidden(void **state)
         "{what: \"bad\", published: 3000 B, tolerance: 1 %, " BYTES_2304 "}, "
         "{what: \"none\", published: 1, tolerance: 1 %, formula: {name: x}}]}";
     struct paper p;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct paper_lab *lab = paper_lab_new(&folders, 1, &e);
     char *said = NULL;
     size_t size;

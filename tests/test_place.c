@@ -192,7 +192,7 @@ static double brute_force(const struct place_problem *p)
     double best = INFINITY;
 
     for (;;) {
-        struct err e = {""};
+        struct err e = {.text = ""};
         struct place *made = place_from_slots(p, expert, &e);
         uint32_t s = 0;
 

@@ -197,7 +197,7 @@ static void check_vector(const struct cfg_node *v)
 static void published_vectors(void **unused)
 {
     const char *folder = getenv("MOESIM_DATA");
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *c;
     char *path;
 

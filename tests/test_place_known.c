@@ -310,7 +310,7 @@ static void replica_choice(void **unused)
     static const uint16_t table[] = {1, 0, 0, 2, 0, 0, 3, NONE};
     static const uint32_t holders[] = {1, 2, 4, 5};
     struct place_problem z = one_layer(4, 4, 8, NULL);
-    struct err e = {""};
+    struct err e = {.text = ""};
     uint32_t drawn[8] = {0};
     struct place *p;
 
@@ -357,7 +357,7 @@ static void check_refused(const char *name, const struct place_problem *p,
 {
     const struct place_type *type = place_type_of(name);
     void *params = place_params(type, "{}");
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     assert_null(place_new(type, params, p, &e));
     if (strstr(e.text, part) == NULL)
@@ -371,7 +371,7 @@ static void refusals(void **unused)
     const double good[20] = {1};
     const uint16_t table[] = {0, 1, 0, 7}, missing[] = {0, 0, 1, NONE};
     struct place_problem z = one_layer(3, 2, 4, load);
-    struct err e = {""}, f = {""};
+    struct err e = {.text = ""}, f = {.text = ""};
 
     (void)unused;
     check_refused("greedy", &z, "expert 2 has load -1");

@@ -45,7 +45,7 @@ static size_t fetches(const struct place *from, const struct place *to)
 
 static struct place *from_table(const struct place_problem *z, const uint16_t *table)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct place *p = place_from_slots(z, table, &e);
 
     if (p == NULL)
@@ -346,7 +346,7 @@ static void window_slides(void **unused)
 
 static void window_intervals(void **unused)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct place_params shared;
     struct place_window_params params;
     struct place_window *w;

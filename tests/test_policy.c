@@ -167,7 +167,7 @@ static void every_plugin_by_name(void **unused)
 
 static void every_preset_loads(void **unused)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     char **names = policy_presets(presets, &e);
     size_t count = 0;
 
@@ -237,7 +237,7 @@ static void what_presets_choose(void **unused)
 
 static void defaults(void **unused)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct policy *p = policy_from_node(NULL, presets, &e);
 
     (void)unused;

@@ -24,7 +24,7 @@ static struct cache *some_cache(const struct world *w, struct rng *r)
         .experts = w->experts,
         .expert_bytes = bytes,
         .seed = 5};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cache *c;
 
     for (uint32_t l = 0; l < w->layers; l++)

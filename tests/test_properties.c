@@ -65,7 +65,7 @@ static struct trial try_text(const struct property_case *c, char *text)
                                                       "sim/policy/presets"};
     struct experiment_hooks hooks = {.progress = NULL};
     struct trial t = {.c = c, .text = text};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *config = cfg_parse("config.yaml", text, strlen(text), &e);
 
     if (config == NULL || experiment_run(config, &folders, 1, &hooks, &t.r, &e) != 0)

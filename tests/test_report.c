@@ -47,7 +47,7 @@ static char *report_of(const struct result *r, size_t count, const char *folder)
 {
     const struct result *results[2] = {r, r};
     char *path = mem_format("%s/report.html", folder);
-    struct err e = {""};
+    struct err e = {.text = ""};
     size_t size;
     char *page;
 
@@ -164,7 +164,7 @@ static void no_name_is_a_command(void **state)
     struct result r = awkward_result();
     char *here = getcwd(NULL, 0), *plots = mem_format("%s/plots", here);
     const struct result *results[1] = {&r};
-    struct err e = {""};
+    struct err e = {.text = ""};
     char *folder;
 
     assert_int_equal(chdir(*state), 0);
@@ -215,7 +215,7 @@ static void both_sorts_on_one_page(void **state)
     const struct result *results[2] = {&several, &one};
     char *path = mem_format("%s/report.html", (char *)*state);
     char *load = mem_format("%s/load.csv", (char *)*state);
-    struct err e = {""};
+    struct err e = {.text = ""};
     size_t size;
     char *page, *data;
 
@@ -257,7 +257,7 @@ static void failures_are_told(void **state)
     const struct result *results[1] = {&r};
     char *inside = mem_format("%s/file/report", (char *)*state);
     char *file = mem_format("%s/file", (char *)*state);
-    struct err e = {""};
+    struct err e = {.text = ""};
     FILE *f = fopen(file, "w");
 
     assert_non_null(f);

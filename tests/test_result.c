@@ -50,7 +50,7 @@ static void two_writes_are_byte_equal(void **state)
 {
     char *a = mem_format("%s/a.h5", (char *)*state);
     char *b = mem_format("%s/b.h5", (char *)*state);
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     for (int i = 0; i < 2; i++) {
         struct result r = made_result(&shape);
@@ -68,7 +68,7 @@ static void what_was_read_writes_the_same_file(void **state)
     char *a = mem_format("%s/a.h5", (char *)*state);
     char *b = mem_format("%s/b.h5", (char *)*state);
     struct result made = made_result(&shape), r;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     assert_int_equal(result_write(&made, a, &e), 0);
     assert_int_equal(result_read(a, &r, &e), 0);
@@ -88,7 +88,7 @@ static void everything_comes_back(void **state)
     char *path = mem_format("%s/a.h5", (char *)*state);
     struct result a = made_result(&shape), b;
     struct run_pass *x = mem_alloc(700, sizeof *x), *y = mem_alloc(700, sizeof *y);
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     assert_int_equal(result_write(&a, path, &e), 0);
     assert_int_equal(result_read(path, &b, &e), 0);
@@ -128,7 +128,7 @@ static void a_result_without_passes_groups_or_requests(void **state)
     char *path = mem_format("%s/a.h5", (char *)*state);
     struct made_shape small = {.policies = 1, .layers = 1, .requests = 0, .seed = 3};
     struct result a = made_result(&small), b;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     a.groups = 0;
     free(a.group_names[0]);
@@ -147,7 +147,7 @@ static void several_gpus_come_back(void **state)
     char *path = mem_format("%s/a.h5", (char *)*state);
     char *again = mem_format("%s/b.h5", (char *)*state);
     struct result a = made_result(&parallel), b;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     assert_int_equal(result_write(&a, path, &e), 0);
     assert_int_equal(result_read(path, &b, &e), 0);
@@ -185,7 +185,7 @@ static void several_gpus_come_back(void **state)
 
 static void assert_refused(const char *path, const char *says)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct result r;
 
     assert_int_equal(result_read(path, &r, &e), -1);
@@ -226,7 +226,7 @@ static void truncated_files(void **state)
     char *path = mem_format("%s/a.h5", (char *)*state);
     struct made_shape small = {.policies = 2, .layers = 3, .requests = 4, .passes = 50};
     struct result a = made_result(&small);
-    struct err e = {""};
+    struct err e = {.text = ""};
     size_t size;
     char *bytes;
 
@@ -252,7 +252,7 @@ static void flip_bits(const char *path, const struct made_shape *small)
     struct result a = made_result(small);
     struct rng g = rng_stream(2385, "flips", 0);
     struct run_pass pass[50];
-    struct err e = {""};
+    struct err e = {.text = ""};
     FILE *nowhere = fopen("/dev/null", "w");
     int refused = 0;
     size_t size;
@@ -339,7 +339,7 @@ static void check_damage(const char *folder, const struct made_shape *made,
 {
     char *path = mem_format("%s/a.h5", folder);
     struct result a = made_result(made);
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     for (size_t i = 0; i < count; i++) {
         assert_int_equal(result_write(&a, path, &e), 0);
@@ -399,7 +399,7 @@ static void an_older_file_is_refused(void **state)
 {
     char *path = mem_format("%s/a.h5", (char *)*state);
     struct result a = made_result(&parallel);
-    struct err e = {""};
+    struct err e = {.text = ""};
     hid_t file;
 
     assert_int_equal(result_write(&a, path, &e), 0);
@@ -420,7 +420,7 @@ static void passes_that_are_not_there(void **state)
     char *path = mem_format("%s/a.h5", (char *)*state);
     struct made_shape small = {.policies = 1, .layers = 3, .requests = 4, .passes = 50};
     struct result a = made_result(&small);
-    struct err e = {""};
+    struct err e = {.text = ""};
     hid_t file, list, space, empty;
     const hsize_t rows = 50;
 
@@ -455,7 +455,7 @@ static void a_folder_that_is_not_there(void **state)
 {
     char *path = mem_format("%s/none/a.h5", (char *)*state);
     struct result a = made_result(&shape);
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     assert_int_equal(result_write(&a, path, &e), -1);
     assert_non_null(strstr(e.text, "none/a.h5"));

@@ -75,7 +75,7 @@ static void test_order(void **state)
     static const uint32_t none = UINT32_MAX;
     const uint32_t token_row[] = {2, 0, none, 3, 1, none, 4, none};
     uint32_t place[5], rows[2], got_token[6], got_row[8];
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     assert_int_equal(rows_order(&g, place, rows, got_token, got_row, &e), 0);

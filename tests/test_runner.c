@@ -456,7 +456,7 @@ static void test_sums_do_not_wrap(void **state)
     struct run_pass books = {.rows = 2500000000, .outputs = 2400000000};
     struct run_result r = {.passes = 0};
     struct run_setup setup = {.seed = 0};
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     (void)state;
     assert_int_equal(books_close(&setup, &pass, &books, &r, &e), 0);

@@ -108,7 +108,7 @@ static void test_layers_that_differ(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
-        struct err e = {""};
+        struct err e = {.text = ""};
         struct model *m = model_load(models[i], "models/arch", &e);
         struct machine *k =
             machine_load(i % 2 == 0 ? "rtx4090-pcie4" : "h100-80g", "models/machine", &e);

@@ -92,7 +92,7 @@ static void test_benchmark(void **state)
 {
     struct device_info before, after;
     struct bench_speed *b;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct device *d;
     double gemm_s = 0.0, copy_s = 0.0;
     bool missing;
@@ -130,7 +130,7 @@ static void crowded_info(struct device *d, struct device_info *info)
 static void test_little_memory(void **state)
 {
     struct device_ops crowded = device_host;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct device *d;
     bool missing;
 
@@ -154,7 +154,7 @@ static void test_failed_device(void **state)
 {
     double gemm_s, copy_s;
     struct bench_speed *b;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct device *d;
     struct device_stream *s;
     bool missing;

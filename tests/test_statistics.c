@@ -19,7 +19,7 @@
 
 static struct trace_statistics measure(const char *path)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct trace *t = trace_open(path, NULL, &e);
     struct trace_statistics s;
 

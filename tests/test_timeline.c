@@ -56,7 +56,7 @@ static void write_timeline(const char *path, bool threads)
     enum { PROCESSES = 3 };
     static const char *const label[PROCESSES] = {"lru", "a \"quoted\"\\ \n\x01 name",
                                                  "Z\xc3\xbcrich \xff"};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct timeline *t = timeline_new(path, &e);
     struct job job[PROCESSES];
     pthread_t thread[PROCESSES];
@@ -132,7 +132,7 @@ static void times_are_exact(void **state)
 {
     char *path = mem_format("%s/a.json", (char *)*state);
     struct op_times times = {.issued = 5, .start = 1234567890123, .end = 1234569890124};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct timeline *t = timeline_new(path, &e);
     size_t size;
     char *text;
@@ -151,7 +151,7 @@ static void times_are_exact(void **state)
 static void abandoned_leaves_nothing(void **state)
 {
     char *path = mem_format("%s/none.json", (char *)*state);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct timeline *t = timeline_new(path, &e);
 
     assert_non_null(t);
@@ -170,7 +170,7 @@ static void empty_is_valid(void **state)
 {
     char *path = mem_format("%s/a.json", (char *)*state);
     char *command = mem_format("/usr/bin/python3 -m json.tool '%s' >/dev/null", path);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct timeline *t = timeline_new(path, &e);
 
     assert_non_null(t);

@@ -40,7 +40,7 @@ static const struct trace_make everything = {.layers = 7,
 
 static struct trace *open_or_fail(const char *path, size_t cache_bytes)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct trace *t = trace_open(path, &(struct trace_options){cache_bytes}, &e);
 
     assert_string_equal(e.text, "");
@@ -83,7 +83,7 @@ static void test_halves_round_to_nearest_even(void **state)
 static void assert_rows_equal(struct trace *t, const struct trace_make *m, uint64_t first,
                               uint64_t count)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     size_t cells = m->layers, wide = cells * trace_get_info(t)->candidates;
     size_t narrow = cells * m->predicted;
     struct trace_token *token = mem_alloc((size_t)count, sizeof *token), want;
@@ -163,7 +163,7 @@ static void assert_requests_equal(struct trace *t, const struct trace_make *m)
 
 static void assert_passes_equal(struct trace *t, uint64_t rows)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
 
     for (uint64_t p = 0; p < trace_get_info(t)->passes; p++) {
         uint64_t *row, count;
@@ -180,7 +180,7 @@ static void assert_passes_equal(struct trace *t, uint64_t rows)
 
 static void test_round_trip(void **state)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     char *path = trace_make_path("round.h5");
     uint64_t rows = trace_make_rows(&everything);
     unsigned fields = TRACE_HAS_IDS | TRACE_HAS_SCORES | TRACE_HAS_PREDICTED |
@@ -228,7 +228,7 @@ static void test_random_reads_with_a_tiny_cache(void **state)
 /* What is not known is absent, and not a made-up value. */
 static void test_optional_parts_stay_absent(void **state)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     char *path = trace_make_path("plain.h5");
     struct trace_token token;
     struct trace *t;
@@ -259,7 +259,7 @@ static void test_rows_larger_than_a_chunk(void **state)
                                  .rows = 2,
                                  .score_kind = TRACE_SCORE_SOFTMAX,
                                  .seed = 5};
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     char *path = trace_make_path("wide.h5");
     struct trace *t;
 
@@ -276,7 +276,7 @@ static void test_rows_larger_than_a_chunk(void **state)
 
 static void test_counts(void **state)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     char *path = trace_make_path("counts.h5");
     uint32_t count[4 * 13];
     struct trace *t;
@@ -303,7 +303,7 @@ static void test_counts(void **state)
 
 static void test_equal_writes_are_byte_equal(void **state)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     char *path[2] = {trace_make_path("equal-a.h5"), trace_make_path("equal-b.h5")};
     char *bytes[2];
     size_t size[2];
@@ -356,7 +356,7 @@ static struct short_trace make_short(void)
 /* Writes one row and a request that claims `rows`; the error, "" if all went well. */
 static struct err write_short(struct short_trace *s, const char *path, uint32_t rows)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct trace_writer *w;
     int status;
 
@@ -419,7 +419,7 @@ static void test_the_writer_refuses(void **state)
 
 static void test_an_abandoned_trace_leaves_nothing(void **state)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     char *path = trace_make_path("nowhere/x.h5");
     struct short_trace s = make_short();
 
@@ -460,7 +460,7 @@ struct reader {
 static void *read_backwards(void *context)
 {
     struct reader *r = context;
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct trace *t = trace_open(r->path, &(struct trace_options){1}, &e);
     uint16_t expert[7 * 11];
 

@@ -497,7 +497,7 @@ static const struct {
  * as well. */
 static struct err examine(const char *path)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct trace *t = trace_open(path, NULL, &e);
     int status = t == NULL ? -1 : trace_check(t, &e);
 
@@ -518,7 +518,7 @@ static void write_bytes(const char *path, const char *bytes, size_t size)
 static void test_spoilt_files(void **state)
 {
     char *path = trace_make_path("bad.h5"), *bytes;
-    struct err none = {{0}};
+    struct err none = {.text = ""};
     size_t size;
 
     (void)state;

@@ -35,7 +35,7 @@ static bool passes(uint32_t width, uint32_t experts, const uint16_t *id, uint64_
     struct trace t = {
         .info = {.experts = experts, .layers = 1, .candidates = width, .top_k = 1}};
     char path[] = "ids";
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     int status;
 
     t.path = path;

@@ -126,7 +126,7 @@ static const struct {
 static void read_with(const char *path, const char *out, size_t fault, uint64_t row)
 {
     for (size_t i = 0; i < sizeof readers / sizeof *readers; i++) {
-        struct err e = {""};
+        struct err e = {.text = ""};
         struct trace *t = trace_open(path, NULL, &e);
         int status = t == NULL ? -1 : readers[i].read(t, out, &e);
         bool must = i == 0 || (faults[fault].all && row == REQUESTS * ROWS - 1);

@@ -141,7 +141,7 @@ static struct workload_params default_params(void)
 static struct workload *new_workload(const struct row_trace *s,
                                      const struct workload_params *p)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     bool scores = (trace_fields(s->trace) & TRACE_HAS_SCORES) != 0;
     struct workload *w = workload_new(s->trace, &windowed, p, scores, scores, 77, &e);
 
@@ -157,7 +157,7 @@ static uint64_t compare(const struct row_trace *s, const struct workload_params 
 {
     struct naive n = {.p = p, .s = s};
     struct workload *w = new_workload(s, p);
-    struct err e = {""};
+    struct err e = {.text = ""};
     const struct pass *pass;
     sim_time now = 0;
     sim_time not_before;
@@ -318,7 +318,7 @@ static uint64_t digest(const struct row_trace *s, const struct workload_params *
                        sim_time step)
 {
     struct workload *w = new_workload(s, p);
-    struct err e = {""};
+    struct err e = {.text = ""};
     const struct pass *pass;
     uint64_t sum = 0;
     sim_time now = 0;
@@ -362,7 +362,7 @@ static void test_closed_arrival(void **state)
     struct workload_params p = default_params();
     struct workload *w = new_workload(f->decode, &p);
     const struct pass *pass;
-    struct err e = {""};
+    struct err e = {.text = ""};
     sim_time now = 5;
 
     for (; workload_next(w, now, &pass, &e) == 1; now += 5) {
@@ -399,7 +399,7 @@ static void test_streams(void **state)
     for (int i = 0; i < 4; i++) {
         struct workload *x;
         const struct pass *pass;
-        struct err e = {""};
+        struct err e = {.text = ""};
 
         p.mode = i >= 2 ? WORKLOAD_CONTINUOUS : WORKLOAD_STATIC;
         p.token_budget = i == 3 ? 11 : 0;
@@ -426,7 +426,7 @@ static void test_draws_differ(void **state)
     uint64_t sum[2] = {0};
     struct workload *w;
     const struct pass *pass;
-    struct err e = {""};
+    struct err e = {.text = ""};
 
     assert_non_null(out);
     (void)fprintf(out, "TIMESTAMP,ContextTokens,GeneratedTokens\n");
@@ -454,7 +454,7 @@ static void test_limits(void **state)
     struct workload_params p = default_params();
     struct workload *w;
     const struct pass *pass;
-    struct err e = {""};
+    struct err e = {.text = ""};
     uint64_t passes = 0;
 
     p.first_request = 5;
@@ -478,7 +478,7 @@ static void test_recorded(void **state)
     struct workload_params p = default_params();
     struct workload *w;
     const struct pass *pass;
-    struct err e = {""};
+    struct err e = {.text = ""};
     uint32_t served[MAX_REQUESTS] = {0};
     uint32_t outputs[MAX_REQUESTS] = {0};
 
@@ -526,7 +526,7 @@ static void test_recorded(void **state)
 static void expect_refusal(const struct row_trace *s, const struct workload_params *p,
                            bool scores, bool predicted, const char *words)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct workload *w = workload_new(s->trace, &windowed, p, scores, predicted, 1, &e);
 
     assert_null(w);
@@ -586,7 +586,7 @@ static void test_odd_traces(void **state)
     struct workload_params p = default_params();
     struct workload *w = new_workload(s, &p);
     const struct pass *pass;
-    struct err e = {""};
+    struct err e = {.text = ""};
     int status = 1;
 
     (void)state;
@@ -619,7 +619,7 @@ static void test_prefill_recorded(void **state)
 static void test_options(void **state)
 {
     struct workload_params p;
-    struct err e = {""};
+    struct err e = {.text = ""};
     const char *text =
         "{mode: continuous, max_sequences: 8, arrivals: poisson, rate: 2.5}";
     struct cfg *c = cfg_parse("test", text, strlen(text), &e);

@@ -72,7 +72,7 @@ void tiny_open(struct tiny *t, const struct model *m, uint64_t expert_budget_byt
                                 .expert_budget_bytes = expert_budget_bytes == 0
                                                            ? UINT64_C(1) << 30
                                                            : expert_budget_bytes};
-    struct err e = {""};
+    struct err e = {.text = ""};
     bool missing;
 
     t->model = *m;

@@ -205,7 +205,7 @@ static void put_passes(struct trace_writer *w, uint64_t rows, struct err *e)
 
 void trace_make(const char *path, const struct trace_make *m)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct trace_info info = make_info(m);
     struct trace_writer *w = trace_writer_new(path, &info, &e);
 
@@ -248,7 +248,7 @@ void trace_make_random(const char *path, uint32_t layers, uint32_t experts,
 void trace_make_counts(const char *path, uint32_t layers, uint32_t experts,
                        uint32_t passes)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct trace_info info =
         make_info(&(struct trace_make){.layers = layers,
                                        .experts = experts,

@@ -248,7 +248,7 @@ int hdf_out_commit(struct hdf_out *o, struct err *e)
 
 void hdf_out_abandon(struct hdf_out *o)
 {
-    struct err ignored = {""};
+    struct err ignored = {.text = ""};
 
     if (o == NULL)
         return;

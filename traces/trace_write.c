@@ -543,7 +543,7 @@ static int verify(const struct trace_writer *w, struct err *e)
 {
     const unsigned optional = TRACE_HAS_SCORES | TRACE_HAS_PREDICTED | TRACE_HAS_SOURCE |
                               TRACE_HAS_IDS | TRACE_HAS_PASSES | TRACE_HAS_BYTES;
-    struct err said = {""};
+    struct err said = {.text = ""};
     struct trace *t = trace_open(hdf_out_name(w->out), NULL, &said);
     const struct trace_info *is = t == NULL ? NULL : trace_get_info(t);
     bool whole = is != NULL && is->rows == w->info.rows && is->passes == w->info.passes &&
@@ -592,7 +592,7 @@ int trace_writer_commit(struct trace_writer *w, struct err *e)
 
 void trace_writer_abandon(struct trace_writer *w)
 {
-    struct err ignored = {""};
+    struct err ignored = {.text = ""};
 
     if (w == NULL)
         return;

@@ -26,7 +26,7 @@ static int split_number(const char *text, double *value, int *decimals, const ch
     size_t length = strspn(text, "+-.0123456789");
     const char *point = memchr(text, '.', length);
     char *number = mem_format("%.*s", (int)length, text);
-    struct err e = {""};
+    struct err e = {.text = ""};
     int status = cfg_parse_value(number, &any, value, &e);
 
     free(number);

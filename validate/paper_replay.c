@@ -404,7 +404,7 @@ int paper_run(struct paper_lab *lab, const struct paper *p, size_t replay,
               const double *value, struct paper_run *run, struct err *e)
 {
     struct setup s = {.machine = NULL};
-    struct err inner = {""};
+    struct err inner = {.text = ""};
     int status = -1;
 
     assert(replay < p->replays);

@@ -11,10 +11,10 @@ static void set(struct err *e, const char *key, const char *format, va_list args
 {
     if (e->text[0] != '\0')
         return;
-    (void)vsnprintf(e->text, sizeof e->text - ERR_KEY_BYTES, format, args);
+    (void)vsnprintf(e->text, sizeof e->text, format, args);
     plain_make(e->text); /* names and cells of other people's files are in it */
     assert(strlen(key) < ERR_KEY_BYTES);
-    (void)strcpy(e->text + strlen(e->text) + 1, key);
+    (void)strcpy(e->key, key);
 }
 
 int err_set(struct err *e, const char *format, ...)
@@ -41,13 +41,11 @@ int err_about(struct err *e, const char *key)
 {
     assert(strlen(key) < ERR_KEY_BYTES);
     if (e->text[0] != '\0' && err_key(e) == NULL)
-        (void)strcpy(e->text + strlen(e->text) + 1, key);
+        (void)strcpy(e->key, key);
     return -1;
 }
 
 const char *err_key(const struct err *e)
 {
-    const char *key = e->text + strlen(e->text) + 1;
-
-    return e->text[0] == '\0' || *key == '\0' ? NULL : key;
+    return e->text[0] == '\0' || e->key[0] == '\0' ? NULL : e->key;
 }

@@ -8,10 +8,11 @@
 #ifndef MOESIM_BASE_ERR_H
 #define MOESIM_BASE_ERR_H
 
+#define ERR_KEY_BYTES 48
+
 struct err {
-    /* "" while all is well; one sentence, plain (plain.h). Behind its NUL stands the key of
-     * the configuration that it is about, such as "workload.batch", or another NUL. */
-    char text[512];
+    char text[512];          /* "" while all is well; one sentence, plain (plain.h) */
+    char key[ERR_KEY_BYTES]; /* of the configuration, that it is about; see err_key() */
 };
 
 /* Writes the sentence unless one is there already. Returns -1, so that a caller can say
@@ -24,9 +25,7 @@ int err_set_key(struct err *e, const char *key, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Says what the sentence is about, where it does not say so itself. Returns -1. */
 int err_about(struct err *e, const char *key);
-/* The key that the sentence is about, or NULL. */
+/* The key that the sentence is about, such as "workload.batch", or NULL. */
 const char *err_key(const struct err *e);
-
-#define ERR_KEY_BYTES 48
 
 #endif

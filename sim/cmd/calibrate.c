@@ -174,7 +174,7 @@ int calibrate(int argc, char **argv, calibrate_fit *fit)
         "Leave the machine alone\nmeanwhile. `moesim fit --tables FOLDER -o FILE.yaml` "
         "does the fit again.",
         "moesim calibrate -o my-machine.yaml --quick", table};
-    struct err e = {""};
+    struct err e = {.text = ""};
     int status;
     int count = flags_parse(&command, argc, argv);
 

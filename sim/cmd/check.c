@@ -160,7 +160,7 @@ int cmd_check(int argc, char **argv)
         "status 1 if a\nrow misses without an explanation in its table, misses by "
         "something else than what is\nexplained, or explains a miss that is none.",
         "moesim check --papers moeshard --junit out/papers.xml", table};
-    struct err e = {""};
+    struct err e = {.text = ""};
     int status;
     int count = flags_parse(&command, argc, argv);
 

@@ -15,7 +15,7 @@ int cmd_explain(int argc, char **argv)
         "hits\nand in time; whether the policy, the working set or the bandwidth is to "
         "blame.",
         "moesim explain out/demo/result.h5", table};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct result r;
     int status;
     int count = flags_parse(&command, argc, argv);

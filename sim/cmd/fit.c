@@ -139,7 +139,7 @@ static int fit(struct cfg *config, const struct folders *folders,
 static int fit_from_tables(const struct command *command, const struct fit_flags *flags,
                            int operands)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     int status;
 
     if (operands != 0 || flags->measured != NULL || flags->parameter.count > 0 ||
@@ -196,7 +196,7 @@ int cmd_fit(int argc, char **argv)
         "moesim fit run.yaml --measured steps.csv -p storage.bandwidth -o mine.yaml",
         table};
     struct folders folders = {.models = NULL};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *config = NULL;
     int status = EXIT_BAD;
     int count = flags_parse(&command, argc, argv);

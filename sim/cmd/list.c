@@ -151,7 +151,7 @@ int cmd_list(int argc, char **argv)
         "Shows what there is to choose from, with parameters, defaults and sources.",
         "moesim list policies", table};
     struct folders folders = {.models = NULL};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct nearest near;
     char *sentence;
     int status = EXIT_MISUSE;

@@ -66,7 +66,7 @@ int cmd_report(int argc, char **argv)
                                     "moesim report out/demo/result.h5 -o out/demo",
                                     table};
     struct folders folders = {.models = NULL};
-    struct err e = {""};
+    struct err e = {.text = ""};
     int status = -1;
     int count = flags_parse(&command, argc, argv);
 

@@ -150,7 +150,7 @@ int cmd_run(int argc, char **argv)
         "say.",
         "moesim run demo.yaml --set workload.batch=8 --out out/demo", table};
     struct folders folders = {.models = NULL};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *config = NULL;
     int status = EXIT_BAD;
     int count = flags_parse(&command, argc, argv);

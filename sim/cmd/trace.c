@@ -33,7 +33,7 @@ static int slice(int argc, char **argv)
         "moesim trace slice TRACE -o FILE [--requests A:B] [--rows A:B] [--layers LIST]",
         "Writes a part of a trace as a new trace.",
         "moesim trace slice gptoss.h5 -o first100.h5 --requests 0:100", table};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct trace *t = NULL;
     int status = -1;
     int count = flags_parse(&command, argc, argv);
@@ -74,7 +74,7 @@ static int export(int argc, char **argv)
         "expert, "
         "one\naccess per distinct expert per layer per pass.",
         "moesim trace export gptoss.h5 --to oracleGeneral -o gptoss.bin", table};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct trace *t;
     int status = -1;
     int count = flags_parse(&command, argc, argv);
@@ -192,7 +192,7 @@ static int import(int argc, char **argv)
         "w, off or\nseq_len; rows below a request's prompt length are prefill), "
         "route_trace (version 1).",
         "moesim trace import --from npz gptoss20b_decode.npz -o gptoss.h5", table};
-    struct err e = {""};
+    struct err e = {.text = ""};
     int status;
     int count = flags_parse(&command, argc, argv);
 

@@ -106,7 +106,7 @@ int cmd_trace_gen(int argc, char **argv)
         "output_tokens=0 "
         "--set sources=4",
         table};
-    struct err e = {""};
+    struct err e = {.text = ""};
     const char *in;
     int status;
     int count = flags_parse(&command, argc, argv);

@@ -120,7 +120,7 @@ int cmd_trace_info(int argc, char **argv)
         "predictability,\ndistinct experts per batch. Reads and checks the whole file.",
         "moesim trace info traces/samples/gpt-oss-20b-like.h5", table};
     struct trace_statistics s;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct trace *t;
     int status = EXIT_BAD;
     int count = flags_parse(&command, argc, argv);

@@ -71,7 +71,7 @@ static int set_config(struct cfg *config, const struct validate_flags *flags,
 static int read_jiffies(double *all, double *idle)
 {
     enum { FIELDS = 8, IDLE = 3, IO_WAIT = 4, LIMIT = 1 << 20 };
-    struct err e = {""};
+    struct err e = {.text = ""};
     char *text = file_read("/proc/stat", LIMIT, &(size_t){0}, &e);
     char *at = text == NULL ? NULL : strchr(text, ' ');
 
@@ -434,7 +434,7 @@ int cmd_validate(int argc, char **argv)
         "and why.",
         "moesim validate study.yaml --machine my-machine.yaml --device host --out out/v",
         table};
-    struct err e = {""};
+    struct err e = {.text = ""};
     int status;
     int count = flags_parse(&command, argc, argv);
 

@@ -49,7 +49,7 @@ static struct place *first_placement(const struct crew *c, struct err *e)
     size_t cells = (size_t)problem.layers * problem.experts;
     double *load = mem_alloc(cells, sizeof *load);
     struct place *place;
-    struct err ignored = {""};
+    struct err ignored = {.text = ""};
 
     for (size_t i = 0; i < cells; i++)
         load[i] = is_placed_once(c) && s->profile != NULL ? (double)s->profile[i] : 1;

@@ -73,7 +73,7 @@ static bool is_own_key(const char *key)
 int experiment_blame(const struct experiment *x, const struct policy *p, struct err *e)
 {
     static const char opening[] = "policy '";
-    struct err named = {""};
+    struct err named = {.text = ""};
 
     if (err_key(e) != NULL && is_own_key(err_key(e)))
         return cfg_locate(x->root, NULL, e);
@@ -389,7 +389,7 @@ static int resolve_slots(const struct experiment *x, struct policy *p, struct er
 {
     uint32_t experts = x->is_parallel ? parallel_local(p, &x->topology, x->info->experts)
                                       : x->info->experts;
-    struct err why = {""};
+    struct err why = {.text = ""};
     const char *key = cache_resolve(&p->cache, x->info->layers, experts, &why);
     char path[ERR_KEY_BYTES];
 

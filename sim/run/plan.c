@@ -12,7 +12,7 @@ static void plan_parallel(struct job *job)
 {
     const struct experiment *x = job->x;
     struct cost whole = {.model = x->model, .machine = x->machine};
-    struct err ignored = {""};
+    struct err ignored = {.text = ""};
 
     job->plan = mem_zalloc(1, sizeof *job->plan);
     (void)parallel_plan_init(job->plan, &job->policy, &x->parallel, &x->topology, &whole,
@@ -27,7 +27,7 @@ static struct job *make_job(struct experiment *x, const struct policy *p)
 {
     struct job *job = mem_zalloc(1, sizeof *job);
     struct workload *probe;
-    struct err ignored = {""};
+    struct err ignored = {.text = ""};
 
     job->x = x;
     job->policy = *p;

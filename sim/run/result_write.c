@@ -376,7 +376,7 @@ static int write_file(const struct result *r, struct hdf_out *out, const char *p
 static int verify(const struct result *r, const char *name, const char *path,
                   struct err *e)
 {
-    struct err said = {""};
+    struct err said = {.text = ""};
     struct result is;
     bool whole = result_read(name, &is, &said) == 0;
 

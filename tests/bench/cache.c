@@ -188,7 +188,7 @@ static uint64_t replay(struct cache *c, const struct stream *s, bool per_layer)
 static int run(const struct stream *s, const char *spec, long slots, long repetitions,
                bool per_layer)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     void *params = NULL;
     uint64_t *bytes = mem_alloc(s->layers, sizeof *bytes);
     struct cache_config config = {.algorithm = find(spec, &params, &e),
@@ -230,7 +230,7 @@ static int run(const struct stream *s, const char *spec, long slots, long repeti
 
 int main(int argc, char **argv)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct stream s = {.count = 0};
     long slots, repetitions, experts;
     char *bytes;

@@ -83,7 +83,7 @@ static struct place *eplb(const struct place_problem *p)
         (const struct place_type *)(const void *)registry_find(SLOT_PLACE, "eplb");
     const struct option *options = type->plugin.options;
     void *params = mem_zalloc(1, type->plugin.params_size);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct place *made = NULL;
 
     if (cfg_bind(NULL, options, params, &e) == 0)

@@ -192,7 +192,7 @@ static int bench(struct bench *b, const char *text, int repeat, struct err *e)
 
 int main(int argc, char **argv)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct bench b = {.future = NULL};
     struct cfg *config;
     int status = 1;

@@ -54,7 +54,7 @@ static herr_t learn_object(hid_t file, const char *name, const H5O_info_t *info,
 struct damage *damage_learn(const char *path, const char *extra)
 {
     struct damage *d = mem_zalloc(1, sizeof *d);
-    struct err e = {""};
+    struct err e = {.text = ""};
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
 
     fuzz_require(file >= 0);

@@ -7,7 +7,7 @@ FUZZ_TEXT_MUTATOR
 
 static uint64_t read_some(const char *path, uint64_t limit)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct arrivals a = {0};
     int status = arrivals_read(&a, path, limit, &e);
     uint64_t count = a.count;

@@ -13,7 +13,7 @@ FUZZ_TEXT_MUTATOR
 
 static void check_device(const char *folder)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct samples_device d;
     int status = samples_read_device(folder, &d, &e);
 
@@ -25,7 +25,7 @@ static void check_device(const char *folder)
 static void check_table(const char *folder, enum calibration_table table)
 {
     static struct machine *machine;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct samples s;
     int status = samples_read(folder, calibration_schemas[table], &s, &e);
 

@@ -49,7 +49,7 @@ static void require_sentence(int status, const struct err *e)
 
 static int bind(const struct cfg *c, struct sample *s)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     int status;
 
     memset(s, 0, sizeof *s);
@@ -71,7 +71,7 @@ static void require_equal(const struct sample *a, const struct sample *b)
 
 static void check_round_trip(const struct cfg *c)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct sample before, after;
     char *first = cfg_dump(c), *second;
     struct cfg *again = cfg_parse("dump", first, strlen(first), &e);
@@ -94,7 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const uint8_t *nul = size == 0 ? NULL : memchr(data, '\0', size);
     size_t length = nul == NULL ? size : (size_t)(nul - data);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *c = cfg_parse("input", (const char *)data, length, &e);
 
     require_sentence(c == NULL ? -1 : 0, &e);

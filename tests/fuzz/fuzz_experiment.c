@@ -81,7 +81,7 @@ static char *draw_value(struct fuzz_bytes *b, const struct option *o)
 static void set_option(struct cfg *c, struct fuzz_bytes *b, const char *prefix,
                        const struct option *table)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     char *value, *assignment;
     size_t count = 0;
 
@@ -103,7 +103,7 @@ static void set_plugin(struct cfg *c, struct fuzz_bytes *b)
     const struct plugin *const *all = registry_all();
     const struct cfg_node *policies = cfg_find(cfg_root(c), "policies");
     const struct plugin *p;
-    struct err e = {""};
+    struct err e = {.text = ""};
     size_t count = 0, policy;
     char *prefix, *assignment;
 
@@ -139,7 +139,7 @@ static struct cfg *draw_config(struct fuzz_bytes *b)
         "policies: %s\n",
         model_path, machines[fuzz_choose(b, 4)], parallel[fuzz_choose(b, 3)],
         fuzz_choose(b, 2) == 0 ? "static" : "continuous", policies[fuzz_choose(b, 3)]);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *c = cfg_parse("experiment.yaml", text, strlen(text), &e);
 
     fuzz_require(c != NULL);
@@ -165,7 +165,7 @@ static struct cfg *draw_config(struct fuzz_bytes *b)
 
 static void check_result(const struct result *r)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
@@ -190,7 +190,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                                       "sim/policy/presets"};
     static const struct experiment_hooks hooks = {0};
     struct fuzz_bytes b = {data, size};
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct result r = {.path = NULL};
     struct cfg *c = draw_config(&b);
     int status;

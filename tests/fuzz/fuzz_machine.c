@@ -12,7 +12,7 @@ FUZZ_TEXT_MUTATOR
 static void check_costs(const struct machine *k)
 {
     static struct model *model;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cost_batch batch = {.tokens = 3, .outputs = 1, .kv_tokens = 40, .pairs = 90};
     struct cost_experts experts = {.distinct = 0};
     struct cost c = {.machine = k};
@@ -61,7 +61,7 @@ static void check_topology(const struct machine *k)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *c = cfg_parse("machine.yaml", (const char *)data, size, &e);
     struct machine *k = c == NULL ? NULL : machine_from_cfg(c, &e);
 

@@ -12,7 +12,7 @@ FUZZ_TEXT_MUTATOR
 
 static void check_columns(const struct measured *m, const char *columns)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     double *seconds = mem_alloc(m->steps, sizeof *seconds);
     int status = measured_seconds(m, columns, seconds, &e);
 
@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const uint8_t *end = size == 0 ? NULL : memchr(data, '\n', size);
     size_t length = end == NULL ? size : (size_t)(end - data);
     char *columns = mem_zalloc(length + 1, 1);
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct measured m = {.columns = 0};
     int status;
 

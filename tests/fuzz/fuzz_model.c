@@ -12,7 +12,7 @@ FUZZ_TEXT_MUTATOR
 static void check_slices(const struct model *m)
 {
     for (uint32_t parts = 1; parts <= 8; parts *= 2) {
-        struct err e = {""};
+        struct err e = {.text = ""};
         struct model slice;
 
         fuzz_require_sentence(model_slice(m, parts, &slice, &e), &e);
@@ -24,7 +24,7 @@ static void check_slices(const struct model *m)
 static void check_costs(const struct model *m)
 {
     static struct machine *machine;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cost_batch batch = {.tokens = 3, .outputs = 1, .kv_tokens = 40, .pairs = 90};
     struct cost_experts experts = {.distinct = 1, .rows = 3, .padded_rows = 64};
     struct cost c = {.model = m};
@@ -42,7 +42,7 @@ static void check_costs(const struct model *m)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct cfg *c = cfg_parse("model.yaml", (const char *)data, size, &e);
     struct model *m = c == NULL ? NULL : model_from_cfg(c, &e);
 

@@ -16,7 +16,7 @@ static void check_formulas(const struct paper *p)
                                                       "sim/policy/presets"};
 
     for (size_t i = 0; i < p->rows; i++) {
-        struct err e = {""};
+        struct err e = {.text = ""};
         double value = 0.0;
         int status;
 
@@ -30,7 +30,7 @@ static void check_formulas(const struct paper *p)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct paper p;
     int status = paper_load(fuzz_file(data, size), "validate/papers", &p, &e);
 

@@ -15,7 +15,7 @@ static struct damage *one_gpu, *several;
 
 static struct damage *make_good(const struct made_shape *shape)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct result r = made_result(shape);
 
     fuzz_require(result_write(&r, path, &e) == 0);
@@ -38,7 +38,7 @@ static void read_passes(const struct result *r, uint32_t policy)
 {
     const uint64_t count = result_pass_count(r, policy);
     struct run_pass pass[2];
-    struct err e = {""};
+    struct err e = {.text = ""};
     int status;
 
     /* The last ones: each reading opens the file anew. */
@@ -51,7 +51,7 @@ static void read_passes(const struct result *r, uint32_t policy)
 
 static void show(const struct result *r)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
@@ -71,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_bytes b = {data, size};
     const struct damage *good = fuzz_choose(&b, 2) == 0 ? one_gpu : several;
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct result r;
     int status;
 

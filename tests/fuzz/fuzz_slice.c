@@ -13,7 +13,7 @@ enum { COUNT = 100 };
 
 static void check_range(const char *text)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     uint64_t first = 0, last = 0;
     int status = slice_parse_range(text, &first, &last, &e);
 
@@ -24,7 +24,7 @@ static void check_range(const char *text)
 /* What a list keeps is what its ranges, one by one, keep. */
 static void check_list(const char *text)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     bool keep[COUNT] = {false};
     int status = slice_parse_list(text, COUNT, keep, &e);
     size_t kept = 0, named = 0;

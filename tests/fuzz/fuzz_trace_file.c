@@ -34,7 +34,7 @@ static void put_good_rows(struct trace_writer *w, struct err *e)
 
 static void make_good(void)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     char group[] = "all", text[] = "fuzz";
     char *groups[] = {group};
     uint16_t layer[LAYERS] = {0, 1};

@@ -97,7 +97,7 @@ static void read_loads(struct trace *t, struct err *e)
 
 void read_trace(const char *path, size_t cache_bytes)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct trace *t = trace_open(path, &(struct trace_options){cache_bytes}, &e);
     int status = t == NULL ? -1 : trace_check(t, &e);
 

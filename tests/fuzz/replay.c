@@ -23,7 +23,7 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t room)
 
 static int replay_file(const char *path)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     size_t size;
     char *bytes = file_read(path, (size_t)64 << 20, &size, &e);
 
