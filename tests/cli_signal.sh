@@ -12,7 +12,7 @@ fi
 # Sixty requests of 200,000 tokens each: far more than anybody waits for.
 {
     echo TIMESTAMP,ContextTokens,GeneratedTokens
-    for second in $(seq 0 59); do
+    for second in $(seq -w 0 59); do
         echo "2023-11-16 18:15:$second.0,20,200000"
     done
 } >"$folder/requests.csv"
@@ -37,7 +37,7 @@ import time
 
 moesim, folder = sys.argv[1:]
 # What a half-done row says instead of figures.
-HALF = re.compile(r"^lru +stopped after [0-9]+ of 12 requests$", re.MULTILINE)
+HALF = re.compile(r"^lru +stopped after [0-9]+ of 60 requests$", re.MULTILINE)
 failed = False
 
 
