@@ -124,7 +124,8 @@ static void replicate_known(void **unused)
     static const uint16_t three[] = {0, 1, 0, NONE, 2, 3, 0, NONE};
     static const uint16_t two[] = {0, 1, NONE, NONE, 2, 3, 0, NONE};
     const double load[] = {10, 2, 2, 2};
-    const double idle[] = {0, 0, 0, 0};
+    static const uint16_t last[] = {0, 1, 2, 2};
+    const double idle[] = {0, 0, 0, 0}, contested[] = {6, 1, 8};
     struct place_problem z = one_layer(4, 2, 8, load);
     struct place *p = place_by("replicate", "{}", &z);
 
@@ -143,6 +144,11 @@ static void replicate_known(void **unused)
     z.load = idle;
     p = place_by("replicate", "{}", &z);
     assert_int_equal(p->first[4], 4);
+    place_free(p);
+    /* tau = 5: experts 0 and 2 want two copies, and one slot is left: it goes to 2. */
+    z = one_layer(3, 2, 4, contested);
+    p = place_by("replicate", "{}", &z);
+    check_table(p, last);
     place_free(p);
 }
 
