@@ -555,7 +555,8 @@ static void test_refusals(void **state)
     expect_refusal(f->whole, &q, false, false, "whole passes");
     q = p;
     q.arrivals = ARRIVALS_TRACE;
-    expect_refusal(f->whole, &q, false, false, "/request/arrival_ns");
+    expect_refusal(f->whole, &q, false, false,
+                   "no /request/arrival_ns, which arrivals: trace needs; choose");
     q.mode = WORKLOAD_RECORDED;
     q.arrivals = ARRIVALS_POISSON;
     expect_refusal(f->whole, &q, false, false, "must be closed");
