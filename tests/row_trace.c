@@ -101,7 +101,7 @@ static void write_request(struct trace_writer *w, const struct row_trace *s,
             .position = i < s->prompt[k] ? i : q->prompt_tokens + i - s->prompt[k],
             .phase = i < s->prompt[k] || late ? TRACE_PREFILL : TRACE_DECODE,
             .token_id = -1,
-            .source = UINT16_MAX};
+            .source = plan->sources ? (uint16_t)(k % 7) : UINT16_MAX};
 
         write_row(w, q->first_row + i, token, plan->scores);
     }

@@ -14,6 +14,7 @@ struct row_trace_plan {
     uint32_t prefill_to; /* the longest recorded prompt; 0: none is recorded */
     uint32_t decode_to;  /* the longest recorded answer */
     bool scores, arrivals, passes;
+    bool sources;      /* request k comes from rank k % 7 */
     bool late_prefill; /* the last row of a request with decode rows is prefill */
     bool empty;        /* the last request has no rows */
 };

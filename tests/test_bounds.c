@@ -37,6 +37,7 @@ struct contest {
     const char *early; /* prefetch slot; "none": hits count, too */
     uint64_t visited, best;
     struct bounds_counts bound; /* of the last */
+    bool alike;                 /* every expert has WORLD_BYTES */
 };
 
 static void beat(void *context, const char *name)
@@ -63,6 +64,9 @@ static void beat(void *context, const char *name)
         fail_msg("%s moves %llu bytes, but the bound is %llu", text,
                  (unsigned long long)(n->demand_bytes + n->prefetch_bytes),
                  (unsigned long long)s->bound.load_bytes);
+    if (s->alike)
+        assert_int_equal(s->bound.load_bytes,
+                         (s->bound.accesses - s->bound.hits) * WORLD_BYTES);
     if (!preloaded && !early)
         s->best = n->hits > s->best ? n->hits : s->best;
     run_result_release(&r);
@@ -90,6 +94,7 @@ static void contest(uint64_t seed)
         largest =
             l == 0 || s.w->expert_bytes[l] > largest ? s.w->expert_bytes[l] : largest;
     }
+    s.alike = seed % 3 != 0;
     s.w->workload.batch = 1 + (int64_t)rng_below(&r, 2);
     s.options = mem_format("scope: %s, %s: %llu%s, protect: %s, preload: %s, "
                            "admission: %s, order: %s",

@@ -155,11 +155,19 @@ static void segments_promote_and_demote(void **state)
 
 static void arc_adapts(void **state)
 {
+    struct rig_stream s = rig_stream_of(3, "cb");
+    struct cache_params full = global(2);
+
     (void)state;
     /* T2 = {a}; b and c pass through the other slot. b, remembered, raises the target to
      * 1 and joins T2 in place of a: T1 = {c} is no larger than its target. */
     plays("arc", NULL, 2, "aabcb", ".h...", "bc");
     plays("lru", NULL, 2, "aabcb", ".h..h", "bc");
+    /* What is there from the start was not used yet: a and b are both in T1, and c takes
+     * a, the older. */
+    full.preload = CACHE_PRELOAD_LINEAR;
+    assert_int_equal(rig_hits(&s, "arc", NULL, full), 1);
+    rig_stream_free(&s);
 }
 
 static void pin_keeps_the_profile(void **state)

@@ -267,6 +267,48 @@ static void against_the_oracle(void **unused)
     }
 }
 
+/* A layer's placement is a matter of its own loads and history: it is the same in a
+ * problem of that layer alone. */
+static void layers_are_placed_alone(void **unused)
+{
+    static const char *const names[] = {"linear",    "round-robin", "greedy",
+                                        "replicate", "eplb",        "anti-correlation"};
+    struct rng r = rng_stream(14, "test", 0);
+
+    (void)unused;
+    for (int i = 0; i < 40; i++) {
+        struct place_problem sizes = made_sizes(48, &r);
+        const char *name = names[(size_t)i % (sizeof names / sizeof *names)];
+        struct made_problem m;
+        struct place *all;
+
+        sizes.layers = 3;
+        m = made_problem(&sizes, MADE_REAL, &r);
+        all = place_by(name, "{}", &m.p);
+        for (uint32_t l = 0; l < 3; l++) {
+            struct place_problem one = m.p;
+            uint32_t *history =
+                mem_alloc((size_t)one.samples * one.experts, sizeof *history);
+            struct place *p;
+
+            for (uint32_t k = 0; k < one.samples; k++)
+                memcpy(history + (size_t)k * one.experts,
+                       m.history + ((size_t)k * 3 + l) * one.experts,
+                       one.experts * sizeof *history);
+            one.layers = 1;
+            one.load = m.load + (size_t)l * one.experts;
+            one.history = history;
+            p = place_by(name, "{}", &one);
+            assert_memory_equal(p->expert, all->expert + (size_t)l * one.slots,
+                                one.slots * sizeof *p->expert);
+            place_free(p);
+            free(history);
+        }
+        place_free(all);
+        made_problem_free(&m);
+    }
+}
+
 /* As many experts on each GPU. With room for all of them greedy is Graham's LPT: at most
  * 4/3 - 1/(3 G) of the optimum without limits, which is no more than the oracle's. With
  * the slots just enough, eplb packs as greedy does. */
@@ -309,9 +351,13 @@ static void greedy_and_the_oracle(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(contract),           cmocka_unit_test(relabelling),
-        cmocka_unit_test(more_slots),         cmocka_unit_test(optimal_by_brute_force),
-        cmocka_unit_test(against_the_oracle), cmocka_unit_test(greedy_and_the_oracle),
+        cmocka_unit_test(contract),
+        cmocka_unit_test(relabelling),
+        cmocka_unit_test(more_slots),
+        cmocka_unit_test(optimal_by_brute_force),
+        cmocka_unit_test(against_the_oracle),
+        cmocka_unit_test(layers_are_placed_alone),
+        cmocka_unit_test(greedy_and_the_oracle),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

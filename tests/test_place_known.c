@@ -124,7 +124,8 @@ static void replicate_known(void **unused)
     static const uint16_t three[] = {0, 1, 0, NONE, 2, 3, 0, NONE};
     static const uint16_t two[] = {0, 1, NONE, NONE, 2, 3, 0, NONE};
     const double load[] = {10, 2, 2, 2};
-    const double idle[] = {0, 0, 0, 0};
+    static const uint16_t last[] = {0, 1, 2, 2};
+    const double idle[] = {0, 0, 0, 0}, contested[] = {6, 1, 8};
     struct place_problem z = one_layer(4, 2, 8, load);
     struct place *p = place_by("replicate", "{}", &z);
 
@@ -143,6 +144,11 @@ static void replicate_known(void **unused)
     z.load = idle;
     p = place_by("replicate", "{}", &z);
     assert_int_equal(p->first[4], 4);
+    place_free(p);
+    /* tau = 5: experts 0 and 2 want two copies, and one slot is left: it goes to 2. */
+    z = one_layer(3, 2, 4, contested);
+    p = place_by("replicate", "{}", &z);
+    check_table(p, last);
     place_free(p);
 }
 
@@ -223,6 +229,10 @@ static void anti_correlation_by_definition(void **unused)
 
         sizes.layers = 1;
         m = made_problem(&sizes, MADE_REAL, &r);
+        if (i % 2 == 1) { /* a batch of one token */
+            memset(m.history, 0, sizes.experts * sizeof *m.history);
+            m.history[0] = 1;
+        }
         if (sizes.experts > 1) {
             p = place_by("anti-correlation", "{w: 0.37}", &m.p);
             check_anti(&m.p, p, 0.37);
@@ -243,7 +253,9 @@ static void anti_correlation_known(void **unused)
 {
     static const uint32_t history[5][4] = {
         {60, 40, 0, 0}, {0, 0, 50, 50}, {0, 0, 0, 0}, {60, 40, 0, 0}, {0, 0, 7, 7}};
+    static const uint32_t once[3][4] = {{0, 0, 0, 0}, {1, 2, 3, 4}, {0, 0, 0, 0}};
     static const uint16_t by_load[] = {0, 1, 2, 3};
+    static const uint16_t by_share[] = {3, 0, 2, 1};
     static const uint16_t literal[] = {0, 2, 3, 1};
     static const uint16_t scaled[] = {0, 3, 2, 1};
     const double load[] = {120, 80, 57, 57};
@@ -261,6 +273,13 @@ static void anti_correlation_known(void **unused)
     place_free(p);
     p = place_by("anti-correlation", "{form: scaled}", &z);
     check_table(p, scaled);
+    place_free(p);
+    /* A single batch with tokens says nothing of pairs: by its shares alone 3 goes to GPU
+     * 0, 2 and 1 (.3 < .4) to GPU 1, which is full then. */
+    z.history = &once[0][0];
+    z.samples = 3;
+    p = place_by("anti-correlation", "{}", &z);
+    check_table(p, by_share);
     place_free(p);
 }
 

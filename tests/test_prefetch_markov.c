@@ -122,8 +122,9 @@ static void markov_follows_requests(void **unused)
 /* Layer 0: expert 0 in four tokens, followed by 1 1 1 2; expert 3 in six, all followed by
  * 2. Then expert 0 alone: counts give 1 (3/4) before 2 (1/4). The layer's popularity is
  * 0.3 for 1 and 0.7 for 2, so a heavy prior turns that round: (3 + 30) / 104 against
- * (1 + 70) / 104. Tokens weigh in: five of expert 0 and two of expert 3 give 1 15/4 and 2
- * 5/4 + 2; with three of expert 3 the latter leads. */
+ * (1 + 70) / 104. It does so from a weight of 5 on, where both give 4.5 / 9. Tokens weigh
+ * in: five of expert 0 and two of expert 3 give 1 15/4 and 2 5/4 + 2; with three of
+ * expert 3 the latter leads. */
 static void markov_probabilities(void **unused)
 {
     static const uint16_t from[] = {0, 0, 0, 0, 3, 3, 3, 3, 3, 3};
@@ -134,6 +135,8 @@ static void markov_probabilities(void **unused)
     } cases[] = {
         {"{smoothing: 0, candidates: 4}", 1, 0, 1},
         {"{smoothing: 100, candidates: 4}", 1, 0, 2},
+        {"{smoothing: 4.9, candidates: 4}", 1, 0, 1},
+        {"{smoothing: 5.1, candidates: 4}", 1, 0, 2},
         {"{smoothing: 0, candidates: 4}", 5, 2, 1},
         {"{smoothing: 0, candidates: 4}", 5, 3, 2},
     };

@@ -350,6 +350,36 @@ static void check_damage(const char *folder, const struct made_shape *made,
     free(path);
 }
 
+/* Requests of the last group are taken, those of one beyond are not. */
+static void a_group_that_is_not_there(void **state)
+{
+    char *path = mem_format("%s/a.h5", (char *)*state);
+    struct made_shape small = {.policies = 2, .layers = 1, .requests = 4};
+    struct result a = made_result(&small), b;
+    struct err e = {.text = ""};
+    uint32_t all = a.groups;
+
+    for (a.groups = 1; a.groups <= all; a.groups++) {
+        char *says = mem_format("/policy/1/request/group, row 2: %u is no group; there "
+                                "are %u",
+                                a.groups, a.groups);
+
+        for (uint32_t i = 0; i < 8; i++)
+            a.policy[i / 4].run.request[i % 4].group = a.groups - 1;
+        assert_int_equal(result_write(&a, path, &e), 0);
+        assert_int_equal(result_read(path, &b, &e), 0);
+        result_release(&b);
+        a.policy[1].run.request[2].group = a.groups;
+        assert_int_equal(result_write(&a, path, &e), -1); /* which reads it again */
+        assert_non_null(strstr(e.text, says));
+        e.text[0] = '\0';
+        free(says);
+    }
+    a.groups = all;
+    result_release(&a);
+    free(path);
+}
+
 static void lying_files(void **state)
 {
     static const struct damage damage[] = {
@@ -595,6 +625,7 @@ int main(void)
         cmocka_unit_test(truncated_files),
         cmocka_unit_test(flipped_bits),
         cmocka_unit_test(lying_files),
+        cmocka_unit_test(a_group_that_is_not_there),
         cmocka_unit_test(lying_files_of_several_gpus),
         cmocka_unit_test(an_older_file_is_refused),
         cmocka_unit_test(passes_that_are_not_there),

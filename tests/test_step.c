@@ -1,6 +1,7 @@
 /* What a step asks of its executor, seen operation by operation: rows of each expert,
- * what slots hold at first, promotions, gates on one GPU. Every executor that runs share
- * this code, so that comparing them does not show a fault in it. */
+ * what slots hold at first, promotions, what a copy waits for, gates on one GPU. Every
+ * executor that runs share this code, so that comparing them does not show a fault in it.
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -21,7 +22,28 @@ struct exec {
     uint64_t groups, rows; /* of experts */
     uint32_t slots, empty_slots;
     uint64_t promotions, cancellations;
+    op_id group[4];     /* of each layer, the last */
+    op_id cancelled[8]; /* since the last copy in */
+    uint32_t cancelled_count;
+    bool after_groups; /* the last copy in comes after the groups of layers 0 and 1 */
 };
+
+static bool comes_after(const struct op *op, op_id id)
+{
+    for (uint32_t i = 0; i < op->after_count; i++)
+        if (op->after[i] == id)
+            return true;
+    return false;
+}
+
+/* A copy takes the memory of what was cancelled to make room for it. */
+static void check_copy(struct exec *x, const struct op *op)
+{
+    for (uint32_t i = 0; i < x->cancelled_count; i++)
+        assert_true(comes_after(op, x->cancelled[i]));
+    x->cancelled_count = 0;
+    x->after_groups = comes_after(op, x->group[0]) && comes_after(op, x->group[1]);
+}
 
 static void count_group(struct exec *x, const struct op *op)
 {
@@ -45,9 +67,16 @@ static void count_group(struct exec *x, const struct op *op)
 
 static op_id submit(struct exec *x, const struct op *op)
 {
+    op_id id;
+
     if (op->kind == OP_EXPERTS || op->kind == OP_HOST_EXPERTS)
         count_group(x, op);
-    return exec_forward_submit(x, op);
+    if (op->kind == OP_COPY_IN)
+        check_copy(x, op);
+    id = exec_forward_submit(x, op);
+    if (op->kind == OP_EXPERTS && op->layer < 4)
+        x->group[op->layer] = id;
+    return id;
 }
 
 static int begin(struct exec *x, const struct exec_slots *slots, struct err *e)
@@ -68,6 +97,8 @@ static void promote(struct exec *x, op_id id)
 static void cancel(struct exec *x, op_id id)
 {
     x->cancellations++;
+    assert_true(x->cancelled_count < 8);
+    x->cancelled[x->cancelled_count++] = id;
     exec_forward_cancel(x, id);
 }
 
@@ -172,6 +203,51 @@ static void late_copies_are_promoted(void **state)
     assert_true(late > 20);
 }
 
+/* Experts of layer 2 take 1.0 MB, those of layers 0 and 1 0.6 MB, and 1.3 MB are there:
+ * one large or two small ones. FIFO has 0:0 and 1:1; the second pass puts 0:2 in place of
+ * 0:0, reads 1:1, which is there, and needs the memory of both for 2:3. It goes to the
+ * slot of the last victim, 0:2, and yet the memory of the first is read later. */
+static void a_copy_waits_for_all_victims(void **state)
+{
+    struct run_world *w = run_world_spelled(3, 4, 1, "0|1| 2|1|3");
+    struct run_result r;
+    struct exec x;
+
+    (void)state;
+    w->expert_bytes[0] = w->expert_bytes[1] = 600000;
+    x = watch(w, "{cache: {name: fifo, scope: global, bytes: 1300000 B}}", false, &r);
+    assert_int_equal(r.total.counts.loads, 4);
+    assert_true(x.after_groups);
+    run_result_release(&r);
+    run_world_free(w);
+}
+
+/* Prefetches that are thrown away before they arrive, where a copy may have several
+ * victims. */
+static void a_copy_waits_for_what_it_cancels(void **state)
+{
+    uint64_t cancelled = 0;
+
+    (void)state;
+    for (uint64_t seed = 0; seed < 6; seed++) {
+        struct run_world *w = run_world_new(4, 16, 2, 2, 12, NULL, seed);
+        struct run_result r;
+        struct exec x;
+
+        for (uint32_t l = 0; l < 4; l++)
+            w->expert_bytes[l] = l % 2 == 0 ? 400000 : 1000000;
+        w->machine.h2d_pinned.bytes_per_s /= 10;
+        x = watch(w,
+                  "{cache: {name: fifo, scope: global, bytes: 6 MB}, prefetch: {name: "
+                  "markov, distance: 3, candidates: 8}}",
+                  true, &r);
+        cancelled += x.cancellations;
+        run_result_release(&r);
+        run_world_free(w);
+    }
+    assert_true(cancelled > 20);
+}
+
 /* Six rows that all want expert 1 of four: a quarter of the rows as capacity lets in two
  * of them (1.5, rounded up), half lets in three; a factor of 2 on 6 rows over four
  * experts three. */
@@ -217,6 +293,8 @@ int main(void)
         cmocka_unit_test(the_rows_of_every_expert),
         cmocka_unit_test(slots_hold_nothing_at_first),
         cmocka_unit_test(late_copies_are_promoted),
+        cmocka_unit_test(a_copy_waits_for_all_victims),
+        cmocka_unit_test(a_copy_waits_for_what_it_cancels),
         cmocka_unit_test(a_gate_drops_on_one_gpu),
     };
 

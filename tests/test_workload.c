@@ -78,6 +78,9 @@ static void check_row(struct naive *n, const struct pass *p, uint32_t i, uint32_
 
     assert_int_equal(p->row[i].request, k);
     assert_int_equal(p->row[i].position, q->position[q->served]);
+    assert_int_equal(p->row[i].source, (trace_fields(n->s->trace) & TRACE_HAS_SOURCE) != 0
+                                           ? q->number % 7
+                                           : UINT16_MAX);
     assert_int_equal(p->row[i].phase,
                      q->served < q->prompt ? TRACE_PREFILL : TRACE_DECODE);
     if (q->row[q->served] == NAIVE_NO_ROW)
@@ -212,8 +215,11 @@ struct fixture {
 
 static int set_up(void **state)
 {
-    static const struct row_trace_plan decode = {
-        .requests = 23, .decode_to = 300, .scores = true, .arrivals = true};
+    static const struct row_trace_plan decode = {.requests = 23,
+                                                 .decode_to = 300,
+                                                 .scores = true,
+                                                 .arrivals = true,
+                                                 .sources = true};
     static const struct row_trace_plan whole = {
         .requests = 31, .prefill_to = 200, .decode_to = 40, .passes = true};
     struct fixture *f = mem_zalloc(1, sizeof *f);
@@ -549,7 +555,8 @@ static void test_refusals(void **state)
     expect_refusal(f->whole, &q, false, false, "whole passes");
     q = p;
     q.arrivals = ARRIVALS_TRACE;
-    expect_refusal(f->whole, &q, false, false, "/request/arrival_ns");
+    expect_refusal(f->whole, &q, false, false,
+                   "no /request/arrival_ns, which arrivals: trace needs; choose");
     q.mode = WORKLOAD_RECORDED;
     q.arrivals = ARRIVALS_POISSON;
     expect_refusal(f->whole, &q, false, false, "must be closed");

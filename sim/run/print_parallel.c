@@ -228,31 +228,31 @@ static char *none_at(const void *context, size_t row)
 }
 
 /* Columns that no policy has anything in are left out, and so is a table of none. */
-static void print_extras(struct rows *rows, FILE *out)
+static void print_extras(const struct result *r, const struct result_summary *s,
+                         FILE *out)
 {
     enum { MOST = sizeof print_extra_columns / sizeof *print_extra_columns, WIDTH = 9 };
-    const struct result *r = rows->r;
     const struct print_column *shown[MOST];
     struct text_column column[MOST];
+    struct rows rows = {.r = r, .s = s, .shown = shown};
     struct text_table t = {.column = column,
                            .rows = r->policies,
                            .label_columns = LABEL_COLUMNS,
                            .label = label_of,
                            .figure = extra_at,
                            .sentence = none_at,
-                           .context = rows};
+                           .context = &rows};
 
     for (const struct print_column *c = print_extra_columns; c->has != NULL; c++) {
         bool any = false;
 
         for (uint32_t i = 0; i < r->policies && !any; i++)
-            any = c->has(&r->policy[i], &rows->s[i]);
+            any = c->has(&r->policy[i], &s[i]);
         if (!any)
             continue;
         shown[t.columns] = c;
         column[t.columns++] = (struct text_column){{c->head[0], c->head[1]}, WIDTH};
     }
-    rows->shown = shown;
     if (t.columns == 0)
         return;
     (void)fputc('\n', out);
@@ -267,6 +267,6 @@ void print_parallel(const struct result *r, FILE *out)
     for (uint32_t i = 0; i < r->policies; i++)
         s[i] = result_summarise(&r->policy[i]);
     print_table(&rows, out);
-    print_extras(&rows, out);
+    print_extras(r, s, out);
     free(s);
 }

@@ -1,0 +1,105 @@
+/* The look-ahead's temporary file fails at one read or write after another: the
+ * experiment does so as well, by its status and with the sentence, or does not need it.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "crew_lab.h"
+#include "sim/base/mem.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* How many reads and writes of files without a name there are until one fails. */
+static uint32_t calls_left;
+
+static bool fails(int fd)
+{
+    struct stat s;
+
+    if (fstat(fd, &s) != 0 || s.st_nlink > 0 || calls_left == 0 || --calls_left > 0)
+        return false;
+    errno = EIO;
+    return true;
+}
+
+/* In the place of the C library's; one thread. */
+ssize_t pread(int fd, void *to, size_t bytes, off_t at)
+{
+    return fails(fd) || lseek(fd, at, SEEK_SET) != at ? -1 : read(fd, to, bytes);
+}
+
+ssize_t pwrite(int fd, const void *from, size_t bytes, off_t at)
+{
+    return fails(fd) || lseek(fd, at, SEEK_SET) != at ? -1 : write(fd, from, bytes);
+}
+
+/* Fails each in turn until there are no more; how many there were. */
+static uint32_t fail_all(const struct crew_lab *lab, const char *policy)
+{
+    char *text = mem_format("trace: %s\nmodel: %s\nmachine: by hand\nengine: event\n"
+                            "policies: [%s]\n",
+                            lab->trace_path, lab->model_path, policy);
+    uint32_t n = 0;
+    int status = -1;
+
+    while (status != 0) {
+        struct err e = {.text = ""};
+        struct result r;
+
+        calls_left = ++n;
+        status = crew_lab_run_text(lab, text, 1, &r, &e);
+        if (status == 0) {
+            assert_string_equal(e.text, "");
+            assert_true(calls_left > 0);
+            result_release(&r);
+        } else {
+            assert_int_equal(calls_left, 0);
+            assert_non_null(strstr(e.text, "the temporary look-ahead file cannot be "));
+            assert_non_null(strstr(e.text, "Input/output error; set TMPDIR"));
+        }
+        assert_true(n < 100);
+    }
+    free(text);
+    return n - 1;
+}
+
+static void a_failed_look_ahead_fails_the_run(void **state)
+{
+    struct crew_case c = {.nodes = 1,
+                          .gpus = 1,
+                          .layers = 2,
+                          .experts = 4,
+                          .top_k = 2,
+                          .hidden = 64,
+                          .requests = 2,
+                          .rows = 4,
+                          .candidates = 2,
+                          .cyclic = true,
+                          .seed = 1};
+    struct crew_lab *lab = crew_lab_new(&c, NULL);
+    uint32_t read_once, own;
+
+    (void)state;
+    read_once = fail_all(lab, "{cache: {name: belady, slots: 2}}");
+    /* What a gate leaves is a look-ahead of the policy's own. */
+    own = fail_all(lab, "{cache: {name: lru, slots: 2}, gate: {name: capacity-factor, "
+                        "cf: 0.5}}");
+    assert_true(read_once >= 3 && own > read_once);
+    crew_lab_free(lab);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_failed_look_ahead_fails_the_run),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
