@@ -70,7 +70,7 @@ static void the_next_writer_removes_them(void **state)
     kept[3] = mem_format("%s/.out.h5.%ld-2.tmp~", folder, dead);
     for (int i = 0; i < 4; i++)
         fd[i] = make(kept[i]);
-    assert_int_equal(flock(fd[1], LOCK_EX), 0);
+    assert_int_equal(flock(fd[1], LOCK_SH), 0);
 
     f = file_out_new(path, &e);
     assert_non_null(f);

@@ -243,7 +243,8 @@ struct file_out *file_out_new(const char *path, struct err *e)
     remove_abandoned(path);
     f->stream = open_beside(path, &f->name, &f->slot);
     if (f->stream != NULL) {
-        (void)flock(fileno(f->stream), LOCK_EX | LOCK_NB); /* not every disk can */
+        /* Shared, as HDF5 wants that of a file it reads. Not every disk can. */
+        (void)flock(fileno(f->stream), LOCK_SH | LOCK_NB);
         return f;
     }
     if (f->slot == NULL)
