@@ -9,19 +9,23 @@
 #include "mem.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define LIVE_MAX 64
-#define STOP_STATUS 128 /* plus the signal's number, as shells have it */
+#define CUT_NAME "%.200s" /* file names have at most 255 bytes, with what is added */
+#define STOP_STATUS 128   /* plus the signal's number, as shells have it */
 
 /* A temporary file or folder on disk. Whoever takes the pointer out of its slot owns it,
  * so a handler never reads a name that another thread is freeing. */
@@ -118,6 +122,55 @@ void live_drop(live_slot *slot)
         free_live(l);
 }
 
+/* The process that made a temporary for the file `name`; 0: the entry is no such thing.
+ */
+static pid_t owner_of(const char *entry, const char *name)
+{
+    size_t length = strlen(name);
+    char *end;
+    long pid;
+
+    if (entry[0] != '.' || strncmp(entry + 1, name, length) != 0 ||
+        entry[1 + length] != '.')
+        return 0;
+    pid = strtol(entry + length + 2, &end, 10);
+    if (*end != '-')
+        return 0;
+    (void)strtoul(end + 1, &end, 10);
+    return strcmp(end, ".tmp") == 0 && pid > 0 && pid <= INT_MAX ? (pid_t)pid : 0;
+}
+
+/* Removes what processes left that were killed while they wrote this file. The folder may
+ * be another machine's too, where numbers of processes mean others: so whoever writes a
+ * temporary holds a lock on it. */
+static void remove_abandoned(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *name = mem_format(CUT_NAME, slash == NULL ? path : slash + 1);
+    char *folder = file_folder_of(path);
+    DIR *d = opendir(folder);
+    const struct dirent *entry;
+
+    while (d != NULL && (entry = readdir(d)) != NULL) {
+        pid_t owner = owner_of(entry->d_name, name);
+        int fd;
+
+        if (owner == 0 || kill(owner, 0) == 0 || errno != ESRCH)
+            continue;
+        fd =
+            openat(dirfd(d), entry->d_name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0)
+            continue;
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            (void)unlinkat(dirfd(d), entry->d_name, 0);
+        (void)close(fd);
+    }
+    if (d != NULL)
+        (void)closedir(d);
+    free(folder);
+    free(name);
+}
+
 /* Opens a file that did not exist: ".NAME.PID-COUNT.tmp" beside `path`. It is enlisted
  * before it exists, so that a signal in between leaves nothing. */
 static FILE *open_beside(const char *path, char **name, live_slot **slot)
@@ -130,9 +183,8 @@ static FILE *open_beside(const char *path, char **name, live_slot **slot)
         FILE *stream;
         int cause;
 
-        /* File names have at most 255 bytes, so a long one is cut. */
-        *name = mem_format("%.*s.%.200s.%ld-%u.tmp", (int)folder, path, path + folder,
-                           (long)getpid(), count);
+        *name = mem_format("%.*s." CUT_NAME ".%ld-%u.tmp", (int)folder, path,
+                           path + folder, (long)getpid(), count);
         *slot = live_add(LIVE_FILE, *name, NULL);
         if (*slot == NULL)
             return NULL;
@@ -188,9 +240,13 @@ struct file_out *file_out_new(const char *path, struct err *e)
         return open_direct(path, e);
     f = mem_zalloc(1, sizeof *f);
     f->path = mem_strdup(path);
+    remove_abandoned(path);
     f->stream = open_beside(path, &f->name, &f->slot);
-    if (f->stream != NULL)
+    if (f->stream != NULL) {
+        /* Shared, as HDF5 wants that of a file it reads. Not every disk can. */
+        (void)flock(fileno(f->stream), LOCK_SH | LOCK_NB);
         return f;
+    }
     if (f->slot == NULL)
         (void)err_set(e, "%s: more than %d output files are open; finish some first",
                       path, LIVE_MAX);

@@ -1,8 +1,9 @@
 /* Output files that are complete or absent. A file is written under a temporary name in
  * the same folder and renamed into place when it is whole; if the program is stopped
- * (SIGINT, SIGTERM, SIGHUP) or fails, the temporary file is removed. A device or pipe
- * that exists already is written in place. All functions may be called from any thread,
- * each `struct file_out` from one at a time. */
+ * (SIGINT, SIGTERM, SIGHUP) or fails, the temporary file is removed. If it is killed
+ * (SIGKILL), the next one to write that file removes it. A device or pipe that exists
+ * already is written in place. All functions may be called from any thread, each
+ * `struct file_out` from one at a time. */
 #ifndef MOESIM_BASE_FILE_H
 #define MOESIM_BASE_FILE_H
 

@@ -12,8 +12,8 @@
  * signal in the thread that called, so that those within the C library are seen too; the
  * handler makes the call itself, marked by its sixth argument, or fails it. Standard
  * error is left out: the sentence is read there. A close that fails has closed all the
- * same. Memory: malloc, calloc, realloc and their aligned kin, through the dynamic
- * linker. */
+ * same. Other programs that it runs are free of the filter. Memory: malloc, calloc,
+ * realloc and their aligned kin, through the dynamic linker. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -21,7 +21,10 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -241,6 +244,84 @@ static int watch_disk(void)
                : 0;
 }
 
+/* ---- programs that it runs ---- */
+
+/* They would inherit the filter, but not its handler. So a thread that began before there
+ * was a filter starts them. */
+static struct {
+    pthread_mutex_t lock; /* one at a time */
+    sem_t asked, answered;
+    bool begun;
+    pid_t *child;
+    const char *file;
+    const posix_spawn_file_actions_t *actions;
+    const posix_spawnattr_t *attributes;
+    char *const *argument, *const *environment;
+    int cause;
+} starter = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static int (*next_spawnp)(pid_t *, const char *, const posix_spawn_file_actions_t *,
+                          const posix_spawnattr_t *, char *const[], char *const[]);
+
+static void await(sem_t *s)
+{
+    while (sem_wait(s) != 0)
+        ; /* a signal came */
+}
+
+static void *start_others(void *none)
+{
+    for (;;) {
+        await(&starter.asked);
+        starter.cause =
+            next_spawnp(starter.child, starter.file, starter.actions, starter.attributes,
+                        starter.argument, starter.environment);
+        (void)sem_post(&starter.answered);
+    }
+    return none;
+}
+
+/* 0 or -1. Signals are the program's own threads' to handle. */
+static int begin_starter(void)
+{
+    sigset_t all, before;
+    pthread_t thread;
+
+    find(&next_spawnp, "posix_spawnp");
+    (void)sem_init(&starter.asked, 0, 0);
+    (void)sem_init(&starter.answered, 0, 0);
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_BLOCK, &all, &before);
+    starter.begun = pthread_create(&thread, NULL, start_others, NULL) == 0;
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return starter.begun ? 0 : -1;
+}
+
+int posix_spawnp(pid_t *child, const char *file,
+                 const posix_spawn_file_actions_t *actions,
+                 const posix_spawnattr_t *attributes, char *const argument[],
+                 char *const environment[])
+{
+    int status;
+
+    if (!starter.begun) {
+        find(&next_spawnp, "posix_spawnp");
+        return next_spawnp(child, file, actions, attributes, argument, environment);
+    }
+    (void)pthread_mutex_lock(&starter.lock);
+    starter.child = child;
+    starter.file = file;
+    starter.actions = actions;
+    starter.attributes = attributes;
+    starter.argument = argument;
+    starter.environment = environment;
+    (void)sem_post(&starter.asked);
+    await(&starter.answered);
+    status = starter.cause;
+    (void)pthread_mutex_unlock(&starter.lock);
+    return status;
+}
+
 /* ---- beginning ---- */
 
 /* The count is in the file at any time, however the program ends. */
@@ -279,7 +360,7 @@ __attribute__((constructor)) static void begin(void)
     if (share_count(getenv("FAULT_LOG")) != 0)
         _exit(99);
     of_memory = strcmp(kind, "memory") == 0;
-    if (!of_memory && watch_disk() != 0) {
+    if (!of_memory && (begin_starter() != 0 || watch_disk() != 0)) {
         (void)fprintf(stderr, "faults: no filter of system calls: %s\n", strerror(errno));
         _exit(77);
     }

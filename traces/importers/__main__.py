@@ -10,6 +10,7 @@ import signal
 import sys
 import warnings
 
+import temporaries
 from say import say, say_remarks
 
 FORMATS = ("npz", "route_trace")
@@ -38,11 +39,11 @@ def parse(arguments):
     return options
 
 
-def end_on_signals(forget):
+def end_on_signals():
     """A signal ends the importer where it stands: what is temporary goes, nothing else."""
 
     def end(number, _frame):
-        forget()
+        temporaries.forget_all()
         os._exit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -51,8 +52,13 @@ def end_on_signals(forget):
 
 
 def convert(options):
-    """0, or 1 with the sentence said."""
-    import h5
+    """The exit status, with the sentence said unless it is 0."""
+    try:
+        import h5
+    except ImportError as failure:
+        say(f"importers need python3 with numpy and h5py: {failure}; PYTHON names another "
+            "interpreter")
+        return 77
     try:
         importer = __import__(options.format)
         importer.convert(options.file, options.output, options)
@@ -67,15 +73,11 @@ def convert(options):
 
 
 def main():
+    end_on_signals()
     options = parse(sys.argv[1:])
+    if options.into:
+        os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"  # the caller holds its lock
     warnings.simplefilter("ignore")  # of numpy and zipfile on files that are refused anyway
-    try:
-        import h5
-    except ImportError as failure:
-        say(f"importers need python3 with numpy and h5py: {failure}; PYTHON names another "
-            "interpreter")
-        return 77
-    end_on_signals(h5.forget_temporaries)
     return convert(options)
 
 

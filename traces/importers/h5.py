@@ -5,13 +5,14 @@ its name only when `commit` succeeds. Equal calls give byte-equal files.
 """
 
 import contextlib
-import itertools
 import os
 import re
 import stat
 
 import h5py
 import numpy as np
+
+import temporaries
 
 CHUNK_BYTES = 512 << 10
 CHUNK_ROWS_MAX = 16384
@@ -21,33 +22,6 @@ PREFILL, DECODE, DRAFT, VERIFY = range(4)
 
 class ImportFailed(Exception):
     """The input cannot become a trace; the text is the sentence for the user."""
-
-
-temporaries = set()  # files that are to be renamed yet, for forget_temporaries
-
-
-def forget_temporaries():
-    for path in list(temporaries):
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-    temporaries.clear()
-
-
-def begin_temporary(path):
-    """A new file beside `path`. It is on the list before it exists: a signal may come between."""
-    folder, name = os.path.split(path)
-    short = os.fsdecode(os.fsencode(name)[:200])
-    for count in itertools.count():
-        temporary = os.path.join(folder, f".{short}.{os.getpid()}-{count}.part")
-        temporaries.add(temporary)
-        try:
-            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-            return temporary
-        except FileExistsError:
-            temporaries.discard(temporary)
-        except BaseException:
-            temporaries.discard(temporary)
-            raise
 
 
 def sync(path):
@@ -167,7 +141,7 @@ class TraceWriter:
         if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
             raise ImportFailed(f"{path}: is no plain file; give the trace another name")
         with writing(path):
-            self.temporary = into or begin_temporary(path)
+            self.temporary = into or temporaries.begin(path)
         try:
             with writing(path, self):
                 self.begin(model, source, capture, moe_layer, expert_bytes, group_names,
@@ -289,7 +263,7 @@ class TraceWriter:
         sync(self.temporary)
         if self.into is None:
             os.replace(self.temporary, self.path)
-            temporaries.discard(self.temporary)
+            temporaries.names.discard(self.temporary)
             with contextlib.suppress(OSError):  # some folders cannot be synced
                 sync(os.path.dirname(os.path.abspath(self.path)))
         self.temporary = None
@@ -303,6 +277,4 @@ class TraceWriter:
                 self.file.close()
         finally:
             if self.temporary is not None and self.into is None:
-                with contextlib.suppress(OSError):
-                    os.unlink(self.temporary)
-                temporaries.discard(self.temporary)
+                temporaries.forget(self.temporary)
