@@ -64,9 +64,9 @@ expected one or more policies	policies=[]
 expected one or more policies	policies={}
 expected one or more policies	policies=lru-on-demand
 expected one of	policies=[nonsense]
-either 'slots' or 'bytes'	policies=[{}]
-either 'slots' or 'bytes'	policies=[{cache: {name: lru}}]
-either 'slots' or 'bytes'	policies.0.cache.slots=0
+'total_slots' (over all layers) and 'bytes', above 0; give one, such as cache: {slots: 4}	policies=[{}]
+'total_slots' (over all layers) and 'bytes', above 0; give one, such as cache: {slots: 4}	policies=[{cache: {name: lru}}]
+'total_slots' (over all layers) and 'bytes', above 0; give one, such as cache: {slots: 4}	policies.0.cache.slots=0
 expected an integer from 0	policies.0.cache.slots=-1
 expected an integer from 0	policies.0.cache.slots=1e400
 expected an integer from 0	policies.0.cache.slots=nan
@@ -202,6 +202,15 @@ refused 2 "whole number" run "$folder/good.yaml" --threads 0 || bad=1
 refused 2 "whole number" run "$folder/good.yaml" --threads -1 || bad=1
 refused 2 "whole number" run "$folder/good.yaml" --threads 1e9 || bad=1
 refused 2 "takes no value" run "$folder/good.yaml" --json=yes || bad=1
+refused 2 "--json and --csv exclude each other" run "$folder/good.yaml" --json --csv || bad=1
+refused 1 "the folder to write has no name" run "$folder/good.yaml" -o "" || bad=1
+refused 1 "the file to write has no name" trace slice "$folder/trace.h5" -o "" || bad=1
+if [ -w /dev/full ]; then # the disk's own words
+    "$moesim" list models >/dev/full 2>"$folder/full"
+    [ $? -eq 1 ] && grep -q "standard output cannot be written: No space left" "$folder/full" || bad=1
+    refused 1 "/dev/full: writing failed: No space left" trace export "$folder/trace.h5" -o /dev/full ||
+        bad=1
+fi
 refused 2 "one configuration" run "$folder/good.yaml" "$folder/good.yaml" || bad=1
 refused 2 "list knows" list nonsense || bad=1
 refused 2 "no trace command" trace fly || bad=1

@@ -33,7 +33,8 @@ def table(name, *lines):
 
 whole = routing(24, 48, 8, 128)
 for name, lines in (("whole", ["a,8,5,0", "=b,8,5,0"]), ("longer", ["a,8,5,0", "a,8,7,0"]),
-                    ("shorter", ["a,8,5,0", "a,4,5,0"]), ("huge", ["a,8,5,0", "a,8,99999999999,0"])):
+                    ("shorter", ["a,8,5,0", "a,4,5,0"]), ("huge", ["a,8,5,0", "a,8,99999999999,0"]),
+                    ("odd", ["a,8,5,0", "a,9,5,0"])):
     save(name, whole, [0, 12, 24])
     table(name, *lines)
 dense = routing(10, 27, 6, 64)
@@ -55,6 +56,9 @@ save("minus", half)
 stuck = routing(10, 48, 8, 128)
 stuck[:, 5] = stuck[0, 5]
 save("stuck", stuck)
+strange = routing(10, 48, 8, 128).astype(np.int64)
+strange[3, 4, 5] = 1 << 40
+save("strange", strange)
 save("v3", routing(8, 58, 8, 256).astype(np.int32))
 save("own", routing(8, 7, 2, 16))
 save("pickled", np.array([[[object()]]], dtype=object))
@@ -166,6 +170,7 @@ refuses("capture_lengths_longer", "line 3: a prompt of 8 and 7 generated.*make 1
         "longer.npz")
 refuses("capture_lengths_shorter", "line 3: .*make 8 rows", "shorter.npz")
 refuses("capture_lengths_huge", "line 3: gen_len is '99999999999', not a whole number", "huge.npz")
+takes("capture_lengths_odd", "note: [^ ]*: lines 3: the archive has one row more or less", "odd.npz")
 takes("capture_no_lengths", "every row is taken as decode", "v3.npz")
 
 # ---- what was not captured ----
@@ -191,6 +196,11 @@ takes("capture_minus", "5 of 10 rows were not captured", "minus.npz",
 # ---- models ----
 takes("capture_v3", "", "v3.npz", "--model", "deepseek-v3", holds=lambda t:
       list(t["/moe_layer"]) == list(range(3, 61)) and t.attrs["experts"] == 256)
+refuses("capture_misspelt", r"called deepseek_v3 \(did you mean deepseek-v3\?\)", "v3.npz",
+        "--model", "deepseek_v3")
+refuses("capture_no_expert", "ids: 1099511627776 is no expert's number", "strange.npz")
+takes("capture_route_misspelt", r"warning: .*did you mean qwen3-30b-a3b\?", "good.csv",
+      "--model", "qwen3-30b-a3")
 refuses("capture_own_unnamed", "7 layers and 2 experts per token; name it with --model", "own.npz")
 refuses("capture_own_without_experts", "no file of models/arch is called mine", "own.npz",
         "--model", "mine")

@@ -490,7 +490,7 @@ static void test_refusals(void **state)
     refuse(lab, "policies: []\n", "one or more policies");
     refuse(lab, "policies: lru\n", "one or more policies");
     refuse(lab, "policies: [{cache: {name: lru, slot: 4}}]\n", "'slot'");
-    refuse(lab, "policies: [{cache: {name: lru}}]\n", "needs either 'slots' or 'bytes'");
+    refuse(lab, "policies: [{cache: {name: lru}}]\n", "needs one of 'slots' (per layer)");
     refuse(lab,
            "policies: [{cache: {name: lru, slots: 4}}, {cache: {name: lru, slots: 5}}]\n",
            "two policies are called 'lru'");

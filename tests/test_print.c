@@ -176,6 +176,47 @@ static void the_table_fits_whatever_the_numbers(void **state)
     result_release(&r);
 }
 
+static size_t count_of(const char *text, const char *part)
+{
+    size_t n = 0;
+
+    for (const char *at = strstr(text, part); at != NULL; at = strstr(at + 1, part))
+        n++;
+    return n;
+}
+
+/* A line says something: pairs without a ratio are counted, and of many only some shown. */
+static void pairs_that_say_nothing_are_counted(void **state)
+{
+    struct made_shape shape = {.policies = 9, .layers = 2, .requests = 8, .seed = 4};
+    struct result r = made_result(&shape);
+    char *text;
+
+    (void)state;
+    for (uint32_t i = 2; i < r.policies; i++)
+        r.policy[i].run.finished = false;
+    text = printed(&r, result_print);
+    assert_non_null(strstr(text, "\n  35 pairs: not compared, for one was stopped\n"));
+    assert_int_equal(count_of(text, "not compared"), 1);
+    free(text);
+    result_release(&r);
+    shape = (struct made_shape){.policies = 40, .layers = 2, .requests = 8, .seed = 4};
+    r = made_result(&shape);
+    text = printed(&r, result_print);
+    assert_int_equal(count_of(text, "times as fast (") +
+                         count_of(text, "no significant difference ("),
+                     15);
+    assert_non_null(strstr(text, "\n  765 further pairs, "));
+    free(text);
+    result_release(&r);
+    shape = (struct made_shape){.policies = 3, .layers = 2, .requests = 1, .seed = 4};
+    r = made_result(&shape);
+    text = printed(&r, result_print);
+    assert_non_null(strstr(text, "\n  3 pairs: too few requests in common\n"));
+    free(text);
+    result_release(&r);
+}
+
 /* ---- the table of several GPUs ---- */
 
 static void the_table_of_several_gpus(void **state)
@@ -642,6 +683,7 @@ int main(void)
         cmocka_unit_test(strings_are_escaped),
         cmocka_unit_test(the_table_says_what_was_summed),
         cmocka_unit_test(the_table_fits_whatever_the_numbers),
+        cmocka_unit_test(pairs_that_say_nothing_are_counted),
         cmocka_unit_test(the_table_of_several_gpus),
         cmocka_unit_test(what_some_policies_have),
         cmocka_unit_test(the_table_of_several_gpus_fits),

@@ -6,6 +6,7 @@
 #include "sim/base/mem.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@
 
 static int write_failed(const char *path, struct err *e)
 {
-    return err_set(e, "%s: cannot be written; is the disk full?", path);
+    return err_set(e, "%s: writing failed: %s", path, strerror(errno));
 }
 
 static int need_rows(const struct trace *t, struct err *e)

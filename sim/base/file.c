@@ -232,7 +232,11 @@ struct file_out *file_out_new(const char *path, struct err *e)
     bool exists = stat(path, &status) == 0;
     struct file_out *f;
 
-    if (length == 0 || path[length - 1] == '/' || (exists && S_ISDIR(status.st_mode))) {
+    if (length == 0) {
+        (void)err_set(e, "the file to write has no name; give one");
+        return NULL;
+    }
+    if (path[length - 1] == '/' || (exists && S_ISDIR(status.st_mode))) {
         (void)err_set(e, "'%s' is a folder; give the name of a file to write", path);
         return NULL;
     }

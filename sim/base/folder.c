@@ -151,7 +151,11 @@ static int find_target(struct folder_out *f, struct err *e)
     while (length > 1 && plain[length - 1] == '/')
         plain[--length] = '\0';
     f->exists = stat(plain, &s) == 0;
-    wrong = f->exists ? !S_ISDIR(s.st_mode) : length == 0 || lstat(plain, &s) == 0;
+    if (length == 0) {
+        free(plain);
+        return err_set(e, "the folder to write has no name; give one");
+    }
+    wrong = f->exists ? !S_ISDIR(s.st_mode) : lstat(plain, &s) == 0;
     if (!wrong)
         f->target = f->exists ? realpath(plain, NULL) : find_new(plain, e);
     free(plain);

@@ -3,6 +3,7 @@
 #include "sim/base/nearest.h"
 #include "sim/base/plain.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,8 +59,11 @@ static int finish(int status)
 {
     if (status != EXIT_GOOD && file_interrupted())
         status = file_stop_status();
+    errno = 0; /* an earlier failure of a stream leaves its mark there, but no cause */
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        (void)fprintf(stderr, "moesim: standard output cannot be written\n");
+        (void)fprintf(stderr, "moesim: standard output cannot be written%s%s\n",
+                      errno != 0 ? ": " : "; is the disk full?",
+                      errno != 0 ? strerror(errno) : "");
         return status == EXIT_GOOD ? EXIT_BAD : status;
     }
     return status;

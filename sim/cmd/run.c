@@ -159,6 +159,8 @@ int cmd_run(int argc, char **argv)
         return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
     if (count != 1)
         return flags_misuse(&command, "run takes one configuration file");
+    if (flags.json && flags.csv)
+        return flags_misuse(&command, "--json and --csv exclude each other; choose one");
     file_catch_signals();
     if (folders_find(&folders, &e) == 0)
         config = config_load(argv[0], &flags.set, &e);

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { IMPORT_TEXT_MAX = 4096 }; /* as the importers take it */
+
 extern char **environ;
 
 /* ---- slice, export ---- */
@@ -171,6 +173,11 @@ static int import_file(const struct import_flags *f, const char *file, struct er
     return status;
 }
 
+static bool is_long(const char *text)
+{
+    return text != NULL && strlen(text) > IMPORT_TEXT_MAX;
+}
+
 static int import(int argc, char **argv)
 {
     struct import_flags flags = {.out = NULL};
@@ -205,6 +212,8 @@ static int import(int argc, char **argv)
         return flags_misuse(&command, "--from is npz or route_trace");
     if (flags.experts > TRACE_MAX_EXPERTS)
         return flags_misuse(&command, "--experts is at most 4096");
+    if (is_long(flags.model) || is_long(flags.source))
+        return flags_misuse(&command, "--model and --source are at most 4096 bytes long");
     if (file_check_apart(flags.out, argv[0], &e) != 0 ||
         file_check_apart(flags.out, flags.requests, &e) != 0)
         return cmd_fail(&e);

@@ -126,8 +126,10 @@ static int check(const struct cache_config *config, struct err *e)
 
     if ((p->slots > 0) == (p->bytes > 0))
         return err_set_key(e, "cache.slots",
-                           "the cache needs either 'slots' or 'bytes'; %s given",
-                           p->slots > 0 ? "both are" : "neither is");
+                           "the cache needs one of 'slots' (per layer), 'total_slots' "
+                           "(over all layers) and 'bytes', above 0; %s, such as "
+                           "cache: {slots: 4}",
+                           p->slots > 0 ? "keep one of them" : "give one");
     if (config->layers > UINT16_MAX || config->experts > UINT16_MAX)
         return err_set(e, "the cache takes at most %u layers of %u experts", UINT16_MAX,
                        UINT16_MAX);

@@ -101,7 +101,7 @@ struct ranked {
     uint32_t layer;
 };
 
-/* Most exposed copy first, then in order of layers. */
+/* Most exposed copy (or, without times, most copies) first, then in order of layers. */
 static int compare_ranked(const void *a, const void *b)
 {
     const struct ranked *x = a, *y = b;
@@ -111,10 +111,16 @@ static int compare_ranked(const void *a, const void *b)
     return (x->layer > y->layer) - (x->layer < y->layer);
 }
 
-static void print_layer_head(uint32_t shown, uint32_t layers, FILE *out)
+static void print_layer_head(const struct run_result *run, uint32_t shown, FILE *out)
 {
+    uint32_t layers = run->layers;
+
     (void)fputc('\n', out);
-    if (shown < layers)
+    if (run->counts_only)
+        text_paragraph(out, "  ", "    ",
+                       "MoE layers%s (copies per pass; nothing has a time)",
+                       shown < layers ? ", those with most copies by name" : "");
+    else if (shown < layers)
         text_paragraph(
             out, "  ", "    ",
             "Who waited for what: the %" PRIu32 " MoE layers of %" PRIu32
@@ -142,13 +148,16 @@ static void print_layers(const struct result *r, const struct run_result *run, F
     char name[32];
 
     for (uint32_t l = 0; l < run->layers; l++) {
-        rank[l] = (struct ranked){(double)run->layer[l].share[SHARE_COPY], l};
+        rank[l] = (struct ranked){run->counts_only
+                                      ? (double)run->layer[l].copies
+                                      : (double)run->layer[l].share[SHARE_COPY],
+                                  l};
         add_stall(&all, run, l);
     }
     total = (double)run->total.share[SHARE_COPY];
     if (run->layers > 1)
         qsort(rank, run->layers, sizeof *rank, compare_ranked);
-    print_layer_head(shown, run->layers, out);
+    print_layer_head(run, shown, out);
     for (uint32_t i = 0; i < run->layers; i++) {
         struct stall one = {0};
 
@@ -264,7 +273,7 @@ static void print_regret(const struct result_policy *p, const struct explain_fin
         text_number(100 * share_of(fabs(bound - hits), accesses)).text,
         text_count(fabs(bound - hits)).text,
         bound >= hits ? "lost" : "more than without prefetching (loads under way count)");
-    if (p->bounds.offline <= 0) {
+    if (p->bounds.offline <= 0 && !p->run.counts_only) {
         text_paragraph(out, "    ", "      ", "There are no bounds on bytes and time.");
         return;
     }
@@ -272,6 +281,8 @@ static void print_regret(const struct result_policy *p, const struct explain_fin
                    text_bytes(bytes).text,
                    text_bytes((double)p->bounds.belady_bytes).text,
                    text_ratio(share_of(bytes, (double)p->bounds.belady_bytes)).text);
+    if (p->run.counts_only)
+        return;
     if (!f->estimated)
         text_paragraph(
             out, "    ", "      ",

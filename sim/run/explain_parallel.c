@@ -33,8 +33,8 @@ static void print_savings(const struct explain_finding *f, double passes, FILE *
     if (!f->bounded) {
         text_paragraph(
             out, "  ", "    ",
-            "What would save time: this result has no bounds; they need passes "
-            "that do not depend on time (closed loop or recorded).");
+            "What would save time: this result has no bounds; they need bounds: yes "
+            "and passes that do not depend on time (closed loop or recorded).");
         return;
     }
     (void)fputs("  What would save time, at most (bounds; they overlap)\n", out);

@@ -12,7 +12,7 @@
 
 enum {
     LABEL_COLUMNS = 23,
-    MAX_PAIRS = 15, /* beyond that, only the pairs with the fastest policy */
+    MAX_PAIRS = 15, /* beyond that, so many of the pairs with the fastest policy */
     PAIR_COLUMNS = 20
 };
 
@@ -153,16 +153,9 @@ static void print_pair(const struct result *r, const struct result_comparison *c
     }
     (void)fputs("  ", out);
     text_name(out, r->policy[a].label, PAIR_COLUMNS);
-    if (c->pairs < 2)
-        (void)fputs(" and ", out);
-    else
-        (void)fputs(c->significant ? " beats " : " and ", out);
+    (void)fputs(c->significant ? " beats " : " and ", out);
     text_name(out, r->policy[b].label, PAIR_COLUMNS);
-    if (!r->policy[a].run.finished || !r->policy[b].run.finished)
-        (void)fputs(": not compared, for one was stopped\n", out);
-    else if (c->pairs < 2)
-        (void)fputs(": too few requests in common\n", out);
-    else if (c->significant)
+    if (c->significant)
         (void)fprintf(out, ": %s times as fast (%s to %s)\n", text_ratio(ratio).text,
                       text_ratio(low).text, text_ratio(high).text);
     else
@@ -170,9 +163,16 @@ static void print_pair(const struct result *r, const struct result_comparison *c
                       text_ratio(c->low).text, text_ratio(c->high).text);
 }
 
+static void print_left_out(size_t pairs, const char *why, FILE *out)
+{
+    if (pairs > 0)
+        (void)fprintf(out, "  %zu pair%s: %s\n", pairs, pairs == 1 ? "" : "s", why);
+}
+
 static void print_pairs(const struct result *r, FILE *out)
 {
-    size_t pairs = result_pair_count(r), hidden = 0, undecided = 0;
+    size_t pairs = result_pair_count(r), shown = 0, hidden = 0, undecided = 0;
+    size_t stopped = 0, few = 0; /* counted, for a line for each would say nothing */
     struct result_comparison *c = mem_alloc(pairs, sizeof *c);
     uint32_t best = pairs > MAX_PAIRS ? result_fastest(r) : 0;
 
@@ -183,13 +183,21 @@ static void print_pairs(const struct result *r, FILE *out)
                    "95 %% interval; significance at 5 %% over all pairs (Holm).",
                    metric_name(r));
     for (size_t i = 0; i < pairs; i++) {
-        if (pairs <= MAX_PAIRS || c[i].a == best || c[i].b == best) {
+        if (!r->policy[c[i].a].run.finished || !r->policy[c[i].b].run.finished) {
+            stopped++;
+        } else if (c[i].pairs < 2) {
+            few++;
+        } else if (pairs <= MAX_PAIRS ||
+                   (shown < MAX_PAIRS && (c[i].a == best || c[i].b == best))) {
             print_pair(r, &c[i], out);
+            shown++;
         } else {
             hidden++;
             undecided += !c[i].significant;
         }
     }
+    print_left_out(stopped, "not compared, for one was stopped", out);
+    print_left_out(few, "too few requests in common", out);
     if (hidden > 0)
         text_paragraph(out, "  ", "  ",
                        "%zu further pairs, %zu of them without a significant difference: "

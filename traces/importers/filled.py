@@ -62,6 +62,10 @@ class Look:
         ids = ids[~empty]
         if len(ids) and self.first is None:
             self.first = ids[0]
+        strange = (ids < -1) | ((ids >= len(self.used)) & (ids != NOT_RECORDED))
+        if strange.any():
+            raise ImportFailed(f"{self.path}: ids: {ids[strange][0]} is no expert's number; they "
+                               f"go from 0 to {len(self.used) - 1}, and -1 is not recorded")
         if len(ids):
             self.used[ids[(ids >= 0) & (ids < len(self.used))].astype(np.int64)] = True
             self.never_changes &= (ids == self.first).all(axis=(0, 2))

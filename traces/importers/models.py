@@ -1,5 +1,6 @@
 """What the importers know of models: the files of models/arch, or one given by path."""
 
+import difflib
 import math
 import os
 import re
@@ -64,6 +65,13 @@ def named(name):
     if "/" in name or name.endswith(".yaml"):
         return read(name)
     return next((model for model in all_models() if model.name == name), None)
+
+
+def unknown(name):
+    """Part of a sentence: no file has that name, and which name may have been meant."""
+    near = difflib.get_close_matches(name, [model.name for model in all_models()], n=1)
+    return (f"no file of models/arch is called {name[:100]}" +
+            (f" (did you mean {near[0]}?)" if near else ""))
 
 
 def plainest(models):

@@ -20,7 +20,7 @@ import zipfile
 import filled
 import numpy as np
 from h5 import DECODE, PREFILL, ImportFailed, TraceWriter
-from models import all_models, named, plainest
+from models import all_models, named, plainest, unknown
 from say import note
 
 BLOCK_ROWS = 8192
@@ -111,13 +111,15 @@ def check_line(path, number, line):
 
 
 def check_lengths(path, number, line, rows):
-    """The last token is drawn and not run, in most engines; none runs more than there are."""
+    """Rows beyond those expected: the last token is drawn and not run, in most engines, and
+    some stop one early; more than that contradicts the lengths."""
     expected = line["prompt_len"] + line["gen_len"] - 1 - line["first_pos"]
     if abs(rows - expected) > 1:
         raise ImportFailed(
             f"{path}: line {number}: a prompt of {line['prompt_len']} and {line['gen_len']} "
             f"generated tokens from position {line['first_pos']} on make {max(expected, 0)} rows, "
             f"but the archive has {rows} for this request; correct the lengths, or off")
+    return rows - expected
 
 
 def request_table(npz_path, given, lengths):
@@ -135,8 +137,11 @@ def request_table(npz_path, given, lengths):
         raise ImportFailed(f"{path}: has {len(table)} requests but {npz_path} has "
                            f"{len(lengths)}; one line for each is needed")
     table = [check_line(path, number, line) for number, line in enumerate(table, start=2)]
-    for number, (line, rows) in enumerate(zip(table, lengths), start=2):
-        check_lengths(path, number, line, int(rows))
+    odd = [number for number, (line, rows) in enumerate(zip(table, lengths), start=2)
+           if check_lengths(path, number, line, int(rows)) != 0]
+    if odd:
+        note(f"{path}: lines {filled.listed(odd)}: the archive has one row more or less than "
+             "prompt_len + gen_len - 1 - first_pos; its rows are taken as they are")
     if len({line["category"] for line in table}) > 65535:
         raise ImportFailed(f"{path}: has more than 65535 categories")
     return table
@@ -163,7 +168,7 @@ def choose_model(look, options):
     if model is None and options.model and options.experts:
         return options.model, options.experts, range(look.layers), range(look.layers)
     if model is None:
-        what = (f"no file of models/arch is called {options.model}" if options.model else
+        what = (unknown(options.model) if options.model else
                 f"not one model of models/arch alone has {look.layers} layers{look.without()} and "
                 f"{look.top_k} experts per token")
         raise ImportFailed(f"{look.path}: {what}; name it with --model (moesim list models has "

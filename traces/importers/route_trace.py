@@ -23,7 +23,7 @@ import re
 
 import numpy as np
 from h5 import DECODE, NOT_RECORDED, PREFILL, ImportFailed, TraceWriter
-from models import all_models, named
+from models import all_models, named, unknown
 from say import warn
 
 REQUIRED = ("step", "layer", "expert")
@@ -133,6 +133,8 @@ def choose_model(path, facts, sizes, experts, options):
     if options.model:
         model = named(options.model)
         if model is None:  # of the user's own
+            warn(f"{path}: {unknown(options.model)}, so the sizes in its head are not compared; "
+                 "run with model: FILE.yaml, a file of your own")
             return options.model
     else:
         file_name = facts.get("model", "").lower().rsplit("/", 1)[-1]
