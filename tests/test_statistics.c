@@ -24,7 +24,7 @@ static struct trace_statistics measure(const char *path)
     struct trace_statistics s;
 
     assert_non_null(t);
-    assert_int_equal(trace_statistics_measure(t, &s, &e), 0);
+    assert_int_equal(trace_statistics_measure(t, NULL, &s, &e), 0);
     trace_close(t);
     (void)unlink(path);
     return s;

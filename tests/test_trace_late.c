@@ -68,7 +68,7 @@ static int measure(struct trace *t, const char *out, struct err *e)
 
     (void)out;
     memset(&s, 0, sizeof s);
-    status = trace_statistics_measure(t, &s, e);
+    status = trace_statistics_measure(t, NULL, &s, e);
     if (status == 0)
         trace_statistics_release(&s);
     return status;

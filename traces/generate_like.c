@@ -230,7 +230,7 @@ int generate_like(struct trace *source, const struct generate_like_options *o,
     if (info->counts_only)
         return err_set(e, "%s: has counts only; a trace with /routing/expert is needed",
                        trace_path(source));
-    if (trace_statistics_measure(source, &have, e) != 0)
+    if (trace_statistics_measure(source, NULL, &have, e) != 0)
         return -1;
     s.shape = mem_alloc((size_t)info->requests, sizeof *s.shape);
     s.row[0] = mem_alloc(values, sizeof *s.row[0]);

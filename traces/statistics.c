@@ -6,36 +6,49 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORD_BITS 64
 #define PAIR_BYTES_MAX ((uint64_t)1 << 30)
 #define PREDICTED_ROWS_MAX ((uint64_t)1 << 18)
 #define UNION_ROWS_MAX ((uint64_t)1 << 20)
 #define BLOCK_ROWS 256 /* read at once in the sweep that counts */
+#define LANES 16       /* scores that are added and compared side by side */
+
+/* Slots that run requests next to each other, as far as the sweep has come. */
+struct walk {
+    uint32_t slots, ready; /* the first `ready` of them stand on the step's rows */
+    uint64_t *row, *end;   /* (slot): the next row, and where its request ends */
+    uint64_t next_request;
+    uint64_t steps, distinct;
+    bool over;
+};
 
 struct measure {
     struct trace *t;
     const struct trace_info *info;
+    const struct trace_statistics_watch *watch; /* or NULL */
     struct trace_statistics *s;
-    size_t words;        /* of a set */
     size_t row_values;   /* layers * candidates */
     uint64_t *activated; /* (layer, expert) */
+    uint64_t *last;      /* (layer, expert): stamp of the last row that used it */
+    uint64_t *recorded;  /* (layer): stamp of the last row with experts there */
     uint64_t *shared;    /* (layer): experts that a row shares with the row before */
     uint64_t *pairs;     /* (layer): rows that have such a row before them */
-    uint32_t *follows;   /* (layer, expert, expert of the next layer), or NULL */
+    size_t stride;       /* experts, rounded up to whole lanes */
+    uint32_t *follows; /* (layer, expert, expert of the next layer: stride), or NULL */
+    struct walk walk[TRACE_UNION_SIZES];
+    bool decode_only; /* walks pass over rows that are not decode */
+    uint32_t stamp;   /* of the walks' last step */
+    uint32_t *seen;   /* (layer, expert): stamp of the last step that used it */
+    uint16_t *expert; /* one row */
 };
 
-static uint32_t count_bits(uint64_t word)
-{
-    return (uint32_t)__builtin_popcountll(word);
-}
-
-/* Executed experts of a cell: all before the first that was not recorded. */
+/* Executed experts of a cell: all before the first that was not recorded, and none is
+ * recorded behind that. */
 static uint32_t executed(const struct measure *m, const uint16_t *cell)
 {
-    uint32_t k = 0;
+    uint32_t k = m->info->top_k;
 
-    while (k < m->info->top_k && cell[k] != TRACE_NOT_RECORDED)
-        k++;
+    while (k > 0 && cell[k - 1] == TRACE_NOT_RECORDED)
+        k--;
     return k;
 }
 
@@ -45,64 +58,214 @@ static const uint16_t *cell_of(const struct measure *m, const uint16_t *row,
     return row + (size_t)layer * m->info->candidates;
 }
 
-/* ---- the sweep that counts ---- */
-
-/* Experts that are in both cells, of which none names one twice. */
-static uint32_t count_shared(const uint16_t *a, uint32_t a_count, const uint16_t *b,
-                             uint32_t b_count)
+/* The loops over the experts of a cell. Where their number is known to the compiler, which
+ * it is for the most common ones, they are quick. */
+static inline uint32_t mark_cell(uint32_t *seen, uint32_t stamp, const uint16_t *cell,
+                                 uint32_t count)
 {
-    uint32_t shared = 0;
-
-    for (uint32_t i = 0; i < a_count; i++)
-        for (uint32_t j = 0; j < b_count; j++)
-            shared += a[i] == b[j];
-    return shared;
-}
-
-static void count_follows(struct measure *m, uint32_t layer, const uint16_t *cell,
-                          uint32_t count, const uint16_t *next, uint32_t next_count)
-{
-    size_t experts = m->info->experts;
+    uint32_t distinct = 0;
 
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t *table = m->follows + ((size_t)layer * experts + cell[i]) * experts;
+        distinct += seen[cell[i]] != stamp;
+        seen[cell[i]] = stamp;
+    }
+    return distinct;
+}
+
+#define BY_COUNT(count, call) \
+    ((count) == 8 ? call(8) : (count) == 4 ? call(4) : call(count))
+
+/* ---- distinct experts of a batch ---- */
+
+/* Moves slot `i` to its next row that counts, in the next request if need be, which is at
+ * most `last`. Returns 1, 0 when there is none, -1 on failure. */
+static int advance(struct measure *m, struct walk *w, uint32_t i, uint64_t last,
+                   struct err *e)
+{
+    const struct trace_request *requests = trace_get_requests(m->t);
+
+    for (;;) {
+        struct trace_token token;
+
+        while (w->row[i] == w->end[i]) {
+            w->over = w->next_request == m->info->requests;
+            if (w->over || w->next_request > last)
+                return 0;
+            w->row[i] = requests[w->next_request].first_row;
+            w->end[i] = w->row[i] + requests[w->next_request].rows;
+            w->next_request++;
+        }
+        if (!m->decode_only)
+            return 1;
+        if (trace_read_token(m->t, w->row[i], 1, &token, e) != 0)
+            return -1;
+        if (token.phase == TRACE_DECODE)
+            return 1;
+        w->row[i]++;
+    }
+}
+
+/* Distinct experts of the slots' present rows, summed over layers; moves to the next
+ * rows. */
+static int take_step(struct measure *m, struct walk *w, struct err *e)
+{
+    m->stamp++;
+    for (uint32_t i = 0; i < w->slots; i++) {
+        if (trace_read_expert(m->t, w->row[i]++, 1, m->expert, e) != 0)
+            return -1;
+        for (uint32_t l = 0; l < m->info->layers; l++) {
+            const uint16_t *cell = cell_of(m, m->expert, l);
+            uint32_t *seen = m->seen + (size_t)l * m->info->experts;
+            uint32_t count = executed(m, cell);
+
+#define MARK(n) mark_cell(seen, m->stamp, cell, n)
+            w->distinct += w->slots == 1 ? count : BY_COUNT(count, MARK);
+        }
+    }
+    w->ready = 0;
+    w->steps++;
+    return 0;
+}
+
+/* Takes the steps that need no request behind `last`. */
+static int walk_on(struct measure *m, struct walk *w, uint64_t last, struct err *e)
+{
+    while (!w->over && w->steps * w->slots < UNION_ROWS_MAX) {
+        for (; w->ready < w->slots; w->ready++) {
+            int status = advance(m, w, w->ready, last, e);
+
+            if (status <= 0)
+                return status;
+        }
+        if (take_step(m, w, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Whether any row is decode. */
+static int find_decode(struct measure *m, bool *found, struct err *e)
+{
+    *found = (trace_fields(m->t) & TRACE_HAS_PREFILL) == 0;
+    for (uint64_t i = 0; i < m->info->rows && !*found; i++) {
+        struct trace_token token;
+
+        if (trace_read_token(m->t, i, 1, &token, e) != 0)
+            return -1;
+        *found = token.phase == TRACE_DECODE;
+    }
+    return 0;
+}
+
+static int walks_init(struct measure *m, struct err *e)
+{
+    m->seen = mem_zalloc((size_t)m->info->layers * m->info->experts, sizeof m->seen[0]);
+    for (int i = 0; i < TRACE_UNION_SIZES; i++) {
+        struct walk *w = &m->walk[i];
+
+        w->slots = 1u << i;
+        w->row = mem_zalloc(w->slots, sizeof w->row[0]);
+        w->end = mem_zalloc(w->slots, sizeof w->end[0]);
+    }
+    return find_decode(m, &m->decode_only, e);
+}
+
+static void measure_unions(struct measure *m)
+{
+    for (int i = 0; i < TRACE_UNION_SIZES; i++) {
+        const struct walk *w = &m->walk[i];
+
+        if (w->steps > 0)
+            m->s->union_size[i] =
+                (double)w->distinct / (double)w->steps / m->info->layers;
+    }
+}
+
+static void walks_release(struct measure *m)
+{
+    for (int i = 0; i < TRACE_UNION_SIZES; i++) {
+        free(m->walk[i].row);
+        free(m->walk[i].end);
+    }
+    free(m->seen);
+}
+
+/* ---- the sweep that counts ---- */
+
+static inline void count_follows(uint32_t *tables, size_t stride, const uint16_t *cell,
+                                 uint32_t count, const uint16_t *next, uint32_t next_count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t *table = tables + cell[i] * stride;
 
         for (uint32_t j = 0; j < next_count; j++)
             table[next[j]]++;
     }
 }
 
-/* Counts one row; `before` is the row before it in the same request, or NULL. */
-static void count_row(struct measure *m, const uint16_t *row, const uint16_t *before)
+static inline uint64_t count_cell(uint64_t *activated, uint64_t *last, uint64_t stamp,
+                                  const uint16_t *cell, uint32_t count)
+{
+    uint64_t shared = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        uint16_t x = cell[i];
+
+        activated[x]++;
+        shared += last[x] == stamp - 1;
+        last[x] = stamp;
+    }
+    return shared;
+}
+
+/* Counts one row. Stamps of adjacent rows of a request follow each other, others do not;
+ * the first is 2. */
+static void count_row(struct measure *m, const uint16_t *row, uint64_t stamp)
 {
     uint32_t layers = m->info->layers;
+    size_t experts = m->info->experts;
     uint32_t count = executed(m, row);
 
     for (uint32_t l = 0; l < layers; l++) {
         const uint16_t *cell = cell_of(m, row, l);
         const uint16_t *next = l + 1 < layers ? cell_of(m, row, l + 1) : NULL;
         uint32_t next_count = next != NULL ? executed(m, next) : 0;
+        uint64_t *activated = m->activated + l * experts, *last = m->last + l * experts;
 
-        for (uint32_t k = 0; k < count; k++)
-            m->activated[(size_t)l * m->info->experts + cell[k]]++;
-        if (before != NULL && count > 0) {
-            const uint16_t *last = cell_of(m, before, l);
-            uint32_t last_count = executed(m, last);
-
-            m->shared[l] += count_shared(cell, count, last, last_count);
-            m->pairs[l] += last_count > 0;
+#define COUNT(n) count_cell(activated, last, stamp, cell, n)
+        m->shared[l] += BY_COUNT(count, COUNT);
+        if (count > 0) {
+            m->pairs[l] += m->recorded[l] == stamp - 1;
+            m->recorded[l] = stamp;
         }
-        if (m->follows != NULL && next != NULL)
-            count_follows(m, l, cell, count, next, next_count);
+        if (m->follows != NULL && next_count > 0) {
+            uint32_t *tables = m->follows + l * experts * m->stride;
+
+#define FOLLOW(n) count_follows(tables, m->stride, cell, n, next, n)
+            if (count == next_count)
+                BY_COUNT(count, FOLLOW);
+            else
+                count_follows(tables, m->stride, cell, count, next, next_count);
+        }
         count = next_count;
     }
 }
 
-/* Rows are read in blocks, with the last row of the block before kept in front. */
+static void show(const struct measure *m, uint64_t rows)
+{
+    uint64_t total = m->info->rows;
+
+    if (m->watch == NULL)
+        return;
+    total += total < PREDICTED_ROWS_MAX ? total : PREDICTED_ROWS_MAX;
+    m->watch->show(m->watch->context, rows, total);
+}
+
+/* Counts all rows in blocks, and has the walks follow, whose rows then are in memory. */
 static int count_rows(struct measure *m, struct err *e)
 {
     const struct trace_request *requests = trace_get_requests(m->t);
-    uint16_t *rows = mem_zalloc((BLOCK_ROWS + 1) * m->row_values, sizeof *rows);
+    uint16_t *rows = mem_alloc(BLOCK_ROWS * m->row_values, sizeof *rows);
     uint64_t request = 0;
     int status = 0;
 
@@ -110,18 +273,18 @@ static int count_rows(struct measure *m, struct err *e)
         uint64_t count =
             m->info->rows - first < BLOCK_ROWS ? m->info->rows - first : BLOCK_ROWS;
 
-        memcpy(rows, rows + BLOCK_ROWS * m->row_values, m->row_values * sizeof *rows);
-        status = trace_read_expert(m->t, first, count, rows + m->row_values, e);
+        status = trace_read_expert(m->t, first, count, rows, e);
         for (uint64_t i = 0; i < count && status == 0; i++) {
-            const uint16_t *row = rows + (size_t)(i + 1) * m->row_values;
-
             while (first + i >= requests[request].first_row + requests[request].rows)
                 request++;
-            count_row(m, row,
-                      first + i > requests[request].first_row ? row - m->row_values
-                                                              : NULL);
+            count_row(m, rows + (size_t)i * m->row_values, first + i + request + 2);
         }
+        for (int i = 0; i < TRACE_UNION_SIZES && status == 0; i++)
+            status = walk_on(m, &m->walk[i], request, e);
+        show(m, first + count);
     }
+    for (int i = 0; i < TRACE_UNION_SIZES && status == 0; i++)
+        status = walk_on(m, &m->walk[i], m->info->requests, e);
     free(rows);
     return status;
 }
@@ -205,44 +368,110 @@ static void measure_overlap(struct measure *m)
 /* P(e at l + 1 | e' at l), in the shape of the counts, which are freed. Owned. */
 static float *turn_into_shares(struct measure *m)
 {
-    size_t experts = m->info->experts;
-    size_t tables = (size_t)(m->info->layers - 1) * experts;
-    float *share = mem_alloc(tables * experts, sizeof *share);
+    size_t tables = (size_t)(m->info->layers - 1) * m->info->experts;
+    float *share = mem_alloc(tables * m->stride, sizeof *share);
 
     for (size_t i = 0; i < tables; i++) {
         double times = (double)m->activated[i];
 
-        for (size_t x = 0; x < experts; x++)
-            share[i * experts + x] =
-                times > 0 ? (float)((double)m->follows[i * experts + x] / times) : 0.0F;
+        for (size_t x = 0; x < m->stride; x++)
+            share[i * m->stride + x] =
+                times > 0 ? (float)((double)m->follows[i * m->stride + x] / times) : 0.0F;
     }
     free(m->follows);
     m->follows = NULL;
     return share;
 }
 
-/* The `k` best of `score`, the lower id where two are equal, into best[k]. */
-static void choose_best(const float *score, uint32_t experts, uint32_t k, uint16_t *best)
+/* Four scores, which one instruction adds; memory that was allocated is aligned to them. */
+typedef float quad __attribute__((vector_size(16), may_alias));
+
+/* Sums of the tables of a cell's experts, in order; most[j] is the largest of the sums
+ * j, j + LANES, ... */
+static void add_tables(const float *tables, size_t stride, const uint16_t *cell,
+                       uint32_t count, float *score, float *most)
+{
+    for (size_t j = 0; j < LANES; j++)
+        most[j] = 0;
+    for (size_t x = 0; x < stride; x += LANES) {
+        quad a = {0}, b = {0}, c = {0}, d = {0}, *sum = (quad *)(score + x);
+
+        for (uint32_t i = 0; i < count; i++) {
+            const quad *table = (const quad *)(tables + cell[i] * stride + x);
+
+            a += table[0];
+            b += table[1];
+            c += table[2];
+            d += table[3];
+        }
+        sum[0] = a;
+        sum[1] = b;
+        sum[2] = c;
+        sum[3] = d;
+        for (size_t j = 0; j < LANES; j++)
+            most[j] = score[x + j] > most[j] ? score[x + j] : most[j];
+    }
+}
+
+/* How many of [begin, end) are above `limit`, or not below it. */
+static uint32_t count_above(const float *score, size_t begin, size_t end, float limit)
+{
+    uint32_t above = 0;
+
+    for (size_t x = begin; x < end; x++)
+        above += score[x] > limit;
+    return above;
+}
+
+static uint32_t count_not_below(const float *score, size_t begin, size_t end, float limit)
+{
+    uint32_t above = 0;
+
+    for (size_t x = begin; x < end; x++)
+        above += score[x] >= limit;
+    return above;
+}
+
+/* How many of the next layer's experts are among the k with the best scores. Those that k
+ * lanes surpass are not; then the others are ranked from the lowest on, and where one is
+ * among the best, so are all above it. */
+static uint32_t count_foreseen(const float *score, size_t stride, const float *most,
+                               uint32_t k, const uint16_t *next, uint32_t next_count,
+                               uint16_t *left)
 {
     uint32_t held = 0;
 
-    for (uint32_t x = 0; x < experts; x++) {
-        uint32_t i;
+    for (uint32_t i = 0; i < next_count; i++) {
+        uint32_t at = held;
 
-        if (held == k && score[x] <= score[best[k - 1]])
+        if (count_above(most, 0, LANES, score[next[i]]) >= k)
             continue;
-        i = held < k ? held++ : k - 1;
-        for (; i > 0 && score[best[i - 1]] < score[x]; i--)
-            best[i] = best[i - 1];
-        best[i] = (uint16_t)x;
+        /* From the best to the worst; of equal ones the lower is better. */
+        for (; at > 0 && (score[left[at - 1]] < score[next[i]] ||
+                          (score[left[at - 1]] == score[next[i]] && left[at - 1] > next[i]));
+             at--)
+            left[at] = left[at - 1];
+        left[at] = next[i];
+        held++;
     }
+    for (; held > 0; held--) {
+        uint16_t x = left[held - 1];
+
+        if (count_not_below(score, 0, x, score[x]) +
+                count_above(score, x, stride, score[x]) <
+            k)
+            break;
+    }
+    return held;
 }
 
 /* Adds to the experts asked for, and to those foreseen, of one row. */
 static void predict_row(const struct measure *m, const float *share, const uint16_t *row,
-                        float *score, uint16_t *best, uint64_t *asked, uint64_t *foreseen)
+                        float *score, uint16_t *left, uint64_t *asked, uint64_t *foreseen)
 {
-    uint32_t experts = m->info->experts, k = m->info->top_k;
+    size_t experts = m->info->experts, stride = m->stride;
+    uint32_t k = m->info->top_k;
+    float most[LANES];
 
     for (uint32_t l = 0; l + 1 < m->info->layers; l++) {
         const uint16_t *cell = cell_of(m, row, l), *next = cell_of(m, row, l + 1);
@@ -250,16 +479,9 @@ static void predict_row(const struct measure *m, const float *share, const uint1
 
         if (count == 0)
             continue;
-        memset(score, 0, experts * sizeof *score);
-        for (uint32_t i = 0; i < count; i++) {
-            const float *table = share + ((size_t)l * experts + cell[i]) * experts;
-
-            for (uint32_t x = 0; x < experts; x++)
-                score[x] += table[x];
-        }
-        choose_best(score, experts, k, best);
+        add_tables(share + l * experts * stride, stride, cell, count, score, most);
         *asked += next_count;
-        *foreseen += count_shared(best, k, next, next_count);
+        *foreseen += count_foreseen(score, stride, most, k, next, next_count, left);
     }
 }
 
@@ -267,7 +489,7 @@ static int measure_predictability(struct measure *m, struct err *e)
 {
     uint64_t stride = (m->info->rows + PREDICTED_ROWS_MAX - 1) / PREDICTED_ROWS_MAX;
     uint64_t asked = 0, foreseen = 0;
-    uint16_t *row, *best;
+    uint16_t *left;
     float *share, *score;
     int status = 0;
 
@@ -275,137 +497,20 @@ static int measure_predictability(struct measure *m, struct err *e)
     if (m->follows == NULL)
         return 0;
     share = turn_into_shares(m);
-    score = mem_alloc(m->info->experts, sizeof *score);
-    row = mem_alloc(m->row_values, sizeof *row);
-    best = mem_alloc(m->info->top_k, sizeof *best);
+    score = mem_alloc(m->stride, sizeof *score);
+    left = mem_alloc(m->info->top_k, sizeof *left);
     for (uint64_t i = 0; i < m->info->rows && status == 0; i += stride) {
-        status = trace_read_expert(m->t, i, 1, row, e);
+        status = trace_read_expert(m->t, i, 1, m->expert, e);
         if (status == 0)
-            predict_row(m, share, row, score, best, &asked, &foreseen);
+            predict_row(m, share, m->expert, score, left, &asked, &foreseen);
+        if (i / stride % BLOCK_ROWS == 0)
+            show(m, m->info->rows + i / stride);
     }
     if (asked > 0)
         m->s->next_layer_predictability = (double)foreseen / (double)asked;
     free(share);
     free(score);
-    free(row);
-    free(best);
-    return status;
-}
-
-/* ---- distinct experts of a batch ---- */
-
-struct slots {
-    uint32_t count;
-    uint64_t *row, *end; /* (slot): the next row, and where its request ends */
-    uint64_t next_request;
-    bool decode_only; /* rows that are not decode are passed over */
-    uint64_t *used;   /* (layer, word): experts of the step */
-    uint16_t *expert; /* one row */
-};
-
-/* Moves slot `i` to its next row that counts, in the next request if need be. Returns 1,
- * 0 when no request is left, -1 on failure. */
-static int advance(struct measure *m, struct slots *s, uint32_t i, struct err *e)
-{
-    const struct trace_request *requests = trace_get_requests(m->t);
-
-    for (;;) {
-        struct trace_token token;
-
-        while (s->row[i] == s->end[i]) {
-            if (s->next_request == m->info->requests)
-                return 0;
-            s->row[i] = requests[s->next_request].first_row;
-            s->end[i] = s->row[i] + requests[s->next_request].rows;
-            s->next_request++;
-        }
-        if (!s->decode_only)
-            return 1;
-        if (trace_read_token(m->t, s->row[i], 1, &token, e) != 0)
-            return -1;
-        if (token.phase == TRACE_DECODE)
-            return 1;
-        s->row[i]++;
-    }
-}
-
-/* Distinct experts of the slots' present rows, summed over layers; moves to the next
- * rows. */
-static int take_step(struct measure *m, struct slots *s, uint64_t *distinct,
-                     struct err *e)
-{
-    memset(s->used, 0, m->info->layers * m->words * sizeof s->used[0]);
-    for (uint32_t i = 0; i < s->count; i++) {
-        if (trace_read_expert(m->t, s->row[i]++, 1, s->expert, e) != 0)
-            return -1;
-        for (uint32_t l = 0; l < m->info->layers; l++) {
-            const uint16_t *cell = cell_of(m, s->expert, l);
-            uint64_t *used = s->used + l * m->words;
-
-            for (uint32_t k = 0; k < m->info->top_k && cell[k] != TRACE_NOT_RECORDED; k++)
-                used[cell[k] / WORD_BITS] |= UINT64_C(1) << (cell[k] % WORD_BITS);
-        }
-    }
-    for (size_t i = 0; i < m->info->layers * m->words; i++)
-        *distinct += count_bits(s->used[i]);
-    return 0;
-}
-
-static int measure_union(struct measure *m, struct slots *s, double *size, struct err *e)
-{
-    uint64_t steps = 0, distinct = 0;
-    int status = 1;
-
-    *size = 0;
-    s->next_request = 0;
-    memset(s->row, 0, s->count * sizeof s->row[0]);
-    memset(s->end, 0, s->count * sizeof s->end[0]);
-    while (steps * s->count < UNION_ROWS_MAX) {
-        for (uint32_t i = 0; i < s->count && status > 0; i++)
-            status = advance(m, s, i, e);
-        if (status <= 0)
-            break;
-        if (take_step(m, s, &distinct, e) != 0)
-            return -1;
-        steps++;
-    }
-    if (steps > 0)
-        *size = (double)distinct / (double)steps / m->info->layers;
-    return status < 0 ? -1 : 0;
-}
-
-/* Whether any row is decode. */
-static int find_decode(struct measure *m, bool *found, struct err *e)
-{
-    *found = (trace_fields(m->t) & TRACE_HAS_PREFILL) == 0;
-    for (uint64_t i = 0; i < m->info->rows && !*found; i++) {
-        struct trace_token token;
-
-        if (trace_read_token(m->t, i, 1, &token, e) != 0)
-            return -1;
-        *found = token.phase == TRACE_DECODE;
-    }
-    return 0;
-}
-
-static int measure_unions(struct measure *m, struct err *e)
-{
-    uint32_t most = 1u << (TRACE_UNION_SIZES - 1);
-    struct slots s = {0};
-    int status = find_decode(m, &s.decode_only, e);
-
-    s.row = mem_alloc(most, sizeof s.row[0]);
-    s.end = mem_alloc(most, sizeof s.end[0]);
-    s.used = mem_alloc(m->info->layers * m->words, sizeof s.used[0]);
-    s.expert = mem_alloc(m->row_values, sizeof s.expert[0]);
-    for (int i = 0; i < TRACE_UNION_SIZES && status == 0; i++) {
-        s.count = 1u << i;
-        status = measure_union(m, &s, &m->s->union_size[i], e);
-    }
-    free(s.row);
-    free(s.end);
-    free(s.used);
-    free(s.expert);
+    free(left);
     return status;
 }
 
@@ -413,33 +518,51 @@ static int measure_unions(struct measure *m, struct err *e)
 
 static int measure_rows(struct measure *m, struct err *e)
 {
-    uint64_t experts = m->info->experts;
-    uint64_t cells = (m->info->layers - 1) * experts * experts;
+    const struct trace_info *info = m->info;
+    size_t cells = (size_t)info->layers * info->experts;
+    uint64_t experts = info->experts, pairs = (info->layers - 1) * experts * experts;
+    int status;
 
-    if (m->info->layers > 1 && cells <= PAIR_BYTES_MAX / sizeof m->follows[0])
-        m->follows = mem_zalloc((size_t)cells, sizeof m->follows[0]);
-    if (count_rows(m, e) != 0)
-        return -1;
-    measure_skew(m);
-    measure_overlap(m);
-    return measure_predictability(m, e) != 0 || measure_unions(m, e) != 0 ? -1 : 0;
+    m->stride = (info->experts + LANES - 1) / LANES * LANES;
+    if (info->layers > 1 && pairs <= PAIR_BYTES_MAX / sizeof m->follows[0])
+        m->follows = mem_zalloc((cells - info->experts) * m->stride, sizeof *m->follows);
+    m->last = mem_zalloc(cells, sizeof m->last[0]);
+    m->recorded = mem_zalloc(info->layers, sizeof m->recorded[0]);
+    m->shared = mem_zalloc(info->layers, sizeof m->shared[0]);
+    m->pairs = mem_zalloc(info->layers, sizeof m->pairs[0]);
+    m->expert = mem_alloc(m->row_values, sizeof m->expert[0]);
+    status = walks_init(m, e);
+    if (status == 0)
+        status = count_rows(m, e);
+    if (status == 0) {
+        measure_skew(m);
+        measure_overlap(m);
+        measure_unions(m);
+        status = measure_predictability(m, e);
+    }
+    walks_release(m);
+    free(m->last);
+    free(m->recorded);
+    free(m->shared);
+    free(m->pairs);
+    free(m->follows);
+    free(m->expert);
+    return status;
 }
 
-int trace_statistics_measure(struct trace *t, struct trace_statistics *s, struct err *e)
+int trace_statistics_measure(struct trace *t, const struct trace_statistics_watch *watch,
+                             struct trace_statistics *s, struct err *e)
 {
     const struct trace_info *info = trace_get_info(t);
-    struct measure m = {.t = t, .info = info, .s = s};
+    struct measure m = {.t = t, .info = info, .watch = watch, .s = s};
     int status;
 
     *s = (struct trace_statistics){
         .layers = info->layers, .experts = info->experts, .top_k = info->top_k};
     s->popularity = mem_zalloc((size_t)info->layers * info->experts, sizeof(double));
     s->layer_adjacent_overlap = mem_zalloc(info->layers, sizeof(double));
-    m.words = (info->experts + WORD_BITS - 1) / WORD_BITS;
     m.row_values = (size_t)info->layers * info->candidates;
     m.activated = mem_zalloc((size_t)info->layers * info->experts, sizeof m.activated[0]);
-    m.shared = mem_zalloc(info->layers, sizeof m.shared[0]);
-    m.pairs = mem_zalloc(info->layers, sizeof m.pairs[0]);
     if (info->counts_only) {
         s->next_layer_predictability = -1;
         status = count_loads(&m, e);
@@ -448,9 +571,6 @@ int trace_statistics_measure(struct trace *t, struct trace_statistics *s, struct
         status = measure_rows(&m, e);
     }
     free(m.activated);
-    free(m.shared);
-    free(m.pairs);
-    free(m.follows);
     if (status != 0)
         trace_statistics_release(s);
     return status;

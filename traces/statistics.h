@@ -3,8 +3,8 @@
  *
  * All figures are over executed experts of recorded cells; a cell is one (row, layer),
  * and S(t, l) is the set of its experts. A "mean over layers" weighs layers equally. The
- * file is swept once for counts, once for predictability (of at most 2^18 evenly spaced
- * rows) and once for each union size (of at most 2^20 rows). */
+ * file is swept once for counts and unions (each size of at most 2^20 rows), and once for
+ * predictability (of at most 2^18 evenly spaced rows). */
 #ifndef MOESIM_TRACES_STATISTICS_H
 #define MOESIM_TRACES_STATISTICS_H
 
@@ -41,9 +41,17 @@ struct trace_statistics {
     double union_size[TRACE_UNION_SIZES];
 };
 
+/* Who is told of rows that were swept, of all that will be. */
+struct trace_statistics_watch {
+    void (*show)(void *context, uint64_t done, uint64_t total);
+    void *context;
+};
+
 /* Fills `s`; release with trace_statistics_release. 0 or -1 (count-only traces have
- * the figures of popularity; adjacent overlap and unions are 0, predictability -1). */
-int trace_statistics_measure(struct trace *t, struct trace_statistics *s, struct err *e);
+ * the figures of popularity; adjacent overlap and unions are 0, predictability -1).
+ * `watch` may be NULL. */
+int trace_statistics_measure(struct trace *t, const struct trace_statistics_watch *watch,
+                             struct trace_statistics *s, struct err *e);
 void trace_statistics_release(struct trace_statistics *s);
 
 #endif

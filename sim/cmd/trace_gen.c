@@ -20,7 +20,7 @@ static int print_statistics_of(const char *path, struct err *e)
 {
     struct trace_statistics s;
     struct trace *t = trace_open(path, NULL, e);
-    int status = t == NULL ? -1 : trace_statistics_measure(t, &s, e);
+    int status = t == NULL ? -1 : trace_statistics_measure(t, NULL, &s, e);
 
     if (status == 0) {
         plain_printf(stdout, "%s\n", path);

@@ -1,7 +1,6 @@
 #include "cmd.h"
 #include "sim/base/plain.h"
 #include "sim/run/json.h"
-#include "sim/run/text.h"
 #include "traces/statistics.h"
 
 #include <inttypes.h>
@@ -90,32 +89,36 @@ static void print_info_json(const struct trace *t, const struct trace_statistics
     (void)printf("}\n}\n");
 }
 
-/* Says beforehand that a large trace takes a while, and what takes less. */
-static void warn_if_long(const struct trace *t)
+static void show_progress(void *context, uint64_t done, uint64_t total)
 {
-    enum { SWEEPS = 9 }; /* the check, the counts, and one for each size of a batch */
-    const double much = 256e6;
-    const struct trace_info *i = trace_get_info(t);
-    double bytes = (double)i->rows * i->layers * i->candidates * sizeof(uint16_t);
+    progress_show(context, done, total);
+}
 
-    if (bytes < much)
-        return;
-    (void)fprintf(stderr,
-                  "moesim: note: %s of routing are read up to %d times, which takes "
-                  "minutes; `moesim trace slice --rows 0:100000` makes a part that is "
-                  "looked at sooner\n",
-                  text_bytes(bytes).text, SWEEPS);
+/* Checks and measures it, which may take minutes. */
+static int look_at(struct trace *t, bool quiet, struct trace_statistics *s, struct err *e)
+{
+    struct progress_line *line = quiet ? NULL : progress_new("reading");
+    const struct trace_statistics_watch watch = {show_progress, line};
+    int status = trace_check_others(t, e);
+
+    if (status == 0)
+        status = trace_statistics_measure(t, line == NULL ? NULL : &watch, s, e);
+    progress_free(line);
+    return status;
 }
 
 int cmd_trace_info(int argc, char **argv)
 {
-    bool json = false;
+    /* Holds the blocks of 64 requests at the chunks of at most 1 MiB that are usual. */
+    const struct trace_options options = {.cache_bytes = (size_t)128 << 20};
+    bool json = false, quiet = false;
     struct flag table[] = {
         {"--json", 0, FLAG_SWITCH, &json, NULL, "print JSON"},
+        {"--quiet", 'q', FLAG_SWITCH, &quiet, NULL, "no progress line"},
         {.name = NULL},
     };
     const struct command command = {
-        "moesim trace info TRACE [--json]",
+        "moesim trace info TRACE [--json] [--quiet]",
         "Prints what a trace holds and how its routing looks: skew, locality, "
         "predictability,\ndistinct experts per batch. Reads and checks the whole file.",
         "moesim trace info traces/samples/gpt-oss-20b-like.h5", table};
@@ -129,14 +132,11 @@ int cmd_trace_info(int argc, char **argv)
         return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
     if (count != 1)
         return flags_misuse(&command, "trace info takes one trace");
-    t = trace_open(argv[0], NULL, &e);
-    if (t != NULL)
-        warn_if_long(t);
+    t = trace_open(argv[0], &options, &e);
     if (t != NULL && trace_get_info(t)->counts_only) {
         print_shape(t);
         status = EXIT_GOOD;
-    } else if (t != NULL && trace_check(t, &e) == 0 &&
-               trace_statistics_measure(t, &s, &e) == 0) {
+    } else if (t != NULL && look_at(t, quiet, &s, &e) == 0) {
         if (json) {
             print_info_json(t, &s);
         } else {
