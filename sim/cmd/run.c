@@ -158,7 +158,11 @@ int cmd_run(int argc, char **argv)
     if (count < 0)
         return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
     if (count != 1)
-        return flags_misuse(&command, "run takes one configuration file");
+        return flags_misuse(&command,
+                            "run takes one configuration file, such as demo.yaml");
+    if (flags.json && flags.csv)
+        return flags_misuse(&command, "run prints either --json or --csv; leave one of "
+                                      "them out, or write files with --out");
     file_catch_signals();
     if (folders_find(&folders, &e) == 0)
         config = config_load(argv[0], &flags.set, &e);

@@ -126,8 +126,11 @@ static int check(const struct cache_config *config, struct err *e)
 
     if ((p->slots > 0) == (p->bytes > 0))
         return err_set_key(e, "cache.slots",
-                           "the cache needs either 'slots' or 'bytes'; %s given",
-                           p->slots > 0 ? "both are" : "neither is");
+                           "the cache needs either 'slots' or 'bytes', and %s given; %s",
+                           p->slots > 0 ? "both are" : "neither is",
+                           p->slots > 0 ? "leave one of them out"
+                                        : "say how many experts of each layer it holds, "
+                                          "such as slots: 4");
     if (config->layers > UINT16_MAX || config->experts > UINT16_MAX)
         return err_set(e, "the cache takes at most %u layers of %u experts", UINT16_MAX,
                        UINT16_MAX);
