@@ -25,7 +25,7 @@ struct reading {
 
 static struct reading read_from(const char *folder, const char *text)
 {
-    struct reading r = {.e = {""}};
+    struct reading r = {.e = {.text = ""}};
 
     r.document = cfg_parse("test.yaml", text, strlen(text), &r.e);
     if (r.document == NULL)

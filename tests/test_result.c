@@ -365,11 +365,11 @@ static void a_group_that_is_not_there(void **state)
                                 a.groups, a.groups);
 
         for (uint32_t i = 0; i < 8; i++)
-            a.policy[i / 4].run.request[i % 4].group = a.groups - 1;
+            a.policy[i / 4].run.request[i % 4].group = (uint16_t)(a.groups - 1);
         assert_int_equal(result_write(&a, path, &e), 0);
         assert_int_equal(result_read(path, &b, &e), 0);
         result_release(&b);
-        a.policy[1].run.request[2].group = a.groups;
+        a.policy[1].run.request[2].group = (uint16_t)a.groups;
         assert_int_equal(result_write(&a, path, &e), -1); /* which reads it again */
         assert_non_null(strstr(e.text, says));
         e.text[0] = '\0';

@@ -158,7 +158,8 @@ int cmd_run(int argc, char **argv)
     if (count < 0)
         return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
     if (count != 1)
-        return flags_misuse(&command, "run takes one configuration file");
+        return flags_misuse(&command,
+                            "run takes one configuration file, such as demo.yaml");
     if (flags.json && flags.csv)
         return flags_misuse(&command, "--json and --csv exclude each other; choose one");
     file_catch_signals();
