@@ -134,6 +134,55 @@ static void waiting_puts_the_loop_behind_the_rows(void **state)
     assert_true(waits.begun > waits.dispatched + 8 * SIM_TIME_PER_S / 1000);
 }
 
+/* Five rows of one expert on one GPU, by kernels whose tiles are these: what the run takes
+ * and its balanced bound. */
+static void bound_of(struct machine_tiles tiles, sim_time *latency, sim_time *balanced)
+{
+    const struct crew_case c = {.nodes = 1,
+                                .gpus = 1,
+                                .rails = 1,
+                                .per_root = 1,
+                                .layers = 1,
+                                .experts = 4,
+                                .top_k = 1,
+                                .hidden = 64,
+                                .requests = 5,
+                                .rows = 6,
+                                .candidates = 1,
+                                .one_expert = true,
+                                .seed = 5,
+                                .workload = "{mode: static, batch: 5, max_passes: 1}",
+                                .place = "linear",
+                                .place_more = "",
+                                .schedule_more = ", experts: serial",
+                                .more = ""};
+    struct crew_lab *lab = crew_lab_new(&c, NULL);
+    struct result r;
+
+    lab->machine.gpu.tiles = tiles;
+    lab->machine.gpu.bf16_flops = 1e9; /* so that every row counts */
+    assert_int_equal(crew_lab_run(lab, "fifo", 1, &r, NULL), 0);
+    assert_true(r.policy[0].bounds.present);
+    *latency = r.policy[0].run.total.latency;
+    *balanced = r.policy[0].bounds.balanced;
+    result_release(&r);
+    crew_lab_free(lab);
+}
+
+/* Kernels pad the five rows to 8, but divided otherwise they could be 6: the bound takes
+ * those, as a machine does whose only tile is the smallest. */
+static void the_bound_pads_to_the_smallest_tile(void **state)
+{
+    sim_time latency, balanced, least, least_bound;
+
+    (void)state;
+    bound_of((struct machine_tiles){3, {2, 4, 8}}, &latency, &balanced);
+    bound_of((struct machine_tiles){1, {2}}, &least, &least_bound);
+    assert_int_equal(least_bound, least);
+    assert_int_equal(balanced, least);
+    assert_true(latency > least);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -141,6 +190,7 @@ int main(void)
         cmocka_unit_test(a_group_begins_behind_the_loop),
         cmocka_unit_test(a_chain_begins_with_the_loop),
         cmocka_unit_test(waiting_puts_the_loop_behind_the_rows),
+        cmocka_unit_test(the_bound_pads_to_the_smallest_tile),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

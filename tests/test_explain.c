@@ -201,6 +201,8 @@ static void experts_on_the_host(void **state)
     assert_non_null(strstr(text, "Ran on the host instead: 300 experts (30.0 %"));
     assert_non_null(strstr(text, "There are no bounds on bytes and time."));
     assert_null(strstr(text, "perfect look-ahead (bound)"));
+    assert_non_null(strstr(text, "  experts\n")); /* layer by layer */
+    assert_non_null(strstr(text, "  on host\n"));
     free(text);
 }
 

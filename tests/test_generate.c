@@ -277,6 +277,19 @@ static void test_what_cannot_be(void **state)
     }
 }
 
+/* More rows than 32 bits number in blocks: the last one could not be told from the first. */
+static void test_too_many_rows(void **state)
+{
+    struct draw_request r = {.prompt_rows = UINT32_MAX / 2, .output_rows = 1};
+    struct err e = {.text = ""};
+
+    (void)state;
+    assert_int_equal(generate_check("many.h5", &r, 1, &e), -1);
+    assert_non_null(strstr(e.text, "request 0 would have 2147483648 rows"));
+    r.prompt_rows--;
+    assert_int_equal(generate_check("many.h5", &r, 1, &e), 0);
+}
+
 /* ---- the router without dependence ---- */
 
 /* Times that each expert is in the first `width` of a cell, per cell, and of a pair of
@@ -585,6 +598,7 @@ int main(void)
         cmocka_unit_test(test_parameters_do_what_they_say),
         cmocka_unit_test(test_figures_asked_for),
         cmocka_unit_test(test_what_cannot_be),
+        cmocka_unit_test(test_too_many_rows),
         cmocka_unit_test(test_hot_router),
         cmocka_unit_test(test_hot_router_top_k),
         cmocka_unit_test(test_independent_router),

@@ -14,11 +14,15 @@ int generate_check(const char *out, const struct draw_request *requests, size_t 
     uint64_t rows = 0;
 
     for (size_t i = 0; i < count; i++) {
-        if (requests[i].prompt_rows > REQUEST_ROWS_MAX ||
-            requests[i].output_rows > REQUEST_ROWS_MAX)
-            return err_set(e, "%s: request %zu would have more than %" PRIu32 " rows",
-                           out, i, REQUEST_ROWS_MAX);
-        rows += requests[i].prompt_rows + requests[i].output_rows;
+        uint64_t both = (uint64_t)requests[i].prompt_rows + requests[i].output_rows;
+
+        if (both > REQUEST_ROWS_MAX)
+            return err_set(e,
+                           "%s: request %zu would have %" PRIu64
+                           " rows, more than %" PRIu32
+                           "; make its prompt or output shorter",
+                           out, i, both, REQUEST_ROWS_MAX);
+        rows += both;
     }
     if (count == 0 || count > UINT32_MAX || rows == 0)
         return err_set(e, "%s: %zu requests of %" PRIu64 " rows cannot be generated", out,

@@ -51,6 +51,7 @@ enum flag_type {
     FLAG_SWITCH, /* bool */
     FLAG_TEXT,   /* const char * */
     FLAG_COUNT,  /* unsigned, at least 1 */
+    FLAG_NUMBER, /* unsigned, may be 0 */
     FLAG_LIST,   /* struct flag_list: may be given again and again */
 };
 

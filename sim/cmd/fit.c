@@ -143,15 +143,18 @@ static int fit_from_tables(const struct command *command, const struct fit_flags
     int status;
 
     if (operands != 0 || flags->measured != NULL || flags->parameter.count > 0 ||
-        flags->match.count > 0 || flags->set.count > 0)
-        return flags_misuse(command, "--tables goes with --out and --csv only");
+        flags->match.count > 0 || flags->set.count > 0 || flags->total != NULL ||
+        flags->weight != NULL || flags->source != NULL || flags->first_pass > 0 ||
+        flags->train > 0)
+        return flags_misuse(command, "--tables goes with --out and --csv only; leave "
+                                     "CONFIG and the other flags out");
     status = fit_tables(flags->tables, flags->out, flags->csv, &e);
     return status == EXIT_GOOD ? status : cmd_fail(&e);
 }
 
 int cmd_fit(int argc, char **argv)
 {
-    struct fit_flags flags = {.total = "wall_ms", .weight = "duration"};
+    struct fit_flags flags = {.measured = NULL};
     struct flag table[] = {
         {"--measured", 'm', FLAG_TEXT, &flags.measured, "CSV",
          "what the steps of the recorded run took; the first line names the columns"},
@@ -164,7 +167,7 @@ int cmd_fit(int argc, char **argv)
          "imbalance, host); default wall_ms=latency"},
         {"--total", 0, FLAG_TEXT, &flags.total, "COLUMN",
          "the column of whole steps, for the errors (default wall_ms)"},
-        {"--first-pass", 0, FLAG_COUNT, &flags.first_pass, "N",
+        {"--first-pass", 0, FLAG_NUMBER, &flags.first_pass, "N",
          "the first measured step is pass N of the replay, counted from 0 (default 0); "
          "the last "
          "one is the replay's last"},
@@ -206,9 +209,19 @@ int cmd_fit(int argc, char **argv)
     if (flags.tables != NULL)
         return fit_from_tables(&command, &flags, count);
     if (count != 1)
-        return flags_misuse(&command, "fit takes one configuration file");
+        return flags_misuse(&command,
+                            "fit takes one configuration file, such as run.yaml");
     if (flags.measured == NULL || flags.parameter.count == 0)
-        return flags_misuse(&command, "fit needs --measured and a --parameter");
+        return flags_misuse(&command,
+                            "fit needs what was measured and what to fit, such as "
+                            "--measured steps.csv --parameter storage.bandwidth");
+    if (flags.source != NULL && flags.out == NULL)
+        return flags_misuse(&command, "--source is for the machine file; say where that "
+                                      "goes with --out, or leave it out");
+    if (flags.total == NULL)
+        flags.total = "wall_ms";
+    if (flags.weight == NULL)
+        flags.weight = "duration";
     if ((flags.out == NULL || (file_check_apart(flags.out, argv[0], &e) == 0 &&
                                file_check_apart(flags.out, flags.measured, &e) == 0)) &&
         folders_find(&folders, &e) == 0)

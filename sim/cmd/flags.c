@@ -62,7 +62,7 @@ static int take(const struct command *c, const struct flag *f, const char *value
 {
     struct flag_list *list = f->target;
     char *end;
-    unsigned long count;
+    unsigned long count, least = f->type == FLAG_NUMBER ? 0 : 1;
 
     switch (f->type) {
     case FLAG_SWITCH:
@@ -72,9 +72,13 @@ static int take(const struct command *c, const struct flag *f, const char *value
         *(const char **)f->target = value;
         return 0;
     case FLAG_COUNT:
+    case FLAG_NUMBER:
         count = strtoul(value, &end, 10);
-        if (*value < '0' || *value > '9' || *end != '\0' || count < 1 || count > 65536)
-            return misuse(c, f->name, " takes a whole number from 1 to 65536");
+        if (*value < '0' || *value > '9' || *end != '\0' || count < least ||
+            count > 65536)
+            return misuse(c, f->name,
+                          least == 0 ? " takes a whole number from 0 to 65536"
+                                     : " takes a whole number from 1 to 65536");
         *(unsigned *)f->target = (unsigned)count;
         return 0;
     case FLAG_LIST:

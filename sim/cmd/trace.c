@@ -60,7 +60,7 @@ static int export(int argc, char **argv)
 {
     const char *out = NULL;
     const char *to = "csv";
-    unsigned batch = 1;
+    unsigned batch = 0;
     struct export_options options = {.batch = 1};
     struct flag table[] = {
         {"--out", 'o', FLAG_TEXT, &out, "FILE", "the file to write"},
@@ -87,7 +87,11 @@ static int export(int argc, char **argv)
         return flags_misuse(&command, "trace export takes one trace and --out FILE");
     if (strcmp(to, "csv") != 0 && strcmp(to, "oracleGeneral") != 0)
         return flags_misuse(&command, "--to is csv or oracleGeneral, as in --to csv");
-    options.batch = batch;
+    if (*to == 'c' && (batch > 0 || options.layers != NULL))
+        return flags_misuse(&command, "--batch and --layers are for oracleGeneral; leave "
+                                      "them out, or say --to oracleGeneral");
+    if (batch > 0)
+        options.batch = batch;
     if (file_check_apart(out, argv[0], &e) != 0)
         return cmd_fail(&e);
     t = trace_open(argv[0], NULL, &e);
@@ -210,6 +214,8 @@ static int import(int argc, char **argv)
                             "trace import takes --from FORMAT, one file and --out");
     if (!is_format(flags.from))
         return flags_misuse(&command, "--from is npz or route_trace");
+    if (flags.requests != NULL && strcmp(flags.from, "npz") != 0)
+        return flags_misuse(&command, "--requests is for --from npz; leave it out");
     if (flags.experts > TRACE_MAX_EXPERTS)
         return flags_misuse(&command, "--experts is at most 4096");
     if (is_long(flags.model) || is_long(flags.source))

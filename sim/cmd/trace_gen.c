@@ -68,7 +68,7 @@ static int gen_from_params(const struct gen_flags *flags, const char *path, stru
 
 int cmd_trace_gen(int argc, char **argv)
 {
-    struct gen_flags flags = {.seed = 1};
+    struct gen_flags flags = {.seed = 0};
     struct flag table[] = {
         {"--out", 'o', FLAG_TEXT, &flags.out, "FILE", "the new trace"},
         {"--set", 's', FLAG_LIST, &flags.set, "KEY=VALUE", "a parameter, see below"},
@@ -124,6 +124,12 @@ int cmd_trace_gen(int argc, char **argv)
                             "most one parameter file");
     if (flags.like != NULL && flags.set.count > 0)
         return flags_misuse(&command, "trace gen takes --set or --like, not both");
+    if (flags.like == NULL && (flags.requests > 0 || flags.seed > 0 || flags.scores))
+        return flags_misuse(&command,
+                            "--requests, --seed and --scores go with --like; give "
+                            "parameters instead, such as --set requests=8");
+    if (flags.seed == 0)
+        flags.seed = 1;
     in = flags.like != NULL ? flags.like : count == 1 ? argv[0] : NULL;
     status = file_check_apart(flags.out, in, &e);
     if (status == 0)

@@ -414,7 +414,7 @@ int cmd_validate(int argc, char **argv)
          "write summary.json, passes.csv, operations.csv, timeline.json"},
         {"--passes", 'n', FLAG_COUNT, &flags.passes, "N",
          "passes that count (default 64)"},
-        {"--warmup", 'w', FLAG_COUNT, &flags.warmup, "N",
+        {"--warmup", 'w', FLAG_NUMBER, &flags.warmup, "N",
          "passes before them that do not (default 2)"},
         {"--repeat", 'r', FLAG_COUNT, &flags.repeat, "N",
          "executed runs; times are medians over them (default 3)"},
@@ -441,7 +441,8 @@ int cmd_validate(int argc, char **argv)
     if (count < 0)
         return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
     if (count != 1)
-        return flags_misuse(&command, "validate takes one configuration file");
+        return flags_misuse(&command,
+                            "validate takes one configuration file, such as study.yaml");
     file_catch_signals();
     status = validate(argv[0], &flags, &e);
     if (status != EXIT_GOOD)

@@ -99,6 +99,9 @@ static uint32_t preload(void *state, uint32_t *object)
     return s->count;
 }
 
+/* Nothing but the list ever stays, and that from the start. */
+static const char *const idle[] = {"admission", "preload", "protect", "write_back", NULL};
+
 const struct cache_algorithm cache_pin = {
     .plugin = {.slot = SLOT_CACHE,
                .name = "pin",
@@ -107,7 +110,8 @@ const struct cache_algorithm cache_pin = {
                .source = "Fiddler, KTransformers and llama.cpp hot lists",
                .variant = VARIANT_STANDARD,
                .lossless = true,
-               .needs = NEED_PROFILE},
+               .needs = NEED_PROFILE,
+               .idle = idle},
     .state_size = state_size,
     .init = init,
     .admit = admit,

@@ -56,6 +56,8 @@ struct plugin {
     unsigned needs;               /* enum policy_need bits */
     const struct option *options; /* NULL: no parameters */
     size_t params_size;           /* of the struct the options fill */
+    const char *const *idle; /* options that its slot shares and that change nothing with
+                                it; NULL at the end; NULL: none */
 };
 
 /* All plug-ins, in slot order, NULL at the end. */

@@ -86,6 +86,10 @@ int experiment_blame(const struct experiment *x, const struct policy *p, struct 
 /* Refuses a setting that is written, but has no effect given the others. When all is
  * loaded and checked. 0 or -1. */
 int ignored_refuse(struct experiment *x, struct err *e);
+/* Sentences, a line each, about those that only this choice of plug-ins and sizes, or
+ * engine: count, leaves without effect. Owned; "" without any. */
+char *ignored_notes(const struct experiment *x);
+
 /* True if the policy holds every expert from the start, so that nothing is to be decided.
  */
 bool job_all_resident(const struct experiment *x, const struct policy *p);

@@ -61,7 +61,7 @@ static void print_shares(const struct run_result *run, FILE *out)
 /* Sums in double, as the values may come from any file; times in picoseconds, which are
  * exact up to 2^53. */
 struct stall {
-    double copy, host, accesses, hits, copies, queue, transfer, late, late_time;
+    double copy, host, hosted, accesses, hits, copies, queue, transfer, late, late_time;
 };
 
 static void add_stall(struct stall *to, const struct run_result *run, uint32_t layer)
@@ -71,6 +71,7 @@ static void add_stall(struct stall *to, const struct run_result *run, uint32_t l
 
     to->copy += timed * (double)y->share[SHARE_COPY];
     to->host += timed * (double)y->share[SHARE_HOST];
+    to->hosted += timed * (double)y->share[SHARE_HOSTED];
     to->accesses += (double)y->counts.accesses;
     to->hits += (double)y->counts.hits;
     to->copies += (double)y->copies;
@@ -80,8 +81,15 @@ static void add_stall(struct stall *to, const struct run_result *run, uint32_t l
     to->late_time += timed * (double)y->late_time;
 }
 
+/* Experts on the host have no room beside late prefetches, which few such runs have, and
+ * which the paragraph on the link tells of. */
+static bool shows_hosted(const struct run_result *run)
+{
+    return run->total.counts.host_runs > 0;
+}
+
 static void print_stall(FILE *out, const char *name, const struct stall *s, double passes,
-                        double all)
+                        double all, bool hosted)
 {
     (void)fprintf(out, "    %-15s", name);
     text_right(out, 8, text_time(1e-12 * share_of(s->copy, passes)));
@@ -91,8 +99,12 @@ static void print_stall(FILE *out, const char *name, const struct stall *s, doub
     text_right(out, 7, text_number(share_of(s->copies, passes)));
     text_right(out, 8, text_time(1e-12 * share_of(s->queue, s->copies)));
     text_right(out, 8, text_time(1e-12 * share_of(s->transfer, s->copies)));
-    text_right(out, 7, text_share(share_of(s->late, s->hits)));
-    text_right(out, 8, text_time(1e-12 * share_of(s->late_time, s->late)));
+    if (hosted) {
+        text_right(out, 8, text_time(1e-12 * share_of(s->hosted, passes)));
+    } else {
+        text_right(out, 7, text_share(share_of(s->late, s->hits)));
+        text_right(out, 8, text_time(1e-12 * share_of(s->late_time, s->late)));
+    }
     (void)fputc('\n', out);
 }
 
@@ -114,6 +126,7 @@ static int compare_ranked(const void *a, const void *b)
 static void print_layer_head(const struct run_result *run, uint32_t shown, FILE *out)
 {
     uint32_t layers = run->layers;
+    bool hosted = shows_hosted(run);
 
     (void)fputc('\n', out);
     if (run->counts_only)
@@ -132,11 +145,12 @@ static void print_layer_head(const struct run_result *run, uint32_t shown, FILE 
             out, "  ", "    ",
             "Who waited for what: MoE layers (times and copies per pass; waits "
             "and transfers per demand copy)");
-    (void)fprintf(out, "    %-15s %8s %7s %8s %7s %7s %8s %8s %7s %8s\n", "decoder layer",
+    (void)fprintf(out, "    %-15s %8s %7s %8s %7s %7s %8s %8s%s\n", "decoder layer",
                   "exposed", "share", "host", "hit", "demand", "wait for", "transfer",
-                  "late", "late by");
-    (void)fprintf(out, "    %-15s %8s %7s %8s %7s %7s %8s %8s %7s %8s\n", "", "copy", "",
-                  "", "rate", "copies", "link", "", "hits", "each");
+                  hosted ? "  experts" : "    late  late by");
+    (void)fprintf(out, "    %-15s %8s %7s %8s %7s %7s %8s %8s%s\n", "", "copy", "", "",
+                  "rate", "copies", "link", "",
+                  hosted ? "  on host" : "    hits     each");
 }
 
 static void print_layers(const struct result *r, const struct run_result *run, FILE *out)
@@ -145,6 +159,7 @@ static void print_layers(const struct result *r, const struct run_result *run, F
     double passes = (double)run->passes, total = 0;
     struct ranked *rank = mem_alloc(run->layers, sizeof *rank);
     struct stall all = {0}, others = {0}, outside = {0};
+    bool hosted = shows_hosted(run);
     char name[32];
 
     for (uint32_t l = 0; l < run->layers; l++) {
@@ -164,16 +179,17 @@ static void print_layers(const struct result *r, const struct run_result *run, F
         add_stall(i < shown ? &one : &others, run, rank[i].layer);
         (void)snprintf(name, sizeof name, "%u", r->moe_layer[rank[i].layer]);
         if (i < shown)
-            print_stall(out, name, &one, passes, total);
+            print_stall(out, name, &one, passes, total, hosted);
     }
     if (shown < run->layers) {
         (void)snprintf(name, sizeof name, "%" PRIu32 " others", run->layers - shown);
-        print_stall(out, name, &others, passes, total);
+        print_stall(out, name, &others, passes, total, hosted);
     }
-    print_stall(out, "all MoE layers", &all, passes, total);
+    print_stall(out, "all MoE layers", &all, passes, total, hosted);
     outside.copy = explain_rest(total, all.copy);
+    outside.hosted = explain_rest((double)run->total.share[SHARE_HOSTED], all.hosted);
     outside.host = explain_rest((double)run->total.share[SHARE_HOST], all.host);
-    print_stall(out, "outside them", &outside, passes, total);
+    print_stall(out, "outside them", &outside, passes, total, hosted);
     free(rank);
 }
 

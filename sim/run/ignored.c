@@ -1,12 +1,20 @@
-/* Settings that are written but have no effect, given the others. Those that only times
- * depend on may stay for engine: count, which a note says has none. */
+/* Settings that are written but have no effect, given the others. Those of another mode
+ * are refused. Those that only this choice of plug-ins and sizes leaves without effect
+ * are noted, as one set of settings serves for a sweep over plug-ins; so are those that
+ * only times depend on, beside engine: count. */
 #include "experiment_state.h"
+#include "sim/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 /* What a condition may look at; `policy` is NULL where the setting is no policy's. */
 struct setting {
     const struct experiment *x;
     const struct policy *policy;
 };
+
+/* ---- conditions ---- */
 
 static bool no_static(const struct setting *s)
 {
@@ -64,17 +72,107 @@ static bool no_groups(const struct setting *s)
            (const struct place_type *)registry_find(SLOT_PLACE, "eplb");
 }
 
-/* Where a setting stands: in the configuration, in a mapping of it, or in a policy's. */
-enum where { AT_TOP, AT_WORKLOAD, AT_PARALLEL, AT_PLACE, AT_SCHEDULE };
+static bool one_gpu_dispatches(const struct setting *s)
+{
+    return one_gpu(s) && policy_gate(s->policy)->apply != NULL;
+}
 
-/* The one table of them: a setting, when it is ignored, why, and what to do instead of
- * leaving it out. */
-static const struct rule {
-    enum where where;
-    const char *key;
+static uint32_t experts_of_gpu(const struct setting *s)
+{
+    return s->x->is_parallel
+               ? parallel_local(s->policy, &s->x->topology, s->x->info->experts)
+               : s->x->info->experts;
+}
+
+static bool no_spare(const struct setting *s)
+{
+    return s->x->is_parallel && !policy_place(s->policy)->sharded &&
+           experts_of_gpu(s) * s->x->topology.ranks == s->x->info->experts;
+}
+
+static bool blind_to_loads(const struct setting *s)
+{
+    return s->x->is_parallel && !policy_place(s->policy)->sharded &&
+           (s->policy->plugin[SLOT_PLACE]->needs & NEED_PROFILE) == 0;
+}
+
+static bool is_sharded(const struct setting *s)
+{
+    return s->x->is_parallel && policy_place(s->policy)->sharded;
+}
+
+static bool no_demand(const struct setting *s)
+{
+    return s->policy->plugin[SLOT_OFFLOAD] == registry_find(SLOT_OFFLOAD, "host");
+}
+
+static bool no_loads(const struct setting *s)
+{
+    return no_demand(s) && policy_prefetch(s->policy)->step == NULL;
+}
+
+static bool holds_all(const struct setting *s)
+{
+    const struct cache_params *c = &s->policy->cache;
+    uint64_t all = experts_of_gpu(s);
+
+    if (c->scope == CACHE_GLOBAL)
+        all *= s->x->info->layers;
+    return c->slots > 0 && (uint64_t)c->slots >= all;
+}
+
+static bool misses_nothing(const struct setting *s)
+{
+    return holds_all(s) && s->policy->cache.preload == CACHE_PRELOAD_LINEAR;
+}
+
+/* Only an algorithm that filters, or that would rather not keep what came, lets an expert
+ * pass where any may be evicted for it. */
+static bool keeps_all(const struct setting *s)
+{
+    const struct cache_algorithm *algorithm = policy_cache(s->policy);
+
+    return (s->policy->cache.protect != CACHE_PROTECT_STRICT || holds_all(s)) &&
+           s->policy->cache.admission == CACHE_ADMIT_ALWAYS && algorithm->admit == NULL &&
+           &algorithm->plugin != registry_find(SLOT_CACHE, "belady-bypass");
+}
+
+/* Of no policy. */
+static bool no_copies(const struct setting *s)
+{
+    for (uint32_t i = 0; i < s->x->policies; i++) {
+        const struct setting one = {s->x, s->x->policy[i]};
+
+        if (!no_loads(&one) &&
+            !(misses_nothing(&one) && one.policy->place.window.interval == 0))
+            return false;
+    }
+    return true;
+}
+
+static bool no_bounds(const struct setting *s)
+{
+    return s->x->p.bounds && s->x->is_parallel &&
+           (!s->x->timeless || s->x->p.engine == ENGINE_COUNT);
+}
+
+/* ---- the table ---- */
+
+/* Where a setting stands: in the configuration, in a mapping of it, or in a policy's
+ * slot.
+ */
+enum where { AT_TOP, AT_WORKLOAD, AT_PARALLEL, AT_POLICY };
+#define AT(slot) (AT_POLICY + (slot))
+
+/* A setting, when it is ignored, why, and what to do instead of leaving it out. */
+struct rule {
+    int where;       /* AT_TOP, ..., or AT(a slot) */
+    const char *key; /* NULL: any but the plug-in's name */
     bool (*is_ignored)(const struct setting *s);
     const char *why, *cure;
-} rules[] = {
+};
+
+static const struct rule refused[] = {
     {AT_WORKLOAD, "batch", no_static, "only static batches have a size",
      "choose mode: static (continuous has max_sequences)"},
     {AT_WORKLOAD, "max_sequences", no_continuous, "only continuous batches have a limit",
@@ -93,37 +191,79 @@ static const struct rule {
      "choose one that does, such as cache: pin"},
     {AT_PARALLEL, "tensor", no_tensor, "every GPU has its own attention",
      "choose attention: tensor"},
-    {AT_PLACE, "groups", one_gpu, "one GPU holds all experts", "say parallel: {gpus: N}"},
-    {AT_PLACE, "replica", one_gpu, "one GPU holds all experts",
+    {AT(SLOT_PLACE), NULL, one_gpu, "one GPU holds all experts",
      "say parallel: {gpus: N}"},
-    {AT_PLACE, "first", one_gpu, "one GPU holds all experts", "say parallel: {gpus: N}"},
-    {AT_PLACE, "window", one_gpu, "one GPU holds all experts", "say parallel: {gpus: N}"},
-    {AT_PLACE, "foresee", one_gpu, "one GPU holds all experts",
-     "say parallel: {gpus: N}"},
-    {AT_PLACE, "keep", one_gpu, "one GPU holds all experts", "say parallel: {gpus: N}"},
-    {AT_PLACE, "migrate", one_gpu, "one GPU holds all experts",
-     "say parallel: {gpus: N}"},
-    {AT_PLACE, "first", placed_once, "experts are placed once", "give interval: PASSES"},
-    {AT_PLACE, "window", placed_once, "experts are placed once", "give interval: PASSES"},
-    {AT_PLACE, "keep", placed_once, "experts are placed once", "give interval: PASSES"},
-    {AT_PLACE, "migrate", placed_once, "experts are placed once",
+    {AT(SLOT_PLACE), "first", placed_once, "experts are placed once",
      "give interval: PASSES"},
-    {AT_PLACE, "groups", no_groups, "only eplb knows groups of experts",
+    {AT(SLOT_PLACE), "window", placed_once, "experts are placed once",
+     "give interval: PASSES"},
+    {AT(SLOT_PLACE), "keep", placed_once, "experts are placed once",
+     "give interval: PASSES"},
+    {AT(SLOT_PLACE), "migrate", placed_once, "experts are placed once",
+     "give interval: PASSES"},
+    {AT(SLOT_PLACE), "groups", no_groups, "only eplb knows groups of experts",
      "choose place: eplb"},
-    {AT_SCHEDULE, "exchange", one_gpu, "one GPU sends nothing",
-     "say parallel: {gpus: N}"},
-    {AT_SCHEDULE, "fp8_dispatch", one_gpu, "one GPU sends nothing",
-     "say parallel: {gpus: N}"},
-    {AT_SCHEDULE, "wait", one_gpu, "one GPU waits for no rows",
-     "say parallel: {gpus: N}"},
-    {AT_SCHEDULE, "empty", one_gpu, "one GPU launches no expert alone",
+    {AT(SLOT_SCHEDULE), NULL, one_gpu,
+     "one GPU sends nothing, and launches no expert alone", "say parallel: {gpus: N}"},
+    {AT(SLOT_GATE), "dispatch", one_gpu_dispatches, "one GPU dispatches nothing",
      "say parallel: {gpus: N}"},
 };
 
+static const struct rule noted[] = {
+    {AT_TOP, "pageable", no_copies, "no policy copies an expert from the host",
+     "choose a cache that does not start with all of them"},
+    {AT_TOP, "chunk", no_copies, "no policy copies an expert from the host",
+     "choose a cache that does not start with all of them"},
+    {AT_TOP, "bounds", no_bounds,
+     "of several GPUs only times have bounds, where passes do not depend on them",
+     "choose arrivals: closed and an engine of times"},
+    {AT(SLOT_PLACE), "replica", no_spare, "every expert is somewhere once",
+     "give more slots"},
+    {AT(SLOT_PLACE), "spare", no_spare, "every slot holds an expert", "give more slots"},
+    {AT(SLOT_PLACE), "tau", no_spare, "there is no room for replicas", "give more slots"},
+    {AT(SLOT_PLACE), "r_max", no_spare, "there is no room for replicas",
+     "give more slots"},
+    {AT(SLOT_PLACE), "interval", blind_to_loads, "it places alike whatever the loads",
+     "choose one that looks at them, such as place: greedy"},
+    {AT(SLOT_PLACE), "foresee", blind_to_loads, "it places alike whatever the loads",
+     "choose one that looks at them, such as place: greedy"},
+    {AT(SLOT_PLACE), "slots", is_sharded, "every GPU has a slice of every expert",
+     "choose another place"},
+    {AT(SLOT_PLACE), "replica", is_sharded, "every GPU has a slice of every expert",
+     "choose another place"},
+    {AT(SLOT_SCHEDULE), "fp8_dispatch", is_sharded,
+     "rows are gathered by all GPUs, not dispatched", "choose another place"},
+    {AT(SLOT_CACHE), "admission", no_demand, "nothing is loaded on demand",
+     "choose offload: fetch"},
+    {AT(SLOT_CACHE), "admission", misses_nothing, "every expert is there from the start",
+     "give fewer slots"},
+    {AT(SLOT_CACHE), "protect", no_demand, "nothing is loaded on demand",
+     "choose offload: fetch"},
+    {AT(SLOT_CACHE), "protect", holds_all, "nothing is ever evicted", "give fewer slots"},
+    {AT(SLOT_CACHE), "write_back", no_loads, "nothing is ever evicted",
+     "choose offload: fetch"},
+    {AT(SLOT_CACHE), "write_back", holds_all, "nothing is ever evicted",
+     "give fewer slots"},
+    {AT(SLOT_CACHE), "staging", no_demand,
+     "nothing is loaded on demand, and the room stays empty", "choose offload: fetch"},
+    {AT(SLOT_CACHE), "staging", keeps_all,
+     "every expert that is loaded is kept, and the room stays empty",
+     "choose protect: strict and fewer slots"},
+};
+
+/* Keys of the configuration that only times depend on. */
+static const char *const of_times[] = {"launch", "pageable", "chunk", "timeline_passes"};
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* ---- looking ---- */
+
 /* The mapping that a rule's setting may stand in, or NULL. */
-static const struct cfg_node *mapping_of(const struct experiment *x, enum where where,
+static const struct cfg_node *mapping_of(const struct experiment *x, int where,
                                          uint32_t policy)
 {
+    const struct cfg_node *mapping;
+
     switch (where) {
     case AT_TOP:
         return x->root;
@@ -131,36 +271,165 @@ static const struct cfg_node *mapping_of(const struct experiment *x, enum where 
         return x->p.workload;
     case AT_PARALLEL:
         return x->p.parallel;
-    case AT_PLACE:
-        return cfg_find(cfg_item(x->p.policies, policy), "place");
-    case AT_SCHEDULE:
-        return cfg_find(cfg_item(x->p.policies, policy), "schedule");
+    default:
+        mapping = cfg_item(x->p.policies, policy);
+        if (!cfg_is_map(mapping))
+            return NULL;
+        mapping =
+            cfg_find(mapping, policy_slot_name((enum policy_slot)(where - AT_POLICY)));
+        return mapping != NULL && cfg_is_map(mapping) ? mapping : NULL;
     }
-    return NULL;
 }
 
-static int check_rule(const struct experiment *x, const struct rule *rule, struct err *e)
+static bool fits(const struct rule *rule, const char *key)
 {
-    bool of_policy = rule->where == AT_PLACE || rule->where == AT_SCHEDULE;
+    return rule->key == NULL ? strcmp(key, "name") != 0 : strcmp(rule->key, key) == 0;
+}
 
-    for (uint32_t i = 0; i < (of_policy ? x->policies : 1); i++) {
-        struct setting s = {x, of_policy ? x->policy[i] : NULL};
-        const struct cfg_node *mapping = mapping_of(x, rule->where, i);
-        const struct cfg_node *value =
-            mapping == NULL ? NULL : cfg_find(mapping, rule->key);
+static int say(const struct cfg_node *value, const char *key, const char *why,
+               const char *cure, struct err *e)
+{
+    return cfg_error(value, e, "'%s' has no effect here: %s; leave it out, or %s", key,
+                     why, cure);
+}
 
-        if (value != NULL && rule->is_ignored(&s))
-            return cfg_error(value, e, "'%s' has no effect here: %s; leave it out, or %s",
-                             rule->key, rule->why, rule->cure);
+/* Says with -1 why the setting is ignored by the first rule of `table` that tells. */
+static int check_key(const struct setting *s, int where, const struct cfg_node *mapping,
+                     size_t item, const struct rule *table, size_t rules, struct err *e)
+{
+    const char *key = cfg_key(mapping, item);
+
+    for (size_t i = 0; i < rules; i++) {
+        const struct rule *rule = &table[i];
+
+        if (rule->where == where && fits(rule, key) && rule->is_ignored(s))
+            return say(cfg_item(mapping, item), key, rule->why, rule->cure, e);
     }
     return 0;
+}
+
+/* The same by what the slot's plug-in declares. */
+static int check_declared(const struct plugin *plugin, const struct cfg_node *mapping,
+                          size_t item, struct err *e)
+{
+    const char *key = cfg_key(mapping, item);
+
+    for (size_t i = 0; plugin->idle != NULL && plugin->idle[i] != NULL; i++) {
+        if (strcmp(plugin->idle[i], key) == 0) {
+            const char *slot = policy_slot_name(plugin->slot);
+            char *why = mem_format("%s: %s has no use for it", slot, plugin->name);
+            char *cure = mem_format("choose another %s", slot);
+
+            (void)say(cfg_item(mapping, item), key, why, cure, e);
+            free(why);
+            free(cure);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+typedef int visitor(const struct setting *s, int where, const struct cfg_node *mapping,
+                    size_t item, void *context, struct err *e);
+
+/* Visits every setting that a rule may be about, until one returns -1. */
+static int visit_all(const struct experiment *x, visitor *visit, void *context,
+                     struct err *e)
+{
+    for (int where = AT_TOP; where < AT(POLICY_SLOTS); where++) {
+        for (uint32_t p = 0; p < (where < AT_POLICY ? 1 : x->policies); p++) {
+            struct setting s = {x, where < AT_POLICY ? NULL : x->policy[p]};
+            const struct cfg_node *mapping = mapping_of(x, where, p);
+
+            for (size_t i = 0; mapping != NULL && i < cfg_count(mapping); i++)
+                if (visit(&s, where, mapping, i, context, e) != 0)
+                    return -1;
+        }
+    }
+    return 0;
+}
+
+static int refuse(const struct setting *s, int where, const struct cfg_node *mapping,
+                  size_t item, void *context, struct err *e)
+{
+    (void)context;
+    return check_key(s, where, mapping, item, refused, COUNT(refused), e);
 }
 
 int ignored_refuse(struct experiment *x, struct err *e)
 {
-    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
-        if (check_rule(x, &rules[i], e) != 0)
-            return -1;
+    return visit_all(x, refuse, NULL, e);
+}
+
+/* ---- notes ---- */
+
+/* Appends a line to owned text. */
+static char *add_line(char *text, const char *line)
+{
+    char *longer = mem_format("%s%s%s", text, *text == '\0' ? "" : "\n", line);
+
+    free(text);
+    return longer;
+}
+
+static char *note_times(const struct experiment *x, char *notes)
+{
+    char *line =
+        mem_strdup("engine: count gives hits and bytes only; there are no times");
+    const char *before = ", so that these settings have no effect: ";
+
+    for (size_t i = 0; i < COUNT(of_times); i++) {
+        char *longer;
+
+        if (cfg_find(x->root, of_times[i]) == NULL)
+            continue;
+        longer = mem_format("%s%s%s", line, before, of_times[i]);
+        free(line);
+        line = longer;
+        before = ", ";
     }
+    notes = add_line(notes, line);
+    free(line);
+    return notes;
+}
+
+struct notes {
+    char *text;
+    size_t count;
+};
+
+enum { MOST_NOTES = 8 };
+
+static int note(const struct setting *s, int where, const struct cfg_node *mapping,
+                size_t item, void *context, struct err *e)
+{
+    struct notes *n = context;
+    struct err why = {.text = ""};
+
+    (void)e;
+    if ((s->policy == NULL || check_declared(s->policy->plugin[where - AT_POLICY],
+                                             mapping, item, &why) == 0) &&
+        check_key(s, where, mapping, item, noted, COUNT(noted), &why) == 0)
+        return 0;
+    if (++n->count <= MOST_NOTES)
+        n->text = add_line(n->text, why.text);
     return 0;
+}
+
+char *ignored_notes(const struct experiment *x)
+{
+    struct notes n = {.text = mem_strdup("")};
+    struct err e = {.text = ""};
+
+    if (x->p.engine == ENGINE_COUNT && x->hooks->executor == NULL)
+        n.text = note_times(x, n.text);
+    (void)visit_all(x, note, &n, &e);
+    if (n.count > MOST_NOTES) {
+        char *rest =
+            mem_format("%zu more settings have no effect either", n.count - MOST_NOTES);
+
+        n.text = add_line(n.text, rest);
+        free(rest);
+    }
+    return n.text;
 }

@@ -401,15 +401,17 @@ static char *list_hosting(const struct experiment *x)
 static char *make_notes(const struct experiment *x, const struct result *r, bool stopped)
 {
     const struct run_result *first = &r->policy[0].run;
-    char *notes = mem_strdup(""), *hosting;
+    char *notes = mem_strdup(""), *hosting, *ignored;
 
     if (stopped)
         notes = add_note(notes, mem_strdup("stopped by a signal: figures cover what was "
                                            "run, and policies may differ in how far they "
                                            "came"));
-    if (first->counts_only)
-        notes = add_note(notes, mem_strdup("engine: count gives hits and bytes only; "
-                                           "there are no times"));
+    ignored = ignored_notes(x);
+    if (*ignored != '\0')
+        notes = add_note(notes, ignored);
+    else
+        free(ignored);
     if (first->rows_resampled > 0)
         notes =
             add_note(notes, mem_format("the routing of %llu rows was not recorded and "

@@ -111,8 +111,9 @@ static void print_value(const struct result_field *f, const void *record, bool t
     case RESULT_BYTES:
     case RESULT_RATE:
     case RESULT_U64:
+    case RESULT_TIMED:
         memcpy(&large, at, sizeof large);
-        if (large == RESULT_NONE) {
+        if (large == RESULT_NONE || (f->kind == RESULT_TIMED && !timed)) {
             number(out, NAN);
             return;
         }

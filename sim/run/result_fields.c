@@ -12,7 +12,7 @@
         COUNT(type, prefix, at, dropped, RESULT_U64),                                    \
         COUNT(type, prefix, at, accesses, RESULT_U64),                                   \
         COUNT(type, prefix, at, hits, RESULT_U64),                                       \
-        COUNT(type, prefix, at, late, RESULT_U64),                                       \
+        COUNT(type, prefix, at, late, RESULT_TIMED),                                     \
         COUNT(type, prefix, at, loads, RESULT_U64),                                      \
         COUNT(type, prefix, at, bypasses, RESULT_U64),                                   \
         COUNT(type, prefix, at, host_runs, RESULT_U64),                                  \
@@ -165,6 +165,7 @@ size_t result_field_size(const struct result_field *f)
     case RESULT_BYTES:
     case RESULT_RATE:
     case RESULT_U64:
+    case RESULT_TIMED:
         return 8;
     case RESULT_U32:
         return 4;

@@ -14,6 +14,7 @@ enum result_kind {
     RESULT_BYTES, /* uint64_t */
     RESULT_RATE,  /* uint64_t, bytes per second */
     RESULT_U64,
+    RESULT_TIMED, /* uint64_t, a count of what only times tell */
     RESULT_U32,
     RESULT_U16,
     RESULT_FLAG /* bool; one byte, 0 or 1 */

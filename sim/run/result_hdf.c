@@ -59,6 +59,7 @@ hid_t result_hdf_disk_type(enum result_kind kind)
     case RESULT_BYTES:
     case RESULT_RATE:
     case RESULT_U64:
+    case RESULT_TIMED:
         return H5T_STD_U64LE;
     case RESULT_U32:
         return H5T_STD_U32LE;
@@ -78,6 +79,7 @@ hid_t result_hdf_memory_type(enum result_kind kind)
     case RESULT_BYTES:
     case RESULT_RATE:
     case RESULT_U64:
+    case RESULT_TIMED:
         return H5T_NATIVE_UINT64;
     case RESULT_U32:
         return H5T_NATIVE_UINT32;
