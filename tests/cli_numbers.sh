@@ -50,7 +50,7 @@ refused numbers_spare "'spare' has no effect" one 'policies.0.place={spare: wrap
 refused numbers_experts "'experts' has no effect" one 'policies.0.schedule={experts: grouped}'
 refused numbers_dispatch "'dispatch' has no effect" one \
     'policies.0.gate={name: capacity-fraction, dispatch: sparse}'
-refused numbers_no_size "needs either.*such as slots: 4" one 'policies.0.cache={name: lru}'
+refused numbers_no_size "needs one of .*give one, such as" one 'policies.0.cache={name: lru}'
 
 # noted NAME WORDS CONFIG SETTING...: it runs, and one note has the words, in this place.
 noted() {
@@ -96,7 +96,7 @@ misuse() {
     [ $? -eq 2 ] && [ ! -s "$folder/out" ] && grep -q -- "$words" "$folder/err"
     report $? "$name"
 }
-misuse numbers_json_csv "either --json or --csv" run "$folder/one.yaml" --json --csv
+misuse numbers_json_csv "exclude each other; choose one" run "$folder/one.yaml" --json --csv
 misuse numbers_like "go with --like" trace gen -o "$folder/x.h5" --seed 3
 misuse numbers_batch_csv "are for oracleGeneral" trace export "$folder/trace.h5" \
     -o "$folder/x.csv" --batch 2
