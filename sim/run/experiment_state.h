@@ -1,5 +1,5 @@
-/* Shared by experiment.c (loading), experiment_check.c and ignored.c (checking), plan.c (which runs, and the result) and
- * jobs.c (the runs). */
+/* Shared by experiment.c (loading), experiment_check.c and ignored.c (checking), plan.c
+ * (which runs, and the result) and jobs.c (the runs). */
 #ifndef MOESIM_RUN_EXPERIMENT_STATE_H
 #define MOESIM_RUN_EXPERIMENT_STATE_H
 
