@@ -46,6 +46,66 @@ refused numbers_exchange "'exchange' has no effect" one \
 refused numbers_placed_once "'migrate' has no effect.*interval" many \
     'policies.0.place={migrate: background}'
 refused numbers_tensor "'tensor' has no effect" many parallel.tensor=2
+refused numbers_spare "'spare' has no effect" one 'policies.0.place={spare: wrap}'
+refused numbers_experts "'experts' has no effect" one 'policies.0.schedule={experts: grouped}'
+refused numbers_dispatch "'dispatch' has no effect" one \
+    'policies.0.gate={name: capacity-fraction, dispatch: sparse}'
+refused numbers_no_size "needs one of .*give one, such as" one 'policies.0.cache={name: lru}'
+
+# noted NAME WORDS CONFIG SETTING...: it runs, and one note has the words, in this place.
+noted() {
+    name=$1 words=$2 config=$3
+    shift 3
+    for one in "$@"; do
+        set -- "$@" --set "$one"
+        shift
+    done
+    "$moesim" run "$folder/$config.yaml" --json "$@" >"$folder/out" 2>"$folder/err" &&
+        [ "$(grep '"notes"' "$folder/out" | grep -o 'has no effect\|have no effect' | wc -l)" -eq 1 ] &&
+        grep -q "\"notes\".*$words" "$folder/out"
+    report $? "$name"
+}
+for one in admission:second-miss preload:linear protect:none write_back:yes; do
+    noted "numbers_pin_${one%:*}" "'${one%:*}' has no effect here: cache: pin" one \
+        "policies.0.cache={name: pin, slots: 8, ${one%:*}: ${one#*:}}"
+done
+for one in admission:second-miss protect:none write_back:yes staging:3; do
+    noted "numbers_host_${one%:*}" "policies.1.cache.${one%:*}=.*'${one%:*}' has no effect" one \
+        "policies.1.cache.${one%:*}=${one#*:}"
+done
+noted numbers_staging "'staging' has no effect.*is kept" one \
+    'policies.0.cache={slots: 8, protect: prefer, staging: 3}'
+noted numbers_protect "'protect' has no effect.*ever evicted" one \
+    'policies.0.cache={slots: 32, protect: none}'
+noted numbers_chunk "'chunk' has no effect.*no policy copies" one 'chunk=1 MiB' \
+    'policies=[{cache: {name: pin, slots: 8}, offload: host}]'
+noted numbers_replica "'replica' has no effect.*give more slots" many \
+    'policies.0.place={replica: nearest}'
+noted numbers_interval "'interval' has no effect.*place: greedy" many \
+    'policies.0.place={name: linear, interval: 4}'
+noted numbers_fp8 "'fp8_dispatch' has no effect" many \
+    'policies.0={place: moeshard, schedule: {fp8_dispatch: yes}}'
+noted numbers_untimed "no times, so that these settings have no effect: launch, chunk" one \
+    engine=count launch=eager 'chunk=1 MiB'
+
+# misuse NAME WORDS COMMAND...: exit status 2 and the words.
+misuse() {
+    name=$1 words=$2
+    shift 2
+    "$moesim" "$@" >"$folder/out" 2>"$folder/err"
+    [ $? -eq 2 ] && [ ! -s "$folder/out" ] && grep -q -- "$words" "$folder/err"
+    report $? "$name"
+}
+misuse numbers_json_csv "exclude each other; choose one" run "$folder/one.yaml" --json --csv
+misuse numbers_like "go with --like" trace gen -o "$folder/x.h5" --seed 3
+misuse numbers_batch_csv "are for oracleGeneral" trace export "$folder/trace.h5" \
+    -o "$folder/x.csv" --batch 2
+misuse numbers_requests "is for --from npz" trace import --from route_trace x \
+    -o "$folder/x.h5" --requests y.csv
+misuse numbers_source "with --out, or leave it out" fit "$folder/one.yaml" \
+    --measured x.csv -p storage.bandwidth --source me
+misuse numbers_tables "leave CONFIG and the other flags out" fit --tables "$folder" --train 3
+
 refused numbers_slots "slots is 5000.*at most 32" one policies.0.cache.slots=5000
 refused numbers_total_slots "at most 768" one 'policies.0.cache={total_slots: 769}'
 refused numbers_shares "24 layers cannot share equally" one \
@@ -75,8 +135,10 @@ for p, q in zip(read("count"), read("one")):
     assert p["counts_only"] and p["total_hits"] == q["total_hits"]
     assert all(p[k] is None for k in p if k.endswith("_s"))
     assert all(p["summary"][k] is None for k in ("tpot_p50_s", "tokens_per_s", "gpu_busy"))
+    assert p["total_late"] is None and q["total_late"] == 0
+    assert all(l["late"] is None for l in p["layers"])
 for row in csv.DictReader(open(f"{sys.argv[1]}/count.csv")):
-    assert all(row[k] == "" for k in row if k.endswith("_s"))
+    assert all(row[k] == "" for k in row if k.endswith("_s") or k == "total_late")
 late = read("many")[0]
 assert late["total_migrations"] == 1 and late["tail_s"] > 0
 assert late["elapsed_s"] == late["total_latency_s"]

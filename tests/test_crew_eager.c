@@ -134,8 +134,8 @@ static void waiting_puts_the_loop_behind_the_rows(void **state)
     assert_true(waits.begun > waits.dispatched + 8 * SIM_TIME_PER_S / 1000);
 }
 
-/* Five rows of one expert on one GPU, by kernels whose tiles are these: what the run takes
- * and its balanced bound. */
+/* Five rows of one expert on one GPU, by kernels whose tiles are these: what the run
+ * takes and its balanced bound. */
 static void bound_of(struct machine_tiles tiles, sim_time *latency, sim_time *balanced)
 {
     const struct crew_case c = {.nodes = 1,

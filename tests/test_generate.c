@@ -278,7 +278,8 @@ static void test_what_cannot_be(void **state)
     }
 }
 
-/* More rows than 32 bits number in blocks: the last one could not be told from the first. */
+/* More rows than 32 bits number in blocks: the last one could not be told from the first.
+ */
 static void test_too_many_rows(void **state)
 {
     struct draw_request r = {.prompt_rows = UINT32_MAX / 2, .output_rows = 1};

@@ -377,6 +377,28 @@ static void mistakes_are_explained(void **unused)
         check_refused(presets, cases[i].text, cases[i].parts);
 }
 
+/* A predictor that errs takes the router's place; one that never errs is the router. */
+static void foresight_is_lossy_where_it_errs(void **unused)
+{
+    static const struct {
+        const char *text;
+        bool lossless;
+    } cases[] = {
+        {"{place: {name: eplb, interval: 1, foresee: 0}}", true},
+        {"{place: {name: eplb, interval: 1, foresee: 0.001}}", false},
+        {"{place: {name: eplb, interval: 1, foresee: 0.999}}", false},
+        {"{place: {name: eplb, interval: 1, foresee: 1}}", true},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct reading r = read_good(cases[i].text);
+
+        assert_int_equal(policy_lossless(r.policy), cases[i].lossless);
+        release(&r);
+    }
+}
+
 static void impossible_combinations(void **unused)
 {
     static const struct {
@@ -480,6 +502,7 @@ int main(void)
         cmocka_unit_test(keys_override_one_by_one),
         cmocka_unit_test(another_plugin_starts_afresh),
         cmocka_unit_test(mistakes_are_explained),
+        cmocka_unit_test(foresight_is_lossy_where_it_errs),
         cmocka_unit_test(impossible_combinations),
         cmocka_unit_test(bad_presets_are_blamed),
     };

@@ -1,5 +1,5 @@
-/* Shared by experiment.c (loading and checking), plan.c (which runs, and the result) and
- * jobs.c (the runs). */
+/* Shared by experiment.c (loading), experiment_check.c and ignored.c (checking), plan.c
+ * (which runs, and the result) and jobs.c (the runs). */
 #ifndef MOESIM_RUN_EXPERIMENT_STATE_H
 #define MOESIM_RUN_EXPERIMENT_STATE_H
 
@@ -83,6 +83,9 @@ struct jobs {
  * where it is about another key of the configuration. Returns -1. */
 int experiment_blame(const struct experiment *x, const struct policy *p, struct err *e);
 
+/* Checks every policy against trace, machine and memory, resolves its slots, and learns
+ * which fields of the trace are needed. 0 or -1. */
+int experiment_check_policies(struct experiment *x, struct err *e);
 /* Refuses a setting that is written, but has no effect given the others. When all is
  * loaded and checked. 0 or -1. */
 int ignored_refuse(struct experiment *x, struct err *e);

@@ -142,6 +142,8 @@ int books_check(const struct run_setup *s, const struct run_result *r, struct er
 
 /* ---- step.c ---- */
 
+/* Shows policies the running step. */
+void step_view(struct run *r);
 /* Finds the executed experts of one layer: sets choice, active, turn, tokens and counts.
  */
 void step_route(struct run *r, uint32_t layer);

@@ -81,6 +81,11 @@ struct pass {
     const uint32_t *output;
 };
 
+/* Refuses, by key of the configuration, options that contradict each other and a trace
+ * that lacks what they, or a policy, need. 0 or -1. */
+int workload_check(const struct trace *t, const struct workload_params *p, bool scores,
+                   bool predicted, struct err *e);
+
 struct workload;
 
 /* Borrows `t`, `m` and the strings of `p` until freed. `scores`, `predicted`: also read
