@@ -278,6 +278,41 @@ static void test_shared_weights(void **state)
     tiny_close(&t);
 }
 
+/* Of layers 0 to 8 here 2, 5 and 8 have experts: the FFNs of each kind lie one after
+ * another in the order of their layers. */
+static void test_every_layer_has_its_ffn(void **state)
+{
+    static const uint32_t layer[2][6] = {{0, 1, 3, 4, 6, 7}, {2, 5, 8}};
+    static const uint32_t count[2] = {6, 3};
+    struct model m = tiny_model();
+    struct weights_options o = {.model = &m, .seed = 1, .expert_budget_bytes = 1 << 20};
+    struct err e = {.text = ""};
+    struct device_ffn ffn;
+    struct device *d;
+    struct weights *w;
+    bool missing;
+
+    (void)state;
+    m.layers = 9;
+    m.first_moe = 2;
+    m.moe_every = 3;
+    m.moe_layers = 3;
+    assert_int_equal(device_open("host", &d, &missing, &e), 0);
+    w = weights_new(d, &o, &e);
+    assert_non_null(w);
+    for (uint32_t k = 0; k < 2; k++) {
+        const char *first = weights_ffn(w, layer[k][0], &ffn);
+        ptrdiff_t step = (const char *)weights_ffn(w, layer[k][1], &ffn) - first;
+
+        assert_int_equal(ffn.inner, k == 0 ? m.dense_ffn : m.shared_ffn);
+        assert_true(step > 0);
+        for (uint32_t i = 2; i < count[k]; i++)
+            assert_ptr_equal(weights_ffn(w, layer[k][i], &ffn), first + i * step);
+    }
+    weights_free(w);
+    device_close(d);
+}
+
 /* ---- what must be noticed ---- */
 
 /* A runner that forgets what a copy or a group comes after overwrites slots that are
@@ -513,11 +548,17 @@ static void test_waits_are_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_plugin),   cmocka_unit_test(test_every_offload),
-        cmocka_unit_test(test_slots),          cmocka_unit_test(test_gates),
-        cmocka_unit_test(test_models),         cmocka_unit_test(test_shared_weights),
-        cmocka_unit_test(test_broken_order),   cmocka_unit_test(test_failed_copy),
-        cmocka_unit_test(test_failed_wait),    cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_every_plugin),
+        cmocka_unit_test(test_every_offload),
+        cmocka_unit_test(test_slots),
+        cmocka_unit_test(test_gates),
+        cmocka_unit_test(test_models),
+        cmocka_unit_test(test_shared_weights),
+        cmocka_unit_test(test_every_layer_has_its_ffn),
+        cmocka_unit_test(test_broken_order),
+        cmocka_unit_test(test_failed_copy),
+        cmocka_unit_test(test_failed_wait),
+        cmocka_unit_test(test_no_room),
         cmocka_unit_test(test_waits_are_told),
     };
 
