@@ -278,6 +278,41 @@ static void test_shared_weights(void **state)
     tiny_close(&t);
 }
 
+/* Of layers 0 to 8 here 2, 5 and 8 have experts: the FFNs of each kind lie one after
+ * another in the order of their layers. */
+static void test_every_layer_has_its_ffn(void **state)
+{
+    static const uint32_t layer[2][6] = {{0, 1, 3, 4, 6, 7}, {2, 5, 8}};
+    static const uint32_t count[2] = {6, 3};
+    struct model m = tiny_model();
+    struct weights_options o = {.model = &m, .seed = 1, .expert_budget_bytes = 1 << 20};
+    struct err e = {.text = ""};
+    struct device_ffn ffn;
+    struct device *d;
+    struct weights *w;
+    bool missing;
+
+    (void)state;
+    m.layers = 9;
+    m.first_moe = 2;
+    m.moe_every = 3;
+    m.moe_layers = 3;
+    assert_int_equal(device_open("host", &d, &missing, &e), 0);
+    w = weights_new(d, &o, &e);
+    assert_non_null(w);
+    for (uint32_t k = 0; k < 2; k++) {
+        const char *first = weights_ffn(w, layer[k][0], &ffn);
+        ptrdiff_t step = (const char *)weights_ffn(w, layer[k][1], &ffn) - first;
+
+        assert_int_equal(ffn.inner, k == 0 ? m.dense_ffn : m.shared_ffn);
+        assert_true(step > 0);
+        for (uint32_t i = 2; i < count[k]; i++)
+            assert_ptr_equal(weights_ffn(w, layer[k][i], &ffn), first + i * step);
+    }
+    weights_free(w);
+    device_close(d);
+}
+
 /* ---- what must be noticed ---- */
 
 /* A runner that forgets what a copy or a group comes after overwrites slots that are
@@ -387,6 +422,44 @@ static void test_failed_copy(void **state)
     assert_true(failures > 5);
 }
 
+static int failing_wait(struct device *d, struct device_event *v, struct err *e)
+{
+    if (--calls_left == 0)
+        return err_set(e, "host: the event was lost");
+    return device_host.event_wait(d, v, e);
+}
+
+/* One wait after another fails, with experts on the host or without: none is in vain. */
+static void test_failed_wait(void **state)
+{
+    static const char *const policy[] = {"{cache: {name: lru, slots: 3}}",
+                                         "{cache: {name: lru, slots: 3}, offload: host}"};
+    struct model m = tiny_model();
+    struct device_ops ops = device_host;
+    struct tiny t;
+
+    (void)state;
+    ops.event_wait = failing_wait;
+    tiny_open(&t, &m, 0);
+    t.device->ops = &ops;
+    for (uint32_t i = 0; i < 2; i++) {
+        bool failed = true;
+        uint32_t n;
+
+        for (n = 1; failed; n += 5) {
+            struct err e;
+
+            calls_left = n;
+            e = run_failing(&t, policy[i]);
+            failed = calls_left == 0 || calls_left > n;
+            assert_string_equal(e.text, failed ? "host: the event was lost" : "");
+        }
+        assert_true(n > 30);
+    }
+    t.device->ops = &device_host;
+    tiny_close(&t);
+}
+
 /* Every allocation fails in turn, until none is left that could; how many there were. */
 static uint32_t fail_allocations(struct tiny *t, const char *policy)
 {
@@ -425,14 +498,68 @@ static void test_no_room(void **state)
     tiny_close(&t);
 }
 
+struct waits {
+    uint32_t count[8]; /* by layer */
+};
+
+static void count_wait(void *context, op_id id, enum op_kind kind, enum op_lane lane,
+                       uint32_t layer, uint32_t expert, const struct op_times *t)
+{
+    struct waits *w = context;
+
+    (void)id;
+    if (kind != OP_HOST)
+        return;
+    assert_int_equal(lane, LANE_HOST);
+    assert_int_equal(expert, 0);
+    assert_int_equal(t->issued, t->start);
+    assert_true(t->start > 0 && t->end >= t->start && layer < 8);
+    w->count[layer]++;
+}
+
+/* The host waits for every layer's gate and for the head; each is told of. */
+static void test_waits_are_told(void **state)
+{
+    struct model m = tiny_model();
+    struct waits waits = {.count = {0}};
+    struct run_result r;
+    struct exec_device_options o = {.observe = count_wait, .observe_context = &waits};
+    struct run_case c = {.policy = "{cache: {name: lru, slots: 3}}",
+                         .ops = &exec_device_ops,
+                         .unchecked = true};
+    struct tiny t;
+
+    (void)state;
+    tiny_open(&t, &m, 0);
+    o.device = t.device;
+    o.streams = &t.streams;
+    o.weights = t.weights;
+    o.model = &t.model;
+    c.exec = exec_device_new(&o);
+    run_world_run(t.world, &c, &r);
+    /* The head's is told under layer 0. */
+    for (uint32_t l = 0; l < t.model.moe_layers; l++)
+        assert_int_equal(waits.count[l], l == 0 ? 2 * r.passes : r.passes);
+    run_result_release(&r);
+    exec_device_free(c.exec);
+    tiny_close(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_plugin), cmocka_unit_test(test_every_offload),
-        cmocka_unit_test(test_slots),        cmocka_unit_test(test_gates),
-        cmocka_unit_test(test_models),       cmocka_unit_test(test_shared_weights),
-        cmocka_unit_test(test_broken_order), cmocka_unit_test(test_failed_copy),
+        cmocka_unit_test(test_every_plugin),
+        cmocka_unit_test(test_every_offload),
+        cmocka_unit_test(test_slots),
+        cmocka_unit_test(test_gates),
+        cmocka_unit_test(test_models),
+        cmocka_unit_test(test_shared_weights),
+        cmocka_unit_test(test_every_layer_has_its_ffn),
+        cmocka_unit_test(test_broken_order),
+        cmocka_unit_test(test_failed_copy),
+        cmocka_unit_test(test_failed_wait),
         cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_waits_are_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

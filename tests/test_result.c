@@ -375,6 +375,8 @@ static void a_group_that_is_not_there(void **state)
         e.text[0] = '\0';
         free(says);
     }
+    a.groups = 0; /* then they are numbers without a name */
+    assert_int_equal(result_write(&a, path, &e), 0);
     a.groups = all;
     result_release(&a);
     free(path);

@@ -439,6 +439,57 @@ static void test_copy_books(void **state)
     run_world_free(w);
 }
 
+/* ---- what is told of the host ---- */
+
+struct told {
+    sim_time end[64]; /* of operations, by their number */
+    uint32_t waits;
+};
+
+static void tell(void *context, op_id id, enum op_kind kind, enum op_lane lane,
+                 uint32_t layer, uint32_t expert, const struct op_times *t)
+{
+    struct told *told = context;
+
+    (void)expert;
+    assert_true(id < 64);
+    if (kind != OP_HOST) {
+        told->end[id] = t->end;
+        return;
+    }
+    assert_int_equal(lane, LANE_HOST);
+    assert_int_equal(layer, 0);
+    assert_int_equal(t->issued, told->end[id]);
+    assert_int_equal(t->start, told->end[id]);
+    assert_int_equal(t->end, told->end[id] + TRIP);
+    told->waits++;
+}
+
+/* The host waits for the gate of every layer and for the head, each from its end on and
+ * for a round trip. */
+static void test_waits_are_told(void **state)
+{
+    struct run_world *w = run_world_spelled(2, 4, 1, "0|1 2|1 2|3");
+    struct told told = {.waits = 0};
+    struct exec_sim_options o = {.cost = {.model = &w->model, .machine = &w->machine},
+                                 .observe = tell,
+                                 .observe_context = &told};
+    struct exec *x = exec_sim_new(&o);
+    struct run_result r;
+
+    (void)state;
+    run_world_run(w,
+                  &(struct run_case){.policy = "{cache: {name: lru, slots: 2}}",
+                                     .seed = 3,
+                                     .ops = &exec_sim_ops,
+                                     .exec = x},
+                  &r);
+    assert_int_equal(told.waits, 3 * (2 + 1));
+    exec_sim_free(x);
+    run_result_release(&r);
+    run_world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -452,6 +503,7 @@ int main(void)
         cmocka_unit_test(test_oracle_prefetch),
         cmocka_unit_test(test_demand_overtakes),
         cmocka_unit_test(test_copy_books),
+        cmocka_unit_test(test_waits_are_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
