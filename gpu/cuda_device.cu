@@ -165,7 +165,7 @@ static struct device *open_cuda(uint32_t index, struct err *e)
 /* A line "KEY:  123 kB" of /proc/meminfo, in bytes; 0 where there is none. */
 static uint64_t host_memory(const char *key)
 {
-    struct err e = {.text = ""};
+    struct err e = {.text = "", .key = ""};
     size_t size = 0;
     char *text = file_read("/proc/meminfo", SMALL_FILE, &size, &e);
     const char *at = text == NULL ? NULL : strstr(text, key);

@@ -12,8 +12,9 @@
 struct hdf_out {
     char *path;
     struct file_out *out;
-    hid_t file; /* -1: closed */
-    int cause;  /* errno of the first write that failed; 0: none */
+    hid_t driver; /* outlives the file, whose last close still asks it */
+    hid_t file;   /* -1: closed */
+    int cause;    /* errno of the first write that failed; 0: none */
 };
 
 /* ---- the driver ---- */
@@ -171,13 +172,12 @@ static const H5FD_class_t disk_class = {
 static hid_t create(struct hdf_out *o)
 {
     struct disk_options options = {o};
-    hid_t driver = H5FDregister(&disk_class);
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), list = H5Pcreate(H5P_FILE_CREATE);
     hid_t file = -1;
 
     /* Attributes stay in the root's header, however many. */
-    if (driver >= 0 && access >= 0 && list >= 0 &&
-        H5Pset_driver(access, driver, &options) >= 0 &&
+    if (o->driver >= 0 && access >= 0 && list >= 0 &&
+        H5Pset_driver(access, o->driver, &options) >= 0 &&
         H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0 &&
         H5Pset_obj_track_times(list, false) >= 0 &&
         H5Pset_attr_phase_change(list, 64, 0) >= 0)
@@ -186,8 +186,6 @@ static hid_t create(struct hdf_out *o)
         (void)H5Pclose(access);
     if (list >= 0)
         (void)H5Pclose(list);
-    if (driver >= 0)
-        (void)H5FDunregister(driver); /* the file keeps it alive */
     return file;
 }
 
@@ -201,6 +199,7 @@ struct hdf_out *hdf_out_new(const char *path, struct err *e)
     o = mem_zalloc(1, sizeof *o);
     o->path = mem_strdup(path);
     o->out = out;
+    o->driver = H5FDregister(&disk_class);
     o->file = create(o);
     if (o->file >= 0)
         return o;
@@ -253,6 +252,8 @@ void hdf_out_abandon(struct hdf_out *o)
     if (o == NULL)
         return;
     (void)hdf_out_close(o, &ignored);
+    if (o->driver >= 0)
+        (void)H5FDunregister(o->driver);
     file_out_abandon(o->out);
     free(o->path);
     free(o);

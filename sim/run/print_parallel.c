@@ -234,7 +234,7 @@ static void print_extras(const struct result *r, const struct result_summary *s,
     enum { MOST = sizeof print_extra_columns / sizeof *print_extra_columns, WIDTH = 9 };
     const struct print_column *shown[MOST];
     struct text_column column[MOST];
-    struct rows rows = {.r = r, .s = s, .shown = shown};
+    struct rows rows = {.r = r, .s = s};
     struct text_table t = {.column = column,
                            .rows = r->policies,
                            .label_columns = LABEL_COLUMNS,
@@ -255,6 +255,7 @@ static void print_extras(const struct result *r, const struct result_summary *s,
     }
     if (t.columns == 0)
         return;
+    rows.shown = shown;
     (void)fputc('\n', out);
     text_print_table(out, &t);
 }
