@@ -333,7 +333,8 @@ static void what_cannot_be_replaced_is_said_before(void **state)
     assert_null(folder_out_new(path, &e));
     if (root)
         assert_int_equal(seteuid(0), 0);
-    assert_non_null(strstr(e.text, "/out: cannot be written to: Permission denied; choose"));
+    assert_non_null(
+        strstr(e.text, "/out: cannot be written to: Permission denied; choose"));
     assert_int_equal(entries(*state), 1);
     assert_holds(path, "result", "old");
     assert_int_equal(chmod(path, 0755), 0);

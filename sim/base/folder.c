@@ -311,9 +311,9 @@ static int make_stage(struct folder_out *f, struct err *e)
     enlist(f, &(struct names){.name = NULL});
     if (mkdir(f->stage, 0777) != 0)
         return errno == EEXIST
-                   ? err_set(e,
-                             "%s: '%s' is in the way; remove it, or choose another folder",
-                             f->path, strrchr(f->stage, '/') + 1)
+                   ? err_set(
+                         e, "%s: '%s' is in the way; remove it, or choose another folder",
+                         f->path, strrchr(f->stage, '/') + 1)
                    : err_set(e, "%s: cannot make the folder: %s", f->stage,
                              strerror(errno));
     if (f->exists && !f->apart && stat(f->target, &s) == 0 &&

@@ -148,10 +148,10 @@ static void print_layers(const struct result *r, const struct run_result *run, F
     char name[32];
 
     for (uint32_t l = 0; l < run->layers; l++) {
-        rank[l] = (struct ranked){run->counts_only
-                                      ? (double)run->layer[l].copies
-                                      : (double)run->layer[l].share[SHARE_COPY],
-                                  l};
+        rank[l] =
+            (struct ranked){run->counts_only ? (double)run->layer[l].copies
+                                             : (double)run->layer[l].share[SHARE_COPY],
+                            l};
         add_stall(&all, run, l);
     }
     total = (double)run->total.share[SHARE_COPY];
