@@ -156,6 +156,8 @@ report $? numbers_reachable_overlap
 "$moesim" run "$folder/one.yaml" --set engine=count --out "$folder/result" >"$folder/out" &&
     ! grep -q "[0-9] [mun]*s\b" "$folder/out" &&
     "$moesim" explain "$folder/result/result.h5" >"$folder/out" &&
-    ! grep -q " [0-9.]* [mun]*s\b" "$folder/out"
+    ! grep -q " [0-9.]* [mun]*s\b" "$folder/out" && ! grep -q "waited most" "$folder/out" &&
+    grep -q "MoE layers, those with most copies by name" "$folder/out" &&
+    grep -q "Bytes in: .*; least " "$folder/out"
 report $? numbers_count_shows_no_time
 exit $failed

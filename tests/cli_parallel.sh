@@ -131,5 +131,8 @@ accepted parallel_pcie "machine=$folder/pcie.yaml" 'policies.0.schedule={name: o
 # 192 experts of 13 MB would be on each GPU; the cache holds 20 of them.
 accepted parallel_global_cache gpu_memory=4GB 'policies.0.cache={name: lru, total_slots: 20, scope: global}'
 accepted parallel_bytes_cache gpu_memory=4GB 'policies.0.cache={name: lru, bytes: 300 MB, scope: global}'
+table parallel_count_without_time <<'END'
+which rows a pass has depends on time here, and engine: count has no times; choose arrivals: closed	engine=count	workload={mode: continuous, arrivals: poisson, rate: 20}
+END
 accepted parallel_count engine=count 'policies.0.place={name: eplb, interval: 2, migrate: background}'
 exit $failed

@@ -306,8 +306,40 @@ static void bad_places_are_named(void **state)
     assert_null(folder_out_new(below, &e));
     assert_non_null(strstr(e.text, "file: exists and is no folder"));
     assert_int_equal(entries(*state), 1);
+    e.text[0] = '\0';
+    assert_null(folder_out_new("", &e));
+    assert_string_equal(e.text, "the folder to write has no name; give one");
     free(path);
     free(below);
+}
+
+static void what_cannot_be_replaced_is_said_before(void **state)
+{
+    char *path = join(*state, "out"), *stage = join(*state, ".out.new");
+    bool root = geteuid() == 0;
+    struct err e = {.text = ""};
+
+    put(*state, ".out.new", ""); /* no folder: not of a moesim that was killed */
+    assert_null(folder_out_new(path, &e));
+    assert_non_null(strstr(e.text, "/out: '.out.new' is in the way; remove it, or"));
+    assert_int_equal(unlink(stage), 0);
+    /* Somebody else's folder, whose old files could not be removed. */
+    e.text[0] = '\0';
+    assert_int_equal(mkdir(path, 0755), 0);
+    put(path, "result", "old");
+    assert_int_equal(chmod(path, 0555) | chmod(*state, 0777), 0);
+    if (root)
+        assert_int_equal(seteuid(65534), 0);
+    assert_null(folder_out_new(path, &e));
+    if (root)
+        assert_int_equal(seteuid(0), 0);
+    assert_non_null(
+        strstr(e.text, "/out: cannot be written to: Permission denied; choose"));
+    assert_int_equal(entries(*state), 1);
+    assert_holds(path, "result", "old");
+    assert_int_equal(chmod(path, 0755), 0);
+    free(path);
+    free(stage);
 }
 
 static void an_input_among_its_files_is_refused(void **state)
@@ -352,6 +384,7 @@ int main(void)
         FRESH(exit_leaves_nothing),
         FRESH(what_was_set_aside_comes_back),
         FRESH(bad_places_are_named),
+        FRESH(what_cannot_be_replaced_is_said_before),
         FRESH(an_input_among_its_files_is_refused),
     };
 

@@ -161,9 +161,13 @@ static int find_target(struct folder_out *f, struct err *e)
     free(plain);
     if (wrong)
         return err_set(e, "%s: exists and is no folder; choose another name", f->path);
-    return f->target != NULL
-               ? 0
-               : err_set(e, "%s: cannot be reached: %s", f->path, strerror(errno));
+    if (f->target == NULL)
+        return err_set(e, "%s: cannot be reached: %s", f->path, strerror(errno));
+    /* What lies in it could not be removed after the exchange. */
+    if (f->exists && faccessat(AT_FDCWD, f->target, W_OK | X_OK, AT_EACCESS) != 0)
+        return err_set(e, "%s: cannot be written to: %s; choose another folder", f->path,
+                       strerror(errno));
+    return 0;
 }
 
 /* Names the new folder and the lock. */
@@ -306,7 +310,12 @@ static int make_stage(struct folder_out *f, struct err *e)
     remove_stage(f); /* of one that was killed */
     enlist(f, &(struct names){.name = NULL});
     if (mkdir(f->stage, 0777) != 0)
-        return err_set(e, "%s: cannot make the folder: %s", f->stage, strerror(errno));
+        return errno == EEXIST
+                   ? err_set(
+                         e, "%s: '%s' is in the way; remove it, or choose another folder",
+                         f->path, strrchr(f->stage, '/') + 1)
+                   : err_set(e, "%s: cannot make the folder: %s", f->stage,
+                             strerror(errno));
     if (f->exists && !f->apart && stat(f->target, &s) == 0 &&
         chmod(f->stage, s.st_mode & 07777) != 0)
         return err_set(e, "%s: cannot get the mode of %s: %s", f->stage, f->path,

@@ -350,6 +350,11 @@ static int size_workload(struct experiment *x, struct err *e)
         return err_set_key(e, "workload.arrivals",
                            "its passes depend on time, so that predicted and measured "
                            "passes would not be the same; choose arrivals: closed");
+    if (x->p.engine == ENGINE_COUNT && !x->timeless)
+        return err_set_key(
+            e, "engine",
+            "which rows a pass has depends on time here, and engine: count "
+            "has no times; choose arrivals: closed, or engine: auto");
     return workload_measure(x->trace, x->model, &x->workload, homes, (uint64_t)x->p.seed,
                             &x->sizes, e);
 }
