@@ -155,4 +155,47 @@ for columns in 40 60 80 100; do
 done
 report $bad advice_fits_the_terminal
 
+# Pairs too, whose verdict goes below two long names.
+cat >"$folder/pairs.yaml" <<'END'
+trace: trace.h5
+machine: rtx4090-pcie4
+policies:
+  - {name: a-name-of-24-characters-, cache: {name: lru, slots: 8}}
+  - {name: b-name-of-24-characters-, cache: {name: lru, slots: 20}}
+END
+bad=0
+for columns in 40 60 100; do
+    got=$("$python" "$folder/terminal.py" $columns "$moesim" run -q "$folder/pairs.yaml" </dev/null)
+    case $got in
+    "0 0 "*) ;;
+    *) echo "$columns columns: status, wide lines, tables: $got"; bad=1 ;;
+    esac
+done
+report $bad advice_pairs_fit_the_terminal
+
+# What takes much is said before the start, and what cannot be is refused before it.
+many_gpus() {
+    "$moesim" run "$@" "$folder/good.yaml" --set machine=h100-80g \
+        --set 'parallel={gpus: 520}' --set 'policies=[{name: a}]' \
+        --set workload.max_passes=1 2>&1 >/dev/null
+}
+said=$(many_gpus)
+[ $? -eq 0 ] && echo "$said" | grep -q "^moesim: note: exchanges between all pairs of 520 GPUs"
+report $? advice_says_that_gpus_are_many
+said=$(many_gpus --quiet)
+[ $? -eq 0 ] && [ -z "$said" ]
+report $? advice_quiet_says_nothing
+# One request with a prompt of so many tokens, on a GPU whose memory is no limit.
+sed 's/\( memory: {value: \)[^,]*/\11000 TB/' models/machine/rtx4090-pcie4.yaml >"$folder/vast.yaml"
+large_pass() {
+    printf 'TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:00.0,%s,1\n' "$1" \
+        >"$folder/long.csv"
+    "$moesim" run "$folder/good.yaml" --set "machine=$folder/vast.yaml" \
+        --set engine=count --set workload.lengths=file \
+        --set "workload.file=$folder/long.csv" 2>&1 >/dev/null
+}
+said=$(large_pass 500000000)
+[ $? -eq 1 ] && echo "$said" | grep -q "a pass of 500000000 rows needs more than .* GiB"
+report $? advice_refuses_a_pass_that_is_too_large
+
 exit $failed

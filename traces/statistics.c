@@ -33,7 +33,7 @@ struct measure {
     uint64_t *shared;    /* (layer): experts that a row shares with the row before */
     uint64_t *pairs;     /* (layer): rows that have such a row before them */
     size_t stride;       /* experts, rounded up to whole lanes */
-    uint32_t *follows; /* (layer, expert, expert of the next layer: stride), or NULL */
+    uint32_t *follows;   /* (layer, expert, expert of the next layer: stride), or NULL */
     struct walk walk[TRACE_UNION_SIZES];
     bool decode_only; /* walks pass over rows that are not decode */
     uint32_t stamp;   /* of the walks' last step */
@@ -58,8 +58,8 @@ static const uint16_t *cell_of(const struct measure *m, const uint16_t *row,
     return row + (size_t)layer * m->info->candidates;
 }
 
-/* The loops over the experts of a cell. Where their number is known to the compiler, which
- * it is for the most common ones, they are quick. */
+/* The loops over the experts of a cell. Where their number is known to the compiler,
+ * which it is for the most common ones, they are quick. */
 static inline uint32_t mark_cell(uint32_t *seen, uint32_t stamp, const uint16_t *cell,
                                  uint32_t count)
 {
@@ -72,7 +72,7 @@ static inline uint32_t mark_cell(uint32_t *seen, uint32_t stamp, const uint16_t 
     return distinct;
 }
 
-#define BY_COUNT(count, call) \
+#define BY_COUNT(count, call)                                                            \
     ((count) == 8 ? call(8) : (count) == 4 ? call(4) : call(count))
 
 /* ---- distinct experts of a batch ---- */
@@ -193,7 +193,8 @@ static void walks_release(struct measure *m)
 /* ---- the sweep that counts ---- */
 
 static inline void count_follows(uint32_t *tables, size_t stride, const uint16_t *cell,
-                                 uint32_t count, const uint16_t *next, uint32_t next_count)
+                                 uint32_t count, const uint16_t *next,
+                                 uint32_t next_count)
 {
     for (uint32_t i = 0; i < count; i++) {
         uint32_t *table = tables + cell[i] * stride;
@@ -383,13 +384,14 @@ static float *turn_into_shares(struct measure *m)
     return share;
 }
 
-/* Four scores, which one instruction adds; memory that was allocated is aligned to them. */
+/* Four scores, which one instruction adds; memory that was allocated is aligned to them.
+ */
 typedef float quad __attribute__((vector_size(16), may_alias));
 
 /* Sums of the tables of a cell's experts, in order; most[j] is the largest of the sums
  * j, j + LANES, ... */
 static void add_tables(const float *tables, size_t stride, const uint16_t *cell,
-                       uint32_t count, float *score, float *most)
+                       uint32_t count, float *restrict score, float *restrict most)
 {
     for (size_t j = 0; j < LANES; j++)
         most[j] = 0;
@@ -447,8 +449,9 @@ static uint32_t count_foreseen(const float *score, size_t stride, const float *m
         if (count_above(most, 0, LANES, score[next[i]]) >= k)
             continue;
         /* From the best to the worst; of equal ones the lower is better. */
-        for (; at > 0 && (score[left[at - 1]] < score[next[i]] ||
-                          (score[left[at - 1]] == score[next[i]] && left[at - 1] > next[i]));
+        for (; at > 0 &&
+               (score[left[at - 1]] < score[next[i]] ||
+                (score[left[at - 1]] == score[next[i]] && left[at - 1] > next[i]));
              at--)
             left[at] = left[at - 1];
         left[at] = next[i];

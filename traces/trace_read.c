@@ -452,11 +452,12 @@ static int check_passes(struct trace *t, struct err *e)
     return 0;
 }
 
-int trace_check_others(struct trace *t, struct err *e)
+static int check(struct trace *t, bool ids, struct err *e)
 {
     if (t->info.counts_only)
         return check_column(&t->load, e);
-    if (check_column(&t->token, e) != 0 || check_token_seams(t, e) != 0)
+    if (check_column(&t->token, e) != 0 || check_token_seams(t, e) != 0 ||
+        (ids && check_column(&t->expert, e) != 0))
         return -1;
     if ((t->fields & TRACE_HAS_SCORES) != 0 && check_column(&t->score, e) != 0)
         return -1;
@@ -467,7 +468,10 @@ int trace_check_others(struct trace *t, struct err *e)
 
 int trace_check(struct trace *t, struct err *e)
 {
-    if (trace_check_others(t, e) != 0)
-        return -1;
-    return t->info.counts_only ? 0 : check_column(&t->expert, e);
+    return check(t, true, e);
+}
+
+int trace_check_others(struct trace *t, struct err *e)
+{
+    return check(t, false, e);
 }

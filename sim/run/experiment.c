@@ -345,6 +345,7 @@ static int size_workload(struct experiment *x, struct err *e)
     if (probe == NULL)
         return -1;
     x->timeless = workload_is_timeless(probe);
+    x->rows_total = workload_rows_total(probe);
     workload_free(probe);
     if (x->hooks->timeless && !x->timeless)
         return err_set_key(e, "workload.arrivals",

@@ -28,6 +28,7 @@ struct experiment {
     enum tier home;
     uint64_t host_bytes;
     bool timeless;
+    uint64_t rows_total; /* of one run, where that is known beforehand; else 0 */
     struct workload_sizes sizes;
     bool scores, predicted; /* some policy needs them */
     struct policy **policy;
@@ -65,7 +66,7 @@ struct job {
     struct watcher *watcher; /* [gpus] of those that are watched; or NULL */
     struct run_result result;
     struct bounds_counts *bounds; /* where to put them; NULL: not wanted */
-    uint64_t rows_done, rows_total;
+    uint64_t rows_done;
     struct err err;
     int status;
 };

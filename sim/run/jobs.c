@@ -422,15 +422,14 @@ static void *work(void *context)
 int jobs_run(struct experiment *x, struct job **job, size_t count, unsigned threads,
              struct err *e)
 {
-    struct jobs jobs = {.job = job, .count = count, .x = x};
+    struct jobs jobs = {
+        .job = job, .count = count, .x = x, .rows_total = count * x->rows_total};
     pthread_t *thread = mem_alloc(threads < count ? threads : count, sizeof *thread);
     unsigned started = 0;
 
     pthread_mutex_init(&jobs.lock, NULL);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         job[i]->status = 1; /* not run */
-        jobs.rows_total += job[i]->rows_total;
-    }
     while (started + 1 < threads && started + 1 < count &&
            pthread_create(&thread[started], NULL, work, &jobs) == 0)
         started++;

@@ -26,8 +26,6 @@ static void plan_parallel(struct job *job)
 static struct job *make_job(struct experiment *x, const struct policy *p)
 {
     struct job *job = mem_zalloc(1, sizeof *job);
-    struct workload *probe;
-    struct err ignored = {.text = ""};
 
     job->x = x;
     job->policy = *p;
@@ -39,10 +37,6 @@ static struct job *make_job(struct experiment *x, const struct policy *p)
                         (x->p.engine == ENGINE_AUTO && job_needs_events(p));
     if (x->is_parallel)
         plan_parallel(job);
-    probe = workload_new(x->trace, x->model, &x->workload, false, false,
-                         (uint64_t)x->p.seed, &ignored);
-    job->rows_total = probe == NULL ? 0 : workload_rows_total(probe);
-    workload_free(probe);
     return job;
 }
 

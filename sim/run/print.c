@@ -136,6 +136,28 @@ static const char *metric_name(const struct result *r)
     return "time to first token";
 }
 
+/* Two names, and what is known of them: below the names where a line is too short. */
+static void print_pair_line(FILE *out, const char *a, const char *verb, const char *b,
+                            char *verdict)
+{
+    const size_t room = text_columns(out), around = strlen("  ") + strlen(verb) + 1;
+    size_t width =
+        (room - around) / 2 < PAIR_COLUMNS ? (room - around) / 2 : PAIR_COLUMNS;
+    size_t names = around + text_width(a, width) + text_width(b, width);
+
+    (void)fputs("  ", out);
+    text_name(out, a, width);
+    (void)fputs(verb, out);
+    text_name(out, b, width);
+    if (names + 1 + strlen(verdict) <= room) {
+        (void)fprintf(out, ": %s\n", verdict);
+    } else {
+        (void)fputs(":\n", out);
+        text_paragraph(out, "    ", "    ", "%s", verdict);
+    }
+    free(verdict);
+}
+
 static void print_pair(const struct result *r, const struct result_comparison *c,
                        FILE *out)
 {
@@ -143,6 +165,7 @@ static void print_pair(const struct result *r, const struct result_comparison *c
     bool slower = c->ratio > 1;
     double ratio = slower ? c->ratio : 1 / c->ratio;
     double low = slower ? c->low : 1 / c->high, high = slower ? c->high : 1 / c->low;
+    char *verdict;
 
     /* The faster one is named first; without a winner they stand as configured. */
     if (c->significant && !slower) {
@@ -151,16 +174,14 @@ static void print_pair(const struct result *r, const struct result_comparison *c
         a = b;
         b = swap;
     }
-    (void)fputs("  ", out);
-    text_name(out, r->policy[a].label, PAIR_COLUMNS);
-    (void)fputs(c->significant ? " beats " : " and ", out);
-    text_name(out, r->policy[b].label, PAIR_COLUMNS);
     if (c->significant)
-        (void)fprintf(out, ": %s times as fast (%s to %s)\n", text_ratio(ratio).text,
-                      text_ratio(low).text, text_ratio(high).text);
+        verdict = mem_format("%s times as fast (%s to %s)", text_ratio(ratio).text,
+                             text_ratio(low).text, text_ratio(high).text);
     else
-        (void)fprintf(out, ": no significant difference (%s to %s)\n",
-                      text_ratio(c->low).text, text_ratio(c->high).text);
+        verdict = mem_format("no significant difference (%s to %s)",
+                             text_ratio(c->low).text, text_ratio(c->high).text);
+    print_pair_line(out, r->policy[a].label, c->significant ? " beats " : " and ",
+                    r->policy[b].label, verdict);
 }
 
 static void print_left_out(size_t pairs, const char *why, FILE *out)
