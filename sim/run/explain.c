@@ -123,8 +123,7 @@ static int compare_ranked(const void *a, const void *b)
     return (x->layer > y->layer) - (x->layer < y->layer);
 }
 
-static void print_layer_head(const struct run_result *run, uint32_t shown, bool hosted,
-                             FILE *out)
+static void print_layer_head(const struct run_result *run, uint32_t shown, FILE *out)
 {
     uint32_t layers = run->layers;
     bool hosted = shows_hosted(run);
@@ -173,7 +172,7 @@ static void print_layers(const struct result *r, const struct run_result *run, F
     total = (double)run->total.share[SHARE_COPY];
     if (run->layers > 1)
         qsort(rank, run->layers, sizeof *rank, compare_ranked);
-    print_layer_head(run, shown, hosted, out);
+    print_layer_head(run, shown, out);
     for (uint32_t i = 0; i < run->layers; i++) {
         struct stall one = {0};
 
