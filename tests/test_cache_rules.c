@@ -495,8 +495,9 @@ static void refused(const char *policy, struct cache_params p, bool future,
 static void what_cannot_be_is_refused(void **state)
 {
     (void)state;
-    refused("lru", (struct cache_params){.staging = 1}, false, "neither");
-    refused("lru", (struct cache_params){.slots = 1, .bytes = 1}, false, "both");
+    refused("lru", (struct cache_params){.staging = 1}, false, "above 0; give one, such");
+    refused("lru", (struct cache_params){.slots = 1, .bytes = 1}, false,
+            "above 0; keep one of them");
     refused("lru", (struct cache_params){.bytes = 599}, false, "at least 600 bytes");
     refused("lru", (struct cache_params){.bytes = 299, .scope = CACHE_GLOBAL}, false,
             "at least 300 bytes");
