@@ -185,7 +185,8 @@ static size_t count_of(const char *text, const char *part)
     return n;
 }
 
-/* A line says something: pairs without a ratio are counted, and of many only some shown. */
+/* A line says something: pairs without a ratio are counted, and of many only some shown.
+ */
 static void pairs_that_say_nothing_are_counted(void **state)
 {
     struct made_shape shape = {.policies = 9, .layers = 2, .requests = 8, .seed = 4};
