@@ -170,6 +170,30 @@ static void arc_adapts(void **state)
     rig_stream_free(&s);
 }
 
+/* Two layers of four experts, of 3 and 2 bytes: 20 in all, and a staging slot of 3. */
+static void room_by_hand(void **state)
+{
+    static const struct {
+        int scope;
+        int64_t slots;
+        uint64_t bytes, room;
+    } cases[] = {{CACHE_GLOBAL, 0, 7, 7 + 3},    {CACHE_GLOBAL, 0, 21, 20 + 3},
+                 {CACHE_GLOBAL, 3, 0, 9 + 3},    {CACHE_GLOBAL, 100, 0, 20 + 3},
+                 {CACHE_PER_LAYER, 0, 7, 7 + 3}, {CACHE_PER_LAYER, 2, 0, 10 + 3},
+                 {CACHE_PER_LAYER, 5, 0, 20 + 3}};
+    const uint64_t bytes[] = {3, 2};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct cache_params p = {.scope = cases[i].scope,
+                                 .slots = cases[i].slots,
+                                 .bytes = cases[i].bytes,
+                                 .staging = 1};
+
+        assert_int_equal(cache_room_bytes(&p, 2, 4, bytes), cases[i].room);
+    }
+}
+
 static void pin_keeps_the_profile(void **state)
 {
     (void)state;
@@ -495,8 +519,9 @@ static void refused(const char *policy, struct cache_params p, bool future,
 static void what_cannot_be_is_refused(void **state)
 {
     (void)state;
-    refused("lru", (struct cache_params){.staging = 1}, false, "neither");
-    refused("lru", (struct cache_params){.slots = 1, .bytes = 1}, false, "both");
+    refused("lru", (struct cache_params){.staging = 1}, false, "above 0; give one, such");
+    refused("lru", (struct cache_params){.slots = 1, .bytes = 1}, false,
+            "above 0; keep one of them");
     refused("lru", (struct cache_params){.bytes = 599}, false, "at least 600 bytes");
     refused("lru", (struct cache_params){.bytes = 299, .scope = CACHE_GLOBAL}, false,
             "at least 300 bytes");
@@ -563,6 +588,7 @@ int main(void)
         cmocka_unit_test(segments_promote_and_demote),
         cmocka_unit_test(arc_adapts),
         cmocka_unit_test(pin_keeps_the_profile),
+        cmocka_unit_test(room_by_hand),
         cmocka_unit_test(random_is_even),
         cmocka_unit_test(ranking_equals_exhaustive_search),
         cmocka_unit_test(second_miss_admits),

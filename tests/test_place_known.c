@@ -152,6 +152,28 @@ static void replicate_known(void **unused)
     place_free(p);
 }
 
+/* Pairs of experts are groups, of loads 10, 9, 2 and 1; a node takes two of them. 10 goes
+ * to node 0, 9 and then 2 (9 < 10) to node 1, which is full, and 1 to node 0. */
+static void eplb_keeps_groups_in_a_node(void **unused)
+{
+    static const uint32_t gpu[] = {0, 0, 1, 1, 1, 1, 0, 0};
+    const double load[] = {6, 4, 5, 4, 1.5, 0.5, 0.75, 0.25};
+    struct place_problem z = one_layer(8, 2, 8, load);
+    struct place *p;
+
+    (void)unused;
+    z.nodes = 2;
+    z.groups = 4;
+    p = place_by("eplb", "{}", &z);
+    for (uint32_t e = 0; e < 8; e++) {
+        uint32_t count;
+
+        assert_int_equal(place_gpu(p, *place_replicas(p, 0, e, &count)), gpu[e]);
+        assert_int_equal(count, 1);
+    }
+    place_free(p);
+}
+
 /* ---- anti-correlation ---- */
 
 /* Pearson's coefficient of two experts' shares, by its definition. */
@@ -439,6 +461,7 @@ int main(void)
         cmocka_unit_test(plain_ones),
         cmocka_unit_test(random_is_even),
         cmocka_unit_test(replicate_known),
+        cmocka_unit_test(eplb_keeps_groups_in_a_node),
         cmocka_unit_test(anti_correlation_by_definition),
         cmocka_unit_test(anti_correlation_known),
         cmocka_unit_test(shards),
