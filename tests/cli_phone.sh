@@ -27,7 +27,7 @@ refuses() { # NAME STATUS WORDS COMMAND...
 }
 
 config=validate/phone/qwen3.yaml
-refuses fit_without_measurements 2 'needs --measured' "$moesim" fit "$config"
+refuses fit_without_measurements 2 'such as --measured' "$moesim" fit "$config"
 refuses fit_weight 1 'expected absolute, duration or relative' \
     "$moesim" fit "$config" -m nowhere.csv -p storage.bandwidth --weight heavy
 refuses fit_no_file 1 'nowhere.csv' "$moesim" fit "$config" -m nowhere.csv -p storage.bandwidth
