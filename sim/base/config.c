@@ -217,7 +217,7 @@ static struct cfg_place nearest_place(const struct cfg_node *n, const char *path
 {
     struct cfg_place place = n->place;
 
-    while (path != NULL && *path != '\0') {
+    while (*path != '\0') {
         size_t length = strcspn(path, ".");
         const struct cfg_node *found = NULL;
 
@@ -252,9 +252,11 @@ int cfg_locate(const struct cfg_node *n, const char *key, struct err *e)
 
     if (has_place(n, e))
         return -1;
+    if (err_key(&bare) != NULL)
+        key = bare.key;
     e->text[0] = '\0';
-    return cfg_error_at(nearest_place(n, err_key(&bare) != NULL ? err_key(&bare) : key),
-                        e, "%s", bare.text);
+    return cfg_error_at(key == NULL ? n->place : nearest_place(n, key), e, "%s",
+                        bare.text);
 }
 
 struct cfg_words cfg_show(const char *text, size_t limit)

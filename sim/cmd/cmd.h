@@ -80,7 +80,8 @@ struct command {
  * returned. -1: misuse, which was explained; -2: help was asked for and printed. */
 int flags_parse(const struct command *c, int argc, char **argv);
 void flags_help(const struct command *c);
-/* "moesim run: SENTENCE" and a pointer to --help; returns EXIT_MISUSE. */
+/* "moesim: SENTENCE" and a pointer to --help; empties the lists of the flags. Returns
+ * EXIT_MISUSE. */
 int flags_misuse(const struct command *c, const char *sentence);
 
 /* ---- configurations ---- */

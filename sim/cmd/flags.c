@@ -24,8 +24,22 @@ void flags_help(const struct command *c)
     (void)printf("\nexample: %s\n", c->example);
 }
 
+/* What the flags hold when a command ends before it begins. */
+static void release_lists(const struct command *c)
+{
+    for (const struct flag *f = c->flags; f->name != NULL; f++) {
+        struct flag_list *list = f->target;
+
+        if (f->type != FLAG_LIST)
+            continue;
+        free(list->item);
+        *list = (struct flag_list){NULL, 0};
+    }
+}
+
 int flags_misuse(const struct command *c, const char *sentence)
 {
+    release_lists(c);
     plain_printf(stderr, "moesim: %s\nusage: %s\nTry --help.\n", sentence, c->usage);
     return EXIT_MISUSE;
 }
@@ -123,6 +137,7 @@ int flags_parse(const struct command *c, int argc, char **argv)
         }
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             flags_help(c);
+            release_lists(c);
             return -2;
         }
         f = find(c, argv[i], &value);
