@@ -241,7 +241,7 @@ static void end_within(const char *path, bool killed)
     int status;
 
     if (child == 0) {
-        static struct folder_out *kept; /* for the leak sanitizer */
+        static struct folder_out *volatile kept; /* for the leak sanitizer */
         struct err e = {.text = ""};
 
         kept = begin(path, &e);
@@ -272,7 +272,7 @@ static void a_crash_blocks_nobody(void **state)
 
 static void exit_leaves_nothing(void **state)
 {
-    static char *path; /* for the leak sanitizer, which looks at the child too */
+    static char *volatile path; /* for the leak sanitizer, which looks at the child too */
 
     path = join(*state, "out");
     end_within(path, false);
