@@ -76,6 +76,12 @@ def change_text(stream, data):
     return b"\n".join(lines)
 
 
+def limit_memory(most=None):
+    """Of this process; without `most` as far as it may, which sanitizers need."""
+    last = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (last if most is None else most, last))
+
+
 class Finding(Exception):
     """A promise that an importer broke."""
 
@@ -114,7 +120,8 @@ class Lab:
         self.known.add(digest)
         self.checked += 1
         answer = subprocess.run([self.program, "trace", "info", self.out], capture_output=True,
-                                text=True, errors="replace", check=False)
+                                text=True, errors="replace", check=False,
+                                preexec_fn=limit_memory)
         if answer.returncode != 0:
             raise Finding(f"trace info: status {answer.returncode}\n{answer.stderr}")
 
@@ -170,7 +177,7 @@ def main(name, make, change):
     parser.add_argument("file", nargs="*", metavar="FILE")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    limit_memory(MEMORY_BYTES)
     inputs = []
     for path in options.file:
         with open(path, "rb") as stream:
