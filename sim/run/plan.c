@@ -124,6 +124,7 @@ static struct job *make_balanced(struct experiment *x, const struct job *of)
     job->network = NETWORK_EVEN;
     job->plan->run.balanced = true;
     job->plan->cost.graph = job->graph = of->graph;
+    job->plan->cost.least = true;
     job->event_driven = false;
     return job;
 }
