@@ -191,7 +191,8 @@ static int check_points(const struct problem *p, enum calibration_table table,
         return 0;
     return err_set(e,
                    "%s:1: %zu points of %s%s beside those held out do not determine %zu "
-                   "numbers; measure more",
+                   "numbers; measure more shapes (calibrate leaves out those above a "
+                   "quarter of the free memory)",
                    p->f->c->table[table].path, p->points,
                    kind == NULL ? "the table" : "kind ", kind == NULL ? "" : kind,
                    p->parameters);

@@ -107,7 +107,7 @@ END
 
 bad=0
 refused 1 "GB of host memory" run "$folder/good.yaml" --set home=host --set "host_memory=1 B" || bad=1
-refused 1 "use fewer slots" run "$folder/good.yaml" --set gpu_memory=4GB || bad=1
+refused 1 "take fewer slots" run "$folder/good.yaml" --set gpu_memory=4GB || bad=1
 report $bad bad_input_does_not_fit
 
 # Whole configuration files, one a line, \n for a new line.

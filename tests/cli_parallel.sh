@@ -83,8 +83,8 @@ attention over 8 GPUs does not divide the 4 of a node; choose tensor:	parallel={
 attention over 3 GPUs does not divide the 4 of a node; choose tensor:	parallel={gpus: 4, attention: tensor, tensor: 3}
 heads 64 is not a multiple of 6 GPUs; share it among as many as divide it	parallel={gpus: 6, attention: tensor, tensor: 6}
 host and GPU of phone-flash are one; choose another machine	machine=phone-flash	parallel={gpus: 1}
-take more GPUs, fewer slots or more memory	gpu_memory=1GB
-take more GPUs, fewer slots or more memory	gpu_memory=4GB	policies.0.cache={name: lru, total_slots: 40, scope: global}
+take more GPUs, fewer slots, a larger gpu_memory or another machine	gpu_memory=1GB
+take more GPUs, fewer slots, a larger gpu_memory or another machine	gpu_memory=4GB	policies.0.cache={name: lru, total_slots: 40, scope: global}
 GB of host memory	host_memory=1 B	home=host
 END
 

@@ -503,7 +503,7 @@ static void test_refusals(void **state)
            "policies: [{cache: {name: lru, slots: 4}, prefetch: oracle}]\n",
            "is an oracle");
     refuse(lab, "policies: [{cache: {name: lru, bytes: 200 GB, staging: 16000}}]\n",
-           "use fewer slots or more memory");
+           "take fewer slots, a larger gpu_memory or another machine");
     refuse(lab,
            "home: host\nhost_memory: 5 MB\npolicies: [{cache: {name: lru, slots: 4}}]\n",
            "host memory");

@@ -289,9 +289,26 @@ static void what_was_set_aside_comes_back(void **state)
     assert_int_equal(mkdir(new, 0777), 0);
     put(new, ".old.other", "old other");
     put(new, "half", "half");
+    put(*state, ".out.lock", "");
     write_both(path);
     assert_holds(path, "other", "old other");
     assert_holds(path, "half", NULL);
+    assert_int_equal(entries(*state), 1);
+    free(path);
+    free(new);
+}
+
+/* A folder that has such a name without the lock is somebody's, and stays as it is. */
+static void a_folder_of_that_name_stays(void **state)
+{
+    char *path = join(*state, "out"), *new = join(*state, ".out.new");
+    struct err e = {.text = ""};
+
+    assert_int_equal(mkdir(new, 0777), 0);
+    put(new, "mine", "mine");
+    assert_null(folder_out_new(path, &e));
+    assert_non_null(strstr(e.text, "/out: '.out.new' is in the way; remove it, or"));
+    assert_holds(new, "mine", "mine");
     assert_int_equal(entries(*state), 1);
     free(path);
     free(new);
@@ -386,6 +403,7 @@ int main(void)
         FRESH(a_crash_blocks_nobody),
         FRESH(exit_leaves_nothing),
         FRESH(what_was_set_aside_comes_back),
+        FRESH(a_folder_of_that_name_stays),
         FRESH(bad_places_are_named),
         FRESH(what_cannot_be_replaced_is_said_before),
         FRESH(an_input_among_its_files_is_refused),

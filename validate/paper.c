@@ -346,7 +346,7 @@ static int check_fit(const struct paper *p, const struct cfg_node *rows, struct 
         fitted += p->constant[i].provenance == PAPER_FITTED;
     for (size_t i = 0; i < p->rows; i++) {
         fit += p->row[i].fit;
-        replays += p->row[i].figure != NULL && p->row[i].published.value > 0.0;
+        replays += p->row[i].figure != NULL && paper_row_is_published(&p->row[i]);
     }
     if (2 * fit > replays)
         return cfg_error(rows, e,

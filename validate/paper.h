@@ -112,6 +112,10 @@ struct paper_row {
     enum paper_verdict verdict;
     struct err broken;
 };
+static inline bool paper_row_is_published(const struct paper_row *row)
+{
+    return row->published.value > 0.0;
+}
 
 struct paper {
     struct cfg *document; /* owns all strings and nodes */

@@ -41,7 +41,7 @@ static bool misses(const struct paper_row *row)
 
 static void judge(struct paper_row *row)
 {
-    if (row->published.value == 0.0) {
+    if (!paper_row_is_published(row)) {
         row->error = NAN;
         row->verdict = PAPER_SHOWN;
         return;
@@ -111,8 +111,8 @@ struct paper_counts paper_count(const struct paper *p)
         bool counts = row->verdict != PAPER_OPEN && row->verdict != PAPER_BROKEN &&
                       row->relation == PAPER_ABOUT && row->tolerance > 0.0;
 
-        c.shown += row->published.value == 0.0;
-        c.held_out += !row->fit && row->published.value > 0.0;
+        c.shown += !paper_row_is_published(row);
+        c.held_out += !row->fit && paper_row_is_published(row);
         c.ok += row->verdict == PAPER_OK;
         c.explained += row->verdict == PAPER_EXPLAINED;
         c.failed += paper_verdict_fails(row->verdict);

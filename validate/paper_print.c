@@ -76,7 +76,7 @@ static void print_row(const struct paper_row *row, FILE *out)
         (void)fprintf(out, " %12s %9s", "-", "-");
     else
         plain_printf(out, " %12s %9s", predicted(row).text, percent(row->error).text);
-    if (row->published.value > 0.0)
+    if (paper_row_is_published(row))
         (void)fprintf(out, " %5.3g %%  %-8s %s\n", row->tolerance * 100.0,
                       row->fit ? "fit" : "held-out", paper_verdict_name(row->verdict));
     else
@@ -199,7 +199,7 @@ static void json_row(const struct paper_row *row, FILE *out)
     json_string(out, row->what);
     json_pair(out, "unit", unit[row->published.unit->dimension]);
     json_figure(out, "published",
-                row->published.value > 0.0 ? row->published.value : NAN);
+                paper_row_is_published(row) ? row->published.value : NAN);
     json_figure(out, "predicted", known ? row->predicted : NAN);
     json_figure(out, "error", known ? row->error : NAN);
     json_figure(out, "tolerance", row->tolerance);

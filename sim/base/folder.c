@@ -32,8 +32,9 @@ struct folder_out {
     char *stage;  /* ".NAME.new" */
     char *lock;   /* ".NAME.lock" */
     int lock_fd;
-    bool exists; /* the target did at the beginning */
-    bool apart;  /* file by file: it cannot be exchanged as a whole */
+    bool crashed; /* the lock was left by one that did not come to its end */
+    bool exists;  /* the target did at the beginning */
+    bool apart;   /* file by file: it cannot be exchanged as a whole */
     bool exchanged, done;
     struct names own;
     live_slot *stage_slot, *lock_slot;
@@ -229,8 +230,11 @@ static int name_holder(int fd)
 static int take_lock(struct folder_out *f, struct err *e)
 {
     for (;;) {
-        int fd = open(f->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        int fd = open(f->lock, O_RDWR | O_CLOEXEC);
 
+        f->crashed = fd >= 0;
+        if (fd < 0)
+            fd = open(f->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
         if (fd < 0)
             return err_set(e, "%s: cannot make a file in the folder above it: %s",
                            f->path, strerror(errno));
@@ -307,7 +311,8 @@ static int make_stage(struct folder_out *f, struct err *e)
 {
     struct stat s;
 
-    remove_stage(f); /* of one that was killed */
+    if (f->crashed) /* what is there without its lock is no folder of ours */
+        remove_stage(f);
     enlist(f, &(struct names){.name = NULL});
     if (mkdir(f->stage, 0777) != 0)
         return errno == EEXIST

@@ -89,10 +89,12 @@ int flags_misuse(const struct command *c, const char *sentence);
 /* Loads a configuration; paths in it count from its folder. Then applies the overrides of
  * --set, whose paths count from where one is. Returns owned, or NULL. */
 struct cfg *config_load(const char *path, const struct flag_list *set, struct err *e);
-/* Refuses an output folder whose own files are among what the configuration reads. */
+/* Begins an output folder for the files called `own`, NULL behind the last. Refuses one
+ * whose files are among what the configuration reads. Owned, or NULL. */
 struct folder_out;
-int config_check_apart(const struct cfg *c, const char *path,
-                       const struct folder_out *out, struct err *e);
+struct folder_out *config_folder(const struct cfg *c, const char *path,
+                                 const char *folder, const char *const *own,
+                                 struct err *e);
 
 /* ---- where moesim's own files are ---- */
 

@@ -8,12 +8,10 @@ int cmd_explain(int argc, char **argv)
     struct flag table[] = {{.name = NULL}};
     const struct command command = {
         "moesim explain RESULT",
-        "Says where the time of each policy went: who waited for what in each layer, "
-        "late\n"
-        "prefetches, wasted bytes, queueing on the link; how far each is from the bounds "
-        "in "
-        "hits\nand in time; whether the policy, the working set or the bandwidth is to "
-        "blame.",
+        "Says where the time of each policy went: who waited for what in each layer,\n"
+        "late prefetches, wasted bytes, queueing on the link; how far each is from the\n"
+        "bounds in hits and in time; whether the policy, the working set or the\n"
+        "bandwidth is to blame.",
         "moesim explain out/demo/result.h5", table};
     struct err e = {.text = ""};
     struct result r;

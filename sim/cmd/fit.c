@@ -168,9 +168,8 @@ int cmd_fit(int argc, char **argv)
         {"--total", 0, FLAG_TEXT, &flags.total, "COLUMN",
          "the column of whole steps, for the errors (default wall_ms)"},
         {"--first-pass", 0, FLAG_NUMBER, &flags.first_pass, "N",
-         "the first measured step is pass N of the replay, counted from 0 (default 0); "
-         "the last "
-         "one is the replay's last"},
+         "the first measured step is pass N of the replay, counted from 0\n"
+         "                             (default 0); the last one is the replay's last"},
         {"--train", 0, FLAG_COUNT, &flags.train, "N",
          "fit the first N steps, hold out the rest (default: half)"},
         {"--weight", 0, FLAG_TEXT, &flags.weight, "KIND",
@@ -191,11 +190,9 @@ int cmd_fit(int argc, char **argv)
     const struct command command = {
         "moesim fit CONFIG --measured CSV --parameter NAME ... [flags]\n"
         "       moesim fit --tables FOLDER [--out FILE.yaml] [--csv]",
-        "Fits numbers of CONFIG's machine to a measured run of its first policy, by "
-        "least "
-        "squares\nwhose model is the replay itself, and tells how well the steps held "
-        "out "
-        "are predicted.",
+        "Fits numbers of CONFIG's machine to a measured run of its first policy, by\n"
+        "least squares whose model is the replay itself, and tells how well the steps\n"
+        "held out are predicted.",
         "moesim fit run.yaml --measured steps.csv -p storage.bandwidth -o mine.yaml",
         table};
     struct folders folders = {.models = NULL};

@@ -64,7 +64,8 @@ struct cfg *config_load(const char *path, const struct flag_list *set, struct er
     return NULL;
 }
 
-int config_check_apart(const struct cfg *c, const char *path,
+/* Refuses an output folder whose own files are among what the configuration reads. */
+static int check_apart(const struct cfg *c, const char *path,
                        const struct folder_out *out, struct err *e)
 {
     int status = folder_out_check_apart(out, path, e);
@@ -79,4 +80,20 @@ int config_check_apart(const struct cfg *c, const char *path,
             status = folder_out_check_apart(out, cfg_text(n), e);
     }
     return status;
+}
+
+struct folder_out *config_folder(const struct cfg *c, const char *path,
+                                 const char *folder, const char *const *own,
+                                 struct err *e)
+{
+    struct folder_out *f = folder_out_new(folder, e);
+
+    if (f == NULL)
+        return NULL;
+    for (; *own != NULL; own++)
+        folder_out_own(f, *own);
+    if (check_apart(c, path, f, e) == 0)
+        return f;
+    folder_out_abandon(f, e);
+    return NULL;
 }

@@ -50,25 +50,6 @@ static int write_files(const struct result *r, const char *folder, struct err *e
     return status;
 }
 
-/* The folder for --out; an earlier result's page and figures go with that result. */
-static struct folder_out *open_folder(const struct cfg *config, const char *path,
-                                      const char *folder, struct err *e)
-{
-    struct folder_out *f = folder_out_new(folder, e);
-
-    if (f == NULL)
-        return NULL;
-    folder_out_own(f, "result.h5");
-    folder_out_own(f, "timeline.json");
-    folder_out_own(f, "summary.csv");
-    if (folder_out_has(f, "report.html"))
-        report_own_files(f);
-    if (config_check_apart(config, path, f, e) == 0)
-        return f;
-    folder_out_abandon(f, e);
-    return NULL;
-}
-
 static int run_config(struct cfg *config, const struct folders *folders, const char *out,
                       const struct run_flags *flags, struct err *e)
 {
@@ -106,14 +87,17 @@ static int run_config(struct cfg *config, const struct folders *folders, const c
 static int run(struct cfg *config, const char *path, const struct folders *folders,
                const struct run_flags *flags, struct err *e)
 {
+    static const char *const own[] = {"result.h5", "timeline.json", "summary.csv", NULL};
     struct folder_out *f;
     int status;
 
     if (flags->out == NULL)
         return run_config(config, folders, NULL, flags, e);
-    f = open_folder(config, path, flags->out, e);
+    f = config_folder(config, path, flags->out, own, e);
     if (f == NULL)
         return EXIT_BAD;
+    if (folder_out_has(f, "report.html")) /* of an earlier result, with which it goes */
+        report_own_files(f);
     status = run_config(config, folders, folder_out_name(f), flags, e);
     if (status != EXIT_GOOD)
         folder_out_abandon(f, e);
@@ -144,10 +128,9 @@ int cmd_run(int argc, char **argv)
     };
     const struct command command = {
         "moesim run CONFIG [flags]",
-        "Replays a trace under one or more policies and compares them: counts exactly, "
-        "times "
-        "as\nmodelled for the machine. `moesim list config` shows what CONFIG (YAML) may "
-        "say.",
+        "Replays a trace under one or more policies and compares them: counts exactly,\n"
+        "times as modelled for the machine. `moesim list config` shows what CONFIG\n"
+        "(YAML) may say.",
         "moesim run demo.yaml --set workload.batch=8 --out out/demo", table};
     struct folders folders = {.models = NULL};
     struct err e = {.text = ""};

@@ -72,9 +72,8 @@ static int export(int argc, char **argv)
     };
     const struct command command = {
         "moesim trace export TRACE -o FILE [--to FORMAT]",
-        "Writes a trace for other tools. oracleGeneral: object id = layer * experts + "
-        "expert, "
-        "one\naccess per distinct expert per layer per pass.",
+        "Writes a trace for other tools. oracleGeneral: object id = layer * experts +\n"
+        "expert, one access per distinct expert per layer per pass.",
         "moesim trace export gptoss.h5 --to oracleGeneral -o gptoss.bin", table};
     struct err e = {.text = ""};
     struct trace *t;

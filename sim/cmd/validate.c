@@ -333,34 +333,19 @@ static int validate_config(struct cfg *config, const struct folders *folders,
     return status;
 }
 
-static struct folder_out *open_folder(const struct cfg *config, const char *path,
-                                      const char *folder, struct err *e)
-{
-    struct folder_out *f = folder_out_new(folder, e);
-
-    if (f == NULL)
-        return NULL;
-    folder_out_own(f, "summary.json");
-    folder_out_own(f, "passes.csv");
-    folder_out_own(f, "operations.csv");
-    folder_out_own(f, "timeline.json");
-    if (config_check_apart(config, path, f, e) == 0)
-        return f;
-    folder_out_abandon(f, e);
-    return NULL;
-}
-
 /* Takes the device. With --out, the files are in place if all went well. */
 static int validate_into(struct cfg *config, const char *path,
                          const struct folders *folders,
                          const struct validate_flags *flags, struct device *device,
                          struct err *e)
 {
+    static const char *const own[] = {"summary.json", "passes.csv", "operations.csv",
+                                      "timeline.json", NULL};
     struct folder_out *f = NULL;
     int status = set_config(config, flags, e);
 
     if (status == 0 && flags->out != NULL) {
-        f = open_folder(config, path, flags->out, e);
+        f = config_folder(config, path, flags->out, own, e);
         status = f == NULL ? -1 : 0;
     }
     if (status == 0)

@@ -104,13 +104,13 @@ struct cache_params {
     int64_t staging; /* staging slots for bypassing experts, at least 1 */
 };
 extern const struct option cache_options[];
-/* Memory that such a cache can take, staging slots included; `experts` of each layer,
- * expert_bytes[layers]. */
 /* Fills `slots` by what is configured, for so many layers and experts of each. Returns
  * NULL, or the key that cannot be and why in `e`: more than there are, no equal shares,
  * or one size too many. */
 const char *cache_resolve(struct cache_params *p, uint32_t layers, uint32_t experts,
                           struct err *e);
+/* Memory that such a cache can take, staging slots included; `experts` of each layer,
+ * expert_bytes[layers]. */
 uint64_t cache_room_bytes(const struct cache_params *c, uint32_t layers, uint32_t experts,
                           const uint64_t *expert_bytes);
 

@@ -57,7 +57,8 @@ static int check_gpu(const struct experiment *x, const struct policy *p, struct 
         return run_refuse_kv(p, x->sizes.kv_pass, kv_bytes, x->gpu_bytes - bytes, e);
     return err_set(e,
                    "policy '%s': the weights of %s on each of %u GPUs take %s, but %s of "
-                   "a GPU of %s may be used; take more GPUs, fewer slots or more memory",
+                   "a GPU of %s may be used; take more GPUs, fewer slots, a larger "
+                   "gpu_memory or another machine",
                    p->label, x->model->name, x->topology.ranks,
                    text_sizes(bytes, x->gpu_bytes).a, text_sizes(bytes, x->gpu_bytes).b,
                    x->machine->name);
@@ -74,13 +75,12 @@ static int check_memory(const struct experiment *x, const struct policy *p, stru
                              x->gpu_bytes - bytes, e);
     return err_set_key(e, dense > x->gpu_bytes ? "gpu_memory" : "cache.slots",
                        "policy '%s': model %s needs %s beside its experts and the cache "
-                       "%s, together %s, "
-                       "but %s of a GPU of %s may be used; %s",
+                       "%s, together %s, but %s of a GPU of %s may be used; take %sa "
+                       "larger gpu_memory or another machine",
                        p->label, x->model->name, text_bytes((double)dense).text,
                        text_bytes((double)cache).text, text_sizes(bytes, x->gpu_bytes).a,
                        text_sizes(bytes, x->gpu_bytes).b, x->machine->name,
-                       dense > x->gpu_bytes ? "use more memory"
-                                            : "use fewer slots or more memory");
+                       dense > x->gpu_bytes ? "" : "fewer slots, ");
 }
 
 /* Can the host run experts? */

@@ -3,7 +3,7 @@
 
 #include "sim/base/mem.h"
 #include "print_parallel.h"
-#include "text.h"
+#include "print_table.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -33,8 +33,11 @@ static const struct text_column columns[] = {
     {{"GPU", "busy"}, 7},     {{"gap to", "offline"}, 8},
 };
 
-static struct text_figure figure_of(const struct result_summary *s, size_t column)
+static struct text_figure figure_of(const struct result_policy *p,
+                                    const struct result_summary *s, size_t column,
+                                    const void *context)
 {
+    (void)p, (void)context;
     switch (column) {
     case 0:
         return text_time(s->tpot_p50);
@@ -55,48 +58,15 @@ static struct text_figure figure_of(const struct result_summary *s, size_t colum
     }
 }
 
-struct rows {
-    const struct result *r;
-    const struct result_summary *s; /* [policies] */
-};
-
-static const char *label_of(const void *context, size_t row)
+static void print_one_gpu(const struct result *r, FILE *out)
 {
-    const struct rows *t = context;
+    static const struct print_table t = {.column = columns,
+                                         .columns = sizeof columns / sizeof *columns,
+                                         .label_columns = LABEL_COLUMNS,
+                                         .figure = figure_of};
+    struct result_summary *s = print_summaries(r);
 
-    return t->r->policy[row].label;
-}
-
-static struct text_figure figure_at(const void *context, size_t row, size_t column)
-{
-    const struct rows *t = context;
-
-    return figure_of(&t->s[row], column);
-}
-
-static char *stopped_at(const void *context, size_t row)
-{
-    const struct rows *t = context;
-
-    return result_stopped_text(&t->r->policy[row]);
-}
-
-static void print_table(const struct result *r, FILE *out)
-{
-    struct result_summary *s = mem_alloc(r->policies, sizeof *s);
-    const struct rows rows = {r, s};
-    const struct text_table t = {.column = columns,
-                                 .columns = sizeof columns / sizeof *columns,
-                                 .rows = r->policies,
-                                 .label_columns = LABEL_COLUMNS,
-                                 .label = label_of,
-                                 .figure = figure_at,
-                                 .sentence = stopped_at,
-                                 .context = &rows};
-
-    for (uint32_t i = 0; i < r->policies; i++)
-        s[i] = result_summarise(&r->policy[i]);
-    text_print_table(out, &t);
+    print_table(r, s, &t, out);
     free(s);
 }
 
@@ -235,11 +205,10 @@ static void print_pairs(const struct result *r, FILE *out)
 void result_print(const struct result *r, FILE *out)
 {
     print_head(r, out);
-    if (result_is_parallel(r)) {
+    if (result_is_parallel(r))
         print_parallel(r, out);
-    } else {
-        print_table(r, out);
-    }
+    else
+        print_one_gpu(r, out);
     print_notes(r, out);
     if (r->policies > 1 && !r->policy[0].run.counts_only)
         print_pairs(r, out);

@@ -1,7 +1,6 @@
 #include "print_parallel.h"
 
-#include "sim/base/mem.h"
-#include "text.h"
+#include "print_table.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -27,8 +26,11 @@ static const struct text_column columns[] = {
     {{"gap to", "no net"}, 7},
 };
 
-static struct text_figure figure_of(const struct result_summary *s, size_t column)
+static struct text_figure figure_of(const struct result_policy *p,
+                                    const struct result_summary *s, size_t column,
+                                    const void *context)
 {
+    (void)p, (void)context;
     switch (column) {
     case 0:
         return text_time(s->tpot_p50);
@@ -53,49 +55,15 @@ static struct text_figure figure_of(const struct result_summary *s, size_t colum
     }
 }
 
-/* The policies and what they sum up to, [policies]; of the second table also its columns.
- */
-struct rows {
-    const struct result *r;
-    const struct result_summary *s;
-    const struct print_column *const *shown;
-};
-
-static const char *label_of(const void *context, size_t row)
+static void print_first(const struct result *r, const struct result_summary *s, FILE *out)
 {
-    const struct rows *t = context;
-
-    return t->r->policy[row].label;
-}
-
-static struct text_figure figure_at(const void *context, size_t row, size_t column)
-{
-    const struct rows *t = context;
-
-    return figure_of(&t->s[row], column);
-}
-
-static char *stopped_at(const void *context, size_t row)
-{
-    const struct rows *t = context;
-
-    return result_stopped_text(&t->r->policy[row]);
-}
-
-static void print_table(const struct rows *rows, FILE *out)
-{
-    const struct result *r = rows->r;
-    const struct text_table t = {.column = columns,
-                                 .columns = sizeof columns / sizeof *columns,
-                                 .rows = r->policies,
-                                 .label_columns = LABEL_COLUMNS,
-                                 .label = label_of,
-                                 .figure = figure_at,
-                                 .sentence = stopped_at,
-                                 .context = rows};
+    static const struct print_table t = {.column = columns,
+                                         .columns = sizeof columns / sizeof *columns,
+                                         .label_columns = LABEL_COLUMNS,
+                                         .figure = figure_of};
     bool bounds = false;
 
-    text_print_table(out, &t);
+    print_table(r, s, &t, out);
     for (uint32_t i = 0; i < r->policies; i++)
         bounds = bounds || r->policy[i].bounds.present;
     (void)fputc('\n', out);
@@ -210,21 +178,14 @@ const struct print_column print_extra_columns[] = {
     {{NULL, NULL}, NULL, NULL},
 };
 
-static struct text_figure extra_at(const void *context, size_t row, size_t column)
+static struct text_figure extra_figure(const struct result_policy *p,
+                                       const struct result_summary *s, size_t column,
+                                       const void *context)
 {
-    const struct rows *t = context;
-    const struct print_column *c = t->shown[column];
-    const struct result_policy *p = &t->r->policy[row];
+    const struct print_column *const *shown = context;
+    const struct print_column *c = shown[column];
 
-    return c->has(p, &t->s[row]) ? c->figure(p, &t->s[row]) : (struct text_figure){"-"};
-}
-
-/* A policy that was stopped has no row in the second table. */
-static char *none_at(const void *context, size_t row)
-{
-    const struct rows *t = context;
-
-    return t->r->policy[row].run.finished ? NULL : mem_strdup("");
+    return c->has(p, s) ? c->figure(p, s) : (struct text_figure){"-"};
 }
 
 /* Columns that no policy has anything in are left out, and so is a table of none. */
@@ -234,14 +195,11 @@ static void print_extras(const struct result *r, const struct result_summary *s,
     enum { MOST = sizeof print_extra_columns / sizeof *print_extra_columns, WIDTH = 9 };
     const struct print_column *shown[MOST];
     struct text_column column[MOST];
-    struct rows rows = {.r = r, .s = s};
-    struct text_table t = {.column = column,
-                           .rows = r->policies,
-                           .label_columns = LABEL_COLUMNS,
-                           .label = label_of,
-                           .figure = extra_at,
-                           .sentence = none_at,
-                           .context = &rows};
+    struct print_table t = {.column = column,
+                            .label_columns = LABEL_COLUMNS,
+                            .figure = extra_figure,
+                            .context = shown,
+                            .whole_only = true};
 
     for (const struct print_column *c = print_extra_columns; c->has != NULL; c++) {
         bool any = false;
@@ -255,19 +213,15 @@ static void print_extras(const struct result *r, const struct result_summary *s,
     }
     if (t.columns == 0)
         return;
-    rows.shown = shown;
     (void)fputc('\n', out);
-    text_print_table(out, &t);
+    print_table(r, s, &t, out);
 }
 
 void print_parallel(const struct result *r, FILE *out)
 {
-    struct result_summary *s = mem_alloc(r->policies, sizeof *s);
-    struct rows rows = {.r = r, .s = s};
+    struct result_summary *s = print_summaries(r);
 
-    for (uint32_t i = 0; i < r->policies; i++)
-        s[i] = result_summarise(&r->policy[i]);
-    print_table(&rows, out);
+    print_first(r, s, out);
     print_extras(r, s, out);
     free(s);
 }

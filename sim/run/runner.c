@@ -195,10 +195,11 @@ uint64_t run_kv_bytes(const struct model *m, uint64_t kv_tokens)
 int run_refuse_kv(const struct policy *p, uint64_t pass, uint64_t bytes, uint64_t room,
                   struct err *e)
 {
-    struct text_sizes size = text_sizes(bytes, room);
+    struct text_sizes size;
 
     if (bytes <= room)
         return 0;
+    size = text_sizes(bytes, room);
     return err_set_key(
         e, "cache.slots",
         "policy '%s': pass %llu needs %s for its KV cache, but only %s of "
@@ -213,8 +214,6 @@ int run_check_kv(struct run *r, uint64_t pass, const struct cost_batch *b, struc
 
     if (bytes > r->result->kv_peak_bytes)
         r->result->kv_peak_bytes = bytes;
-    if (bytes <= r->setup->kv_room_bytes)
-        return 0;
     return run_refuse_kv(r->setup->policy, pass, bytes, r->setup->kv_room_bytes, e);
 }
 

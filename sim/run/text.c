@@ -191,19 +191,11 @@ static void print_part(FILE *out, const struct text_table *t, size_t label, size
         (void)fputc('\n', out);
     }
     for (size_t row = 0; row < t->rows; row++) {
-        char *sentence = t->sentence(t->context, row);
-
-        if (sentence != NULL && *sentence == '\0') {
-            free(sentence);
-            continue;
-        }
-        if (sentence != NULL) {
-            text_row(out, t->label(t->context, row), label, sentence);
-            continue;
-        }
-        text_cell(out, t->label(t->context, row), label);
-        for (size_t c = first; c < last; c++)
-            text_right(out, t->column[c].width, t->figure(t->context, row, c));
+        text_cell(out, t->label[row], label);
+        if (t->sentence[row] != NULL)
+            (void)fprintf(out, " %s", t->sentence[row]);
+        for (size_t c = first; c < last && t->sentence[row] == NULL; c++)
+            text_right(out, t->column[c].width, t->figure[row * t->columns + c]);
         (void)fputc('\n', out);
     }
 }
@@ -281,13 +273,6 @@ void text_cell(FILE *out, const char *text, size_t width)
     text_name(out, text, width);
     for (size_t i = text_width(text, width); i < width; i++)
         (void)fputc(' ', out);
-}
-
-void text_row(FILE *out, const char *label, size_t width, char *sentence)
-{
-    text_cell(out, label, width);
-    (void)fprintf(out, " %s\n", sentence);
-    free(sentence);
 }
 
 /* ---- paragraphs ---- */

@@ -49,12 +49,9 @@ void text_name(FILE *out, const char *text, size_t width);
 /* Columns that text_name uses. */
 size_t text_width(const char *text, size_t width);
 
-/* A row of a table that has a sentence, taken, instead of figures. */
-void text_row(FILE *out, const char *label, size_t width, char *sentence);
-
 /* A table: a label, and figures in columns with a head of two lines. Where it is wider
  * than `out`, the label is shortened and columns that do not fit go below, in a table of
- * their own. */
+ * their own. All is borrowed. */
 struct text_column {
     const char *head[2];
     size_t width;
@@ -63,12 +60,9 @@ struct text_table {
     const struct text_column *column;
     size_t columns, rows;
     size_t label_columns;
-    const char *(*label)(const void *context, size_t row);
-    struct text_figure (*figure)(const void *context, size_t row, size_t column);
-    /* A sentence, given away, that a row has instead of figures; "": it has no row here.
-     */
-    char *(*sentence)(const void *context, size_t row);
-    const void *context;
+    const char *const *label;         /* [rows] */
+    const struct text_figure *figure; /* (row, column) */
+    char *const *sentence;            /* [rows]: what a row has instead, or NULL */
 };
 void text_print_table(FILE *out, const struct text_table *t);
 

@@ -188,26 +188,24 @@ class TraceWriter:
         column.put(values)
         column.flush()
 
+    def refuse(self, bad, where, what):
+        """For the first True of `bad`, which is by (row, layer, ...)."""
+        if bad.any():
+            at = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise ImportFailed(f"{where}: row {self.rows_written + at[0]}, layer "
+                               f"{self.places[at[1]]}: {what(at)}")
+
     def check(self, expert, score, where):
         """The rules that a reader enforces, with the sentence of the first breach."""
         expert = expert.astype(np.int64)
         missing = expert == NOT_RECORDED
-        bad = (expert < 0) | ((expert >= self.experts) & ~missing)
-        if bad.any():
-            row, layer, slot = (int(i) for i in np.argwhere(bad)[0])
-            raise ImportFailed(f"{where}: row {self.rows_written + row}, layer {self.places[layer]}: expert "
-                               f"{expert[row, layer, slot]} is not below {self.experts}")
-        hole = (missing[:, :, :-1] & ~missing[:, :, 1:]).any(axis=2)
-        if hole.any():
-            row, layer = (int(i) for i in np.argwhere(hole)[0])
-            raise ImportFailed(f"{where}: row {self.rows_written + row}, layer {self.places[layer]}: an "
-                               "expert follows one that was not recorded")
+        self.refuse((expert < 0) | ((expert >= self.experts) & ~missing), where,
+                    lambda at: f"expert {expert[at]} is not below {self.experts}")
+        self.refuse((missing[:, :, :-1] & ~missing[:, :, 1:]).any(axis=2), where,
+                    lambda at: "an expert follows one that was not recorded")
         ordered = np.sort(np.where(missing, -1 - np.arange(expert.shape[2]), expert), axis=2)
-        twice = (np.diff(ordered, axis=2) == 0).any(axis=2)
-        if twice.any():
-            row, layer = (int(i) for i in np.argwhere(twice)[0])
-            raise ImportFailed(f"{where}: row {self.rows_written + row}, layer {self.places[layer]}: an "
-                               "expert occurs twice")
+        self.refuse((np.diff(ordered, axis=2) == 0).any(axis=2), where,
+                    lambda at: "an expert occurs twice")
         if score is None:
             return
         with np.errstate(over="ignore"):
@@ -215,10 +213,8 @@ class TraceWriter:
         good = np.isfinite(half)
         if self.score_kind in ("softmax", "sigmoid"):
             good &= (half >= 0) & (half <= 1)
-        if not good.all():
-            row, layer, slot = (int(i) for i in np.argwhere(~good)[0])
-            raise ImportFailed(f"{where}: row {self.rows_written + row}, layer {self.places[layer]}: score "
-                               f"{score[row, layer, slot]} is not one of a {self.score_kind}")
+        self.refuse(~good, where,
+                    lambda at: f"score {score[at]} is not one of a {self.score_kind}")
         if self.sorted and not (half[:, :, :-1] >= half[:, :, 1:]).all():
             self.sorted = False
 
