@@ -35,6 +35,7 @@ struct folder_out {
     bool crashed; /* the lock was left by one that did not come to its end */
     bool exists;  /* the target did at the beginning */
     bool apart;   /* file by file: it cannot be exchanged as a whole */
+    bool staged; /* the new folder is ours */
     bool exchanged, done;
     struct names own;
     live_slot *stage_slot, *lock_slot;
@@ -321,6 +322,7 @@ static int make_stage(struct folder_out *f, struct err *e)
                          f->path, strrchr(f->stage, '/') + 1)
                    : err_set(e, "%s: cannot make the folder: %s", f->stage,
                              strerror(errno));
+    f->staged = true;
     if (f->exists && !f->apart && stat(f->target, &s) == 0 &&
         chmod(f->stage, s.st_mode & 07777) != 0)
         return err_set(e, "%s: cannot get the mode of %s: %s", f->stage, f->path,
@@ -524,7 +526,8 @@ void folder_out_abandon(struct folder_out *f, struct err *e)
         return;
     name_as_given(f, e);
     if (f->lock_fd >= 0) {
-        remove_stage(f);
+        if (f->staged)
+            remove_stage(f);
         live_drop(f->stage_slot);
         (void)unlink(f->lock);
         live_drop(f->lock_slot);
