@@ -14,6 +14,26 @@
 #include <string.h>
 #include <unistd.h>
 
+const struct crew_case crew_eight = {.nodes = 2,
+                                     .gpus = 4,
+                                     .network = true,
+                                     .per_root = 2,
+                                     .nvlink = true,
+                                     .layers = 2,
+                                     .experts = 16,
+                                     .top_k = 2,
+                                     .candidates = 2,
+                                     .hidden = 128,
+                                     .requests = 8,
+                                     .rows = 8,
+                                     .seed = 77,
+                                     .workload = "{mode: static, batch: 8}",
+                                     .place = "eplb",
+                                     .place_more = "",
+                                     .slots = 24,
+                                     .window = 4,
+                                     .more = "bounds: no"};
+
 /* ---- drawing one ---- */
 
 static uint32_t below(struct rng *r, uint32_t bound)
@@ -466,4 +486,82 @@ int crew_lab_run(const struct crew_lab *lab, const char *engine, unsigned thread
 
     free(text);
     return status;
+}
+
+struct result crew_lab_result(const struct crew_lab *lab, const char *engine,
+                              unsigned threads)
+{
+    struct result r;
+
+    (void)crew_lab_run(lab, engine, threads, &r, NULL);
+    return r;
+}
+
+struct result crew_case_result(const struct crew_case *c, const char *engine)
+{
+    struct crew_lab *lab = crew_lab_new(c, NULL);
+    struct result r = crew_lab_result(lab, engine, 1);
+
+    crew_lab_free(lab);
+    return r;
+}
+
+/* ---- many ---- */
+
+void crew_each_case(const char *purpose, int count, void (*body)(struct crew_case *c))
+{
+    const char *cases = getenv("MOESIM_CREW_CASES"), *only = getenv("MOESIM_CREW_ONLY");
+
+    if (cases != NULL)
+        count = atoi(cases);
+    for (int i = 0; i < count; i++) {
+        struct rng r = rng_stream(20261, purpose, (uint64_t)i);
+        struct crew_case c;
+
+        if (only != NULL && i != atoi(only))
+            continue;
+        crew_case_draw(&c, &r);
+        body(&c);
+    }
+}
+
+/* ---- checks ---- */
+
+void crew_must(bool holds, const struct crew_case *c, const char *what, int64_t a,
+               int64_t b)
+{
+    char *text;
+
+    if (holds)
+        return;
+    text = crew_case_text(c);
+    fail_msg("%s: %lld and %lld; %s; %s", what, (long long)a, (long long)b, text,
+             c->more);
+}
+
+void crew_check_shares(const struct crew_case *c, const struct result *r, uint32_t p)
+{
+    const struct run_result *run = &r->policy[p].run;
+    sim_time latency = 0;
+
+    for (uint64_t i = 0; i < run->passes; i++) {
+        struct run_pass pass;
+        struct err e = {.text = ""};
+        sim_time sum = 0;
+
+        assert_int_equal(result_read_passes(r, p, i, 1, &pass, &e), 0);
+        for (int s = 0; s < RUN_SHARES; s++) {
+            crew_must(pass.share[s] >= 0, c, "a share is negative", s, pass.share[s]);
+            sum += pass.share[s];
+        }
+        crew_must(sum == pass.latency, c, "shares and latency of a pass", sum,
+                  pass.latency);
+        latency += pass.latency;
+    }
+    crew_must(latency == run->total.latency, c, "passes and their sum", latency,
+              run->total.latency);
+    for (uint32_t l = 0; l < run->layers; l++)
+        for (int s = 0; s < RUN_SHARES; s++)
+            crew_must(run->layer[l].share[s] >= 0, c, "a layer's share is negative", s,
+                      run->layer[l].share[s]);
 }

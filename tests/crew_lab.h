@@ -1,5 +1,5 @@
-/* Small experiments over several GPUs: a trace, a model and a machine made to order, and
- * the configuration that runs them. */
+/* Small experiments over several GPUs: a trace, a model and a machine made to order, the
+ * configuration that runs them, and what holds for any. */
 #ifndef MOESIM_TESTS_CREW_LAB_H
 #define MOESIM_TESTS_CREW_LAB_H
 
@@ -49,6 +49,8 @@ struct crew_case {
     const char *more;          /* top-level lines */
 };
 
+/* Eight GPUs in two nodes, two experts each, a slot more on each. */
+extern const struct crew_case crew_eight;
 /* Any but those that are refused. */
 void crew_case_draw(struct crew_case *c, struct rng *r);
 /* One that says what it is, for failures; owned. */
@@ -72,5 +74,19 @@ int crew_lab_run(const struct crew_lab *lab, const char *engine, unsigned thread
 char *crew_lab_text(const struct crew_lab *lab, const char *engine, const char *policies);
 int crew_lab_run_text(const struct crew_lab *lab, const char *text, unsigned threads,
                       struct result *r, struct err *e);
+
+/* Runs that must succeed, the second on one thread. */
+struct result crew_lab_result(const struct crew_lab *lab, const char *engine,
+                              unsigned threads);
+struct result crew_case_result(const struct crew_case *c, const char *engine);
+
+/* Calls `body` with random cases; MOESIM_CREW_CASES many, or that of MOESIM_CREW_ONLY. */
+void crew_each_case(const char *purpose, int count, void (*body)(struct crew_case *c));
+/* Fails with the case in words. */
+void crew_must(bool holds, const struct crew_case *c, const char *what, int64_t a,
+               int64_t b);
+/* No share of policy `p` is negative; those of a pass sum up to its latency, and passes to
+ * the run's. */
+void crew_check_shares(const struct crew_case *c, const struct result *r, uint32_t p);
 
 #endif

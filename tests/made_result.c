@@ -280,6 +280,20 @@ struct result made_result(const struct made_shape *shape)
     return r;
 }
 
+char *made_printed(const struct result *r, void (*print)(const struct result *, FILE *))
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    if (out == NULL)
+        abort();
+    print(r, out);
+    if (fclose(out) != 0)
+        abort();
+    return text;
+}
+
 /* ---- files ---- */
 
 char *made_folder(void)

@@ -15,6 +15,9 @@ struct made_shape {
 /* A result whose every field is filled; books balance. Release with result_release. */
 struct result made_result(const struct made_shape *shape);
 
+/* What `print` writes of it. Owned. */
+char *made_printed(const struct result *r, void (*print)(const struct result *, FILE *));
+
 /* Makes a folder for temporary files; owned. made_folder_remove empties and frees it. */
 char *made_folder(void);
 void made_folder_remove(char *folder);

@@ -181,3 +181,59 @@ void row_trace_free(struct row_trace *s)
     free(s->path);
     free(s);
 }
+
+int row_traces_set_up(void **state)
+{
+    static const struct row_trace_plan decode = {.requests = 23,
+                                                 .decode_to = 300,
+                                                 .scores = true,
+                                                 .arrivals = true,
+                                                 .sources = true};
+    static const struct row_trace_plan whole = {
+        .requests = 31, .prefill_to = 200, .decode_to = 40, .passes = true};
+    struct row_traces *f = mem_zalloc(1, sizeof *f);
+
+    f->decode = row_trace_make(&decode, 1);
+    f->whole = row_trace_make(&whole, 2);
+    *state = f;
+    return 0;
+}
+
+int row_traces_tear_down(void **state)
+{
+    struct row_traces *f = *state;
+
+    row_trace_free(f->decode);
+    row_trace_free(f->whole);
+    free(f);
+    return 0;
+}
+
+/* ---- workloads ---- */
+
+const struct model row_trace_model = {.window = ROW_TRACE_WINDOW, .window_every = 2};
+
+struct workload_params row_trace_params(void)
+{
+    return (struct workload_params){.mode = WORKLOAD_STATIC,
+                                    .batch = 1,
+                                    .max_sequences = 4,
+                                    .arrivals = ARRIVALS_CLOSED,
+                                    .rate = 1.0,
+                                    .file = "",
+                                    .lengths = LENGTHS_TRACE,
+                                    .prefill = PREFILL_RESAMPLE};
+}
+
+struct workload *row_trace_workload(const struct row_trace *s,
+                                    const struct workload_params *p)
+{
+    struct err e = {.text = ""};
+    bool scores = (trace_fields(s->trace) & TRACE_HAS_SCORES) != 0;
+    struct workload *w =
+        workload_new(s->trace, &row_trace_model, p, scores, scores, 77, &e);
+
+    if (w == NULL)
+        fail_msg("%s", e.text);
+    return w;
+}

@@ -1,5 +1,6 @@
 /* Small random traces of two layers whose routing, scores and predictions spell the
- * number of their row, so that a test can tell where a row of a pass came from. */
+ * number of their row, so that a test can tell where a row of a pass came from; and
+ * workloads of them. */
 #ifndef MOESIM_TESTS_ROW_TRACE_H
 #define MOESIM_TESTS_ROW_TRACE_H
 
@@ -7,6 +8,7 @@
 
 #define ROW_TRACE_REQUESTS 64
 #define ROW_TRACE_PASSES 4096
+#define ROW_TRACE_WINDOW 7 /* of attention in every other layer of the model */
 
 /* What a trace is made of. */
 struct row_trace_plan {
@@ -36,5 +38,20 @@ void row_trace_free(struct row_trace *s);
 /* The trace row that row `i` of `p` came from; fails the test unless all that was read of
  * it agrees. */
 uint64_t row_trace_number(const struct pass *p, uint32_t i);
+
+/* Two that most tests of the workload use, as the state of their group. */
+struct row_traces {
+    struct row_trace *decode; /* no prompt is recorded; scores, arrivals */
+    struct row_trace *whole;  /* most prompts are; some requests end with them; passes */
+};
+int row_traces_set_up(void **state);
+int row_traces_tear_down(void **state);
+
+extern const struct model row_trace_model;
+/* Static batches of one in a closed loop, prompts drawn. */
+struct workload_params row_trace_params(void);
+/* On that model, with all that the trace has. Owned; fails the test if refused. */
+struct workload *row_trace_workload(const struct row_trace *s,
+                                    const struct workload_params *p);
 
 #endif

@@ -1,5 +1,5 @@
 /* What holds for any run over several GPUs: bounds, books, engines, names of experts,
- * rebalancing, expert buffering. */
+ * expert buffering. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -8,7 +8,6 @@
 
 #include "naive_crew.h"
 
-#include "models/collective.h"
 #include "place_help.h"
 #include "run_world.h"
 #include "sim/base/mem.h"
@@ -17,79 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Calls `body` with random cases; MOESIM_CREW_CASES many, or that of MOESIM_CREW_ONLY. */
-static void each_case(const char *purpose, int count, void (*body)(struct crew_case *c))
-{
-    const char *cases = getenv("MOESIM_CREW_CASES"), *only = getenv("MOESIM_CREW_ONLY");
-
-    if (cases != NULL)
-        count = atoi(cases);
-    for (int i = 0; i < count; i++) {
-        struct rng r = rng_stream(20261, purpose, (uint64_t)i);
-        struct crew_case c;
-
-        if (only != NULL && i != atoi(only))
-            continue;
-        crew_case_draw(&c, &r);
-        body(&c);
-    }
-}
-
-static struct result run_of(const struct crew_lab *lab, const char *engine,
-                            unsigned threads)
-{
-    struct result r;
-
-    (void)crew_lab_run(lab, engine, threads, &r, NULL);
-    return r;
-}
-
-/* Fails with the case in words. */
-static void must(bool holds, const struct crew_case *c, const char *what, int64_t a,
-                 int64_t b)
-{
-    char *text;
-
-    if (holds)
-        return;
-    text = crew_case_text(c);
-    fail_msg("%s: %lld and %lld; %s; %s", what, (long long)a, (long long)b, text,
-             c->more);
-}
-
 /* ---- books ---- */
-
-static void check_shares(const struct crew_case *c, const struct result *r, uint32_t p)
-{
-    const struct run_result *run = &r->policy[p].run;
-    sim_time latency = 0;
-
-    for (uint64_t i = 0; i < run->passes; i++) {
-        struct run_pass pass;
-        struct err e = {.text = ""};
-        sim_time sum = 0;
-
-        assert_int_equal(result_read_passes(r, p, i, 1, &pass, &e), 0);
-        for (int s = 0; s < RUN_SHARES; s++) {
-            must(pass.share[s] >= 0, c, "a share is negative", s, pass.share[s]);
-            sum += pass.share[s];
-        }
-        must(sum == pass.latency, c, "shares and latency of a pass", sum, pass.latency);
-        latency += pass.latency;
-    }
-    must(latency == run->total.latency, c, "passes and their sum", latency,
-         run->total.latency);
-    for (uint32_t l = 0; l < run->layers; l++)
-        for (int s = 0; s < RUN_SHARES; s++)
-            must(run->layer[l].share[s] >= 0, c, "a layer's share is negative", s,
-                 run->layer[l].share[s]);
-}
 
 static void check_engines(struct crew_case *c)
 {
     struct crew_lab *lab = crew_lab_new(c, NULL);
-    struct result fifo = run_of(lab, "fifo", 1), event = run_of(lab, "event", 2);
-    struct result again = run_of(lab, "fifo", 2);
+    struct result fifo = crew_lab_result(lab, "fifo", 1);
+    struct result event = crew_lab_result(lab, "event", 2);
+    struct result again = crew_lab_result(lab, "fifo", 2);
     const struct run_result *a = &fifo.policy[0].run, *b = &event.policy[0].run;
 
     assert_true(!fifo.policy[0].event_driven && event.policy[0].event_driven);
@@ -97,20 +31,20 @@ static void check_engines(struct crew_case *c)
     assert_int_equal(a->shards, strcmp(c->place, "moeshard") == 0 ? a->gpus : 1);
     for (uint32_t l = 0; l < a->layers; l++)
         run_counts_equal(&a->layer[l].counts, &b->layer[l].counts, true);
-    check_shares(c, &fifo, 0);
-    check_shares(c, &event, 0);
+    crew_check_shares(c, &fifo, 0);
+    crew_check_shares(c, &event, 0);
     /* Only attention groups whose GPUs hang on the same root share a link. */
     if (c->nvlink || c->tensor == 0 || c->tensor == c->gpus || c->per_root == 1) {
-        must(a->total.latency == b->total.latency, c, "latency of fifo and event",
-             a->total.latency, b->total.latency);
-        must(a->elapsed == b->elapsed, c, "elapsed of fifo and event", a->elapsed,
-             b->elapsed);
+        crew_must(a->total.latency == b->total.latency, c, "latency of fifo and event",
+                  a->total.latency, b->total.latency);
+        crew_must(a->elapsed == b->elapsed, c, "elapsed of fifo and event", a->elapsed,
+                  b->elapsed);
         assert_memory_equal(a->total.share, b->total.share, sizeof a->total.share);
     } else {
-        must(a->total.latency <= b->total.latency, c, "fifo is later than event",
-             a->total.latency, b->total.latency);
+        crew_must(a->total.latency <= b->total.latency, c, "fifo is later than event",
+                  a->total.latency, b->total.latency);
     }
-    must(a->digest == again.policy[0].run.digest, c, "digests of two runs", 0, 1);
+    crew_must(a->digest == again.policy[0].run.digest, c, "digests of two runs", 0, 1);
     assert_memory_equal(&a->total, &again.policy[0].run.total, sizeof a->total);
     assert_memory_equal(&fifo.policy[0].bounds, &again.policy[0].bounds,
                         sizeof fifo.policy[0].bounds);
@@ -134,23 +68,23 @@ static void check_books(struct crew_case *c)
 static void test_books(void **state)
 {
     (void)state;
-    each_case("books", 60, check_books);
+    crew_each_case("books", 60, check_books);
 }
 
 /* ---- bounds ---- */
 
 static void check_bounds_of(const struct crew_lab *lab, const char *engine)
 {
-    struct result r = run_of(lab, engine, 1);
+    struct result r = crew_lab_result(lab, engine, 1);
     const struct result_bounds *b = &r.policy[0].bounds;
     sim_time latency = r.policy[0].run.total.latency;
 
     assert_true(b->present && b->balanced > 0 && b->free_network > 0);
-    check_shares(&lab->c, &r, 0);
-    must(latency >= b->balanced, &lab->c, "below the balanced bound", latency,
-         b->balanced);
-    must(latency >= b->free_network, &lab->c, "below the free network", latency,
-         b->free_network);
+    crew_check_shares(&lab->c, &r, 0);
+    crew_must(latency >= b->balanced, &lab->c, "below the balanced bound", latency,
+              b->balanced);
+    crew_must(latency >= b->free_network, &lab->c, "below the free network", latency,
+              b->free_network);
     result_release(&r);
 }
 
@@ -180,7 +114,7 @@ static void check_bounds(struct crew_case *c)
 static void test_bounds(void **state)
 {
     (void)state;
-    each_case("bounds", 60, check_bounds);
+    crew_each_case("bounds", 60, check_bounds);
 }
 
 /* ---- names of experts ---- */
@@ -253,11 +187,11 @@ static unsigned renamed_runs, renamed_by_load;
 
 static void check_same_runs(const struct crew_lab *a, const struct crew_lab *b)
 {
-    struct result x = run_of(a, "auto", 1), y = run_of(b, "auto", 1);
+    struct result x = crew_lab_result(a, "auto", 1), y = crew_lab_result(b, "auto", 1);
     const struct run_result *p = &x.policy[0].run, *q = &y.policy[0].run;
 
-    must(p->total.latency == q->total.latency, &a->c, "latency by other names",
-         p->total.latency, q->total.latency);
+    crew_must(p->total.latency == q->total.latency, &a->c, "latency by other names",
+              p->total.latency, q->total.latency);
     assert_memory_equal(&p->total, &q->total, sizeof p->total);
     assert_memory_equal(p->layer, q->layer, p->layers * sizeof *p->layer);
     assert_memory_equal(p->gpu_rows, q->gpu_rows, p->gpus * sizeof *p->gpu_rows);
@@ -303,7 +237,7 @@ static void check_names(struct crew_case *c)
 static void test_names(void **state)
 {
     (void)state;
-    each_case("names", 60, check_names);
+    crew_each_case("names", 60, check_names);
     assert_true(getenv("MOESIM_CREW_ONLY") != NULL ||
                 (renamed_runs >= 20 && renamed_by_load >= 6));
 }
@@ -344,185 +278,6 @@ static void test_slots(void **state)
     }
 }
 
-/* ---- rebalancing ---- */
-
-/* Eight GPUs in two nodes, two experts each, a slot more on each. */
-static const struct crew_case moving = {.nodes = 2,
-                                        .gpus = 4,
-                                        .network = true,
-                                        .per_root = 2,
-                                        .nvlink = true,
-                                        .layers = 2,
-                                        .experts = 16,
-                                        .top_k = 2,
-                                        .candidates = 2,
-                                        .hidden = 128,
-                                        .requests = 8,
-                                        .rows = 8,
-                                        .seed = 77,
-                                        .workload = "{mode: static, batch: 8}",
-                                        .place = "eplb",
-                                        .place_more = "",
-                                        .slots = 24,
-                                        .window = 4,
-                                        .more = "bounds: no"};
-
-static struct result run_case(const struct crew_case *c, const char *engine)
-{
-    struct crew_lab *lab = crew_lab_new(c, NULL);
-    struct result r = run_of(lab, engine, 1);
-
-    crew_lab_free(lab);
-    return r;
-}
-
-static void test_nothing_moves(void **state)
-{
-    static const char *const places[] = {"eplb", "greedy", "replicate", "linear",
-                                         "random"};
-
-    (void)state;
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        struct crew_case c = moving;
-        struct result r;
-
-        c.cyclic = true;
-        c.place = places[i];
-        c.interval = 1;
-        r = run_case(&c, "auto");
-        assert_int_equal(r.policy[0].run.passes, 8);
-        assert_int_equal(r.policy[0].run.total.counts.migrations, 0);
-        assert_int_equal(r.policy[0].run.total.counts.migrated_bytes, 0);
-        result_release(&r);
-    }
-}
-
-/* Two runs that differ in the size of experts alone, which only their copies know. The
- * pass that waits for them is longer by what their busiest port takes. */
-static void check_blocking(const struct crew_case *c, const char *engine)
-{
-    enum { AT = 3 };
-    const uint64_t bytes[2] = {30000000, 70000000};
-    struct crew_lab *lab = crew_lab_new(c, NULL);
-    struct machine fleet = lab->machine;
-    struct topology t;
-    struct collective_terms terms = {.near_share = fleet.collective.share,
-                                     .far_share = 1};
-    uint64_t *load = NULL;
-    sim_time time[2] = {0, 0};
-    struct result r[2];
-
-    fleet.nodes = c->nodes;
-    t = topology_of(&fleet);
-    for (int i = 0; i < 2; i++) {
-        struct crew_case sized = *c;
-
-        sized.expert_bytes = bytes[i];
-        sized.first = AT;
-        sized.interval = 1000;
-        r[i] = run_case(&sized, engine);
-        assert_int_equal(r[i].policy[0].run.total.counts.migrations, 1);
-    }
-    load = mem_alloc(t.links, sizeof *load);
-    for (int i = 0; i < 2; i++) {
-        for (uint32_t l = 0; l < t.links; l++) {
-            uint64_t more =
-                r[1].policy[0].run.link_bytes[l] - r[0].policy[0].run.link_bytes[l];
-
-            assert_int_equal(more % (bytes[1] - bytes[0]), 0);
-            load[l] = more / (bytes[1] - bytes[0]) * bytes[i];
-        }
-        time[i] = collective_ports_time(&t, &terms, load, false);
-        assert_true(time[i] > 100 * SIM_TIME_PER_US);
-    }
-    for (uint64_t p = 0; p < r[0].policy[0].run.passes; p++) {
-        struct run_pass a, b;
-        struct err e = {.text = ""};
-
-        assert_int_equal(result_read_passes(&r[0], 0, p, 1, &a, &e), 0);
-        assert_int_equal(result_read_passes(&r[1], 0, p, 1, &b, &e), 0);
-        assert_int_equal(b.latency - a.latency, p == AT ? time[1] - time[0] : 0);
-        assert_int_equal(b.share[SHARE_COMM] - a.share[SHARE_COMM],
-                         p == AT ? time[1] - time[0] : 0);
-        assert_int_equal(a.counts.migrated_bytes > 0, p == AT);
-    }
-    assert_int_equal(r[1].policy[0].run.migration_time -
-                         r[0].policy[0].run.migration_time,
-                     time[1] - time[0]);
-    result_release(&r[0]);
-    result_release(&r[1]);
-    free(load);
-    crew_lab_free(lab);
-}
-
-static void test_blocking(void **state)
-{
-    struct crew_case c = moving;
-
-    (void)state;
-    check_blocking(&c, "fifo");
-    check_blocking(&c, "event");
-    c.nvlink = false;
-    c.exchange = "flat";
-    check_blocking(&c, "fifo");
-    check_blocking(&c, "event");
-}
-
-static void check_background(struct crew_case *c)
-{
-    struct crew_lab *lab;
-    struct result a, b;
-    const struct run_counts *x, *y;
-
-    c->rows = 12;
-    c->more = "bounds: no";
-    if (c->interval == 0)
-        c->interval = 2;
-    if (strcmp(c->place, "moeshard") == 0)
-        c->place = "round-robin", c->place_more = "";
-    c->expert_bytes = c->seed % 2 == 0 ? 500000 : 300000000;
-    lab = crew_lab_new(c, NULL);
-    a = run_of(lab, "auto", 1);
-    lab->c.background = true;
-    b = run_of(lab, "auto", 1);
-    assert_true(b.policy[0].event_driven);
-    check_shares(&lab->c, &b, 0);
-    x = &a.policy[0].run.total.counts;
-    y = &b.policy[0].run.total.counts;
-    must(x->activations == y->activations, &lab->c, "activations",
-         (int64_t)x->activations, (int64_t)y->activations);
-    must(x->computed_rows == y->computed_rows, &lab->c, "computed rows",
-         (int64_t)x->computed_rows, (int64_t)y->computed_rows);
-    assert_int_equal(x->dropped, y->dropped);
-    assert_int_equal(x->migrations > 0, y->migrations > 0);
-    must(y->migrations <= x->migrations || c->interval > 0, &lab->c, "migrations", 0, 0);
-    result_release(&a);
-    result_release(&b);
-    crew_lab_free(lab);
-}
-
-static void test_background(void **state)
-{
-    (void)state;
-    each_case("background", 40, check_background);
-}
-
-/* The placement that a rebalance would make needs a history; the first one has none. */
-static void test_no_history(void **state)
-{
-    struct crew_case c = moving;
-    struct result r;
-
-    (void)state;
-    c.place = "anti-correlation";
-    c.slots = 0;
-    c.interval = 3;
-    r = run_case(&c, "auto");
-    assert_int_equal(r.policy[0].run.passes, 8);
-    assert_true(r.policy[0].run.total.counts.migrated_bytes > 0);
-    result_release(&r);
-}
-
 /* ---- expert buffering ---- */
 
 /* All g experts of a GPU are active in each pass: Huang's miss rates, after the first
@@ -530,7 +285,7 @@ static void test_no_history(void **state)
 static void check_buffering(const char *cache, uint32_t slots, uint64_t later)
 {
     enum { G = 6, PASSES = 10, LAYERS = 2, GPUS = 4 };
-    struct crew_case c = moving;
+    struct crew_case c = crew_eight;
     char *more =
         mem_format(", cache: {name: %s, slots: %u, protect: none}", cache, slots);
     const struct run_counts *x;
@@ -546,7 +301,7 @@ static void check_buffering(const char *cache, uint32_t slots, uint64_t later)
     c.rows = PASSES;
     c.cyclic = true;
     c.policy_more = more;
-    r = run_case(&c, "auto");
+    r = crew_case_result(&c, "auto");
     x = &r.policy[0].run.total.counts;
     assert_int_equal(r.policy[0].run.passes, PASSES);
     assert_int_equal(x->accesses, LAYERS * GPUS * G * PASSES);
@@ -586,7 +341,7 @@ static uint32_t rows_of(const struct crew_lab *lab, uint32_t layer, uint32_t exp
 static void test_pinned(void **state)
 {
     enum { PINNED = 2 };
-    struct crew_case c = moving;
+    struct crew_case c = crew_eight;
     struct crew_lab *lab;
     uint64_t hits = 0, accesses = 0;
     struct result r;
@@ -597,7 +352,7 @@ static void test_pinned(void **state)
     c.slots = 0;
     c.policy_more = ", cache: {name: pin, slots: 2}";
     lab = crew_lab_new(&c, NULL);
-    r = run_of(lab, "auto", 1);
+    r = crew_lab_result(lab, "auto", 1);
     {
         struct place *p = crew_place_naively(lab);
 
@@ -651,11 +406,9 @@ static void test_many_links(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_books),         cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_names),         cmocka_unit_test(test_slots),
-        cmocka_unit_test(test_nothing_moves), cmocka_unit_test(test_blocking),
-        cmocka_unit_test(test_background),    cmocka_unit_test(test_no_history),
-        cmocka_unit_test(test_buffering),     cmocka_unit_test(test_pinned),
+        cmocka_unit_test(test_books),      cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_names),      cmocka_unit_test(test_slots),
+        cmocka_unit_test(test_buffering),  cmocka_unit_test(test_pinned),
         cmocka_unit_test(test_many_links),
     };
 

@@ -10,15 +10,13 @@
 
 #include "naive_workload.h"
 #include "row_trace.h"
-#include "sim/base/mem.h"
 #include "sim/base/rng.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#define WINDOW 7
+#define WINDOW ROW_TRACE_WINDOW
 #define MAX_REQUESTS ROW_TRACE_REQUESTS
 
 /* ---- comparing ---- */
@@ -127,39 +125,13 @@ static void check_pass(struct naive *n, const struct pass *p)
     check_batch(p);
 }
 
-static const struct model windowed = {.window = WINDOW, .window_every = 2};
-
-static struct workload_params default_params(void)
-{
-    return (struct workload_params){.mode = WORKLOAD_STATIC,
-                                    .batch = 1,
-                                    .max_sequences = 4,
-                                    .arrivals = ARRIVALS_CLOSED,
-                                    .rate = 1.0,
-                                    .file = "",
-                                    .lengths = LENGTHS_TRACE,
-                                    .prefill = PREFILL_RESAMPLE};
-}
-
-static struct workload *new_workload(const struct row_trace *s,
-                                     const struct workload_params *p)
-{
-    struct err e = {.text = ""};
-    bool scores = (trace_fields(s->trace) & TRACE_HAS_SCORES) != 0;
-    struct workload *w = workload_new(s->trace, &windowed, p, scores, scores, 77, &e);
-
-    if (w == NULL)
-        fail_msg("%s", e.text);
-    return w;
-}
-
 /* Runs both side by side. A pass takes 1 us and 2 us per row. `lengths` as (prompt,
  * output) pairs, or NULL. Returns the number of passes. */
 static uint64_t compare(const struct row_trace *s, const struct workload_params *p,
                         const int64_t (*lengths)[2])
 {
     struct naive n = {.p = p, .s = s};
-    struct workload *w = new_workload(s, p);
+    struct workload *w = row_trace_workload(s, p);
     struct err e = {.text = ""};
     const struct pass *pass;
     sim_time now = 0;
@@ -208,40 +180,8 @@ static uint64_t compare(const struct row_trace *s, const struct workload_params 
 
 /* ---- tests ---- */
 
-struct fixture {
-    struct row_trace *decode; /* no prompt is recorded; scores, arrivals */
-    struct row_trace *whole;  /* most prompts are; some requests end with them; passes */
-};
-
-static int set_up(void **state)
-{
-    static const struct row_trace_plan decode = {.requests = 23,
-                                                 .decode_to = 300,
-                                                 .scores = true,
-                                                 .arrivals = true,
-                                                 .sources = true};
-    static const struct row_trace_plan whole = {
-        .requests = 31, .prefill_to = 200, .decode_to = 40, .passes = true};
-    struct fixture *f = mem_zalloc(1, sizeof *f);
-
-    f->decode = row_trace_make(&decode, 1);
-    f->whole = row_trace_make(&whole, 2);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-
-    row_trace_free(f->decode);
-    row_trace_free(f->whole);
-    free(f);
-    return 0;
-}
-
 /* Both traces, every batch size and budget, prompts drawn and skipped. */
-static void compare_all(struct fixture *f, struct workload_params *p, int64_t *size)
+static void compare_all(struct row_traces *f, struct workload_params *p, int64_t *size)
 {
     static const int64_t sizes[] = {1, 2, 5, 23, 40};
     static const int64_t budgets[] = {0, 40, 64, 129};
@@ -259,7 +199,7 @@ static void compare_all(struct fixture *f, struct workload_params *p, int64_t *s
 
 static void test_static(void **state)
 {
-    struct workload_params p = default_params();
+    struct workload_params p = row_trace_params();
 
     compare_all(*state, &p, &p.batch);
     p.arrivals = ARRIVALS_TRACE;
@@ -268,7 +208,7 @@ static void test_static(void **state)
 
 static void test_continuous(void **state)
 {
-    struct workload_params p = default_params();
+    struct workload_params p = row_trace_params();
 
     p.mode = WORKLOAD_CONTINUOUS;
     compare_all(*state, &p, &p.max_sequences);
@@ -283,8 +223,8 @@ static void test_continuous(void **state)
  * what was recorded, and more requests than the trace has. */
 static void test_file_lengths(void **state)
 {
-    struct fixture *f = *state;
-    struct workload_params p = default_params();
+    struct row_traces *f = *state;
+    struct workload_params p = row_trace_params();
     char path[] = "/tmp/moesim_lengths_XXXXXX";
     int64_t length[MAX_REQUESTS][2];
     struct rng r = rng_stream(3, "lengths", 0);
@@ -323,7 +263,7 @@ static void test_file_lengths(void **state)
 static uint64_t digest(const struct row_trace *s, const struct workload_params *p,
                        sim_time step)
 {
-    struct workload *w = new_workload(s, p);
+    struct workload *w = row_trace_workload(s, p);
     struct err e = {.text = ""};
     const struct pass *pass;
     uint64_t sum = 0;
@@ -345,18 +285,18 @@ static uint64_t digest(const struct row_trace *s, const struct workload_params *
 /* A closed loop gives the same passes whatever time they take; arrivals do not. */
 static void test_timeless(void **state)
 {
-    struct fixture *f = *state;
-    struct workload_params p = default_params();
+    struct row_traces *f = *state;
+    struct workload_params p = row_trace_params();
     struct workload *w;
 
     p.mode = WORKLOAD_CONTINUOUS;
     assert_true(digest(f->decode, &p, 0) == digest(f->decode, &p, SIM_TIME_PER_S));
-    w = new_workload(f->decode, &p);
+    w = row_trace_workload(f->decode, &p);
     assert_true(workload_is_timeless(w));
     workload_free(w);
     p.arrivals = ARRIVALS_TRACE;
     assert_true(digest(f->decode, &p, 0) != digest(f->decode, &p, SIM_TIME_PER_S));
-    w = new_workload(f->decode, &p);
+    w = row_trace_workload(f->decode, &p);
     assert_false(workload_is_timeless(w));
     workload_free(w);
 }
@@ -364,9 +304,9 @@ static void test_timeless(void **state)
 /* In a closed loop a request comes when it is admitted. */
 static void test_closed_arrival(void **state)
 {
-    struct fixture *f = *state;
-    struct workload_params p = default_params();
-    struct workload *w = new_workload(f->decode, &p);
+    struct row_traces *f = *state;
+    struct workload_params p = row_trace_params();
+    struct workload *w = row_trace_workload(f->decode, &p);
     const struct pass *pass;
     struct err e = {.text = ""};
     sim_time now = 5;
@@ -386,22 +326,22 @@ static void test_closed_arrival(void **state)
  * requests are batched and their prompts cut. */
 static void test_streams(void **state)
 {
-    struct fixture *f = *state;
-    struct workload_params p = default_params();
+    struct row_traces *f = *state;
+    struct workload_params p = row_trace_params();
     struct workload *w[2];
     uint64_t sum[4] = {0};
 
     p.arrivals = ARRIVALS_POISSON;
-    w[0] = new_workload(f->decode, &p);
+    w[0] = row_trace_workload(f->decode, &p);
     p.prefill = PREFILL_SKIP;
     p.mode = WORKLOAD_CONTINUOUS;
-    w[1] = new_workload(f->decode, &p);
+    w[1] = row_trace_workload(f->decode, &p);
     for (uint64_t k = 0; k < workload_request_count(w[0]); k++)
         assert_true(workload_get_request(w[0], k)->arrival ==
                     workload_get_request(w[1], k)->arrival);
     workload_free(w[0]);
     workload_free(w[1]);
-    p = default_params();
+    p = row_trace_params();
     for (int i = 0; i < 4; i++) {
         struct workload *x;
         const struct pass *pass;
@@ -410,7 +350,7 @@ static void test_streams(void **state)
         p.mode = i >= 2 ? WORKLOAD_CONTINUOUS : WORKLOAD_STATIC;
         p.token_budget = i == 3 ? 11 : 0;
         p.batch = i == 0 ? 1 : 7;
-        x = new_workload(f->decode, &p);
+        x = row_trace_workload(f->decode, &p);
         while (workload_next(x, 0, &pass, &e) == 1)
             for (uint32_t k = 0; k < pass->rows; k++)
                 if (pass->row[k].phase == TRACE_PREFILL)
@@ -425,8 +365,8 @@ static void test_streams(void **state)
 /* Two uses of one trace request draw rows of their own. */
 static void test_draws_differ(void **state)
 {
-    struct fixture *f = *state;
-    struct workload_params p = default_params();
+    struct row_traces *f = *state;
+    struct workload_params p = row_trace_params();
     char path[] = "/tmp/moesim_lengths_XXXXXX";
     FILE *out = fdopen(mkstemp(path), "w");
     uint64_t sum[2] = {0};
@@ -441,7 +381,7 @@ static void test_draws_differ(void **state)
     assert_int_equal(fclose(out), 0);
     p.file = path;
     p.lengths = LENGTHS_FILE;
-    w = new_workload(f->decode, &p);
+    w = row_trace_workload(f->decode, &p);
     assert_int_equal(workload_get_request(w, 23)->trace_request, 0);
     while (workload_next(w, 0, &pass, &e) == 1)
         for (uint32_t i = 0; i < pass->rows; i++)
@@ -456,8 +396,8 @@ static void test_draws_differ(void **state)
 
 static void test_limits(void **state)
 {
-    struct fixture *f = *state;
-    struct workload_params p = default_params();
+    struct row_traces *f = *state;
+    struct workload_params p = row_trace_params();
     struct workload *w;
     const struct pass *pass;
     struct err e = {.text = ""};
@@ -467,7 +407,7 @@ static void test_limits(void **state)
     p.requests = 3;
     assert_true(compare(f->decode, &p, NULL) > 0);
     p.max_passes = 4;
-    w = new_workload(f->decode, &p);
+    w = row_trace_workload(f->decode, &p);
     assert_int_equal(workload_rows_total(w), 0); /* not known beforehand */
     while (workload_next(w, 0, &pass, &e) == 1)
         passes++;
@@ -478,10 +418,10 @@ static void test_limits(void **state)
 
 static void test_recorded(void **state)
 {
-    struct fixture *f = *state;
+    struct row_traces *f = *state;
     const struct row_trace *s = f->whole;
     const struct trace_request *t = trace_get_requests(s->trace);
-    struct workload_params p = default_params();
+    struct workload_params p = row_trace_params();
     struct workload *w;
     const struct pass *pass;
     struct err e = {.text = ""};
@@ -489,7 +429,7 @@ static void test_recorded(void **state)
     uint32_t outputs[MAX_REQUESTS] = {0};
 
     p.mode = WORKLOAD_RECORDED;
-    w = new_workload(s, &p);
+    w = row_trace_workload(s, &p);
     assert_true(workload_is_timeless(w));
     for (uint64_t n = 0; n < s->passes; n++) {
         bool gives[MAX_REQUESTS] = {false};
@@ -529,92 +469,13 @@ static void test_recorded(void **state)
     workload_free(w);
 }
 
-static void expect_refusal(const struct row_trace *s, const struct workload_params *p,
-                           bool scores, bool predicted, const char *words)
-{
-    struct err e = {.text = ""};
-    struct workload *w = workload_new(s->trace, &windowed, p, scores, predicted, 1, &e);
-
-    assert_null(w);
-    if (strstr(e.text, words) == NULL)
-        fail_msg("\"%s\" instead of \"%s\"", e.text, words);
-}
-
-static void test_refusals(void **state)
-{
-    struct fixture *f = *state;
-    struct workload_params p = default_params();
-    struct workload_params q;
-
-    expect_refusal(f->whole, &p, true, false, "/routing/score");
-    expect_refusal(f->whole, &p, false, true, "/routing/predicted");
-    q = p;
-    q.mode = WORKLOAD_RECORDED;
-    expect_refusal(f->decode, &q, false, false, "/pass");
-    q.first_request = 1;
-    expect_refusal(f->whole, &q, false, false, "whole passes");
-    q = p;
-    q.arrivals = ARRIVALS_TRACE;
-    expect_refusal(f->whole, &q, false, false,
-                   "no /request/arrival_ns, which arrivals: trace needs; choose");
-    q.mode = WORKLOAD_RECORDED;
-    q.arrivals = ARRIVALS_POISSON;
-    expect_refusal(f->whole, &q, false, false, "must be closed");
-    q = p;
-    q.first_request = 23;
-    expect_refusal(f->decode, &q, false, false, "first_request is 23");
-    q.first_request = 20;
-    q.requests = 4;
-    expect_refusal(f->decode, &q, false, false, "requests is 4");
-    q = p;
-    q.arrivals = ARRIVALS_FILE;
-    expect_refusal(f->decode, &q, false, false, "no file");
-    q.file = "/nowhere/at.all";
-    expect_refusal(f->decode, &q, false, false, "/nowhere/at.all: cannot be opened");
-    q.arrivals = ARRIVALS_CLOSED;
-    expect_refusal(f->decode, &q, false, false, "file is given");
-    q = p;
-    q.mode = WORKLOAD_CONTINUOUS;
-    q.token_budget = 3;
-    expect_refusal(f->decode, &q, false, false, "token_budget 3");
-    q = p;
-    q.prefill = PREFILL_RECORDED;
-    expect_refusal(f->decode, &q, false, false, "recorded prefill rows");
-}
-
-/* Traces that hold what batching cannot serve. */
-static void test_odd_traces(void **state)
-{
-    static const struct row_trace_plan turns = {
-        .requests = 3, .prefill_to = 60, .decode_to = 30, .late_prefill = true};
-    static const struct row_trace_plan hollow = {
-        .requests = 3, .decode_to = 30, .empty = true};
-    struct row_trace *s = row_trace_make(&turns, 10);
-    struct workload_params p = default_params();
-    struct workload *w = new_workload(s, &p);
-    const struct pass *pass;
-    struct err e = {.text = ""};
-    int status = 1;
-
-    (void)state;
-    while (status == 1)
-        status = workload_next(w, 0, &pass, &e);
-    assert_int_equal(status, -1);
-    assert_non_null(strstr(e.text, "prefill behind a decode row"));
-    workload_free(w);
-    row_trace_free(s);
-    s = row_trace_make(&hollow, 11);
-    expect_refusal(s, &p, false, false, "request 2 has no rows");
-    row_trace_free(s);
-}
-
 /* With `prefill: recorded` a trace of whole sequences is replayed as it is. */
 static void test_prefill_recorded(void **state)
 {
     static const struct row_trace_plan plan = {
         .requests = 4, .prefill_to = 60, .decode_to = 30};
     struct row_trace *s = row_trace_make(&plan, 9);
-    struct workload_params p = default_params();
+    struct workload_params p = row_trace_params();
 
     (void)state;
     p.prefill = PREFILL_RECORDED;
@@ -623,39 +484,15 @@ static void test_prefill_recorded(void **state)
     row_trace_free(s);
 }
 
-static void test_options(void **state)
-{
-    struct workload_params p;
-    struct err e = {.text = ""};
-    const char *text =
-        "{mode: continuous, max_sequences: 8, arrivals: poisson, rate: 2.5}";
-    struct cfg *c = cfg_parse("test", text, strlen(text), &e);
-
-    (void)state;
-    assert_int_equal(cfg_bind(NULL, workload_options, &p, &e), 0);
-    assert_int_equal(p.mode, WORKLOAD_STATIC);
-    assert_int_equal(p.batch, 1);
-    assert_int_equal(p.prefill, PREFILL_RESAMPLE);
-    assert_int_equal(p.arrivals, ARRIVALS_CLOSED);
-    assert_int_equal(cfg_bind(cfg_root(c), workload_options, &p, &e), 0);
-    assert_int_equal(p.mode, WORKLOAD_CONTINUOUS);
-    assert_int_equal(p.arrivals, ARRIVALS_POISSON);
-    assert_int_equal(p.max_sequences, 8);
-    assert_true(p.rate == 2.5);
-    cfg_free(c);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_static),         cmocka_unit_test(test_continuous),
-        cmocka_unit_test(test_file_lengths),   cmocka_unit_test(test_timeless),
-        cmocka_unit_test(test_closed_arrival), cmocka_unit_test(test_streams),
-        cmocka_unit_test(test_limits),         cmocka_unit_test(test_recorded),
-        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_prefill_recorded),
-        cmocka_unit_test(test_options),        cmocka_unit_test(test_odd_traces),
-        cmocka_unit_test(test_draws_differ),
+        cmocka_unit_test(test_static),           cmocka_unit_test(test_continuous),
+        cmocka_unit_test(test_file_lengths),     cmocka_unit_test(test_timeless),
+        cmocka_unit_test(test_closed_arrival),   cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_limits),           cmocka_unit_test(test_recorded),
+        cmocka_unit_test(test_prefill_recorded), cmocka_unit_test(test_draws_differ),
     };
 
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, row_traces_set_up, row_traces_tear_down);
 }

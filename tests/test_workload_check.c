@@ -1,0 +1,123 @@
+/* Options of a workload, and what it refuses. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "row_trace.h"
+
+#include <string.h>
+
+static void test_options(void **state)
+{
+    struct workload_params p;
+    struct err e = {.text = ""};
+    const char *text =
+        "{mode: continuous, max_sequences: 8, arrivals: poisson, rate: 2.5}";
+    struct cfg *c = cfg_parse("test", text, strlen(text), &e);
+
+    (void)state;
+    assert_int_equal(cfg_bind(NULL, workload_options, &p, &e), 0);
+    assert_int_equal(p.mode, WORKLOAD_STATIC);
+    assert_int_equal(p.batch, 1);
+    assert_int_equal(p.prefill, PREFILL_RESAMPLE);
+    assert_int_equal(p.arrivals, ARRIVALS_CLOSED);
+    assert_int_equal(cfg_bind(cfg_root(c), workload_options, &p, &e), 0);
+    assert_int_equal(p.mode, WORKLOAD_CONTINUOUS);
+    assert_int_equal(p.arrivals, ARRIVALS_POISSON);
+    assert_int_equal(p.max_sequences, 8);
+    assert_true(p.rate == 2.5);
+    cfg_free(c);
+}
+
+static void expect_refusal(const struct row_trace *s, const struct workload_params *p,
+                           bool scores, bool predicted, const char *words)
+{
+    struct err e = {.text = ""};
+    struct workload *w =
+        workload_new(s->trace, &row_trace_model, p, scores, predicted, 1, &e);
+
+    assert_null(w);
+    if (strstr(e.text, words) == NULL)
+        fail_msg("\"%s\" instead of \"%s\"", e.text, words);
+}
+
+static void test_refusals(void **state)
+{
+    struct row_traces *f = *state;
+    struct workload_params p = row_trace_params();
+    struct workload_params q;
+
+    expect_refusal(f->whole, &p, true, false, "/routing/score");
+    expect_refusal(f->whole, &p, false, true, "/routing/predicted");
+    q = p;
+    q.mode = WORKLOAD_RECORDED;
+    expect_refusal(f->decode, &q, false, false, "/pass");
+    q.first_request = 1;
+    expect_refusal(f->whole, &q, false, false, "whole passes");
+    q = p;
+    q.arrivals = ARRIVALS_TRACE;
+    expect_refusal(f->whole, &q, false, false,
+                   "no /request/arrival_ns, which arrivals: trace needs; choose");
+    q.mode = WORKLOAD_RECORDED;
+    q.arrivals = ARRIVALS_POISSON;
+    expect_refusal(f->whole, &q, false, false, "must be closed");
+    q = p;
+    q.first_request = 23;
+    expect_refusal(f->decode, &q, false, false, "first_request is 23");
+    q.first_request = 20;
+    q.requests = 4;
+    expect_refusal(f->decode, &q, false, false, "requests is 4");
+    q = p;
+    q.arrivals = ARRIVALS_FILE;
+    expect_refusal(f->decode, &q, false, false, "no file");
+    q.file = "/nowhere/at.all";
+    expect_refusal(f->decode, &q, false, false, "/nowhere/at.all: cannot be opened");
+    q.arrivals = ARRIVALS_CLOSED;
+    expect_refusal(f->decode, &q, false, false, "file is given");
+    q = p;
+    q.mode = WORKLOAD_CONTINUOUS;
+    q.token_budget = 3;
+    expect_refusal(f->decode, &q, false, false, "token_budget 3");
+    q = p;
+    q.prefill = PREFILL_RECORDED;
+    expect_refusal(f->decode, &q, false, false, "recorded prefill rows");
+}
+
+/* Traces that hold what batching cannot serve. */
+static void test_odd_traces(void **state)
+{
+    static const struct row_trace_plan turns = {
+        .requests = 3, .prefill_to = 60, .decode_to = 30, .late_prefill = true};
+    static const struct row_trace_plan hollow = {
+        .requests = 3, .decode_to = 30, .empty = true};
+    struct row_trace *s = row_trace_make(&turns, 10);
+    struct workload_params p = row_trace_params();
+    struct workload *w = row_trace_workload(s, &p);
+    const struct pass *pass;
+    struct err e = {.text = ""};
+    int status = 1;
+
+    (void)state;
+    while (status == 1)
+        status = workload_next(w, 0, &pass, &e);
+    assert_int_equal(status, -1);
+    assert_non_null(strstr(e.text, "prefill behind a decode row"));
+    workload_free(w);
+    row_trace_free(s);
+    s = row_trace_make(&hollow, 11);
+    expect_refusal(s, &p, false, false, "request 2 has no rows");
+    row_trace_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_odd_traces),
+    };
+
+    return cmocka_run_group_tests(tests, row_traces_set_up, row_traces_tear_down);
+}
