@@ -69,3 +69,19 @@ int exec_forward_drain(struct exec *x, struct err *e)
 {
     return front(x)->ops->drain(front(x)->inner, e);
 }
+
+const struct exec_ops exec_forward_ops = {
+    .name = "forward",
+    .begin = exec_forward_begin,
+    .check = exec_forward_check,
+    .submit = exec_forward_submit,
+    .wait = exec_forward_wait,
+    .now = exec_forward_now,
+    .sleep_until = exec_forward_sleep_until,
+    .done = exec_forward_done,
+    .promote = exec_forward_promote,
+    .cancel = exec_forward_cancel,
+    .times = exec_forward_times,
+    .retire = exec_forward_retire,
+    .drain = exec_forward_drain,
+};

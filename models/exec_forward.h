@@ -25,5 +25,7 @@ void exec_forward_times(struct exec *x, const op_id *id, size_t count,
                         struct op_times *out);
 void exec_forward_retire(struct exec *x, op_id id);
 int exec_forward_drain(struct exec *x, struct err *e);
+/* All of them, to start a table from. */
+extern const struct exec_ops exec_forward_ops;
 
 #endif

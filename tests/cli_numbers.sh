@@ -26,11 +26,7 @@ END
 refused() {
     name=$1 words=$2 config=$3
     shift 3
-    for one in "$@"; do
-        set -- "$@" --set "$one"
-        shift
-    done
-    "$moesim" run "$folder/$config.yaml" "$@" >"$folder/out" 2>"$folder/err"
+    with_settings "$moesim" run "$folder/$config.yaml" -- "$@" >"$folder/out" 2>"$folder/err"
     [ $? -eq 1 ] && [ ! -s "$folder/out" ] && grep -q -- "$words" "$folder/err" &&
         [ "$(wc -l <"$folder/err")" -eq 1 ]
     report $? "$name"
@@ -56,11 +52,8 @@ refused numbers_no_size "needs one of .*give one, such as" one 'policies.0.cache
 noted() {
     name=$1 words=$2 config=$3
     shift 3
-    for one in "$@"; do
-        set -- "$@" --set "$one"
-        shift
-    done
-    "$moesim" run "$folder/$config.yaml" --json "$@" >"$folder/out" 2>"$folder/err" &&
+    with_settings "$moesim" run "$folder/$config.yaml" --json -- "$@" \
+        >"$folder/out" 2>"$folder/err" &&
         [ "$(grep '"notes"' "$folder/out" | grep -o 'has no effect\|have no effect' | wc -l)" -eq 1 ] &&
         grep -q "\"notes\".*$words" "$folder/out"
     report $? "$name"

@@ -46,11 +46,8 @@ END
 accepted() {
     name=$1
     shift
-    for one in "$@"; do
-        set -- "$@" --set "$one"
-        shift
-    done
-    timeout 60 "$moesim" run "$folder/good.yaml" --out "$folder/out" "$@" >/dev/null
+    with_settings timeout 60 "$moesim" run "$folder/good.yaml" --out "$folder/out" -- "$@" \
+        >/dev/null
     report $? "$name"
 }
 

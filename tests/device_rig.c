@@ -40,6 +40,11 @@ void rig_each(void (*check)(struct rig *r))
     }
 }
 
+bool rig_is_host(const struct rig *r)
+{
+    return r->o == &device_host;
+}
+
 static void *own(struct rig *r, void *p)
 {
     assert_true(r->owns < sizeof r->owned / sizeof r->owned[0]);
@@ -69,6 +74,16 @@ float *rig_blank(struct rig *r, size_t count)
 
     blank(r, x, count);
     return x;
+}
+
+void *rig_alloc(struct rig *r, enum device_memory kind, size_t bytes)
+{
+    struct err e = {.text = ""};
+    void *p;
+
+    if (r->o->mem_alloc(r->d, kind, bytes, &p, &e) != 0)
+        fail_msg("%s", e.text);
+    return p;
 }
 
 struct device_stream *rig_stream(struct rig *r)
@@ -101,11 +116,8 @@ void rig_finish(struct rig *r, struct device_stream *s)
 
 void *rig_send_bytes(struct rig *r, const void *x, size_t bytes)
 {
-    struct err e = {.text = ""};
-    void *p;
+    void *p = rig_alloc(r, DEVICE_MEMORY_LOCAL, bytes);
 
-    if (r->o->mem_alloc(r->d, DEVICE_MEMORY_LOCAL, bytes, &p, &e) != 0)
-        fail_msg("%s", e.text);
     r->o->copy(r->d, r->s, p, x, bytes);
     rig_finish(r, r->s);
     return p;

@@ -17,13 +17,20 @@ struct rig {
     uint32_t owns;
 };
 
+/* Long enough for another stream to overtake one that it should have waited for. */
+#define RIG_LONG_NS 5e6
+
 /* Runs the check on every device that can be used here; prints which cannot. */
 void rig_each(void (*check)(struct rig *r));
+bool rig_is_host(const struct rig *r);
 
 /* Values within (-scale, scale). Owned by the rig, as all host arrays here are. */
 float *rig_random(struct rig *r, size_t count, double scale);
 /* All 2.385, which nothing computed will be by chance. */
 float *rig_blank(struct rig *r, size_t count);
+
+/* Memory of the device; fails the test where there is none. */
+void *rig_alloc(struct rig *r, enum device_memory kind, size_t bytes);
 
 /* Copies on the device, owned by it; elements are followed by a few that no kernel may
  * write to. */

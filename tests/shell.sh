@@ -18,14 +18,23 @@ report() {
     fi
 }
 
+# with_settings COMMAND WORD... -- KEY=VALUE...: runs it, with a --set before each setting.
+with_settings() {
+    flag=
+    for one in "$@"; do
+        shift
+        case $one in
+        --) flag=--set ;;
+        *) set -- "$@" ${flag:+"$flag"} "$one" ;;
+        esac
+    done
+    "$@"
+}
+
 # generate FILE [KEY=VALUE ...]: a small trace of GPT-OSS-20B's shape.
 generate() {
     file=$1
     shift
-    set -- model=gpt-oss-20b requests=12 prompt_tokens=20 output_tokens=24 scores=yes "$@"
-    for one in "$@"; do
-        set -- "$@" --set "$one"
-        shift
-    done
-    "$moesim" trace gen -o "$file" "$@"
+    with_settings "$moesim" trace gen -o "$file" -- model=gpt-oss-20b requests=12 \
+        prompt_tokens=20 output_tokens=24 scores=yes "$@"
 }

@@ -1,5 +1,5 @@
-/* What every device promises but its kernels (test_device_kernels.c): opening, memory,
- * streams, events, graphs, failures. */
+/* What every device promises but its kernels (test_device_kernels.c) and what it says of
+ * failures (test_device_failures.c): opening, memory, streams, events, graphs. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -11,24 +11,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-/* Long enough for another stream to overtake one that it should have waited for. */
-static const double long_ns = 5e6;
-
-static bool is_host(const struct rig *r)
-{
-    return r->o == &device_host;
-}
-
-static void *get(struct rig *r, enum device_memory kind, size_t bytes)
-{
-    struct err e = {.text = ""};
-    void *p;
-
-    if (r->o->mem_alloc(r->d, kind, bytes, &p, &e) != 0)
-        fail_msg("%s", e.text);
-    return p;
-}
 
 /* ---- opening ---- */
 
@@ -113,10 +95,10 @@ static void check_memory(struct rig *r)
 
     r->o->info(r->d, &before);
     check_no_room(r, DEVICE_MEMORY_LOCAL, before.local_bytes + 1);
-    if (is_host(r)) {
+    if (rig_is_host(r)) {
         check_no_room(r, DEVICE_MEMORY_PINNED, before.host_bytes + 1);
         check_no_room(r, DEVICE_MEMORY_PAGEABLE, before.host_bytes + 1);
-        p = get(r, DEVICE_MEMORY_LOCAL, 12345);
+        p = rig_alloc(r, DEVICE_MEMORY_LOCAL, 12345);
         r->o->info(r->d, &after);
         assert_int_equal(after.local_free_bytes, before.local_free_bytes - 12345);
         assert_int_equal(after.host_free_bytes, before.host_free_bytes);
@@ -124,11 +106,11 @@ static void check_memory(struct rig *r)
         assert_true(isnan(((float *)p)[3085]));
         r->o->mem_free(r->d, DEVICE_MEMORY_LOCAL, p);
     }
-    p = get(r, DEVICE_MEMORY_LOCAL, 0);
+    p = rig_alloc(r, DEVICE_MEMORY_LOCAL, 0);
     r->o->mem_free(r->d, DEVICE_MEMORY_LOCAL, p);
     r->o->mem_free(r->d, DEVICE_MEMORY_LOCAL, NULL);
     r->o->info(r->d, &after);
-    if (is_host(r))
+    if (rig_is_host(r))
         assert_int_equal(after.local_free_bytes, before.local_free_bytes);
     /* What could not be had is not a failure of the device. */
     assert_int_equal(r->o->check(r->d, &e), 0);
@@ -152,8 +134,8 @@ static void check_kinds(struct rig *r)
     memset(before, 0x5a, BYTES);
     for (int a = 0; a < DEVICE_MEMORIES; a++)
         for (int b = 0; b < DEVICE_MEMORIES; b++) {
-            uint8_t *from = get(r, (enum device_memory)a, BYTES);
-            uint8_t *to = get(r, (enum device_memory)b, BYTES);
+            uint8_t *from = rig_alloc(r, (enum device_memory)a, BYTES);
+            uint8_t *to = rig_alloc(r, (enum device_memory)b, BYTES);
 
             for (size_t i = 0; i < BYTES; i++)
                 sent[i] = (uint8_t)rng_u64(&r->rng);
@@ -188,7 +170,7 @@ static void check_order(struct rig *r)
     const float *again = rig_send(r, one, 3);
     const size_t bytes = 3 * r->o->element_bytes(r->d);
 
-    r->o->spin(r->d, r->s, long_ns);
+    r->o->spin(r->d, r->s, RIG_LONG_NS);
     for (int i = 0; i < 500; i++) {
         r->o->fill(r->d, r->s, x, 1, bytes);
         r->o->fill(r->d, r->s, y, 2, bytes);
@@ -250,9 +232,10 @@ static void check_streams(struct rig *r)
     struct buffer buffers[BUFFERS];
 
     for (int i = 0; i < BUFFERS; i++) {
-        buffers[i] = (struct buffer){.on = get(r, DEVICE_MEMORY_LOCAL, BUFFER_BYTES),
-                                     .written = rig_event(r),
-                                     .value = i};
+        buffers[i] =
+            (struct buffer){.on = rig_alloc(r, DEVICE_MEMORY_LOCAL, BUFFER_BYTES),
+                            .written = rig_event(r),
+                            .value = i};
         for (int j = 0; j < STREAMS; j++)
             buffers[i].read[j] = rig_event(r);
         r->o->fill(r->d, r->s, buffers[i].on, (uint8_t)i, BUFFER_BYTES);
@@ -298,13 +281,13 @@ static void check_events(struct rig *r)
     r->o->event_hold(r->d, v[0], r->s);
     for (int i = 0; i < 3; i++) {
         r->o->event_record(r->d, v[i], r->s);
-        r->o->spin(r->d, r->s, long_ns / 2);
+        r->o->spin(r->d, r->s, RIG_LONG_NS / 2);
     }
     wait(r, v[2]);
     assert_true(r->o->event_reached(r->d, v[0]) && r->o->event_reached(r->d, v[1]));
     ab = r->o->event_ns(r->d, v[0], v[1]);
     bc = r->o->event_ns(r->d, v[1], v[2]);
-    assert_true(ab > long_ns / 4 && bc > long_ns / 4);
+    assert_true(ab > RIG_LONG_NS / 4 && bc > RIG_LONG_NS / 4);
     /* A device's clock may tick in microseconds. */
     assert_true(fabs(r->o->event_ns(r->d, v[0], v[2]) - ab - bc) < 5e3);
     assert_true(fabs(r->o->event_ns(r->d, v[1], v[0]) + ab) < 5e3);
@@ -326,14 +309,14 @@ static void check_again(struct rig *r)
     struct device_stream *late = rig_stream(r);
     struct device_stream *held = rig_stream(r);
     struct device_event *v = rig_event(r);
-    uint8_t *host = get(r, DEVICE_MEMORY_PINNED, 3);
-    uint8_t *x = get(r, DEVICE_MEMORY_LOCAL, 1);
+    uint8_t *host = rig_alloc(r, DEVICE_MEMORY_PINNED, 3);
+    uint8_t *x = rig_alloc(r, DEVICE_MEMORY_LOCAL, 1);
 
     r->o->fill(r->d, r->s, x, 17, 1);
     rig_finish(r, r->s);
     memset(host, 0, 3);
     r->o->event_record(r->d, v, r->s);
-    r->o->spin(r->d, late, long_ns);
+    r->o->spin(r->d, late, RIG_LONG_NS);
     r->o->copy(r->d, late, host, x, 1);
     r->o->event_record(r->d, v, late);
     r->o->event_hold(r->d, v, held);
@@ -345,7 +328,7 @@ static void check_again(struct rig *r)
     assert_int_equal(host[0], 17);
     assert_int_equal(host[1], 17);
     /* An event may go while its record is queued. */
-    r->o->spin(r->d, late, long_ns / 10);
+    r->o->spin(r->d, late, RIG_LONG_NS / 10);
     r->o->event_record(r->d, v, late);
     r->o->event_hold(r->d, v, held);
     r->o->copy(r->d, held, host + 2, x, 1);
@@ -443,12 +426,12 @@ static void check_graph_events(struct rig *r)
     struct device_event *v = rig_event(r);
     struct device_event *first = rig_event(r);
     struct device_stream *other = rig_stream(r);
-    uint8_t *x = get(r, DEVICE_MEMORY_LOCAL, 2);
+    uint8_t *x = rig_alloc(r, DEVICE_MEMORY_LOCAL, 2);
     struct err e = {.text = ""};
     struct device_graph *inner;
     struct device_graph *outer;
 
-    if (!is_host(r))
+    if (!rig_is_host(r))
         return;
     r->o->capture_begin(r->d, r->s);
     r->o->event_hold(r->d, first, r->s);
@@ -460,7 +443,7 @@ static void check_graph_events(struct rig *r)
     outer = r->o->capture_end(r->d, r->s, &e);
     assert_true(inner != NULL && outer != NULL);
     for (int i = 0; i < 3; i++) {
-        r->o->spin(r->d, other, long_ns / 5);
+        r->o->spin(r->d, other, RIG_LONG_NS / 5);
         r->o->event_record(r->d, first, other);
         r->o->graph_launch(r->d, r->s, outer);
         wait(r, v);
@@ -476,179 +459,14 @@ static void test_graph_events(void **state)
     rig_each(check_graph_events);
 }
 
-/* ---- failures ---- */
-
-/* After the first failure nothing is done, everything that waits says so, and a stream
- * that was held for the failed one ends. */
-static void check_failure(struct rig *r)
-{
-    struct device_stream *held = rig_stream(r);
-    struct device_event *v = rig_event(r);
-    struct device_event *w = rig_event(r);
-    uint8_t *host = get(r, DEVICE_MEMORY_PINNED, 64);
-    uint8_t *x = get(r, DEVICE_MEMORY_LOCAL, 64);
-    struct err first = {.text = ""};
-    struct err e = {.text = ""};
-
-    memset(host, 1, 64);
-    r->o->fill(r->d, r->s, x, 2, 64);
-    rig_finish(r, r->s);
-    r->o->spin(r->d, r->s, long_ns);
-    r->o->copy(r->d, r->s, NULL, x, 64);
-    r->o->event_record(r->d, v, r->s);
-    r->o->event_hold(r->d, v, held);
-    r->o->copy(r->d, held, host, x, 64);
-    r->o->event_record(r->d, w, held);
-    assert_int_equal(r->o->event_wait(r->d, w, &first), -1);
-    assert_true(strlen(first.text) > 10);
-    assert_true(r->o->event_reached(r->d, v) && r->o->event_reached(r->d, w));
-    assert_int_equal(host[0], 1);
-    r->o->fill(r->d, r->s, NULL, 0, 9);
-    assert_int_equal(r->o->stream_finish(r->d, r->s, &e), -1);
-    assert_string_equal(e.text, first.text);
-    e.text[0] = '\0';
-    assert_int_equal(r->o->stream_finish(r->d, held, &e), -1);
-    assert_int_equal(r->o->event_wait(r->d, v, &e), -1);
-    e.text[0] = '\0';
-    assert_int_equal(r->o->check(r->d, &e), -1);
-    assert_string_equal(e.text, first.text);
-    r->o->mem_free(r->d, DEVICE_MEMORY_LOCAL, x);
-}
-
-static void test_failure(void **state)
-{
-    (void)state;
-    rig_each(check_failure);
-}
-
-/* What the host finds in arguments and in indices of device memory, each on a device of
- * its own. */
-static void enqueue_wrong(struct rig *r, int which, void *p)
-{
-    static const char zeros[64];
-    uint32_t *index = rig_send_bytes(r, (const uint32_t[]){0, 7}, 8);
-    const void *weight[] = {p};
-    uint32_t rows[] = {1};
-    struct device_permute permute = {2, 2, 1, 1, index, index, p};
-    struct device_attention a = {1, 2, 1, 1, 1, p, p, p, p, index, 4, p};
-    struct device_group g = {{2, 2, 3}, 1, weight, rows, p, p, p};
-
-    r->o->copy(r->d, r->s, p, zeros, sizeof zeros);
-    switch (which) {
-    case 0:
-        r->o->gather(r->d, r->s, &permute, p, p);
-        break;
-    case 1:
-        r->o->scatter(r->d, r->s, &permute, p, p);
-        break;
-    case 2:
-        r->o->attention(r->d, r->s, &a);
-        break;
-    case 3:
-        a.length = index + 1;
-        r->o->attention(r->d, r->s, &a);
-        break;
-    case 4:
-        a.kv_heads = 3;
-        r->o->attention(r->d, r->s, &a);
-        break;
-    case 5:
-        g.ffn.matrices = 4;
-        r->o->experts(r->d, r->s, &g);
-        break;
-    case 6:
-        weight[0] = NULL;
-        r->o->experts(r->d, r->s, &g);
-        break;
-    case 7:
-        r->o->fill(r->d, r->s, NULL, 1, 1);
-        break;
-    case 8:
-        a.key_dim = UINT32_MAX;
-        r->o->attention(r->d, r->s, &a);
-        break;
-    case 9:
-        a.value_dim = UINT32_MAX;
-        r->o->attention(r->d, r->s, &a);
-        break;
-    default:
-        r->o->gemm(r->d, r->s, &(struct device_gemm){1, UINT32_MAX, 1, p, p, p});
-        break;
-    }
-}
-
-static int wrong_one;
-
-static void check_wrong(struct rig *r)
-{
-    static const char *const said[] = {"row 1 is of token 7, but there are 2",
-                                       "token 1 has row 7, but there are 2",
-                                       "row 0 has a length of 0, not 1 to 4",
-                                       "row 0 has a length of 7, not 1 to 4",
-                                       "2 heads do not share 3 key/value heads",
-                                       "4 matrices",
-                                       "experts: a pointer is NULL",
-                                       "fill: a pointer is NULL",
-                                       "attention: a dimension of 4294967295 is beyond",
-                                       "attention: a dimension of 4294967295 is beyond",
-                                       "a dimension of 4294967295 is beyond"};
-    struct err e = {.text = ""};
-
-    if (!is_host(r))
-        return;
-    enqueue_wrong(r, wrong_one, get(r, DEVICE_MEMORY_LOCAL, 64));
-    assert_int_equal(r->o->stream_finish(r->d, r->s, &e), -1);
-    if (strstr(e.text, said[wrong_one]) == NULL)
-        fail_msg("\"%s\" does not say \"%s\"", e.text, said[wrong_one]);
-}
-
-static void test_wrong(void **state)
-{
-    (void)state;
-    for (wrong_one = 0; wrong_one < 11; wrong_one++)
-        rig_each(check_wrong);
-}
-
-static uint8_t copied[2]; /* on the host, before closing and by closing */
-
-/* Closing the host waits for what is enqueued, and frees what was not. */
-static void check_close(struct rig *r)
-{
-    struct device_stream *other = rig_stream(r);
-    struct device_event *v = rig_event(r);
-    uint8_t *x = get(r, DEVICE_MEMORY_LOCAL, 1);
-
-    r->o->fill(r->d, r->s, x, 9, 1);
-    r->o->copy(r->d, r->s, &copied[0], x, 1);
-    rig_finish(r, r->s);
-    if (!is_host(r))
-        return;
-    r->o->spin(r->d, r->s, long_ns);
-    r->o->event_record(r->d, v, r->s);
-    r->o->event_hold(r->d, v, other);
-    r->o->copy(r->d, other, &copied[1], x, 1);
-    r->o->capture_begin(r->d, r->s);
-    r->o->gemm(r->d, r->s, &(struct device_gemm){1, 1, 1, x, x, x});
-}
-
-static void test_close(void **state)
-{
-    (void)state;
-    rig_each(check_close);
-    assert_int_equal(copied[0], 9);
-    assert_int_equal(copied[1], 9);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open),    cmocka_unit_test(test_info),
-        cmocka_unit_test(test_memory),  cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_order),   cmocka_unit_test(test_streams),
-        cmocka_unit_test(test_events),  cmocka_unit_test(test_again),
-        cmocka_unit_test(test_graph),   cmocka_unit_test(test_graph_events),
-        cmocka_unit_test(test_failure), cmocka_unit_test(test_wrong),
-        cmocka_unit_test(test_close),
+        cmocka_unit_test(test_open),   cmocka_unit_test(test_info),
+        cmocka_unit_test(test_memory), cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_order),  cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_events), cmocka_unit_test(test_again),
+        cmocka_unit_test(test_graph),  cmocka_unit_test(test_graph_events),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,22 +102,6 @@ static void cancel(struct exec *x, op_id id)
     exec_forward_cancel(x, id);
 }
 
-static const struct exec_ops watching = {
-    .name = "watching",
-    .begin = begin,
-    .check = exec_forward_check,
-    .submit = submit,
-    .wait = exec_forward_wait,
-    .now = exec_forward_now,
-    .sleep_until = exec_forward_sleep_until,
-    .done = exec_forward_done,
-    .promote = promote,
-    .cancel = cancel,
-    .times = exec_forward_times,
-    .retire = exec_forward_retire,
-    .drain = exec_forward_drain,
-};
-
 /* Runs and says what was seen. */
 static struct exec watch(const struct run_world *w, const char *policy, bool event_driven,
                          struct run_result *r)
@@ -125,7 +109,13 @@ static struct exec watch(const struct run_world *w, const char *policy, bool eve
     struct exec_sim_options o = {.cost = {.model = &w->model, .machine = &w->machine},
                                  .event_driven = event_driven};
     struct exec x = {.front = {&exec_sim_ops, exec_sim_new(&o)}};
+    struct exec_ops watching = exec_forward_ops;
 
+    watching.name = "watching";
+    watching.begin = begin;
+    watching.submit = submit;
+    watching.promote = promote;
+    watching.cancel = cancel;
     run_world_run(w,
                   &(struct run_case){.policy = policy,
                                      .event_driven = event_driven,

@@ -142,22 +142,6 @@ static op_id submit(struct exec *x, const struct op *op)
     return exec_forward_submit(x, &broken);
 }
 
-static const struct exec_ops broken_ops = {
-    .name = "broken",
-    .begin = exec_forward_begin,
-    .check = exec_forward_check,
-    .submit = submit,
-    .wait = exec_forward_wait,
-    .now = exec_forward_now,
-    .sleep_until = exec_forward_sleep_until,
-    .done = exec_forward_done,
-    .promote = exec_forward_promote,
-    .cancel = exec_forward_cancel,
-    .times = exec_forward_times,
-    .retire = exec_forward_retire,
-    .drain = exec_forward_drain,
-};
-
 /* ---- runs ---- */
 
 static void copy_counts(const struct exec_device_counts *c, struct tally *t)
@@ -184,6 +168,7 @@ void tiny_execute(struct tiny *t, const struct tiny_case *c, struct run_result *
                                     .stall_ns = c->stall_ns,
                                     .stall_copy_ns = c->stall_copy_ns};
     struct exec outer = {{&exec_device_ops, exec_device_new(&o)}, c};
+    struct exec_ops broken_ops = exec_forward_ops;
     struct run_case run = {.policy = c->policy,
                            .seed = 3,
                            .unchecked = broken,
@@ -191,6 +176,8 @@ void tiny_execute(struct tiny *t, const struct tiny_case *c, struct run_result *
                            .exec = broken ? &outer : outer.front.inner};
     struct exec_device_counts counts;
 
+    broken_ops.name = "broken";
+    broken_ops.submit = submit;
     *outputs = (struct tiny_outputs){.count = 0};
     run_world_run(t->world, &run, r);
     counts = exec_device_counts(outer.front.inner);
