@@ -35,7 +35,7 @@ struct folder_out {
     bool crashed; /* the lock was left by one that did not come to its end */
     bool exists;  /* the target did at the beginning */
     bool apart;   /* file by file: it cannot be exchanged as a whole */
-    bool staged; /* the new folder is ours */
+    bool staged;  /* the new folder is ours */
     bool exchanged, done;
     struct names own;
     live_slot *stage_slot, *lock_slot;
