@@ -75,7 +75,10 @@ static void print_notes(const struct result *r, FILE *out)
     const char *at = r->notes == NULL ? "" : r->notes;
     bool lossy = false;
 
-    (void)fputc('\n', out);
+    for (uint32_t i = 0; i < r->policies; i++)
+        lossy = lossy || !r->policy[i].lossless;
+    if (*at != '\0' || lossy)
+        (void)fputc('\n', out);
     while (*at != '\0') {
         int length = (int)strcspn(at, "\n");
 
@@ -83,11 +86,6 @@ static void print_notes(const struct result *r, FILE *out)
             text_paragraph(out, "note: ", "      ", "%.*s", length, at);
         at += length;
         at += *at == '\n';
-    }
-    for (uint32_t i = 0; i < r->policies; i++) {
-        const struct result_policy *p = &r->policy[i];
-
-        lossy = lossy || !p->lossless;
     }
     if (lossy)
         text_paragraph(out, "note: ", "      ",
