@@ -94,8 +94,8 @@ static void must(int code, const char *what)
         end_all(&e);
 }
 
-/* The worst status of all ranks. The lowest rank that has it says why, before any ends:
- * mpirun ends the others with the first that fails. */
+/* The worst status of all ranks. The lowest rank that has it says why, before any ends;
+ * no rank that then ends by itself minds mpirun's ending it. */
 static int agree(const struct run *r, int status, const struct err *e)
 {
     int mine[2] = {status, r->rank}, worst[2];
@@ -104,8 +104,10 @@ static int agree(const struct run *r, int status, const struct err *e)
          "MPI_Allreduce");
     if (worst[0] != EXIT_GOOD && worst[1] == r->rank)
         say(e);
-    if (worst[0] != EXIT_GOOD)
+    if (worst[0] != EXIT_GOOD) {
+        (void)signal(SIGTERM, SIG_IGN);
         must(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier");
+    }
     return worst[0];
 }
 
