@@ -163,7 +163,8 @@ need-mpi:
 	    echo "this needs MPI: apt-get install libopenmpi-dev openmpi-bin" >&2; exit 1; }
 
 tests: $(TESTS) $(REPLAYS)
-objects: $(OBJ) $(CMD_OBJ) $(TEST_SRC:%.c=$(B)/%.o) $(TEST_HELP_OBJ)
+objects: $(OBJ) $(CMD_OBJ) $(TEST_SRC:%.c=$(B)/%.o) $(TEST_HELP_OBJ) \
+         $(patsubst %.c,$(B)/%.o,$(wildcard tests/fuzz/*.c))
 flags: # for tests/mutate
 	@printf '%s\n' 'COMPILE=$(CC) $(CPPFLAGS) $(CFLAGS)' 'LIBS=$(LIB_LDLIBS)' \
 	    'SOURCES=$(SRC) $(CMD_SRC)' 'HELPERS=$(TEST_HELP)'
