@@ -304,10 +304,12 @@ papers: ## published tables against predictions; their fitted constants, fitted 
 	@$(MAKE) --no-print-directory $(many) moesim
 	@tests/slow/papers
 
-data: ## every test again, with the real data (MOESIM_DATA)
-	@$(MAKE) --no-print-directory $(many) moesim tests
+DATA_TESTS = $(notdir $(basename \
+    $(shell grep -lE 'MOESIM_(DATA|SLOW)|data_table' tests/test_*.c tests/cli_*.sh)))
+data: ## the tests that read real data (MOESIM_DATA), the slow ones too with MOESIM_SLOW
+	@$(MAKE) --no-print-directory $(many) moesim $(addprefix $(B)/,$(filter test_%,$(DATA_TESTS)))
 	@: $${MOESIM_DATA:?names the folder of the real data}
-	@tests/run $(B)
+	@tests/run $(B) $(DATA_TESTS)
 
 compare: ## hit counts against libCacheSim's, on recorded routing (MOESIM_DATA)
 	@$(MAKE) --no-print-directory $(many) moesim benches
