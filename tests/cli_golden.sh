@@ -1,0 +1,44 @@
+#!/bin/sh
+# Whole outputs (table, explanation, CSV, and of one JSON and the timeline's beginning) of the
+# experiments in tests/golden, as they were when last looked at: a change of any figure or
+# word shows here, for someone to judge. What the figures should be is for other tests.
+#
+#   sh tests/cli_golden.sh           compare
+#   sh tests/cli_golden.sh --renew   take what it prints now; look at the difference in git
+set -u
+cd "$(dirname "$0")/.." || exit 1
+. tests/shell.sh
+moesim=$(realpath "$moesim")
+golden=$PWD/tests/golden
+cp tests/golden/*.yaml "$folder" && cd "$folder" || exit 1
+
+draw() { # FILE KEY=VALUE...
+    file=$1
+    shift
+    with_settings "$moesim" trace gen -o "$file" -- model=small layers=10 first_layer=1 \
+        experts=16 top_k=2 groups=3 "$@"
+}
+draw trace.h5 requests=10 prompt_tokens=16 output_tokens=12 scores=yes &&
+    draw sources.h5 requests=96 prompt_tokens=8 output_tokens=6 sources=16 || exit 1
+
+outputs() { # NAME: all that is compared
+    "$moesim" run "$1.yaml" --out "$1" && "$moesim" explain "$1/result.h5" &&
+        cat "$1/summary.csv" || return 1
+    [ "$1" != storage ] || {
+        "$moesim" run "$1.yaml" --json | sed 's/^  "moesim": .*/  "moesim": any version/' &&
+            head -n 150 "$1/timeline.json"
+    }
+}
+
+for config in *.yaml; do
+    name=${config%.yaml}
+    [ "$name" != small ] || continue
+    outputs "$name" >"$name.txt" 2>&1
+    status=$?
+    if [ "${1:-}" = --renew ] && [ $status -eq 0 ]; then cp "$name.txt" "$golden/$name.txt"; fi
+    diff -u "$golden/$name.txt" "$name.txt" >"$name.diff" && [ $status -eq 0 ]
+    status=$?
+    [ $status -eq 0 ] || head -n 60 "$name.diff"
+    report $status "golden_$name"
+done
+exit $failed
