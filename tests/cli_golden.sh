@@ -1,5 +1,5 @@
 #!/bin/sh
-# Whole outputs (table, explanation, CSV, and of one JSON and the timeline's beginning) of the
+# Whole outputs (table, explanation, CSV, a page; of one JSON and the timeline's beginning) of the
 # experiments in tests/golden, as they were when last looked at: a change of any figure or
 # word shows here, for someone to judge. What the figures should be is for other tests.
 #
@@ -30,15 +30,30 @@ outputs() { # NAME: all that is compared
     }
 }
 
-for config in *.yaml; do
-    name=${config%.yaml}
-    [ "$name" != small ] || continue
-    outputs "$name" >"$name.txt" 2>&1
+# The page of two results, and what its figures would be drawn from.
+page() {
+    PATH=/nonexistent "$moesim" report tensor/result.h5 serving/result.h5 --out page 2>&1 ||
+        return 1
+    sed -e '1,/<\/style>/d' -e 's/moesim [0-9.]*[0-9]/moesim/' page/report.html
+    tail -n +1 page/*.csv
+}
+
+# compare NAME RENEW COMMAND...
+compare() {
+    name=$1 renew=$2
+    shift 2
+    "$@" >"$name.txt" 2>&1
     status=$?
-    if [ "${1:-}" = --renew ] && [ $status -eq 0 ]; then cp "$name.txt" "$golden/$name.txt"; fi
+    if [ "$renew" = --renew ] && [ $status -eq 0 ]; then cp "$name.txt" "$golden/$name.txt"; fi
     diff -u "$golden/$name.txt" "$name.txt" >"$name.diff" && [ $status -eq 0 ]
     status=$?
     [ $status -eq 0 ] || head -n 60 "$name.diff"
     report $status "golden_$name"
+}
+
+for config in *.yaml; do
+    name=${config%.yaml}
+    [ "$name" = small ] || compare "$name" "${1:-}" outputs "$name"
 done
+compare page "${1:-}" page
 exit $failed
