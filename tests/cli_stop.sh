@@ -57,9 +57,14 @@ def has_opened(process, name):
 
 
 def is_gone(name):
-    """Whether no process of that group is left, but for dead ones that nobody asked after."""
+    """Whether its group ends: what was killed may take a moment to."""
     with open(name, encoding="utf-8") as stream:
         group = stream.read().strip()
+    return any(is_empty(group) or time.sleep(0.01) for _ in range(1000))
+
+
+def is_empty(group):
+    """Whether no process of it is left, but for dead ones that nobody asked after."""
     for process in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as stream:
