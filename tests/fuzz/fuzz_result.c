@@ -64,7 +64,8 @@ static void show(const struct result *r)
     (void)fclose(out);
     /* A cell of CSV keeps its tabs. */
     for (size_t i = 0; i < size; i++)
-        fuzz_require((unsigned char)text[i] >= 0x20 || text[i] == '\n' || text[i] == '\t');
+        fuzz_require((unsigned char)text[i] >= 0x20 || text[i] == '\n' ||
+                     text[i] == '\t');
     free(text);
 }
 
