@@ -174,8 +174,8 @@ static void the_network_by_bytes_or_steps(void **state)
         "for more rows; faster ports would not help.");
     /* Shards know neither option. */
     m.p[0].description[SLOT_SCHEDULE] = NULL;
-    m.p[0].run.shards = GPUS;
-    m.p[0].run.total.counts.activations = 1000;
+    m.p[0].run.shards = 2;
+    m.p[0].run.total.counts.activations = 2000;
     lines_explain(
         &m.r, EXPLAIN_NETWORK,
         "Communication is exposed 12.0 % of the time. The busiest port, node 0 NIC "
