@@ -139,7 +139,7 @@ static int run(const struct files *f, const char *more, struct err *e)
 
 static void a_fault_of_one_row(void **state)
 {
-    static const uint64_t rows[] = {1, ROWS + 39, LAST};
+    static const uint64_t rows[] = {0, ROWS + 39, LAST};
 
     for (size_t k = 0; k < sizeof faults / sizeof *faults; k++) {
         for (size_t n = 0; n < sizeof rows / sizeof *rows; n++) {
@@ -175,11 +175,158 @@ static void none_fails_without_a_fault(void **state)
     }
 }
 
+/* ---- the workload alone: how far it gets ---- */
+
+/* Opens the trace of `m` with a fault, and asks for a workload of it. */
+static struct workload *faulty(const struct files *f, const struct trace_make *m,
+                               const char *set, uint64_t row, int64_t value,
+                               const struct workload_params *p, struct trace **t,
+                               struct err *e)
+{
+    static const struct model model = {.window_every = 1};
+
+    trace_make(f->trace, m);
+    if (set != NULL)
+        trace_poke(f->trace, set, strcmp(set, "/routing/expert") == 0 ? 3 : 1, row,
+                   value);
+    *t = trace_open(f->trace, NULL, e);
+    assert_non_null(*t);
+    return workload_new(*t, &model, p, false, false, 1, e);
+}
+
+/* The first pass fails. */
+static void fails_at_once(const struct files *f, const struct trace_make *m,
+                          const char *set, uint64_t row, int64_t value,
+                          const struct workload_params *p)
+{
+    struct err e = {.text = ""};
+    struct trace *t;
+    struct workload *w = faulty(f, m, set, row, value, p, &t, &e);
+    const struct pass *pass;
+
+    assert_non_null(w);
+    assert_int_equal(workload_next(w, 0, &pass, &e), -1);
+    assert_non_null(strstr(e.text, set));
+    workload_free(w);
+    trace_close(t);
+}
+
+static int measured(const struct files *f, const struct trace_make *m, const char *set,
+                    uint64_t row, int64_t value, const struct workload_params *p,
+                    uint32_t homes, struct workload_sizes *sizes)
+{
+    static const struct model model = {.window_every = 1};
+    struct err e = {.text = ""};
+    struct trace *t;
+    struct workload *w = faulty(f, m, set, row, value, p, &t, &e);
+    int status;
+
+    assert_non_null(w);
+    workload_free(w);
+    status = workload_measure(t, &model, p, homes, 1, sizes, &e);
+    assert_int_equal(status, e.text[0] == '\0' ? 0 : -1);
+    trace_close(t);
+    return status;
+}
+
+static struct workload_params params(int mode)
+{
+    return (struct workload_params){.mode = mode,
+                                    .batch = 2,
+                                    .max_sequences = 2,
+                                    .rate = 1,
+                                    .file = "",
+                                    .prefill = PREFILL_RESAMPLE};
+}
+
+static void prompts_are_counted_first(void **state)
+{
+    struct workload_params p = params(WORKLOAD_STATIC);
+    struct err e = {.text = ""};
+    struct trace *t;
+
+    assert_null(faulty(*state, &good, "/token/phase", ROWS + 50, 9, &p, &t, &e));
+    assert_non_null(strstr(e.text, "/token/phase"));
+    trace_close(t);
+    /* Where not all passes are served, when the request's turn comes. */
+    for (int mode = WORKLOAD_STATIC; mode <= WORKLOAD_CONTINUOUS; mode++) {
+        p = params(mode);
+        p.max_passes = 5;
+        fails_at_once(*state, &good, "/token/phase", ROWS + 50, 9, &p);
+        fails_at_once(*state, &good, "/token/request", 0, 77, &p);
+    }
+    /* Of recorded passes the first has a row of the first request. */
+    p = params(WORKLOAD_RECORDED);
+    fails_at_once(*state, &good, "/token/phase", 80, 9, &p);
+}
+
+/* No prompt is recorded: five rows of it are drawn from two. */
+static void rows_are_read_when_served(void **state)
+{
+    struct trace_make m = {.layers = 2,
+                           .experts = 8,
+                           .top_k = 2,
+                           .requests = 1,
+                           .rows = 2,
+                           .known_source = true,
+                           .seed = 3};
+    struct workload_params p = params(WORKLOAD_STATIC);
+    struct workload_sizes sizes;
+
+    fails_at_once(*state, &m, "/routing/expert", 1, 8, &p);
+    p.prefill = PREFILL_SKIP;
+    fails_at_once(*state, &m, "/token/phase", 1, 9, &p);
+    assert_int_equal(measured(*state, &m, "/token/phase", 1, 9, &p, 1, &sizes), -1);
+    assert_int_equal(measured(*state, &m, NULL, 0, 0, &p, 1, &sizes), 0);
+    assert_int_equal(sizes.rows, 1);
+}
+
+/* The most rows of a recorded pass are three; entries are known of one home only. */
+static void recorded_passes_are_measured(void **state)
+{
+    static const struct model model = {.window_every = 1};
+    struct workload_params p = params(WORKLOAD_RECORDED);
+    struct workload_sizes sizes, limited;
+    struct err e = {.text = ""};
+    struct trace *t;
+    struct workload *w = faulty(*state, &good, NULL, 0, 0, &p, &t, &e);
+    const struct pass *pass;
+    uint64_t most = 0, at = 0;
+
+    while (workload_next(w, 0, &pass, &e) == 1) {
+        if (pass->batch.kv_tokens > most) {
+            most = pass->batch.kv_tokens;
+            at = pass->index;
+        }
+    }
+    assert_true(most > 0);
+    assert_int_equal(workload_measure(t, &model, &p, 1, 1, &sizes, &e), 0);
+    assert_int_equal(sizes.rows, 3);
+    assert_int_equal(sizes.kv_tokens, most);
+    assert_int_equal(sizes.kv_pass, at);
+    assert_int_equal(workload_measure(t, &model, &p, 2, 1, &sizes, &e), 0);
+    assert_int_equal(sizes.rows, 3);
+    assert_int_equal(sizes.kv_tokens, 0);
+    /* As far as passes are served. */
+    p.max_passes = (int64_t)at;
+    assert_int_equal(workload_measure(t, &model, &p, 1, 1, &limited, &e), 0);
+    assert_true(limited.kv_tokens < most);
+    p.max_passes = (int64_t)at + 1;
+    assert_int_equal(workload_measure(t, &model, &p, 1, 1, &limited, &e), 0);
+    assert_int_equal(limited.kv_tokens, most);
+    workload_free(w);
+    trace_close(t);
+    assert_int_equal(measured(*state, &good, "/token/phase", LAST, 9, &p, 1, &sizes), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fault_of_one_row),
         cmocka_unit_test(none_fails_without_a_fault),
+        cmocka_unit_test(prompts_are_counted_first),
+        cmocka_unit_test(rows_are_read_when_served),
+        cmocka_unit_test(recorded_passes_are_measured),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
