@@ -269,6 +269,7 @@ static void the_verdicts(void **state)
               "</div>\n"
               "<p class=sub>Thresholds: the verdict is the greatest of three parts");
     lacks(page, "greater of two savings");
+    lacks(strstr(page, "<p class=sub>Thresholds") + 1, "<p class=sub>Thresholds");
     free(page);
     h.p[0].run.counts_only = true;
     page = page_of_one(*state, &h.r);
@@ -282,6 +283,8 @@ static void the_verdicts(void **state)
         "<div class=card><h3>a <span class=\"chip v1\">imbalance-bound</span></h3>");
     has(page, "<div class=card><h3>b <span class=\"chip v3\">network-bound</span></h3>");
     has(page, "<p class=sub>Thresholds: the verdict is the greater of two savings");
+    assert_ptr_equal(strstr(page, "<p class=sub>Thresholds"),
+                     strstr(page, "<p class=sub>Thresholds: the verdict is the greater"));
     lacks(page, "greatest of three parts");
     free(page);
     h.p[0].run.total.share[SHARE_COPY] = 100 * ms;

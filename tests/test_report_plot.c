@@ -126,6 +126,10 @@ static void times_and_hits(void **state)
                 "and host (ms)\n"
                 "a,20,40,0,30,0,0,0\n"
                 "b  c d,50,100,0,30,0,0,0\n");
+    w->entry[1].label = "a label of 33 columns, that is cut";
+    assert_data(w, FIGURE_LAYERS, NOT_DRAWN_NO_GNUPLOT,
+                "decoder layer,a,a label of 33 columns  that is..\n3,10,\n5,20,\n3,,10\n"
+                "5,,20\n");
     w->entry[1].label = "";
     w->h.p[1].run.passes = 0; /* of the whole, then */
     assert_data(w, FIGURE_LAYERS, NOT_DRAWN_NO_GNUPLOT,
@@ -133,11 +137,14 @@ static void times_and_hits(void **state)
     w->h.p[1].run.passes = 1;
     assert_data(w, FIGURE_LAYERS, NOT_DRAWN_NO_GNUPLOT,
                 "decoder layer,a,-\n3,10,\n5,20,\n3,,100\n5,,200\n");
-    /* The first has no time per token, the second no hits: neither is a mark. */
+    for (int i = 0; i < HAND_POLICIES; i++)
+        for (int q = 0; q < HAND_REQUESTS; q++)
+            w->h.request[i][q].last_token = w->h.request[i][q].first_token + 320 * ms;
+    assert_data(w, FIGURE_SCATTER, NOT_DRAWN_NO_GNUPLOT,
+                "hit rate (%),a,-\n75,32,\n90,,32\n");
+    /* Without a time per token, or without hits, there is no mark. */
     for (int q = 0; q < HAND_REQUESTS; q++)
         w->h.request[0][q].output_tokens = 1;
-    w->h.request[1][0].last_token = w->h.request[1][0].first_token + 320 * ms;
-    w->h.request[1][1].last_token = w->h.request[1][1].first_token + 320 * ms;
     assert_data(w, FIGURE_SCATTER, NOT_DRAWN_NO_GNUPLOT, "hit rate (%),a,-\n90,,32\n");
     w->h.p[1].run.total.counts.accesses = 0;
     assert_data(w, FIGURE_SCATTER, NOT_DRAWN_NO_DATA, "hit rate (%),a,-\n");
@@ -169,6 +176,9 @@ static void several_gpus(void **state)
                 "decoder layer,a,b\n3,1.4,\n3,,0.3\n5,,0.3\n");
     memset(w->h.gpu_rows, 0, sizeof w->h.gpu_rows);
     w->h.p[0].run.gpus = 2;
+    w->h.gpu_rows[0][1] = 1;
+    assert_data(w, FIGURE_LOAD, NOT_DRAWN_NO_GNUPLOT, "GPU,a,b\n0,0,\n1,2,\n");
+    w->h.gpu_rows[0][1] = 0;
     assert_data(w, FIGURE_LOAD, NOT_DRAWN_NO_GNUPLOT, "GPU,a,b\n0,,\n1,,\n");
     w->h.p[0].run.gpus = w->h.p[1].run.gpus = 0;
     assert_data(w, FIGURE_LOAD, NOT_DRAWN_NO_DATA, "GPU,a,b\n");
@@ -220,6 +230,10 @@ static void points_are_means_of_passes(void **state)
     struct err e = {.text = ""};
     char *text;
 
+    spool(&w->h.p[0], 1);
+    assert_data(w, FIGURE_PASSES, NOT_DRAWN_NO_GNUPLOT, "start (s),a,b\n0,1,\n");
+    (void)fclose(w->h.p[0].run.pass_spool);
+    w->h.p[0].run.pass_spool = NULL;
     spool(&w->h.p[1], 3);
     assert_data(w, FIGURE_PASSES, NOT_DRAWN_NO_GNUPLOT,
                 "start (s),a,b\n0,,1\n1,,2\n2,,3\n");
@@ -276,10 +290,18 @@ static void what_suits(void **state)
                          figure == FIGURE_SHARES || figure == FIGURE_BOUNDS ? 32 : 8);
     }
     hand_make_parallel(h);
+    h->p[0].run.total.counts.hits--;
+    assert_true(report_figure_suits(FIGURE_LAYERS, &h->r));
+    h->p[1].bounds.present = false;
+    assert_true(report_figure_suits(FIGURE_BOUNDS, &h->r));
+    h->p[1].bounds.present = true;
     h->p[0].bounds.present = false;
     assert_true(report_figure_suits(FIGURE_BOUNDS, &h->r));
     h->p[1].bounds.present = false;
     assert_false(report_figure_suits(FIGURE_BOUNDS, &h->r));
+    h->p[0].run.counts_only = true;
+    h->r.policies = 1;
+    assert_false(report_figure_suits(FIGURE_SHARES, &h->r));
     h->r.policies = 0;
     assert_true(report_figure_suits(FIGURE_SHARES, &h->r));
 }
