@@ -39,6 +39,80 @@ static void numbers_with_units(void **state)
     assert_string_equal(text_ratio(1.2344).text, "1.234");
 }
 
+/* Just below and at the places where the unit or the digits change. */
+static void units_and_digits_change(void **state)
+{
+    (void)state;
+    assert_string_equal(text_time(0.99949).text, "999 ms");
+    assert_string_equal(text_time(0.9995).text, "1.00 s");
+    assert_string_equal(text_time(0.99949e-3).text, "999 us");
+    assert_string_equal(text_time(0.99949e-6).text, "999 ns");
+    assert_string_equal(text_time(0.99951e-6).text, "1.00 us");
+    assert_string_equal(text_time(9.994).text, "9.99 s");
+    assert_string_equal(text_time(9.995).text, "10.0 s");
+    assert_string_equal(text_time(99.94).text, "99.9 s");
+    assert_string_equal(text_time(99.95).text, "100 s");
+    assert_string_equal(text_time(999999).text, "999999 s");
+    assert_string_equal(text_time(1000001).text, "1.0e+06 s");
+    assert_string_equal(text_time(-2.5e-3).text, "-2.50 ms");
+    assert_string_equal(text_time(4e-12).text, "4.0e-03 ns");
+    assert_string_equal(text_time(5e-12).text, "0.01 ns"); /* no exponent from here on */
+    assert_string_equal(text_time(INFINITY).text, "inf s");
+    assert_string_equal(text_time(-INFINITY).text, "-inf s");
+    assert_string_equal(text_number(NAN).text, "-");
+    assert_string_equal(text_number(0).text, "0.00");
+    assert_string_equal(text_number(12345).text, "12345");
+    assert_string_equal(text_bytes(NAN).text, "-");
+    assert_string_equal(text_bytes(999).text, "999 B");
+    assert_string_equal(text_bytes(999.5).text, "1.00 kB");
+    assert_string_equal(text_bytes(0.99949e6).text, "999 kB");
+    assert_string_equal(text_bytes(0.9995e6).text, "1.00 MB");
+    assert_string_equal(text_bytes(0.99949e9).text, "999 MB");
+    assert_string_equal(text_bytes(0.9995e9).text, "1.00 GB");
+    assert_string_equal(text_bytes(0.99949e12).text, "999 GB");
+    assert_string_equal(text_bytes(0.9995e12).text, "1.00 TB");
+    assert_string_equal(text_bytes(-2e6).text, "-2.00 MB");
+    assert_string_equal(text_share(99.99).text, "9999.0 %");
+    assert_string_equal(text_share(9999.5).text, "1.0e+06 %");
+    assert_string_equal(text_ratio(NAN).text, "-");
+    assert_string_equal(text_ratio(0.1).text, "0.100");
+    assert_string_equal(text_ratio(0.0999).text, "0.0999");
+    assert_string_equal(text_ratio(9.9994).text, "9.999");
+    assert_string_equal(text_ratio(10).text, "10");
+    assert_string_equal(text_ratio(123.4).text, "123");
+    assert_string_equal(text_count(0).text, "0");
+    assert_string_equal(text_count(999).text, "999");
+    assert_string_equal(text_count(1000).text, "1 000");
+    assert_string_equal(text_count(-1).text, "-1");
+    assert_string_equal(text_count(1e18).text, "1e+18");
+    assert_string_equal(text_count(NAN).text, "nan");
+}
+
+/* In the unit of the larger, with as many digits as tell them apart. */
+static void two_sizes(void **state)
+{
+    static const struct {
+        uint64_t a, b;
+        const char *said[2];
+    } cases[] = {
+        {17, 999, {"17 B", "999 B"}},
+        {1000, 999, {"1.000 kB", "0.999 kB"}},
+        {1000, 1000, {"1.00 kB", "1.00 kB"}},
+        {1500000, 20, {"1.50 MB", "0.00 MB"}},
+        {2000000000, 1999999999, {"2.000000000 GB", "1.999999999 GB"}},
+        {3000000000000, 2990000000000, {"3.00 TB", "2.99 TB"}},
+        {3000000000000, 2999999999999, {"3.000000000000 TB", "2.999999999999 TB"}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct text_sizes s = text_sizes(cases[i].a, cases[i].b);
+
+        assert_string_equal(s.a, cases[i].said[0]);
+        assert_string_equal(s.b, cases[i].said[1]);
+    }
+}
+
 static void cells_cut_whole_characters(void **state)
 {
     const struct {
@@ -451,6 +525,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_with_units),
+        cmocka_unit_test(units_and_digits_change),
+        cmocka_unit_test(two_sizes),
         cmocka_unit_test(cells_cut_whole_characters),
         cmocka_unit_test(the_table_says_what_was_summed),
         cmocka_unit_test(the_table_fits_whatever_the_numbers),
