@@ -110,6 +110,22 @@ said 1 "pass 10 needs 737.28 kB for its KV cache, but only 215.68 kB" run "$fold
     --set "gpu_memory=6160 MB" || bad=1
 report $bad advice_tells_sizes_apart
 
+# Where passes depend on time it is the first that needs more than there is room for, of
+# 49152 bytes a token, on one GPU as on each of four.
+bad=0
+while IFS='	' read -r memory words; do
+    for more in "policies=[{name: a, cache: {slots: 8}}]" "policies=[{name: a}]"; do
+        case $more in *cache*) gpus= ;; *) gpus="{gpus: 4}" ;; esac
+        said 1 "$words" run "$folder/good.yaml" --set machine=h100-80g --set "$more" \
+            --set "parallel=$gpus" --set "gpu_memory=$memory" \
+            --set workload.arrivals=poisson --set workload.rate=1000 || bad=1
+    done
+done <<'END'
+6160 MB	pass 1 needs 245.76 kB for its KV cache, but only 215.68 kB
+6160.2 MB	pass 4 needs 442.37 kB for its KV cache, but only 415.68 kB
+END
+report $bad advice_tells_the_pass
+
 bad=0
 "$moesim" list machines | grep -q "1000000000" && bad=1
 "$moesim" list machines | grep -q "phone-flash .* GB .* GB/s *one memory" || bad=1
@@ -180,8 +196,12 @@ many_gpus() {
         --set workload.max_passes=1 2>&1 >/dev/null
 }
 said=$(many_gpus)
-[ $? -eq 0 ] && echo "$said" | grep -q "^moesim: note: exchanges between all pairs of 520 GPUs"
+[ $? -eq 0 ] && echo "$said" | grep -q "^moesim: note: exchanges between all pairs of 520 GPUs take time that grows with the square of their number: about 1 times that of 512$"
 report $? advice_says_that_gpus_are_many
+said 1 "680 GPUs have 4080 links and their nodes 170 more; event-driven runs can have 4096: take fewer GPUs" \
+    run -q "$folder/good.yaml" --set machine=h100-80g --set 'parallel={gpus: 680}' \
+    --set 'policies=[{name: a}]' --set workload.max_passes=1 --set engine=event
+report $? advice_counts_links
 said=$(many_gpus --quiet)
 [ $? -eq 0 ] && [ -z "$said" ]
 report $? advice_quiet_says_nothing

@@ -110,6 +110,7 @@ makes some of the spare slots; choose another, or GPUs that divide the experts	p
 nothing to rebalance; leave interval out	policies.0.place={name: moeshard, interval: 3}
 rebalances, but its caches do not hold all experts of a GPU; leave cache: slots out, or interval	policies.0.place={name: eplb, interval: 3}	policies.0.cache={name: lru, slots: 4}
 'interval' is -1	policies.0.place={name: eplb, interval: -1}
+place: foresee tells of the coming pass, for which interval must be 1	policies.0.place={name: eplb, interval: 2, foresee: 1}
 'window' is 0	policies.0.place={name: eplb, interval: 3, window: 0}
 'replica' is best	policies.0.place={name: eplb, replica: best}
 'migrate' is later	policies.0.place={name: eplb, interval: 3, migrate: later}

@@ -177,6 +177,18 @@ static void test_bad_azure(void **state)
                          "at most");
 }
 
+/* So many brackets, one in another. */
+static void expect_nesting(int depth, const char *words)
+{
+    char open[80], shut[80], *text;
+
+    memset(open, '[', sizeof open);
+    memset(shut, ']', sizeof shut);
+    text = mem_format("{\"a\": %.*s%.*s}\n", depth, open, depth, shut);
+    expect_refusal(text, 1, words);
+    free(text);
+}
+
 static void test_bad_mooncake(void **state)
 {
     (void)state;
@@ -196,6 +208,9 @@ static void test_bad_mooncake(void **state)
     expect_refusal("{\"output_length\": 4294967297}\n", 1, "output_length must");
     expect_refusal("{\"a\": [1, 2}\n", 1, "not complete");
     expect_refusal("{\"a\": \"b}\n", 1, "not complete");
+    expect_refusal("{\"a\": [1, \"b]}\n", 1, "not complete");
+    expect_nesting(64, "has no timestamp");
+    expect_nesting(65, "not complete");
     expect_refusal("{\"a\":\n", 1, "not complete");
     expect_refusal("{\"a\n", 1, "key and a colon");
     expect_refusal("{\"a\": 1} x\n", 1, "end with a brace");

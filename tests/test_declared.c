@@ -11,6 +11,7 @@
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
 #include "sim/policy/policy.h"
+#include "sim/run/experiment.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -155,6 +156,47 @@ static void every_option_has_its_default_and_range(void **state)
         }
     }
     assert_int_equal(found, sizeof options / sizeof *options);
+}
+
+static void every_setting_of_an_experiment(void **state)
+{
+    static const struct {
+        const char *name, *def; /* NULL: it must be given */
+        double min, max;
+    } settings[] = {
+        {"trace", NULL, 0, 0},
+        {"model", "", 0, 0},
+        {"machine", NULL, 0, 0},
+        {"profile", "", 0, 0},
+        {"seed", "1", 0, 9e15},
+        {"launch", "auto", 0, 0},
+        {"home", "auto", 0, 0},
+        {"gpu_memory", "0", 0, 1e18},
+        {"host_memory", "0", 0, 1e18},
+        {"pageable", "no", 0, 0},
+        {"chunk", "0", 0, 1e12},
+        {"engine", "auto", 0, 0},
+        {"bounds", "yes", 0, 0},
+        {"passes", "yes", 0, 0},
+        {"timeline_passes", "16", 0, 1e6},
+        {"parallel", "", 0, 0},
+        {"workload", "", 0, 0},
+        {"policies", NULL, 0, 0},
+    };
+    size_t i = 0;
+
+    (void)state;
+    for (const struct option *o = experiment_options; o->name != NULL; o++, i++) {
+        assert_true(i < sizeof settings / sizeof *settings);
+        assert_string_equal(o->name, settings[i].name);
+        assert_int_equal(o->def == NULL, settings[i].def == NULL);
+        if (o->def != NULL)
+            assert_string_equal(o->def, settings[i].def);
+        if (o->min < settings[i].min || o->min > settings[i].min ||
+            o->max < settings[i].max || o->max > settings[i].max)
+            fail_msg("%s has another range", o->name);
+    }
+    assert_int_equal(i, sizeof settings / sizeof *settings);
 }
 
 /* ---- files, key by key ---- */
@@ -425,6 +467,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_plugin_says_what_it_is),
         cmocka_unit_test(every_option_has_its_default_and_range),
+        cmocka_unit_test(every_setting_of_an_experiment),
         cmocka_unit_test(keys_of_machines),
         cmocka_unit_test(keys_of_models),
         cmocka_unit_test(ranges_of_models),

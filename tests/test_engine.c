@@ -523,6 +523,32 @@ static void test_check_finds_lost_bytes(void **state)
     engine_free(g);
 }
 
+/* More work of a lane than it had time for, or less than none. */
+static void test_check_finds_busy_lanes(void **state)
+{
+    struct engine *g = engine_new(false);
+    uint32_t lane = engine_add_lane(g, "compute");
+    struct err e = {.text = ""};
+
+    (void)state;
+    (void)engine_help_put(g, lane, WORK_DEMAND, 5, 20, 0);
+    assert_int_equal(engine_check(g, &e), 0);
+    g->lane[lane].busy = 25; /* as long as it could */
+    assert_int_equal(engine_check(g, &e), 0);
+    g->lane[lane].busy = 26;
+    assert_int_equal(engine_check(g, &e), -1);
+    assert_string_equal(e.text, "engine: lane compute is busy for 26 ps, but its last "
+                                "chunk ended at 25 ps");
+    g->lane[lane].busy = 0;
+    assert_int_equal(engine_check(g, &e), 0);
+    g->lane[lane].busy = -1;
+    e.text[0] = '\0';
+    assert_int_equal(engine_check(g, &e), -1);
+    assert_non_null(strstr(e.text, "is busy for -1 ps"));
+    engine_free(g);
+    engine_free(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -538,6 +564,7 @@ int main(void)
         cmocka_unit_test(test_digest),
         cmocka_unit_test(test_check_finds_violations),
         cmocka_unit_test(test_check_finds_lost_bytes),
+        cmocka_unit_test(test_check_finds_busy_lanes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

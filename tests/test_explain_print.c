@@ -5,8 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "sim/base/mem.h"
-#include "sim/run/explain.h"
+#include "printed_lines.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -77,50 +76,6 @@ static void make(struct made *m)
     m->r.moe_layer = m->decoder;
 }
 
-/* The explanation with one space for each run of them, and one before every line. */
-static char *explain(const struct result *r)
-{
-    char *text = NULL, *to;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    struct err e = {.text = ""};
-
-    assert_non_null(out);
-    (void)fputc('\n', out);
-    assert_int_equal(result_explain(r, out, &e), 0);
-    assert_int_equal(fclose(out), 0);
-    to = text;
-    for (const char *s = text; *s != '\0'; s++)
-        if (*s != ' ' || (to > text && to[-1] != ' ' && to[-1] != '\n'))
-            *to++ = *s;
-    *to = '\0';
-    return text;
-}
-
-static void has_line(const char *text, const char *line)
-{
-    char *whole = mem_format("\n%s\n", line);
-
-    if (strstr(text, whole) == NULL)
-        print_error("no line '%s' in%s", line, text);
-    assert_non_null(strstr(text, whole));
-    free(whole);
-}
-
-/* Words that a paragraph may have broken anywhere. */
-static void has_words(char *text, const char *words)
-{
-    char *flat = mem_strdup(text);
-
-    for (char *s = flat; *s != '\0'; s++)
-        if (*s == '\n')
-            *s = ' ';
-    if (strstr(flat, words) == NULL)
-        print_error("no '%s' in%s", words, text);
-    assert_non_null(strstr(flat, words));
-    free(flat);
-}
-
 static void where_the_time_went(void **state)
 {
     struct made m;
@@ -128,20 +83,20 @@ static void where_the_time_went(void **state)
 
     (void)state;
     make(&m);
-    text = explain(&m.r);
-    has_line(text, "Where the time went (10 passes, 40 output tokens)");
-    has_line(text, "dense compute 300 ms 30.0 ms 30.0 %");
-    has_line(text, "expert compute 420 ms 42.0 ms 42.0 %");
-    has_line(text, "experts on the host 140 ms 14.0 ms 14.0 %");
-    has_line(text, "exposed copy 70.0 ms 7.00 ms 7.0 %");
-    has_line(text, "launch and host 70.0 ms 7.00 ms 7.0 %");
-    has_line(text, "latency of all passes 1.00 s 100 ms 100.0 %");
-    has_line(text, "waiting for requests 100 ms 10.0 ms 10.0 %");
-    has_line(text, "copies behind the tokens 5.00 ms 500 us 0.5 %");
+    text = lines_explained(&m.r);
+    lines_have(text, "Where the time went (10 passes, 40 output tokens)");
+    lines_have(text, "dense compute 300 ms 30.0 ms 30.0 %");
+    lines_have(text, "expert compute 420 ms 42.0 ms 42.0 %");
+    lines_have(text, "experts on the host 140 ms 14.0 ms 14.0 %");
+    lines_have(text, "exposed copy 70.0 ms 7.00 ms 7.0 %");
+    lines_have(text, "launch and host 70.0 ms 7.00 ms 7.0 %");
+    lines_have(text, "latency of all passes 1.00 s 100 ms 100.0 %");
+    lines_have(text, "waiting for requests 100 ms 10.0 ms 10.0 %");
+    lines_have(text, "copies behind the tokens 5.00 ms 500 us 0.5 %");
     free(text);
     m.p.run.tail = 0;
     m.p.run.elapsed = m.p.run.total.latency;
-    text = explain(&m.r);
+    text = lines_explained(&m.r);
     assert_null(strstr(text, "waiting for requests"));
     assert_null(strstr(text, "copies behind the tokens"));
     free(text);
@@ -157,28 +112,28 @@ static void layer_by_layer(void **state)
 
     (void)state;
     make(&m);
-    text = explain(&m.r);
-    has_words(text, "the 8 MoE layers of 11 that waited most");
-    has_line(text, "3 1.10 ms 15.7 % 100 us 50.0 % 2.00 1.45 us 2.90 us 2.0 % 3.00 us");
-    has_line(text, "10 400 us 5.7 % 800 us 57.0 % 2.70 8.59 us 17.2 us 14.0 % 3.00 us");
+    text = lines_explained(&m.r);
+    lines_say(text, "the 8 MoE layers of 11 that waited most");
+    lines_have(text, "3 1.10 ms 15.7 % 100 us 50.0 % 2.00 1.45 us 2.90 us 2.0 % 3.00 us");
+    lines_have(text, "10 400 us 5.7 % 800 us 57.0 % 2.70 8.59 us 17.2 us 14.0 % 3.00 us");
     assert_null(strstr(text, "\n11 "));
-    has_line(text,
-             "3 others 600 us 8.6 % 3.00 ms 59.0 % 8.70 10.0 us 20.0 us 16.9 % 3.00 us");
-    has_line(text, "all MoE layers 6.60 ms 94.3 % 6.60 ms 55.0 % 27.5 6.96 us 13.9 us "
-                   "10.9 % 3.00 us");
-    has_line(text, "outside them 400 us 5.7 % 400 us - 0.00 - - - -");
+    lines_have(
+        text, "3 others 600 us 8.6 % 3.00 ms 59.0 % 8.70 10.0 us 20.0 us 16.9 % 3.00 us");
+    lines_have(text, "all MoE layers 6.60 ms 94.3 % 6.60 ms 55.0 % 27.5 6.96 us 13.9 us "
+                     "10.9 % 3.00 us");
+    lines_have(text, "outside them 400 us 5.7 % 400 us - 0.00 - - - -");
     free(text);
     /* With experts on the host their time stands where late prefetches did. */
     m.p.run.total.counts.host_runs = 55;
-    text = explain(&m.r);
-    has_line(text, "3 others 600 us 8.6 % 3.00 ms 59.0 % 8.70 10.0 us 20.0 us 6.00 ms");
-    has_line(text, "all MoE layers 6.60 ms 94.3 % 6.60 ms 55.0 % 27.5 6.96 us 13.9 us "
-                   "13.2 ms");
-    has_line(text, "outside them 400 us 5.7 % 400 us - 0.00 - - 800 us");
+    text = lines_explained(&m.r);
+    lines_have(text, "3 others 600 us 8.6 % 3.00 ms 59.0 % 8.70 10.0 us 20.0 us 6.00 ms");
+    lines_have(text, "all MoE layers 6.60 ms 94.3 % 6.60 ms 55.0 % 27.5 6.96 us 13.9 us "
+                     "13.2 ms");
+    lines_have(text, "outside them 400 us 5.7 % 400 us - 0.00 - - 800 us");
     free(text);
     /* Nine are shown one by one. */
     m.p.run.layers = m.r.layers = 9;
-    text = explain(&m.r);
+    text = lines_explained(&m.r);
     assert_null(strstr(text, " others "));
     assert_non_null(strstr(text, "\n11 300 us "));
     free(text);
@@ -193,16 +148,16 @@ static void layers_without_times(void **state)
     (void)state;
     make(&m);
     m.p.run.counts_only = true;
-    text = explain(&m.r);
-    has_words(text, "those with most copies by name");
+    text = lines_explained(&m.r);
+    lines_say(text, "those with most copies by name");
     assert_null(strstr(text, "Where the time went"));
-    has_line(text, "13 - - - 60.0 % 3.00 - - - -");
-    has_line(text, "3 others - - - 51.0 % 6.30 - - - -");
+    lines_have(text, "13 - - - 60.0 % 3.00 - - - -");
+    lines_have(text, "3 others - - - 51.0 % 6.30 - - - -");
     assert_null(strstr(text, "\n5 "));
-    has_words(text, "275 demand copies (7.00 MB).");
+    lines_say(text, "275 demand copies (7.00 MB).");
     assert_null(strstr(text, "The link was busy"));
     assert_null(strstr(text, "Belady's run that was simulated"));
-    has_words(text, "least 4.00 MB: 1.750 times as many");
+    lines_say(text, "least 4.00 MB: 1.750 times as many");
     free(text);
 }
 
@@ -215,11 +170,11 @@ static void on_the_link(void **state)
     (void)state;
     make(&m);
     m.p.run.tail = 0;
-    text = explain(&m.r);
-    has_words(text, "275 demand copies (7.00 MB), each 13.9 us on the link after waiting "
+    text = lines_explained(&m.r);
+    lines_say(text, "275 demand copies (7.00 MB), each 13.9 us on the link after waiting "
                     "6.96 us for it: the wait is 50.0 % of the transfer time.");
-    has_words(text, "No prefetches.");
-    has_words(text, "The link was busy 30.0 % of the run.");
+    lines_say(text, "No prefetches.");
+    lines_say(text, "The link was busy 30.0 % of the run.");
     assert_null(strstr(text, "Written back"));
     assert_null(strstr(text, "Ran on the host"));
     free(text);
@@ -230,19 +185,19 @@ static void on_the_link(void **state)
     c->wasted_bytes = 500000;
     c->out_bytes = 3000000;
     c->host_runs = 110;
-    text = explain(&m.r);
-    has_words(text, "80 prefetches (2.00 MB): 60 used (75.0 % precision), 24 of those "
+    text = lines_explained(&m.r);
+    lines_say(text, "80 prefetches (2.00 MB): 60 used (75.0 % precision), 24 of those "
                     "late, by 3.00 us on average; 500 kB (25.0 %) wasted.");
-    has_words(text, "Written back to the host: 3.00 MB.");
-    has_words(text, "Ran on the host instead: 110 experts (10.0 % of the accesses); its "
+    lines_say(text, "Written back to the host: 3.00 MB.");
+    lines_say(text, "Ran on the host instead: 110 experts (10.0 % of the accesses); its "
                     "processors were busy with them 20.0 % of the run, and the GPU "
                     "waited for them 12.7 % of it.");
-    has_words(text, "Bytes in: 9.00 MB; least 4.00 MB: 2.250 times as many.");
+    lines_say(text, "Bytes in: 9.00 MB; least 4.00 MB: 2.250 times as many.");
     free(text);
     for (int i = 0; i < LAYERS; i++)
         m.layer[i].copies = 0;
-    text = explain(&m.r);
-    has_words(text, "No demand copies.");
+    text = lines_explained(&m.r);
+    lines_say(text, "No demand copies.");
     free(text);
 }
 
@@ -253,28 +208,28 @@ static void against_the_bounds(void **state)
 
     (void)state;
     make(&m);
-    text = explain(&m.r);
-    has_words(text, "Hits: 605 of 1 100 (55.0 %); Belady 715 (65.0 %): 10.0 points, 110 "
+    text = lines_explained(&m.r);
+    lines_say(text, "Hits: 605 of 1 100 (55.0 %); Belady 715 (65.0 %): 10.0 points, 110 "
                     "hits lost.");
-    has_words(text, "Bytes in: 7.00 MB; least 4.00 MB: 1.750 times as many.");
-    has_words(text, "Belady's run that was simulated reached 704 hits (64.0 %).");
-    has_line(text, "this run 100 ms 0 s 0.0 %");
-    has_line(text, "Belady on demand (simulated) 96.0 ms 4.00 ms 4.0 %");
-    has_line(text, "perfect look-ahead (bound) 88.0 ms 12.0 ms 12.0 %");
-    has_line(text, "every expert resident (bound) 86.0 ms 14.0 ms 14.0 %");
+    lines_say(text, "Bytes in: 7.00 MB; least 4.00 MB: 1.750 times as many.");
+    lines_say(text, "Belady's run that was simulated reached 704 hits (64.0 %).");
+    lines_have(text, "this run 100 ms 0 s 0.0 %");
+    lines_have(text, "Belady on demand (simulated) 96.0 ms 4.00 ms 4.0 %");
+    lines_have(text, "perfect look-ahead (bound) 88.0 ms 12.0 ms 12.0 %");
+    lines_have(text, "every expert resident (bound) 86.0 ms 14.0 ms 14.0 %");
     free(text);
     m.p.bounds.belady_hits = 594;
-    text = explain(&m.r);
-    has_words(text, "1.00 points, 11 hits more than without prefetching");
+    text = lines_explained(&m.r);
+    lines_say(text, "1.00 points, 11 hits more than without prefetching");
     free(text);
     m.p.bounds.offline = 0;
-    text = explain(&m.r);
-    has_words(text, "There are no bounds on bytes and time.");
+    text = lines_explained(&m.r);
+    lines_say(text, "There are no bounds on bytes and time.");
     assert_null(strstr(text, "Bytes in"));
     free(text);
     m.p.bounds.present = false;
-    text = explain(&m.r);
-    has_words(text, "This result has no bounds.");
+    text = lines_explained(&m.r);
+    lines_say(text, "This result has no bounds.");
     assert_null(strstr(text, "Hits: "));
     free(text);
 }
@@ -288,12 +243,12 @@ static void what_would_avoid_it(void **state)
 
     (void)state;
     make(&m);
-    text = explain(&m.r);
-    has_line(text, "policy 40.0 ms 4.00 ms 4.0 %");
-    has_line(text, "working set 10.0 ms 1.00 ms 1.0 %");
-    has_line(text, "bandwidth 20.0 ms 2.00 ms 2.0 %");
-    has_line(text, "launches and host 70.0 ms 7.00 ms 7.0 %");
-    has_line(text, "computing 860 ms 86.0 ms 86.0 %");
+    text = lines_explained(&m.r);
+    lines_have(text, "policy 40.0 ms 4.00 ms 4.0 %");
+    lines_have(text, "working set 10.0 ms 1.00 ms 1.0 %");
+    lines_have(text, "bandwidth 20.0 ms 2.00 ms 2.0 %");
+    lines_have(text, "launches and host 70.0 ms 7.00 ms 7.0 %");
+    lines_have(text, "computing 860 ms 86.0 ms 86.0 %");
     free(text);
 }
 

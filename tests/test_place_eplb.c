@@ -269,12 +269,34 @@ static void one_hot_expert(void **unused)
     }
 }
 
+/* Six groups of two on two nodes, by their sums 10, 7, 6, 5, 4, 1: the first, the fourth
+ * and the last stand against 7, 6 and 4. */
+static void groups_by_their_sums(void **unused)
+{
+    static const double load[] = {1, 9, 5, 2, 3, 3, 1, 4, 2, 2, 1, 0};
+    struct place_problem sizes = {.layers = 1,
+                                  .experts = 12,
+                                  .gpus = 2,
+                                  .nodes = 2,
+                                  .groups = 6,
+                                  .slots = 12,
+                                  .load = load};
+    struct place *p = place_by("eplb", "{}", &sizes);
+
+    (void)unused;
+    for (uint32_t s = 0; s < 12; s++) {
+        uint32_t group = p->expert[s] / 2;
+
+        assert_int_equal(place_gpu(p, s), group == 0 || group == 3 || group == 5 ? 0 : 1);
+    }
+    place_free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(by_the_rule),
-        cmocka_unit_test(published_vectors),
-        cmocka_unit_test(by_hand),
+        cmocka_unit_test(groups_by_their_sums), cmocka_unit_test(by_the_rule),
+        cmocka_unit_test(published_vectors),    cmocka_unit_test(by_hand),
         cmocka_unit_test(one_hot_expert),
     };
 

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "hand_result.h"
 #include "made_result.h"
 #include "sim/base/mem.h"
 #include "sim/run/text.h"
@@ -36,6 +37,80 @@ static void numbers_with_units(void **state)
     assert_string_equal(text_count(1234567).text, "1 234 567");
     assert_string_equal(text_count(7).text, "7");
     assert_string_equal(text_ratio(1.2344).text, "1.234");
+}
+
+/* Just below and at the places where the unit or the digits change. */
+static void units_and_digits_change(void **state)
+{
+    (void)state;
+    assert_string_equal(text_time(0.99949).text, "999 ms");
+    assert_string_equal(text_time(0.9995).text, "1.00 s");
+    assert_string_equal(text_time(0.99949e-3).text, "999 us");
+    assert_string_equal(text_time(0.99949e-6).text, "999 ns");
+    assert_string_equal(text_time(0.99951e-6).text, "1.00 us");
+    assert_string_equal(text_time(9.994).text, "9.99 s");
+    assert_string_equal(text_time(9.995).text, "10.0 s");
+    assert_string_equal(text_time(99.94).text, "99.9 s");
+    assert_string_equal(text_time(99.95).text, "100 s");
+    assert_string_equal(text_time(999999).text, "999999 s");
+    assert_string_equal(text_time(1000001).text, "1.0e+06 s");
+    assert_string_equal(text_time(-2.5e-3).text, "-2.50 ms");
+    assert_string_equal(text_time(4e-12).text, "4.0e-03 ns");
+    assert_string_equal(text_time(5e-12).text, "0.01 ns"); /* no exponent from here on */
+    assert_string_equal(text_time(INFINITY).text, "inf s");
+    assert_string_equal(text_time(-INFINITY).text, "-inf s");
+    assert_string_equal(text_number(NAN).text, "-");
+    assert_string_equal(text_number(0).text, "0.00");
+    assert_string_equal(text_number(12345).text, "12345");
+    assert_string_equal(text_bytes(NAN).text, "-");
+    assert_string_equal(text_bytes(999).text, "999 B");
+    assert_string_equal(text_bytes(999.5).text, "1.00 kB");
+    assert_string_equal(text_bytes(0.99949e6).text, "999 kB");
+    assert_string_equal(text_bytes(0.9995e6).text, "1.00 MB");
+    assert_string_equal(text_bytes(0.99949e9).text, "999 MB");
+    assert_string_equal(text_bytes(0.9995e9).text, "1.00 GB");
+    assert_string_equal(text_bytes(0.99949e12).text, "999 GB");
+    assert_string_equal(text_bytes(0.9995e12).text, "1.00 TB");
+    assert_string_equal(text_bytes(-2e6).text, "-2.00 MB");
+    assert_string_equal(text_share(99.99).text, "9999.0 %");
+    assert_string_equal(text_share(9999.5).text, "1.0e+06 %");
+    assert_string_equal(text_ratio(NAN).text, "-");
+    assert_string_equal(text_ratio(0.1).text, "0.100");
+    assert_string_equal(text_ratio(0.0999).text, "0.0999");
+    assert_string_equal(text_ratio(9.9994).text, "9.999");
+    assert_string_equal(text_ratio(10).text, "10");
+    assert_string_equal(text_ratio(123.4).text, "123");
+    assert_string_equal(text_count(0).text, "0");
+    assert_string_equal(text_count(999).text, "999");
+    assert_string_equal(text_count(1000).text, "1 000");
+    assert_string_equal(text_count(-1).text, "-1");
+    assert_string_equal(text_count(1e18).text, "1e+18");
+    assert_string_equal(text_count(NAN).text, "nan");
+}
+
+/* In the unit of the larger, with as many digits as tell them apart. */
+static void two_sizes(void **state)
+{
+    static const struct {
+        uint64_t a, b;
+        const char *said[2];
+    } cases[] = {
+        {17, 999, {"17 B", "999 B"}},
+        {1000, 999, {"1.000 kB", "0.999 kB"}},
+        {1000, 1000, {"1.00 kB", "1.00 kB"}},
+        {1500000, 20, {"1.50 MB", "0.00 MB"}},
+        {2000000000, 1999999999, {"2.000000000 GB", "1.999999999 GB"}},
+        {3000000000000, 2990000000000, {"3.00 TB", "2.99 TB"}},
+        {3000000000000, 2999999999999, {"3.000000000000 TB", "2.999999999999 TB"}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct text_sizes s = text_sizes(cases[i].a, cases[i].b);
+
+        assert_string_equal(s.a, cases[i].said[0]);
+        assert_string_equal(s.b, cases[i].said[1]);
+    }
 }
 
 static void cells_cut_whole_characters(void **state)
@@ -292,10 +367,166 @@ static void one_policy_has_no_pairs(void **state)
     result_release(&r);
 }
 
+/* ---- whole tables, by hand: see hand_result.h ---- */
+
+static const char pairs[] = "\n"
+                            "Pairs, on the same requests: ratio of time per output "
+                            "token, geometric mean with its 95 % interval;\n"
+                            "  significance at 5 % over all pairs (Holm).\n"
+                            "  a beats b: 2.000 times as fast (2.000 to 2.000)\n";
+
+static void assert_printed(const struct result *r, const char *wanted)
+{
+    char *text = made_printed(r, result_print), *all = mem_format("%s%s", wanted, pairs);
+
+    assert_string_equal(text, all);
+    free(text);
+    free(all);
+}
+
+static void a_whole_table(void **state)
+{
+    struct hand h;
+
+    (void)state;
+    hand_make(&h);
+    assert_printed(&h.r, "m on gpu; trace t.h5; seed 7\n"
+                         "\n"
+                         "                             TPOT      TPOT      TTFT    "
+                         "tokens     hit      over     GPU   gap to\n"
+                         "policy                        p50       p99       p50     per "
+                         "s    rate      link    busy  offline\n"
+                         "a                         15.0 ms   19.9 ms    150 ms      "
+                         "22.0  75.0 %   8.00 MB  40.0 %   50.0 %\n"
+                         "b                         30.0 ms   39.8 ms    100 ms      "
+                         "11.0  90.0 %   9.00 MB  50.0 %   20.0 %\n");
+}
+
+/* Gaps: 900 over 720 and 750 ms, 1800 over 1440 and 1200. */
+static void a_whole_table_of_several_gpus(void **state)
+{
+    struct hand h;
+
+    (void)state;
+    hand_make_parallel(&h);
+    assert_printed(&h.r, "m on 4 GPUs of gpu, 1 node; trace t.h5; seed 7\n"
+                         "\n"
+                         "                      TPOT     TPOT     TTFT  tokens     GPU "
+                         "imbal- exposed  between  gap to  gap to\n"
+                         "policy                 p50      p99      p50   per s    busy   "
+                         "ance    comm     GPUs    even  no net\n"
+                         "a                  15.0 ms  19.9 ms   150 ms    22.0  40.0 %  "
+                         "1.600  10.0 %  3.00 MB  25.0 %  20.0 %\n"
+                         "b                  30.0 ms  39.8 ms   100 ms    11.0  50.0 %  "
+                         "1.500   5.0 %  2.00 MB  25.0 %  50.0 %\n"
+                         "\n"
+                         "GPU busy and exposed communication (comm): means over the "
+                         "GPUs. Imbalance: rows of the busiest GPU\n"
+                         "  over the mean, layer by layer and pass by pass; 1 is even. "
+                         "Gaps: time of all passes above that of\n"
+                         "  the rows spread evenly, all experts resident and nothing "
+                         "padded or moved (even); and above that of\n"
+                         "  a network that takes no time (no net).\n");
+    h.p[0].run.total.counts.hits = 40;
+    h.p[0].run.total.counts.demand_bytes = 5000;
+    h.p[1].run.total.counts.dropped = 50; /* beside 200 that ran */
+    h.p[1].run.total.counts.computed_rows = 250;
+    h.p[1].run.total.counts.migrations = 7;
+    h.p[1].run.total.counts.migrated_bytes = 123000000;
+    h.p[1].run.migration_time = 4 * ms;
+    h.p[1].run.activation_bytes = 12300000;
+    assert_printed(&h.r, "m on 4 GPUs of gpu, 1 node; trace t.h5; seed 7\n"
+                         "\n"
+                         "                      TPOT     TPOT     TTFT  tokens     GPU "
+                         "imbal- exposed  between  gap to  gap to\n"
+                         "policy                 p50      p99      p50   per s    busy   "
+                         "ance    comm     GPUs    even  no net\n"
+                         "a                  15.0 ms  19.9 ms   150 ms    22.0  40.0 %  "
+                         "1.600  10.0 %  3.00 MB  25.0 %  20.0 %\n"
+                         "b                  30.0 ms  39.8 ms   100 ms    11.0  50.0 %  "
+                         "1.200   5.0 %  2.00 MB  25.0 %  50.0 %\n"
+                         "\n"
+                         "GPU busy and exposed communication (comm): means over the "
+                         "GPUs. Imbalance: rows of the busiest GPU\n"
+                         "  over the mean, layer by layer and pass by pass; 1 is even. "
+                         "Gaps: time of all passes above that of\n"
+                         "  the rows spread evenly, all experts resident and nothing "
+                         "padded or moved (even); and above that of\n"
+                         "  a network that takes no time (no net).\n"
+                         "\n"
+                         "                        hit  from the   dropped   padding MoE "
+                         "layer    migra-   experts    waited\n"
+                         "policy                 rate      host   choices      rows    "
+                         "memory     tions     moved  for them\n"
+                         "a                    40.0 %   5.00 kB         -         -      "
+                         "   -         -         -         -\n"
+                         "b                         -         -    20.0 %    25.0 %   "
+                         "12.3 MB         7    123 MB   4.00 ms\n");
+}
+
+/* The faster one is named first, and long names have the verdict below them. */
+static void notes_and_pairs(void **state)
+{
+    static char notes[] = "one\n\ntwo\n", nothing[] = "";
+    static char name[2][24] = {"a-name-of-20-columns", "a-name-of-21-columns-"};
+    struct hand h;
+    char *text;
+
+    (void)state;
+    hand_make(&h);
+    h.r.notes = notes;
+    h.p[1].lossless = false;
+    text = made_printed(&h.r, result_print);
+    assert_non_null(strstr(
+        text, "  20.0 %\n\nnote: one\nnote: two\nnote: policies that change what the "
+              "model computes (not lossless): compare their speed with care.\n\n"
+              "Pairs, on"));
+    free(text);
+    h.r.notes = nothing;
+    h.p[1].lossless = true;
+    text = made_printed(&h.r, result_print);
+    assert_non_null(strstr(text, "  20.0 %\n\nPairs"));
+    free(text);
+    h.p[0].label = name[0];
+    h.p[1].label = name[1];
+    /* 10, 20 and 20, 20 ms: between them a factor of sqrt 2, which may be chance. */
+    h.request[1][1].last_token = h.request[1][1].first_token + 200 * ms;
+    text = made_printed(&h.r, result_print);
+    assert_non_null(strstr(text, "\n  a-name-of-20-columns and a-name-of-21-colum..: no "
+                                 "significant difference (0.0173 to 116)\n"));
+    free(text);
+    /* The other way round: b is twice as fast. */
+    h.request[1][0].last_token = h.request[1][0].first_token + 50 * ms;
+    h.request[1][1].last_token = h.request[1][1].first_token + 100 * ms;
+    text = made_printed(&h.r, result_print);
+    assert_non_null(strstr(text, "\n  a-name-of-21-colum.. beats a-name-of-20-columns: "
+                                 "2.000 times as fast (2.000 to 2.000)\n"));
+    free(text);
+    /* One token each: 100 and 200 ms against 150 and 50 until it. */
+    for (int i = 0; i < HAND_POLICIES; i++)
+        for (int q = 0; q < HAND_REQUESTS; q++)
+            h.request[i][q].output_tokens = 1;
+    text = made_printed(&h.r, result_print);
+    assert_non_null(strstr(text, "ratio of time to first token, geometric mean"));
+    free(text);
+    h.p[1].run.finished = false;
+    text = made_printed(&h.r, result_print);
+    assert_non_null(strstr(text, "\n  1 pair: not compared, for one was stopped\n"));
+    assert_non_null(
+        strstr(text, "\na-name-of-21-columns-   stopped after 2 of 2 requests\n"));
+    free(text);
+    h.p[0].run.counts_only = true;
+    text = made_printed(&h.r, result_print);
+    assert_null(strstr(text, "Pairs"));
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_with_units),
+        cmocka_unit_test(units_and_digits_change),
+        cmocka_unit_test(two_sizes),
         cmocka_unit_test(cells_cut_whole_characters),
         cmocka_unit_test(the_table_says_what_was_summed),
         cmocka_unit_test(the_table_fits_whatever_the_numbers),
@@ -304,6 +535,9 @@ int main(void)
         cmocka_unit_test(what_some_policies_have),
         cmocka_unit_test(the_table_of_several_gpus_fits),
         cmocka_unit_test(one_policy_has_no_pairs),
+        cmocka_unit_test(a_whole_table),
+        cmocka_unit_test(a_whole_table_of_several_gpus),
+        cmocka_unit_test(notes_and_pairs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,13 +24,14 @@ static void strings_are_escaped(void **state)
     json_string(out, "a\"b\\c\n\x01\xc3\xbc\xe2\x82\xff");
     csv_string(out, ",plain");
     csv_string(out, "say \"x\"\n");
+    json_string(out, "\xf3\xa0\x80\x81"); /* U+E0001, which shows nothing */
     json_number(out, NAN);
     json_number(out, 0.1);
     csv_number(out, INFINITY);
     assert_int_equal(fclose(out), 0);
     assert_string_equal(text, "\"a\\\"b\\\\c\\n\\u0001\xc3\xbc\\ufffd\\ufffd\\ufffd\""
                               "\",plain\"\"say \"\"x\"\"\n\""
-                              "null0.1");
+                              "\"\\udb40\\udc01\"null0.1");
     free(text);
 }
 

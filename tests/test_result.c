@@ -142,6 +142,25 @@ static void a_result_without_passes_groups_or_requests(void **state)
     free(path);
 }
 
+/* Requests that packed well take less room in the file than rows of any kind could. */
+static void many_requests_come_back(void **state)
+{
+    struct made_shape many = {.policies = 1, .layers = 1, .requests = 3000, .seed = 7};
+    struct result r = made_result(&many), back = {.path = NULL};
+    char *path = mem_format("%s/many.h5", (char *)*state);
+    struct err e = {.text = ""};
+
+    assert_int_equal(result_write(&r, path, &e), 0);
+    assert_int_equal(result_read(path, &back, &e), 0);
+    assert_int_equal(back.policy[0].run.requests, 3000);
+    for (int i = 0; i < 3000; i++)
+        assert_memory_equal(&back.policy[0].run.request[i].arrival,
+                            &r.policy[0].run.request[i].arrival, sizeof(sim_time));
+    result_release(&back);
+    result_release(&r);
+    free(path);
+}
+
 static void several_gpus_come_back(void **state)
 {
     char *path = mem_format("%s/a.h5", (char *)*state);
@@ -622,6 +641,7 @@ int main(void)
         cmocka_unit_test(what_was_read_writes_the_same_file),
         cmocka_unit_test(everything_comes_back),
         cmocka_unit_test(a_result_without_passes_groups_or_requests),
+        cmocka_unit_test(many_requests_come_back),
         cmocka_unit_test(several_gpus_come_back),
         cmocka_unit_test(files_that_are_no_results),
         cmocka_unit_test(truncated_files),

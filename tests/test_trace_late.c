@@ -10,7 +10,6 @@
 
 #include "traces/export.h"
 #include "traces/generate.h"
-#include "traces/hdf.h"
 #include "traces/slice.h"
 #include "traces/statistics.h"
 
@@ -30,28 +29,6 @@ static const struct trace_make good = {.layers = 3,
                                        .predicted = 2,
                                        .known_source = true,
                                        .seed = 3};
-
-/* Changes one value of a data set of integers. */
-static void poke(const char *path, const char *name, int rank, uint64_t row,
-                 int64_t value)
-{
-    const hsize_t point[3] = {row, 0, 0};
-    hid_t f, set, space, one;
-
-    hdf_enter();
-    f = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
-    set = H5Dopen2(f, name, H5P_DEFAULT);
-    space = H5Dget_space(set);
-    one = H5Screate(H5S_SCALAR);
-    assert_true(rank <= 3);
-    assert_true(H5Sselect_elements(space, H5S_SELECT_SET, 1, point) >= 0);
-    assert_true(H5Dwrite(set, H5T_NATIVE_INT64, one, space, H5P_DEFAULT, &value) >= 0);
-    (void)H5Sclose(one);
-    (void)H5Sclose(space);
-    (void)H5Dclose(set);
-    assert_true(H5Fclose(f) >= 0);
-    hdf_leave();
-}
 
 /* ---- who reads ---- */
 
@@ -152,7 +129,7 @@ static void faults_in_later_rows(void **state)
     for (size_t f = 0; f < sizeof faults / sizeof *faults; f++) {
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
             trace_make(path, &good);
-            poke(path, faults[f].set, faults[f].rank, rows[i], faults[f].value);
+            trace_poke(path, faults[f].set, faults[f].rank, rows[i], faults[f].value);
             read_with(path, out, f, rows[i]);
             (void)unlink(path);
         }

@@ -31,6 +31,32 @@ static void test_options(void **state)
     cfg_free(c);
 }
 
+/* Every number's default and range, away from which it is refused. */
+static void test_ranges(void **state)
+{
+    static const struct {
+        const char *name, *def;
+        double min, max;
+    } ranges[] = {{"batch", "1", 1, 1e6},         {"max_sequences", "32", 1, 1e6},
+                  {"token_budget", "0", 0, 1e9},  {"rate", "1", 1e-6, 1e9},
+                  {"first_request", "0", 0, 4e9}, {"requests", "0", 0, 4e9},
+                  {"max_passes", "0", 0, 1e15}};
+    size_t found = 0;
+
+    (void)state;
+    for (const struct option *o = workload_options; o->name != NULL; o++) {
+        for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+            if (strcmp(o->name, ranges[i].name) != 0)
+                continue;
+            assert_string_equal(o->def, ranges[i].def);
+            assert_true(o->min >= ranges[i].min && o->min <= ranges[i].min);
+            assert_true(o->max >= ranges[i].max && o->max <= ranges[i].max);
+            found++;
+        }
+    }
+    assert_int_equal(found, sizeof ranges / sizeof *ranges);
+}
+
 static void expect_refusal(const struct row_trace *s, const struct workload_params *p,
                            bool scores, bool predicted, const char *words)
 {
@@ -115,6 +141,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_options),
+        cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_odd_traces),
     };

@@ -41,6 +41,10 @@ void trace_make_random(const char *path, uint32_t layers, uint32_t experts,
 void trace_make_counts(const char *path, uint32_t layers, uint32_t experts,
                        uint32_t passes);
 
+/* Changes one value of a data set of integers: the first of a row. */
+void trace_poke(const char *path, const char *name, int rank, uint64_t row,
+                int64_t value);
+
 /* What trace_make wrote. `score` and `predicted` may be NULL. */
 void trace_make_row(const struct trace_make *m, uint64_t row, struct trace_token *token,
                     uint16_t *expert, float *score, uint16_t *predicted);

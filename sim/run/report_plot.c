@@ -88,7 +88,10 @@ static void print_label(FILE *out, const char *label)
         for (char *c = text; *c != '\0'; c++)
             if (strchr(",\"\\", *c) != NULL)
                 *c = ' ';
-        csv_string(out, *text == '\0' ? "-" : text);
+        if (*text == '\0')
+            (void)fputc('-', out);
+        else
+            csv_string(out, text);
     }
     free(text);
 }
