@@ -100,6 +100,9 @@ static void test_alignment(void **state)
     agreement_find(&in, &a);
     same(a.pass[1].measured_s, 26e-3);
     same(a.pass[2].least_s, 40e-3);
+    same(a.pass[2].most_s, 42e-3);
+    assert_int_equal(a.pass[1].rows, 2);
+    assert_int_equal(a.pass[1].outputs, 1);
     assert_int_equal(a.of_pass.count, 2);
     same(a.of_pass.worst, 1.0 - 20.0 / 41.0);
     assert_int_equal(a.of_pass.worst_at, 1);
@@ -123,6 +126,23 @@ static void test_alignment(void **state)
     agreement_ops_release(&predicted);
     for (int r = 0; r < 3; r++)
         agreement_ops_release(&measured[r]);
+}
+
+/* The list grows, and keeps what it had. */
+static void test_many_operations(void **state)
+{
+    struct agreement_ops o = {NULL, 0, 0};
+
+    (void)state;
+    for (op_id id = 1; id <= 9000; id++)
+        add(&o, id, OP_DENSE, (uint32_t)id, 0, 0, MS);
+    assert_int_equal(o.count, 9000);
+    assert_true(o.room >= o.count);
+    for (size_t i = 0; i < o.count; i++)
+        assert_true(o.op[i].id == i + 1 && o.op[i].layer == i + 1);
+    agreement_ops_release(&o);
+    assert_null(o.op);
+    assert_int_equal(o.count, 0);
 }
 
 static void test_tau(void **state)
@@ -391,10 +411,11 @@ static void test_printed_speed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alignment),     cmocka_unit_test(test_tau),
-        cmocka_unit_test(test_counts),        cmocka_unit_test(test_every_count),
-        cmocka_unit_test(test_other_lengths), cmocka_unit_test(test_tally),
-        cmocka_unit_test(test_worst_layers),  cmocka_unit_test(test_printed_speed)};
+        cmocka_unit_test(test_alignment),       cmocka_unit_test(test_tau),
+        cmocka_unit_test(test_many_operations), cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_every_count),     cmocka_unit_test(test_other_lengths),
+        cmocka_unit_test(test_tally),           cmocka_unit_test(test_worst_layers),
+        cmocka_unit_test(test_printed_speed)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

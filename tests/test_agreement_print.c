@@ -302,7 +302,8 @@ static void a_pass_is_drawn(void **state)
         for (op_id p = 0; p < 3; p++) {
             sim_time start = (sim_time)(p * 100 + 10) * MS;
 
-            put(&side[s], 2 * p + 1, OP_COPY_IN, start - MS, start, start + (2 + s) * MS);
+            put(&side[s], 2 * p + 1, OP_COPY_IN, start - MS, start,
+                start + ((sim_time)p + 1 + s) * MS);
             put(&side[s], 2 * p + 2, OP_HEAD, start + MS, start + 5 * MS, start + 9 * MS);
         }
     }
