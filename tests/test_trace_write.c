@@ -10,7 +10,6 @@
 
 #include "sim/base/mem.h"
 #include "traces/export.h"
-#include "traces/generate.h"
 #include "traces/hdf_out.h"
 #include "traces/slice.h"
 #include "traces/trace_state.h"
@@ -357,16 +356,11 @@ static int write_slice(const char *path, struct err *e)
     return slice_write(source, &SLICE_EVERYTHING, path, e);
 }
 
-static int write_like(const char *path, struct err *e)
-{
-    return generate_like(source, NULL, path, e);
-}
-
 /* Beyond a limit nothing can be written: each says so, and leaves no file. */
 static void test_full_files(void **state)
 {
     static int (*const write[])(const char *, struct err *) = {write_csv, write_oracle,
-                                                               write_slice, write_like};
+                                                               write_slice};
     static const rlim_t limits[] = {1000, 9000, 60000};
     char *path = trace_make_path("source.h5"), *out = trace_make_path("full.out");
     char *spill = mem_format("%s.spill", out);
