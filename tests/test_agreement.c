@@ -145,6 +145,60 @@ static void test_many_operations(void **state)
     assert_int_equal(o.count, 0);
 }
 
+/* A prefetch that only one side made, or that was cancelled, has no error; of a run
+ * without warm-up the first pass counts. */
+static void test_one_sided(void **state)
+{
+    static const uint16_t moe_layer[] = {0};
+    struct agreement_ops predicted = {NULL, 0, 0}, measured = {NULL, 0, 0};
+    struct agreement_op cancelled = {2, OP_COPY_IN, LANE_COPY_IN,
+                                     0, 3,          {0, 0, 4 * MS, true}};
+    struct run_pass said = {.latency = 3 * MS}, done = {.latency = 4 * MS};
+    const struct run_pass *const all[] = {&done};
+    struct agreement_input in = {.label = "lru",
+                                 .passes = 1,
+                                 .repeats = 1,
+                                 .predicted = &said,
+                                 .measured = all,
+                                 .predicted_ops = &predicted,
+                                 .measured_ops = &measured,
+                                 .decoder_layers = 1,
+                                 .moe_layers = 1,
+                                 .moe_layer = moe_layer};
+    struct agreement a;
+
+    (void)state;
+    add(&predicted, 1, OP_GATE, 0, 0, 0, 2 * MS);
+    agreement_ops_add(&predicted, &cancelled);
+    add(&predicted, 3, OP_COPY_IN, 0, 5, 0, MS);
+    add(&predicted, 4, OP_HEAD, 0, 0, 0, MS);
+    add(&predicted, 5, OP_COPY_IN, 0, 6, 0, MS); /* behind the last pass */
+    add(&measured, 4, OP_HEAD, 0, 0, 0, 2 * MS);
+    add(&measured, 2, OP_COPY_IN, 0, 3, 0, 3 * MS);
+    add(&measured, 1, OP_GATE, 0, 0, 0, 4 * MS);
+    agreement_find(&in, &a);
+    assert_int_equal(a.rows, 5);
+    assert_true(isnan(find(&a, 0, OP_COPY_IN, 0, 3)->predicted_s));
+    same(find(&a, 0, OP_COPY_IN, 0, 3)->measured_s, 3e-3);
+    assert_true(isnan(find(&a, 0, OP_COPY_IN, 0, 5)->measured_s));
+    assert_int_equal(find(&a, 1, OP_COPY_IN, 0, 6)->pass, 1);
+    assert_int_equal(a.of_kind[OP_COPY_IN].count, 0);
+    assert_true(isnan(a.of_kind[OP_COPY_IN].median));
+    assert_true(isnan(a.of_kind[OP_COPY_IN].worst));
+    assert_int_equal(a.of_kind[OP_GATE].count, 1);
+    same(a.of_kind[OP_GATE].worst, 0.5);
+    assert_int_equal(a.of_pass.count, 1);
+    same(a.of_pass.median, 0.25);
+    assert_int_equal(a.of_pass.worst_at, 0);
+    same(a.layer_predicted_s[0], 2e-3);
+    same(a.layer_measured_s[0], 4e-3);
+    same(a.spread, 0.0);
+    agreement_release(&a);
+    assert_null(a.row);
+    agreement_ops_release(&predicted);
+    agreement_ops_release(&measured);
+}
+
 static void test_tau(void **state)
 {
     static const double measured[] = {1.0, 2.0, 3.0, 4.0};
@@ -412,10 +466,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_alignment),       cmocka_unit_test(test_tau),
-        cmocka_unit_test(test_many_operations), cmocka_unit_test(test_counts),
-        cmocka_unit_test(test_every_count),     cmocka_unit_test(test_other_lengths),
-        cmocka_unit_test(test_tally),           cmocka_unit_test(test_worst_layers),
-        cmocka_unit_test(test_printed_speed)};
+        cmocka_unit_test(test_many_operations), cmocka_unit_test(test_one_sided),
+        cmocka_unit_test(test_counts),          cmocka_unit_test(test_every_count),
+        cmocka_unit_test(test_other_lengths),   cmocka_unit_test(test_tally),
+        cmocka_unit_test(test_worst_layers),    cmocka_unit_test(test_printed_speed)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

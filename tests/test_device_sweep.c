@@ -14,6 +14,7 @@
 #include "sim/base/mem.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -288,6 +289,148 @@ static void test_what_is_shared_is_told(void **state)
     close_sweep(d);
 }
 
+/* ---- how many there is room for ---- */
+
+static uint64_t local_bytes[16];
+static size_t locals;
+
+static int note_alloc(struct device *d, enum device_memory kind, size_t bytes, void **p,
+                      struct err *e)
+{
+    if (kind == DEVICE_MEMORY_LOCAL && locals < 16)
+        local_bytes[locals++] = bytes;
+    return device_host.mem_alloc(d, kind, bytes, p, e);
+}
+
+/* Bytes of one set of the tiny model's attention blocks, dense FFN, shared FFNs, routers,
+ * head, norm and table, and how many want one. */
+static const struct {
+    uint64_t bytes;
+    uint32_t wants;
+} sets[] = {{(128 * 64 + 64 * 64) * 4, 4},
+            {3 * 64 * 56 * 4, 1},
+            {3 * 64 * 40 * 4, 3},
+            {8 * 64 * 4, 3},
+            {96 * 64 * 4, 1},
+            {64 * 4, 1},
+            {256 * 64 * 4, 1}};
+enum { SETS = sizeof sets / sizeof *sets };
+
+/* One set each and a share of what all others want: so many of 4, and of 3. */
+static void test_room_is_shared(void **state)
+{
+    struct model m = tiny_model();
+    struct weights_options o = little(&m);
+    uint64_t single = 0, many = 0;
+    struct device_ops ops;
+    struct device *d = open_sweep(&ops);
+
+    (void)state;
+    ops.mem_alloc = note_alloc;
+    for (int i = 0; i < SETS; i++) {
+        single += sets[i].bytes;
+        many += (sets[i].wants - 1) * sets[i].bytes;
+    }
+    {
+        const struct {
+            uint64_t budget;
+            uint32_t of_four, of_three;
+        } known[] = {{single - 1, 1, 1},
+                     {single, 1, 1},
+                     {single + many / 2 - 1, 2, 1},
+                     {single + many / 2, 2, 2},
+                     {single + many - 1, 3, 2},
+                     {single + many, 4, 3}};
+
+        for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+            struct err e = {.text = ""};
+            struct weights *w;
+
+            o.dense_budget_bytes = known[k].budget;
+            locals = 0;
+            w = weights_new(d, &o, &e);
+            assert_non_null(w);
+            assert_int_equal(locals, SETS);
+            for (int i = 0; i < SETS; i++)
+                assert_int_equal(local_bytes[i],
+                                 sets[i].bytes * (sets[i].wants == 4   ? known[k].of_four
+                                                  : sets[i].wants == 3 ? known[k].of_three
+                                                                       : 1));
+            weights_free(w);
+        }
+    }
+    close_sweep(d);
+}
+
+/* Experts of 3 x 64 x 48 floats: all 24, one less, one at least. */
+static void test_room_for_experts(void **state)
+{
+    const uint64_t expert = 3 * 64 * 48 * 4;
+    const uint64_t budget[] = {24 * expert, 24 * expert - 1, expert - 1};
+    const uint64_t images[] = {24, 23, 1};
+    struct model m = tiny_model();
+    struct weights_options o = little(&m);
+    struct device_ops ops;
+    struct device *d = open_sweep(&ops);
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct err e = {.text = ""};
+        struct weights *w;
+        char *text, wanted[128] = "";
+
+        o.expert_budget_bytes = budget[i];
+        w = weights_new(d, &o, &e);
+        assert_non_null(w);
+        text = weights_describe(w);
+        if (i > 0)
+            (void)snprintf(wanted, sizeof wanted,
+                           "%d of 24 experts are distinct in host memory; the others "
+                           "share their weights.",
+                           (int)images[i]);
+        assert_string_equal(text, wanted);
+        for (uint32_t n = 0; n < 24; n++)
+            assert_ptr_equal(weights_expert(w, n / 8, n % 8),
+                             (const char *)weights_expert(w, 0, 0) +
+                                 n % images[i] * expert);
+        assert_ptr_equal(weights_expert_float(w, 2, 7), weights_expert(w, 2, 7));
+        free(text);
+        weights_free(w);
+    }
+    close_sweep(d);
+}
+
+/* GQA: queries and both kinds of 2 heads of 16, and output. MLA with heads of 16 + 8:
+ * down to 32 + 8 and, of a query's rank of 24, up again; keys and values of 4 heads;
+ * output. */
+static void test_shapes_of_attention(void **state)
+{
+    struct weights_matrix shape[WEIGHTS_ATTENTION_MOST];
+    struct model m = tiny_model();
+
+    (void)state;
+    assert_int_equal(weights_attention_shape(&m, shape), 2);
+    assert_true(shape[0].out == 64 + 2 * 2 * 16 && shape[0].in == 64);
+    assert_true(shape[1].out == 64 && shape[1].in == 64);
+    m.attention = MODEL_ATTENTION_MLA;
+    m.kv_rank = 32;
+    m.rope_dim = 8;
+    m.hidden = 80;
+    assert_int_equal(weights_attention_shape(&m, shape), 3);
+    assert_true(shape[0].out == 32 + 8 + 4 * (16 + 8) && shape[0].in == 80);
+    assert_true(shape[1].out == 2 * 64 && shape[1].in == 32);
+    assert_true(shape[2].out == 80 && shape[2].in == 64);
+    m.q_rank = 24;
+    assert_int_equal(weights_attention_shape(&m, shape), 4);
+    assert_true(shape[0].out == 24 + 32 + 8 && shape[0].in == 80);
+    assert_true(shape[1].out == 4 * (16 + 8) && shape[1].in == 24);
+    assert_true(shape[2].out == 2 * 64 && shape[2].in == 32);
+    assert_true(shape[3].out == 80 && shape[3].in == 64);
+    assert_int_equal(weights_attentions(&m), 4);
+    m.encoder_layers = 1;
+    assert_int_equal(weights_attentions(&m), 4 + 3);
+}
+
 /* ---- benchmarks ---- */
 
 static int open_rig(struct device *d, struct err *e)
@@ -381,6 +524,7 @@ static void test_expectations(void **state)
 {
     static const float right[] = {100.0F, 1.0F, -3.0F};
     float got[3];
+    uint16_t half[3];
     struct err e = {.text = ""};
     struct device_ops ops;
     struct device *d = open_sweep(&ops);
@@ -406,6 +550,15 @@ static void test_expectations(void **state)
     assert_int_equal(bench_expect(&b, right, right, 3, &e), -1);
     assert_string_equal(e.text, SAID);
     fail_at = 0;
+    /* 1e-2 in elements of two bytes. */
+    b.info.element = DEVICE_BF16;
+    b.element = 2;
+    reference_to_elements(DEVICE_BF16, (const float[]){100.0F, 1.984375F, -3.0F}, half,
+                          3);
+    e.text[0] = '\0';
+    assert_int_equal(bench_expect(&b, half, right, 3, &e), 0);
+    reference_to_elements(DEVICE_BF16, (const float[]){100.0F, 2.03125F, -3.0F}, half, 3);
+    assert_int_equal(bench_expect(&b, half, right, 3, &e), -1);
     bench_rig_close(&b);
     close_sweep(d);
 }
@@ -437,6 +590,9 @@ int main(void)
         cmocka_unit_test(test_elements_of_two_bytes),
         cmocka_unit_test(test_weights_in_halves),
         cmocka_unit_test(test_what_is_shared_is_told),
+        cmocka_unit_test(test_room_is_shared),
+        cmocka_unit_test(test_room_for_experts),
+        cmocka_unit_test(test_shapes_of_attention),
         cmocka_unit_test(test_rig),
         cmocka_unit_test(test_tables),
         cmocka_unit_test(test_expectations),

@@ -10,9 +10,11 @@
 
 #include "models/fit.h"
 #include "models/model.h"
+#include "sim/base/file.h"
 #include "validate/paper_formula.h"
 
 #include <math.h>
+#include <signal.h>
 #include <string.h>
 
 /* ---- closed forms ---- */
@@ -169,6 +171,8 @@ static void tables_are_refused(void **state)
         {"was fitted; expected 0 < min <= start <= max",
          CONSTANT("sets: [a], start: 3, min: 1, max: 2")},
         {"name", HEAD "replays: [{set: []}]\nrows: []\n"},
+        {"value", HEAD "constants: [{name: c}]\nrows: []\n"},
+        {"title", "name: t\nsource: s\nrows: []\n"},
         {"what", HEAD "rows: [{published: 1 B}]\n"},
         {"row 'w': expected over or less, not both",
          HEAD BASE REPLAYS "rows:\n" ROW(", over: q/a, less: q/a")},
@@ -411,7 +415,7 @@ static void fits_are_refused(void **state)
     struct paper_constant constant[FIT_MAX_PARAMETERS + 1] = {{.name = "c"}};
     struct paper p = {.name = "t", .constant = constant, .constants = 1};
     struct paper_refit r;
-    struct err none = {.text = ""}, many = {.text = ""};
+    struct err none = {.text = ""}, many = {.text = ""}, most = {.text = ""};
 
     (void)state;
     constant[0].provenance = PAPER_ESTIMATE;
@@ -422,6 +426,45 @@ static void fits_are_refused(void **state)
     p.constants = FIT_MAX_PARAMETERS + 1;
     assert_int_equal(paper_refit(&p, NULL, &r, &many), -1);
     assert_string_equal(many.text, "table t has 17 fitted constants; at most 16 can be");
+    p.constants--;
+    assert_int_equal(paper_refit(&p, NULL, &r, &most), -1);
+    assert_string_equal(most.text,
+                        "0 points do not determine 16 parameters; measure more "
+                        "or fit fewer");
+    r = (struct paper_refit){.constants = 3};
+    paper_refit_release(&r);
+    assert_int_equal(r.constants, 0);
+}
+
+/* A constant may begin at its bounds. Stopped, nothing is predicted, and nothing fitted:
+ * comes last, as the program stays asked to stop. */
+static void signals_stop_all(void **state)
+{
+    static const char text[] =
+        SMALL("olmoe-1b-7b\n  trace: {requests: 1, prompt_tokens: 0, output_tokens: 2, "
+              "output_spread: 0}\n  set: [model.layers=1]\n",
+              "constants:\n  - {name: c, value: 5 us, sets: [machine.gpu.kernel_floor], "
+              "provenance: fitted, source: s, start: 3, min: 3, max: 3}\n"
+              "replays: [{name: r}, {name: q}]\n"
+              "rows:\n" ROW(", fit: yes") ROW(", fit: yes") ROW("") ROW(""));
+    struct paper p;
+    struct paper_refit r;
+    struct err e = {.text = ""};
+    struct paper_lab *lab = paper_lab_new(&folders, 1, &e);
+
+    (void)state;
+    assert_non_null(lab);
+    load_well(text, &p);
+    file_catch_signals();
+    assert_int_equal(raise(SIGINT), 0);
+    assert_int_equal(paper_predict(&p, lab), 1);
+    for (size_t i = 0; i < p.rows; i++)
+        assert_int_equal(p.row[i].verdict, PAPER_OPEN);
+    assert_int_equal(paper_count(&p).failed, 4);
+    assert_int_equal(paper_refit(&p, lab, &r, &e), -1);
+    assert_string_equal(e.text, "stopped by a signal");
+    paper_release(&p);
+    paper_lab_free(lab);
 }
 
 int main(void)
@@ -437,6 +480,7 @@ int main(void)
         cmocka_unit_test(replays_say_what_breaks_them),
         cmocka_unit_test(folders_for_traces),
         cmocka_unit_test(fits_are_refused),
+        cmocka_unit_test(signals_stop_all),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
