@@ -1,0 +1,414 @@
+/* What the benchmarks measure: the shapes of every table, what one sample enqueues on a
+ * device that only notes it, and how much work and how many bytes that is. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "gpu/bench_rig.h"
+#include "sim/base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KIB = 1024, MIB = 1024 * 1024 };
+
+/* ---- shapes ---- */
+
+struct list {
+    struct bench_shapes shapes;
+    size_t at;
+};
+
+static struct list list_of(const struct device_bench *k, bool quick)
+{
+    const struct bench b = {.quick = quick};
+    struct list l = {.at = 0};
+
+    k->shapes(&b, &l.shapes);
+    return l;
+}
+
+static void next(struct list *l, const uint64_t *value, size_t values)
+{
+    assert_true(l->at < l->shapes.count);
+    for (size_t i = 0; i < values; i++)
+        if (l->shapes.value[l->at][i] != value[i])
+            fail_msg("shape %zu, column %zu: %llu is not %llu", l->at, i,
+                     (unsigned long long)l->shapes.value[l->at][i],
+                     (unsigned long long)value[i]);
+    l->at++;
+}
+
+#define NEXT(l, ...)                                                                     \
+    next((l), (const uint64_t[]){__VA_ARGS__},                                           \
+         sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+
+static void ends(struct list *l)
+{
+    assert_int_equal(l->at, l->shapes.count);
+    free(l->shapes.value);
+}
+
+static const uint64_t powers[] = {1,   2,   4,    8,    16,   32,   64,    128,
+                                  256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+
+static void test_copies(void **state)
+{
+    struct list l = list_of(&bench_copy, true);
+
+    (void)state;
+    for (uint64_t kind = 0; kind < 4; kind++)
+        for (int i = 0; i < 7; i++) /* 4 KiB to 16 MiB, by four */
+            NEXT(&l, kind, 4 * KIB * powers[2 * i]);
+    ends(&l);
+    l = list_of(&bench_copy, false);
+    for (uint64_t kind = 0; kind < 4; kind++)
+        for (int i = 0; i < 19; i++) /* 4 KiB to 1 GiB */
+            NEXT(&l, kind, UINT64_C(4) * KIB << i);
+    ends(&l);
+    l = list_of(&bench_chunks, true);
+    for (uint64_t kind = 0; kind < 2; kind++) {
+        NEXT(&l, kind, MIB, 64 * KIB);
+        NEXT(&l, kind, MIB, 256 * KIB);
+        NEXT(&l, kind, 4 * MIB, 64 * KIB);
+        NEXT(&l, kind, 4 * MIB, 256 * KIB);
+        NEXT(&l, kind, 4 * MIB, MIB);
+    }
+    ends(&l);
+    l = list_of(&bench_chunks, false);
+    for (uint64_t kind = 0; kind < 2; kind++)
+        for (uint64_t all = 1; all <= 64; all *= 8)
+            for (uint64_t chunk = 64; chunk < all * KIB; chunk *= 4)
+                NEXT(&l, kind, all * MIB, chunk * KIB);
+    ends(&l);
+    for (int quick = 0; quick < 2; quick++) {
+        l = list_of(&bench_duplex, quick != 0);
+        for (uint64_t kind = 0; kind < 2; kind++)
+            for (int i = 0; i < (quick != 0 ? 4 : 9); i++) /* 1 to 8, to 256 MiB */
+                NEXT(&l, kind, MIB * powers[i]);
+        ends(&l);
+    }
+}
+
+static void test_launches(void **state)
+{
+    struct list l = list_of(&bench_launch, true);
+
+    (void)state;
+    for (uint64_t kind = 0; kind < 4; kind++)
+        for (uint64_t n = 32; n <= 256; n *= 2)
+            NEXT(&l, kind, n);
+    NEXT(&l, LAUNCH_ROUND_TRIP, 64);
+    NEXT(&l, LAUNCH_ROUND_TRIP, 512);
+    NEXT(&l, LAUNCH_ROUND_TRIP, 4096);
+    NEXT(&l, LAUNCH_ROUND_TRIP, 32768);
+    ends(&l);
+    l = list_of(&bench_launch, false);
+    for (uint64_t kind = 0; kind < 4; kind++)
+        for (uint64_t n = 32; n <= 2048; n *= 2)
+            NEXT(&l, kind, n);
+    for (int i = 6; i <= 15; i++)
+        NEXT(&l, LAUNCH_ROUND_TRIP, powers[i]);
+    ends(&l);
+}
+
+static void test_kernels(void **state)
+{
+    static const uint64_t quick_gemm[][2] = {
+        {512, 64}, {512, 512}, {1024, 2048}, {2048, 768}};
+    static const uint64_t full_gemm[][2] = {{2048, 64},   {512, 2048},  {768, 3072},
+                                            {2048, 2048}, {2048, 5632}, {2880, 5120},
+                                            {4096, 2880}, {4096, 6144}, {2048, 21888}};
+    static const uint64_t widths[] = {512, 2048, 2880, 4096};
+    static const uint64_t heads[][4] = {
+        {64, 8, 64, 64}, {32, 8, 128, 128}, {16, 16, 128, 128}, {16, 1, 576, 512}};
+    static const uint64_t quick_context[] = {32, 256, 2048},
+                          quick_prompt[] = {32, 128, 512};
+    static const uint64_t context[] = {32, 128, 512, 2048, 8192}, some[] = {1, 4, 16, 64};
+    struct list l = list_of(&bench_gemm, true);
+
+    (void)state;
+    for (int i = 0; i <= 8; i++)
+        for (int k = 0; k < 4; k++)
+            NEXT(&l, powers[i], quick_gemm[k][0], quick_gemm[k][1]);
+    ends(&l);
+    l = list_of(&bench_gemm, false);
+    for (int i = 0; i <= 13; i++)
+        for (int k = 0; k < 9; k++)
+            NEXT(&l, powers[i], full_gemm[k][0], full_gemm[k][1]);
+    ends(&l);
+    l = list_of(&bench_move, true);
+    for (uint64_t kind = 0; kind < 5; kind++)
+        for (uint64_t rows = 4; rows <= 256; rows *= 8)
+            for (int k = 0; k < 2; k++)
+                NEXT(&l, kind, rows, widths[k]);
+    ends(&l);
+    l = list_of(&bench_move, false);
+    for (uint64_t kind = 0; kind < 5; kind++)
+        for (uint64_t rows = 4; rows <= 4096; rows *= 4)
+            for (int k = 0; k < 4; k++)
+                NEXT(&l, kind, rows, widths[k]);
+    ends(&l);
+    l = list_of(&bench_attention, true);
+    for (int k = 0; k < 4; k++) {
+        const uint64_t *a = heads[k];
+
+        for (uint64_t n = 1; n <= 8; n *= 8)
+            for (int c = 0; c < 3; c++)
+                NEXT(&l, a[0], a[1], a[2], a[3], n, quick_context[c], 1);
+        for (int c = 0; c < 3; c++)
+            NEXT(&l, a[0], a[1], a[2], a[3], 1, quick_prompt[c], quick_prompt[c]);
+    }
+    ends(&l);
+    l = list_of(&bench_attention, false);
+    for (int k = 0; k < 4; k++) {
+        const uint64_t *a = heads[k];
+
+        for (int n = 0; n < 4; n++)
+            for (int c = 0; c < 5; c++)
+                NEXT(&l, a[0], a[1], a[2], a[3], some[n], context[c], 1);
+        for (int c = 5; c <= 12; c++) /* 32 to 4096 */
+            NEXT(&l, a[0], a[1], a[2], a[3], 1, powers[c], powers[c]);
+    }
+    ends(&l);
+}
+
+static void test_experts(void **state)
+{
+    static const uint64_t quick[][4] = {
+        {256, 128, 3, 4}, {512, 256, 3, 8}, {512, 1024, 2, 1}, {1024, 512, 3, 4}};
+    static const uint64_t full[][4] = {{768, 3072, 2, 1},  {2048, 768, 3, 8},
+                                       {2048, 1024, 3, 8}, {2048, 1408, 3, 6},
+                                       {2880, 2880, 3, 4}, {4096, 14336, 3, 2}};
+    static const uint64_t quick_rows[] = {1, 4, 16, 64};
+    static const uint64_t rows[] = {1, 2, 4, 8, 16, 64, 256, 1024};
+    static const struct device_bench *const both[] = {&bench_experts, &bench_cpu};
+
+    (void)state;
+    for (int t = 0; t < 2; t++) {
+        struct list l = list_of(both[t], true);
+
+        for (int r = 0; r < 4; r++)
+            for (uint64_t distinct = 1; distinct <= 64; distinct *= 4)
+                for (int k = 0; k < 4; k++) {
+                    const uint64_t *s = quick[k], n = quick_rows[r];
+
+                    NEXT(&l, s[0], s[1], s[2], s[3], distinct, n, n);
+                    if (distinct == 4 && n < 16)
+                        NEXT(&l, s[0], s[1], s[2], s[3], distinct, n, 4 * n);
+                }
+        ends(&l);
+        l = list_of(both[t], false);
+        for (int r = 0; r < 8; r++)
+            for (uint64_t distinct = 1; distinct <= 64; distinct *= 4)
+                for (int k = 0; k < 6; k++) {
+                    const uint64_t *s = full[k], n = rows[r];
+
+                    NEXT(&l, s[0], s[1], s[2], s[3], distinct, n, n);
+                    if (distinct == 4 && n < 256)
+                        NEXT(&l, s[0], s[1], s[2], s[3], distinct, n, 4 * n);
+                }
+        ends(&l);
+    }
+}
+
+/* ---- work and bytes ---- */
+
+/* In elements of two bytes. A prompt of 3 of 5 tokens sees 3 + 4 + 5 of them. */
+static void test_work(void **state)
+{
+    const struct bench b = {.element = 2};
+    const uint64_t gemm[] = {3, 5, 7}, copy[] = {1, 4096, 64};
+    const uint64_t attention[] = {8, 2, 16, 12, 2, 5, 3};
+    const uint64_t experts[] = {10, 6, 3, 4, 5, 7, 9}; /* 9 + 4 x 7 rows */
+
+    (void)state;
+    assert_true(bench_gemm.flops(gemm) == 2.0 * 3 * 5 * 7);
+    assert_true(bench_gemm.bytes(&b, gemm) == 2.0 * 5 * 7);
+    assert_true(bench_copy.bytes(&b, copy) == 4096.0);
+    assert_true(bench_chunks.bytes(&b, copy) == 4096.0);
+    assert_true(bench_duplex.bytes(&b, copy) == 4096.0);
+    assert_true(bench_attention.flops(attention) ==
+                2.0 * 8 * (16 + 12) * 2 * (3 + 4 + 5));
+    assert_true(bench_attention.bytes(&b, attention) == 2.0 * (2 * 5) * 2 * (16 + 12));
+    assert_true(bench_experts.flops(experts) == 2.0 * (3 * 10 * 6) * (9 + 4 * 7));
+    assert_true(bench_experts.bytes(&b, experts) == 5.0 * (3 * 10 * 6) * 2);
+    assert_true(bench_cpu.flops(experts) == 2.0 * (3 * 10 * 6) * (9 + 4 * 7));
+    assert_true(bench_cpu.bytes(&b, experts) == 5.0 * (3 * 10 * 6) * 4);
+    assert_null(bench_copy.flops);
+    assert_null(bench_move.flops);
+    assert_null(bench_launch.bytes);
+}
+
+/* ---- what is enqueued ---- */
+
+struct device_stream {
+    char name;
+};
+struct device_event {
+    int number;
+};
+
+static struct device_stream stream = {'s'}, other = {'o'};
+static struct device_event event[4] = {{0}, {1}, {2}, {3}};
+static char said[4096]; /* what was enqueued since it was emptied */
+static char pool[DEVICE_MEMORIES][64 * KIB];
+static struct bench made;
+
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void say(const char *format, ...)
+{
+    size_t length = strlen(said);
+    va_list arguments;
+
+    va_start(arguments, format);
+    (void)vsnprintf(said + length, sizeof said - length, format, arguments);
+    va_end(arguments);
+}
+
+/* "p+4096": the pool and how far in it. */
+static const char *place(const void *p)
+{
+    static char text[4][32];
+    static int at;
+    static const char name[] = {'l', 'p', 'g'};
+
+    at = (at + 1) % 4;
+    for (int k = 0; k < DEVICE_MEMORIES; k++) {
+        size_t offset = (size_t)((const char *)p - made.pool[k]);
+
+        if (offset < made.pool_bytes) {
+            (void)snprintf(text[at], sizeof text[at], "%c+%zu", name[k], offset);
+            return text[at];
+        }
+    }
+    return "x";
+}
+
+static void note_copy(struct device *d, struct device_stream *s, void *to,
+                      const void *from, size_t bytes)
+{
+    (void)d;
+    say("%c %s<-%s %zu; ", s->name, place(to), place(from), bytes);
+}
+
+static void note_spin(struct device *d, struct device_stream *s, double ns)
+{
+    (void)d, (void)ns;
+    say("%c spin; ", s->name);
+}
+
+static void note_record(struct device *d, struct device_event *v, struct device_stream *s)
+{
+    (void)d;
+    say("%c event %d; ", s->name, v->number);
+}
+
+static void note_hold(struct device *d, struct device_event *v, struct device_stream *s)
+{
+    (void)d;
+    say("%c hold %d; ", s->name, v->number);
+}
+
+static int note_wait(struct device *d, struct device_event *v, struct err *e)
+{
+    (void)d, (void)e;
+    say("wait %d; ", v->number);
+    return 0;
+}
+
+static int note_finish(struct device *d, struct device_stream *s, struct err *e)
+{
+    (void)d, (void)e;
+    say("%c ends; ", s->name);
+    return 0;
+}
+
+/* A millisecond between two that follow each other. */
+static double note_ns(struct device *d, struct device_event *a, struct device_event *b)
+{
+    (void)d;
+    return 1e6 * (b->number - a->number);
+}
+
+static const struct device_ops ops = {.name = "notes",
+                                      .copy = note_copy,
+                                      .spin = note_spin,
+                                      .event_record = note_record,
+                                      .event_hold = note_hold,
+                                      .event_wait = note_wait,
+                                      .event_ns = note_ns,
+                                      .stream_finish = note_finish};
+
+/* Runs one sample of a shape in pools of 64 KiB, and expects what it enqueues. */
+static void sampled(const struct device_bench *k, const uint64_t *shape,
+                    const char *wanted)
+{
+    struct err e = {.text = ""};
+    double seconds = 0.0;
+
+    made.shape = shape;
+    assert_int_equal(k->setup(&made, &e), 0);
+    said[0] = '\0';
+    assert_int_equal(k->run(&made, &seconds, &e), 0);
+    assert_string_equal(said, wanted);
+    assert_true(seconds > 0.999e-3 && seconds < 1.001e-3);
+}
+
+static void test_copies_are_enqueued(void **state)
+{
+    static struct device d = {&ops};
+    struct err e = {.text = ""};
+    const uint64_t larger[] = {0, 64 * KIB + 1};
+
+    (void)state;
+    made = (struct bench){.d = &d,
+                          .o = &ops,
+                          .element = 4,
+                          .s = &stream,
+                          .other = &other,
+                          .pool_bytes = 64 * KIB};
+    for (int i = 0; i < 4; i++)
+        made.event[i] = &event[i];
+    for (int k = 0; k < DEVICE_MEMORIES; k++)
+        made.pool[k] = pool[k];
+    /* One copy after another comes from further on, and from the beginning where the
+     * rest is too small. */
+    sampled(&bench_copy, (const uint64_t[]){COPY_H2D_PINNED, 1000},
+            "s spin; s event 0; s l+0<-p+0 1000; s event 1; wait 1; ");
+    sampled(&bench_copy, (const uint64_t[]){COPY_D2H_PINNED, 1000},
+            "s spin; s event 0; s p+1024<-l+1024 1000; s event 1; wait 1; ");
+    sampled(&bench_copy, (const uint64_t[]){COPY_H2D_PAGEABLE, 256},
+            "s spin; s event 0; s l+2048<-g+2048 256; s event 1; wait 1; ");
+    sampled(&bench_copy, (const uint64_t[]){COPY_D2H_PAGEABLE, 64 * KIB - 2304},
+            "s spin; s event 0; s g+2304<-l+2304 63232; s event 1; wait 1; ");
+    sampled(&bench_copy, (const uint64_t[]){COPY_H2D_PINNED, 60000},
+            "s spin; s event 0; s l+0<-p+0 60000; s event 1; wait 1; ");
+    sampled(&bench_copy, (const uint64_t[]){COPY_H2D_PINNED, 5377},
+            "s spin; s event 0; s l+0<-p+0 5377; s event 1; wait 1; ");
+    sampled(&bench_chunks, (const uint64_t[]){COPY_D2H_PINNED, 1000, 400},
+            "s spin; s event 0; s p+5632<-l+5632 400; s p+6032<-l+6032 400; "
+            "s p+6432<-l+6432 200; s event 1; wait 1; ");
+    sampled(&bench_duplex, (const uint64_t[]){COPY_H2D_PINNED, 256},
+            "o spin; o p+6656<-l+6656 256; o event 2; o p+6912<-l+6912 256; "
+            "o p+7168<-l+7168 256; o p+7424<-l+7424 256; s hold 2; s event 0; "
+            "s l+7680<-p+7680 256; s event 1; wait 1; o ends; ");
+    made.shape = larger;
+    assert_int_equal(bench_copy.setup(&made, &e), 1);
+    assert_int_equal(bench_chunks.setup(&made, &e), 1);
+    assert_int_equal(bench_duplex.setup(&made, &e), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_copies),  cmocka_unit_test(test_launches),
+        cmocka_unit_test(test_kernels), cmocka_unit_test(test_experts),
+        cmocka_unit_test(test_work),    cmocka_unit_test(test_copies_are_enqueued),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
