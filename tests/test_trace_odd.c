@@ -210,6 +210,16 @@ static void signed_layers(hid_t f)
     put_set(f, "/moe_layer", H5T_STD_I16LE, 1, (hsize_t[]){3}, NULL, H5Z_FILTER_NONE,
             (int16_t[]){1, 2, 3});
 }
+static void layers_in_halves(hid_t f)
+{
+    hid_t type = H5Tcopy(H5T_IEEE_F32LE);
+
+    assert_true(H5Tset_fields(type, 15, 10, 5, 0, 10) >= 0);
+    assert_true(H5Tset_size(type, 2) >= 0 && H5Tset_ebias(type, 15) >= 0);
+    put_set(f, "/moe_layer", type, 1, (hsize_t[]){3}, NULL, H5Z_FILTER_NONE,
+            (uint16_t[]){1, 2, 3});
+    (void)H5Tclose(type);
+}
 static void big_endian_scores(hid_t f)
 {
     hid_t type = H5Tcopy(H5T_IEEE_F32BE);
@@ -255,6 +265,7 @@ static void test_what_is_refused(void **state)
         {values_of_another, ": /moe_layer has a storage layout that a trace may not use; "
                             "write it chunked"},
         {signed_layers, ": /moe_layer must be of type u16"},
+        {layers_in_halves, ": /moe_layer must be of type u16"},
         {big_endian_scores, ": /routing/score must be of type f16"},
         {bfloat_scores, ": /routing/score must be of type f16"},
     };
@@ -367,6 +378,56 @@ static void test_slices_fail_with_their_passes(void **state)
     assert_int_equal(slice_write(t, &SLICE_EVERYTHING, to, &e), -1);
     assert_non_null(strstr(e.text, ": /pass/first, row 0: a pass from 0 to 0 of the 33"));
     assert_int_not_equal(access(to, F_OK), 0);
+    trace_close(t);
+    (void)unlink(path);
+    free(path);
+    free(to);
+}
+
+/* Everything is all layers, rows and requests; a part that begins where a request ends
+ * and ends where one begins has none of either. */
+static void test_slices_at_requests(void **state)
+{
+    static const struct trace_make many = {
+        .layers = 60, .experts = 9, .top_k = 2, .requests = 5, .rows = 10, .seed = 2};
+    static const struct {
+        struct slice slice;
+        uint64_t rows, requests, first_position;
+    } known[] = {{{0, UINT64_MAX, 0, UINT64_MAX, NULL}, 50, 5, 0},
+                 {{0, UINT64_MAX, 10, 30, NULL}, 20, 2, 0},
+                 {{0, UINT64_MAX, 9, 31, NULL}, 22, 4, 9},
+                 {{2, 3, 0, UINT64_MAX, NULL}, 10, 1, 0},
+                 {{4, UINT64_MAX, 0, 49, NULL}, 9, 1, 0}};
+    char *path = trace_make_path("many.h5"), *to = trace_make_path("many_part.h5");
+    struct err e = {.text = ""};
+    struct trace *t, *part;
+
+    (void)state;
+    trace_make(path, &many);
+    t = trace_open(path, NULL, &e);
+    assert_non_null(t);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        struct trace_token first, was;
+        const struct trace_info *info;
+        char *wanted;
+
+        assert_int_equal(slice_write(t, &known[i].slice, to, &e), 0);
+        part = trace_open(to, NULL, &e);
+        assert_non_null(part);
+        info = trace_get_info(part);
+        assert_int_equal(info->layers, 60);
+        assert_int_equal(info->rows, known[i].rows);
+        assert_int_equal(info->requests, known[i].requests);
+        assert_int_equal(trace_read_token(part, 0, 1, &first, &e), 0);
+        assert_int_equal(trace_read_token(t, known[i].first_position, 1, &was, &e), 0);
+        assert_int_equal(first.position, was.position);
+        wanted = mem_format("%s; rows %d:%d, 60 of 60 layers", trace_get_info(t)->source,
+                            (int[]){0, 10, 9, 20, 40}[i], (int[]){50, 30, 31, 30, 49}[i]);
+        assert_string_equal(info->source, wanted);
+        free(wanted);
+        trace_close(part);
+        (void)unlink(to);
+    }
     trace_close(t);
     (void)unlink(path);
     free(path);
@@ -527,6 +588,7 @@ int main(void)
         cmocka_unit_test(test_numbers_of_cells_begin_again),
         cmocka_unit_test(test_fields_have_names),
         cmocka_unit_test(test_slices_fail_with_their_passes),
+        cmocka_unit_test(test_slices_at_requests),
         cmocka_unit_test(test_slices_of_wide_rows),
         cmocka_unit_test(test_sizes_of_records),
         cmocka_unit_test(test_no_trace_like_counts),

@@ -193,6 +193,37 @@ static void test_traces_are_whole(void **state)
     free(path);
 }
 
+/* A name of 256 bytes is read back whole, beside a short one. */
+static void test_the_longest_name(void **state)
+{
+    char *path = trace_make_path("names.h5"), *name[] = {"short", long_text(256)};
+    struct trace_info i = plain();
+    struct trace_request r = {.arrival_ns = -1, .rows = 1, .group = 1};
+    struct err e = {.text = ""};
+    struct trace_writer *w;
+    struct trace *t;
+
+    (void)state;
+    i.groups = 2;
+    i.group_names = name;
+    w = writer(path, &i);
+    assert_int_equal(trace_writer_rows(w, 1, &a_row.token, a_row.expert, NULL, NULL, &e),
+                     0);
+    assert_int_equal(trace_writer_request(w, &r, &e), 0);
+    assert_int_equal(trace_writer_commit(w, &e), 0);
+    t = trace_open(path, NULL, &e);
+    assert_string_equal(e.text, "");
+    assert_non_null(t);
+    assert_int_equal(trace_get_info(t)->groups, 2);
+    assert_string_equal(trace_get_info(t)->group_names[0], name[0]);
+    assert_string_equal(trace_get_info(t)->group_names[1], name[1]);
+    assert_int_equal(trace_get_requests(t)[0].group, 1);
+    trace_close(t);
+    (void)unlink(path);
+    free(path);
+    free(name[1]);
+}
+
 /* ---- what is known late ---- */
 
 /* A column is made when its first value is known; what came before is told as unknown,
@@ -401,6 +432,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_traces_are_whole),
+        cmocka_unit_test(test_the_longest_name),
         cmocka_unit_test(test_values_that_are_known_late),
         cmocka_unit_test(test_names_have_bounds),
         cmocka_unit_test(test_shapes_have_bounds),
