@@ -334,6 +334,120 @@ static double note_ns(struct device *d, struct device_event *a, struct device_ev
     return 1e6 * (b->number - a->number);
 }
 
+static uint32_t held; /* blocks of memory and graphs */
+
+static int note_alloc(struct device *d, enum device_memory kind, size_t bytes, void **p,
+                      struct err *e)
+{
+    (void)d, (void)e;
+    assert_int_equal(kind, DEVICE_MEMORY_LOCAL);
+    *p = mem_zalloc(bytes, 1);
+    say("alloc %zu; ", bytes);
+    held++;
+    return 0;
+}
+
+static void note_free(struct device *d, enum device_memory kind, void *p)
+{
+    (void)d, (void)kind;
+    held--;
+    free(p);
+}
+
+static void note_norm(struct device *d, struct device_stream *s,
+                      const struct device_norm *n)
+{
+    (void)d;
+    say("%c norm %ux%u; ", s->name, n->rows, n->hidden);
+}
+
+static void note_add(struct device *d, struct device_stream *s, void *y, const void *x,
+                     size_t count)
+{
+    (void)d;
+    assert_ptr_not_equal(x, y);
+    say("%c add %zu; ", s->name, count);
+}
+
+static void note_gated(struct device *d, struct device_stream *s, const void *x, void *y,
+                       uint32_t rows, uint32_t inner)
+{
+    (void)d;
+    assert_ptr_not_equal(x, y);
+    say("%c gated %ux%u; ", s->name, rows, inner);
+}
+
+static void note_gather(struct device *d, struct device_stream *s,
+                        const struct device_permute *p, const void *x, void *y)
+{
+    (void)d;
+    assert_ptr_not_equal(x, y);
+    say("%c gather %u of %u x%u; ", s->name, p->rows, p->tokens, p->hidden);
+}
+
+static void note_scatter(struct device *d, struct device_stream *s,
+                         const struct device_permute *p, const void *x, void *y)
+{
+    (void)d;
+    assert_ptr_not_equal(x, y);
+    say("%c scatter %u of %u x%u; ", s->name, p->rows, p->tokens, p->top_k);
+}
+
+static void note_gemm(struct device *d, struct device_stream *s,
+                      const struct device_gemm *g)
+{
+    (void)d;
+    say("%c gemm %ux%ux%u %s; ", s->name, g->rows, g->in, g->out, place(g->w));
+}
+
+static void note_attention(struct device *d, struct device_stream *s,
+                           const struct device_attention *a)
+{
+    (void)d;
+    say("%c attention %u rows %u/%u heads %u+%u longest %u %s %s; ", s->name, a->rows,
+        a->heads, a->kv_heads, a->key_dim, a->value_dim, a->longest, place(a->keys),
+        place(a->values));
+}
+
+static void note_experts(struct device *d, struct device_stream *s,
+                         const struct device_group *g)
+{
+    (void)d;
+    say("%c experts %ux%ux%u", s->name, g->ffn.hidden, g->ffn.inner, g->ffn.matrices);
+    for (uint32_t i = 0; i < g->count; i++)
+        say(" %u %s", g->rows[i], place(g->weight[i]));
+    say("; ");
+}
+
+static void note_capture(struct device *d, struct device_stream *s)
+{
+    (void)d;
+    say("%c begins; ", s->name);
+}
+
+static struct device_graph *note_captured(struct device *d, struct device_stream *s,
+                                          struct err *e)
+{
+    (void)d, (void)e;
+    say("%c captured; ", s->name);
+    held++;
+    return (struct device_graph *)(void *)pool;
+}
+
+static void note_graph(struct device *d, struct device_stream *s, struct device_graph *g)
+{
+    (void)d;
+    assert_ptr_equal(g, pool);
+    say("%c graph; ", s->name);
+}
+
+static void note_graph_free(struct device *d, struct device_graph *g)
+{
+    (void)d;
+    assert_ptr_equal(g, pool);
+    held--;
+}
+
 static const struct device_ops ops = {.name = "notes",
                                       .copy = note_copy,
                                       .spin = note_spin,
@@ -341,7 +455,135 @@ static const struct device_ops ops = {.name = "notes",
                                       .event_hold = note_hold,
                                       .event_wait = note_wait,
                                       .event_ns = note_ns,
-                                      .stream_finish = note_finish};
+                                      .stream_finish = note_finish,
+                                      .mem_alloc = note_alloc,
+                                      .mem_free = note_free,
+                                      .norm = note_norm,
+                                      .add = note_add,
+                                      .gated = note_gated,
+                                      .gather = note_gather,
+                                      .scatter = note_scatter,
+                                      .gemm = note_gemm,
+                                      .attention = note_attention,
+                                      .experts = note_experts,
+                                      .capture_begin = note_capture,
+                                      .capture_end = note_captured,
+                                      .graph_launch = note_graph,
+                                      .graph_free = note_graph_free};
+
+static void make(void)
+{
+    static struct device d = {&ops};
+
+    made = (struct bench){.d = &d,
+                          .o = &ops,
+                          .element = 4,
+                          .s = &stream,
+                          .other = &other,
+                          .pool_bytes = 64 * KIB};
+    for (int i = 0; i < 4; i++)
+        made.event[i] = &event[i];
+    for (int k = 0; k < DEVICE_MEMORIES; k++)
+        made.pool[k] = pool[k];
+}
+
+/* Sets a shape up and runs a sample, and expects what both enqueue; nothing is kept. */
+static void done(const struct device_bench *k, const uint64_t *shape, const char *setup,
+                 const char *run)
+{
+    struct err e = {.text = ""};
+    double seconds = 0.0;
+
+    made.shape = shape;
+    said[0] = '\0';
+    assert_int_equal(k->setup(&made, &e), 0);
+    assert_string_equal(said, setup);
+    said[0] = '\0';
+    assert_int_equal(k->run(&made, &seconds, &e), 0);
+    assert_string_equal(said, run);
+    if (k->end != NULL)
+        k->end(&made);
+    free(made.state);
+    made.state = NULL;
+    bench_free_local(&made);
+    assert_int_equal(held, 0);
+}
+
+#define LOCAL(bytes) "alloc " bytes "; s x<-p+0 " bytes "; s ends; "
+#define SENT(bytes) LOCAL(bytes) "s x<-x " bytes "; s ends; "
+
+static void test_launches_are_enqueued(void **state)
+{
+    (void)state;
+    make();
+    done(&bench_launch, (const uint64_t[]){LAUNCH_EAGER, 3}, LOCAL("65536"),
+         "s spin; s norm 1x64; s norm 1x64; s norm 1x64; s ends; ");
+    done(&bench_launch, (const uint64_t[]){LAUNCH_NODE, 2},
+         LOCAL("65536") "s begins; s norm 1x64; s norm 1x64; s captured; ",
+         "s spin; s spin; s event 0; s graph; s event 1; wait 1; ");
+    done(&bench_launch, (const uint64_t[]){LAUNCH_GRAPH, 2},
+         LOCAL("65536") "s begins; s norm 1x64; s norm 1x64; s captured; ",
+         "s spin; s graph; s ends; ");
+    done(&bench_launch, (const uint64_t[]){LAUNCH_COPY, 2}, LOCAL("65536"),
+         "s spin; s x<-p+0 4096; s x<-p+0 4096; s ends; ");
+    done(&bench_launch, (const uint64_t[]){LAUNCH_ROUND_TRIP, 640}, LOCAL("65536"),
+         "s event 0; s spin; s event 1; s p+0<-x 640; s event 2; wait 2; ");
+}
+
+#define TIMED(what) "s spin; s event 0; " what "s event 1; wait 1; "
+
+/* 8 rows of 2 tokens' 4 choices, 5 wide: x has two rows' width each. */
+static void test_moves_are_enqueued(void **state)
+{
+    static const char *const run[] = {
+        TIMED("s gather 8 of 2 x5; "), TIMED("s scatter 8 of 2 x4; "),
+        TIMED("s norm 8x5; "), TIMED("s add 40; "), TIMED("s gated 8x5; ")};
+
+    (void)state;
+    make();
+    for (uint64_t kind = 0; kind < MOVE_KINDS; kind++)
+        done(&bench_move, (const uint64_t[]){kind, 8, 5},
+             LOCAL("320") LOCAL("160") SENT("32") SENT("32") SENT("32"), run[kind]);
+}
+
+/* Weights lie in the pool, one after another; what else there is is allocated. */
+static void test_kernels_are_enqueued(void **state)
+{
+    struct err e = {.text = ""};
+
+    (void)state;
+    make();
+    done(&bench_gemm, (const uint64_t[]){3, 10, 20}, LOCAL("120") LOCAL("240"),
+         TIMED("s gemm 3x10x20 l+0; "));
+    done(&bench_gemm, (const uint64_t[]){1, 10, 20}, LOCAL("40") LOCAL("80"),
+         TIMED("s gemm 1x10x20 l+1024; "));
+    /* 2 requests of 3 rows at the end of 7 tokens; keys of 2 x 6 values and values of 4.
+     */
+    done(&bench_attention, (const uint64_t[]){4, 2, 6, 4, 2, 7, 3},
+         LOCAL("576") LOCAL("384") SENT("48") SENT("24"),
+         TIMED("s attention 6 rows 4/2 heads 6+4 longest 7 l+2048 l+2720; "));
+    /* Three experts of 3 x 4 x 2 values, of 5, 2 and 2 rows: 9 of 5 tokens' 2 choices. */
+    done(
+        &bench_experts, (const uint64_t[]){4, 2, 3, 2, 3, 2, 5},
+        LOCAL("80") LOCAL("80") LOCAL("144") LOCAL("144") LOCAL("144") SENT("36")
+            SENT("40") SENT("40"),
+        TIMED(
+            "s gather 9 of 5 x4; s experts 4x2x3 5 l+3328 2 l+3424 2 l+3520; s scatter 9 "
+            "of 5 x2; "));
+    /* What the pool does not hold does not fit. */
+    made.shape = (const uint64_t[]){1, 128, 129};
+    assert_int_equal(bench_gemm.setup(&made, &e), 1);
+    free(made.state);
+    bench_free_local(&made);
+    made.shape = (const uint64_t[]){1, 1, 33, 32, 1, 253, 1};
+    assert_int_equal(bench_attention.setup(&made, &e), 1);
+    free(made.state);
+    made.shape = (const uint64_t[]){64, 64, 3, 1, 2, 1, 1};
+    assert_int_equal(bench_experts.setup(&made, &e), 1);
+    free(made.state);
+    made.state = NULL;
+    assert_int_equal(held, 0);
+}
 
 /* Runs one sample of a shape in pools of 64 KiB, and expects what it enqueues. */
 static void sampled(const struct device_bench *k, const uint64_t *shape,
@@ -360,21 +602,11 @@ static void sampled(const struct device_bench *k, const uint64_t *shape,
 
 static void test_copies_are_enqueued(void **state)
 {
-    static struct device d = {&ops};
     struct err e = {.text = ""};
     const uint64_t larger[] = {0, 64 * KIB + 1};
 
     (void)state;
-    made = (struct bench){.d = &d,
-                          .o = &ops,
-                          .element = 4,
-                          .s = &stream,
-                          .other = &other,
-                          .pool_bytes = 64 * KIB};
-    for (int i = 0; i < 4; i++)
-        made.event[i] = &event[i];
-    for (int k = 0; k < DEVICE_MEMORIES; k++)
-        made.pool[k] = pool[k];
+    make();
     /* One copy after another comes from further on, and from the beginning where the
      * rest is too small. */
     sampled(&bench_copy, (const uint64_t[]){COPY_H2D_PINNED, 1000},
@@ -405,9 +637,15 @@ static void test_copies_are_enqueued(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_copies),  cmocka_unit_test(test_launches),
-        cmocka_unit_test(test_kernels), cmocka_unit_test(test_experts),
-        cmocka_unit_test(test_work),    cmocka_unit_test(test_copies_are_enqueued),
+        cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_launches),
+        cmocka_unit_test(test_kernels),
+        cmocka_unit_test(test_experts),
+        cmocka_unit_test(test_work),
+        cmocka_unit_test(test_copies_are_enqueued),
+        cmocka_unit_test(test_launches_are_enqueued),
+        cmocka_unit_test(test_moves_are_enqueued),
+        cmocka_unit_test(test_kernels_are_enqueued),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
