@@ -85,7 +85,7 @@ static struct paper_row rows[] = {
      .published = {1.0, &ratio, 0},
      .tolerance = 0.1,
      .verdict = PAPER_BROKEN,
-     .broken = {"no replay"}},
+     .broken = {.text = "no replay"}},
     {.what = "open", .published = {1.0, &ratio, 0}, .tolerance = 0.1},
 };
 
