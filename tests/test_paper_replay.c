@@ -422,7 +422,8 @@ static void fits_are_refused(void **state)
     assert_int_equal(paper_refit(&p, NULL, &r, &none), -1);
     assert_string_equal(none.text, "no constant of table t was fitted");
     for (size_t i = 0; i <= FIT_MAX_PARAMETERS; i++)
-        constant[i].provenance = PAPER_FITTED;
+        constant[i] = (struct paper_constant){
+            .provenance = PAPER_FITTED, .start = 1.0, .min = 1.0, .max = 1.0};
     p.constants = FIT_MAX_PARAMETERS + 1;
     assert_int_equal(paper_refit(&p, NULL, &r, &many), -1);
     assert_string_equal(many.text, "table t has 17 fitted constants; at most 16 can be");
