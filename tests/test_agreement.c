@@ -100,6 +100,9 @@ static void test_alignment(void **state)
     agreement_find(&in, &a);
     same(a.pass[1].measured_s, 26e-3);
     same(a.pass[2].least_s, 40e-3);
+    same(a.pass[2].most_s, 42e-3);
+    assert_int_equal(a.pass[1].rows, 2);
+    assert_int_equal(a.pass[1].outputs, 1);
     assert_int_equal(a.of_pass.count, 2);
     same(a.of_pass.worst, 1.0 - 20.0 / 41.0);
     assert_int_equal(a.of_pass.worst_at, 1);
@@ -123,6 +126,77 @@ static void test_alignment(void **state)
     agreement_ops_release(&predicted);
     for (int r = 0; r < 3; r++)
         agreement_ops_release(&measured[r]);
+}
+
+/* The list grows, and keeps what it had. */
+static void test_many_operations(void **state)
+{
+    struct agreement_ops o = {NULL, 0, 0};
+
+    (void)state;
+    for (op_id id = 1; id <= 9000; id++)
+        add(&o, id, OP_DENSE, (uint32_t)id, 0, 0, MS);
+    assert_int_equal(o.count, 9000);
+    assert_true(o.room >= o.count);
+    for (size_t i = 0; i < o.count; i++)
+        assert_true(o.op[i].id == i + 1 && o.op[i].layer == i + 1);
+    agreement_ops_release(&o);
+    assert_null(o.op);
+    assert_int_equal(o.count, 0);
+}
+
+/* A prefetch that only one side made, or that was cancelled, has no error; of a run
+ * without warm-up the first pass counts. */
+static void test_one_sided(void **state)
+{
+    static const uint16_t moe_layer[] = {0};
+    struct agreement_ops predicted = {NULL, 0, 0}, measured = {NULL, 0, 0};
+    struct agreement_op cancelled = {2, OP_COPY_IN, LANE_COPY_IN,
+                                     0, 3,          {0, 0, 4 * MS, true}};
+    struct run_pass said = {.latency = 3 * MS}, done = {.latency = 4 * MS};
+    const struct run_pass *const all[] = {&done};
+    struct agreement_input in = {.label = "lru",
+                                 .passes = 1,
+                                 .repeats = 1,
+                                 .predicted = &said,
+                                 .measured = all,
+                                 .predicted_ops = &predicted,
+                                 .measured_ops = &measured,
+                                 .decoder_layers = 1,
+                                 .moe_layers = 1,
+                                 .moe_layer = moe_layer};
+    struct agreement a;
+
+    (void)state;
+    add(&predicted, 1, OP_GATE, 0, 0, 0, 2 * MS);
+    agreement_ops_add(&predicted, &cancelled);
+    add(&predicted, 3, OP_COPY_IN, 0, 5, 0, MS);
+    add(&predicted, 4, OP_HEAD, 0, 0, 0, MS);
+    add(&predicted, 5, OP_COPY_IN, 0, 6, 0, MS); /* behind the last pass */
+    add(&measured, 4, OP_HEAD, 0, 0, 0, 2 * MS);
+    add(&measured, 2, OP_COPY_IN, 0, 3, 0, 3 * MS);
+    add(&measured, 1, OP_GATE, 0, 0, 0, 4 * MS);
+    agreement_find(&in, &a);
+    assert_int_equal(a.rows, 5);
+    assert_true(isnan(find(&a, 0, OP_COPY_IN, 0, 3)->predicted_s));
+    same(find(&a, 0, OP_COPY_IN, 0, 3)->measured_s, 3e-3);
+    assert_true(isnan(find(&a, 0, OP_COPY_IN, 0, 5)->measured_s));
+    assert_int_equal(find(&a, 1, OP_COPY_IN, 0, 6)->pass, 1);
+    assert_int_equal(a.of_kind[OP_COPY_IN].count, 0);
+    assert_true(isnan(a.of_kind[OP_COPY_IN].median));
+    assert_true(isnan(a.of_kind[OP_COPY_IN].worst));
+    assert_int_equal(a.of_kind[OP_GATE].count, 1);
+    same(a.of_kind[OP_GATE].worst, 0.5);
+    assert_int_equal(a.of_pass.count, 1);
+    same(a.of_pass.median, 0.25);
+    assert_int_equal(a.of_pass.worst_at, 0);
+    same(a.layer_predicted_s[0], 2e-3);
+    same(a.layer_measured_s[0], 4e-3);
+    same(a.spread, 0.0);
+    agreement_release(&a);
+    assert_null(a.row);
+    agreement_ops_release(&predicted);
+    agreement_ops_release(&measured);
 }
 
 static void test_tau(void **state)
@@ -171,6 +245,152 @@ static void test_counts(void **state)
     assert_non_null(strstr(e.text, "expert 2 of MoE layer 0 was to compute 0 rows"));
     tally_release(&a);
     tally_release(&b);
+}
+
+/* Every count is compared, in each layer and over all, and named where it differs; how
+ * many came late is a matter of time. */
+static void test_every_count(void **state)
+{
+    static const struct {
+        size_t at;
+        const char *name;
+    } field[] = {
+        {offsetof(struct run_counts, activations), "activations"},
+        {offsetof(struct run_counts, dropped), "dropped"},
+        {offsetof(struct run_counts, accesses), "accesses"},
+        {offsetof(struct run_counts, hits), "hits"},
+        {offsetof(struct run_counts, loads), "loads"},
+        {offsetof(struct run_counts, bypasses), "bypasses"},
+        {offsetof(struct run_counts, host_runs), "experts run on the host"},
+        {offsetof(struct run_counts, prefetches), "prefetches"},
+        {offsetof(struct run_counts, prefetch_used), "prefetches used"},
+        {offsetof(struct run_counts, demand_bytes), "bytes on demand"},
+        {offsetof(struct run_counts, prefetch_bytes), "bytes ahead of use"},
+        {offsetof(struct run_counts, wasted_bytes), "bytes in vain"},
+        {offsetof(struct run_counts, out_bytes), "bytes written back"},
+    };
+    const struct run_layer none[2] = {{.counts = {.hits = 0}}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof field / sizeof *field; i++) {
+        for (int place = 0; place < 2; place++) {
+            struct run_layer p_layer[2], m_layer[2];
+            struct run_result p = {.layers = 2, .layer = p_layer};
+            struct run_result m = {.layers = 2, .layer = m_layer};
+            struct run_counts *c = place == 0 ? &m_layer[1].counts : &m.total.counts;
+            struct err e = {.text = ""};
+            char wanted[160];
+
+            memcpy(p_layer, none, sizeof none);
+            memcpy(m_layer, none, sizeof none);
+            assert_int_equal(agreement_compare_counts("lru", &p, &m, &e), 0);
+            *(uint64_t *)(void *)((char *)c + field[i].at) = 9;
+            assert_int_equal(agreement_compare_counts("lru", &p, &m, &e), -1);
+            (void)snprintf(wanted, sizeof wanted,
+                           "policy 'lru': 0 %s%s were predicted, but 9 counted in the "
+                           "executed run; please report this",
+                           field[i].name, place == 0 ? " in MoE layer 1" : "");
+            assert_string_equal(e.text, wanted);
+        }
+    }
+}
+
+static void test_other_lengths(void **state)
+{
+    struct run_result p = {.passes = 2}, m = {.passes = 3};
+    struct err passes = {.text = ""}, layers = {.text = ""};
+
+    (void)state;
+    assert_int_equal(agreement_compare_counts("lru", &p, &m, &passes), -1);
+    assert_string_equal(passes.text, "policy 'lru': 2 passes were predicted, but 3 "
+                                     "executed; please report this");
+    m = (struct run_result){.passes = 2, .layers = 1};
+    assert_int_equal(agreement_compare_counts("lru", &p, &m, &layers), -1);
+}
+
+/* ---- what an executor is asked to do ---- */
+
+static op_id count_submitted(struct exec *x, const struct op *op)
+{
+    (void)op;
+    return ++*(op_id *)(void *)x;
+}
+
+static const struct exec_ops inner_ops = {.name = "inner", .submit = count_submitted};
+
+/* Two layers of four experts: 3 rows of expert 1 and 2 of expert 2 on the GPU, 5 of
+ * expert 2 on the host, all of layer 1. */
+static void test_tally(void **state)
+{
+    static const uint16_t both[] = {1, 2}, one[] = {2};
+    static const uint32_t few[] = {0, 3, 2, 0}, more[] = {0, 0, 5, 0};
+    const struct op ops[] = {
+        {.kind = OP_COPY_IN, .class_ = WORK_DEMAND, .copy = {.bytes = 100}},
+        {.kind = OP_COPY_IN, .class_ = WORK_DEMAND, .copy = {.bytes = 20}},
+        {.kind = OP_COPY_IN, .class_ = WORK_PREFETCH, .copy = {.bytes = 3}},
+        {.kind = OP_COPY_OUT, .copy = {.bytes = 7}},
+        {.kind = OP_COPY_OUT, .copy = {.bytes = 5}},
+        {.kind = OP_EXPERTS,
+         .layer = 1,
+         .group = {.expert = both, .tokens = few, .count = 2}},
+        {.kind = OP_HOST_EXPERTS,
+         .layer = 1,
+         .group = {.expert = one, .tokens = more, .count = 1}},
+        {.kind = OP_DENSE, .layer = 1}};
+    static const char *const said[] = {"2 copies on demand",
+                                       "1 copies ahead of use",
+                                       "120 bytes copied on demand",
+                                       "3 bytes copied ahead of use",
+                                       "2 copies out",
+                                       "12 bytes copied out",
+                                       "1 experts on the host"};
+    op_id submitted = 0;
+    struct tally t, other;
+    struct exec *x;
+
+    (void)state;
+    tally_init(&t, 2, 4);
+    x = tally_exec_new(&inner_ops, (struct exec *)(void *)&submitted, &t);
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        assert_int_equal(tally_ops.submit(x, &ops[i]), i + 1);
+    assert_ptr_equal(tally_exec_free(x), &submitted);
+    for (size_t i = 0; i < 8; i++)
+        assert_int_equal(t.tokens[i], i == 5 ? 3 : i == 6 ? 7 : 0);
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        struct err e = {.text = ""};
+        char wanted[160];
+
+        other = t;
+        other.copies[WORK_DEMAND] += i == 0;
+        other.copies[WORK_PREFETCH] += i == 1;
+        other.in_bytes[WORK_DEMAND] += i == 2;
+        other.in_bytes[WORK_PREFETCH] += i == 3;
+        other.copies_out += i == 4;
+        other.out_bytes += i == 5;
+        other.host_runs += i == 6;
+        assert_int_equal(tally_compare("lru", &t, &t, &e), 0);
+        assert_int_equal(tally_compare("lru", &t, &other, &e), -1);
+        (void)snprintf(wanted, sizeof wanted, "policy 'lru': %s were predicted", said[i]);
+        assert_int_equal(strncmp(e.text, wanted, strlen(wanted)), 0);
+    }
+    tally_init(&other, 2, 4);
+    memcpy(other.tokens, t.tokens, 8 * sizeof *t.tokens);
+    other.copies[WORK_DEMAND] = 2, other.copies[WORK_PREFETCH] = 1;
+    other.in_bytes[WORK_DEMAND] = 120, other.in_bytes[WORK_PREFETCH] = 3;
+    other.copies_out = 2, other.out_bytes = 12, other.host_runs = 1;
+    other.tokens[7] = 1;
+    {
+        struct err e = {.text = ""};
+
+        assert_int_equal(tally_compare("lru", &t, &other, &e), -1);
+        assert_string_equal(e.text,
+                            "policy 'lru': expert 3 of MoE layer 1 was to compute "
+                            "0 rows, but the device computed 1; please report "
+                            "this");
+    }
+    tally_release(&t);
+    tally_release(&other);
+    assert_null(t.tokens);
 }
 
 /* What is printed of one policy, whose one pass took 2 ms and not 3, and whose layers'
@@ -245,9 +465,11 @@ static void test_printed_speed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alignment), cmocka_unit_test(test_tau),
-        cmocka_unit_test(test_counts), cmocka_unit_test(test_worst_layers),
-        cmocka_unit_test(test_printed_speed)};
+        cmocka_unit_test(test_alignment),       cmocka_unit_test(test_tau),
+        cmocka_unit_test(test_many_operations), cmocka_unit_test(test_one_sided),
+        cmocka_unit_test(test_counts),          cmocka_unit_test(test_every_count),
+        cmocka_unit_test(test_other_lengths),   cmocka_unit_test(test_tally),
+        cmocka_unit_test(test_worst_layers),    cmocka_unit_test(test_printed_speed)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

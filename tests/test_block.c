@@ -386,6 +386,86 @@ static void test_room_for_the_longer_span(void **state)
     }
 }
 
+static uint64_t free_bytes;
+
+static void crowded_info(struct device *d, struct device_info *info)
+{
+    device_host.info(d, info);
+    info->local_free_bytes = free_bytes;
+}
+
+/* Caches of 22 tokens, of 2 heads of 16 with keys and values in four bytes each, get
+ * seven eighths of what is free: so many as go in there, one at least and four at most.
+ */
+static void test_caches_are_shared(void **state)
+{
+    static const uint64_t cache = 22 * 2 * 2 * 16 * 4;
+    static const struct {
+        uint64_t sevenths; /* of an eighth of what is free */
+        const char *said;
+    } known[] = {{0, "The KV caches of 4 attention blocks share 1 buffers."},
+                 {2 * cache - 1, "The KV caches of 4 attention blocks share 1 buffers."},
+                 {2 * cache, "The KV caches of 4 attention blocks share 2 buffers."},
+                 {4 * cache - 7, "The KV caches of 4 attention blocks share 3 buffers."},
+                 {4 * cache, ""},
+                 {9 * cache, ""}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        struct tiny t;
+        struct block *b;
+        struct err e = {.text = ""};
+        char *said;
+
+        open_counted(&t);
+        counted.info = crowded_info;
+        free_bytes = (known[i].sevenths + (i == 1 || i == 3 ? 0 : 6)) / 7 * 8;
+        b = block_of(&t);
+        said = block_describe(b);
+        assert_string_equal(said, "");
+        free(said);
+        assert_int_equal(block_begin(b, &plain_batch, PASS, &e), 0);
+        said = block_describe(b);
+        assert_string_equal(said, known[i].said);
+        free(said);
+        end_block(&t, b);
+        close_counted(&t);
+    }
+}
+
+static uint32_t head_rows;
+
+static void note_gemm(struct device *d, struct device_stream *s,
+                      const struct device_gemm *g)
+{
+    head_rows = g->rows;
+    device_host.gemm(d, s, g);
+}
+
+/* No more rows than the pass has come to the head; without any, nothing is computed. */
+static void test_rows_of_the_head(void **state)
+{
+    struct tiny t;
+    struct block *b;
+    struct err e = {.text = ""};
+
+    (void)state;
+    open_counted(&t);
+    counted.gemm = note_gemm;
+    b = block_of(&t);
+    assert_int_equal(block_begin(b, &plain_batch, PASS, &e), 0);
+    assert_int_equal(block_head(b, 2, &e), 0);
+    assert_int_equal(head_rows, 2);
+    assert_int_equal(block_head(b, TOKENS + 4, &e), 0);
+    assert_int_equal(head_rows, TOKENS);
+    head_rows = 99;
+    assert_int_equal(block_head(b, 0, &e), 0);
+    assert_int_equal(head_rows, 99);
+    end_block(&t, b);
+    block_free(NULL);
+    close_counted(&t);
+}
+
 /* Each allocation and each wait fails in turn, while buffers are made and while they
  * grow: the call says so, and nothing is left. */
 static void test_failures(void **state)
@@ -431,6 +511,8 @@ int main(void)
         cmocka_unit_test(test_staging),
         cmocka_unit_test(test_room_for_the_longer_span),
         cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_caches_are_shared),
+        cmocka_unit_test(test_rows_of_the_head),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

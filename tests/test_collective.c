@@ -214,6 +214,41 @@ static void groups_across_nodes(void **state)
     assert_int_equal(moved[9 * 12 + 1], 500009 + 700001);
 }
 
+/* Of five GPUs in nodes of four, which are runs of 4 and of 1, a tree is as deep as a
+ * heap of five, floor(log2(5)), and every hop may be between nodes; of two in each of two
+ * nodes it is one hop in a node and one between them. A ring leaves out one hop. */
+static void uneven_groups(void **state)
+{
+    struct machine m = collective_help_machine(2, 4);
+    struct topology t = topology_of(&m);
+    const uint32_t uneven[] = {0, 1, 2, 3, 4}, even[] = {0, 1, 4, 5};
+    const uint32_t mixed[] = {0, 4, 5}, one[] = {6};
+    struct collective c = {
+        .form = COLLECTIVE_ALL_REDUCE_TREE, .group = uneven, .group_count = 5};
+
+    (void)state;
+    assert_time(collective_alpha(&t, &c, 0), 2 * 2 * FAR_LATENCY);
+    c.group = even;
+    c.group_count = 4;
+    assert_time(collective_alpha(&t, &c, 0), 2 * (NEAR_LATENCY + FAR_LATENCY));
+    c.group = mixed;
+    c.group_count = 3;
+    assert_time(collective_alpha(&t, &c, 0), 2 * FAR_LATENCY);
+    c.group = one;
+    c.group_count = 1;
+    assert_time(collective_alpha(&t, &c, 0), 0);
+    c.form = COLLECTIVE_ALL_GATHER;
+    assert_time(collective_alpha(&t, &c, 0), 0);
+    c.group = uneven;
+    c.group_count = 5;
+    assert_time(collective_alpha(&t, &c, 0), 2 * FAR_LATENCY + 2 * NEAR_LATENCY);
+    c.group = mixed;
+    c.group_count = 3;
+    assert_time(collective_alpha(&t, &c, 0), 2 * FAR_LATENCY);
+    c.group = NULL;
+    assert_time(collective_alpha(&t, &c, 0), 2 * FAR_LATENCY + 5 * NEAR_LATENCY);
+}
+
 /* Two nodes of g: of 2 g trees each GPU is the root of its node in two, which send 1 / g
  * of the bytes either way by its NIC; inside, it stands once at every place of either
  * kind. */
@@ -530,6 +565,7 @@ int main(void)
         cmocka_unit_test(rings_of_several_nodes_share_the_nics),
         cmocka_unit_test(groups_across_nodes),
         cmocka_unit_test(trees_of_two_nodes),
+        cmocka_unit_test(uneven_groups),
         cmocka_unit_test(loads_are_those_of_the_transfers),
         cmocka_unit_test(units_arrive),
         cmocka_unit_test(relabelling_changes_nothing),

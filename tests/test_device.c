@@ -459,14 +459,64 @@ static void test_graph_events(void **state)
     rig_each(check_graph_events);
 }
 
+/* Graphs go in any order, and those that are left still run, and go with the device. */
+static void check_many_graphs(struct rig *r)
+{
+    enum { GRAPHS = 4 };
+    static const int orders[][GRAPHS] = {
+        {0, 1, 2, 3}, {3, 2, 1, 0}, {1, 2, 0, 3}, {2, 0, 3, 1}, {1, 3, 2, 0}};
+    uint8_t *host = rig_alloc(r, DEVICE_MEMORY_PINNED, GRAPHS);
+    uint8_t *x = rig_alloc(r, DEVICE_MEMORY_LOCAL, GRAPHS);
+    struct device_stream *other;
+    struct device_graph *g[GRAPHS];
+    struct err e = {.text = ""};
+
+    for (size_t o = 0; o < sizeof orders / sizeof *orders; o++) {
+        for (int i = 0; i < GRAPHS; i++) {
+            r->o->capture_begin(r->d, r->s);
+            r->o->fill(r->d, r->s, x + i, (uint8_t)(i + 1), 1);
+            g[i] = r->o->capture_end(r->d, r->s, &e);
+            assert_non_null(g[i]);
+        }
+        for (int freed = 0; freed < GRAPHS - (o == 4); freed++) {
+            r->o->graph_free(r->d, g[orders[o][freed]]);
+            r->o->fill(r->d, r->s, x, 0, GRAPHS);
+            for (int i = freed + 1; i < GRAPHS; i++)
+                r->o->graph_launch(r->d, r->s, g[orders[o][i]]);
+            r->o->copy(r->d, r->s, host, x, GRAPHS);
+            rig_finish(r, r->s);
+            for (int i = 0; i < GRAPHS; i++)
+                assert_int_equal(host[orders[o][i]], i > freed ? orders[o][i] + 1 : 0);
+        }
+    }
+    if (!rig_is_host(r))
+        return;
+    /* What was never reached has no time; what failed is no graph. */
+    assert_true(r->o->event_ns(r->d, rig_event(r), rig_event(r)) == 0.0);
+    other = rig_stream(r);
+    r->o->capture_begin(r->d, r->s);
+    r->o->fill(r->d, other, NULL, 0, 1);
+    assert_int_equal(r->o->stream_finish(r->d, other, &e), -1);
+    e.text[0] = '\0';
+    assert_null(r->o->capture_end(r->d, r->s, &e));
+    assert_string_equal(e.text, "host: fill: a pointer is NULL");
+}
+
+static void test_many_graphs(void **state)
+{
+    (void)state;
+    rig_each(check_many_graphs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open),   cmocka_unit_test(test_info),
-        cmocka_unit_test(test_memory), cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_order),  cmocka_unit_test(test_streams),
-        cmocka_unit_test(test_events), cmocka_unit_test(test_again),
-        cmocka_unit_test(test_graph),  cmocka_unit_test(test_graph_events),
+        cmocka_unit_test(test_open),        cmocka_unit_test(test_info),
+        cmocka_unit_test(test_memory),      cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_order),       cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_events),      cmocka_unit_test(test_again),
+        cmocka_unit_test(test_graph),       cmocka_unit_test(test_graph_events),
+        cmocka_unit_test(test_many_graphs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -246,6 +246,29 @@ static void stays_in_bounds(void **state)
     assert_true(isfinite(r.error[0]));
 }
 
+/* Where both are held at a bound the sum is that of the bounds, and a model that fails
+ * only then says so. */
+static void both_at_their_bounds(void **state)
+{
+    static const struct fit_parameter fixed[] = {{2.0, 2.0, 2.0}, {0.5, 0.5, 0.5}};
+    struct line l;
+    struct fit_result r;
+    struct err e = {.text = ""};
+    double chi2 = 0.0;
+
+    (void)state;
+    make_line(&l, 2.385, 0.613, 0.21, 7);
+    assert_int_equal(solve_line(&l, fixed, &r, &e), 0);
+    assert_true(r.value[0] == 2.0 && r.value[1] == 0.5);
+    assert_true(isinf(r.error[0]) && isinf(r.error[1]));
+    for (size_t i = 0; i < POINTS; i++) {
+        double d = (2.0 + 0.5 * l.x[i] - l.measured[i]) / l.sigma[i];
+
+        chi2 += d * d;
+    }
+    near(r.chi2, chi2, 1e-12);
+}
+
 /* The second parameter has no part in it. */
 static int one_of_two(void *context, const double *p, double *predicted, struct err *e)
 {
@@ -293,8 +316,9 @@ static int failing(void *context, const double *p, double *predicted, struct err
 
 static void passes_on_what_fails(void **state)
 {
-    static const struct fit_parameter p[] = {{1.0, 1e-3, 1e3}};
+    static const struct fit_parameter p[] = {{1.0, 1e-3, 1e3}}, fixed[] = {{1, 1, 1}};
     double measured[POINTS], sigma[POINTS];
+    int status;
     struct fit_problem q = {.parameters = 1,
                             .parameter = p,
                             .points = POINTS,
@@ -307,12 +331,23 @@ static void passes_on_what_fails(void **state)
     for (size_t i = 0; i < POINTS; i++)
         measured[i] = 3.0 * (double)i + (sigma[i] = 1.0);
     for (unsigned after = 0; after < 4; after++) {
-        unsigned left = after;
+        unsigned left = after, last;
         struct err e = {.text = ""};
 
         q.context = &left;
         assert_int_equal(fit_solve(&q, &r, &e), -1);
         assert_string_equal(e.text, "the replay broke");
+        /* Every call in turn, of a fit that ends at a bound, with one call more. */
+        q.parameter = fixed;
+        last = 0;
+        do {
+            e.text[0] = '\0';
+            left = last++;
+            status = fit_solve(&q, &r, &e);
+            assert_string_equal(e.text, status == 0 ? "" : "the replay broke");
+        } while (status != 0);
+        assert_true(last > 2);
+        q.parameter = p;
     }
 }
 
@@ -361,6 +396,7 @@ int main(void)
         cmocka_unit_test(recovers_a_roofline),
         cmocka_unit_test(held_out_points_tell),
         cmocka_unit_test(stays_in_bounds),
+        cmocka_unit_test(both_at_their_bounds),
         cmocka_unit_test(undetermined_has_no_error),
         cmocka_unit_test(passes_on_what_fails),
         cmocka_unit_test(refuses_too_few_points),

@@ -168,13 +168,19 @@ static void check_written(const struct lab *lab, const struct machine_fit_setup 
     struct machine *m;
     struct cfg *c;
     const struct cfg_node *n;
+    char *wanted;
 
     if (machine_fit_write(setup, r, source, lab->machine, &e) != 0)
         fail_msg("%s", e.text);
     m = machine_load(lab->machine, "", &e);
     if (m == NULL)
         fail_msg("%s", e.text);
-    assert_non_null(strstr(lab->machine, m->name));
+    {
+        const char *base = strrchr(lab->machine, '/') + 1;
+
+        assert_int_equal(strlen(m->name) + 5, strlen(base));
+        assert_int_equal(strncmp(m->name, base, strlen(m->name)), 0);
+    }
     assert_true(fabs(m->storage_read.bytes_per_s / 1.737e9 - 1.0) < 1e-4);
     assert_true(fabs((double)m->host.copy_call / 77.1e6 - 1.0) < 1e-4);
     machine_free(m);
@@ -182,6 +188,13 @@ static void check_written(const struct lab *lab, const struct machine_fit_setup 
     n = cfg_find(cfg_find(cfg_root(c), "storage"), "bandwidth");
     assert_int_equal(strncmp(cfg_text(cfg_find(n, "source")), source, strlen(source)), 0);
     assert_non_null(cfg_find(n, "error"));
+    wanted = mem_format("%s (standard error %.2g %%)", source,
+                        r->fit.error[1] / r->fit.value[1] * 100.0);
+    assert_string_equal(cfg_text(cfg_find(n, "source")), wanted);
+    free(wanted);
+    wanted = mem_format("%.3g", r->test.mean_abs);
+    assert_string_equal(cfg_text(cfg_find(n, "error")), wanted);
+    free(wanted);
     cfg_free(c);
     assert_int_equal(machine_fit_write(setup, r, source, "/tmp/machine.txt", &e), -1);
     assert_non_null(strstr(e.text, "ends in .yaml"));
@@ -311,6 +324,31 @@ static void what_cannot_be_is_refused(void **state)
     changed = setup;
     changed.train = 1; /* 3 points */
     refused(&changed, "3 points do not determine 4");
+    changed.train = 0;
+    refused(&changed, " has 40 steps; fit at least one and hold out at least one");
+    changed = setup;
+    changed.matches = 0;
+    refused(&changed, "a fit takes 1 to ");
+    changed.matches = MACHINE_FIT_MATCHES + 1;
+    refused(&changed, "a fit takes 1 to ");
+    changed = setup;
+    changed.parameters = 0;
+    refused(&changed, "a fit takes 1 to 16 parameters");
+    changed.parameters = 17;
+    refused(&changed, "a fit takes 1 to 16 parameters");
+    changed = setup;
+    changed.total = "walls_us";
+    refused(&changed, "no column 'walls_us'");
+    /* A replay that a number does not go with. */
+    refused_parameter(&setup, "gpu.tile_rows", "host.copy_call",
+                      "expected an integer from 1 to 65536");
+    assert_int_equal(cfg_override(config, "machine=h100-80g", &e), 0);
+    refused_parameter(&setup, "gpu.tile_rows", "host.copy_call",
+                      "'gpu.tile_rows' is neither a share nor a number with a unit");
+    assert_int_equal(cfg_override(config, "machine=nowhere", &e), 0);
+    refused(&setup, "there is no machine 'nowhere'");
+    assert_int_equal(cfg_override(config, "machine=[]", &e), 0);
+    refused(&setup, "the configuration names no machine to start from");
     measured_release(&measured);
     cfg_free(config);
 }
@@ -324,6 +362,56 @@ static void bad_table(const struct lab *lab, const char *text, const char *words
     assert_int_equal(measured_read(lab->csv, &m, &e), -1);
     if (strstr(e.text, words) == NULL)
         fail_msg("\"%s\" does not say \"%s\"", e.text, words);
+}
+
+/* 256 columns at most, and as many steps as there are lines. */
+static void tables_may_be_large(void **state)
+{
+    const struct lab *lab = *state;
+    struct err e = {.text = ""};
+    struct measured m;
+    double seconds[200];
+
+    for (int columns = 256; columns <= 257; columns++) {
+        FILE *f = fopen(lab->csv, "w");
+
+        assert_non_null(f);
+        for (int c = 0; c < columns; c++)
+            (void)fprintf(f, "%sc%d_us", c == 0 ? "" : ",", c);
+        for (int k = 0; k < 200; k++)
+            for (int c = 0; c < columns; c++)
+                (void)fprintf(f, "%s%d", c == 0 ? "\n" : ",", 1000 * k + c + 1);
+        assert_int_equal(fclose(f), 0);
+        if (columns == 257) {
+            assert_int_equal(measured_read(lab->csv, &m, &e), -1);
+            assert_non_null(strstr(e.text, ": line 1: has more than 256 columns"));
+            continue;
+        }
+        assert_int_equal(measured_read(lab->csv, &m, &e), 0);
+        assert_int_equal(m.columns, 256);
+        assert_int_equal(m.steps, 200);
+        assert_string_equal(m.name[255], "c255_us");
+        assert_int_equal(measured_seconds(&m, "c255_us+c0_us", seconds, &e), 0);
+        for (int k = 0; k < 200; k++)
+            assert_true(fabs(seconds[k] - (2000 * k + 257) * 1e-6) < 1e-12);
+        measured_release(&m);
+        assert_int_equal(m.columns, 0);
+    }
+}
+
+static void tables_are_text(void **state)
+{
+    static const char nul[] = "a_s\n1\n\0\n";
+    const struct lab *lab = *state;
+    FILE *f = fopen(lab->csv, "w");
+    struct err e = {.text = ""};
+    struct measured m;
+
+    assert_non_null(f);
+    assert_int_equal(fwrite(nul, 1, sizeof nul - 1, f), sizeof nul - 1);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(measured_read(lab->csv, &m, &e), -1);
+    assert_non_null(strstr(e.text, "fit.csv: is no text file"));
 }
 
 static void tables_are_checked(void **state)
@@ -360,6 +448,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_cannot_be_is_refused, lab_setup,
                                         lab_teardown),
         cmocka_unit_test_setup_teardown(tables_are_checked, lab_setup, lab_teardown),
+        cmocka_unit_test_setup_teardown(tables_may_be_large, lab_setup, lab_teardown),
+        cmocka_unit_test_setup_teardown(tables_are_text, lab_setup, lab_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -494,6 +494,7 @@ static void test_bad_machines(void **state)
         {"value: 3.18 us", "value: -1 us", {"-1 us"}},
         {"error: 0.117", "error: -1", {"error"}},
         {"gpus: 8", "gpus: 0", {"gpus"}},
+        {"name: h100-80g", "name: \"\"", {"name or source of the machine is empty"}},
         {"h2d_pinned:", "h2d_pined:", {"h2d_pined", "h2d_pinned"}},
     };
 

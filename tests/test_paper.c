@@ -6,9 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "paper_help.h"
+
 #include "models/catalogue.h"
-#include "sim/base/mem.h"
-#include "trace_maker.h"
 #include "validate/paper_formula.h"
 #include "validate/paper_print.h"
 #include "validate/paper_replay.h"
@@ -18,39 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static const struct experiment_folders folders = {"models/arch", "models/machine",
-                                                  "sim/policy/presets"};
-
-static void write_text(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "w");
-
-    assert_non_null(f);
-    assert_true(fputs(text, f) >= 0);
-    assert_int_equal(fclose(f), 0);
-}
-
-/* Loads a table from its text. 0 or -1. */
-static int load(const char *text, struct paper *p, struct err *e)
-{
-    char *path = trace_make_path("paper.yaml");
-    int status;
-
-    write_text(path, text);
-    status = paper_load(path, "validate/papers", p, e);
-    (void)unlink(path);
-    free(path);
-    return status;
-}
-
-static void load_well(const char *text, struct paper *p)
-{
-    struct err e = {.text = ""};
-
-    if (load(text, p, &e) != 0)
-        fail_msg("%s", e.text);
-}
 
 /* ---- quantities ---- */
 
@@ -172,10 +139,6 @@ static void formulas_refuse(void **state)
 
 /* ---- judging ---- */
 
-#define BYTES_2304                                                                       \
-    "formula: {name: shard-bytes, gpus: 2, experts: 64, tokens: 8, "                     \
-    "hidden: 64, bits: 16}" /* 2 * 8 * 64 * 2 + 4 * 64 */
-
 /* The verdict on one row whose prediction is 2304. */
 static enum paper_verdict verdict(const char *keys)
 {
@@ -229,6 +192,17 @@ static void rows_are_judged(void **state)
         {"published: 2400 B, tolerance: 0 %, is: at-most", PAPER_OK, false},
         {"published: 2400 B, tolerance: 3 %, is: at-least", PAPER_UNEXPLAINED, true},
         {"published: 2400 B, tolerance: 5 %, is: at-least", PAPER_OK, false},
+        /* A bound that is just reached: errors of 12.5 % and -25 %. */
+        {"published: 2048 B, tolerance: 12.5 %", PAPER_OK, false},
+        {"published: 2048 B, tolerance: 12.5 %, is: at-most", PAPER_OK, false},
+        {"published: 3072 B, tolerance: 25 %, is: at-least", PAPER_OK, false},
+        {"published: 3072 B, tolerance: 25 %, is: at-most", PAPER_OK, false},
+        {"published: 2048 B, tolerance: 10 %, is: at-least", PAPER_OK, false},
+        /* An error of 0 is no miss above it, but may be one below. */
+        {"published: 2200 B, tolerance: 1 %, miss: {error: 0 %, why: because}",
+         PAPER_STALE, true},
+        {"published: 2400 B, tolerance: 1 %, miss: {error: 0 %, why: because}",
+         PAPER_EXPLAINED, false},
     };
 
     (void)state;
@@ -241,11 +215,6 @@ static void rows_are_judged(void **state)
 }
 
 /* ---- what is refused ---- */
-
-#define HEAD "name: t\ntitle: t\nsource: s\ntolerance: 0.1\n"
-#define BASE                                                                             \
-    "base:\n  machine: h200\n  model: mixtral-8x7b\n  config: {policies: [{name: a, "    \
-    "cache: {slots: 8}}]}\n"
 
 /* A figure that nobody published is shown, and neither passes nor fails. */
 static void rows_may_be_unpublished(void **state)
@@ -302,13 +271,6 @@ static void tables_have_their_baselines(void **state)
         paper_release(&p);
     }
 }
-#define FITTED                                                                           \
-    "constants:\n  - {name: c, value: 5 us, sets: [machine.host.launch_eager], "         \
-    "provenance: fitted, source: s, start: 3, min: 1, max: 100}\n"
-#define REPLAYS "replays: [{name: r}, {name: q, set: [trace.requests=2]}]\n"
-#define ROW(rest)                                                                        \
-    "  - {what: w, published: 1 ms, figure: pass-latency, run: r/a" rest "}\n"
-
 static void tables_are_refused(void **state)
 {
     static const struct {

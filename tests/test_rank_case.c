@@ -230,6 +230,91 @@ static void sizes_round_down(void **state)
     assert_int_equal(rank_shape_of(find("all_to_all_v"), 46, 0, 4096).unit, 0);
 }
 
+/* ---- which collective runs a case ---- */
+
+static struct {
+    const char *name;
+    const struct collective *c;
+    const void *to, *from, *matrix;
+    size_t size;
+} called;
+
+static int note(const char *name, struct collective *c, const void *to, const void *from,
+                const size_t *matrix, size_t size, struct err *e)
+{
+    called.name = name;
+    called.c = c;
+    called.to = to;
+    called.from = from;
+    called.matrix = matrix;
+    called.size = size;
+    return err_set(e, "%s was called", name);
+}
+
+static int call_all_to_all(struct collective *c, void *to, const void *from, size_t bytes,
+                           struct err *e)
+{
+    return note("all_to_all", c, to, from, NULL, bytes, e);
+}
+
+static int call_all_to_all_v(struct collective *c, void *to, const void *from,
+                             const size_t *matrix, struct err *e)
+{
+    return note("all_to_all_v", c, to, from, matrix, 0, e);
+}
+
+static int call_all_gather(struct collective *c, void *to, const void *from, size_t bytes,
+                           struct err *e)
+{
+    return note("all_gather", c, to, from, NULL, bytes, e);
+}
+
+static int call_reduce_scatter(struct collective *c, float *to, const float *from,
+                               size_t count, struct err *e)
+{
+    return note("reduce_scatter", c, to, from, NULL, count, e);
+}
+
+/* 4096 bytes of 4 ranks: 256 words, 1024 bytes each; hot, a third of them; cyclic a
+ * sixth.
+ */
+static void each_case_calls_its_collective(void **state)
+{
+    static const struct collective_ops ops = {.all_to_all = call_all_to_all,
+                                              .all_to_all_v = call_all_to_all_v,
+                                              .all_gather = call_all_gather,
+                                              .reduce_scatter = call_reduce_scatter};
+    static const struct {
+        const char *name, *call;
+        size_t size;
+    } known[] = {{"all_to_all", "all_to_all", 1024},
+                 {"all_to_all_v", "all_to_all_v", 0},
+                 {"all_to_all_hot", "all_to_all_v", 0},
+                 {"all_gather", "all_gather", 1024},
+                 {"reduce_scatter", "reduce_scatter", 256}};
+    struct collective *c = (struct collective *)(void *)&called;
+    uint32_t from = 0, to = 0;
+    size_t matrix[16];
+
+    (void)state;
+    assert_int_equal(rank_case_count, sizeof known / sizeof *known);
+    for (size_t i = 0; i < rank_case_count; i++) {
+        struct rank_shape s = rank_shape_of(find(known[i].name), 4, 1, 4096);
+        struct err e = {.text = ""};
+
+        assert_ptr_equal(find(known[i].name), &rank_cases[i]);
+        assert_int_equal(rank_shape_run(&s, &ops, c, matrix, &to, &from, &e), -1);
+        assert_string_equal(called.name, known[i].call);
+        assert_int_equal(strncmp(e.text, called.name, strlen(called.name)), 0);
+        assert_ptr_equal(called.c, c);
+        assert_ptr_equal(called.to, &to);
+        assert_ptr_equal(called.from, &from);
+        assert_int_equal(called.size, known[i].size);
+        if (strcmp(called.name, "all_to_all_v") == 0)
+            assert_ptr_equal(called.matrix, matrix);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +322,7 @@ int main(void)
         cmocka_unit_test(wrong_words_are_found),
         cmocka_unit_test(ports_carry_what_the_bus_factor_says),
         cmocka_unit_test(sizes_round_down),
+        cmocka_unit_test(each_case_calls_its_collective),
     };
 
     return cmocka_run_group_tests_name("rank_case", tests, NULL, NULL);

@@ -1,0 +1,558 @@
+/* What is said of a table that was predicted, whole: for people, as JSON and as JUnit;
+ * and the figures of a replay, each by its definition. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "sim/base/mem.h"
+#include "validate/paper_formula.h"
+#include "validate/paper_print.h"
+#include "validate/paper_replay.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MS (1000 * SIM_TIME_PER_US)
+
+/* ---- a table with a row of every verdict ---- */
+
+static const struct paper_unit ratio = {"", PAPER_RATIO, 1.0},
+                               percent = {"%", PAPER_RATIO, 1e-2},
+                               ms = {"ms", PAPER_TIME, 1e-3},
+                               mb = {"MB", PAPER_BYTES, 1e6};
+
+static struct paper_row rows[] = {
+    {.what = "good",
+     .published = {0.010, &ms, 1},
+     .tolerance = 0.1,
+     .fit = true,
+     .predicted = 0.0105,
+     .error = 0.05,
+     .verdict = PAPER_OK},
+    {.what = "least",
+     .published = {3.0, &ratio, 0},
+     .relation = PAPER_AT_LEAST,
+     .predicted = 4.5,
+     .error = 0.5,
+     .verdict = PAPER_OK},
+    {.what = "most",
+     .published = {2.5e6, &mb, 1},
+     .relation = PAPER_AT_MOST,
+     .tolerance = 0.2,
+     .predicted = 2.4e6,
+     .error = -0.04,
+     .verdict = PAPER_OK},
+    {.what = "shown",
+     .published = {0.0, &ms, 1},
+     .predicted = 0.0123,
+     .error = NAN,
+     .verdict = PAPER_SHOWN},
+    {.what = "missed",
+     .published = {0.5, &percent, 0},
+     .tolerance = 0.05,
+     .predicted = 0.25,
+     .error = -0.5,
+     .miss = -0.48,
+     .why = "a < b",
+     .verdict = PAPER_EXPLAINED},
+    {.what = "bad",
+     .published = {0.002, &ms, 0},
+     .tolerance = 0.01,
+     .predicted = 0.003,
+     .error = 0.5,
+     .verdict = PAPER_UNEXPLAINED},
+    {.what = "stale",
+     .published = {5.0, &ratio, 0},
+     .tolerance = 0.1,
+     .predicted = 7.0,
+     .error = 0.4,
+     .miss = 0.1,
+     .why = "old",
+     .verdict = PAPER_STALE},
+    {.what = "needless",
+     .published = {50.0, &ratio, 0},
+     .tolerance = 0.1,
+     .predicted = 51.0,
+     .error = 0.02,
+     .miss = 0.3,
+     .why = "none",
+     .verdict = PAPER_NEEDLESS},
+    {.what = "broken",
+     .published = {1.0, &ratio, 0},
+     .tolerance = 0.1,
+     .verdict = PAPER_BROKEN,
+     .broken = {.text = "no replay"}},
+    {.what = "open", .published = {1.0, &ratio, 0}, .tolerance = 0.1},
+};
+
+static struct paper_constant constants[] = {{.name = "floor",
+                                             .text = "7.39 us",
+                                             .value = 7.39,
+                                             .unit = "us",
+                                             .decimals = 2,
+                                             .provenance = PAPER_FITTED,
+                                             .source = "of this table"},
+                                            {.name = "width",
+                                             .text = "12",
+                                             .value = 12.0,
+                                             .unit = "",
+                                             .provenance = PAPER_PUBLISHED,
+                                             .source = "of that one"}};
+
+static const struct paper table = {.name = "t",
+                                   .title = "a & b",
+                                   .source = "there",
+                                   .notes = "of note",
+                                   .constant = constants,
+                                   .constants = 2,
+                                   .row = rows,
+                                   .rows = sizeof rows / sizeof *rows};
+static const struct paper bare = {
+    .name = "u", .title = "two", .source = "here", .notes = "", .row = rows, .rows = 2};
+
+enum how { TEXT, TOTAL, JSON, JUNIT };
+
+static void printed(enum how how, const struct paper *p, size_t count, const char *wanted)
+{
+    char *said = NULL;
+    size_t size;
+    FILE *out = open_memstream(&said, &size);
+
+    assert_non_null(out);
+    switch (how) {
+    case TEXT:
+        paper_print(p, out);
+        break;
+    case TOTAL:
+        paper_print_total(p, count, out);
+        break;
+    case JSON:
+        paper_print_json(p, count, out);
+        break;
+    case JUNIT:
+        paper_print_junit(p, count, out);
+        break;
+    }
+    assert_int_equal(fclose(out), 0);
+    assert_string_equal(said, wanted);
+    free(said);
+}
+
+/* Held out: all published rows but the one of the fit. Their mean error is over those
+ * that say "about" and allow one: (50 + 50 + 40 + 2) / 4. */
+static void people_see_every_row(void **state)
+{
+    (void)state;
+    printed(TEXT, &table, 1,
+            "t: a & b\n"
+            "  there\n"
+            "  of note\n"
+            "\n"
+            "Constants, the same in every replay:\n"
+            "  floor                                   7.39 us  fitted\n"
+            "      of this table\n"
+            "  width                                        12  published\n"
+            "      of that one\n"
+            "\n"
+            "                                          published    predicted     error"
+            "   bound  used\n"
+            "good                                        10.0 ms     10.50 ms    +5.0 %"
+            "    10 %  fit      ok\n"
+            "least                                          >= 3            4   +50.0 %"
+            "     0 %  held-out ok\n"
+            "most                                      <= 2.5 MB      2.40 MB    -4.0 %"
+            "    20 %  held-out ok\n"
+            "shown                                             -      12.3 ms         -"
+            "       -  -        not published\n"
+            "missed                                         50 %       25.0 %   -50.0 %"
+            "     5 %  held-out MISS\n"
+            "      -48.0 %: a < b\n"
+            "bad                                            2 ms       3.0 ms   +50.0 %"
+            "     1 %  held-out MISS, unexplained\n"
+            "stale                                             5          7.0   +40.0 %"
+            "    10 %  held-out MISS, explained otherwise\n"
+            "      +10.0 %: old\n"
+            "needless                                         50         51.0    +2.0 %"
+            "    10 %  held-out ok, yet a miss is explained\n"
+            "      +30.0 %: none\n"
+            "broken                                            1            -         -"
+            "    10 %  held-out not predictable\n"
+            "      no replay\n"
+            "open                                              1            -         -"
+            "    10 %  held-out not predicted\n"
+            "      \n"
+            "t: 10 rows, 8 held out; 3 ok, 1 miss as explained, 5 fail, 1 not published; "
+            "mean error 35.5 % held out, 5.0 % fitted\n"
+            "\n");
+    printed(TEXT, &bare, 1,
+            "u: two\n"
+            "  here\n"
+            "\n"
+            "                                          published    predicted     error"
+            "   bound  used\n"
+            "good                                        10.0 ms     10.50 ms    +5.0 %"
+            "    10 %  fit      ok\n"
+            "least                                          >= 3            4   +50.0 %"
+            "     0 %  held-out ok\n"
+            "u: 2 rows, 1 held out; 2 ok, 0 miss as explained, 0 fail, 5.0 % fitted\n"
+            "\n");
+}
+
+static void totals_are_sums(void **state)
+{
+    const struct paper both[] = {table, bare};
+
+    (void)state;
+    printed(TOTAL, both, 2,
+            "All tables: 12 rows, 9 held out; 5 ok, 1 miss as explained, 5 fail, 1 not "
+            "published\n");
+    printed(TOTAL, both, 0,
+            "All tables: 0 rows, 0 held out; 0 ok, 0 miss as explained, 0 fail\n");
+}
+
+static void programs_see_every_row(void **state)
+{
+    const struct paper both[] = {table, bare};
+
+    (void)state;
+    printed(
+        JSON, both, 2,
+        "{\"rows\": 12, \"held_out\": 9, \"shown\": 1, \"ok\": 5, \"missed\": 1, "
+        "\"failed\": 5, \"tables\": [\n"
+        " {\"name\": \"t\", \"title\": \"a & b\", \"source\": \"there\", \"notes\": \"of "
+        "note\", \"counts\": {\"rows\": 10, \"held_out\": 8, \"shown\": 1, \"ok\": 3, "
+        "\"missed\": 1, \"failed\": 5, \"mean_error_fit\": 0.05, "
+        "\"mean_error_held_out\": 0.355},\n"
+        "  \"constants\": [\n"
+        "   {\"name\": \"floor\", \"value\": \"7.39 us\", \"provenance\": \"fitted\", "
+        "\"source\": \"of this table\"},\n"
+        "   {\"name\": \"width\", \"value\": \"12\", \"provenance\": \"published\", "
+        "\"source\": \"of that one\"}],\n"
+        "  \"table\": [\n"
+        "   {\"what\": \"good\", \"unit\": \"s\", \"published\": 0.01, \"predicted\": "
+        "0.0105, \"error\": 0.05, \"tolerance\": 0.1, \"is\": \"about\", \"fit\": true, "
+        "\"verdict\": \"ok\", \"fails\": false},\n"
+        "   {\"what\": \"least\", \"unit\": \"\", \"published\": 3, \"predicted\": 4.5, "
+        "\"error\": 0.5, \"tolerance\": 0, \"is\": \"at-least\", \"fit\": false, "
+        "\"verdict\": \"ok\", \"fails\": false},\n"
+        "   {\"what\": \"most\", \"unit\": \"B\", \"published\": 2500000, \"predicted\": "
+        "2400000, \"error\": -0.04, \"tolerance\": 0.2, \"is\": \"at-most\", \"fit\": "
+        "false, \"verdict\": \"ok\", \"fails\": false},\n"
+        "   {\"what\": \"shown\", \"unit\": \"s\", \"published\": null, \"predicted\": "
+        "0.0123, \"error\": null, \"tolerance\": 0, \"is\": \"about\", \"fit\": false, "
+        "\"verdict\": \"shown\", \"fails\": false},\n"
+        "   {\"what\": \"missed\", \"unit\": \"\", \"published\": 0.5, \"predicted\": "
+        "0.25, \"error\": -0.5, \"tolerance\": 0.05, \"is\": \"about\", \"fit\": false, "
+        "\"verdict\": \"missed\", \"fails\": false, \"explained_error\": -0.48, \"why\": "
+        "\"a < b\"},\n"
+        "   {\"what\": \"bad\", \"unit\": \"s\", \"published\": 0.002, \"predicted\": "
+        "0.003, \"error\": 0.5, \"tolerance\": 0.01, \"is\": \"about\", \"fit\": false, "
+        "\"verdict\": \"unexplained\", \"fails\": true},\n"
+        "   {\"what\": \"stale\", \"unit\": \"\", \"published\": 5, \"predicted\": 7, "
+        "\"error\": 0.4, \"tolerance\": 0.1, \"is\": \"about\", \"fit\": false, "
+        "\"verdict\": \"stale\", \"fails\": true, \"explained_error\": 0.1, \"why\": "
+        "\"old\"},\n"
+        "   {\"what\": \"needless\", \"unit\": \"\", \"published\": 50, \"predicted\": "
+        "51, \"error\": 0.02, \"tolerance\": 0.1, \"is\": \"about\", \"fit\": false, "
+        "\"verdict\": \"needless\", \"fails\": true, \"explained_error\": 0.3, \"why\": "
+        "\"none\"},\n"
+        "   {\"what\": \"broken\", \"unit\": \"\", \"published\": 1, \"predicted\": "
+        "null, "
+        "\"error\": null, \"tolerance\": 0.1, \"is\": \"about\", \"fit\": false, "
+        "\"verdict\": \"broken\", \"fails\": true, \"broken\": \"no replay\"},\n"
+        "   {\"what\": \"open\", \"unit\": \"\", \"published\": 1, \"predicted\": null, "
+        "\"error\": null, \"tolerance\": 0.1, \"is\": \"about\", \"fit\": false, "
+        "\"verdict\": \"open\", \"fails\": true}]},\n"
+        " {\"name\": \"u\", \"title\": \"two\", \"source\": \"here\", \"notes\": \"\", "
+        "\"counts\": {\"rows\": 2, \"held_out\": 1, \"shown\": 0, \"ok\": 2, \"missed\": "
+        "0, \"failed\": 0, \"mean_error_fit\": 0.05, \"mean_error_held_out\": null},\n"
+        "  \"constants\": [],\n"
+        "  \"table\": [\n"
+        "   {\"what\": \"good\", \"unit\": \"s\", \"published\": 0.01, \"predicted\": "
+        "0.0105, \"error\": 0.05, \"tolerance\": 0.1, \"is\": \"about\", \"fit\": true, "
+        "\"verdict\": \"ok\", \"fails\": false},\n"
+        "   {\"what\": \"least\", \"unit\": \"\", \"published\": 3, \"predicted\": 4.5, "
+        "\"error\": 0.5, \"tolerance\": 0, \"is\": \"at-least\", \"fit\": false, "
+        "\"verdict\": \"ok\", \"fails\": false}]}]}\n");
+}
+
+#define CASE "    <testcase classname=\"papers."
+
+static void junit_sees_every_row(void **state)
+{
+    const struct paper both[] = {table, bare};
+
+    (void)state;
+    printed(JUNIT, both, 2,
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+            "<testsuites>\n"
+            "  <testsuite name=\"papers.t\" tests=\"10\" failures=\"3\" errors=\"2\" "
+            "skipped=\"1\">\n" CASE
+            "t\" name=\"good\"><system-out>ok: published 10.0 ms, predicted "
+            "10.50 ms (+5.0 %)</system-out></testcase>\n" CASE
+            "t\" name=\"least\"><system-out>ok: published &gt;= 3, predicted 4 "
+            "(+50.0 %)</system-out></testcase>\n" CASE
+            "t\" name=\"most\"><system-out>ok: published &lt;= 2.5 MB, predicted "
+            "2.40 MB (-4.0 %)</system-out></testcase>\n" CASE
+            "t\" name=\"shown\"><system-out>not published: predicted 12.3 "
+            "ms</system-out></testcase>\n" CASE
+            "t\" name=\"missed\"><skipped message=\"MISS: published 50 %, predicted "
+            "25.0 % (-50.0 %); explained -48.0 %: a &lt; b\"/></testcase>\n" CASE
+            "t\" name=\"bad\"><failure message=\"MISS, unexplained: published 2 ms, "
+            "predicted 3.0 ms (+50.0 %)\"/></testcase>\n" CASE
+            "t\" name=\"stale\"><failure message=\"MISS, explained otherwise: published "
+            "5, predicted 7.0 (+40.0 %); explained +10.0 %: old\"/></testcase>\n" CASE
+            "t\" name=\"needless\"><failure message=\"ok, yet a miss is explained: "
+            "published 50, predicted 51.0 (+2.0 %); explained +30.0 %: "
+            "none\"/></testcase>\n" CASE
+            "t\" name=\"broken\"><error message=\"no replay\"/></testcase>\n" CASE
+            "t\" name=\"open\"><error message=\"\"/></testcase>\n"
+            "  </testsuite>\n"
+            "  <testsuite name=\"papers.u\" tests=\"2\" failures=\"0\" errors=\"0\" "
+            "skipped=\"0\">\n" CASE
+            "u\" name=\"good\"><system-out>ok: published 10.0 ms, predicted "
+            "10.50 ms (+5.0 %)</system-out></testcase>\n" CASE
+            "u\" name=\"least\"><system-out>ok: published &gt;= 3, predicted 4 "
+            "(+50.0 %)</system-out></testcase>\n"
+            "  </testsuite>\n"
+            "</testsuites>\n");
+}
+
+static void fits_are_told(void **state)
+{
+    const struct paper_constant *of[] = {&constants[0], &constants[1]};
+    double value[] = {7.391234, 13.5}, error[] = {0.0123, 0.5};
+    bool equal[] = {true, false};
+    const struct paper_refit r = {.constants = 2,
+                                  .constant = of,
+                                  .value = value,
+                                  .error = error,
+                                  .equal = equal,
+                                  .rows = 5};
+    char *said = NULL;
+    size_t size;
+    FILE *out = open_memstream(&said, &size);
+
+    (void)state;
+    assert_non_null(out);
+    paper_print_refit(&table, &r, out);
+    assert_int_equal(fclose(out), 0);
+    assert_string_equal(
+        said, "t: 2 constants, fitted again on the 5 rows marked so\n"
+              "\n"
+              "                                         stated       fitted         +-\n"
+              "floor                                   7.39 us      7.39123      0.012  "
+              "equal as far as stated\n"
+              "width                                        12         13.5        0.5  "
+              "DIFFERENT\n");
+    free(said);
+}
+
+/* ---- figures ---- */
+
+/* Two policies; the second has 4 GPUs, 2 layers and 4 passes. */
+struct made {
+    struct result_policy policy[2];
+    struct paper_span span[2];
+    struct paper_run run;
+};
+
+static void make(struct made *m)
+{
+    struct run_result *r = &m->policy[1].run;
+
+    *m = (struct made){.span = {{0}}};
+    m->policy[0].label = mem_strdup("none");
+    m->policy[1].label = mem_strdup("all");
+    r->passes = 4;
+    r->total.latency = 8 * MS;
+    r->prefill_rows = 30;
+    r->decode_rows = 10;
+    r->elapsed = 20 * MS;
+    r->compute_busy = 5 * MS;
+    r->cache_bytes = 700;
+    r->staging_bytes = 50;
+    r->gpus = 4;
+    r->layers = 2;
+    r->activation_bytes = 77;
+    r->total.counts = (struct run_counts){.hits = 3,
+                                          .accesses = 8,
+                                          .dropped = 1,
+                                          .activations = 15,
+                                          .busiest_rows = 12,
+                                          .computed_rows = 32,
+                                          .sent_bytes = 960};
+    m->span[1] = (struct paper_span){6 * MS, 12};
+    m->run.result = (struct result){.policies = 2, .policy = m->policy};
+    m->run.span = m->span;
+}
+
+static void unmake(struct made *m)
+{
+    free(m->policy[0].label);
+    free(m->policy[1].label);
+}
+
+static const struct {
+    const char *name, *help;
+    double value;
+    enum paper_dimension dimension;
+} figures[] = {
+    {"pass-latency", "mean latency of a pass", 2e-3, PAPER_TIME},
+    {"layer-latency", "mean of an MoE layer, from its gate to its last result", 5e-4,
+     PAPER_TIME},
+    {"rows-per-s", "rows of all passes per second", 2000.0, PAPER_RATIO},
+    {"miss-rate", "misses of the expert cache over accesses", 0.625, PAPER_RATIO},
+    {"dropped", "choices that the gate dropped, as a share", 0.0625, PAPER_RATIO},
+    {"expert-memory", "GPU memory for resident experts and staging", 750.0, PAPER_BYTES},
+    {"compute-busy", "share of the time that the GPU computes", 0.25, PAPER_RATIO},
+    {"busiest-share", "share of an MoE layer's rows that the busiest GPU has", 0.375,
+     PAPER_RATIO},
+    {"imbalance", "rows of the busiest GPU over the mean", 1.5, PAPER_RATIO},
+    {"computed", "rows that experts run on, padding included, over choices", 2.0,
+     PAPER_RATIO},
+    {"sent-bytes", "that a GPU sends per MoE layer and pass", 30.0, PAPER_BYTES},
+    {"activation-memory", "most that one MoE layer needs on a GPU", 77.0, PAPER_BYTES},
+};
+enum { FIGURES = sizeof figures / sizeof *figures };
+
+static void has_none(const struct paper_row *row, const struct paper_run *run,
+                     const char *words)
+{
+    struct err e = {.text = ""};
+    double value;
+
+    assert_int_equal(paper_row_figure(row, run, &value, &e), -1);
+    assert_string_equal(e.text, words);
+}
+
+static void figures_follow_by_hand(void **state)
+{
+    struct paper_row row = {.figure = paper_figure_find("miss-rate")};
+    struct made m;
+    struct err e = {.text = ""};
+    double value;
+
+    (void)state;
+    make(&m);
+    for (size_t i = 0; i < FIGURES; i++) {
+        const struct paper_figure *f = paper_figure_find(figures[i].name);
+
+        assert_non_null(f);
+        assert_int_equal(f->dimension, figures[i].dimension);
+        assert_int_equal(paper_figure_get(f, &m.run, "all", &value, &e), 0);
+        if (fabs(value - figures[i].value) > 1e-12 * figures[i].value)
+            fail_msg("%s is %.17g", f->name, value);
+    }
+    assert_null(paper_figure_find("latency"));
+    row.run.policy = "none";
+    has_none(&row, &m.run, "policy 'none' has no miss-rate");
+    row.run.policy = "some";
+    has_none(&row, &m.run, "no policy is called 'some'");
+    unmake(&m);
+}
+
+/* The same figure of another replay, where it is a third: 4 ms in 6 passes. */
+static void rows_join_two_replays(void **state)
+{
+    struct made m[3];
+    struct paper_run run[3];
+    struct paper_row row = {.figure = paper_figure_find("pass-latency"),
+                            .run = {.replay = 1, .policy = "all"},
+                            .other = {.replay = 2, .policy = "all"}};
+    struct err e = {.text = ""};
+    bool wanted[3] = {false, false, false};
+    double value;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        make(&m[i]);
+        run[i] = m[i].run;
+    }
+    m[2].policy[1].run.total.latency = 4 * MS;
+    m[2].policy[1].run.passes = 6;
+    paper_row_wants(&row, wanted);
+    assert_true(!wanted[0] && wanted[1] && !wanted[2]);
+    assert_int_equal(paper_row_figure(&row, run, &value, &e), 0);
+    assert_true(fabs(value - 2e-3) < 1e-15);
+    row.join = PAPER_OVER;
+    paper_row_wants(&row, wanted);
+    assert_true(!wanted[0] && wanted[1] && wanted[2]);
+    assert_int_equal(paper_row_figure(&row, run, &value, &e), 0);
+    assert_true(fabs(value - 3.0) < 1e-12);
+    row.join = PAPER_LESS;
+    assert_int_equal(paper_row_figure(&row, run, &value, &e), 0);
+    assert_true(fabs(value - 4e-3 / 3.0) < 1e-15);
+    row.other.policy = "some";
+    has_none(&row, run, "no policy is called 'some'");
+    row.other.policy = "all";
+    row.join = PAPER_OVER;
+    m[2].policy[1].run.total.latency = 0;
+    has_none(&row, run, "pass-latency is divided by 0");
+    row.run.policy = "some";
+    has_none(&row, run, "no policy is called 'some'");
+    /* A closed form wants no replay. */
+    row = (struct paper_row){.formula = NULL};
+    wanted[0] = false;
+    paper_row_wants(&row, wanted);
+    assert_false(wanted[0]);
+    for (int i = 0; i < 3; i++)
+        unmake(&m[i]);
+}
+
+static void help_names_them_all(void **state)
+{
+    static const char *const formulas[] = {
+        "\n  waste                  rows that a gate's capacity makes experts compute "
+        "on, "
+        "over choices\n",
+        "\n  shard-bytes            that a GPU sends per layer under place: moeshard\n",
+        "\n                          slots   per GPU and buffered layer (an integer from "
+        "1 to 1000000; required)\n",
+        "\n  expert-bytes           weights of one expert\n                          "
+        "model  name in models/arch (text; required)\n"};
+    char *said = NULL, *at;
+    size_t size;
+    FILE *out = open_memstream(&said, &size);
+
+    (void)state;
+    assert_non_null(out);
+    paper_figure_help(out);
+    assert_int_equal(fflush(out), 0);
+    at = said;
+    for (size_t i = 0; i < FIGURES; i++) {
+        char line[128];
+        int length =
+            snprintf(line, sizeof line, "  %-22s %s\n", figures[i].name, figures[i].help);
+
+        assert_int_equal(strncmp(at, line, (size_t)length), 0);
+        at += length;
+    }
+    assert_int_equal(*at, '\0');
+    paper_formula_help(out);
+    assert_int_equal(fclose(out), 0);
+    for (size_t i = 0; i < sizeof formulas / sizeof *formulas; i++)
+        if (strstr(said, formulas[i]) == NULL)
+            fail_msg("no '%s' in:\n%s", formulas[i], said);
+    free(said);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(people_see_every_row),
+        cmocka_unit_test(totals_are_sums),
+        cmocka_unit_test(programs_see_every_row),
+        cmocka_unit_test(junit_sees_every_row),
+        cmocka_unit_test(fits_are_told),
+        cmocka_unit_test(figures_follow_by_hand),
+        cmocka_unit_test(rows_join_two_replays),
+        cmocka_unit_test(help_names_them_all),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
