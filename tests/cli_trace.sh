@@ -136,16 +136,16 @@ shutil.copyfile(hand, f"{folder}/bare.h5")
 with h5py.File(f"{folder}/bare.h5", "r+") as f:
     del f["/routing/score"]
     f.attrs["score_kind"] = "none"
-# The same rows with a second candidate, in three recorded passes.
+# The same rows with a second candidate, in one recorded pass.
 shutil.copyfile(f"{folder}/bare.h5", f"{folder}/wide.h5")
 with h5py.File(f"{folder}/wide.h5", "r+") as f:
     expert = f["/routing/expert"][:]
     del f["/routing/expert"]
     f["/routing/expert"] = np.concatenate([expert, (expert + 1) % 4], axis=2).astype("<u2")
     f.attrs.modify("candidates", 2)
-    f["/pass/first"] = np.array([0, 1, 4, 8], "<u8")
+    f["/pass/first"] = np.array([0, 8], "<u8")
     f["/pass/row"] = np.arange(8, dtype="<u8")
-    f["/pass/start_ns"] = np.full(3, -1, "<i8")
+    f["/pass/start_ns"] = np.full(1, -1, "<i8")
 # Counts alone: three passes.
 with h5py.File(f"{folder}/counts.h5", "w", libver=("v110", "v110")) as f:
     f.attrs.update(format="moesim-trace", version=1, model="hand", source="counted", capture="",
@@ -164,11 +164,11 @@ done
 "$moesim" trace info -q "$folder/wide.h5" | sed -n '2p;5,6p' >"$folder/out"
 diff - "$folder/out" <<'END'
   model      hand: 2 MoE layers, 4 experts, top-1, 2 candidates recorded
-  rows       8 tokens in 2 requests, 3 recorded passes
+  rows       8 tokens in 2 requests, 1 recorded passes
   has        /routing/expert /pass /expert_bytes
 END
 report $? trace_info_candidates
-"$moesim" trace info --json "$folder/wide.h5" | grep -q '^  "rows": 8, "requests": 2, "passes": 3,$' &&
+"$moesim" trace info --json "$folder/wide.h5" | grep -q '^  "rows": 8, "requests": 2, "passes": 1,$' &&
     "$moesim" trace info --json "$folder/wide.h5" | grep -q '"top_k": 1, "candidates": 2,$'
 report $? trace_info_json_candidates
 prints trace_info_counts 0 trace info "$folder/counts.h5" <<END
