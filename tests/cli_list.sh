@@ -129,4 +129,24 @@ rm -r "$MOESIM_HOME"
 prints list_without_home 1 list policies <<'END'
 moesim: moesim's own files (models/, sim/policy/presets/) are not beside the program; set MOESIM_HOME to the folder that holds models/arch
 END
+
+# Without a name for it, home is found upward from the program, there or in share/moesim.
+unset MOESIM_HOME
+mkdir -p "$folder/up/bin" "$folder/up/share/moesim/models/machine" "$folder/up/share/moesim/models/arch"
+cp "$moesim" "$folder/up/bin/moesim"
+moesim=$folder/up/bin/moesim
+head='model                    MoE layers experts top-k one expert  source'
+prints list_home_in_share 0 list models <<END
+$head
+END
+mkdir -p "$folder/up/models/arch"
+cp models/arch/dbrx.yaml "$folder/up/models/arch"
+prints list_home_nearer 0 list models <<END
+$head
+dbrx                             40      16     4     396 MB  databricks/dbrx-base config.json
+END
+rm -r "$folder/up/share" "$folder/up/models"
+prints list_nowhere 1 list models <<'END'
+moesim: moesim's own files (models/, sim/policy/presets/) are not beside the program; set MOESIM_HOME to the folder that holds models/arch
+END
 exit $failed
