@@ -54,8 +54,8 @@ one                     12.0 GB    60.0 GB/s   one memory  of mine
 END
 
 # Each slot once, above its plug-ins, with an empty line before all but the first.
-"$moesim" list policies >"$folder/policies"
-[ $? -eq 0 ] && [ "$(grep -c '^$' "$folder/policies")" -eq $((7 + $(grep -c '^every' "$folder/policies") - 1)) ] &&
+"$moesim" list policies >"$folder/policies" &&
+    [ "$(grep -c '^$' "$folder/policies")" -eq $((7 + $(grep -c '^every' "$folder/policies") - 1)) ] &&
     [ "$(grep '^[a-z]' "$folder/policies" | tr '\n' ' ')" = \
         "gate select place cache prefetch offload schedule every place also takes every cache also takes every schedule also takes " ] &&
     [ "$(sed -n '1p;2s/  */ /gp;3p' "$folder/policies")" = "gate
@@ -69,8 +69,8 @@ grep -q '^  none               tokens use the experts that were recorded$' "$fol
 report $? list_policies_columns
 
 # Keys of the whole at the margin, those of a section below its name and indented by two.
-"$moesim" list config >"$folder/config"
-[ $? -eq 0 ] && [ "$(sed -n '/:$/=' "$folder/config" | wc -l)" -eq 2 ] &&
+"$moesim" list config >"$folder/config" &&
+    [ "$(sed -n '/:$/=' "$folder/config" | wc -l)" -eq 2 ] &&
     [ "$(sed -n '/^$/{n;p}' "$folder/config" | cut -d: -f1 | tr '\n' ' ')" = "workload parallel policies " ]
 report $? list_config_sections
 cat >"$folder/wanted" <<'END'

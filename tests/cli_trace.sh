@@ -153,14 +153,16 @@ with h5py.File(f"{folder}/counts.h5", "w", libver=("v110", "v110")) as f:
     f["/moe_layer"] = np.arange(2, dtype="<u2")
     f.create_dataset("/load/count", data=np.ones((3, 2, 4), "<u4"), chunks=True)
 END
-for what in hand:: bare::no bare:--scores:; do
-    # shellcheck disable=SC2046
-    "$moesim" trace gen --like "$folder/${what%%:*}.h5" -o "$folder/x.h5" \
-        $(echo "$what" | cut -d: -f2) >/dev/null
+while read -r what wanted flag; do
+    "$moesim" trace gen --like "$folder/$what.h5" -o "$folder/x.h5" ${flag:+"$flag"} >/dev/null
     "$moesim" trace info "$folder/x.h5" | grep -q '^  has        /routing/expert /routing/score'
-    [ $? -eq $([ -z "${what##*:}" ]; echo $?) ]
-    report $? "trace_like_scores_$what"
-done
+    [ $? -eq "$wanted" ]
+    report $? "trace_like_scores_$what$flag"
+done <<'END'
+hand 0
+bare 1
+bare 0 --scores
+END
 "$moesim" trace info -q "$folder/wide.h5" | sed -n '2p;5,6p' >"$folder/out"
 diff - "$folder/out" <<'END'
   model      hand: 2 MoE layers, 4 experts, top-1, 2 candidates recorded
