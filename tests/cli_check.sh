@@ -77,6 +77,79 @@ assert rows[4]["predicted"] == 12.8 and rows[-1]["why"] == "made up"
 END
 report $? "JSON and JUnit agree"
 
+# Two rows measured by a replay of 31 us a round trip give that back, whatever is stated. A pass
+# takes 17 of them, for 16 layers and its tokens: 35 us are 68 us more.
+cat >"$folder/base.yaml" <<'END'
+name: fitted
+title: One number from two rows
+source: made up
+tolerance: 10 %
+base:
+  machine: rtx4090-pcie4
+  model: olmoe-1b-7b
+  trace: {requests: 2, prompt_tokens: 0, output_tokens: 4, output_spread: 0}
+  config: {launch: eager, workload: {prefill: skip, batch: 2}, policies: [{name: lru, cache: {slots: 8}}]}
+constants:
+  - {name: round trip, value: 31 us, sets: [machine.host.round_trip], provenance: fitted, source: made up,
+     start: 10, min: 1, max: 100}
+replays:
+  - {name: slow}
+  - {name: few, set: [trace.requests=1, config.workload.batch=1]}
+rows:
+  - {what: a pass, published: SLOW ms, figure: pass-latency, run: slow/lru, fit: yes}
+  - {what: a pass of one, published: FEW ms, figure: pass-latency, run: few/lru, fit: yes}
+  - {what: fewer are quicker, published: 1, is: at-most, figure: pass-latency, run: few/lru, over: slow/lru}
+  - {what: more are slower, published: 1, is: at-least, figure: pass-latency, run: slow/lru, over: few/lru}
+END
+sed 's/SLOW/100/;s/FEW/60/' "$folder/base.yaml" >"$folder/fitted.yaml"
+"$moesim" check --papers "$folder/fitted.yaml" --json >"$folder/out"
+edit=$("$python" - "$folder/out" <<'END'
+import json
+import sys
+rows = json.load(open(sys.argv[1]))["tables"][0]["table"]
+print("s/SLOW/%.9g/;s/FEW/%.9g/" % tuple(1e3 * r["predicted"] for r in rows[:2]))
+END
+)
+sed "$edit" "$folder/base.yaml" >"$folder/fitted.yaml"
+sed -e 's/value: 31 us/value: 35 us/' -e 's/name: fitted/name: other/' "$folder/fitted.yaml" >"$folder/other.yaml"
+# refitted STATUS TABLE US VERDICT
+refitted() {
+    check "$1" -p --refit "$folder/$2.yaml" &&
+        sed -i 's/  *[0-9.]*e-[0-9]*  / +-  /' "$folder/out" && diff - "$folder/out" <<END
+$2: 1 constants, fitted again on the 2 rows marked so
+
+                                         stated       fitted         +-
+round trip                                $3 us           31 +-  $4
+END
+}
+check 0 --papers "$folder/fitted.yaml" -t 2 -q && refitted 0 fitted 31 "equal as far as stated" &&
+    refitted 1 other 35 DIFFERENT
+report $? "a constant is fitted again"
+check 0 -p "$folder/other.yaml" --json && "$python" - "$folder/out" <<'END'
+import json
+import sys
+for r in json.load(open(sys.argv[1]))["tables"][0]["table"][:2]:
+    assert abs(r["predicted"] - r["published"] - 17 * 4e-6) < 1e-9, r
+END
+report $? "a pass has 17 round trips"
+
+# Without a name all that there are, by name; a failing one among them decides.
+mkdir -p "$folder/home/validate/papers" && ln -s "$PWD/models" "$PWD/sim" "$folder/home"
+cp "$folder/small.yaml" "$folder/home/validate/papers/b.yaml"
+cp "$folder/off.yaml" "$folder/home/validate/papers/a.yaml"
+all() { MOESIM_HOME=$folder/home check "$@"; }
+all 1 --papers &&
+    [ "$(grep -o '^[a-z]*: Two replays\|^All tables: .*' "$folder/out" | tr '\n' ' ')" = \
+        "off: Two replays small: Two replays All tables: 10 rows, 10 held out; 9 ok, 0 miss as explained, 1 fail " ] &&
+    [ ! -s "$folder/err" ]
+report $? "all tables"
+all 0 --papers b --junit "$folder/b.xml" && grep -q 'tests="5"' "$folder/b.xml" &&
+    all 1 --papers b nowhere && grep -q "there is no table 'nowhere'" "$folder/err" && [ ! -s "$folder/out" ]
+report $? "a table by name"
+rm -r "$folder/home/validate"
+all 1 --papers && [ "$(cat "$folder/err")" = "moesim: $folder/home/validate/papers: No such file or directory" ]
+report $? "no table at all"
+
 check 0 --papers --help && grep -q 'layer-latency' "$folder/out" && grep -q 'shard-bytes' "$folder/out"
 report $? "the help lists figures and formulas"
 check 2 && check 2 --papers --refit "$folder/small.yaml" extra

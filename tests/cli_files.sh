@@ -45,6 +45,30 @@ before=$(ls -A "$folder")
 refused run run "$folder/run.yaml" --set trace="$folder/own/result.h5" --out "$folder/own"
 refused run_link run "$folder/run.yaml" --out "$folder/own"
 
+# Output by way of a link goes to the file behind it, in whatever folder; the link stays.
+mkdir "$folder/far"
+echo old >"$folder/far/kept.csv"
+ln -s far/kept.csv "$folder/link.csv"
+ln -s none.csv "$folder/dangling.csv"
+"$moesim" trace export "$folder/in.h5" -o "$folder/link.csv" && [ -L "$folder/link.csv" ] &&
+    "$moesim" trace export "$folder/in.h5" -o "$folder/plain.csv" &&
+    "$moesim" trace export "$folder/in.h5" -o "$folder/dangling.csv" &&
+    [ ! -L "$folder/dangling.csv" ] && [ ! -e "$folder/none.csv" ] &&
+    cmp "$folder/plain.csv" "$folder/far/kept.csv" && cmp "$folder/plain.csv" "$folder/dangling.csv" &&
+    [ "$(ls -A "$folder/far")" = kept.csv ]
+report $? files_links_stay
+# A file that has lost its name, as the one that a shell sent its output to.
+link=$folder/lost.csv
+(
+    ln -s "/proc/self/fd/7" "$link"
+    exec 7<>"$folder/gone.csv"
+    rm "$folder/gone.csv"
+    "$moesim" trace export "$folder/in.h5" -o "$link" && [ -L "$link" ] &&
+        cmp "$folder/plain.csv" /proc/self/fd/7
+)
+report $? files_without_a_name
+rm "$link"
+
 # An old page with its figures goes with the old result; other files stay.
 mkdir "$folder/out"
 for name in result.h5 report.html shares.csv shares.svg mine.txt; do

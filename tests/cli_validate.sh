@@ -85,6 +85,79 @@ validate --passes 4 --repeat 1 --json
 [ "$status" -eq 0 ] && "$python" -c 'import json,sys; json.load(open(sys.argv[1]))' "$folder/out"
 report $? "validate --json prints JSON"
 
+# Whatever the configuration says of these, what is executed is launched one by one and copied from
+# host memory, and each pass is kept; the machine that predicts may be another.
+sed 's/^name: .*/name: mine/' models/machine/h200.yaml >"$folder/mine.yaml"
+sed -i '/name: resident/d;/name: oracle/d;s/^workload/seed: 7\nworkload/' "$folder/study.yaml"
+validate --passes 3 --warmup 2 --repeat 2 --machine "$folder/mine.yaml" --out "$folder/w" &&
+    [ "$(tail -n 2 "$folder/out")" = "
+Written: $folder/w/summary.json, passes.csv, operations.csv, timeline.json (opens in ui.perfetto.dev)" ]
+report $? "validate says what it wrote"
+printf 'launch: graph\nhome: storage\nengine: count\npasses: no\nhost_memory: 1 kB\n' >>"$folder/study.yaml"
+validate -n 3 -w 2 -r 1 -m "$folder/mine.yaml" -o "$folder/x" --json && ! grep -q Written "$folder/out" &&
+    [ "$status" -eq 0 ]
+report $? "validate sets what is executed"
+"$python" - "$folder" <<'END'
+import csv
+import json
+import sys
+folder = sys.argv[1]
+
+
+def read(name):
+    rows = list(csv.DictReader(open(f"{folder}/{name}.csv")))
+    return rows, [{k: v for k, v in r.items() if k not in ("measured_s", "least_s", "most_s")} for r in rows]
+
+
+for name in ("passes", "operations"):
+    assert read("w/" + name)[1] == read("x/" + name)[1], name
+for x, repeats in (("w", 2), ("x", 1)):
+    s = json.load(open(f"{folder}/{x}/summary.json"))
+    want = {"seed": 7, "passes": 3, "warmup": 2, "repeats": repeats, "machine": "mine", "model": "tiny",
+            "trace": folder + "/trace.h5", "element": "fp32", "device": "host"}
+    assert {k: s[k] for k in want} == want, s
+    assert s["notes"].startswith("Every weight and activation has 32 bits on both sides, and kernels are "
+                                 "launched one by one."), s["notes"]
+    assert s["version"].startswith("moesim ") and len(s["date"]) == 20 and s["date"][4::3][:2] == "--"
+    passes, _ = read(x + "/passes")
+    assert [r["warmup"] for r in passes] == ["1", "1", "0", "0", "0"] * 2
+    # Sums of what counts, and the median of one or two repeats.
+    for p in s["policies"]:
+        own = [r for r in passes if r["policy"] == p["policy"] and r["warmup"] == "0"]
+        for key in ("predicted_s", "measured_s"):
+            assert abs(sum(float(r[key]) for r in own) / p["pass"][key] - 1) < 1e-9, (p, key)
+    for r in passes:
+        least, most = float(r["least_s"]), float(r["most_s"])
+        assert abs((least + most) / 2 / float(r["measured_s"]) - 1) < 1e-9 and (repeats == 2 or least == most)
+    assert len(s["speed"]["probes"]) == repeats * 3
+    # A pass runs each layer's dense block and gate once, and the head.
+    count = {k: v["count"] for k, v in s["operations"].items()}
+    assert count["dense"] == count["gate"] == 2 * 3 * 3 and count["head"] == 2 * 3
+    assert count["host experts"] > 0 and count["copy in"] > 0
+    drawn = [e for e in json.load(open(f"{folder}/{x}/timeline.json"))["traceEvents"] if e["ph"] == "X"]
+    assert drawn
+assert json.load(open(folder + "/out")) == json.load(open(folder + "/x/summary.json"))
+END
+report $? "the summary says what was asked"
+
+# One pass behind those of the warm-up is enough, none is not.
+validate --set workload.requests=1 --warmup 5000 --passes 60000
+passes=$(sed -n 's/.*has only \([0-9]*\) passes, and 5000 of them.*/\1/p' "$folder/err")
+refuses "no pass behind the warm-up" 1 \
+    "^moesim: the workload has only $passes passes, and $passes of them are for warm-up; take more requests or a smaller --warmup$" \
+    --set workload.requests=1 --warmup "$passes"
+validate --set workload.requests=1 --warmup $((passes - 1)) --repeat 1 --json --expert-memory 1 &&
+    grep -q '"passes": 1, "warmup": '$((passes - 1))', "repeats": 1' "$folder/out"
+report $? "one pass behind the warm-up"
+before=$(cksum <"$folder/study.yaml")
+ln "$folder/study.yaml" "$folder/w/summary.json" -f
+refuses "what is read is not written" 1 "summary.json: is .*study.yaml, which is read here" --out "$folder/w"
+[ "$(cksum <"$folder/study.yaml")" = "$before" ]
+report $? "what is read stays"
+"$moesim" validate "$folder/none.yaml" >"$folder/out" 2>"$folder/err"
+[ $? -eq 1 ] && grep -q "^moesim: $folder/none.yaml: cannot open: No such file or directory$" "$folder/err"
+report $? "a configuration that is not there"
+
 refuses "a workload that depends on time is refused" 1 "choose arrivals: closed" \
     --set workload.mode=continuous --set workload.arrivals=poisson --set workload.rate=3
 refuses "a warm-up longer than the workload is refused" 1 "are for warm-up" \

@@ -38,3 +38,15 @@ generate() {
     with_settings "$moesim" trace gen -o "$file" -- model=gpt-oss-20b requests=12 \
         prompt_tokens=20 output_tokens=24 scores=yes "$@"
 }
+
+# prints NAME STATUS ARGUMENT...: one test, that moesim ends with the status and says what stdin
+# holds, to the letter: standard output first, then standard error.
+prints() {
+    name=$1 wanted=$2
+    shift 2
+    cat >"$folder/wanted"
+    "$moesim" "$@" >"$folder/printed" 2>"$folder/complained" </dev/null
+    [ $? -eq "$wanted" ] && cat "$folder/complained" >>"$folder/printed" &&
+        diff "$folder/wanted" "$folder/printed"
+    report $? "$name"
+}

@@ -2,6 +2,8 @@
  * that asked to stop and the list of temporaries that a signal handler or exit() must
  * still remove. All are lock-free atomics, which a handler may touch and which threads
  * share safely. */
+#define _XOPEN_SOURCE 700 /* realpath */
+
 #include "file.h"
 
 #include "child.h"
@@ -225,12 +227,28 @@ static struct file_out *open_direct(const char *path, struct err *e)
     return f;
 }
 
+/* The file behind a link, which is to stay (/dev/stdout is one); else the path. Owned.
+ * NULL: a link to what has no name any more. */
+static char *target_of(const char *path)
+{
+    struct stat status;
+    char *real, *target;
+
+    if (lstat(path, &status) != 0 || !S_ISLNK(status.st_mode) || stat(path, &status) != 0)
+        return mem_strdup(path);
+    real = realpath(path, NULL);
+    target = real == NULL ? NULL : mem_strdup(real);
+    free(real);
+    return target;
+}
+
 struct file_out *file_out_new(const char *path, struct err *e)
 {
     size_t length = strlen(path);
     struct stat status;
     bool exists = stat(path, &status) == 0;
     struct file_out *f;
+    char *target;
 
     if (length == 0) {
         (void)err_set(e, "the file to write has no name; give one");
@@ -240,12 +258,15 @@ struct file_out *file_out_new(const char *path, struct err *e)
         (void)err_set(e, "'%s' is a folder; give the name of a file to write", path);
         return NULL;
     }
-    if (exists && !S_ISREG(status.st_mode))
+    target = target_of(path);
+    if (target == NULL || (exists && !S_ISREG(status.st_mode))) {
+        free(target);
         return open_direct(path, e);
+    }
     f = mem_zalloc(1, sizeof *f);
-    f->path = mem_strdup(path);
-    remove_abandoned(path);
-    f->stream = open_beside(path, &f->name, &f->slot);
+    f->path = target;
+    remove_abandoned(target);
+    f->stream = open_beside(target, &f->name, &f->slot);
     if (f->stream != NULL) {
         /* Shared, as HDF5 wants that of a file it reads. Not every disk can. */
         (void)flock(fileno(f->stream), LOCK_SH | LOCK_NB);

@@ -44,10 +44,10 @@ void trace_print_statistics(const struct trace_statistics *s)
         s->top1_share, 1.0 / s->experts, s->entropy_bits, log2(s->experts), s->gini);
     (void)printf("  locality   adjacent-token overlap %.3f (%.3f if independent)\n",
                  s->adjacent_overlap, s->independent_overlap);
-    (void)printf(
-        "  next layer %.3f of its experts are among the %u best guesses from this "
-        "layer's\n",
-        s->next_layer_predictability, s->top_k);
+    if (s->next_layer_predictability >= 0) /* there is a next layer */
+        (void)printf("  next layer %.3f of its experts are among the %u best guesses "
+                     "from this layer's\n",
+                     s->next_layer_predictability, s->top_k);
     (void)printf("  distinct experts per layer for concurrent tokens of different "
                  "requests\n            ");
     for (int i = 0; i < TRACE_UNION_SIZES; i++) {
