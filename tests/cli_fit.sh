@@ -133,8 +133,10 @@ END
 report $? fit_figures
 
 # What does not act on the passes is not determined.
-"$moesim" fit "$folder/run.yaml" -m "$folder/steps.csv" -p storage.bandwidth --first-pass 1 >"$folder/text" &&
-    grep -q '^storage.bandwidth  *6.5  *6.5 GB/s   not determined by these steps$' "$folder/text"
+"$moesim" fit "$folder/run.yaml" -m "$folder/steps.csv" -p storage.bandwidth --first-pass 1 \
+    -o "$folder/idle.yaml" >"$folder/text" &&
+    grep -q '^storage.bandwidth  *6.5  *6.5 GB/s   not determined by these steps$' "$folder/text" &&
+    grep -q 'steps.csv by moesim fit (not determined by these steps)"' "$folder/idle.yaml"
 report $? fit_not_determined
 
 # The machine file: the number, its source, its error.

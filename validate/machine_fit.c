@@ -400,9 +400,11 @@ static int note_number(const struct machine_fit_setup *setup,
                        const struct machine_fit_result *r, size_t i, const char *source,
                        struct err *e)
 {
+    double share = r->fit.error[i] / r->fit.value[i] * 100.0;
     char *key = mem_format("%s.source", setup->parameter[i]);
-    char *text = mem_format("%s (standard error %.2g %%)", source,
-                            r->fit.error[i] / r->fit.value[i] * 100.0);
+    char *text = isfinite(share)
+                     ? mem_format("%s (standard error %.2g %%)", source, share)
+                     : mem_format("%s (not determined by these steps)", source);
     char *error = mem_format("%s.error=%.3g", setup->parameter[i], r->test.mean_abs);
     int status = set_text(r->machine, key, text, e);
 
