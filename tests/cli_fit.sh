@@ -174,8 +174,10 @@ for name in run steps; do
     [ "$(cksum <"$file")" = "$sum" ]
     report $? "fit_apart_${name}_stays"
 done
-refused fit_unwritable "$folder/none/m.yaml: cannot make a file in that folder: No such file or directory" \
-    --first-pass 1 -o "$folder/none/m.yaml" >"$folder/log"
-grep -q "none/m.yaml: cannot make a file" "$folder/complained"
+# What was found is shown though it cannot be kept.
+"$moesim" fit "$folder/run.yaml" -m "$folder/steps.csv" -p host.round_trip --first-pass 1 \
+    -o "$folder/none/m.yaml" >"$folder/text" 2>"$folder/said"
+[ $? -eq 1 ] && grep -q '^Fitted to steps' "$folder/text" &&
+    grep -q "none/m.yaml: cannot make a file in that folder: No such file or directory$" "$folder/said"
 report $? fit_unwritable
 exit $failed
