@@ -50,7 +50,7 @@ static void test_names(void **state)
     assert_int_equal(count, 0);
     catalogue_free(names, count);
     for (int i = 40; i-- > 0;) {
-        char name[16];
+        char name[32];
 
         (void)snprintf(name, sizeof name, "n%02d.yaml", i);
         put(folder, name);
@@ -62,7 +62,7 @@ static void test_names(void **state)
     names = catalogue_names(folder, &count, &e);
     assert_int_equal(count, 40);
     for (size_t i = 0; i < 40; i++) {
-        char name[16];
+        char name[32];
 
         (void)snprintf(name, sizeof name, "n%02zu", i);
         assert_string_equal(names[i], name);
