@@ -23,7 +23,7 @@ char *lines_squeeze(char *text)
     return whole;
 }
 
-char *lines_explained(const struct result *r)
+char *lines_explanation(const struct result *r)
 {
     char *text = NULL;
     size_t size = 0;
@@ -33,7 +33,12 @@ char *lines_explained(const struct result *r)
     assert_non_null(out);
     assert_int_equal(result_explain(r, out, &e), 0);
     assert_int_equal(fclose(out), 0);
-    return lines_squeeze(text);
+    return text;
+}
+
+char *lines_explained(const struct result *r)
+{
+    return lines_squeeze(lines_explanation(r));
 }
 
 void lines_have(const char *text, const char *line)

@@ -7,7 +7,9 @@
 /* The text with one space for each run of them, none before a line, and a line feed in
  * front. Takes the text. Owned. */
 char *lines_squeeze(char *text);
-/* What moesim explain says of a result, squeezed. Owned. */
+/* What moesim explain says of a result. Owned. */
+char *lines_explanation(const struct result *r);
+/* The same, squeezed. Owned. */
 char *lines_explained(const struct result *r);
 /* Fails unless one whole line is this. */
 void lines_have(const char *text, const char *line);

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include "made_result.h"
+#include "printed_lines.h"
 #include "sim/base/mem.h"
 #include "sim/run/explain.h"
 #include "sim/run/text.h"
@@ -157,19 +158,6 @@ static void without_bounds(void **state)
 
 /* ---- what is printed ---- */
 
-static char *explained(const struct result *r)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    struct err e = {.text = ""};
-
-    assert_non_null(out);
-    assert_int_equal(result_explain(r, out, &e), 0);
-    assert_int_equal(fclose(out), 0);
-    return text;
-}
-
 /* Of 400 misses 300 ran on the host, for which the GPU waits 200 of 1000 ms. */
 static void experts_on_the_host(void **state)
 {
@@ -197,7 +185,7 @@ static void experts_on_the_host(void **state)
     text = explain_help_text(&f, &r, 0);
     assert_non_null(strstr(text, "waits for experts on the host (20.0 % of the time)"));
     free(text);
-    text = explained(&r);
+    text = lines_explanation(&r);
     assert_non_null(strstr(text, "Ran on the host instead: 300 experts (30.0 %"));
     assert_non_null(strstr(text, "There are no bounds on bytes and time."));
     assert_null(strstr(text, "perfect look-ahead (bound)"));
@@ -217,7 +205,7 @@ static void the_worst_layers_come_first(void **state)
     (void)state;
     worst->share[SHARE_COPY] = 3 * SIM_TIME_PER_S; /* of 300 passes */
     r.policy[0].run.layer[6].share[SHARE_COPY] = 2 * SIM_TIME_PER_S;
-    text = explained(&r);
+    text = lines_explanation(&r);
     first = strstr(text, "\n    20               "); /* decoder layers count on by 1 */
     second = strstr(text, "\n    7                ");
     assert_non_null(first);
@@ -249,7 +237,7 @@ static void long_names_and_wild_numbers_fit(void **state)
     memset(&r.policy[2].run.total, 0x7f, sizeof p->run.total);
     memset(r.policy[2].run.layer, 0x7f, 12 * sizeof *p->run.layer);
     memset(&r.policy[2].bounds, 0x01, sizeof p->bounds);
-    text = explained(&r);
+    text = lines_explanation(&r);
     assert_null(strchr(text, '\x1b'));
     assert_null(made_too_wide(text));
     free(text);

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include "made_result.h"
+#include "printed_lines.h"
 #include "sim/base/mem.h"
 #include "sim/run/explain.h"
 #include "sim/run/text.h"
@@ -204,19 +205,6 @@ static void whether_rebalancing_pays(void **state)
 
 /* ---- what is printed ---- */
 
-static char *explained(const struct result *r)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    struct err e = {.text = ""};
-
-    assert_non_null(out);
-    assert_int_equal(result_explain(r, out, &e), 0);
-    assert_int_equal(fclose(out), 0);
-    return text;
-}
-
 static void the_tables(void **state)
 {
     struct made_shape shape = {
@@ -242,7 +230,7 @@ static void the_tables(void **state)
     run->total.counts.migrations = 2;
     run->total.counts.migrated_bytes = 8000000;
     run->migration_time = 6 * ms;
-    text = explained(&r);
+    text = lines_explanation(&r);
     assert_non_null(
         strstr(text, "gpt-oss-20b on 4 GPUs of rtx4090-pcie4, 1 node; trace"));
     row = strstr(text, "\n    8               "); /* decoder layers count on by 1 */
@@ -287,7 +275,7 @@ static void before_and_after_the_first_migration(void **state)
     }
     run->total.counts.migrations = 2;
     run->migration_time = 60 * ms;
-    text = explained(&r);
+    text = lines_explanation(&r);
     for (char *c = text; *c != '\0'; c++) /* whatever the lines are cut at */
         if (*c == '\n' && strncmp(c, "\n      ", 7) == 0)
             memmove(c, c + 6, strlen(c + 6) + 1);
@@ -319,7 +307,7 @@ static void wild_numbers_fit(void **state)
         run->migration_time = INT64_MAX;
     }
     set(&r.link[0].name, "a link whose name is far too long for its column");
-    text = explained(&r);
+    text = lines_explanation(&r);
     assert_null(made_too_wide(text));
     free(text);
     result_release(&r);
