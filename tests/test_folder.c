@@ -1,4 +1,6 @@
 /* Output folders: all files change together, others stay, one writes at a time. */
+#define _GNU_SOURCE /* renameat2 */
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,13 +13,52 @@
 #include "sim/base/mem.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* In the places of the C library's: the next call, or a later one, fails. */
+static struct fault {
+    int calls; /* until it fails; 0: never */
+    int cause;
+} rename_fault, exchange_fault, link_fault;
+
+static bool fails(struct fault *f)
+{
+    if (f->calls == 0 || --f->calls > 0)
+        return false;
+    errno = f->cause;
+    return true;
+}
+
+int rename(const char *from, const char *to)
+{
+    return fails(&rename_fault)
+               ? -1
+               : (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+int renameat2(int from_folder, const char *from, int to_folder, const char *to,
+              unsigned flags)
+{
+    return fails(&exchange_fault)
+               ? -1
+               : (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
+}
+
+int linkat(int from_folder, const char *from, int to_folder, const char *to, int flags)
+{
+    return fails(&link_fault)
+               ? -1
+               : (int)syscall(SYS_linkat, from_folder, from, to_folder, to, flags);
+}
 
 static char *join(const char *folder, const char *name)
 {
@@ -388,6 +429,126 @@ static void an_input_among_its_files_is_refused(void **state)
     free(soft);
 }
 
+/* ---- what the disk refuses ---- */
+
+/* Old files a, b and c, one of others, and a folder if they must change one by one. */
+static char *make_old(void **state, bool with_folder)
+{
+    char *path = join(*state, "out"), *inner = join(path, "inner");
+
+    assert_int_equal(mkdir(path, 0777), 0);
+    put(path, "a", "old a");
+    put(path, "b", "old b");
+    put(path, "c", "old c");
+    put(path, "mine", "mine");
+    if (with_folder)
+        assert_int_equal(mkdir(inner, 0777), 0);
+    free(inner);
+    return path;
+}
+
+/* All old or all new, and nothing beside them. */
+static void assert_whole(void **state, const char *path, bool is_new, size_t count)
+{
+    assert_holds(path, "a", is_new ? "new a" : "old a");
+    assert_holds(path, "b", is_new ? "new b" : "old b");
+    assert_holds(path, "c", is_new ? NULL : "old c");
+    assert_holds(path, "mine", "mine");
+    assert_int_equal(entries(path), count);
+    assert_int_equal(entries(*state), 1);
+}
+
+/* Six renames put three files in place: a and b are set aside and come, c is set aside
+ * and has no successor, whose rename fails as it may. */
+static void any_move_that_fails_is_undone(void **state)
+{
+    static const char *const named[] = {"a", "a", "b", "b", "c", "c"};
+    char *path = make_old(state, true);
+    struct err e = {.text = ""};
+
+    for (int at = 1; at <= 6; at++) {
+        struct folder_out *f = begin(path, &e);
+        char *words = mem_format("%s/%s: cannot put the finished file in place: "
+                                 "Input/output error",
+                                 path, named[at - 1]);
+
+        assert_non_null(f);
+        rename_fault = (struct fault){at, EIO};
+        assert_int_equal(folder_out_commit(f, &e), -1);
+        assert_int_equal(rename_fault.calls, 0);
+        assert_string_equal(e.text, words);
+        assert_whole(state, path, false, 5);
+        free(words);
+        e.text[0] = '\0';
+    }
+    rename_fault = (struct fault){7, EIO};
+    write_both(path);
+    assert_int_equal(rename_fault.calls, 1);
+    rename_fault.calls = 0;
+    assert_whole(state, path, true, 4);
+    free(path);
+}
+
+/* Where folders cannot be exchanged, or files not be in two places, they go one by one.
+ */
+static void what_cannot_be_exchanged_moves(void **state)
+{
+    static const int cannot[] = {EINVAL, ENOSYS, ENOTSUP, EBUSY};
+    static const int alone[] = {EPERM, EMLINK, ENOTSUP};
+    char *path = make_old(state, false);
+
+    for (size_t i = 0; i < sizeof cannot / sizeof *cannot; i++) {
+        put(path, "a", "old a");
+        exchange_fault = (struct fault){1, cannot[i]};
+        rename_fault.calls = 1000;
+        write_both(path);
+        assert_true(exchange_fault.calls == 0 && rename_fault.calls < 1000);
+        assert_whole(state, path, true, 3);
+    }
+    for (size_t i = 0; i < sizeof alone / sizeof *alone; i++) {
+        put(path, "a", "old a");
+        link_fault = (struct fault){1, alone[i]};
+        rename_fault.calls = 1000;
+        write_both(path);
+        assert_true(link_fault.calls == 0 && rename_fault.calls < 1000);
+        assert_whole(state, path, true, 3);
+    }
+    rename_fault.calls = 0;
+    free(path);
+}
+
+static void refused(void **state, struct fault *fault, const char *what)
+{
+    char *path = join(*state, "out"), *words = mem_format("%s%s", path, what);
+    struct err e = {.text = ""};
+    struct folder_out *f = begin(path, &e);
+
+    assert_non_null(f);
+    *fault = (struct fault){1, EIO};
+    assert_int_equal(folder_out_commit(f, &e), -1);
+    assert_int_equal(fault->calls, 0);
+    assert_string_equal(e.text, words);
+    free(words);
+    free(path);
+}
+
+static void an_exchange_that_fails_changes_nothing(void **state)
+{
+    char *path;
+
+    refused(state, &exchange_fault,
+            ": cannot put the finished files in place: Input/output error");
+    assert_int_equal(entries(*state), 0);
+    path = make_old(state, false);
+    refused(state, &exchange_fault,
+            ": cannot put the finished files in place: Input/output error");
+    assert_whole(state, path, false, 4);
+    refused(state, &link_fault,
+            "/mine: cannot be kept beside the new files: Input/output error");
+    assert_whole(state, path, false, 4);
+    free(path);
+}
+
 #define FRESH(test) cmocka_unit_test_setup_teardown(test, make, clear)
 
 int main(void)
@@ -407,6 +568,9 @@ int main(void)
         FRESH(bad_places_are_named),
         FRESH(what_cannot_be_replaced_is_said_before),
         FRESH(an_input_among_its_files_is_refused),
+        FRESH(any_move_that_fails_is_undone),
+        FRESH(what_cannot_be_exchanged_moves),
+        FRESH(an_exchange_that_fails_changes_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
