@@ -317,7 +317,18 @@ static void what_some_policies_have(void **state)
     assert_null(strstr(text, "hit"));
     assert_non_null(strstr(text, "\nlru                       -         -         -\n"));
     assert_non_null(strstr(text, "\nlfu                       7    123 MB   4.00 ms\n"));
+    assert_non_null(strstr(text, "Gaps: "));
     free(text);
+    r.policy[0].run.total.counts.migrations = 1000000;
+    r.policy[1].run.total.counts.migrations = 999999;
+    r.policy[0].bounds.present = r.policy[1].bounds.present = false;
+    text = made_printed(&r, result_print);
+    assert_non_null(strstr(text, "\nlru                 1.0e+06 "));
+    assert_non_null(strstr(text, "\nlfu                  999999 "));
+    assert_null(strstr(text, "Gaps: "));
+    free(text);
+    r.policy[0].run.total.counts.migrations = 0;
+    r.policy[1].run.total.counts.migrations = 7;
     r.policy[0].run.total.counts.hits = 40;
     r.policy[0].run.total.counts.demand_bytes = 5000;
     r.policy[1].run.total.counts.dropped = 25;

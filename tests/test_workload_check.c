@@ -7,6 +7,9 @@
 
 #include "row_trace.h"
 
+#include "sim/base/mem.h"
+
+#include <stdlib.h>
 #include <string.h>
 
 static void test_options(void **state)
@@ -123,13 +126,21 @@ static void test_odd_traces(void **state)
     struct workload *w = row_trace_workload(s, &p);
     const struct pass *pass;
     struct err e = {.text = ""};
+    struct trace_request first;
+    char *words;
     int status = 1;
 
     (void)state;
     while (status == 1)
         status = workload_next(w, 0, &pass, &e);
     assert_int_equal(status, -1);
-    assert_non_null(strstr(e.text, "prefill behind a decode row"));
+    first = trace_get_requests(s->trace)[0];
+    assert_true(first.rows > s->prompt[0] + 1); /* so its last row is the fault */
+    words =
+        mem_format("/token/phase row %llu is prefill behind a decode row of its request",
+                   (unsigned long long)(first.first_row + first.rows - 1));
+    assert_non_null(strstr(e.text, words));
+    free(words);
     workload_free(w);
     row_trace_free(s);
     s = row_trace_make(&hollow, 11);
