@@ -37,6 +37,9 @@ MODE_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
              -fno-omit-frame-pointer
 MODE_tsan := -O1 -g -fsanitize=thread
 MODE_coverage := -O0 -g --coverage
+ifeq ($(MODE),coverage)
+LDFLAGS += -Wl,--wrap=_exit tests/slow/counted_exit.c
+endif
 # What tests/mutate changes and links again, one object at a time.
 MODE_mutate := -O2 -fPIC -DNDEBUG -w
 MODE_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
