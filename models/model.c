@@ -173,8 +173,9 @@ void model_free(struct model *m)
 uint64_t model_expert_bytes(const struct model *m)
 {
     uint64_t weights = (uint64_t)m->matrices * m->hidden * m->expert_ffn;
+    uint64_t bytes = (uint64_t)((double)weights * m->expert_bits / 8.0 + 0.5);
 
-    return (uint64_t)((double)weights * m->expert_bits / 8.0 + 0.5);
+    return bytes > 0 ? bytes : 1; /* three weights of one bit */
 }
 
 uint64_t model_attention_weights(const struct model *m)

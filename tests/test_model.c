@@ -228,6 +228,12 @@ static void test_model_sizes(void **state)
     assert_non_null(m);
     /* 3 * 2880 * 2880 weights * 4.25 bits / 8. */
     assert_int_equal(model_expert_bytes(m), 13219200);
+    m->hidden = m->expert_ffn = 1;
+    m->expert_bits = 2;
+    assert_int_equal(model_expert_bytes(m), 1); /* 6 bits */
+    m->expert_bits = 1;
+    assert_int_equal(model_expert_bytes(m), 1); /* 3 bits: no expert is free */
+    m->hidden = m->expert_ffn = 2880;
     assert_int_equal(model_attention_weights(m), attention);
     assert_true(model_kv_bytes(m) == 2 * 8 * 64 * 2.0);
     assert_int_equal(model_dense_bytes(m), 2 * (24 * (attention + 2 * 2880 + 2880 * 32) +
