@@ -50,7 +50,8 @@ struct model *model_load(const char *path_or_name, const char *folder, struct er
 struct model *model_from_cfg(const struct cfg *c, struct err *e);
 void model_free(struct model *m);
 
-/* Bytes of one routed expert: matrices * hidden * expert_ffn * expert_bits / 8. */
+/* Bytes of one routed expert: matrices * hidden * expert_ffn * expert_bits / 8, to the
+ * nearest byte, at least one. */
 uint64_t model_expert_bytes(const struct model *m);
 /* Weights that are always resident: attention, norms, routers, shared and dense FFNs,
  * embedding and head (counted apart even where a model ties them). The decoder layers of
