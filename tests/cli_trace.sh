@@ -188,6 +188,8 @@ printf 'layers: 3\nrequests: 2\nprompt_tokens: 1\noutput_tokens: 2\n' >"$folder/
 "$moesim" trace gen "$folder/params.yaml" -o "$folder/y.h5" -s layers=5 &&
     "$moesim" trace info "$folder/y.h5" | grep -q '^  model      synthetic: 5 MoE layers, 32 experts, top-4$'
 report $? trace_gen_file_and_set
+"$moesim" trace gen -o "$folder/two.h5" --set requests=16 --set groups=2 --set union_16=22 --set layers=2 >/dev/null
+report $? trace_gen_union_of_two_groups
 sum=$(cksum <"$folder/params.yaml")
 prints trace_gen_apart 1 trace gen "$folder/params.yaml" -o "$folder/params.yaml" <<END
 moesim: $folder/params.yaml: is the input itself, which is read here; give the output another name

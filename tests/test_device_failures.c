@@ -141,6 +141,37 @@ static void test_wrong(void **state)
         rig_each(check_wrong);
 }
 
+/* Each argument of a product, and of a copy, wrong alone. */
+static void check_wrong_alone(struct rig *r)
+{
+    const uint32_t large = UINT32_MAX;
+    void *p = rig_alloc(r, DEVICE_MEMORY_LOCAL, 64);
+    const struct device_gemm wrong[] = {{large, 1, 1, p, p, p}, {1, large, 1, p, p, p},
+                                        {1, 1, large, p, p, p}, {1, 1, 1, NULL, p, p},
+                                        {1, 1, 1, p, NULL, p},  {1, 1, 1, p, p, NULL}};
+    struct err e = {.text = ""};
+
+    if (!rig_is_host(r))
+        return;
+    if (wrong_one < 6)
+        r->o->gemm(r->d, r->s, &wrong[wrong_one]);
+    else
+        r->o->copy(r->d, r->s, wrong_one == 6 ? NULL : p, wrong_one == 6 ? p : NULL, 1);
+    assert_int_equal(r->o->stream_finish(r->d, r->s, &e), -1);
+    assert_string_equal(e.text, wrong_one < 3
+                                    ? "host: gemm: a dimension of 4294967295 is "
+                                      "beyond OpenBLAS's 2^31"
+                                : wrong_one < 6 ? "host: gemm: a pointer is NULL"
+                                                : "host: copy: a pointer is NULL");
+}
+
+static void test_wrong_alone(void **state)
+{
+    (void)state;
+    for (wrong_one = 0; wrong_one < 8; wrong_one++)
+        rig_each(check_wrong_alone);
+}
+
 static uint8_t copied[2]; /* on the host, before closing and by closing */
 
 /* Closing the host waits for what is enqueued, and frees what was not. */
@@ -176,6 +207,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_failure),
         cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_wrong_alone),
         cmocka_unit_test(test_close),
     };
 
