@@ -405,6 +405,7 @@ static void lying_files(void **state)
 {
     static const struct damage damage[] = {
         {"/", "version", false, 7, false, "version 7, and this moesim reads version 2"},
+        {"/", "version", false, 0, true, "attribute version of / has the wrong type"},
         {"/", "layers", false, 0, false, "0 MoE layers"},
         {"/", "layers", false, 4, false, "/moe_layer has 3 rows where 4 are told of"},
         {"/", "layers", false, UINT32_MAX, false, "MoE layers and"},
