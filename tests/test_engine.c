@@ -40,6 +40,7 @@ static void test_lanes_by_hand(void **state)
         assert_int_equal(engine_times(g, d).start, 148);
         assert_int_equal(engine_times(g, f).end, 156);
         assert_int_equal(engine_times(g, h).start, 1000);
+        assert_false(engine_times(g, d).cancelled || engine_times(g, h).cancelled);
         assert_int_equal(engine_lane_busy(g, gpu), 131);
         assert_int_equal(engine_lane_busy(g, cpu), 31);
         assert_int_equal(engine_get_report(g).finished, 6);
