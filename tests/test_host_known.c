@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- in the places of the C library's ---- */
 
@@ -126,6 +127,54 @@ static void test_memory(void **state)
     text_of = NULL;
 }
 
+static void expect_free(struct device *d, uint64_t local, uint64_t host)
+{
+    struct device_info info;
+
+    d->ops->info(d, &info);
+    assert_int_equal(info.local_free_bytes, local);
+    assert_int_equal(info.host_free_bytes, host);
+}
+
+/* Blocks of both pools, more than the list has room for at first, given back in another
+ * order: what is free is what nobody has. */
+static void test_what_is_free(void **state)
+{
+    enum { BLOCKS = 70 };
+    static const char *const file[FILES] = {"MemAvailable: 8000 kB\n"};
+    struct err e = {.text = ""};
+    void *local[BLOCKS], *pinned, *pageable;
+    struct device *d;
+
+    (void)state;
+    text_of = file;
+    d = open_host();
+    text_of = NULL;
+    for (uint32_t i = 0; i < BLOCKS; i++)
+        assert_int_equal(
+            d->ops->mem_alloc(d, DEVICE_MEMORY_LOCAL, 1000 + i, &local[i], &e), 0);
+    expect_free(d, 4096000 - 70000 - 2415, 3072000);
+    assert_int_equal(d->ops->mem_alloc(d, DEVICE_MEMORY_PINNED, 72000, &pinned, &e), 0);
+    assert_int_equal(d->ops->mem_alloc(d, DEVICE_MEMORY_PAGEABLE, 3000000, &pageable, &e),
+                     0);
+    expect_free(d, 4096000 - 70000 - 2415, 0);
+    assert_int_equal(d->ops->mem_alloc(d, DEVICE_MEMORY_PINNED, 1, &pinned, &e), -1);
+    assert_null(pinned);
+    assert_string_equal(e.text, "host: 1 bytes of pinned memory were asked for, but only "
+                                "0 of 3072000 are left");
+    e.text[0] = '\0';
+    assert_int_equal(d->ops->mem_alloc(d, DEVICE_MEMORY_LOCAL, 4023586, &pinned, &e), -1);
+    assert_string_equal(e.text,
+                        "host: 4023586 bytes of device memory were asked for, but "
+                        "only 4023585 of 4096000 are left");
+    d->ops->mem_free(d, DEVICE_MEMORY_PAGEABLE, pageable);
+    expect_free(d, 4096000 - 70000 - 2415, 3000000);
+    for (uint32_t i = 0; i < BLOCKS; i++)
+        d->ops->mem_free(d, DEVICE_MEMORY_LOCAL, local[i * 3 % BLOCKS]);
+    expect_free(d, 4096000, 3000000);
+    device_close(d);
+}
+
 /* The processor's name is up to the end of its line; MHz are whole. */
 static void test_names(void **state)
 {
@@ -152,6 +201,7 @@ static void test_names(void **state)
         assert_string_equal(info.name, known[i].name);
         assert_string_equal(info.clocks, known[i].clocks);
         assert_non_null(strstr(info.driver, "; one thread per stream"));
+        assert_int_equal(info.processors, sysconf(_SC_NPROCESSORS_ONLN));
         device_close(d);
     }
     text_of = NULL;
@@ -248,9 +298,10 @@ static void test_no_graph(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_memory),     cmocka_unit_test(test_names),
-        cmocka_unit_test(test_no_library), cmocka_unit_test(test_no_threads),
-        cmocka_unit_test(test_no_time),    cmocka_unit_test(test_no_graph),
+        cmocka_unit_test(test_memory),     cmocka_unit_test(test_what_is_free),
+        cmocka_unit_test(test_names),      cmocka_unit_test(test_no_library),
+        cmocka_unit_test(test_no_threads), cmocka_unit_test(test_no_time),
+        cmocka_unit_test(test_no_graph),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
