@@ -103,6 +103,7 @@ static struct {
     int64_t held[DEVICE_MEMORIES];
     uint64_t allocations;
     uint64_t most_bytes; /* of one allocation */
+    size_t bytes[32];    /* of the first ones */
 } seen;
 
 static int fails(struct err *e)
@@ -116,6 +117,8 @@ static int counted_alloc(struct device *d, enum device_memory kind, size_t bytes
     if (fails(e) != 0 || device_host.mem_alloc(d, kind, bytes, p, e) != 0)
         return -1;
     seen.held[kind]++;
+    if (seen.allocations < sizeof seen.bytes / sizeof *seen.bytes)
+        seen.bytes[seen.allocations] = bytes;
     seen.allocations++;
     seen.most_bytes = bytes > seen.most_bytes ? bytes : seen.most_bytes;
     return 0;
@@ -304,11 +307,52 @@ static void test_reserve(void **state)
     close_counted(&t);
 }
 
+/* What is reserved for 3 tokens, 6 choices and 15 tokens of context, in floats, and a
+ * quarter more but for what is pinned and the caches. */
+static void test_room_of_each(void **state)
+{
+    static const size_t known[] = {
+        /* Indices: 6 groups of 2 x 6 choices and 8 experts, each up to 64 bytes more. */
+        1049472,         3 * 64 * 5, /* hidden states */
+        3 * 64 * 5,                  /* normed */
+        3 * 64 * 5,                  /* what is added */
+        3 * 128 * 5,                 /* first product of attention */
+        3 * 1 * 5,                   /* no absorbed product */
+        3 * 64 * 5,                  /* attended */
+        3 * 2 * 56 * 5,              /* the wider FFN, gate and up */
+        3 * 56 * 5,                  /* between */
+        3 * 96 * 5,                  /* logits of the vocabulary */
+        1 << 20,         /* the next indices' memory, of which the weights of tokens: */
+        6 * 5,           /* are sent */
+        3 * (4 + 3) * 5, /* two firsts in 8 bytes, two lengths and a row of the table */
+        6 * 64 * 5,      /* rows of experts */
+        6 * 64 * 5,      /* what they give */
+        6 * 2 * 48 * 5,  /* between */
+        (6 + 6) * 5,     /* their indices */
+        15 * 64 * 4,     /* four caches of keys and values of 2 heads of 16 */
+        15 * 64 * 4,     15 * 64 * 4, 15 * 64 * 4,
+    };
+    struct tiny t;
+    struct block *b;
+    struct err e = {.text = ""};
+
+    (void)state;
+    open_counted(&t);
+    b = block_of(&t);
+    assert_int_equal(block_reserve(b, &plain_batch, &e), 0);
+    assert_int_equal(seen.allocations, sizeof known / sizeof *known);
+    for (size_t i = 0; i < seen.allocations; i++)
+        if (seen.bytes[i] != known[i])
+            fail_msg("buffer %zu has %zu bytes, not %zu", i, seen.bytes[i], known[i]);
+    end_block(&t, b);
+    close_counted(&t);
+}
+
 /* More index arrays in a pass than one staging buffer of 1 MiB has room for: the second
  * buffer is used again in the next pass, and none comes to them. */
 static void test_staging(void **state)
 {
-    enum { GROUPS = 9000 }; /* of 64 bytes at least */
+    enum { GROUPS = 16000 }; /* of 64 bytes, twice: just below 2 MiB */
     static const uint16_t id = 6;
     const uint16_t choice[TOKENS * 2] = {6,          WORLD_NONE, WORLD_NONE,
                                          WORLD_NONE, WORLD_NONE, WORLD_NONE};
@@ -499,6 +543,7 @@ int main(void)
         cmocka_unit_test(test_gate),
         cmocka_unit_test(test_growth),
         cmocka_unit_test(test_reserve),
+        cmocka_unit_test(test_room_of_each),
         cmocka_unit_test(test_staging),
         cmocka_unit_test(test_room_for_the_longer_span),
         cmocka_unit_test(test_failures),
