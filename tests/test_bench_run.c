@@ -263,12 +263,63 @@ static void test_failures(void **state)
     free(taken);
 }
 
+static void no_gemm(struct device *d, struct device_stream *s,
+                    const struct device_gemm *g)
+{
+    (void)d, (void)s, (void)g;
+}
+
+/* Where a product is wrong no table appears. Nor where the last file has no place, or the
+ * folder is a file. */
+static void test_wrong_results(void **state)
+{
+    char *folder = trace_make_path("tables"), *taken = path_in(folder, "device");
+    struct bench_options o = {
+        .folder = folder, .quick = true, .command = "", .date = "", .version = ""};
+    struct bench_summary s[BENCH_TABLES];
+    struct err e = {.text = ""};
+    struct device_ops ops;
+    struct device *d = open_little(&ops);
+    size_t tables;
+
+    (void)state;
+    ops.gemm = no_gemm;
+    assert_int_equal(bench_run(d, &o, s, &tables, &e), -1);
+    assert_non_null(strstr(e.text, "host: the device computes wrongly: off by "));
+    remove_files(folder, false);
+    close_little(d);
+    d = open_little(&ops);
+    e.text[0] = '\0';
+    assert_int_equal(file_make_folder(folder, &e), 0);
+    assert_int_equal(file_make_folder(taken, &e), 0);
+    assert_int_equal(bench_run(d, &o, s, &tables, &e), -1);
+    assert_non_null(strstr(e.text, "/device.csv' is a folder"));
+    (void)rmdir(taken);
+    o.folder = "/dev/null";
+    e.text[0] = '\0';
+    assert_int_equal(bench_run(d, &o, s, &tables, &e), -1);
+    assert_string_equal(e.text,
+                        "/dev/null: exists and is no folder; choose another name");
+    assert_int_equal(tables, 0);
+    close_little(d);
+    for (int i = 0; i < TABLES; i++) {
+        char *path = path_in(folder, table[i]);
+
+        (void)unlink(path);
+        free(path);
+    }
+    remove_files(folder, false);
+    free(folder);
+    free(taken);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_first_shape),
         cmocka_unit_test(test_no_room),
         cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_wrong_results),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

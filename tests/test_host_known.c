@@ -278,6 +278,20 @@ static void test_no_time(void **state)
     device_close(d);
 }
 
+/* Nothing may be moved from and to nowhere. */
+static void test_no_bytes(void **state)
+{
+    struct device *d = open_host();
+    struct err e = {.text = ""};
+    struct device_stream *s = d->ops->stream_new(d, 0, &e);
+
+    (void)state;
+    d->ops->fill(d, s, NULL, 1, 0);
+    d->ops->copy(d, s, NULL, NULL, 0);
+    assert_int_equal(d->ops->stream_finish(d, s, &e), 0);
+    device_close(d);
+}
+
 /* What is recorded after a failure is no graph. */
 static void test_no_graph(void **state)
 {
@@ -301,7 +315,7 @@ int main(void)
         cmocka_unit_test(test_memory),     cmocka_unit_test(test_what_is_free),
         cmocka_unit_test(test_names),      cmocka_unit_test(test_no_library),
         cmocka_unit_test(test_no_threads), cmocka_unit_test(test_no_time),
-        cmocka_unit_test(test_no_graph),
+        cmocka_unit_test(test_no_bytes),   cmocka_unit_test(test_no_graph),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

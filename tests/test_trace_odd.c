@@ -368,6 +368,7 @@ static void test_fields_have_names(void **state)
     (void)state;
     for (unsigned i = 0; i < sizeof name / sizeof *name; i++)
         assert_string_equal(trace_field_name((enum trace_field)(1U << i)), name[i]);
+    assert_string_equal(trace_field_name((enum trace_field)0), "unknown field");
 }
 
 /* ---- those who read ---- */
