@@ -9,6 +9,7 @@
 #include "tiny_device.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 enum { SEED = 11 };
 
@@ -99,10 +100,57 @@ static void test_values(void **state)
     device_close(d);
 }
 
+/* Where all layers have experts no dense FFN needs room: there is just enough for all
+ * else, or a byte too little. */
+static void test_no_dense_ffn(void **state)
+{
+    const uint64_t all = 4 * (128 * 64 + 64 * 64) * 4 /* attention */
+                         + 4 * 3 * 64 * 40 * 4        /* shared FFNs */
+                         + 4 * 8 * 64 * 4             /* routers */
+                         + (96 + 1 + 256) * 64 * 4;   /* head, norm, table */
+    struct model m = tiny_model();
+    struct weights_options o = {
+        .model = &m, .seed = SEED, .expert_budget_bytes = UINT64_C(1) << 30};
+    struct err e = {.text = ""};
+    struct device_ffn ffn;
+    struct device *d;
+    bool missing;
+
+    (void)state;
+    m.first_moe = 0;
+    m.moe_layers = 4;
+    if (device_open("host", &d, &missing, &e) != 0) {
+        print_message("skip: %s\n", e.text);
+        skip();
+    }
+    for (uint32_t less = 0; less < 2; less++) {
+        struct weights *w;
+        char *text;
+
+        o.dense_budget_bytes = all - less;
+        w = weights_new(d, &o, &e);
+        assert_non_null(w);
+        text = weights_describe(w);
+        assert_string_equal(
+            text, less == 0
+                      ? ""
+                      : "3 of 4 attention blocks are distinct in device memory; the "
+                        "others share their weights. 3 of 4 shared FFNs are distinct "
+                        "in device memory; the others share their weights. 3 of 4 "
+                        "routers are distinct in device memory; the others share "
+                        "their weights.");
+        assert_int_equal(weights_ffn(w, 3, &ffn) == weights_ffn(w, 0, &ffn), less == 1);
+        free(text);
+        weights_free(w);
+    }
+    device_close(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),
+        cmocka_unit_test(test_no_dense_ffn),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
