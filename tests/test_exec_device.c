@@ -278,6 +278,55 @@ static void test_shared_weights(void **state)
     tiny_close(&t);
 }
 
+static uint64_t crowded_bytes;
+
+static void crowded_info(struct device *d, struct device_info *info)
+{
+    device_host.info(d, info);
+    info->local_free_bytes = crowded_bytes;
+}
+
+/* Weights that are shared, caches that are, both, or neither. */
+static void test_what_is_shared_is_told(void **state)
+{
+    static const char caches[] = "The KV caches of 4 attention blocks share 1 buffers.",
+                      experts[] = "5 of 24 experts are distinct in host memory; the "
+                                  "others share their weights.";
+    const struct cost_batch largest = {.tokens = 3, .outputs = 3, .kv_tokens = 15};
+    const uint32_t layer = 0, expert = 0;
+    const struct exec_slots slots = {1, &layer, &expert};
+    struct model m = tiny_model();
+    struct device_ops ops = device_host;
+
+    (void)state;
+    ops.info = crowded_info;
+    for (int i = 0; i < 4; i++) {
+        struct exec_device_options o = {.model = &m, .largest = &largest};
+        struct err e = {.text = ""};
+        struct exec *x;
+        struct tiny t;
+        char *said, *wanted;
+
+        tiny_open(&t, &m, i % 2 == 0 ? 0 : 5 * model_expert_bytes(&m));
+        t.device->ops = &ops;
+        crowded_bytes = i < 2 ? UINT64_C(1) << 30 : 0;
+        o.device = t.device;
+        o.streams = &t.streams;
+        o.weights = t.weights;
+        x = exec_device_new(&o);
+        assert_int_equal(exec_device_ops.begin(x, &slots, &e), 0);
+        said = exec_device_describe(x);
+        wanted = mem_format("%s%s%s", i % 2 == 0 ? "" : experts, i == 3 ? " " : "",
+                            i < 2 ? "" : caches);
+        assert_string_equal(said, wanted);
+        free(said);
+        free(wanted);
+        exec_device_free(x);
+        t.device->ops = &device_host;
+        tiny_close(&t);
+    }
+}
+
 /* Of layers 0 to 8 here 2, 5 and 8 have experts: the FFNs of each kind lie one after
  * another in the order of their layers. */
 static void test_every_layer_has_its_ffn(void **state)
@@ -457,6 +506,9 @@ static void test_copies_in_chunks(void **state)
     const uint32_t nothing[3] = {UINT32_MAX, 4, UINT32_MAX}, layer[3] = {0, 1, 0};
     const struct exec_slots slots = {3, layer, nothing};
     const char *pool;
+    struct op_times times;
+    sim_time ended;
+    op_id id;
     struct model m = tiny_model();
     struct exec_device_options o = {.model = &m};
     struct device_ops ops = device_host;
@@ -486,10 +538,16 @@ static void test_copies_in_chunks(void **state)
             .copy = {
                 .expert = 3 + i, .slot = 2, .bytes = BYTES, .chunk_bytes = limit[i]}};
 
-        (void)exec_device_ops.submit(x, &op);
+        id = exec_device_ops.submit(x, &op);
         assert_ptr_equal(copied.to[0], pool + (size_t)2 * BYTES);
         expect_pieces((size_t)chunk[i], BYTES, weights_expert(t.weights, 2, 3 + i),
                       t.streams.in[op.class_]);
+        /* Nothing is read back of a copy. */
+        ended = exec_device_ops.wait(x, id);
+        exec_device_ops.times(x, &id, 1, &times);
+        assert_true(times.end > times.start && ended >= times.end);
+        assert_true(exec_device_ops.done(x, id));
+        assert_int_equal(copied.count, 0);
         assert_int_equal(exec_device_ops.drain(x, &e), 0);
         op.kind = OP_COPY_OUT;
         op.lane = LANE_COPY_OUT;
@@ -525,6 +583,7 @@ int main(void)
         cmocka_unit_test(test_broken_order),
         cmocka_unit_test(test_waits_are_told),
         cmocka_unit_test(test_copies_in_chunks),
+        cmocka_unit_test(test_what_is_shared_is_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
