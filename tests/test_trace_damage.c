@@ -212,12 +212,50 @@ static void test_chunks_that_are_no_data(void **state)
     free(path);
 }
 
+/* What is asked for and not there is refused by status, too. */
+static void test_what_is_missing(void **state)
+{
+    char *path = trace_make_path("missing.h5");
+    char *wanted = mem_format("%s: attribute nothing of / is missing", path);
+    struct err e = {.text = ""};
+    int64_t value = 3;
+    hid_t file;
+
+    (void)state;
+    trace_make(path, &good);
+    hdf_enter();
+    file = hdf_file_open(path, &e);
+    assert_true(file >= 0);
+    assert_int_equal(
+        hdf_attribute_int(file, path, "/", "nothing", 0, INT64_MAX, &value, &e), -1);
+    assert_string_equal(e.text, wanted);
+    assert_int_equal(value, 3);
+    e.text[0] = '\0';
+    assert_null(hdf_attribute_text(file, path, "nothing", &e));
+    assert_string_equal(e.text, wanted);
+    e.text[0] = '\0';
+    assert_int_equal(hdf_attribute_int(file, path, "/", "experts", 16, 16, &value, &e),
+                     0);
+    assert_int_equal(value, 16);
+    assert_int_equal(hdf_attribute_int(file, path, "/", "experts", 17, 20, &value, &e),
+                     -1);
+    assert_int_equal(hdf_attribute_int(file, path, "/", "experts", 0, 15, &value, &e),
+                     -1);
+    assert_non_null(strstr(e.text, "experts of / is 16; it must be from "));
+    (void)H5Fclose(file);
+    hdf_leave();
+    (void)unlink(path);
+    free(wanted);
+    free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_truncated_files),
         cmocka_unit_test(test_flipped_bits),
         cmocka_unit_test(test_chunks_that_are_no_data),
+        cmocka_unit_test(test_what_is_missing),
         cmocka_unit_test(test_files_that_are_something_else),
     };
 
