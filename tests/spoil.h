@@ -5,6 +5,18 @@
 
 #include "traces/hdf.h"
 
+/* Files, groups, data sets, attributes and types that the library holds open. */
+static inline int64_t spoil_held(void)
+{
+    ssize_t held;
+
+    hdf_enter();
+    held = H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL);
+    hdf_leave();
+    assert_true(held >= 0);
+    return held;
+}
+
 static inline void spoil_remove(hid_t f, const char *name)
 {
     assert_true(H5Ldelete(f, name, H5P_DEFAULT) >= 0);

@@ -6,111 +6,18 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "tiny_device.h"
+#include "plain_block.h"
 
 #include "gpu/block.h"
-#include "gpu/reference.h"
 #include "sim/base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- one pass, plainly ---- */
+enum { TOKENS = PLAIN_TOKENS, CONTEXT = PLAIN_CONTEXT, PASS = 4 };
 
-enum { TOKENS = 3, CONTEXT = 5, PASS = 4 };
-
-/* Three sequences of one new token and a context of five, all experts' choices (0, 1),
- * (2, 3), (4, none). */
-static const uint16_t plain_choice[TOKENS * 2] = {0, 1, 2, 3, 4, WORLD_NONE};
-
-static void plain_norm(const struct tiny *t, const float *x, float *y)
-{
-    reference_norm(&(struct device_norm){.rows = TOKENS,
-                                         .hidden = t->model.hidden,
-                                         .x = x,
-                                         .weight = weights_norm(t->weights),
-                                         .y = y});
-}
-
-static void plain_attention(const struct tiny *t, uint32_t layer, float *x)
-{
-    const struct model *m = &t->model;
-    uint32_t kv = m->kv_heads * m->head_dim, inner = m->heads * m->head_dim;
-    uint32_t window = model_layer_windowed(m, layer) ? m->window : CONTEXT;
-    const float *w = weights_attention(t->weights, layer);
-    const float *table = weights_table(t->weights);
-    float h[TOKENS * 64], qkv[TOKENS * 128], out[TOKENS * 64], delta[TOKENS * 64];
-    float *cache = mem_alloc((size_t)2 * kv * 1024, sizeof *cache);
-    uint64_t first[TOKENS];
-    uint32_t length[TOKENS], room = TOKENS * CONTEXT + TOKENS * CONTEXT / 2;
-
-    for (uint32_t i = 0; i < TOKENS; i++) {
-        first[i] = (uint64_t)i * window;
-        length[i] = window;
-    }
-    for (uint32_t i = 0; i < room * 2 * kv; i++)
-        cache[i] = table[i % (WEIGHTS_TABLE_ROWS * m->hidden)];
-    plain_norm(t, x, h);
-    reference_gemm(&(struct device_gemm){.rows = TOKENS,
-                                         .in = m->hidden,
-                                         .out = inner + 2 * kv,
-                                         .x = h,
-                                         .w = w,
-                                         .y = qkv});
-    memcpy(cache, qkv + TOKENS * inner, TOKENS * kv * sizeof *cache);
-    memcpy(cache + room * kv, qkv + TOKENS * (inner + kv), TOKENS * kv * sizeof *cache);
-    reference_attention(&(struct device_attention){.rows = TOKENS,
-                                                   .heads = m->heads,
-                                                   .kv_heads = m->kv_heads,
-                                                   .key_dim = m->head_dim,
-                                                   .value_dim = m->head_dim,
-                                                   .q = qkv,
-                                                   .keys = cache,
-                                                   .values = cache + room * kv,
-                                                   .first = first,
-                                                   .length = length,
-                                                   .longest = window,
-                                                   .out = out});
-    reference_gemm(&(struct device_gemm){.rows = TOKENS,
-                                         .in = inner,
-                                         .out = m->hidden,
-                                         .x = out,
-                                         .w = w + (inner + 2 * kv) * m->hidden,
-                                         .y = delta});
-    reference_add(x, delta, (size_t)TOKENS * m->hidden);
-    free(cache);
-}
-
-/* Adds `scale` times what an FFN makes of `rows` rows. */
-static void plain_ffn(const struct device_ffn *f, const void *w, uint32_t rows,
-                      const float *h, float scale, float *x)
-{
-    float y[TOKENS * 64];
-
-    reference_experts(&(struct device_group){
-        .ffn = *f, .count = 1, .weight = &w, .rows = &rows, .x = h, .y = y});
-    for (uint32_t i = 0; i < rows * f->hidden; i++)
-        x[i] += scale * y[i];
-}
-
-static void plain_layer(const struct tiny *t, uint32_t layer, float *x)
-{
-    const struct model *m = &t->model;
-    struct device_ffn ffn, expert = weights_expert_ffn(t->weights);
-    const void *w = weights_ffn(t->weights, layer, &ffn);
-    float h[TOKENS * 64];
-
-    plain_attention(t, layer, x);
-    plain_norm(t, x, h);
-    plain_ffn(&ffn, w, TOKENS, h, 1.0F, x);
-    for (uint32_t i = 0; model_layer_is_moe(m, layer) && i < TOKENS * 2; i++)
-        if (plain_choice[i] != WORLD_NONE)
-            plain_ffn(&expert, weights_expert(t->weights, layer - 1, plain_choice[i]), 1,
-                      h + i / 2 * m->hidden, block_token_weight(i / 2, i % 2, m->top_k),
-                      x + i / 2 * m->hidden);
-}
-
-/* The same through block.h. Experts in two groups; the weights are where they are. */
+/* The plain pass through block.h. Experts in two groups; the weights are where they are.
+ */
 static int run_block(const struct tiny *t, struct block *b,
                      const struct cost_batch *batch, struct err *e)
 {
@@ -120,13 +27,16 @@ static int run_block(const struct tiny *t, struct block *b,
     int status = block_begin(b, batch, PASS, e);
 
     for (uint32_t l = 0; l < t->model.layers && status == 0; l++) {
+        uint32_t groups = model_layer_is_moe(&t->model, l) ? 2 : 0;
+
         status = block_dense(b, l, e);
-        for (uint32_t g = 0; l > 0 && g < 2 && status == 0; g++) {
+        for (uint32_t g = 0; g < groups && status == 0; g++) {
+            uint32_t moe = plain_moe_number(&t->model, l);
             const void *weight[3];
 
             for (uint32_t i = 0; i < 3 - g; i++)
-                weight[i] = weights_expert(t->weights, l - 1, ids[g][i]);
-            status = block_gate(b, l - 1, e);
+                weight[i] = weights_expert(t->weights, moe, ids[g][i]);
+            status = block_gate(b, moe, e);
             if (status == 0)
                 status = block_experts(
                     b, &(struct block_group){ids[g], weight, tokens, 3 - g, &routing}, e);
@@ -148,10 +58,27 @@ static void must_run(const struct tiny *t, struct block *b,
         fail_msg("%s", e.text);
 }
 
+/* `rows` rows of `w` by what the last product gave. */
+static void check_logits(const struct tiny *t, const struct block *b, uint32_t rows,
+                         uint32_t columns, const float *h, const void *w)
+{
+    float expected[TOKENS * 96], got[TOKENS * 96];
+    struct tiny_outputs x = {got, (size_t)rows * columns, 0};
+    struct tiny_outputs y = {expected, x.count, 0};
+    size_t bytes;
+
+    memcpy(got, block_result(b, &bytes), x.count * sizeof *got);
+    /* As large as the head's of all tokens, and a quarter more. */
+    assert_int_equal(bytes, TOKENS * 96 * 5);
+    plain_product((struct weights_matrix){columns, t->model.hidden}, rows, h, w,
+                  expected);
+    assert_true(tiny_difference(&x, &y) < 1e-5);
+}
+
 /* What a device of whole passes of the plain batch gives against the plain forward. */
 static void check_forward(const struct tiny *t, const struct block *b)
 {
-    float expected[TOKENS * 64], got[TOKENS * 64];
+    float expected[TOKENS * 64], got[TOKENS * 64], h[TOKENS * 64];
     struct tiny_outputs x = {got, TOKENS * 64, 0}, y = {expected, TOKENS * 64, 0};
 
     x.count = y.count = (size_t)TOKENS * t->model.hidden;
@@ -164,6 +91,8 @@ static void check_forward(const struct tiny *t, const struct block *b)
     for (uint32_t l = 0; l < t->model.layers; l++)
         plain_layer(t, l, expected);
     assert_true(tiny_difference(&x, &y) < 1e-5);
+    plain_norm(t, expected, h);
+    check_logits(t, b, 1, t->model.vocab, h, weights_head(t->weights));
 }
 
 /* ---- a device that counts ---- */
@@ -174,6 +103,7 @@ static struct {
     int64_t held[DEVICE_MEMORIES];
     uint64_t allocations;
     uint64_t most_bytes; /* of one allocation */
+    size_t bytes[32];    /* of the first ones */
 } seen;
 
 static int fails(struct err *e)
@@ -187,6 +117,8 @@ static int counted_alloc(struct device *d, enum device_memory kind, size_t bytes
     if (fails(e) != 0 || device_host.mem_alloc(d, kind, bytes, p, e) != 0)
         return -1;
     seen.held[kind]++;
+    if (seen.allocations < sizeof seen.bytes / sizeof *seen.bytes)
+        seen.bytes[seen.allocations] = bytes;
     seen.allocations++;
     seen.most_bytes = bytes > seen.most_bytes ? bytes : seen.most_bytes;
     return 0;
@@ -205,17 +137,22 @@ static int counted_finish(struct device *d, struct device_stream *s, struct err 
 
 static struct device_ops counted;
 
-static void open_counted(struct tiny *t)
+static void open_model(struct tiny *t, const struct model *m)
 {
-    struct model m = tiny_model();
-
-    tiny_open(t, &m, 0);
+    tiny_open(t, m, 0);
     counted = device_host;
     counted.mem_alloc = counted_alloc;
     counted.mem_free = counted_free;
     counted.stream_finish = counted_finish;
     t->device->ops = &counted;
     memset(&seen, 0, sizeof seen);
+}
+
+static void open_counted(struct tiny *t)
+{
+    struct model m = tiny_model();
+
+    open_model(t, &m);
 }
 
 static void close_counted(struct tiny *t)
@@ -270,6 +207,58 @@ static void test_plain_forward(void **state)
     close_counted(&t);
 }
 
+/* Latent attention, with and without a rank of its queries; FFNs of two matrices; decoder
+ * layers that attend to the encoder, too; layers without an FFN; experts in every second
+ * layer. */
+static void test_other_models(void **state)
+{
+    struct model m[4] = {tiny_model(), tiny_model(), tiny_model(), tiny_model()};
+
+    (void)state;
+    m[0].attention = m[1].attention = MODEL_ATTENTION_MLA;
+    m[0].kv_rank = m[1].kv_rank = 24;
+    m[0].rope_dim = m[1].rope_dim = 8;
+    m[1].q_rank = 40;
+    m[2].matrices = 2;
+    m[3].encoder_layers = 2;
+    m[3].moe_every = 2;
+    m[3].moe_layers = 2;
+    m[3].shared_ffn = 0;
+    for (int i = 0; i < 4; i++) {
+        struct tiny t;
+        struct block *b;
+
+        open_model(&t, &m[i]);
+        b = block_of(&t);
+        must_run(&t, b, &plain_batch);
+        check_forward(&t, b);
+        end_block(&t, b);
+        close_counted(&t);
+    }
+}
+
+/* The gate multiplies what the last norm gave by its own layer's router. */
+static void test_gate(void **state)
+{
+    struct tiny t;
+    struct block *b;
+    struct err e = {.text = ""};
+
+    (void)state;
+    open_counted(&t);
+    b = block_of(&t);
+    assert_int_equal(block_begin(b, &plain_batch, PASS, &e), 0);
+    assert_int_equal(block_dense(b, 0, &e), 0);
+    for (uint32_t moe = 0; moe < 3; moe++) {
+        assert_int_equal(block_gate(b, moe, &e), 0);
+        assert_int_equal(device_host.stream_finish(t.device, t.streams.compute, &e), 0);
+        check_logits(&t, b, TOKENS, t.model.experts, block_normed(b),
+                     weights_router(t.weights, moe));
+    }
+    end_block(&t, b);
+    close_counted(&t);
+}
+
 /* Every buffer of the small pass is too small for the next one, and is replaced by one
  * that is large enough; then nothing grows. */
 static void test_growth(void **state)
@@ -311,6 +300,50 @@ static void test_reserve(void **state)
     allocations = seen.allocations;
     must_run(&t, b, &plain_batch);
     assert_int_equal(seen.allocations, allocations);
+    /* Once more: only the indices' memory is the pass's, and asked for again. */
+    assert_int_equal(block_reserve(b, &plain_batch, &e), 0);
+    assert_int_equal(seen.allocations, allocations + 1);
+    end_block(&t, b);
+    close_counted(&t);
+}
+
+/* What is reserved for 3 tokens, 6 choices and 15 tokens of context, in floats, and a
+ * quarter more but for what is pinned and the caches. */
+static void test_room_of_each(void **state)
+{
+    static const size_t known[] = {
+        /* Indices: 6 groups of 2 x 6 choices and 8 experts, each up to 64 bytes more. */
+        1049472,         3 * 64 * 5, /* hidden states */
+        3 * 64 * 5,                  /* normed */
+        3 * 64 * 5,                  /* what is added */
+        3 * 128 * 5,                 /* first product of attention */
+        3 * 1 * 5,                   /* no absorbed product */
+        3 * 64 * 5,                  /* attended */
+        3 * 2 * 56 * 5,              /* the wider FFN, gate and up */
+        3 * 56 * 5,                  /* between */
+        3 * 96 * 5,                  /* logits of the vocabulary */
+        1 << 20,         /* the next indices' memory, of which the weights of tokens: */
+        6 * 5,           /* are sent */
+        3 * (4 + 3) * 5, /* two firsts in 8 bytes, two lengths and a row of the table */
+        6 * 64 * 5,      /* rows of experts */
+        6 * 64 * 5,      /* what they give */
+        6 * 2 * 48 * 5,  /* between */
+        (6 + 6) * 5,     /* their indices */
+        15 * 64 * 4,     /* four caches of keys and values of 2 heads of 16 */
+        15 * 64 * 4,     15 * 64 * 4, 15 * 64 * 4,
+    };
+    struct tiny t;
+    struct block *b;
+    struct err e = {.text = ""};
+
+    (void)state;
+    open_counted(&t);
+    b = block_of(&t);
+    assert_int_equal(block_reserve(b, &plain_batch, &e), 0);
+    assert_int_equal(seen.allocations, sizeof known / sizeof *known);
+    for (size_t i = 0; i < seen.allocations; i++)
+        if (seen.bytes[i] != known[i])
+            fail_msg("buffer %zu has %zu bytes, not %zu", i, seen.bytes[i], known[i]);
     end_block(&t, b);
     close_counted(&t);
 }
@@ -319,7 +352,7 @@ static void test_reserve(void **state)
  * buffer is used again in the next pass, and none comes to them. */
 static void test_staging(void **state)
 {
-    enum { GROUPS = 9000 }; /* of 64 bytes at least */
+    enum { GROUPS = 16000 }; /* of 64 bytes, twice: just below 2 MiB */
     static const uint16_t id = 6;
     const uint16_t choice[TOKENS * 2] = {6,          WORLD_NONE, WORLD_NONE,
                                          WORLD_NONE, WORLD_NONE, WORLD_NONE};
@@ -506,8 +539,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain_forward),
+        cmocka_unit_test(test_other_models),
+        cmocka_unit_test(test_gate),
         cmocka_unit_test(test_growth),
         cmocka_unit_test(test_reserve),
+        cmocka_unit_test(test_room_of_each),
         cmocka_unit_test(test_staging),
         cmocka_unit_test(test_room_for_the_longer_span),
         cmocka_unit_test(test_failures),

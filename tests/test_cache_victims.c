@@ -77,11 +77,35 @@ static void what_is_free_and_what_may_go_add_up(void **state)
     rig_stream_free(&s);
 }
 
+/* Of what is there from the start an oracle knows the first use: the one that is never
+ * used goes, whichever it is. The first access is the only miss. */
+static void belady_knows_what_was_preloaded(void **state)
+{
+    static const struct {
+        const char *letters;
+        uint32_t slots;
+    } known[] = {
+        {"cacaca", 2}, {"cbcbcb", 2}, {"dabdab", 3}, {"dbcdbc", 3}, {"dacdac", 3}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        struct cache_params p = {.slots = known[i].slots,
+                                 .staging = 1,
+                                 .protect = CACHE_PROTECT_NONE,
+                                 .preload = CACHE_PRELOAD_LINEAR};
+        struct rig_stream s = rig_stream_of(known[i].slots + 1, known[i].letters);
+
+        assert_int_equal(rig_hits(&s, "belady", NULL, p), 5);
+        rig_stream_free(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(s3fifo_takes_a_new_one_where_the_old_are_active),
         cmocka_unit_test(what_is_free_and_what_may_go_add_up),
+        cmocka_unit_test(belady_knows_what_was_preloaded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,10 +6,14 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "traces/column.h"
+#include "spoil.h"
+#include "trace_maker.h"
+
+#include "traces/trace_state.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { KIB = 1024 };
 
@@ -190,6 +194,54 @@ static void many_blocks_stay(void **state)
     column_release(&c);
 }
 
+/* Tokens are read by the largest of the chunks of three data sets, whichever has it: as
+ * many of 33 rows as 64 KiB need. Without chunks there is nothing to go by. */
+static void tokens_go_by_the_largest_chunk(void **state)
+{
+    static const char *const name[] = {"/token/request", "/token/position",
+                                       "/token/phase"};
+    static const hsize_t rows = 33;
+    static uint32_t zeros[33], numbers[33];
+    const uint64_t least =
+        (65536 + sizeof(struct trace_token) - 1) / sizeof(struct trace_token);
+    char *path = trace_make_path("blocks.h5");
+    uint8_t decode[33];
+
+    (void)state;
+    memset(decode, TRACE_DECODE, sizeof decode);
+    for (uint32_t i = 0; i < 33; i++)
+        numbers[i] = i;
+    trace_make_cyclic(path, 1, 8, 2, 33);
+    for (int largest = 0; largest < 4; largest++) {
+        struct err e = {.text = ""};
+        struct trace *t;
+        hid_t f;
+
+        hdf_enter();
+        f = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+        for (int i = 0; i < 3; i++) {
+            const hsize_t chunk = i == largest ? 33 : (hsize_t)(7 + 2 * i);
+
+            put_set(f, name[i], i < 2 ? H5T_STD_U32LE : H5T_STD_U8LE, 1, &rows,
+                    largest == 3 ? NULL : &chunk, H5Z_FILTER_NONE,
+                    i == 0   ? (const void *)zeros
+                    : i == 1 ? (const void *)numbers
+                             : (const void *)decode);
+        }
+        assert_true(H5Fclose(f) >= 0);
+        hdf_leave();
+        t = trace_open(path, NULL, &e);
+        assert_string_equal(e.text, "");
+        assert_non_null(t);
+        assert_int_equal(t->token.block_rows,
+                         largest == 3 ? least : (least + 32) / 33 * 33);
+        assert_int_equal(trace_check(t, &e), 0);
+        trace_close(t);
+    }
+    (void)unlink(path);
+    free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +249,7 @@ int main(void)
         cmocka_unit_test(the_oldest_block_goes),
         cmocka_unit_test(rows_are_read_across_blocks),
         cmocka_unit_test(many_blocks_stay),
+        cmocka_unit_test(tokens_go_by_the_largest_chunk),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

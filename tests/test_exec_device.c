@@ -278,6 +278,55 @@ static void test_shared_weights(void **state)
     tiny_close(&t);
 }
 
+static uint64_t crowded_bytes;
+
+static void crowded_info(struct device *d, struct device_info *info)
+{
+    device_host.info(d, info);
+    info->local_free_bytes = crowded_bytes;
+}
+
+/* Weights that are shared, caches that are, both, or neither. */
+static void test_what_is_shared_is_told(void **state)
+{
+    static const char caches[] = "The KV caches of 4 attention blocks share 1 buffers.",
+                      experts[] = "5 of 24 experts are distinct in host memory; the "
+                                  "others share their weights.";
+    const struct cost_batch largest = {.tokens = 3, .outputs = 3, .kv_tokens = 15};
+    const uint32_t layer = 0, expert = 0;
+    const struct exec_slots slots = {1, &layer, &expert};
+    struct model m = tiny_model();
+    struct device_ops ops = device_host;
+
+    (void)state;
+    ops.info = crowded_info;
+    for (int i = 0; i < 4; i++) {
+        struct exec_device_options o = {.model = &m, .largest = &largest};
+        struct err e = {.text = ""};
+        struct exec *x;
+        struct tiny t;
+        char *said, *wanted;
+
+        tiny_open(&t, &m, i % 2 == 0 ? 0 : 5 * model_expert_bytes(&m));
+        t.device->ops = &ops;
+        crowded_bytes = i < 2 ? UINT64_C(1) << 30 : 0;
+        o.device = t.device;
+        o.streams = &t.streams;
+        o.weights = t.weights;
+        x = exec_device_new(&o);
+        assert_int_equal(exec_device_ops.begin(x, &slots, &e), 0);
+        said = exec_device_describe(x);
+        wanted = mem_format("%s%s%s", i % 2 == 0 ? "" : experts, i == 3 ? " " : "",
+                            i < 2 ? "" : caches);
+        assert_string_equal(said, wanted);
+        free(said);
+        free(wanted);
+        exec_device_free(x);
+        t.device->ops = &device_host;
+        tiny_close(&t);
+    }
+}
+
 /* Of layers 0 to 8 here 2, 5 and 8 have experts: the FFNs of each kind lie one after
  * another in the order of their layers. */
 static void test_every_layer_has_its_ffn(void **state)
@@ -357,6 +406,7 @@ static void test_broken_order(void **state)
 
 struct waits {
     uint32_t count[8]; /* by layer */
+    uint64_t groups;
 };
 
 static void count_wait(void *context, op_id id, enum op_kind kind, enum op_lane lane,
@@ -365,6 +415,7 @@ static void count_wait(void *context, op_id id, enum op_kind kind, enum op_lane 
     struct waits *w = context;
 
     (void)id;
+    w->groups += kind == OP_EXPERTS;
     if (kind != OP_HOST)
         return;
     assert_int_equal(lane, LANE_HOST);
@@ -394,11 +445,128 @@ static void test_waits_are_told(void **state)
     o.model = &t.model;
     c.exec = exec_device_new(&o);
     run_world_run(t.world, &c, &r);
+    assert_int_equal(exec_device_counts(c.exec).groups, waits.groups);
+    assert_true(waits.groups >= r.passes * t.model.moe_layers);
+    assert_int_equal(exec_device_counts(c.exec).host_runs, 0);
     /* The head's is told under layer 0. */
     for (uint32_t l = 0; l < t.model.moe_layers; l++)
         assert_int_equal(waits.count[l], l == 0 ? 2 * r.passes : r.passes);
     run_result_release(&r);
     exec_device_free(c.exec);
+    tiny_close(&t);
+}
+
+/* ---- copies ---- */
+
+static struct {
+    size_t count, bytes[8];
+    const char *to[8], *from[8];
+    const struct device_stream *stream[8];
+} copied;
+
+static void note_copy(struct device *d, struct device_stream *s, void *to,
+                      const void *from, size_t bytes)
+{
+    if (copied.count < 8) {
+        copied.bytes[copied.count] = bytes;
+        copied.to[copied.count] = to;
+        copied.from[copied.count] = from;
+        copied.stream[copied.count] = s;
+    }
+    copied.count++;
+    device_host.copy(d, s, to, from, bytes);
+}
+
+/* What was copied last: in pieces of `chunk` one after another, `bytes` in all. */
+static void expect_pieces(size_t chunk, size_t bytes, const void *from,
+                          const struct device_stream *s)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < copied.count; i++) {
+        assert_int_equal(copied.bytes[i], bytes - at < chunk ? bytes - at : chunk);
+        assert_ptr_equal(copied.to[i], copied.to[0] + at);
+        assert_ptr_equal(copied.from[i], copied.from[0] + at);
+        assert_ptr_equal(copied.stream[i], s);
+        at += copied.bytes[i];
+    }
+    assert_int_equal(at, bytes);
+    assert_ptr_equal(copied.from[0], from);
+    copied.count = 0;
+}
+
+/* An expert of 3 x 64 x 48 floats in chunks: three of 10000 and the rest, one alone where
+ * there is no limit or one that is as large; there by the class's stream, back by its
+ * own. Slots are padded to 256 bytes, which 36864 are a multiple of. */
+static void test_copies_in_chunks(void **state)
+{
+    enum { BYTES = 3 * 64 * 48 * 4 };
+    static const uint64_t limit[] = {10000, 0, BYTES, BYTES - 1, BYTES + 1};
+    static const uint64_t chunk[] = {10000, BYTES, BYTES, BYTES - 1, BYTES};
+    const uint32_t nothing[3] = {UINT32_MAX, 4, UINT32_MAX}, layer[3] = {0, 1, 0};
+    const struct exec_slots slots = {3, layer, nothing};
+    const char *pool;
+    struct op_times times;
+    sim_time ended;
+    op_id id;
+    struct model m = tiny_model();
+    struct exec_device_options o = {.model = &m};
+    struct device_ops ops = device_host;
+    struct exec_device_counts counts;
+    struct err e = {.text = ""};
+    struct exec *x;
+    struct tiny t;
+
+    (void)state;
+    tiny_open(&t, &m, 0);
+    ops.copy = note_copy;
+    t.device->ops = &ops;
+    o.device = t.device;
+    o.streams = &t.streams;
+    o.weights = t.weights;
+    x = exec_device_new(&o);
+    copied.count = 0;
+    assert_int_equal(exec_device_ops.begin(x, &slots, &e), 0);
+    pool = copied.to[0] - BYTES; /* the second slot was filled */
+    expect_pieces(BYTES, BYTES, weights_expert(t.weights, 1, 4), t.streams.compute);
+    for (uint32_t i = 0; i < 5; i++) {
+        struct op op = {
+            .kind = OP_COPY_IN,
+            .lane = LANE_COPY_IN,
+            .class_ = i == 1 ? WORK_PREFETCH : WORK_DEMAND,
+            .layer = 2,
+            .copy = {
+                .expert = 3 + i, .slot = 2, .bytes = BYTES, .chunk_bytes = limit[i]}};
+
+        id = exec_device_ops.submit(x, &op);
+        assert_ptr_equal(copied.to[0], pool + (size_t)2 * BYTES);
+        expect_pieces((size_t)chunk[i], BYTES, weights_expert(t.weights, 2, 3 + i),
+                      t.streams.in[op.class_]);
+        /* Nothing is read back of a copy. */
+        ended = exec_device_ops.wait(x, id);
+        exec_device_ops.times(x, &id, 1, &times);
+        assert_true(times.end > times.start && ended >= times.end);
+        assert_true(exec_device_ops.done(x, id));
+        assert_int_equal(copied.count, 0);
+        assert_int_equal(exec_device_ops.drain(x, &e), 0);
+        op.kind = OP_COPY_OUT;
+        op.lane = LANE_COPY_OUT;
+        (void)exec_device_ops.submit(x, &op);
+        assert_int_equal(exec_device_ops.drain(x, &e), 0);
+        /* What goes out is what had come in. */
+        assert_memory_equal(copied.to[0], weights_expert(t.weights, 2, 3 + i), BYTES);
+        expect_pieces((size_t)chunk[i], BYTES, pool + (size_t)2 * BYTES, t.streams.out);
+    }
+    counts = exec_device_counts(x);
+    assert_int_equal(counts.copies[WORK_DEMAND], 4);
+    assert_int_equal(counts.in_bytes[WORK_DEMAND], 4 * BYTES);
+    assert_int_equal(counts.copies[WORK_PREFETCH], 1);
+    assert_int_equal(counts.in_bytes[WORK_PREFETCH], BYTES);
+    assert_int_equal(counts.copies_out, 5);
+    assert_int_equal(counts.out_bytes, 5 * BYTES);
+    assert_int_equal(counts.groups + counts.host_runs, 0);
+    exec_device_free(x);
+    t.device->ops = &device_host;
     tiny_close(&t);
 }
 
@@ -414,6 +582,8 @@ int main(void)
         cmocka_unit_test(test_every_layer_has_its_ffn),
         cmocka_unit_test(test_broken_order),
         cmocka_unit_test(test_waits_are_told),
+        cmocka_unit_test(test_copies_in_chunks),
+        cmocka_unit_test(test_what_is_shared_is_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -237,12 +237,73 @@ static void test_no_room(void **state)
     tiny_close(&t);
 }
 
+static struct device_event *failing_event(struct device *d, struct err *e)
+{
+    if (--calls_left == 0) {
+        (void)err_set(e, "host: no event");
+        return NULL;
+    }
+    return device_host.event_new(d, e);
+}
+
+/* What begins a run says by its status that it does not: each allocation for the largest
+ * pass, each event, the end of filling slots. */
+static void test_failed_begin(void **state)
+{
+    static const char *const said[] = {"memory were asked for, but only ",
+                                       "host: no event", "host: the stream was lost"};
+    const struct cost_batch largest = {.tokens = 3, .outputs = 3, .kv_tokens = 15};
+    const uint32_t layer = 0, expert = 0;
+    const struct exec_slots slots = {1, &layer, &expert};
+    struct model m = tiny_model();
+    struct tiny t;
+
+    (void)state;
+    tiny_open(&t, &m, 0);
+    for (int i = 0; i < 3; i++) {
+        struct device_ops ops = device_host;
+        uint32_t n = 0;
+        int status;
+
+        if (i == 0)
+            ops.mem_alloc = failing_alloc;
+        else if (i == 1)
+            ops.event_new = failing_event;
+        else
+            ops.stream_finish = failing_finish;
+        t.device->ops = &ops;
+        do {
+            const struct exec_device_options o = {.device = t.device,
+                                                  .streams = &t.streams,
+                                                  .weights = t.weights,
+                                                  .model = &t.model,
+                                                  .largest = &largest};
+            struct exec *x = exec_device_new(&o);
+            struct err e = {.text = ""};
+
+            calls_left = ++n;
+            status = exec_device_ops.begin(x, &slots, &e);
+            assert_int_equal(status, calls_left == 0 || calls_left > n ? -1 : 0);
+            if (status != 0)
+                assert_non_null(strstr(e.text, said[i]));
+            else
+                assert_string_equal(e.text, "");
+            calls_left = UINT32_MAX;
+            exec_device_free(x);
+        } while (status != 0);
+        assert_true(n > 2);
+        t.device->ops = &device_host;
+    }
+    tiny_close(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_failed_copy),   cmocka_unit_test(test_failed_wait),
         cmocka_unit_test(test_failed_finish), cmocka_unit_test(test_other_width),
         cmocka_unit_test(test_sleep),         cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_failed_begin),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

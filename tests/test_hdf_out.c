@@ -8,8 +8,12 @@
 #include <cmocka.h>
 
 #include "row_trace.h"
+#include "spoil.h"
+#include "trace_maker.h"
 
 #include "sim/base/file.h"
+#include "sim/base/mem.h"
+#include "traces/slice.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -31,8 +35,15 @@ static bool is_short(size_t *size)
     return ++calls % 5 == 0;
 }
 
+/* Writes fail from this one on; 0: none does. */
+static unsigned fails_at, writes;
+
 ssize_t pwrite(int fd, const void *from, size_t size, off_t at)
 {
+    if (++writes >= fails_at && fails_at > 0) {
+        errno = EDQUOT;
+        return -1;
+    }
     return is_short(&size) ? -1 : syscall(SYS_pwrite64, fd, from, size, at);
 }
 
@@ -66,9 +77,57 @@ static void a_few_bytes_at_a_time(void **state)
     free(made);
 }
 
+/* Whichever write is the first to fail, while columns are filled or when they end: the
+ * trace is not there, the sentence has the cause, and nothing is left open. */
+static void no_write_fails_unseen(void **state)
+{
+    char *from = trace_make_path("from.h5"), *to = trace_make_path("to.h5");
+    char *wanted = mem_format("%s: writing failed: %s", to, strerror(EDQUOT));
+    struct err e = {.text = ""};
+    struct trace *t;
+    int status;
+    unsigned n = 0;
+
+    (void)state;
+    trace_make(from, &(struct trace_make){.layers = 2,
+                                          .experts = 8,
+                                          .top_k = 2,
+                                          .requests = 4,
+                                          .rows = 4200,
+                                          .score_kind = TRACE_SCORE_SOFTMAX,
+                                          .predicted = 2,
+                                          .known_source = true,
+                                          .expert_bytes = true,
+                                          .passes = true,
+                                          .seed = 2});
+    t = trace_open(from, NULL, &e);
+    assert_non_null(t);
+    do {
+        int64_t held = spoil_held();
+
+        e.text[0] = '\0';
+        fails_at = ++n;
+        writes = 0;
+        status = slice_write(t, &SLICE_EVERYTHING, to, &e);
+        fails_at = 0;
+        assert_int_equal(status, writes >= n ? -1 : 0);
+        assert_string_equal(e.text, status == 0 ? "" : wanted);
+        assert_int_equal(access(to, F_OK), status);
+        assert_int_equal(spoil_held(), held);
+    } while (status != 0);
+    assert_true(n > 40);
+    trace_close(t);
+    (void)unlink(from);
+    (void)unlink(to);
+    free(from);
+    free(to);
+    free(wanted);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_few_bytes_at_a_time)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_few_bytes_at_a_time),
+                                       cmocka_unit_test(no_write_fails_unseen)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -439,15 +439,17 @@ static const struct {
 };
 
 /* Opens and checks; the error, "" if there is none. What is refused is so by its status
- * as well. */
+ * as well, and nothing is left open. */
 static struct err examine(const char *path)
 {
+    int64_t held = spoil_held();
     struct err e = {.text = ""};
     struct trace *t = trace_open(path, NULL, &e);
     int status = t == NULL ? -1 : trace_check(t, &e);
 
     assert_int_equal(status, e.text[0] == '\0' ? 0 : -1);
     trace_close(t);
+    assert_int_equal(spoil_held(), held);
     return e;
 }
 

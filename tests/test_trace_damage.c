@@ -38,9 +38,9 @@ static struct err examine(const char *path)
 {
     struct err e = {.text = ""};
     struct trace *t = trace_open(path, NULL, &e);
+    int status = t == NULL ? -1 : trace_check(t, &e);
 
-    if (t != NULL)
-        (void)trace_check(t, &e);
+    assert_int_equal(status, e.text[0] == '\0' ? 0 : -1);
     trace_close(t);
     return e;
 }
@@ -151,6 +151,9 @@ static void test_files_that_are_something_else(void **state)
     (void)unlink(path);
     assert_non_null(strstr(examine(path).text, "No such file"));
     assert_non_null(strstr(examine("/tmp").text, "a folder"));
+    assert_string_equal(
+        examine("/dev/null").text,
+        "/dev/null: is not a regular file; give the name of a trace file");
     hdf_enter();
     (void)H5Fclose(H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
     hdf_leave();
@@ -160,11 +163,99 @@ static void test_files_that_are_something_else(void **state)
     free(path);
 }
 
+/* Puts in the place of the chunk from `row` on what is no compressed data. */
+static void spoil_chunk(const char *path, const char *name, int rank, hsize_t row)
+{
+    static const char rubbish[] = "no compressed data at all";
+    hsize_t at[3] = {row, 0, 0};
+    hid_t file, set;
+
+    assert_true(rank <= 3);
+    hdf_enter();
+    file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    set = H5Dopen2(file, name, H5P_DEFAULT);
+    assert_true(H5Dwrite_chunk(set, H5P_DEFAULT, 0, at, sizeof rubbish, rubbish) >= 0);
+    assert_true(H5Dclose(set) >= 0);
+    assert_true(H5Fclose(file) >= 0);
+    hdf_leave();
+}
+
+/* A chunk that cannot be expanded: its rows are named, the last one included. */
+static void test_chunks_that_are_no_data(void **state)
+{
+    static const struct {
+        const char *name;
+        int rank;
+        hsize_t row;
+        const char *said;
+    } known[] = {{"/token/request", 1, 16384, "rows 16384 to 16389"},
+                 {"/token/position", 1, 16384, "rows 16384 to 16389"},
+                 /* is read whole where prefill is looked for */
+                 {"/token/phase", 1, 16384, "rows 0 to 16389"},
+                 {"/routing/expert", 3, 16384, "rows 16384 to 16389"},
+                 {"/moe_layer", 1, 0, "rows 0 to 0"},
+                 {"/request/rows", 1, 0, "rows 0 to 0"}};
+    char *path = trace_make_path("rubbish.h5");
+
+    (void)state;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        char *wanted = mem_format("%s: %s, %s cannot be read: the file is damaged; "
+                                  "import or copy it again",
+                                  path, known[i].name, known[i].said);
+
+        trace_make_cyclic(path, 1, 8, 2, 16390);
+        spoil_chunk(path, known[i].name, known[i].rank, known[i].row);
+        assert_string_equal(examine(path).text, wanted);
+        free(wanted);
+    }
+    (void)unlink(path);
+    free(path);
+}
+
+/* What is asked for and not there is refused by status, too. */
+static void test_what_is_missing(void **state)
+{
+    char *path = trace_make_path("missing.h5");
+    char *wanted = mem_format("%s: attribute nothing of / is missing", path);
+    struct err e = {.text = ""};
+    int64_t value = 3;
+    hid_t file;
+
+    (void)state;
+    trace_make(path, &good);
+    hdf_enter();
+    file = hdf_file_open(path, &e);
+    assert_true(file >= 0);
+    assert_int_equal(
+        hdf_attribute_int(file, path, "/", "nothing", 0, INT64_MAX, &value, &e), -1);
+    assert_string_equal(e.text, wanted);
+    assert_int_equal(value, 3);
+    e.text[0] = '\0';
+    assert_null(hdf_attribute_text(file, path, "nothing", &e));
+    assert_string_equal(e.text, wanted);
+    e.text[0] = '\0';
+    assert_int_equal(hdf_attribute_int(file, path, "/", "experts", 16, 16, &value, &e),
+                     0);
+    assert_int_equal(value, 16);
+    assert_int_equal(hdf_attribute_int(file, path, "/", "experts", 17, 20, &value, &e),
+                     -1);
+    assert_int_equal(hdf_attribute_int(file, path, "/", "experts", 0, 15, &value, &e),
+                     -1);
+    assert_non_null(strstr(e.text, "experts of / is 16; it must be from "));
+    (void)H5Fclose(file);
+    hdf_leave();
+    (void)unlink(path);
+    free(wanted);
+    free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_truncated_files),
         cmocka_unit_test(test_flipped_bits),
+        cmocka_unit_test(test_chunks_that_are_no_data),
+        cmocka_unit_test(test_what_is_missing),
         cmocka_unit_test(test_files_that_are_something_else),
     };
 

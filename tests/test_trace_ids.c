@@ -1,5 +1,5 @@
 /* The rules for lists of expert ids against their plain reading, for every way in which
- * lists are checked: width by width, and above a width through marks. */
+ * lists are checked: width by width, and above a width through marks; and for scores. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -10,6 +10,7 @@
 #include "sim/base/rng.h"
 #include "traces/trace_state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,11 +118,81 @@ static void test_any_list(void **state)
     assert_true(verdict[0] > 10000 && verdict[1] > 10000);
 }
 
+/* ---- scores ---- */
+
+/* Two scores of row 8, layer 1, in the last of four cells; the others hold zeros. */
+static void check_scores(enum trace_score_kind kind, bool sorted, uint16_t a, uint16_t b,
+                         const char *said)
+{
+    char name[] = "made up";
+    const uint16_t score[8] = {0, 0, 0, 0, 0, 0, a, b};
+    struct trace t = {.path = name,
+                      .info = {.layers = 2,
+                               .experts = 4,
+                               .candidates = 2,
+                               .score_kind = kind,
+                               .sorted = sorted}};
+    struct err e = {.text = ""};
+    char wanted[256] = "";
+
+    if (said[0] != '\0')
+        (void)snprintf(wanted, sizeof wanted,
+                       "made up: /routing/score, row 8, layer 1: %s", said);
+    assert_int_equal(trace_check_score(&t, 7, 2, score, &e), said[0] == '\0' ? 0 : -1);
+    assert_string_equal(e.text, wanted);
+}
+
+/* Logits are any finite numbers, others from 0 to 1; they descend, where they are said
+ * to, up to a zero, which ends them. As 16-bit floats. */
+static void test_scores(void **state)
+{
+    static const char order[] = "the scores do not descend; set attribute sorted to 0 or "
+                                "sort the candidates",
+                      infinite[] = "a score is not a finite number";
+    static const struct {
+        uint16_t a, b;
+        const char *logit, *softmax;
+    } known[] = {
+        {0x3800, 0x3400, "", ""}, /* 0.5, 0.25 */
+        {0x3400, 0x3800, order, order},
+        {0x3c00, 0x3c00, "", ""}, /* 1, 1 */
+        {0x3c01, 0x3c00, "",
+         "score 1.00098 is not in [0, 1], as attribute score_kind says"},
+        {0x0000, 0x8000, "", ""}, /* 0, -0 */
+        {0x8000, 0x0000, "", ""},
+        {0x0000, 0x3c00, order, order},
+        {0x0000, 0xbc00, "", "score -1 is not in [0, 1], as attribute score_kind says"},
+        {0xbc00, 0x0000, "", "score -1 is not in [0, 1], as attribute score_kind says"},
+        {0xbc00, 0xc000, "", "score -1 is not in [0, 1], as attribute score_kind says"},
+        {0xc000, 0xbc00, order,
+         "score -2 is not in [0, 1], as attribute score_kind says"},
+        {0x7bff, 0xfbff, "",
+         "score 65504 is not in [0, 1], as attribute score_kind says"},
+        {0x7c00, 0x0000, infinite, infinite},
+        {0x0000, 0xfc00, infinite, infinite},
+        {0x7e00, 0x0000, infinite, infinite},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        const char *const logit = known[i].logit, *const softmax = known[i].softmax;
+
+        check_scores(TRACE_SCORE_LOGIT, true, known[i].a, known[i].b, logit);
+        check_scores(TRACE_SCORE_SOFTMAX, true, known[i].a, known[i].b, softmax);
+        check_scores(TRACE_SCORE_SIGMOID, true, known[i].a, known[i].b, softmax);
+        check_scores(TRACE_SCORE_LOGIT, false, known[i].a, known[i].b,
+                     logit == order ? "" : logit);
+        check_scores(TRACE_SCORE_SOFTMAX, false, known[i].a, known[i].b,
+                     softmax == order ? "" : softmax);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_bad_list),
         cmocka_unit_test(test_any_list),
+        cmocka_unit_test(test_scores),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

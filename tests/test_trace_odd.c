@@ -47,15 +47,17 @@ static void spoil(const char *path, void (*how)(hid_t f))
     hdf_leave();
 }
 
-/* Opens and checks; the error, "" if there is none. */
+/* Opens and checks; the error, "" if there is none. Nothing is left open. */
 static struct err examine(const char *path)
 {
+    int64_t held = spoil_held();
     struct err e = {.text = ""};
     struct trace *t = trace_open(path, NULL, &e);
     int status = t == NULL ? -1 : trace_check(t, &e);
 
     assert_int_equal(status, e.text[0] == '\0' ? 0 : -1);
     trace_close(t);
+    assert_int_equal(spoil_held(), held);
     return e;
 }
 
@@ -119,6 +121,8 @@ static void test_other_attributes(void **state)
     assert_true(trace_get_info(t)->sorted);
     assert_int_equal(trace_get_info(t)->top_k, TOP_K);
     assert_string_equal(trace_get_info(t)->model, "fixed");
+    /* What lies in chunks is read by our own reader, not by the library. */
+    assert_non_null(t->expert_set.chunks);
     trace_close(t);
     (void)unlink(path);
     free(path);
@@ -180,6 +184,13 @@ static void too_many_layers(hid_t f)
 static void too_many_bytes(hid_t f)
 {
     poke(f, "/expert_bytes", 1, 1, (INT64_C(1) << 48) + 1);
+}
+/* Each dimension could be there, and not all of them together. */
+static void predictions_without_end(hid_t f)
+{
+    put_set(f, "/routing/predicted", H5T_STD_U16LE, 3, (hsize_t[]){ROWS, 3000, 3000},
+            (hsize_t[]){1, 1000, 1000}, H5Z_FILTER_NONE, NULL);
+    set_int(f, "/routing/predicted", "distance", 1);
 }
 static void values_elsewhere(hid_t f)
 {
@@ -261,6 +272,8 @@ static void test_what_is_refused(void **state)
         {too_many_layers, ": /moe_layer has 1025 rows; at most 1024 are allowed"},
         {too_many_bytes, ": /expert_bytes, row 1: 281474976710657 bytes; it must be from "
                          "1 to 2^48"},
+        {predictions_without_end, ": /routing/predicted claims 33 rows, more than the "
+                                  "file can hold; the file is damaged"},
         {values_elsewhere, ": /moe_layer is stored in other files; a trace is one file"},
         {values_of_another, ": /moe_layer has a storage layout that a trace may not use; "
                             "write it chunked"},
@@ -355,6 +368,7 @@ static void test_fields_have_names(void **state)
     (void)state;
     for (unsigned i = 0; i < sizeof name / sizeof *name; i++)
         assert_string_equal(trace_field_name((enum trace_field)(1U << i)), name[i]);
+    assert_string_equal(trace_field_name((enum trace_field)0), "unknown field");
 }
 
 /* ---- those who read ---- */

@@ -267,8 +267,6 @@ struct trace *trace_open(const char *path, const struct trace_options *o, struct
 
 void trace_close(struct trace *t)
 {
-    struct column *columns[8];
-
     if (t == NULL)
         return;
     hdf_enter();
@@ -277,16 +275,14 @@ void trace_close(struct trace *t)
         (void)H5Fclose(t->file);
     hdf_leave();
     column_cache_release(&t->cache);
-    columns[0] = &t->expert;
-    columns[1] = &t->score;
-    columns[2] = &t->predicted;
-    columns[3] = &t->load;
-    columns[4] = &t->token;
-    columns[5] = &t->pass_first;
-    columns[6] = &t->pass_row;
-    columns[7] = &t->pass_start;
-    for (int i = 0; i < 8; i++)
-        column_release(columns[i]);
+    column_release(&t->expert);
+    column_release(&t->score);
+    column_release(&t->predicted);
+    column_release(&t->load);
+    column_release(&t->token);
+    column_release(&t->pass_first);
+    column_release(&t->pass_row);
+    column_release(&t->pass_start);
     trace_info_release(&t->info);
     free(t->requests);
     free(t->seen);
