@@ -13,6 +13,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define NEAR(a, b) assert_true(fabs((a) - (b)) <= 1e-9 * (1 + fabs(b)))
 
@@ -463,6 +464,23 @@ static void an_older_file_is_refused(void **state)
     free(path);
 }
 
+/* ... and of half its bytes: it is what it was, but broken. */
+static void a_file_cut_short(void **state)
+{
+    char *path = mem_format("%s/a.h5", (char *)*state), *bytes;
+    struct result a = made_result(&parallel);
+    struct err e = {.text = ""};
+    size_t size;
+
+    assert_int_equal(result_write(&a, path, &e), 0);
+    bytes = made_read(path, &size);
+    assert_int_equal(truncate(path, (off_t)size / 2), 0);
+    assert_refused(path, "is an HDF5 file, but damaged, cut short or not readable");
+    result_release(&a);
+    free(bytes);
+    free(path);
+}
+
 /* What was lost behind the library's back: a pass more than there are records, a column,
  * all of them, a column that was made and never written. */
 static void passes_that_are_not_there(void **state)
@@ -651,6 +669,7 @@ int main(void)
         cmocka_unit_test(a_group_that_is_not_there),
         cmocka_unit_test(lying_files_of_several_gpus),
         cmocka_unit_test(an_older_file_is_refused),
+        cmocka_unit_test(a_file_cut_short),
         cmocka_unit_test(passes_that_are_not_there),
         cmocka_unit_test(a_folder_that_is_not_there),
         cmocka_unit_test(percentiles_interpolate),

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "row_trace.h"
+#include "trace_maker.h"
 
 #include "sim/base/mem.h"
 
@@ -114,6 +115,39 @@ static void test_refusals(void **state)
     expect_refusal(f->decode, &q, false, false, "recorded prefill rows");
 }
 
+/* Times are counted from the earliest in picoseconds, of which 2^63 - 1 last 106 days. */
+static void test_arrivals_of_months(void **state)
+{
+    const int64_t most = INT64_MAX / SIM_TIME_PER_NS;
+    static const struct row_trace_plan plan = {
+        .requests = 3, .decode_to = 30, .arrivals = true};
+    struct workload_params p = row_trace_params();
+    struct err e = {.text = ""};
+
+    (void)state;
+    p.mode = WORKLOAD_CONTINUOUS;
+    p.arrivals = ARRIVALS_TRACE;
+    for (int64_t late = 0; late < 2; late++) {
+        struct row_trace *s = row_trace_make(&plan, 12);
+        char *words = mem_format("arrival_ns of request 2 is %lld ns after the earliest; "
+                                 "at most 106 days can be simulated",
+                                 (long long)(most + 1));
+
+        trace_close(s->trace);
+        for (uint64_t i = 0; i < 3; i++)
+            trace_poke(s->path, "/request/arrival_ns", 1, i,
+                       i < 2 ? 500 : 500 + most + late);
+        s->trace = trace_open(s->path, NULL, &e);
+        assert_non_null(s->trace);
+        if (late == 0)
+            workload_free(row_trace_workload(s, &p));
+        else
+            expect_refusal(s, &p, false, false, words);
+        row_trace_free(s);
+        free(words);
+    }
+}
+
 /* Traces that hold what batching cannot serve. */
 static void test_odd_traces(void **state)
 {
@@ -151,9 +185,8 @@ static void test_odd_traces(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_options),
-        cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_options),    cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_arrivals_of_months),
         cmocka_unit_test(test_odd_traces),
     };
 

@@ -110,11 +110,10 @@ static int transfer(const struct future *f, uint32_t *words, size_t count,
     return 0;
 }
 
-/* Writes the whole passes in the buffer as one block. */
+/* Writes the passes in the buffer, which are whole, as one block. */
 static int flush_block(struct future_writer *w, struct err *e)
 {
     struct future *f = w->future;
-    size_t rest = w->count - w->pass_start;
 
     if (w->pass_start == 0)
         return 0;
@@ -130,9 +129,7 @@ static int flush_block(struct future_writer *w, struct err *e)
     if (w->pass_start > f->largest_block)
         f->largest_block = w->pass_start;
     f->words += w->pass_start;
-    memmove(w->buffer, w->buffer + w->pass_start, rest * sizeof *w->buffer);
-    w->count = rest;
-    w->pass_start = 0;
+    w->count = w->pass_start = 0;
     return 0;
 }
 
