@@ -122,35 +122,41 @@ static int check_passes(const struct validation *v, struct err *e)
     return 0;
 }
 
+/* Once more, with a line of its own. */
+static int execute(struct validation *v, struct cfg *config,
+                   const struct experiment_folders *folders, struct err *e)
+{
+    struct progress_line *line = v->flags->quiet ? NULL : progress_new("executing");
+    const struct validate_progress told = {line == NULL ? NULL : show_progress, line};
+    struct validate_side *s = &v->executed[v->repeats++];
+    int status =
+        validate_execute(config, folders, &v->device, element_bits(v), &told, s, e);
+
+    progress_free(line);
+    return status != 0 ? -1
+                       : agreement_compare_results(&v->predicted.result, &s->result,
+                                                   v->predicted.tally, s->tally, e);
+}
+
 static int run_sides(struct validation *v, struct cfg *config,
                      const struct experiment_folders *folders, struct err *e)
 {
-    struct progress_line *line = v->flags->quiet ? NULL : progress_new("executing");
-    struct validate_progress silent = {.show = NULL}, told = {.show = NULL};
+    const struct validate_progress silent = {.show = NULL};
     int status =
         validate_predict(config, folders, element_bits(v), &silent, &v->predicted, e);
 
     if (status == 0)
         status = check_passes(v, e);
+    if (status != 0)
+        return -1;
     v->executed = mem_zalloc(v->flags->repeat, sizeof *v->executed);
     v->device.largest = v->predicted.largest;
     for (uint32_t i = 0; i < v->predicted.policies; i++)
         v->device.floats = v->device.floats || v->predicted.tally[i].host_runs > 0;
-    v->device.reserve_bytes =
-        status == 0 ? room_reserved(&v->predicted.result, v->info.local_bytes) : 0;
+    v->device.reserve_bytes = room_reserved(&v->predicted.result, v->info.local_bytes);
     v->device.expert_budget_bytes = v->flags->expert_gib * BYTES_PER_GIB;
-    if (line != NULL)
-        told = (struct validate_progress){show_progress, line};
-    while (status == 0 && v->repeats < v->flags->repeat) {
-        struct validate_side *s = &v->executed[v->repeats++];
-
-        status =
-            validate_execute(config, folders, &v->device, element_bits(v), &told, s, e);
-        if (status == 0)
-            status = agreement_compare_results(&v->predicted.result, &s->result,
-                                               v->predicted.tally, s->tally, e);
-    }
-    progress_free(line);
+    while (status == 0 && v->repeats < v->flags->repeat)
+        status = execute(v, config, folders, e);
     return status;
 }
 
