@@ -52,6 +52,9 @@ END
 moesim: $folder/sub/wrong.yaml:$place: /nowhere/x.yaml: $words: No such file or directory
 END
 done
+prints run_without_a_file 1 run "$folder/none.yaml" <<END
+moesim: $folder/none.yaml: cannot open: No such file or directory
+END
 # A model or machine without a slash or an ending is a name, as is the bare ending.
 for key in model machine; do
     for value in none .yaml; do
