@@ -124,9 +124,25 @@ def on_terminal(*flags):
     return seen
 
 
-seen = on_terminal()
-report(b"\rreplaying" in seen and b"tokens/s" in seen and b" s left" in seen,
-       "signal_progress_line_on_terminal")
+# Two policies on one request of 20 prompt tokens and 200,000 more, the last of which is no row:
+# per cent, rate and time left are of these rows, five times a second at most.
+rows = 2 * (20 + 200000 - 1)
+begun = time.monotonic()
+lines = on_terminal("--set", "workload.requests=1").decode().split("\r")
+took = time.monotonic() - begun
+good = len(lines) > 3 and lines[0] == "" and lines[-2].startswith("\x1b[K")
+for i, line in enumerate(lines[1:-2]):
+    said = re.fullmatch(r"replaying ([ \d]{3}) %, (\d+) tokens/s, (\d+) s left   \x1b\[K", line)
+    if said is None:
+        good = False
+        break
+    percent, rate, left = (int(said[n]) for n in (1, 2, 3))
+    elapsed, blur = rows * percent / 100 / (rate + 0.5), rows * 0.005 / rate + 0.02
+    good = (good and 0.2 * (i + 1) - blur <= elapsed <= took + blur
+            and abs((1 - percent / 100) * rows / rate - left) <= 0.5 + blur)
+if not good:
+    print(took, lines)
+report(good, "signal_progress_line_on_terminal")
 report(b"replaying" not in on_terminal("--quiet"), "signal_quiet")
 sys.exit(failed)
 END

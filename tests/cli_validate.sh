@@ -39,7 +39,7 @@ refuses() {
     report $? "$name"
 }
 
-validate --device host:0 --passes 12 --warmup 1 --repeat 2 --out "$folder/v"
+validate --device host:0 --passes 20 --warmup 1 --repeat 2 --out "$folder/v"
 if [ "$status" -eq 77 ]; then
     echo "skip cli_validate: $(cat "$folder/err")"
     exit 0
@@ -51,13 +51,13 @@ fi
 report $? "validate prints policies, their order and operations"
 
 "$python" - "$folder/v" <<'END'
-import csv, json, sys
+import collections, csv, json, sys
 folder = sys.argv[1]
 s = json.load(open(folder + "/summary.json"))
-assert s["device"] == "host" and s["element"] == "fp32" and s["passes"] == 12
+assert s["device"] == "host" and s["element"] == "fp32" and s["passes"] == 20
 assert [p["policy"] for p in s["policies"]] == ["lru", "resident", "oracle", "host"]
 for p in s["policies"]:
-    assert p["pass"]["count"] == 12 and p["pass"]["measured_s"] > 0
+    assert p["pass"]["count"] == 20 and p["pass"]["measured_s"] > 0
     total = sum(x["measured_s"] for x in p["shares"].values())
     assert total > 0
 assert sum(o["count"] for o in s["operations"].values()) > 0
@@ -69,21 +69,20 @@ ratio = sorted((v["predicted"]["gemm_s"] / p["gemm_s"] * v["predicted"]["copy_s"
 assert abs(v["ratio"] / ((ratio[4] + ratio[5]) / 2) - 1) < 1e-9
 assert abs(v["least"] / ratio[0] - 1) < 1e-9 and abs(v["most"] / ratio[9] - 1) < 1e-9
 passes = list(csv.DictReader(open(folder + "/passes.csv")))
-assert len(passes) == 4 * 13
+assert len(passes) == 4 * 21
 assert all(float(p["least_s"]) <= float(p["measured_s"]) <= float(p["most_s"]) for p in passes)
 ops = list(csv.DictReader(open(folder + "/operations.csv")))
 dense = [o for o in ops if o["kind"] == "dense" and o["policy"] == "lru"]
-assert len(dense) == 3 * 13
+assert len(dense) == 3 * 21
 assert all(float(o["predicted_s"]) > 0 and float(o["measured_s"]) > 0 for o in dense)
 t = json.load(open(folder + "/timeline.json"))
 names = [e["args"]["name"] for e in t["traceEvents"] if e["name"] == "process_name"]
 assert names[:2] == ["lru, predicted", "lru, measured"] and len(names) == 8
+# Of each side 16 passes are drawn, which end with a head each.
+heads = collections.Counter(e["pid"] for e in t["traceEvents"] if e["ph"] == "X" and e["name"] == "head")
+assert heads == {pid: 16 for pid in range(8)}, heads
 END
 report $? "the files agree with each other"
-
-validate --passes 4 --repeat 1 --json
-[ "$status" -eq 0 ] && "$python" -c 'import json,sys; json.load(open(sys.argv[1]))' "$folder/out"
-report $? "validate --json prints JSON"
 
 # Whatever the configuration says of these, what is executed is launched one by one and copied from
 # host memory, and each pass is kept; the machine that predicts may be another.
@@ -157,6 +156,92 @@ report $? "what is read stays"
 "$moesim" validate "$folder/none.yaml" >"$folder/out" 2>"$folder/err"
 [ $? -eq 1 ] && grep -q "^moesim: $folder/none.yaml: cannot open: No such file or directory$" "$folder/err"
 report $? "a configuration that is not there"
+
+printf -- '- a\n' >"$folder/list.yaml"
+"$moesim" validate "$folder/list.yaml" --passes 4 --warmup 3 >"$folder/out" 2>"$folder/err"
+[ $? -eq 1 ] && [ ! -s "$folder/out" ] && grep -v ' busy with other things; ' "$folder/err" >"$folder/said" &&
+    [ "$(cat "$folder/said")" = "moesim: --set workload.max_passes=7: 'workload' is no item of the list; expected 0 to 1" ]
+report $? "a configuration that is a list"
+
+# A disk that takes 10 kB of a file: the larger tables do not fit, and none appears.
+(ulimit -f 20 && "$moesim" validate "$folder/study.yaml" --passes 20 --repeat 1 --out "$folder/full" \
+    >"$folder/out" 2>"$folder/err")
+[ $? -eq 1 ] && grep -q "^moesim: $folder/full/operations.csv: writing failed: File too large$" "$folder/err" &&
+    ! grep -q Written "$folder/out" && [ ! -e "$folder/full" ]
+report $? "no room for a table"
+
+# A long run on a terminal tells how far it is, and ends in good order when it is stopped.
+generate "$folder/long.h5" model=tiny layers=3 experts=8 top_k=2 requests=2 output_tokens=9000 \
+    prompt_spread=0 output_spread=0 scores=no || exit 1
+sed '/name: host/d;s/trace.h5/long.h5/' "$folder/study.yaml" >"$folder/long.yaml"
+"$moesim" validate "$folder/long.yaml" --json 2>/dev/null | "$python" -c 'import json, sys
+s = json.load(sys.stdin)
+assert [s[k] for k in ("device", "passes", "warmup", "repeats")] == ["host", 64, 2, 3], s'
+report $? "what validate does unasked"
+"$python" - "$moesim" "$folder" <<'END'
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+moesim, folder = sys.argv[1:]
+ours, theirs = pty.openpty()
+begun = time.monotonic()
+run = subprocess.Popen([moesim, "validate", folder + "/long.yaml", "--passes", "8000", "--out", folder + "/long"],
+                       stderr=theirs, stdout=subprocess.DEVNULL)
+os.close(theirs)
+text, took = b"", 0.0
+while True:
+    try:
+        data = os.read(ours, 65536)
+    except OSError:  # the last writer has gone
+        break
+    text += data
+    if b"tokens/s" in text and took == 0.0:
+        run.send_signal(signal.SIGTERM)
+        took = time.monotonic() - begun
+assert run.wait() == 128 + signal.SIGTERM, run.returncode
+lines = text.decode().split("\r")
+assert lines[-2:] == ["\x1b[Kmoesim: stopped by a signal; nothing was written", "\n"], lines
+# Two prompts of 20 tokens, then two tokens a pass; it looks every 256 passes.
+said = next(filter(None, (re.fullmatch(r"executing (\d+) tokens, (\d+) tokens/s   \x1b\[K", x) for x in lines)))
+rows, rate = int(said[1]), int(said[2])
+assert rows % 512 == 40 + 2 * 255 - 512 and 0.19 < rows / rate < took, lines
+assert not os.path.exists(folder + "/long")
+END
+report $? "a long run on a terminal"
+
+# A machine that does other things is said to: as much as it is, if this test could make it.
+"$python" - "$moesim" "$folder" <<'END'
+import os
+import re
+import subprocess
+import sys
+
+
+def read():
+    with open("/proc/stat") as f:
+        field = [int(x) for x in f.readline().split()[1:9]]
+    return sum(field), field[3] + field[4]
+
+
+spin = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in os.sched_getaffinity(0)]
+before = read()
+run = subprocess.run([sys.argv[1], "validate", sys.argv[2] + "/none.yaml"], stderr=subprocess.PIPE, text=True)
+after = read()
+for x in spin:
+    x.kill()
+    x.wait()
+busy = 1 - (after[1] - before[1]) / (after[0] - before[0])
+if busy > 0.5:
+    said = re.fullmatch(r"moesim: warning: this machine is (\d+) % busy with other things; what is measured now "
+                        r"will be too slow\nmoesim: \S+/none.yaml: cannot open: No such file or directory\n",
+                        run.stderr)
+    assert said and abs(int(said[1]) - 100 * busy) < 20, (run.stderr, busy)
+END
+report $? "a machine that is busy"
 
 refuses "a workload that depends on time is refused" 1 "choose arrivals: closed" \
     --set workload.mode=continuous --set workload.arrivals=poisson --set workload.rate=3

@@ -247,6 +247,56 @@ static void test_counts(void **state)
     tally_release(&b);
 }
 
+/* Two policies: what is said of them, or "" where all agrees. */
+static const char *compare_two(struct result_policy *p, struct result_policy *m,
+                               const struct tally *asked, const struct tally *done)
+{
+    static struct err e;
+    const struct result predicted = {.policies = 2, .policy = p};
+    const struct result measured = {.policies = 2, .policy = m};
+    int status;
+
+    e.text[0] = '\0';
+    status = agreement_compare_results(&predicted, &measured, asked, done, &e);
+    assert_int_equal(status, e.text[0] == '\0' ? 0 : -1);
+    return e.text;
+}
+
+/* The first policy that differs, and its counts before what its executor did. */
+static void test_results(void **state)
+{
+    struct result_policy p[] = {{.label = "lru"}, {.label = "lfu"}};
+    struct result_policy m[] = {{.label = "lru"}, {.label = "lfu"}};
+    struct tally asked[2], done[2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        tally_init(&asked[i], 1, 4);
+        tally_init(&done[i], 1, 4);
+    }
+    assert_string_equal(compare_two(p, m, asked, done), "");
+    done[1].copies_out = 1;
+    assert_string_equal(compare_two(p, m, asked, done),
+                        "policy 'lfu': 0 copies out were predicted, but the device "
+                        "did 1; please report this");
+    m[1].run.total.counts.hits = 2;
+    assert_string_equal(compare_two(p, m, asked, done),
+                        "policy 'lfu': 0 hits were predicted, but 2 counted in the "
+                        "executed run; please report this");
+    done[1].copies_out = 0;
+    assert_string_equal(compare_two(p, m, asked, done),
+                        "policy 'lfu': 0 hits were predicted, but 2 counted in the "
+                        "executed run; please report this");
+    p[0].run.passes = 3;
+    assert_string_equal(compare_two(p, m, asked, done),
+                        "policy 'lru': 3 passes were predicted, but 0 executed; please "
+                        "report this");
+    for (int i = 0; i < 2; i++) {
+        tally_release(&asked[i]);
+        tally_release(&done[i]);
+    }
+}
+
 /* Every count is compared, in each layer and over all, and named where it differs; how
  * many came late is a matter of time. */
 static void test_every_count(void **state)
@@ -467,9 +517,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_alignment),       cmocka_unit_test(test_tau),
         cmocka_unit_test(test_many_operations), cmocka_unit_test(test_one_sided),
-        cmocka_unit_test(test_counts),          cmocka_unit_test(test_every_count),
-        cmocka_unit_test(test_other_lengths),   cmocka_unit_test(test_tally),
-        cmocka_unit_test(test_worst_layers),    cmocka_unit_test(test_printed_speed)};
+        cmocka_unit_test(test_counts),          cmocka_unit_test(test_results),
+        cmocka_unit_test(test_every_count),     cmocka_unit_test(test_other_lengths),
+        cmocka_unit_test(test_tally),           cmocka_unit_test(test_worst_layers),
+        cmocka_unit_test(test_printed_speed)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,11 @@
-/* Errors, memory, random streams, units. */
+/* Errors, memory, random streams, units, other programs. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "sim/base/child.h"
 #include "sim/base/err.h"
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"
@@ -284,6 +285,27 @@ static void units_survive_the_way_back(void **state)
     }
 }
 
+/* The program itself is beside itself. */
+static void child_beside_is_in_the_same_folder(void **state)
+{
+    char link[4096];
+    const ssize_t length = readlink("/proc/self/exe", link, sizeof link - 1);
+    char *name, *path;
+
+    (void)state;
+    assert_true(length > 0);
+    link[length] = '\0';
+    name = strrchr(link, '/') + 1;
+    path = child_beside(name);
+    assert_string_equal(path, link);
+    free(path);
+    path = child_beside("a longer name than the tests have, which nobody has seen");
+    assert_memory_equal(path, link, (size_t)(name - link));
+    assert_string_equal(path + (name - link),
+                        "a longer name than the tests have, which nobody has seen");
+    free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +323,7 @@ int main(void)
         cmocka_unit_test(rng_exponential_has_its_moments),
         cmocka_unit_test(units_round_to_the_nearest_picosecond),
         cmocka_unit_test(units_survive_the_way_back),
+        cmocka_unit_test(child_beside_is_in_the_same_folder),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -428,3 +428,19 @@ int agreement_compare_counts(const char *label, const struct run_result *predict
     return compare_counts(label, "", &predicted->total.counts, &measured->total.counts,
                           e);
 }
+
+int agreement_compare_results(const struct result *predicted,
+                              const struct result *measured, const struct tally *asked,
+                              const struct tally *done, struct err *e)
+{
+    assert(predicted->policies == measured->policies);
+    for (uint32_t i = 0; i < predicted->policies; i++) {
+        const struct result_policy *p = &predicted->policy[i];
+
+        if (agreement_compare_counts(p->label, &p->run, &measured->policy[i].run, e) !=
+                0 ||
+            tally_compare(p->label, &asked[i], &done[i], e) != 0)
+            return -1;
+    }
+    return 0;
+}

@@ -12,7 +12,8 @@
 #define MOESIM_VALIDATE_AGREEMENT_H
 
 #include "models/op.h"
-#include "sim/run/runner.h"
+#include "sim/run/result.h"
+#include "tally.h"
 
 /* An operation, as an observer was told of it. */
 struct agreement_op {
@@ -108,5 +109,9 @@ double agreement_tau(const double *predicted, const double *measured, size_t n,
  * time). */
 int agreement_compare_counts(const char *label, const struct run_result *predicted,
                              const struct run_result *measured, struct err *e);
+/* The same of all policies, with what executors were asked and did: [policies] each. */
+int agreement_compare_results(const struct result *predicted,
+                              const struct result *measured, const struct tally *asked,
+                              const struct tally *done, struct err *e);
 
 #endif

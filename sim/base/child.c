@@ -1,4 +1,5 @@
 #include "child.h"
+#include "mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -6,7 +7,9 @@
 #include <spawn.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #define CHILDREN_MAX 16
 
@@ -87,4 +90,16 @@ int child_run(char *const argument[], char *const environment[], bool silent)
             return -1;
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+char *child_beside(const char *name)
+{
+    enum { LIMIT = 4096 };
+    char own[LIMIT];
+    const ssize_t length = readlink("/proc/self/exe", own, sizeof own - 1);
+
+    if (length <= 0)
+        return mem_strdup(name);
+    own[length] = '\0';
+    return mem_format("%.*s/%s", (int)(strrchr(own, '/') - own), own, name);
 }

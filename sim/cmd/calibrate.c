@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 extern char **environ;
 
@@ -38,9 +37,8 @@ static char *today(void)
     struct tm parts;
     char text[16];
 
-    if (gmtime_r(&now, &parts) == NULL ||
-        strftime(text, sizeof text, "%Y-%m-%d", &parts) == 0)
-        return mem_strdup("unknown date");
+    (void)gmtime_r(&now, &parts);
+    (void)strftime(text, sizeof text, "%Y-%m-%d", &parts);
     return mem_strdup(text);
 }
 
@@ -192,24 +190,9 @@ int calibrate(int argc, char **argv, calibrate_fit *fit)
 
 /* ---- where the fit is another program's ---- */
 
-/* `moesim` beside this program. Owned. */
-static char *sibling(void)
-{
-    enum { LIMIT = 4096 };
-    char program[LIMIT];
-    const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    char *slash;
-
-    if (length <= 0)
-        return mem_strdup("moesim");
-    program[length] = '\0';
-    slash = strrchr(program, '/');
-    return mem_format("%.*s/moesim", (int)(slash - program), program);
-}
-
 static int fit_apart(const char *folder, const char *out, struct err *e)
 {
-    char *program = sibling();
+    char *program = child_beside("moesim");
     char fit[] = "fit", tables[] = "--tables", to[] = "-o";
     char *from = mem_strdup(folder), *machine = mem_strdup(out);
     char *argument[] = {program, fit, tables, from, to, machine, NULL};

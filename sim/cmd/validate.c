@@ -4,6 +4,8 @@
 #include "sim/base/mem.h"
 #include "sim/base/plain.h"
 #include "validate/agreement_print.h"
+#include "validate/busy.h"
+#include "validate/room.h"
 #include "validate_run.h"
 
 #include <stdio.h>
@@ -67,36 +69,27 @@ static int set_config(struct cfg *config, const struct validate_flags *flags,
 
 /* ---- is the machine at rest? ---- */
 
-/* Jiffies of all processors together: all, and those spent idle. */
-static int read_jiffies(double *all, double *idle)
+static char *read_statistics(void)
 {
-    enum { FIELDS = 8, IDLE = 3, IO_WAIT = 4, LIMIT = 1 << 20 };
+    enum { LIMIT = 1 << 20 };
     struct err e = {.text = ""};
-    char *text = file_read("/proc/stat", LIMIT, &(size_t){0}, &e);
-    char *at = text == NULL ? NULL : strchr(text, ' ');
 
-    *all = *idle = 0.0;
-    for (int i = 0; at != NULL && i < FIELDS; i++) {
-        double value = strtod(at, &at);
-
-        *all += value;
-        *idle += i == IDLE || i == IO_WAIT ? value : 0.0;
-    }
-    free(text);
-    return text == NULL ? -1 : 0;
+    return file_read("/proc/stat", LIMIT, &(size_t){0}, &e);
 }
 
 static void warn_if_busy(void)
 {
     const struct timespec look = {.tv_nsec = 300 * 1000 * 1000};
-    double all[2], idle[2], busy;
+    char *before = read_statistics(), *after;
+    double busy;
 
-    if (read_jiffies(&all[0], &idle[0]) != 0)
+    if (before == NULL)
         return;
     (void)nanosleep(&look, NULL);
-    if (read_jiffies(&all[1], &idle[1]) != 0 || all[1] <= all[0])
-        return;
-    busy = 1.0 - (idle[1] - idle[0]) / (all[1] - all[0]);
+    after = read_statistics();
+    busy = after == NULL ? 0.0 : busy_share(before, after);
+    free(before);
+    free(after);
     if (busy > 0.1)
         (void)fprintf(stderr,
                       "moesim: warning: this machine is %.0f %% busy with other things; "
@@ -116,22 +109,6 @@ static uint32_t element_bits(const struct validation *v)
     return v->info.element == DEVICE_F32 ? 32 : 16;
 }
 
-/* Device memory that any of the policies needs beside weights. */
-static uint64_t reserve_bytes(const struct validation *v)
-{
-    const struct result *r = &v->predicted.result;
-    uint64_t most = 0;
-
-    for (uint32_t i = 0; i < r->policies; i++) {
-        const struct run_result *run = &r->policy[i].run;
-        uint64_t bytes = run->cache_bytes + run->staging_bytes;
-
-        bytes += bytes / 64 + 2 * run->kv_peak_bytes;
-        most = bytes > most ? bytes : most;
-    }
-    return most + v->info.local_bytes / 16; /* activations */
-}
-
 static int check_passes(const struct validation *v, struct err *e)
 {
     const struct result *r = &v->predicted.result;
@@ -145,33 +122,41 @@ static int check_passes(const struct validation *v, struct err *e)
     return 0;
 }
 
+/* Once more, with a line of its own. */
+static int execute(struct validation *v, struct cfg *config,
+                   const struct experiment_folders *folders, struct err *e)
+{
+    struct progress_line *line = v->flags->quiet ? NULL : progress_new("executing");
+    const struct validate_progress told = {line == NULL ? NULL : show_progress, line};
+    struct validate_side *s = &v->executed[v->repeats++];
+    int status =
+        validate_execute(config, folders, &v->device, element_bits(v), &told, s, e);
+
+    progress_free(line);
+    return status != 0 ? -1
+                       : agreement_compare_results(&v->predicted.result, &s->result,
+                                                   v->predicted.tally, s->tally, e);
+}
+
 static int run_sides(struct validation *v, struct cfg *config,
                      const struct experiment_folders *folders, struct err *e)
 {
-    struct progress_line *line = v->flags->quiet ? NULL : progress_new("executing");
-    struct validate_progress silent = {.show = NULL}, told = {.show = NULL};
+    const struct validate_progress silent = {.show = NULL};
     int status =
         validate_predict(config, folders, element_bits(v), &silent, &v->predicted, e);
 
     if (status == 0)
         status = check_passes(v, e);
+    if (status != 0)
+        return -1;
     v->executed = mem_zalloc(v->flags->repeat, sizeof *v->executed);
     v->device.largest = v->predicted.largest;
     for (uint32_t i = 0; i < v->predicted.policies; i++)
         v->device.floats = v->device.floats || v->predicted.tally[i].host_runs > 0;
-    v->device.reserve_bytes = status == 0 ? reserve_bytes(v) : 0;
+    v->device.reserve_bytes = room_reserved(&v->predicted.result, v->info.local_bytes);
     v->device.expert_budget_bytes = v->flags->expert_gib * BYTES_PER_GIB;
-    if (line != NULL)
-        told = (struct validate_progress){show_progress, line};
-    while (status == 0 && v->repeats < v->flags->repeat) {
-        struct validate_side *s = &v->executed[v->repeats++];
-
-        status =
-            validate_execute(config, folders, &v->device, element_bits(v), &told, s, e);
-        if (status == 0)
-            status = validate_compare(&v->predicted, s, e);
-    }
-    progress_free(line);
+    while (status == 0 && v->repeats < v->flags->repeat)
+        status = execute(v, config, folders, e);
     return status;
 }
 

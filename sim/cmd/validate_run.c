@@ -2,6 +2,7 @@
 
 #include "sim/base/mem.h"
 #include "sim/run/exec_sim.h"
+#include "validate/room.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -51,22 +52,6 @@ static void keep_operation(void *context, uint32_t policy, op_id id, enum op_kin
     agreement_ops_add(&s->ops[policy], &op);
 }
 
-/* The books tell how many bytes of KV cache there were at most. */
-static void find_largest(struct validate_side *s, const struct run_result *r,
-                         const struct run_pass *pass)
-{
-    struct cost_batch *most = &s->largest;
-    uint64_t kv = (uint64_t)((double)r->kv_peak_bytes / s->kv_token_bytes) + 1;
-
-    most->kv_tokens = kv > most->kv_tokens ? kv : most->kv_tokens;
-    for (uint64_t i = 0; i < r->passes; i++) {
-        uint32_t tokens = (uint32_t)pass[i].rows, outputs = (uint32_t)pass[i].outputs;
-
-        most->tokens = tokens > most->tokens ? tokens : most->tokens;
-        most->outputs = outputs > most->outputs ? outputs : most->outputs;
-    }
-}
-
 static int run_side(struct cfg *config, const struct experiment_folders *folders,
                     const struct experiment_executor *executor, uint32_t element_bits,
                     const struct validate_progress *progress, struct validate_side *s,
@@ -89,7 +74,8 @@ static int run_side(struct cfg *config, const struct experiment_folders *folders
         s->pass[i] = mem_alloc(passes, sizeof **s->pass);
         status = result_read_passes(&s->result, i, 0, passes, s->pass[i], e);
         if (status == 0)
-            find_largest(s, &s->result.policy[i].run, s->pass[i]);
+            room_widen(&s->largest, &s->result.policy[i].run, s->pass[i],
+                       s->kv_token_bytes);
     }
     return status;
 }
@@ -170,9 +156,7 @@ static int prepare(struct validate_device *d, const struct experiment_run_info *
     if (d->speed == NULL)
         return -1;
     d->device->ops->info(d->device, &about);
-    o.dense_budget_bytes = about.local_free_bytes > d->reserve_bytes
-                               ? about.local_free_bytes - d->reserve_bytes
-                               : 1;
+    o.dense_budget_bytes = room_left(about.local_free_bytes, d->reserve_bytes);
     if (exec_device_streams_new(d->device, &d->streams, e) != 0)
         return -1;
     d->weights = weights_new(d->device, &o, e);
@@ -247,21 +231,4 @@ int validate_execute(struct cfg *config, const struct experiment_folders *folder
     if (run_side(config, folders, &executor, element_bits, progress, s, e) != 0)
         return -1;
     return look(d, e);
-}
-
-/* ---- comparing ---- */
-
-int validate_compare(const struct validate_side *predicted,
-                     const struct validate_side *executed, struct err *e)
-{
-    assert(predicted->policies == executed->policies);
-    for (uint32_t i = 0; i < predicted->policies; i++) {
-        const struct result_policy *p = &predicted->result.policy[i];
-
-        if (agreement_compare_counts(p->label, &p->run, &executed->result.policy[i].run,
-                                     e) != 0 ||
-            tally_compare(p->label, &predicted->tally[i], &executed->tally[i], e) != 0)
-            return -1;
-    }
-    return 0;
 }

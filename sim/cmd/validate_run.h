@@ -57,8 +57,5 @@ int validate_execute(struct cfg *config, const struct experiment_folders *folder
                      struct validate_device *d, uint32_t element_bits,
                      const struct validate_progress *progress, struct validate_side *s,
                      struct err *e);
-/* Counts of both are the same: 0, or -1 naming the first that is not. */
-int validate_compare(const struct validate_side *predicted,
-                     const struct validate_side *executed, struct err *e);
 
 #endif
