@@ -191,8 +191,20 @@ int bench_expect(struct bench *b, const void *device, const float *expected, siz
 
 /* ---- the rig ---- */
 
+/* Who gives up between a launch and its wait leaves work behind. */
+static void rest(struct bench *b, struct device_stream *s)
+{
+    struct err ignored = {.text = ""};
+
+    if (s != NULL)
+        (void)b->o->stream_finish(b->d, s, &ignored);
+}
+
 void bench_rig_close(struct bench *b)
 {
+    rest(b, b->s);
+    rest(b, b->other);
+    device_close(b->cpu); /* which lets its work end */
     bench_free_local(b);
     for (int k = 0; k < DEVICE_MEMORIES; k++)
         if (b->pool[k] != NULL)
@@ -200,7 +212,6 @@ void bench_rig_close(struct bench *b)
     for (size_t i = 0; i < sizeof b->event / sizeof *b->event; i++)
         if (b->event[i] != NULL)
             b->o->event_free(b->d, b->event[i]);
-    device_close(b->cpu);
     free(b->pattern);
 }
 
