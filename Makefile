@@ -37,6 +37,7 @@ MODE_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
              -fno-omit-frame-pointer
 MODE_tsan := -O1 -g -fsanitize=thread
 MODE_coverage := -O0 -g --coverage
+# What ends by _exit() writes its counts, too.
 ifeq ($(MODE),coverage)
 LDFLAGS += -Wl,--wrap=_exit tests/slow/counted_exit.c
 endif
@@ -310,7 +311,8 @@ papers: ## published tables against predictions; their fitted constants, fitted 
 DATA_TESTS = $(notdir $(basename \
     $(shell grep -lE 'MOESIM_(DATA|SLOW)|data_table' tests/test_*.c tests/cli_*.sh)))
 data: ## the tests that read real data (MOESIM_DATA), the slow ones too with MOESIM_SLOW
-	@$(MAKE) --no-print-directory $(many) moesim $(addprefix $(B)/,$(filter test_%,$(DATA_TESTS)))
+	@$(MAKE) --no-print-directory $(many) moesim \
+	    $(addprefix $(B)/,$(filter test_%,$(DATA_TESTS)))
 	@: $${MOESIM_DATA:?names the folder of the real data}
 	@tests/run $(B) $(DATA_TESTS)
 

@@ -192,7 +192,7 @@ int bench_expect(struct bench *b, const void *device, const float *expected, siz
 /* ---- the rig ---- */
 
 /* Who gives up between a launch and its wait leaves work behind. */
-static void rest(struct bench *b, struct device_stream *s)
+static void let_end(struct bench *b, struct device_stream *s)
 {
     struct err ignored = {.text = ""};
 
@@ -202,8 +202,8 @@ static void rest(struct bench *b, struct device_stream *s)
 
 void bench_rig_close(struct bench *b)
 {
-    rest(b, b->s);
-    rest(b, b->other);
+    let_end(b, b->s);
+    let_end(b, b->other);
     device_close(b->cpu); /* which lets its work end */
     bench_free_local(b);
     for (int k = 0; k < DEVICE_MEMORIES; k++)

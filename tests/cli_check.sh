@@ -134,10 +134,10 @@ END
 report $? "a pass has 17 round trips"
 
 # Without a name all that there are, by name; a failing one among them decides.
-mkdir -p "$folder/home/validate/papers" && ln -s "$PWD/models" "$PWD/sim" "$folder/home"
-cp "$folder/small.yaml" "$folder/home/validate/papers/b.yaml"
-cp "$folder/off.yaml" "$folder/home/validate/papers/a.yaml"
-all() { MOESIM_HOME=$folder/home check "$@"; }
+mkdir -p "$folder/elsewhere/validate/papers" && ln -s "$PWD/models" "$PWD/sim" "$folder/elsewhere"
+cp "$folder/small.yaml" "$folder/elsewhere/validate/papers/b.yaml"
+cp "$folder/off.yaml" "$folder/elsewhere/validate/papers/a.yaml"
+all() { MOESIM_HOME=$folder/elsewhere check "$@"; }
 all 1 --papers &&
     [ "$(grep -o '^[a-z]*: Two replays\|^All tables: .*' "$folder/out" | tr '\n' ' ')" = \
         "off: Two replays small: Two replays All tables: 10 rows, 10 held out; 9 ok, 0 miss as explained, 1 fail " ] &&
@@ -146,8 +146,8 @@ report $? "all tables"
 all 0 --papers b --junit "$folder/b.xml" && grep -q 'tests="5"' "$folder/b.xml" &&
     all 1 --papers b nowhere && grep -q "there is no table 'nowhere'" "$folder/err" && [ ! -s "$folder/out" ]
 report $? "a table by name"
-rm -r "$folder/home/validate"
-all 1 --papers && [ "$(cat "$folder/err")" = "moesim: $folder/home/validate/papers: No such file or directory" ]
+rm -r "$folder/elsewhere/validate"
+all 1 --papers && [ "$(cat "$folder/err")" = "moesim: $folder/elsewhere/validate/papers: No such file or directory" ]
 report $? "no table at all"
 
 check 0 --papers --help && grep -q 'layer-latency' "$folder/out" && grep -q 'shard-bytes' "$folder/out"

@@ -40,6 +40,19 @@ void rig_each(void (*check)(struct rig *r))
     }
 }
 
+struct device *rig_open_host(void)
+{
+    struct err e = {.text = ""};
+    struct device *d;
+    bool missing;
+
+    if (device_open("host", &d, &missing, &e) != 0) {
+        print_message("skip: %s\n", e.text);
+        skip();
+    }
+    return d;
+}
+
 bool rig_is_host(const struct rig *r)
 {
     return r->o == &device_host;

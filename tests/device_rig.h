@@ -22,6 +22,8 @@ struct rig {
 
 /* Runs the check on every device that can be used here; prints which cannot. */
 void rig_each(void (*check)(struct rig *r));
+/* The host device alone; skips the test where it cannot be. device_close() it. */
+struct device *rig_open_host(void);
 bool rig_is_host(const struct rig *r);
 
 /* Values within (-scale, scale). Owned by the rig, as all host arrays here are. */

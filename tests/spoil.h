@@ -1,9 +1,10 @@
 /* Ways to spoil a trace file: values, attributes and data sets that a trace may not have.
- * After cmocka.h; between hdf_enter() and hdf_leave(). */
+ * After cmocka.h; what takes `f` between hdf_enter() and hdf_leave(). */
 #ifndef MOESIM_TESTS_SPOIL_H
 #define MOESIM_TESTS_SPOIL_H
 
 #include "traces/hdf.h"
+#include "traces/trace.h"
 
 /* Files, groups, data sets, attributes and types that the library holds open. */
 static inline int64_t spoil_held(void)
@@ -15,6 +16,21 @@ static inline int64_t spoil_held(void)
     hdf_leave();
     assert_true(held >= 0);
     return held;
+}
+
+/* Opens and checks; the error, "" if there is none. What is refused is so by its status
+ * as well, and nothing is left open. */
+static inline struct err spoil_examine(const char *path)
+{
+    int64_t held = spoil_held();
+    struct err e = {.text = ""};
+    struct trace *t = trace_open(path, NULL, &e);
+    int status = t == NULL ? -1 : trace_check(t, &e);
+
+    assert_int_equal(status, e.text[0] == '\0' ? 0 : -1);
+    trace_close(t);
+    assert_int_equal(spoil_held(), held);
+    return e;
 }
 
 static inline void spoil_remove(hid_t f, const char *name)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "tests/device_rig.h"
 #include "tiny_device.h"
 
 #include "gpu/bench_rig.h"
@@ -72,14 +73,8 @@ static struct device_graph *sweep_graph(struct device *d, struct device_stream *
 
 static struct device *open_sweep(struct device_ops *ops)
 {
-    struct err e = {.text = ""};
-    struct device *d;
-    bool missing;
+    struct device *d = rig_open_host();
 
-    if (device_open("host", &d, &missing, &e) != 0) {
-        print_message("skip: %s\n", e.text);
-        skip();
-    }
     *ops = device_host;
     ops->mem_alloc = sweep_alloc;
     ops->stream_new = sweep_stream;

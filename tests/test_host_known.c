@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "tests/device_rig.h"
+
 #include "gpu/device.h"
 
 #include <dlfcn.h>
@@ -73,19 +75,6 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
 
 /* ---- tests ---- */
 
-static struct device *open_host(void)
-{
-    struct err e = {.text = ""};
-    struct device *d;
-    bool missing;
-
-    if (device_open("host", &d, &missing, &e) != 0) {
-        print_message("skip: %s\n", e.text);
-        skip();
-    }
-    return d;
-}
-
 /* Of what is available, or of the least limit, a half is the device's and three eighths
  * are the host's. 8000 KiB are 8192000 bytes. What begins with no digit is no limit. */
 static void test_memory(void **state)
@@ -116,7 +105,7 @@ static void test_memory(void **state)
         struct device *d;
 
         text_of = known[i].file;
-        d = open_host();
+        d = rig_open_host();
         d->ops->info(d, &info);
         assert_int_equal(info.local_bytes, known[i].local);
         assert_int_equal(info.local_free_bytes, known[i].local);
@@ -148,7 +137,7 @@ static void test_what_is_free(void **state)
 
     (void)state;
     text_of = file;
-    d = open_host();
+    d = rig_open_host();
     text_of = NULL;
     for (uint32_t i = 0; i < BLOCKS; i++)
         assert_int_equal(
@@ -196,7 +185,7 @@ static void test_names(void **state)
         struct device *d;
 
         text_of = file;
-        d = open_host();
+        d = rig_open_host();
         d->ops->info(d, &info);
         assert_string_equal(info.name, known[i].name);
         assert_string_equal(info.clocks, known[i].clocks);
@@ -221,7 +210,7 @@ static void test_no_library(void **state)
                       "libopenblas0-serial"}};
 
     (void)state;
-    device_close(open_host());
+    device_close(rig_open_host());
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         struct err counted = {.text = ""}, opened = {.text = ""};
 
@@ -238,7 +227,7 @@ static void test_no_library(void **state)
 /* Where no thread can be started there is no stream; the device itself goes on. */
 static void test_no_threads(void **state)
 {
-    struct device *d = open_host();
+    struct device *d = rig_open_host();
     struct err e = {.text = ""};
     struct device_stream *s;
 
@@ -257,7 +246,7 @@ static void test_no_threads(void **state)
 /* Between events that were not recorded, or not reached, no time passed. */
 static void test_no_time(void **state)
 {
-    struct device *d = open_host();
+    struct device *d = rig_open_host();
     struct err e = {.text = ""};
     struct device_stream *s = d->ops->stream_new(d, 0, &e);
     struct device_event *a = d->ops->event_new(d, &e), *b = d->ops->event_new(d, &e);
@@ -281,7 +270,7 @@ static void test_no_time(void **state)
 /* Nothing may be moved from and to nowhere. */
 static void test_no_bytes(void **state)
 {
-    struct device *d = open_host();
+    struct device *d = rig_open_host();
     struct err e = {.text = ""};
     struct device_stream *s = d->ops->stream_new(d, 0, &e);
 
@@ -295,7 +284,7 @@ static void test_no_bytes(void **state)
 /* What is recorded after a failure is no graph. */
 static void test_no_graph(void **state)
 {
-    struct device *d = open_host();
+    struct device *d = rig_open_host();
     struct err e = {.text = ""}, again = {.text = ""};
     struct device_stream *s = d->ops->stream_new(d, 0, &e);
 

@@ -35,6 +35,30 @@ static void strings_are_escaped(void **state)
     free(text);
 }
 
+/* What a spreadsheet would compute gets a quote before it; numbers and dashes do not. */
+static void formulas_are_texts(void **state)
+{
+    static const struct {
+        const char *text, *cell;
+    } known[] = {{"=1+1", "'=1+1"}, {"@x", "'@x"},        {"\tx", "'\tx"},
+                 {"-x", "'-x"},     {"-1+2", "'-1+2"},    {"-inf", "'-inf"},
+                 {"+1", "+1"},      {"-1.5e3", "-1.5e3"}, {"a=1", "a=1"},
+                 {"-", "-"},        {"+", "+"},           {"", ""}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        char *text = NULL;
+        size_t size = 0;
+        FILE *out = open_memstream(&text, &size);
+
+        assert_non_null(out);
+        csv_string(out, known[i].text);
+        assert_int_equal(fclose(out), 0);
+        assert_string_equal(text, known[i].cell);
+        free(text);
+    }
+}
+
 static int check_with_python(const char *folder, const char *program, const char *text)
 {
     char *data = mem_format("%s/data", folder);
@@ -218,6 +242,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strings_are_escaped),
+        cmocka_unit_test(formulas_are_texts),
         cmocka_unit_test(json_is_read_by_others),
         cmocka_unit_test(csv_is_read_by_others),
         cmocka_unit_test(json_of_several_gpus),

@@ -438,21 +438,6 @@ static const struct {
      "is 1 but attribute experts says 16"},
 };
 
-/* Opens and checks; the error, "" if there is none. What is refused is so by its status
- * as well, and nothing is left open. */
-static struct err examine(const char *path)
-{
-    int64_t held = spoil_held();
-    struct err e = {.text = ""};
-    struct trace *t = trace_open(path, NULL, &e);
-    int status = t == NULL ? -1 : trace_check(t, &e);
-
-    assert_int_equal(status, e.text[0] == '\0' ? 0 : -1);
-    trace_close(t);
-    assert_int_equal(spoil_held(), held);
-    return e;
-}
-
 static void write_bytes(const char *path, const char *bytes, size_t size)
 {
     FILE *f = fopen(path, "wb");
@@ -472,7 +457,7 @@ static void test_spoilt_files(void **state)
     trace_make(path, &good);
     bytes = file_read(path, (size_t)1 << 24, &size, &none);
     assert_non_null(bytes);
-    assert_string_equal(examine(path).text, "");
+    assert_string_equal(spoil_examine(path).text, "");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct err e;
         hid_t f;
@@ -484,7 +469,7 @@ static void test_spoilt_files(void **state)
         cases[i].spoil(f);
         assert_true(H5Fclose(f) >= 0);
         hdf_leave();
-        e = examine(path);
+        e = spoil_examine(path);
         if (strncmp(e.text, path, strlen(path)) != 0 ||
             strstr(e.text, cases[i].place) == NULL ||
             strstr(e.text, cases[i].what) == NULL || strchr(e.text, '\n') != NULL)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "spoil.h"
 #include "trace_maker.h"
 
 #include "sim/base/file.h"
@@ -33,18 +34,6 @@ static const struct trace_make good = {.layers = LAYERS,
                                        .expert_bytes = true,
                                        .seed = 3};
 
-/* Opens and checks; the error, "" if there is none. */
-static struct err examine(const char *path)
-{
-    struct err e = {.text = ""};
-    struct trace *t = trace_open(path, NULL, &e);
-    int status = t == NULL ? -1 : trace_check(t, &e);
-
-    assert_int_equal(status, e.text[0] == '\0' ? 0 : -1);
-    trace_close(t);
-    return e;
-}
-
 static void write_bytes(const char *path, const char *bytes, size_t size)
 {
     FILE *f = fopen(path, "wb");
@@ -62,7 +51,7 @@ static char *good_bytes(const char *path, size_t *size)
     trace_make(path, &good);
     bytes = file_read(path, (size_t)1 << 24, size, &e);
     assert_non_null(bytes);
-    assert_string_equal(examine(path).text, "");
+    assert_string_equal(spoil_examine(path).text, "");
     return bytes;
 }
 
@@ -77,7 +66,7 @@ static void test_truncated_files(void **state)
         struct err e;
 
         write_bytes(path, bytes, cut);
-        e = examine(path);
+        e = spoil_examine(path);
         if (strncmp(e.text, path, strlen(path)) != 0)
             fail_msg("cut to %zu bytes: \"%s\"", cut, e.text);
     }
@@ -127,7 +116,7 @@ static void test_flipped_bits(void **state)
         bytes[i] ^= (char)(1 << (i % 8));
         write_bytes(path, bytes, size);
         bytes[i] ^= (char)(1 << (i % 8));
-        e = examine(path);
+        e = spoil_examine(path);
         tried++;
         if (e.text[0] != '\0')
             found++;
@@ -147,17 +136,17 @@ static void test_files_that_are_something_else(void **state)
 
     (void)state;
     write_bytes(path, "hello\n", 6);
-    assert_non_null(strstr(examine(path).text, "is not an HDF5 file"));
+    assert_non_null(strstr(spoil_examine(path).text, "is not an HDF5 file"));
     (void)unlink(path);
-    assert_non_null(strstr(examine(path).text, "No such file"));
-    assert_non_null(strstr(examine("/tmp").text, "a folder"));
+    assert_non_null(strstr(spoil_examine(path).text, "No such file"));
+    assert_non_null(strstr(spoil_examine("/tmp").text, "a folder"));
     assert_string_equal(
-        examine("/dev/null").text,
+        spoil_examine("/dev/null").text,
         "/dev/null: is not a regular file; give the name of a trace file");
     hdf_enter();
     (void)H5Fclose(H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
     hdf_leave();
-    e = examine(path);
+    e = spoil_examine(path);
     assert_non_null(strstr(e.text, "attribute format of / is missing"));
     (void)unlink(path);
     free(path);
@@ -205,7 +194,7 @@ static void test_chunks_that_are_no_data(void **state)
 
         trace_make_cyclic(path, 1, 8, 2, 16390);
         spoil_chunk(path, known[i].name, known[i].rank, known[i].row);
-        assert_string_equal(examine(path).text, wanted);
+        assert_string_equal(spoil_examine(path).text, wanted);
         free(wanted);
     }
     (void)unlink(path);

@@ -47,20 +47,6 @@ static void spoil(const char *path, void (*how)(hid_t f))
     hdf_leave();
 }
 
-/* Opens and checks; the error, "" if there is none. Nothing is left open. */
-static struct err examine(const char *path)
-{
-    int64_t held = spoil_held();
-    struct err e = {.text = ""};
-    struct trace *t = trace_open(path, NULL, &e);
-    int status = t == NULL ? -1 : trace_check(t, &e);
-
-    assert_int_equal(status, e.text[0] == '\0' ? 0 : -1);
-    trace_close(t);
-    assert_int_equal(spoil_held(), held);
-    return e;
-}
-
 /* ---- attributes as others write them ---- */
 
 /* An attribute of `count` values of a type in memory and on disk. */
@@ -115,7 +101,7 @@ static void test_other_attributes(void **state)
     spoil(path, sorted_is_a_bool);
     spoil(path, fixed_model);
     spoil(path, one_in_a_list);
-    assert_string_equal(examine(path).text, "");
+    assert_string_equal(spoil_examine(path).text, "");
     t = trace_open(path, NULL, &e);
     assert_non_null(t);
     assert_true(trace_get_info(t)->sorted);
@@ -290,7 +276,7 @@ static void test_what_is_refused(void **state)
 
         trace_make(path, &good);
         spoil(path, bad[i].how);
-        e = examine(path);
+        e = spoil_examine(path);
         if (strcmp(e.text + strlen(path), bad[i].words) != 0 ||
             strncmp(e.text, path, strlen(path)) != 0)
             fail_msg("expected '%s': \"%s\"", bad[i].words, e.text);
@@ -313,9 +299,9 @@ static void test_seams(void **state)
 
     (void)state;
     trace_make_cyclic(path, 1, 8, 2, 16390);
-    assert_string_equal(examine(path).text, "");
+    assert_string_equal(spoil_examine(path).text, "");
     spoil(path, repeat_position);
-    assert_string_equal(examine(path).text + strlen(path),
+    assert_string_equal(spoil_examine(path).text + strlen(path),
                         ": /token/position, row 16384: position 16386 does not follow "
                         "16386 of the row before");
     (void)unlink(path);

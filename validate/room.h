@@ -10,9 +10,7 @@
  * peak in kv_tokens; the books tell how many bytes of KV cache there were at most. */
 void room_widen(struct cost_batch *most, const struct run_result *r,
                 const struct run_pass *pass, double kv_token_bytes);
-/* Device memory that any of the policies needs beside weights; `local_bytes` is all of
- * it.
- */
+/* Device memory, of `local_bytes`, that any of the policies needs beside weights. */
 uint64_t room_reserved(const struct result *r, uint64_t local_bytes);
 /* What remains of it; 1 where nothing does. */
 uint64_t room_left(uint64_t free_bytes, uint64_t reserved_bytes);

@@ -7,6 +7,7 @@
 #include <spawn.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -92,14 +93,25 @@ int child_run(char *const argument[], char *const environment[], bool silent)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-char *child_beside(const char *name)
+char *child_own_path(void)
 {
     enum { LIMIT = 4096 };
     char own[LIMIT];
     const ssize_t length = readlink("/proc/self/exe", own, sizeof own - 1);
 
     if (length <= 0)
-        return mem_strdup(name);
+        return NULL;
     own[length] = '\0';
-    return mem_format("%.*s/%s", (int)(strrchr(own, '/') - own), own, name);
+    return mem_strdup(own);
+}
+
+char *child_beside(const char *name)
+{
+    char *own = child_own_path(), *path;
+
+    if (own == NULL)
+        return mem_strdup(name);
+    path = mem_format("%.*s/%s", (int)(strrchr(own, '/') - own), own, name);
+    free(own);
+    return path;
 }

@@ -14,6 +14,8 @@ int child_run(char *const argument[], char *const environment[], bool silent);
 /* Kills all that run and waits for their ends. Async-signal-safe. */
 void child_kill_all(void);
 
+/* The path of this program; NULL where /proc is missing. Owned. */
+char *child_own_path(void);
 /* The path of a program in the folder of this one. Owned. */
 char *child_beside(const char *name);
 

@@ -37,8 +37,9 @@ static char *today(void)
     struct tm parts;
     char text[16];
 
-    (void)gmtime_r(&now, &parts);
-    (void)strftime(text, sizeof text, "%Y-%m-%d", &parts);
+    if (gmtime_r(&now, &parts) == NULL ||
+        strftime(text, sizeof text, "%Y-%m-%d", &parts) == 0)
+        return mem_strdup("unknown date");
     return mem_strdup(text);
 }
 

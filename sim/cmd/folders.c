@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "sim/base/child.h"
 #include "sim/base/mem.h"
 
 #include <stdlib.h>
@@ -17,30 +18,22 @@ static bool is_home(const char *folder)
 
 static char *find_home(void)
 {
-    enum { LIMIT = 4096 };
     const char *named = getenv("MOESIM_HOME");
-    char program[LIMIT];
-    ssize_t length;
-    char *slash;
+    char *above, *slash, *found = NULL;
 
     if (named != NULL)
         return is_home(named) ? mem_strdup(named) : NULL;
-    length = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (length <= 0)
-        return NULL;
-    program[length] = '\0';
-    while ((slash = strrchr(program, '/')) != NULL) {
-        char *shared;
-
+    above = child_own_path();
+    while (above != NULL && found == NULL && (slash = strrchr(above, '/')) != NULL) {
         *slash = '\0';
-        if (is_home(program))
-            return mem_strdup(program);
-        shared = mem_format("%s/share/moesim", program);
-        if (is_home(shared))
-            return shared;
-        free(shared);
+        found = is_home(above) ? mem_strdup(above) : mem_format("%s/share/moesim", above);
+        if (!is_home(found)) {
+            free(found);
+            found = NULL;
+        }
     }
-    return NULL;
+    free(above);
+    return found;
 }
 
 int folders_find(struct folders *f, struct err *e)

@@ -84,11 +84,9 @@ int cmd_trace_gen(int argc, char **argv)
     const struct command command = {
         "moesim trace gen [PARAMETERS.yaml] -o FILE [--set KEY=VALUE]\n"
         "       moesim trace gen --like TRACE -o FILE",
-        "Draws a synthetic trace: from parameters, or with the popularity, locality, "
-        "cross-"
-        "layer\npredictability and batch-union curve of another trace. Equal arguments "
-        "give "
-        "equal bytes.",
+        "Draws a synthetic trace: from parameters, or with the popularity, locality,\n"
+        "cross-layer predictability and batch-union curve of another trace. Equal\n"
+        "arguments give equal bytes.",
         "moesim trace gen -o mine.h5 --set experts=64 --set top_k=6 --set skew=0.5\n"
         "  shape of DeepSeek-V3, 256 decodes from 64 ranks:\n"
         "         moesim trace gen -o v3.h5 --set model=deepseek-v3 --set layers=58 "

@@ -12,9 +12,8 @@ const struct option place_options[] = {
     {"groups", OPT_INT, AT(groups), "1", 1, 65534, NULL,
      "groups of consecutive experts that group-limited routing knows (DeepSeek-V3: 8)"},
     {"replica", OPT_CHOICE, AT(replica), "round-robin", 0, 0, replicas,
-     "which replica a token goes to; nearest: on its own GPU, else in its node, else "
-     "any, "
-     "in turn among equals"},
+     "which replica a token goes to; nearest: on its own GPU, else in its node, "
+     "else any, in turn among equals"},
     {"interval", OPT_INT, AT(window.interval), "0", 0, 1e9, NULL,
      "passes from one rebalance to the next (vLLM: step_interval, 3000; SGLang: "
      "eplb_rebalance_num_iterations, 1000); 0: placed once, by the profile"},
@@ -25,8 +24,7 @@ const struct option place_options[] = {
     {"foresee", OPT_DOUBLE, AT(foresee), "0", 0, 1, NULL,
      "with interval: 1, place by the loads of the coming pass as a predictor tells them "
      "that is right about this share of the choices and else names any expert "
-     "(predictive "
-     "replication: 0.994); 0: by those of the last passes"},
+     "(predictive replication: 0.994); 0: by those of the last passes"},
     {"keep", OPT_BOOL, AT(keep), "yes", 0, 0, NULL,
      "a rebalance renumbers GPUs and slots so that as much as possible stays in place"},
     {"migrate", OPT_CHOICE, AT(migrate), "blocking", 0, 0, migrations,

@@ -37,12 +37,10 @@ const struct option experiment_options[] = {
      "copies from pageable instead of pinned host memory"},
     {"chunk", OPT_BYTES, AT(chunk_bytes), "0", 0, 1e12, NULL,
      "copies are cut into chunks of this size, so that demand overtakes prefetch at "
-     "their "
-     "edges; 0: whole experts"},
+     "their edges; 0: whole experts"},
     {"engine", OPT_CHOICE, AT(engine), "auto", 0, 0, engine_names,
      "auto: event-driven where prefetch or write-back need it, else fifo; count: hits "
-     "and "
-     "bytes only, no times"},
+     "and bytes only, no times"},
     {"bounds", OPT_BOOL, AT(bounds), "yes", 0, 0, NULL,
      "also find what no policy could beat (up to three more runs and a look-ahead)"},
     {"passes", OPT_BOOL, AT(keep_passes), "yes", 0, 0, NULL,

@@ -104,25 +104,20 @@ const char *explain_verdict_name(enum explain_verdict verdict)
 const char *explain_thresholds(bool parallel)
 {
     if (parallel)
-        return "Thresholds: the verdict is the greater of two savings if it is at least "
-               "5 % of the time: rows spread evenly, all experts resident and nothing "
-               "padded or moved (imbalance; or loads of experts, if exposed copies take "
-               "5 %); and "
-               "a network that takes no time. They overlap. Launches and the host bound "
-               "a run that they take more of than either saves, from 25 % on.";
-    return "Thresholds: the verdict is the greatest of three parts of the time if it is "
-           "at "
-           "least 5 % of it, else there is no failure. Policy: the run's time less that "
-           "of "
-           "Belady's choices fetched on demand. Bandwidth: perfect look-ahead (the "
-           "greater "
-           "of all-resident compute and Belady's bytes at full link speed) less "
-           "all-resident "
-           "compute. Working set: what Belady's run takes above perfect look-ahead, "
-           "launches "
-           "and host work set aside. A run without failure counts as bound by the host "
-           "from "
-           "25 % launch and host time on.";
+        return "Thresholds: the verdict is the greater of two savings if it is at "
+               "least 5 % of the time: rows spread evenly, all experts resident and "
+               "nothing padded or moved (imbalance; or loads of experts, if exposed "
+               "copies take 5 %); and a network that takes no time. They overlap. "
+               "Launches and the host bound a run that they take more of than either "
+               "saves, from 25 % on.";
+    return "Thresholds: the verdict is the greatest of three parts of the time if it "
+           "is at least 5 % of it, else there is no failure. Policy: the run's time "
+           "less that of Belady's choices fetched on demand. Bandwidth: perfect "
+           "look-ahead (the greater of all-resident compute and Belady's bytes at "
+           "full link speed) less all-resident compute. Working set: what Belady's "
+           "run takes above perfect look-ahead, launches and host work set aside. A "
+           "run without failure counts as bound by the host from 25 % launch and "
+           "host time on.";
 }
 
 /* ---- words ---- */

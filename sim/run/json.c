@@ -61,7 +61,8 @@ void json_number(FILE *out, double x)
         (void)fputs("null", out);
 }
 
-/* Whether a spreadsheet would take the text for a formula, and it is no mere number. */
+/* Whether a spreadsheet would take the text for a formula: no mere number, no lone sign.
+ */
 static bool is_formula(const char *text)
 {
     char *end;
@@ -70,6 +71,8 @@ static bool is_formula(const char *text)
         return false;
     if (*text != '+' && *text != '-')
         return true;
+    if (text[1] == '\0')
+        return false;
     (void)strtod(text, &end);
     return *end != '\0' || strspn(text, "+-.0123456789eE") != strlen(text);
 }

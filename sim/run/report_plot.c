@@ -88,10 +88,7 @@ static void print_label(FILE *out, const char *label)
         for (char *c = text; *c != '\0'; c++)
             if (strchr(",\"\\", *c) != NULL)
                 *c = ' ';
-        if (*text == '\0')
-            (void)fputc('-', out);
-        else
-            csv_string(out, text);
+        csv_string(out, *text == '\0' ? "-" : text);
     }
     free(text);
 }

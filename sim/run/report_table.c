@@ -238,10 +238,9 @@ void report_tables(const struct report_page *p)
             "first token. GPU busy and exposed communication (comm) are means over the "
             "GPUs. Imbalance: rows of the busiest GPU over the mean, layer by layer and "
             "pass by pass; 1 is even. Gaps: time of all passes above that of the rows "
-            "spread evenly, all experts resident and nothing padded or moved (even), and "
-            "above "
-            "that of a network that takes no time (no net). The best of a column is "
-            "bold.</p>\n",
+            "spread evenly, all experts resident and nothing padded or moved (even), "
+            "and above that of a network that takes no time (no net). The best of a "
+            "column is bold.</p>\n",
             p->out);
     }
 }
