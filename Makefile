@@ -320,6 +320,10 @@ compare: ## hit counts against libCacheSim's, on recorded routing (MOESIM_DATA)
 	@$(MAKE) --no-print-directory $(many) moesim benches
 	@tests/slow/compare $(B)
 
+instructions: ## instructions per expert activation, against those known
+	@$(MAKE) --no-print-directory $(many) moesim $(B)/bench_replay
+	@tests/slow/instructions $(B)
+
 memory: ## replays 1 GiB of routing in 200 MB
 	@$(MAKE) --no-print-directory $(many) moesim
 	@tests/slow/memory $(B)
@@ -351,7 +355,7 @@ clean: ## remove build/ and out/
 	rm -rf build out
 
 .PHONY: demo test moesim ranks help setup need-mpi tests objects flags benches fuzzers layers headers \
-        lint analyzed format bench fuzz faults gpu sanitize-gpu threads mpi papers data compare memory \
-        valgrind install clean
+        lint analyzed format bench fuzz faults gpu sanitize-gpu threads mpi papers data compare instructions \
+        memory valgrind install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:

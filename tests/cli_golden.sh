@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.." || exit 1
 . tests/shell.sh
 moesim=$(realpath "$moesim")
 golden=$PWD/tests/golden
+samples=$PWD/traces/samples
 cp tests/golden/*.yaml "$folder" && cd "$folder" || exit 1
 
 draw() { # FILE KEY=VALUE...
@@ -38,6 +39,27 @@ page() {
     tail -n +1 page/*.csv
 }
 
+# What each policy of the shipped configurations did, operation by operation and picosecond by
+# picosecond, in every mode of the engine.
+digest() { # CONFIG SETTING...
+    config=$1
+    shift
+    echo "$config $*"
+    with_settings "$moesim" run "$samples/$config.yaml" --json -- bounds=no passes=no \
+        "trace=$samples/gpt-oss-20b-like.h5" "$@" >digest.json || return 1
+    sed -n -e 's/^ *"label": "\(.*\)",$/    \1:/p' -e 's/^ *"digest": "\(.*\)",$/\1/p' \
+        -e 's/^ *"total_hits": \(.*\),$/\1 hits/p' digest.json | paste -d ' ' - - -
+}
+digests() {
+    few=workload.requests=4
+    digest demo $few && digest demo $few engine=event && digest demo $few engine=count &&
+        digest demo workload.batch=16 workload.requests=16 chunk=4MiB &&
+        digest demo 'workload={mode: continuous, max_sequences: 6, requests: 16}' &&
+        digest expert-parallel workload.requests=16 && digest expert-parallel engine=count $few &&
+        digest expert-parallel engine=event parallel.attention=tensor $few &&
+        digest rebalance workload.max_passes=12 workload.token_budget=512
+}
+
 # compare NAME RENEW COMMAND...
 compare() {
     name=$1 renew=$2
@@ -56,4 +78,5 @@ for config in *.yaml; do
     [ "$name" = small ] || compare "$name" "${1:-}" outputs "$name"
 done
 compare page "${1:-}" page
+compare digests "${1:-}" digests
 exit $failed
