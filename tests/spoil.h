@@ -91,6 +91,23 @@ static inline void poke_score(hid_t f, hsize_t row, hsize_t slot, uint16_t bits)
     (void)H5Dclose(set);
 }
 
+/* Puts in the place of the chunk from `row` on what is no compressed data. */
+static inline void spoil_chunk(const char *path, const char *name, int rank, hsize_t row)
+{
+    static const char rubbish[] = "no compressed data at all";
+    hsize_t at[3] = {row, 0, 0};
+    hid_t file, set;
+
+    assert_true(rank <= 3);
+    hdf_enter();
+    file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    set = H5Dopen2(file, name, H5P_DEFAULT);
+    assert_true(H5Dwrite_chunk(set, H5P_DEFAULT, 0, at, sizeof rubbish, rubbish) >= 0);
+    assert_true(H5Dclose(set) >= 0);
+    assert_true(H5Fclose(file) >= 0);
+    hdf_leave();
+}
+
 static inline void set_int(hid_t f, const char *object, const char *name, int64_t value)
 {
     hid_t space = H5Screate(H5S_SCALAR), id;

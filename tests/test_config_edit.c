@@ -41,6 +41,8 @@ static void overrides_replace_and_add(void **state)
                     "a:\n  x:\n    - 1\n    - y\n  z: 4 GiB\n");
     assert_override("a: 1", "a=", "a: null\n");
     assert_override("a: 1", "a='b=c'", "a: \"b=c\"\n");
+    assert_override("a: 1", "a='4 '", "a: \"4 \"\n");
+    assert_override("a: 1", "a='b -c'", "a: \"b -c\"\n");
     assert_override("[1, 2]", "1=3", "- 1\n- 3\n");
 }
 

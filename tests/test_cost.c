@@ -303,6 +303,22 @@ static void test_latent_limits(void **state)
                  2.0 * 12 * (80 + 56) * (double)p.pairs / 1e12, 1e-6);
 }
 
+/* Queries come from the rows themselves where the model does not compress them. */
+static void test_latent_queries(void **state)
+{
+    struct machine k = ideal();
+    struct model m = latent(), plain = latent();
+    struct cost c = {.model = &m, .machine = &k}, d = {.model = &plain, .machine = &k};
+    struct cost_batch p = prefill(200000, 128);
+    double query = 12 * (56 + 24), flops = 352 * query - (352 * 80 + 80 * query);
+
+    (void)state;
+    plain.q_rank = 0;
+    /* 80 values a row fewer are read and written. */
+    assert_close(sim_time_seconds(cost_dense(&d, 3, &p) - cost_dense(&c, 3, &p)),
+                 2e5 * (2 * flops / 1e12 - 2 * 80 * 2 / 1e11), 1e-6);
+}
+
 static void test_layer_kinds(void **state)
 {
     struct machine k = ideal();
@@ -469,6 +485,7 @@ int main(void)
         cmocka_unit_test(test_no_experts),
         cmocka_unit_test(test_attention_limits),
         cmocka_unit_test(test_latent_limits),
+        cmocka_unit_test(test_latent_queries),
         cmocka_unit_test(test_layer_kinds),
         cmocka_unit_test(test_head),
         cmocka_unit_test(test_host_experts),

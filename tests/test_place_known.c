@@ -451,6 +451,10 @@ static void refusals(void **unused)
     assert_non_null(strstr(e.text, "slot 3 holds expert 7"));
     assert_null(place_from_slots(&z, missing, &f));
     assert_non_null(strstr(f.text, "expert 2 is in no slot"));
+    f.text[0] = '\0';
+    z.gpus = 3;
+    assert_null(place_from_slots(&z, table, &f));
+    assert_non_null(strstr(f.text, "3 GPUs"));
     place_free(NULL);
 }
 

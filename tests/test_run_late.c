@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "spoil.h"
 #include "trace_maker.h"
 
 #include "sim/base/mem.h"
@@ -158,6 +159,26 @@ static void a_fault_of_one_row(void **state)
                              (unsigned long long)rows[n], experiments[i].text, status,
                              e.text);
             }
+        }
+    }
+}
+
+/* A column that cannot be read at all, found by whoever reads it first. */
+static void a_column_that_is_no_data(void **state)
+{
+    static const char *const columns[] = {"/token/position", "/token/request"};
+
+    for (size_t k = 0; k < sizeof columns / sizeof *columns; k++) {
+        const struct files *f = *state;
+
+        trace_make(f->trace, &good);
+        spoil_chunk(f->trace, columns[k], 1, 0);
+        for (size_t i = 0; i < sizeof experiments / sizeof *experiments; i++) {
+            struct err e = {.text = ""};
+
+            if (run(f, experiments[i].text, &e) != -1 ||
+                strstr(e.text, columns[k]) == NULL)
+                fail_msg("%s, %s: \"%s\"", columns[k], experiments[i].text, e.text);
         }
     }
 }
@@ -323,6 +344,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fault_of_one_row),
+        cmocka_unit_test(a_column_that_is_no_data),
         cmocka_unit_test(none_fails_without_a_fault),
         cmocka_unit_test(prompts_are_counted_first),
         cmocka_unit_test(rows_are_read_when_served),

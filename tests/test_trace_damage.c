@@ -152,23 +152,6 @@ static void test_files_that_are_something_else(void **state)
     free(path);
 }
 
-/* Puts in the place of the chunk from `row` on what is no compressed data. */
-static void spoil_chunk(const char *path, const char *name, int rank, hsize_t row)
-{
-    static const char rubbish[] = "no compressed data at all";
-    hsize_t at[3] = {row, 0, 0};
-    hid_t file, set;
-
-    assert_true(rank <= 3);
-    hdf_enter();
-    file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
-    set = H5Dopen2(file, name, H5P_DEFAULT);
-    assert_true(H5Dwrite_chunk(set, H5P_DEFAULT, 0, at, sizeof rubbish, rubbish) >= 0);
-    assert_true(H5Dclose(set) >= 0);
-    assert_true(H5Fclose(file) >= 0);
-    hdf_leave();
-}
-
 /* A chunk that cannot be expanded: its rows are named, the last one included. */
 static void test_chunks_that_are_no_data(void **state)
 {

@@ -60,37 +60,37 @@ static void deal(struct rng *r, uint16_t *id, uint32_t width, uint32_t experts)
     }
 }
 
-/* One list is spoilt among good ones: a pair made equal, an id that is just too large or
- * far too large, or one that is missing. */
+/* One list is spoilt among good ones, which stand before what is checked, too: a pair
+ * made equal, an id that is just too large or far too large, or one that is missing. */
 static void test_one_bad_list(void **state)
 {
     static const uint32_t experts[] = {WIDEST, 256, TRACE_MAX_EXPERTS};
     static const uint16_t large[] = {0, 0x4000, 0x7fff, 0x8000, 0xfffe};
     struct rng r = rng_stream(1, "ids", 0);
-    uint16_t id[3 * WIDEST], spoilt[3 * WIDEST];
+    uint16_t id[6 * WIDEST], spoilt[6 * WIDEST];
 
     (void)state;
     for (int n = 0; n < 3 * WIDEST; n++) {
         uint32_t e = experts[n % 3], width = 1 + (uint32_t)n / 3;
-        uint16_t *list = spoilt + width;
+        uint16_t *first = spoilt + 3 * width, *list = first + width;
 
-        for (uint32_t row = 0; row < 3; row++)
+        for (uint32_t row = 0; row < 6; row++)
             deal(&r, id + row * width, width, e);
-        assert_true(passes(width, e, id, 3));
+        assert_true(passes(width, e, id, 6));
         for (uint32_t i = 0; i < width; i++) {
             for (uint32_t j = 0; j < i; j++) {
                 memcpy(spoilt, id, sizeof id);
                 list[i] = list[j];
-                assert_false(passes(width, e, spoilt, 3));
+                assert_false(passes(width, e, first, 3));
             }
             for (size_t k = 0; k < sizeof large / sizeof large[0]; k++) {
                 memcpy(spoilt, id, sizeof id);
                 list[i] = k == 0 ? (uint16_t)e : large[k];
-                assert_false(passes(width, e, spoilt, 3));
+                assert_false(passes(width, e, first, 3));
             }
             memcpy(spoilt, id, sizeof id);
             list[i] = TRACE_NOT_RECORDED;
-            assert_int_equal(passes(width, e, spoilt, 3), i + 1 == width);
+            assert_int_equal(passes(width, e, first, 3), i + 1 == width);
         }
     }
 }

@@ -8,6 +8,7 @@
 
 #include "trace_maker.h"
 
+#include "sim/base/file.h"
 #include "sim/base/mem.h"
 #include "traces/export.h"
 #include "traces/hdf_out.h"
@@ -332,6 +333,51 @@ static void test_chunks(void **state)
     free(path);
 }
 
+/* More rows than fit in two chunks of any column, in one call and row by row. */
+static void test_rows_at_once(void **state)
+{
+    enum { ROWS = 2 * 16384 + 100, CELLS = 4 };
+    struct trace_token *token = mem_zalloc(ROWS, sizeof *token);
+    uint16_t *expert = mem_alloc((size_t)ROWS * CELLS, sizeof *expert);
+    char *path[2] = {trace_make_path("at-once.h5"), trace_make_path("one-by-one.h5")};
+    struct trace_request all = {.arrival_ns = -1, .rows = ROWS};
+    struct trace_info i = plain();
+    char *bytes[2];
+    size_t size[2];
+
+    (void)state;
+    for (uint32_t row = 0; row < ROWS; row++) {
+        token[row] = a_row.token;
+        token[row].position = row;
+        for (uint32_t c = 0; c < CELLS; c++)
+            expert[row * CELLS + c] = (uint16_t)((row / 7 + c) % 5);
+    }
+    for (int k = 0; k < 2; k++) {
+        struct err e = {.text = ""};
+        struct trace_writer *w = writer(path[k], &i);
+        uint32_t step = k == 0 ? ROWS : 1;
+
+        for (uint32_t row = 0; row < ROWS; row += step)
+            assert_int_equal(trace_writer_rows(w, step, token + row,
+                                               expert + (size_t)row * CELLS, NULL, NULL,
+                                               &e),
+                             0);
+        assert_int_equal(trace_writer_request(w, &all, &e), 0);
+        if (trace_writer_commit(w, &e) != 0)
+            fail_msg("%s", e.text);
+        bytes[k] = file_read(path[k], UINT32_MAX, &size[k], &e);
+        assert_non_null(bytes[k]);
+        (void)unlink(path[k]);
+        free(path[k]);
+    }
+    assert_int_equal(size[0], size[1]);
+    assert_memory_equal(bytes[0], bytes[1], size[0]);
+    free(bytes[0]);
+    free(bytes[1]);
+    free(token);
+    free(expert);
+}
+
 /* What was written and closed is read back through the file that is being written. */
 static void test_reading_while_writing(void **state)
 {
@@ -437,6 +483,7 @@ int main(void)
         cmocka_unit_test(test_names_have_bounds),
         cmocka_unit_test(test_shapes_have_bounds),
         cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_rows_at_once),
         cmocka_unit_test(test_reading_while_writing),
         cmocka_unit_test(test_full_files),
     };

@@ -160,7 +160,7 @@ int cfg_error(const struct cfg_node *n, struct err *e, const char *format, ...)
     if (n != NULL)
         place = n->place;
     va_start(args, format);
-    (void)cfg_verror_at(place, e, format, args);
+    cfg_verror_at(place, e, format, args);
     va_end(args);
     return -1;
 }
@@ -170,7 +170,7 @@ int cfg_error_at(struct cfg_place place, struct err *e, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    (void)cfg_verror_at(place, e, format, args);
+    cfg_verror_at(place, e, format, args);
     va_end(args);
     return -1;
 }
@@ -196,7 +196,8 @@ static void mask_controls(char *text)
     }
 }
 
-int cfg_verror_at(struct cfg_place place, struct err *e, const char *format, va_list args)
+void cfg_verror_at(struct cfg_place place, struct err *e, const char *format,
+                   va_list args)
 {
     char sentence[2 * sizeof e->text];
 
@@ -208,7 +209,6 @@ int cfg_verror_at(struct cfg_place place, struct err *e, const char *format, va_
     else
         (void)err_set(e, "%s:%d:%d: %s", place.source, place.line, place.column,
                       sentence);
-    return -1;
 }
 
 /* Where `path`, names with dots between, is written below `n`: its value, or the key of

@@ -61,11 +61,12 @@ bool cfg_is_null(const struct cfg_node *n);
 struct cfg_node *cfg_read(struct cfg *c, const char *source, bool located,
                           const char *text, size_t size, size_t depth, struct err *e);
 
-/* "file:line:column: " + sentence, control characters shown as '?'; returns -1. */
+/* "file:line:column: " + sentence, control characters shown as '?'. The first returns -1.
+ */
 int cfg_error_at(struct cfg_place place, struct err *e, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-int cfg_verror_at(struct cfg_place place, struct err *e, const char *format, va_list args)
-    __attribute__((format(printf, 3, 0)));
+void cfg_verror_at(struct cfg_place place, struct err *e, const char *format,
+                   va_list args) __attribute__((format(printf, 3, 0)));
 
 /* A short piece of text for a message, by value so that it needs no freeing. */
 struct cfg_words {
