@@ -164,6 +164,7 @@ static void test_the_first_shape(void **state)
     for (int i = 0; i < TABLES; i++) {
         assert_string_equal(s[i].name, table[i]);
         assert_int_equal(s[i].samples, 7 * s[i].shapes);
+        assert_non_null(s[i].help);
         assert_true(s[i].shapes > 0);
         all += s[i].shapes + s[i].left_out;
     }

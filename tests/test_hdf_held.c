@@ -12,6 +12,7 @@
 #include "spoil.h"
 #include "trace_maker.h"
 
+#include "sim/base/file.h"
 #include "sim/base/mem.h"
 #include "traces/export.h"
 #include "traces/slice.h"
@@ -26,6 +27,13 @@ enum { SETS, GROUPS, TYPES, SPACES, LISTS, ATTRIBUTES, FILES, THINGS };
 static const char *const thing[THINGS] = {
     "data sets", "groups", "types", "spaces", "property lists", "attributes", "files"};
 static int64_t held[THINGS], opened[THINGS];
+static uint32_t
+    until_refused; /* calls that open something, this one included; 0: none is */
+
+static bool refused(void)
+{
+    return until_refused > 0 && --until_refused == 0;
+}
 
 static void find(const char *name, void *function, size_t size)
 {
@@ -43,7 +51,7 @@ static void find(const char *name, void *function, size_t size)
         hid_t id;                                                                        \
                                                                                          \
         find(#name, &real, sizeof real);                                                 \
-        id = real arguments;                                                             \
+        id = refused() ? -1 : real arguments;                                            \
         held[what] += id >= 0;                                                           \
         opened[what] += id >= 0;                                                         \
         return id;                                                                       \
@@ -197,6 +205,98 @@ static void a_result(void **state)
     made_folder_remove(folder);
 }
 
+/* ---- each call fails in turn ---- */
+
+static char *here, *there;
+
+static int cut(struct err *e)
+{
+    struct slice part = SLICE_EVERYTHING;
+    struct trace *t = trace_open(here, NULL, e);
+    int status = t == NULL ? -1 : slice_write(t, &part, there, e);
+
+    trace_close(t);
+    return status;
+}
+
+static int check(struct err *e)
+{
+    struct trace *t = trace_open(here, NULL, e);
+    int status = t == NULL ? -1 : trace_check(t, e);
+
+    trace_close(t);
+    return status;
+}
+
+static int copy_result(struct err *e)
+{
+    struct result r;
+    int status = result_read(here, &r, e);
+
+    if (status != 0)
+        return -1;
+    status = result_write(&r, there, e);
+    result_release(&r);
+    return status;
+}
+
+/* A call that fails ends with a sentence and leaves no file and nothing open; or what
+ * comes out is the same, where there was another way. */
+static void fails_in_turn(const char *what, int (*work)(struct err *e))
+{
+    uint32_t calls = 0, failed = 0;
+    struct err e = {.text = ""};
+    size_t size, wanted_size;
+    char *file, *wanted;
+
+    assert_int_equal(work(&e), 0);
+    wanted = file_read(there, UINT32_MAX, &wanted_size, &e);
+    do {
+        int status;
+
+        e.text[0] = '\0';
+        (void)unlink(there);
+        until_refused = ++calls;
+        status = work(&e);
+        file = file_read(there, UINT32_MAX, &size, &(struct err){.text = ""});
+        if (status != 0 ? status != -1 || e.text[0] == '\0' || file != NULL
+                        : (file == NULL) != (wanted == NULL) ||
+                              (file != NULL &&
+                               (size != wanted_size || memcmp(file, wanted, size) != 0)))
+            fail_msg("%s, call %u: %d \"%s\"", what, calls, status, e.text);
+        free(file);
+        nothing_is_held(what);
+        failed += status != 0;
+        calls += calls / 16;      /* later ones are of a kind */
+    } while (until_refused == 0); /* else there were fewer calls */
+    until_refused = 0;
+    free(wanted);
+    assert_true(failed > 20);
+}
+
+static void calls_that_fail(void **state)
+{
+    const struct made_shape shape = {
+        .policies = 2, .layers = 3, .requests = 5, .passes = 9, .seed = 1, .gpus = 4};
+    struct result made = made_result(&shape);
+    struct err e = {.text = ""};
+
+    (void)state;
+    here = trace_make_path("held-here.h5");
+    there = trace_make_path("held-there.h5");
+    trace_make(here, &full);
+    fails_in_turn("a trace is cut", cut);
+    (void)unlink(there);
+    fails_in_turn("a trace is checked", check);
+    assert_int_equal(result_write(&made, here, &e), 0);
+    result_release(&made);
+    fails_in_turn("a result is copied", copy_result);
+    (void)unlink(here);
+    (void)unlink(there);
+    free(here);
+    free(there);
+}
+
 static void all_were_counted(void **state)
 {
     (void)state;
@@ -208,9 +308,8 @@ static void all_were_counted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_trace),
-        cmocka_unit_test(a_bad_trace),
-        cmocka_unit_test(a_result),
+        cmocka_unit_test(a_trace),          cmocka_unit_test(a_bad_trace),
+        cmocka_unit_test(a_result),         cmocka_unit_test(calls_that_fail),
         cmocka_unit_test(all_were_counted),
     };
 
