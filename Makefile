@@ -61,11 +61,11 @@ CFLAGS += -std=c17 -pedantic -ffp-contract=off $(WARN) $(MODE_$(MODE)) \
           $(WHOLE_$(MODE))
 
 # What needs MPI or NCCL is no part of the program: `make ranks` and `make gpu` build it.
-RANKS_SRC := gpu/collective_mpi.c gpu/ranks.c
-NCCL_SRC := gpu/collective_nccl.c
+RANKS_SRC := gpu/communicator_mpi.c gpu/ranks.c
+NCCL_SRC := gpu/communicator_nccl.c
 SRC := $(sort $(filter-out $(RANKS_SRC) $(NCCL_SRC),\
-                 $(wildcard sim/base/*.c sim/engine/*.c sim/policy/*.c sim/run/*.c \
-                         models/*.c traces/*.c validate/*.c gpu/*.c)))
+                 $(filter-out sim/cmd/%,$(wildcard sim/*/*.c)) \
+                 $(wildcard models/*.c traces/*.c validate/*.c gpu/*.c)))
 CMD_SRC := $(sort $(wildcard sim/cmd/*.c))
 TEST_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_HELP := $(sort $(filter-out $(wildcard tests/test_*.c),$(wildcard tests/*.c)))
@@ -80,7 +80,7 @@ TEST_HELP_OBJ := $(TEST_HELP:%.c=$(B)/%.o)
 TESTS := $(TEST_SRC:tests/%.c=$(B)/%)
 THREADED := test_device test_device_failures test_device_kernels test_exec_device \
             test_exec_failures test_file test_speed test_timeline test_trace
-BENCHES := $(BENCH_SRC:tests/bench/%.c=$(B)/bench_%)
+BENCHES := $(BENCH_SRC:tests/bench/%.c=$(B)/%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/%)
 REPLAYS := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(B)/replay_%)
 MPI_CFLAGS := $(call isystem,ompi-c)
@@ -129,7 +129,7 @@ $(TESTS): $(B)/test_%: $(B)/tests/test_%.o $(TEST_HELP_OBJ) $(B)/libmoesim.a
 	$(say) LINK $@
 	$(Q)$(CC) $(CFLAGS) $(APART_$(MODE)) $(LDFLAGS) -o $@ $^ -lcmocka $(LIB_LDLIBS)
 
-$(BENCHES): $(B)/bench_%: $(B)/tests/bench/%.o $(OBJ)
+$(BENCHES): $(B)/%: $(B)/tests/bench/%.o $(OBJ)
 	$(say) LINK $@
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
 
@@ -240,7 +240,7 @@ CUDA_RANKS_OBJ := $(B)/cuda/gpu/ranks.o $(NCCL_SRC:%.c=$(B)/cuda/%.o)
 LINTED += $(if $(CUDA_RANKS),$(NCCL_SRC:%.c=build/lint/%.ok))
 
 $(CUDA_RANKS_OBJ) $(NCCL_SRC:%.c=build/lint/%.ok): CPPFLAGS += $(MPI_CFLAGS) $(NCCL_CFLAGS)
-$(B)/moesim-ranks-cuda: $(CUDA_RANKS_OBJ) $(B)/gpu/collective_mpi.o $(CUDA_LIST) \
+$(B)/moesim-ranks-cuda: $(CUDA_RANKS_OBJ) $(B)/gpu/communicator_mpi.o $(CUDA_LIST) \
                         $(CUDA_OBJ) $(B)/libmoesim.a
 	$(say) LINK $@
 	$(Q)$(CC) $(CFLAGS) $(APART_$(MODE)) $(LDFLAGS) -Wl,--as-needed -o $@ $^ -lnccl \
@@ -253,8 +253,9 @@ $(CUDA_TESTS): $(B)/cuda/%: $(B)/tests/%.o $(CUDA_LIST) $(CUDA_OBJ) $(TEST_HELP_
 
 # ---- keeping it well ----
 
-layers: ## includes point downward only
-	@tests/layers
+layers: ## includes point downward, no files call each other in a circle, no name twice
+	@$(MAKE) --no-print-directory $(many) objects
+	@tests/layers $(B)
 
 headers: ## every header compiles alone, as C17 and first in line
 	@for h in $(PROTOS); do \

@@ -3,7 +3,7 @@
 #include "bench_rig.h"
 #include "sim/base/mem.h"
 #include "sim/base/units.h"
-#include "sim/run/percentile.h"
+#include "sim/base/percentile.h"
 
 #include <stdlib.h>
 

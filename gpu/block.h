@@ -21,7 +21,7 @@
 #include "weights.h"
 
 #include "models/cost.h"
-#include "models/op.h"
+#include "sim/exec/op.h"
 
 struct block;
 

@@ -397,8 +397,11 @@ static sim_time wait(struct exec *x, op_id id)
         fail(x, &e);
         return now(x);
     }
-    t.issued = t.start = op_log_time(&x->log, d->end);
     t.end = now(x);
+    t.start = op_log_time(&x->log, d->end);
+    if (t.start > t.end) /* events are as precise as op_log.c says */
+        t.start = t.end;
+    t.issued = t.start;
     if (x->options.observe != NULL)
         x->options.observe(x->options.observe_context, id, OP_HOST, LANE_HOST, d->layer,
                            0, &t);

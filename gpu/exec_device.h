@@ -1,5 +1,5 @@
 /* The device executor: performs what exec_sim.c predicts. Implements the boundary of
- * models/op.h on a device (device.h): a pool of slots in device memory, real copies of
+ * sim/exec/op.h on a device (device.h): a pool of slots in device memory, real copies of
  * experts from host memory, real kernels of the model's shapes on random values
  * (weights.h, block.h). Routing is forced: groups compute the rows that the trace says.
  *
@@ -23,7 +23,7 @@
 
 #include "weights.h"
 
-#include "models/op.h"
+#include "sim/exec/op.h"
 
 /* Owned by the device until it is closed: made once, for one executor after another. */
 struct exec_device_streams {

@@ -11,7 +11,7 @@
 
 #include "weights.h"
 
-#include "models/op.h"
+#include "sim/exec/op.h"
 
 struct host_experts;
 

@@ -9,7 +9,7 @@
 
 #include "device.h"
 
-#include "models/op.h"
+#include "sim/exec/op.h"
 
 struct op_logged {
     struct device_event *start, *end; /* NULL: nothing was enqueued */

@@ -199,9 +199,9 @@ size_t rank_shape_wrong(const struct rank_shape *s, const uint32_t *to,
                                                   : wrong_block(s, to, expected);
 }
 
-int rank_shape_run(const struct rank_shape *s, const struct collective_ops *ops,
-                   struct collective *c, const size_t *matrix, void *to, const void *from,
-                   struct err *e)
+int rank_shape_run(const struct rank_shape *s, const struct communicator_ops *ops,
+                   struct communicator *c, const size_t *matrix, void *to,
+                   const void *from, struct err *e)
 {
     size_t bytes = s->unit * WORD;
 

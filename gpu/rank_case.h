@@ -4,7 +4,7 @@
 #ifndef MOESIM_GPU_RANK_CASE_H
 #define MOESIM_GPU_RANK_CASE_H
 
-#include "collective.h"
+#include "communicator.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -58,8 +58,8 @@ void rank_shape_fill(const struct rank_shape *s, uint32_t *from);
 size_t rank_shape_wrong(const struct rank_shape *s, const uint32_t *to,
                         uint32_t *expected);
 /* Enqueues it. `matrix` is rank_shape_matrix's. */
-int rank_shape_run(const struct rank_shape *s, const struct collective_ops *ops,
-                   struct collective *c, const size_t *matrix, void *to, const void *from,
-                   struct err *e);
+int rank_shape_run(const struct rank_shape *s, const struct communicator_ops *ops,
+                   struct communicator *c, const size_t *matrix, void *to,
+                   const void *from, struct err *e);
 
 #endif

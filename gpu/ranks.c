@@ -2,8 +2,8 @@
  * ranks that mpirun started, one device each. A program of its own, so that moesim itself
  * needs no MPI. Rank 0 speaks for all; all leave together with the same status, or MPI
  * ends all where one rank fails alone. */
-#include "collective.h"
-#include "collective_mpi.h"
+#include "communicator.h"
+#include "communicator_mpi.h"
 #include "device.h"
 #include "rank_case.h"
 
@@ -60,8 +60,8 @@ struct table_row {
 struct run {
     struct flags flags;
     int rank, ranks, local_rank, local_ranks;
-    const struct collective_ops *ops;
-    struct collective *collective;
+    const struct communicator_ops *ops;
+    struct communicator *communicator;
     struct device *device;
     struct device_stream *stream;
     void *from, *to;               /* on the device */
@@ -90,7 +90,7 @@ static void must(int code, const char *what)
 {
     struct err e = {.text = ""};
 
-    if (collective_mpi_check(code, what, &e) != 0)
+    if (communicator_mpi_check(code, what, &e) != 0)
         end_all(&e);
 }
 
@@ -226,10 +226,10 @@ static bool wants_help(int argc, char **argv)
 
 /* ---- opening ---- */
 
-static const struct collective_ops *const built_in[] = {
-    &collective_mpi,
+static const struct communicator_ops *const built_in[] = {
+    &communicator_mpi,
 #ifdef MOESIM_CUDA
-    &collective_nccl,
+    &communicator_nccl,
 #endif
 };
 
@@ -340,8 +340,8 @@ static int open_all(struct run *r, struct err *e)
     }
     if (status == EXIT_GOOD) {
         watch(r);
-        r->collective = r->ops->open((uint32_t)r->local_rank, e);
-        status = agree(r, r->collective == NULL ? EXIT_BAD : EXIT_GOOD, e);
+        r->communicator = r->ops->open((uint32_t)r->local_rank, e);
+        status = agree(r, r->communicator == NULL ? EXIT_BAD : EXIT_GOOD, e);
     }
     return status;
 }
@@ -349,7 +349,7 @@ static int open_all(struct run *r, struct err *e)
 static void close_all(struct run *r)
 {
     if (r->ops != NULL)
-        r->ops->close(r->collective);
+        r->ops->close(r->communicator);
     device_close(r->device); /* with its memory and streams */
     for (size_t i = 0; i < r->row_count; i++)
         free(r->rows[i].seconds);
@@ -369,11 +369,11 @@ static int run_once(struct run *r, const struct rank_shape *s, double *seconds,
                     struct err *e)
 {
     watch(r);
-    if (r->ops->barrier(r->collective, e) != 0)
+    if (r->ops->barrier(r->communicator, e) != 0)
         return -1;
-    if (rank_shape_run(s, r->ops, r->collective, r->matrix, r->to, r->from, e) != 0)
+    if (rank_shape_run(s, r->ops, r->communicator, r->matrix, r->to, r->from, e) != 0)
         return -1;
-    return r->ops->finish(r->collective, seconds, e);
+    return r->ops->finish(r->communicator, seconds, e);
 }
 
 /* Runs it once on known data; everything that arrives is compared, and what lies behind
@@ -451,7 +451,7 @@ static int measure(struct run *r, const struct rank_shape *s, struct err *e)
         status = run_once(r, s, &mine[i], e);
     watch(r);
     if (status == 0)
-        status = collective_mpi_check(
+        status = communicator_mpi_check(
             MPI_Reduce(mine, most, (int)samples, MPI_DOUBLE, MPI_MAX, 0, MPI_COMM_WORLD),
             "MPI_Reduce", e);
     free(mine);

@@ -5,7 +5,7 @@
 #define MOESIM_GPU_ROWS_H
 
 #include "models/cost.h"
-#include "models/op.h"
+#include "sim/exec/op.h"
 
 /* A pass is told as sums. It is laid out as equal sequences: R of them with t rows and a
  * context C each have kv_tokens = R C, tokens = R t and pairs = R (t (C - t) +

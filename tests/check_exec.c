@@ -6,7 +6,7 @@
 
 #include "check_exec.h"
 
-#include "models/exec_forward.h"
+#include "sim/exec/exec_forward.h"
 #include "sim/base/mem.h"
 
 #include <stdlib.h>

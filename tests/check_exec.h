@@ -1,6 +1,7 @@
 /* An executor that watches another: it passes every call on, remembers what was asked of
  * which slot, and proves at the end that the order it was asked in keeps the slots right
- * on any executor that honours the boundary's contract (models/op.h), whatever the times:
+ * on any executor that honours the boundary's contract (sim/exec/op.h), whatever the
+ * times:
  *
  * - a group reads each expert from a slot that was filled with it, after the copy;
  * - a copy into a slot begins after everything that filled or read the slot before;
@@ -13,7 +14,7 @@
 #ifndef MOESIM_TESTS_CHECK_EXEC_H
 #define MOESIM_TESTS_CHECK_EXEC_H
 
-#include "models/op.h"
+#include "sim/exec/op.h"
 
 extern const struct exec_ops check_exec_ops;
 

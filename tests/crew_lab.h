@@ -6,7 +6,7 @@
 #include "models/machine.h"
 #include "models/model.h"
 #include "sim/base/rng.h"
-#include "sim/run/experiment.h"
+#include "sim/experiment/experiment.h"
 
 enum crew_sources { CREW_UNKNOWN, CREW_BY_REQUEST, CREW_BY_ROW };
 
@@ -85,8 +85,8 @@ void crew_each_case(const char *purpose, int count, void (*body)(struct crew_cas
 /* Fails with the case in words. */
 void crew_must(bool holds, const struct crew_case *c, const char *what, int64_t a,
                int64_t b);
-/* No share of policy `p` is negative; those of a pass sum up to its latency, and passes to
- * the run's. */
+/* No share of policy `p` is negative; those of a pass sum up to its latency, and passes
+ * to the run's. */
 void crew_check_shares(const struct crew_case *c, const struct result *r, uint32_t p);
 
 #endif

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "tests/device_rig.h"
+#include "device_rig.h"
 #include "gpu/reference.h"
 #include "sim/base/mem.h"
 

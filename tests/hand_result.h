@@ -3,7 +3,7 @@
 #ifndef MOESIM_TESTS_HAND_RESULT_H
 #define MOESIM_TESTS_HAND_RESULT_H
 
-#include "sim/run/result.h"
+#include "sim/result/result.h"
 
 enum { HAND_POLICIES = 2, HAND_LAYERS = 2, HAND_REQUESTS = 2, HAND_GPUS = 4 };
 

@@ -4,7 +4,7 @@
 #include "sim/base/mem.h"
 #include "sim/base/plain.h"
 #include "sim/base/rng.h"
-#include "sim/run/text.h"
+#include "sim/base/text.h"
 
 #include <dirent.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #ifndef MOESIM_TESTS_MADE_RESULT_H
 #define MOESIM_TESTS_MADE_RESULT_H
 
-#include "sim/run/result.h"
+#include "sim/result/result.h"
 
 struct made_shape {
     uint32_t policies, layers, requests;

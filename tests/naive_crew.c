@@ -9,7 +9,7 @@
 #include "place_help.h"
 #include "sim/base/mem.h"
 #include "sim/policy/place_migrate.h"
-#include "sim/run/workload.h"
+#include "sim/workload/workload.h"
 #include "traces/trace.h"
 
 #include <math.h>

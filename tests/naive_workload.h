@@ -1,5 +1,5 @@
 /* Static and continuous batching written down naively, from the contract of
- * sim/run/workload.h alone: what the workload is compared with. */
+ * sim/workload/workload.h alone: what the workload is compared with. */
 #ifndef MOESIM_TESTS_NAIVE_WORKLOAD_H
 #define MOESIM_TESTS_NAIVE_WORKLOAD_H
 

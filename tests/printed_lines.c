@@ -7,6 +7,7 @@
 #include "printed_lines.h"
 
 #include "sim/base/mem.h"
+#include "sim/report/explain.h"
 
 #include <stdlib.h>
 #include <string.h>

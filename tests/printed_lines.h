@@ -2,7 +2,7 @@
 #ifndef MOESIM_TESTS_PRINTED_LINES_H
 #define MOESIM_TESTS_PRINTED_LINES_H
 
-#include "sim/run/explain.h"
+#include "sim/report/explain.h"
 
 /* The text with one space for each run of them, none before a line, and a line feed in
  * front. Takes the text. Owned. */

@@ -4,7 +4,7 @@
 #define MOESIM_TESTS_PROPERTY_CASE_H
 
 #include "sim/base/rng.h"
-#include "sim/run/experiment.h"
+#include "sim/experiment/experiment.h"
 
 enum { PROPERTY_POLICIES = 6 };
 

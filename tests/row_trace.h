@@ -4,7 +4,7 @@
 #ifndef MOESIM_TESTS_ROW_TRACE_H
 #define MOESIM_TESTS_ROW_TRACE_H
 
-#include "sim/run/workload.h"
+#include "sim/workload/workload.h"
 
 #define ROW_TRACE_REQUESTS 64
 #define ROW_TRACE_PASSES 4096

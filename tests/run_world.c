@@ -8,7 +8,7 @@
 
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"
-#include "sim/run/exec_count.h"
+#include "sim/exec/exec_count.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -8,7 +8,7 @@
 #define MOESIM_TESTS_RUN_WORLD_H
 
 #include "check_exec.h"
-#include "sim/run/exec_sim.h"
+#include "sim/exec/exec_sim.h"
 #include "sim/run/runner.h"
 
 #define WORLD_FLOOR SIM_TIME_PER_US

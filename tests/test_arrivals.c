@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "sim/run/arrivals.h"
+#include "sim/workload/arrivals.h"
 
 #include "sim/base/mem.h"
 

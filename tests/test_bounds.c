@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "run_world.h"
-#include "sim/run/bounds.h"
+#include "sim/experiment/bounds.h"
 
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "made_result.h"
+#include "sim/report/print.h"
 #include "sim/base/mem.h"
 
 #include <math.h>

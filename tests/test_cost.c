@@ -5,7 +5,7 @@
 #include <cmocka.h>
 
 #include "cost_help.h"
-#include "models/op.h"
+#include "sim/exec/op.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -11,7 +11,7 @@
 #include "place_help.h"
 #include "run_world.h"
 #include "sim/base/mem.h"
-#include "sim/run/exec_sim.h"
+#include "sim/exec/exec_sim.h"
 
 #include <stdlib.h>
 #include <string.h>

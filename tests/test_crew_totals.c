@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "crew_lab.h"
-#include "models/op.h"
+#include "sim/exec/op.h"
 #include "sim/base/mem.h"
 
 #include <stdio.h>

@@ -11,7 +11,7 @@
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
 #include "sim/policy/policy.h"
-#include "sim/run/experiment.h"
+#include "sim/experiment/experiment.h"
 
 #include <stdlib.h>
 #include <string.h>

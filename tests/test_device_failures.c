@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "tests/device_rig.h"
+#include "device_rig.h"
 
 #include <string.h>
 

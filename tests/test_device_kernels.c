@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "gpu/reference.h"
-#include "tests/device_rig.h"
+#include "device_rig.h"
 
 #include <math.h>
 #include <string.h>

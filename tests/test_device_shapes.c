@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "tests/device_rig.h"
+#include "device_rig.h"
 #include "gpu/reference.h"
 
 #include <string.h>

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "tests/device_rig.h"
+#include "device_rig.h"
 #include "tiny_device.h"
 
 #include "gpu/bench_rig.h"

@@ -5,8 +5,8 @@
 #include <cmocka.h>
 
 #include "sim/base/rng.h"
-#include "sim/engine/state.h"
-#include "tests/engine_help.h"
+#include "sim/engine/engine_state.h"
+#include "engine_help.h"
 
 #include <math.h>
 #include <string.h>

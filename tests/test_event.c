@@ -6,8 +6,8 @@
 
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"
-#include "sim/engine/state.h"
-#include "tests/engine_help.h"
+#include "sim/engine/engine_state.h"
+#include "engine_help.h"
 
 #include <stdlib.h>
 

@@ -6,7 +6,8 @@
 #include <cmocka.h>
 
 #include "run_world.h"
-#include "sim/run/experiment.h"
+#include "sim/experiment/experiment.h"
+#include "sim/report/print.h"
 
 #include "sim/base/file.h"
 #include "sim/base/mem.h"

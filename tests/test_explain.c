@@ -7,8 +7,8 @@
 #include "made_result.h"
 #include "printed_lines.h"
 #include "sim/base/mem.h"
-#include "sim/run/explain.h"
-#include "sim/run/text.h"
+#include "sim/report/explain.h"
+#include "sim/base/text.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "printed_lines.h"
+#include "sim/report/explain.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "printed_lines.h"
-#include "sim/run/explain_state.h"
+#include "sim/report/explain_state.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 
 #include "sim/base/rng.h"
 #include "sim/engine/flow.h"
-#include "tests/engine_help.h"
+#include "engine_help.h"
 
 #include <math.h>
 #include <string.h>

@@ -9,7 +9,7 @@
 #include "models/machine.h"
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
-#include "sim/run/result.h"
+#include "sim/result/result.h"
 #include "trace_maker.h"
 #include "validate/machine_fit.h"
 

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "sim/base/mem.h"
-#include "sim/run/experiment.h"
+#include "sim/experiment/experiment.h"
 #include "trace_maker.h"
 
 #include <stdio.h>

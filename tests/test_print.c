@@ -6,9 +6,10 @@
 #include <cmocka.h>
 
 #include "hand_result.h"
+#include "sim/report/print.h"
 #include "made_result.h"
 #include "sim/base/mem.h"
-#include "sim/run/text.h"
+#include "sim/base/text.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -6,8 +6,9 @@
 #include <cmocka.h>
 
 #include "made_result.h"
+#include "sim/report/print.h"
 #include "sim/base/mem.h"
-#include "sim/run/json.h"
+#include "sim/base/json.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -234,13 +234,13 @@ static void sizes_round_down(void **state)
 
 static struct {
     const char *name;
-    const struct collective *c;
+    const struct communicator *c;
     const void *to, *from, *matrix;
     size_t size;
 } called;
 
-static int note(const char *name, struct collective *c, const void *to, const void *from,
-                const size_t *matrix, size_t size, struct err *e)
+static int note(const char *name, struct communicator *c, const void *to,
+                const void *from, const size_t *matrix, size_t size, struct err *e)
 {
     called.name = name;
     called.c = c;
@@ -251,25 +251,25 @@ static int note(const char *name, struct collective *c, const void *to, const vo
     return err_set(e, "%s was called", name);
 }
 
-static int call_all_to_all(struct collective *c, void *to, const void *from, size_t bytes,
-                           struct err *e)
+static int call_all_to_all(struct communicator *c, void *to, const void *from,
+                           size_t bytes, struct err *e)
 {
     return note("all_to_all", c, to, from, NULL, bytes, e);
 }
 
-static int call_all_to_all_v(struct collective *c, void *to, const void *from,
+static int call_all_to_all_v(struct communicator *c, void *to, const void *from,
                              const size_t *matrix, struct err *e)
 {
     return note("all_to_all_v", c, to, from, matrix, 0, e);
 }
 
-static int call_all_gather(struct collective *c, void *to, const void *from, size_t bytes,
-                           struct err *e)
+static int call_all_gather(struct communicator *c, void *to, const void *from,
+                           size_t bytes, struct err *e)
 {
     return note("all_gather", c, to, from, NULL, bytes, e);
 }
 
-static int call_reduce_scatter(struct collective *c, float *to, const float *from,
+static int call_reduce_scatter(struct communicator *c, float *to, const float *from,
                                size_t count, struct err *e)
 {
     return note("reduce_scatter", c, to, from, NULL, count, e);
@@ -280,10 +280,10 @@ static int call_reduce_scatter(struct collective *c, float *to, const float *fro
  */
 static void each_case_calls_its_collective(void **state)
 {
-    static const struct collective_ops ops = {.all_to_all = call_all_to_all,
-                                              .all_to_all_v = call_all_to_all_v,
-                                              .all_gather = call_all_gather,
-                                              .reduce_scatter = call_reduce_scatter};
+    static const struct communicator_ops ops = {.all_to_all = call_all_to_all,
+                                                .all_to_all_v = call_all_to_all_v,
+                                                .all_gather = call_all_gather,
+                                                .reduce_scatter = call_reduce_scatter};
     static const struct {
         const char *name, *call;
         size_t size;
@@ -292,7 +292,7 @@ static void each_case_calls_its_collective(void **state)
                  {"all_to_all_hot", "all_to_all_v", 0},
                  {"all_gather", "all_gather", 1024},
                  {"reduce_scatter", "reduce_scatter", 256}};
-    struct collective *c = (struct collective *)(void *)&called;
+    struct communicator *c = (struct communicator *)(void *)&called;
     uint32_t from = 0, to = 0;
     size_t matrix[16];
 

@@ -6,7 +6,7 @@
 
 #include "made_result.h"
 #include "sim/base/mem.h"
-#include "sim/run/report.h"
+#include "sim/report/report.h"
 
 #include <stdio.h>
 #include <stdlib.h>

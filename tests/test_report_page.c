@@ -8,7 +8,7 @@
 #include "hand_result.h"
 #include "made_result.h"
 #include "sim/base/mem.h"
-#include "sim/run/report.h"
+#include "sim/report/report.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -9,8 +9,8 @@
 #include "hand_result.h"
 #include "made_result.h"
 #include "sim/base/mem.h"
-#include "sim/run/report.h"
-#include "sim/run/report_plot.h"
+#include "sim/report/report.h"
+#include "sim/report/report_plot.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 
 #include "made_result.h"
 #include "sim/base/mem.h"
-#include "sim/run/percentile.h"
+#include "sim/base/percentile.h"
 
 #include <math.h>
 #include <stdlib.h>

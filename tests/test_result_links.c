@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "sim/run/result_links.h"
+#include "sim/result/result_links.h"
 
 #include <math.h>
 #include <stdlib.h>

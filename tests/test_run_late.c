@@ -10,7 +10,8 @@
 #include "trace_maker.h"
 
 #include "sim/base/mem.h"
-#include "sim/run/experiment.h"
+#include "sim/experiment/experiment.h"
+#include "sim/workload/workload.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -9,7 +9,7 @@
 #include "run_world.h"
 
 #include "sim/base/mem.h"
-#include "sim/run/state.h"
+#include "sim/run/run_state.h"
 #include "sim/base/rng.h"
 
 #include <stdio.h>

@@ -10,7 +10,7 @@
 
 #include "run_world.h"
 
-#include "models/exec_forward.h"
+#include "sim/exec/exec_forward.h"
 #include "sim/base/mem.h"
 
 #include <stdlib.h>

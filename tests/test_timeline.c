@@ -6,7 +6,7 @@
 
 #include "made_result.h"
 #include "sim/base/mem.h"
-#include "sim/run/timeline.h"
+#include "sim/exec/timeline.h"
 
 #include <pthread.h>
 #include <stdlib.h>

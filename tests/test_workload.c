@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "sim/run/workload.h"
+#include "sim/workload/workload.h"
 
 #include "naive_workload.h"
 #include "row_trace.h"

@@ -6,7 +6,7 @@
 
 #include "tiny_device.h"
 
-#include "models/exec_forward.h"
+#include "sim/exec/exec_forward.h"
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"
 

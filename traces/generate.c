@@ -1,6 +1,6 @@
 #include "generate.h"
 
-#include "fit.h"
+#include "draw_fit.h"
 #include "generate_write.h"
 
 #include "sim/base/mem.h"

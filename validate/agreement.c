@@ -1,7 +1,7 @@
 #include "agreement.h"
 
 #include "sim/base/mem.h"
-#include "sim/run/percentile.h"
+#include "sim/base/percentile.h"
 
 #include <assert.h>
 #include <inttypes.h>

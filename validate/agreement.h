@@ -11,8 +11,8 @@
 #ifndef MOESIM_VALIDATE_AGREEMENT_H
 #define MOESIM_VALIDATE_AGREEMENT_H
 
-#include "models/op.h"
-#include "sim/run/result.h"
+#include "sim/exec/op.h"
+#include "sim/result/result.h"
 #include "tally.h"
 
 /* An operation, as an observer was told of it. */

@@ -1,9 +1,9 @@
 #include "agreement_print.h"
 
 #include "sim/base/mem.h"
-#include "sim/run/json.h"
-#include "sim/run/text.h"
-#include "sim/run/timeline.h"
+#include "sim/base/json.h"
+#include "sim/base/text.h"
+#include "sim/exec/timeline.h"
 
 #include <inttypes.h>
 #include <math.h>

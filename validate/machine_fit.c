@@ -4,7 +4,7 @@
 #include "models/machine.h"
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
-#include "sim/run/result.h"
+#include "sim/result/result.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -17,7 +17,7 @@
 #include "measured.h"
 
 #include "models/fit.h"
-#include "sim/run/experiment.h"
+#include "sim/experiment/experiment.h"
 
 enum { MACHINE_FIT_MATCHES = 8 };
 

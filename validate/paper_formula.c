@@ -1,3 +1,4 @@
+#include "sim/policy/policy.h"
 #include "paper_formula.h"
 
 #include "paper_replay.h"

@@ -3,7 +3,7 @@
 #ifndef MOESIM_VALIDATE_PAPER_FORMULA_H
 #define MOESIM_VALIDATE_PAPER_FORMULA_H
 
-#include "sim/run/experiment.h"
+#include "sim/experiment/experiment.h"
 
 #include <stdio.h>
 

@@ -1,8 +1,8 @@
 #include "paper_print.h"
 
 #include "sim/base/plain.h"
-#include "sim/run/json.h"
-#include "sim/run/text.h"
+#include "sim/base/json.h"
+#include "sim/base/text.h"
 
 #include <math.h>
 #include <string.h>

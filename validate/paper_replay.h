@@ -10,7 +10,7 @@
 
 #include "paper.h"
 
-#include "sim/run/experiment.h"
+#include "sim/experiment/experiment.h"
 
 #include <stdint.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #define MOESIM_VALIDATE_ROOM_H
 
 #include "models/cost.h"
-#include "sim/run/result.h"
+#include "sim/result/result.h"
 
 /* Makes `most` at least as large as each pass of a run in tokens and outputs, and as its
  * peak in kv_tokens; the books tell how many bytes of KV cache there were at most. */

@@ -1,7 +1,7 @@
 #include "speed.h"
 
 #include "sim/base/mem.h"
-#include "sim/run/percentile.h"
+#include "sim/base/percentile.h"
 
 #include <math.h>
 #include <stdlib.h>

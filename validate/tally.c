@@ -1,6 +1,6 @@
 #include "tally.h"
 
-#include "models/exec_forward.h"
+#include "sim/exec/exec_forward.h"
 #include "sim/base/mem.h"
 
 #include <inttypes.h>

@@ -3,7 +3,7 @@
 #ifndef MOESIM_VALIDATE_TALLY_H
 #define MOESIM_VALIDATE_TALLY_H
 
-#include "models/op.h"
+#include "sim/exec/op.h"
 
 struct tally {
     uint64_t copies[WORK_CLASSES], in_bytes[WORK_CLASSES]; /* by class */

@@ -7,40 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct cfg *cfg_load(const char *path, struct err *e)
-{
-    struct cfg *c;
-    size_t size;
-    char *text = file_read(path, CFG_SIZE_MAX, &size, e);
-
-    if (text == NULL)
-        return NULL;
-    c = cfg_parse(path, text, size, e);
-    free(text);
-    return c;
-}
-
-struct cfg *cfg_parse(const char *name, const char *text, size_t size, struct err *e)
-{
-    struct cfg *c = mem_zalloc(1, sizeof *c);
-    struct cfg_place whole = {.source = cfg_keep_source(c, name)};
-
-    if (size > CFG_SIZE_MAX)
-        (void)cfg_error_at(whole, e, "%zu bytes long; a configuration has at most %zu",
-                           size, CFG_SIZE_MAX);
-    else
-        c->root = cfg_read(c, whole.source, true, text, size, 0, e);
-    if (c->root != NULL && cfg_is_null(c->root)) {
-        (void)cfg_error_at(whole, e, "the file is empty; expected keys and values");
-        c->root = NULL;
-    }
-    if (c->root == NULL) {
-        cfg_free(c);
-        return NULL;
-    }
-    return c;
-}
-
 void cfg_free(struct cfg *c)
 {
     if (c == NULL)

@@ -3,6 +3,7 @@
  * that means something else than it says. */
 #include "config_node.h"
 
+#include "file.h"
 #include "mem.h"
 
 #include <assert.h>
@@ -312,4 +313,38 @@ struct cfg_node *cfg_read(struct cfg *c, const char *source, bool located,
         r.root->text = mem_strdup("");
     }
     return r.root;
+}
+
+struct cfg *cfg_parse(const char *name, const char *text, size_t size, struct err *e)
+{
+    struct cfg *c = mem_zalloc(1, sizeof *c);
+    struct cfg_place whole = {.source = cfg_keep_source(c, name)};
+
+    if (size > CFG_SIZE_MAX)
+        (void)cfg_error_at(whole, e, "%zu bytes long; a configuration has at most %zu",
+                           size, CFG_SIZE_MAX);
+    else
+        c->root = cfg_read(c, whole.source, true, text, size, 0, e);
+    if (c->root != NULL && cfg_is_null(c->root)) {
+        (void)cfg_error_at(whole, e, "the file is empty; expected keys and values");
+        c->root = NULL;
+    }
+    if (c->root == NULL) {
+        cfg_free(c);
+        return NULL;
+    }
+    return c;
+}
+
+struct cfg *cfg_load(const char *path, struct err *e)
+{
+    struct cfg *c;
+    size_t size;
+    char *text = file_read(path, CFG_SIZE_MAX, &size, e);
+
+    if (text == NULL)
+        return NULL;
+    c = cfg_parse(path, text, size, e);
+    free(text);
+    return c;
 }

@@ -1,7 +1,7 @@
 /* Text of others (names, labels, sources, cells of tables) on its way to people. A
  * terminal obeys control characters, and some invisible ones reverse or hide what stands
  * around them: such are not "seen" here, and neither is broken UTF-8. Sentences of err.h
- * are made plain as they are set; printers use plain_print(), or sim/run/text.h, which
+ * are made plain as they are set; printers use plain_print(), or text.h, which
  * stands on this. */
 #ifndef MOESIM_BASE_PLAIN_H
 #define MOESIM_BASE_PLAIN_H

@@ -42,17 +42,6 @@ static void help(FILE *out)
                   "cannot run here, 130 stopped by Ctrl-C (SIGINT),\n143 by SIGTERM.\n");
 }
 
-int cmd_fail(const struct err *e)
-{
-    (void)fprintf(stderr, "moesim: %s\n", e->text);
-    return EXIT_BAD;
-}
-
-void cmd_end_on_signals(void)
-{
-    file_end_on_signals("moesim: stopped by a signal\n");
-}
-
 /* Output that went nowhere (a full disk, a closed pipe) is no success; and whoever was
  * stopped says so, unless all was done by then. */
 static int finish(int status)

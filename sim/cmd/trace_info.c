@@ -1,6 +1,6 @@
 #include "cmd.h"
 #include "sim/base/plain.h"
-#include "sim/run/json.h"
+#include "sim/base/json.h"
 #include "traces/statistics.h"
 
 #include <inttypes.h>

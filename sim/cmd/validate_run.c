@@ -1,7 +1,8 @@
 #include "validate_run.h"
 
 #include "sim/base/mem.h"
-#include "sim/run/exec_sim.h"
+#include "sim/exec/exec_sim.h"
+#include "traces/trace.h"
 #include "validate/room.h"
 
 #include <assert.h>

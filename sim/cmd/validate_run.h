@@ -5,7 +5,7 @@
 
 #include "gpu/bench_speed.h"
 #include "gpu/exec_device.h"
-#include "sim/run/experiment.h"
+#include "sim/experiment/experiment.h"
 #include "validate/agreement.h"
 #include "validate/speed.h"
 #include "validate/tally.h"

@@ -1,7 +1,7 @@
 #include "engine.h"
 
 #include "sim/base/mem.h"
-#include "state.h"
+#include "engine_state.h"
 
 #include <assert.h>
 #include <inttypes.h>

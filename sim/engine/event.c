@@ -2,7 +2,7 @@
  * choices of the lanes this set free or gave work, the new rates of flows. Choices come
  * last so that a lane sees everything that is ready at that time; calls of the user at
  * that time come before them. */
-#include "state.h"
+#include "engine_state.h"
 
 #include "sim/base/mem.h"
 

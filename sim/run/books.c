@@ -1,6 +1,6 @@
 /* The books of a run: where the time of a pass went, and what was counted. */
 #include "sim/base/mem.h"
-#include "state.h"
+#include "run_state.h"
 
 #include <errno.h>
 #include <stdlib.h>

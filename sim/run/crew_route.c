@@ -1,5 +1,5 @@
 /* Whose the rows of a pass are, and how many of them go from where to where. */
-#include "context.h"
+#include "sim/workload/context.h"
 #include "crew_state.h"
 #include "sim/base/mem.h"
 

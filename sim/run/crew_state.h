@@ -3,7 +3,7 @@
 #define MOESIM_RUN_CREW_STATE_H
 
 #include "crew.h"
-#include "state.h"
+#include "run_state.h"
 
 #include "models/activation.h"
 #include "models/collective_count.h"

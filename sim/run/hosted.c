@@ -1,4 +1,4 @@
-#include "state.h"
+#include "run_state.h"
 
 #include "sim/base/mem.h"
 

@@ -4,8 +4,8 @@
 
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
-#include "state.h"
-#include "text.h"
+#include "run_state.h"
+#include "sim/base/text.h"
 
 #include <assert.h>
 #include <errno.h>

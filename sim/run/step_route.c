@@ -1,6 +1,6 @@
 /* A step's routing: what the rows choose, by which experts are active and in which order
  * they are accessed. */
-#include "state.h"
+#include "run_state.h"
 
 #include "sim/base/mem.h"
 

@@ -1,7 +1,7 @@
 /* Request files, of both formats. */
 #include "input.h"
 
-#include "sim/run/arrivals.h"
+#include "sim/workload/arrivals.h"
 
 FUZZ_TEXT_MUTATOR
 

@@ -6,9 +6,11 @@
 
 #include "sim/base/mem.h"
 #include "sim/policy/policy.h"
-#include "sim/run/experiment.h"
-#include "sim/run/parallel.h"
-#include "sim/run/workload.h"
+#include "sim/experiment/experiment.h"
+#include "sim/report/print.h"
+#include "sim/report/explain.h"
+#include "sim/experiment/parallel.h"
+#include "sim/workload/workload.h"
 
 #include <stdio.h>
 #include <stdlib.h>

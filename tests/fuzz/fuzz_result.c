@@ -2,6 +2,8 @@
  * it accepts can be shown in every form, explained, and read pass by pass. */
 #include "damage.h"
 #include "tests/made_result.h"
+#include "sim/report/print.h"
+#include "sim/report/explain.h"
 
 #include "sim/base/mem.h"
 

@@ -1,0 +1,89 @@
+/* An experiment: one configuration file, run to a result.
+ *
+ * It loads trace, model and machine, checks that they go together and fit, runs every
+ * policy on the same workload (in parallel, each with its own executor), and beside them
+ * the reference runs that the bounds need. The result does not depend on the number of
+ * threads. See README.md for the keys of the configuration. */
+#ifndef MOESIM_EXPERIMENT_EXPERIMENT_H
+#define MOESIM_EXPERIMENT_EXPERIMENT_H
+
+#include "sim/base/config.h"
+#include "sim/exec/op.h"
+#include "sim/result/result.h"
+
+/* Where models, machines and presets are found; borrowed. */
+struct experiment_folders {
+    const char *models, *machines, *presets;
+};
+
+enum experiment_launch { LAUNCH_AUTO, LAUNCH_EAGER, LAUNCH_GRAPH };
+enum experiment_home { HOME_AUTO, HOME_HOST, HOME_STORAGE };
+enum experiment_engine { ENGINE_AUTO, ENGINE_FIFO, ENGINE_EVENT, ENGINE_COUNT };
+
+struct experiment_params {
+    const char *trace, *model, *machine, *profile;
+    int64_t seed;
+    int launch;          /* enum experiment_launch */
+    int home;            /* enum experiment_home */
+    uint64_t gpu_bytes;  /* GPU memory that may be used; 0: the machine's */
+    uint64_t host_bytes; /* host memory for experts; 0: the machine's */
+    bool pageable;
+    uint64_t chunk_bytes;
+    int engine; /* enum experiment_engine */
+    bool bounds;
+    bool keep_passes;
+    int64_t timeline_passes;
+    const struct cfg_node *parallel, *workload, *policies;
+};
+extern const struct option experiment_options[];
+
+/* Of one policy's run, for an executor of its own. */
+struct experiment_run_info {
+    uint32_t policy; /* its number in the configuration, from 0 */
+    const char *label;
+    const struct cost *cost; /* model and machine; borrowed until the executor closes */
+    const struct trace_info *trace;
+    const uint64_t *expert_bytes; /* [layers] */
+    bool pageable;
+    bool event_driven; /* what the simulated executor would be */
+};
+
+/* What carries a run out instead of the simulated executor: runs come one at a time, and
+ * the references for the bounds are left out. */
+struct experiment_executor {
+    const struct exec_ops *ops;
+    /* Returns owned by close(), or NULL. */
+    struct exec *(*open)(void *context, const struct experiment_run_info *info,
+                         exec_observer *observe, void *observe_context, struct err *e);
+    void (*close)(void *context, struct exec *x);
+    void *context;
+};
+
+struct experiment_hooks {
+    /* Called from any run's thread, now and then; rows of all runs together. NULL: none.
+     */
+    void (*progress)(void *context, uint64_t rows_done, uint64_t rows_total);
+    void *context;
+    /* Told before the start, in a sentence, of what will take much memory. NULL: nobody.
+     */
+    void (*note)(const char *sentence);
+    const char *timeline_path;     /* NULL: no timeline */
+    const struct machine *machine; /* instead of the configuration's; borrowed; or NULL */
+    const struct experiment_executor *executor; /* borrowed; NULL: simulated */
+    bool timeless;         /* refuse a workload whose passes depend on time */
+    uint32_t element_bits; /* of every weight and activation; 0: as model and trace say */
+    /* Told every operation of every policy's run, in its thread. NULL: nobody. */
+    void (*operation)(void *context, uint32_t policy, op_id id, enum op_kind kind,
+                      enum op_lane lane, uint32_t layer, uint32_t expert,
+                      const struct op_times *times);
+    void *operation_context;
+};
+
+/* Runs the configuration with up to `threads` threads. Fills `r` (owned; borrows
+ * nothing). Returns 0; 1 if a signal stopped it (the result covers what was done, and
+ * says so in its notes); or -1. */
+int experiment_run(struct cfg *config, const struct experiment_folders *folders,
+                   unsigned threads, const struct experiment_hooks *hooks,
+                   struct result *r, struct err *e);
+
+#endif

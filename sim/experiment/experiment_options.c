@@ -1,0 +1,80 @@
+/* The keys of a configuration, and where a fault in one was written. */
+#include "experiment_state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define AT(field) offsetof(struct experiment_params, field)
+
+static const char *const launch_names[] = {"auto", "eager", "graph", NULL};
+static const char *const home_names[] = {"auto", "host", "storage", NULL};
+static const char *const engine_names[] = {"auto", "fifo", "event", "count", NULL};
+
+const struct option experiment_options[] = {
+    {"trace", OPT_STRING, AT(trace), NULL, 0, 0, NULL,
+     "trace file, relative to the configuration's folder"},
+    {"model", OPT_STRING, AT(model), "", 0, 0, NULL,
+     "name in models/arch or a file; default: the trace's model"},
+    {"machine", OPT_STRING, AT(machine), NULL, 0, 0, NULL,
+     "name in models/machine or a file"},
+    {"profile", OPT_STRING, AT(profile), "", 0, 0, NULL,
+     "trace whose expert loads policies may know beforehand; default: the trace itself"},
+    {"seed", OPT_INT, AT(seed), "1", 0, 9e15, NULL, "of every random stream"},
+    {"launch", OPT_CHOICE, AT(launch), "auto", 0, 0, launch_names,
+     "auto: from a graph where no host decision is needed, else eager"},
+    {"home", OPT_CHOICE, AT(home), "auto", 0, 0, home_names,
+     "where experts live that are not in GPU memory; auto: in host memory as far as it "
+     "goes, the rest in storage"},
+    {"gpu_memory", OPT_BYTES, AT(gpu_bytes), "0", 0, 1e18, NULL,
+     "GPU memory that may be used, if less than the machine has; 0: all of it"},
+    {"host_memory", OPT_BYTES, AT(host_bytes), "0", 0, 1e18, NULL,
+     "host memory for experts; 0: the machine's"},
+    {"pageable", OPT_BOOL, AT(pageable), "no", 0, 0, NULL,
+     "copies from pageable instead of pinned host memory"},
+    {"chunk", OPT_BYTES, AT(chunk_bytes), "0", 0, 1e12, NULL,
+     "copies are cut into chunks of this size, so that demand overtakes prefetch at "
+     "their edges; 0: whole experts"},
+    {"engine", OPT_CHOICE, AT(engine), "auto", 0, 0, engine_names,
+     "auto: event-driven where prefetch or write-back need it, else fifo; count: hits "
+     "and bytes only, no times"},
+    {"bounds", OPT_BOOL, AT(bounds), "yes", 0, 0, NULL,
+     "also find what no policy could beat (up to three more runs and a look-ahead)"},
+    {"passes", OPT_BOOL, AT(keep_passes), "yes", 0, 0, NULL,
+     "keep one record per pass in the result"},
+    {"timeline_passes", OPT_INT, AT(timeline_passes), "16", 0, 1e6, NULL,
+     "passes of each policy drawn in the timeline"},
+    {"parallel", OPT_NODE, AT(parallel), "", 0, 0, NULL,
+     "several GPUs share the experts"},
+    {"workload", OPT_NODE, AT(workload), "", 0, 0, NULL, "requests, arrivals, batching"},
+    {"policies", OPT_NODE, AT(policies), NULL, 0, 0, NULL,
+     "list of presets or mappings of slots"},
+    {.name = NULL},
+};
+
+/* ---- where a fault was written ---- */
+
+static bool is_own_key(const char *key)
+{
+    size_t length = strcspn(key, ".");
+
+    for (const struct option *o = experiment_options; o->name != NULL; o++) {
+        if (strlen(o->name) == length && strncmp(o->name, key, length) == 0)
+            return true;
+    }
+    return false;
+}
+
+int experiment_blame(const struct experiment *x, const struct policy *p, struct err *e)
+{
+    static const char opening[] = "policy '";
+    struct err named = {.text = ""};
+
+    if (err_key(e) != NULL && is_own_key(err_key(e)))
+        return cfg_locate(x->root, NULL, e);
+    if (strncmp(e->text, opening, strlen(opening)) != 0) {
+        (void)err_set_key(&named, err_key(e) != NULL ? err_key(e) : "", "policy '%s': %s",
+                          p->label, e->text);
+        *e = named;
+    }
+    return cfg_locate(p->node, NULL, e);
+}

@@ -1,0 +1,123 @@
+/* Shared by experiment.c (loading), experiment_check.c and ignored.c (checking), plan.c
+ * (which runs, and the result) and jobs.c (the runs). */
+#ifndef MOESIM_EXPERIMENT_EXPERIMENT_STATE_H
+#define MOESIM_EXPERIMENT_EXPERIMENT_STATE_H
+
+#include "experiment.h"
+#include "parallel.h"
+#include "sim/exec/exec_sim.h"
+#include "sim/exec/timeline.h"
+
+#include <pthread.h>
+
+struct experiment {
+    const struct experiment_folders *folders;
+    const struct cfg_node *root; /* of the configuration, for places in messages */
+    struct experiment_params p;
+    struct workload_params workload;
+    const struct experiment_hooks *hooks;
+    char *trace_path;
+    struct trace *trace; /* its small parts; every run opens its own */
+    const struct trace_info *info;
+    struct model *model;
+    const struct machine *machine;
+    struct machine *own_machine; /* the same, unless it is the caller's */
+    uint64_t *expert_bytes;      /* [layers] */
+    uint64_t expert_total_bytes;
+    uint64_t gpu_bytes; /* GPU memory that may be used */
+    enum tier home;
+    uint64_t host_bytes;
+    bool timeless;
+    uint64_t rows_total; /* of one run, where that is known beforehand; else 0 */
+    struct workload_sizes sizes;
+    bool scores, predicted; /* some policy needs them */
+    struct policy **policy;
+    uint32_t policies;
+    uint64_t *profile; /* (layer, expert), or NULL */
+    /* Several GPUs. */
+    bool is_parallel;
+    struct parallel_params parallel;
+    struct topology topology;
+    uint32_t
+        *history; /* (sample, layer, expert) of the profile's rows in turn; or NULL */
+    uint32_t samples;
+    /* Of the recorded routing, by enum cache_order, for timeless workloads; or NULL. */
+    struct future *future[CACHE_ORDERS];
+    struct timeline *timeline;
+};
+
+/* Draws one GPU of a job, and tells the hooks of its operations. */
+struct watcher {
+    struct job *job;
+    int process; /* in the timeline; -1: not drawn */
+};
+
+/* One run: a policy asked for, or a reference for the bounds. */
+struct job {
+    struct experiment *x;
+    struct policy policy; /* shallow copy; a reference has another cache */
+    uint32_t number;      /* of the policy */
+    int process;          /* in the timeline; -1: not drawn */
+    bool reference;       /* no pass records, no memory check */
+    bool ideal;           /* every expert resident, nothing to decide */
+    bool event_driven, graph;
+    struct parallel_plan *plan; /* NULL: one GPU */
+    enum exec_network network;
+    struct watcher *watcher; /* [gpus] of those that are watched; or NULL */
+    struct run_result result;
+    struct bounds_counts *bounds; /* where to put them; NULL: not wanted */
+    uint64_t rows_done;
+    struct err err;
+    int status;
+};
+
+struct jobs {
+    struct job **job;
+    size_t count;
+    size_t next;
+    pthread_mutex_t lock;
+    struct experiment *x;
+    uint64_t rows_total;
+};
+
+/* Puts policy and place before a sentence about a key of the policy; the place alone
+ * where it is about another key of the configuration. Returns -1. */
+int experiment_blame(const struct experiment *x, const struct policy *p, struct err *e);
+
+/* Checks every policy against trace, machine and memory, resolves its slots, and learns
+ * which fields of the trace are needed. 0 or -1. */
+int experiment_check_policies(struct experiment *x, struct err *e);
+/* Refuses a setting that is written, but has no effect given the others. When all is
+ * loaded and checked. 0 or -1. */
+int ignored_refuse(struct experiment *x, struct err *e);
+/* Sentences, a line each, about those that only this choice of plug-ins and sizes, or
+ * engine: count, leaves without effect. Owned; "" without any. */
+char *ignored_notes(const struct experiment *x);
+
+/* True if the policy holds every expert from the start, so that nothing is to be decided.
+ */
+bool job_all_resident(const struct experiment *x, const struct policy *p);
+/* GPU memory for experts, staging slots included. */
+uint64_t job_cache_bytes(const struct experiment *x, const struct policy *p);
+/* True if its gate or select rewrites the recorded choices. */
+bool job_reroutes(const struct policy *p);
+/* True if it may run missing experts on the host. No bound on the time holds for those:
+ * they move no weights and take the GPU no time. */
+bool job_hosts(const struct policy *p);
+/* True if its copies come in two classes or cross each other on a link, which FIFO lanes
+ * cannot do. */
+bool job_needs_events(const struct policy *p);
+/* Writes down what every step of the policy routes to. Owned, or NULL. */
+struct future *job_look_ahead(struct experiment *x, const struct policy *p,
+                              struct err *e);
+/* Runs all; returns 0, 1 (stopped by a signal) or -1 with the first failed job's error.
+ */
+int jobs_run(struct experiment *x, struct job **job, size_t count, unsigned threads,
+             struct err *e);
+
+/* Plans the runs of a prepared experiment, runs them, fills the result and, where all ran
+ * to their ends, commits the timeline. Returns as experiment_run() does. */
+int plan_run(struct experiment *x, struct cfg *config, unsigned threads, struct result *r,
+             struct err *e);
+
+#endif

@@ -1,0 +1,50 @@
+/* Runs over several GPUs: what the configuration's `parallel` says, whether a policy can
+ * do with it, and the sizes that follow. */
+#ifndef MOESIM_EXPERIMENT_PARALLEL_H
+#define MOESIM_EXPERIMENT_PARALLEL_H
+
+#include "models/topology.h"
+#include "sim/run/runner.h"
+
+enum parallel_attention { ATTENTION_DATA, ATTENTION_TENSOR };
+
+struct parallel_params {
+    int64_t gpus;
+    int attention;  /* enum parallel_attention */
+    int64_t tensor; /* GPUs that share an attention block */
+};
+extern const struct option parallel_options[];
+
+/* The first GPUs of a fleet of such machines as one topology, whole nodes if there are
+ * several. 0 or -1. */
+int parallel_topology(const struct machine *m, const struct parallel_params *p,
+                      struct topology *t, struct err *e);
+
+/* GPUs that share the attention of a request. */
+uint32_t parallel_tensor(const struct parallel_params *p);
+
+/* What a policy's run over several GPUs needs besides. */
+struct parallel_plan {
+    struct run_parallel run; /* topology and exec are the caller's to fill */
+    struct model model;      /* what one GPU holds; borrows of the whole one */
+    struct cost cost;        /* of that model */
+    uint64_t *expert_bytes;  /* [layers] on one GPU; owned */
+    uint64_t weight_bytes;   /* of one GPU: of experts in its cache and what is beside */
+    bool event_driven, may_graph; /* what the executor must, and can be */
+};
+
+/* Slots of a layer on one GPU, as many as its cache can hold; with shards: experts. */
+uint32_t parallel_local(const struct policy *p, const struct topology *t,
+                        uint32_t experts);
+/* Refuses what cannot work. `p` may get a cache that holds all of a GPU's experts, where
+ * it says nothing of its size. 0 or -1. */
+int parallel_check(struct policy *p, const struct topology *t,
+                   const struct trace_info *trace, struct err *e);
+/* For a policy that has been checked. 0 or -1. */
+int parallel_plan_init(struct parallel_plan *plan, const struct policy *p,
+                       const struct parallel_params *params, const struct topology *t,
+                       const struct cost *whole, const struct trace_info *trace,
+                       const uint64_t *expert_bytes, struct err *e);
+void parallel_plan_release(struct parallel_plan *plan);
+
+#endif

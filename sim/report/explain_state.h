@@ -1,0 +1,41 @@
+/* What the files of explain share: pieces of sentences, and the part of several GPUs. */
+#ifndef MOESIM_REPORT_EXPLAIN_STATE_H
+#define MOESIM_REPORT_EXPLAIN_STATE_H
+
+#include "explain.h"
+#include "sim/base/text.h"
+
+/* Appends a sentence, which it takes, to the owned `*text`. */
+void explain_add(char **text, char *sentence);
+struct text_figure explain_part(double seconds, double total);
+/* The policy of this result with the least time, if it is clearly below this one's. */
+const struct result_policy *explain_better_policy(const struct result *r,
+                                                  uint32_t policy);
+/* What is left of a time; 0 where that is no more than the means over several GPUs were
+ * rounded by. */
+double explain_rest(double all, double part);
+/* a / b; NaN without b. */
+double explain_share(double a, double b);
+/* A line of a table: total, per pass, share of `all`. */
+void explain_print_share(FILE *out, const char *name, double seconds, double passes,
+                         double all);
+
+/* ---- several GPUs: explain_parallel_find.c, explain_parallel.c ---- */
+
+/* Rows of the GPU with most of the whole run over the mean, and which that is. NaN
+ * without rows. */
+double explain_fullest_gpu(const struct run_result *run, uint32_t *gpu);
+/* Policies of this result that differ from this one, which moved experts, only in where
+ * experts are, and moved none. Fills `other` with as many as fit; how many. */
+uint32_t explain_unmoved(const struct result *r, uint32_t policy, uint32_t *other,
+                         uint32_t room);
+struct explain_finding explain_parallel_find(const struct result_policy *p);
+char *explain_parallel_verdict(const struct explain_finding *f, const struct result *r,
+                               uint32_t policy);
+char *explain_parallel_help(const struct explain_finding *f, const struct result *r,
+                            uint32_t policy);
+/* The tables: bounds, layers, GPUs, ports, migrations. 0 or -1. */
+int explain_parallel_print(const struct result *r, uint32_t policy,
+                           const struct explain_finding *f, FILE *out, struct err *e);
+
+#endif

@@ -1,0 +1,13 @@
+/* Results for people and programs: the table, JSON, CSV. */
+#ifndef MOESIM_REPORT_PRINT_H
+#define MOESIM_REPORT_PRINT_H
+
+#include "sim/result/result.h"
+
+/* The table that fits 100 columns, the notes, the pairwise verdicts. */
+void result_print(const struct result *r, FILE *out);
+void result_print_json(const struct result *r, FILE *out);
+/* One line per policy with all figures. */
+void result_print_csv(const struct result *r, FILE *out);
+
+#endif
