@@ -247,6 +247,9 @@ static int run(struct exec *x, const struct op *op, struct device_stream *s,
         return run_copy_out(x, op, s, e);
     case OP_HOST_EXPERTS:
         return run_host_experts(x, op, e);
+    case OP_ENCODE: /* rows are gathered and summed by the experts' own kernels */
+    case OP_DECODE:
+        return 0;
     default: /* what several GPUs do together, which is refused before a run */
         break;
     }
@@ -281,7 +284,8 @@ static op_id submit(struct exec *x, const struct op *op)
 {
     op_id id = x->log.next;
     struct op_logged *d = op_log_add(&x->log, op);
-    bool sum = x->hosted != 0 && (op->kind == OP_DENSE || op->kind == OP_HEAD);
+    bool sum = x->hosted != 0 && (op->kind == OP_DENSE || op->kind == OP_HEAD ||
+                                  op->kind == OP_DECODE);
     struct err e = {.text = ""};
     int status = 0;
 

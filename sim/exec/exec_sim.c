@@ -152,7 +152,7 @@ static NOINLINE op_id submit_new_experts(struct exec *x, const struct op *op)
 static NOINLINE op_id submit_eager_experts(struct exec *x, const struct op *op)
 {
     const struct cost_experts *w = &op->group.work;
-    sim_time overhead = (sim_time)op->group.held * x->cost.machine->host.expert_overhead;
+    sim_time overhead = (sim_time)op->group.loop * x->cost.machine->host.expert_overhead;
     struct cost_memo cost;
 
     if (op->group.piece == NULL) { /* the loop prepares what is then launched at once */
@@ -192,7 +192,7 @@ static inline op_id submit_experts(struct exec *x, const struct op *op)
 {
     const struct cost_experts *w = &op->group.work;
 
-    if (op->group.held > 0)
+    if (op->group.loop > 0)
         return submit_eager_experts(x, op);
     if (w->rows != w->distinct || w->distinct >= SINGLE_MEMO ||
         x->single[w->distinct].gpu == 0)

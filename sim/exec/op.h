@@ -90,7 +90,7 @@ struct op {
                                       are launched one by one; NULL: one grouped GEMM */
             uint32_t pieces;
             bool least;    /* pieces take cost_expert_alone_least(): a bound */
-            uint32_t held; /* experts that an eager loop goes over */
+            uint32_t loop; /* experts that an eager loop goes over */
         } group; /* OP_EXPERTS, OP_HOST_EXPERTS; arrays borrowed until submit returns */
         struct {
             uint32_t expert;

@@ -47,6 +47,7 @@ const struct gate_type gate_capacity_factor = {
                .lossless = false,
                .options = options,
                .params_size = sizeof(struct factor)},
+    .pads = true,
     .apply = apply,
     .is_dense = is_dense,
 };

@@ -43,6 +43,7 @@ const struct gate_type gate_capacity_fraction = {
                .lossless = false,
                .options = options,
                .params_size = sizeof(struct fraction)},
+    .pads = true,
     .apply = apply,
     .is_dense = is_dense,
 };

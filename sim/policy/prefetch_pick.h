@@ -58,7 +58,9 @@ static inline uint32_t prefetch_most(uint32_t experts, const struct prefetch_rea
 static inline bool prefetch_resident(const struct view *v, uint32_t layer,
                                      uint32_t expert)
 {
-    return v->cache != NULL && cache_slot_of(v->cache, layer, expert) != CACHE_NONE;
+    if (v->cache != NULL)
+        return cache_slot_of(v->cache, layer, expert) != CACHE_NONE;
+    return v->resident != NULL && v->resident(v->resident_context, layer, expert);
 }
 
 /* The best few experts of one layer, kept in order. */

@@ -21,6 +21,7 @@ struct gate_result {
 
 struct gate_type {
     struct plugin plugin;
+    bool pads; /* every expert computes a capacity of rows, known before the routing */
     /* `choice` is (row, rank), contiguous, in and out. `scratch` has one uint32_t per
      * expert. v->active and v->tokens are not set yet. NULL: dropless. */
     struct gate_result (*apply)(const void *params, const struct view *v,

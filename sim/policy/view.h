@@ -41,7 +41,11 @@ struct view {
     uint32_t active_count;
     const uint32_t *tokens; /* [experts] rows of each */
     const uint64_t *load;   /* (layer, expert) tokens in the passes before this one */
+    /* Where a GPU may hold every expert, its cache; else whether an expert is resident on
+     * all GPUs that should hold it. */
     const struct cache *cache;
+    bool (*resident)(const void *context, uint32_t layer, uint32_t expert);
+    const void *resident_context;
     /* Oracles only: the active experts `ahead` steps after this one (1: the next layer;
      * beyond the last layer, the next pass), in the order of their accesses. Returns how
      * many; 0 past the end. */

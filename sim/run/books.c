@@ -1,6 +1,7 @@
 /* The books of a run: where the time of a pass went, and what was counted. */
-#include "sim/base/mem.h"
 #include "run_state.h"
+
+#include "sim/base/mem.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -27,31 +28,85 @@ void run_result_release(struct run_result *r)
     *r = (struct run_result){.layer = NULL};
 }
 
-/* Times of operations that have ended; valid until the next call. */
-const struct op_times *books_times(struct run *r, const op_id *id, size_t count)
+static sim_time within(sim_time t, sim_time low, sim_time high)
 {
-    if (count > r->times_capacity) {
-        r->times_capacity = 2 * count;
-        r->times = mem_resize(r->times, r->times_capacity, sizeof *r->times);
-    }
-    r->ops->times(r->exec, id, count, r->times);
-    return r->times;
+    return t < low ? low : t > high ? high : t;
 }
 
-/* Every picosecond of the pass belongs to one share: see runner.h. */
-void books_attribute(struct run *r)
+static void add_share(struct runner *c, sim_time *share, enum run_share kind,
+                      sim_time time)
 {
-    const struct op_times *times = books_times(r, r->log_id, r->log_count);
-    const struct run_logged *log = r->log;
-    size_t count = r->log_count;
-    sim_time end = r->ops->now(r->exec), at = r->books.start;
+    c->sum[kind] += time;
+    share[kind] += time;
+}
+
+/* The gap until `start` before an operation that comes after collectives [from, until) of
+ * the GPU: until each was launched, until its own experts on the host have ended, until
+ * the others were there, until it has ended. Returns when the last of them has. */
+static sim_time attribute_gap(struct runner *c, const struct lanes *l,
+                              const struct op_times *times, uint32_t from, uint32_t until,
+                              sim_time at, sim_time start)
+{
+    for (uint32_t i = from; i < until; i++) {
+        const struct op_times *t = &times[2 * (size_t)i], *hosted = t + 1;
+        sim_time *share = l->collective[i].share;
+        sim_time begin = within(t->start, at, start);
+        sim_time issued = within(t->issued, at, begin);
+        sim_time ran =
+            l->collective[i].hosted == 0 ? issued : within(hosted->end, issued, begin);
+        sim_time end = within(t->end, begin, start);
+
+        add_share(c, share, SHARE_HOST, issued - at);
+        add_share(c, share, SHARE_HOSTED, ran - issued);
+        add_share(c, share, SHARE_IMBALANCE, begin - ran);
+        add_share(c, share, SHARE_COMM, end - begin);
+        at = end;
+    }
+    return at;
+}
+
+/* Times of a GPU's collectives, each followed by those of its experts on the host. */
+static const struct op_times *collective_times(struct lanes *l)
+{
+    size_t count = 2 * (size_t)l->collectives;
+
+    if (count == 0)
+        return NULL;
+    if (count > l->gap_room) {
+        l->gap_room = 2 * count;
+        l->gap = mem_resize(l->gap, l->gap_room, sizeof *l->gap);
+        l->gap_id = mem_resize(l->gap_id, l->gap_room, sizeof *l->gap_id);
+    }
+    for (uint32_t i = 0; i < l->collectives; i++) {
+        const struct lane_collective *x = &l->collective[i];
+
+        l->gap_id[2 * (size_t)i] = x->id;
+        l->gap_id[2 * (size_t)i + 1] = x->hosted != 0 ? x->hosted : x->id;
+    }
+    l->ops->times(l->exec, l->gap_id, count, l->gap);
+    return l->gap;
+}
+
+void books_attribute(struct runner *c, struct gpu *g, sim_time end)
+{
+    struct lanes *l = &g->lanes;
+    const struct op_times *gap = collective_times(l);
+    const struct op_times *times = lanes_times(l, l->log_id, l->log_count);
+    const struct lane_op *log = l->log;
+    size_t count = l->log_count;
+    sim_time back = l->ops->now(l->exec), at = c->books.start;
     sim_time host = 0, copy = 0, busy = 0, ran[RUN_SHARES] = {0};
+    uint32_t seen = 0, join = 0;
 
     for (size_t i = 0; i < count; i++) {
         sim_time start = times[i].start, stop = times[i].end;
         sim_time *share = log[i].share;
 
         busy += stop - start;
+        if (join < l->joins && l->join[join].at == i) {
+            at = attribute_gap(c, l, gap, seen, l->join[join].until, at, start);
+            seen = l->join[join++].until;
+        }
         if (start > at) { /* the lane was idle */
             sim_time issued = times[i].issued;
             sim_time launched = issued < at ? at : issued > start ? start : issued;
@@ -67,32 +122,33 @@ void books_attribute(struct run *r)
         at = stop;
     }
     for (int i = 0; i < RUN_SHARES; i++)
-        r->books.share[i] += ran[i];
-    r->books.share[SHARE_HOST] += host + (end - at);
-    r->books.share[SHARE_COPY] += copy;
-    r->books.latency = end - r->books.start;
-    r->result->compute_busy += busy;
-    if (r->hosted != NULL)
-        hosted_attribute(r);
+        c->sum[i] += ran[i];
+    c->sum[SHARE_HOST] += host + (back - at);
+    c->sum[SHARE_COPY] += copy;
+    c->sum[SHARE_IMBALANCE] += end - back;
+    c->result->compute_busy += busy;
+    if (g->hosted != NULL)
+        hosted_attribute(c, g);
 }
 
-void books_copies(struct run *r)
+void books_copies(struct gpu *g)
 {
-    const struct op_times *t = books_times(r, r->demand.id, r->demand.count);
+    struct residency *r = &g->residency;
+    const struct op_times *t = lanes_times(&g->lanes, r->demand.id, r->demand.count);
 
     for (size_t i = 0; i < r->demand.count; i++) {
-        struct run_layer *layer = &r->result->layer[r->demand.copy[i].layer];
+        struct run_layer *layer = &g->result->layer[r->demand.copy[i].layer];
 
         layer->queue_time += t[i].start - t[i].issued;
         layer->copy_time += t[i].end - t[i].start;
         layer->copies++;
     }
-    t = books_times(r, r->late.id, r->late.count);
+    t = lanes_times(&g->lanes, r->late.id, r->late.count);
     for (size_t i = 0; i < r->late.count; i++) {
-        const struct run_copy *c = &r->late.copy[i];
+        const struct expert_copy *c = &r->late.copy[i];
 
         if (t[i].end > c->asked)
-            r->result->layer[c->layer].late_time += t[i].end - c->asked;
+            g->result->layer[c->layer].late_time += t[i].end - c->asked;
     }
 }
 

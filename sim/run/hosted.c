@@ -14,7 +14,7 @@ struct wait {
     uint32_t layer;  /* of the experts */
 };
 
-struct run_hosted {
+struct hosted {
     const struct offload_type *type;
     uint16_t *missing; /* [experts] scratch, like the next four */
     uint8_t *where;
@@ -23,8 +23,7 @@ struct run_hosted {
     struct cache_use *rest_use;
     uint16_t *expert; /* [op.group.count] what the operation runs */
     struct op op;
-    op_id gate;    /* which it comes after */
-    op_id running; /* the last one, until something waits for it; 0 then */
+    op_id gate; /* which it comes after */
     uint32_t layer;
     op_id *wait_id;    /* (wait, WAIT_OPS) of this pass so far, and beside it */
     struct wait *wait; /* at most one a layer */
@@ -32,35 +31,35 @@ struct run_hosted {
     struct op_times *times; /* (wait, WAIT_OPS) scratch */
 };
 
-struct run_hosted *hosted_new(const struct run *r)
+struct hosted *hosted_new(struct gpu *g)
 {
-    const struct offload_type *type = policy_offload(r->setup->policy);
-    struct run_hosted *h;
+    const struct offload_type *type = policy_offload(g->setup->policy);
+    struct hosted *h;
 
     if (type->decide == NULL)
         return NULL;
     h = mem_zalloc(1, sizeof *h);
     h->type = type;
-    h->missing = mem_alloc(r->experts, sizeof *h->missing);
-    h->where = mem_alloc(r->experts, sizeof *h->where);
-    h->here = mem_zalloc(r->experts, sizeof *h->here);
-    h->rest = mem_alloc(r->experts, sizeof *h->rest);
-    h->rest_use = mem_alloc(r->experts, sizeof *h->rest_use);
-    h->expert = mem_alloc(r->experts, sizeof *h->expert);
-    h->wait = mem_alloc(r->layers, sizeof *h->wait);
-    h->wait_id = mem_alloc((size_t)r->layers * WAIT_OPS, sizeof *h->wait_id);
-    h->times = mem_alloc((size_t)r->layers * WAIT_OPS, sizeof *h->times);
+    h->missing = mem_alloc(g->experts, sizeof *h->missing);
+    h->where = mem_alloc(g->experts, sizeof *h->where);
+    h->here = mem_zalloc(g->experts, sizeof *h->here);
+    h->rest = mem_alloc(g->experts, sizeof *h->rest);
+    h->rest_use = mem_alloc(g->experts, sizeof *h->rest_use);
+    h->expert = mem_alloc(g->experts, sizeof *h->expert);
+    h->wait = mem_alloc(g->layers, sizeof *h->wait);
+    h->wait_id = mem_alloc((size_t)g->layers * WAIT_OPS, sizeof *h->wait_id);
+    h->times = mem_alloc((size_t)g->layers * WAIT_OPS, sizeof *h->times);
     h->op = (struct op){.kind = OP_HOST_EXPERTS,
                         .lane = LANE_HOST_POOL,
                         .after = &h->gate,
                         .after_count = 1};
     h->op.group.expert = h->expert;
-    h->op.group.tokens = r->tokens;
-    h->op.group.routing = &r->routing;
+    h->op.group.tokens = g->step.tokens;
+    h->op.group.routing = &g->step.routing;
     return h;
 }
 
-void hosted_free(struct run_hosted *h)
+void hosted_free(struct hosted *h)
 {
     if (h == NULL)
         return;
@@ -76,42 +75,60 @@ void hosted_free(struct run_hosted *h)
     free(h);
 }
 
-static uint32_t list_missing(const struct run *r, uint16_t *missing)
+static uint32_t list_missing(const struct gpu *g, uint16_t *missing)
 {
     uint32_t count = 0;
 
-    for (uint32_t i = 0; i < r->active_count; i++)
-        if (cache_slot_of(r->cache, r->layer, r->active[i]) == CACHE_NONE)
-            missing[count++] = r->active[i];
+    for (uint32_t i = 0; i < g->step.active_count; i++)
+        if (cache_slot_of(g->residency.cache, g->step.layer, g->step.active[i]) ==
+            CACHE_NONE)
+            missing[count++] = g->step.active[i];
     return count;
 }
 
-static void submit(struct run *r, struct run_hosted *h, uint32_t count)
+static void submit(struct gpu *g, struct hosted *h, uint32_t count)
 {
     struct cost_experts work = {.distinct = 0};
 
-    assert(h->running == 0); /* one group a layer, and its dense block waits for it */
+    assert(g->lanes.hosted ==
+           0); /* one group a layer, and its dense block waits for it */
     for (uint32_t i = 0; i < count; i++)
-        cost_experts_add(&work, r->tokens[h->expert[i]], &r->tiles);
-    h->op.layer = h->layer = r->layer;
+        cost_experts_add(&work, g->step.tokens[h->expert[i]], &g->residency.tiles);
+    h->op.layer = h->layer = g->step.layer;
     h->op.group.work = work;
     h->op.group.count = count;
-    h->gate = r->last_compute;
-    h->running = step_submit(r, &h->op);
-    r->books.counts.host_runs += count;
-    r->result->layer[r->layer].counts.host_runs += count;
+    h->gate = g->lanes.last;
+    g->lanes.hosted = lanes_submit(&g->lanes, &h->op);
+    g->counts.host_runs += count;
+    g->result->layer[g->step.layer].counts.host_runs += count;
 }
 
-struct run_accesses hosted_take(struct run *r, const struct cache_use *use)
+/* What `offload` sees: ids, rows and cache of this GPU, in the layer that all see. */
+static struct view local_view(const struct gpu *g)
 {
-    struct run_hosted *h = r->hosted;
-    struct run_accesses rest = {r->turn, use, r->active_count};
-    uint32_t missing = list_missing(r, h->missing), hosted = 0;
+    struct view v = g->runner->view;
+
+    v.experts = g->experts;
+    v.active = g->step.active;
+    v.active_count = g->step.active_count;
+    v.tokens = g->step.tokens;
+    v.cache = g->residency.cache;
+    return v;
+}
+
+struct step_accesses hosted_take(struct gpu *g, struct step_accesses all)
+{
+    struct hosted *h = g->hosted;
+    const struct cache_use *use = all.use;
+    struct step_accesses rest = {h->rest, use == NULL ? NULL : h->rest_use, 0};
+    uint32_t missing = list_missing(g, h->missing), hosted = 0;
+    struct view view;
 
     if (missing == 0)
-        return rest;
+        return all;
+    view = local_view(g);
     memset(h->where, OFFLOAD_FETCH, missing);
-    h->type->decide(r->setup->policy->params[SLOT_OFFLOAD], &r->view, h->missing, missing,
+    h->type->decide(g->setup->policy->params[SLOT_OFFLOAD], &view, h->missing, missing,
                     h->where);
     for (uint32_t i = 0; i < missing; i++) {
         if (h->where[i] == OFFLOAD_HOST) {
@@ -119,11 +136,10 @@ struct run_accesses hosted_take(struct run *r, const struct cache_use *use)
             h->here[h->missing[i]] = true;
         }
     }
-    rest = (struct run_accesses){h->rest, use == NULL ? NULL : h->rest_use, 0};
-    for (uint32_t i = 0; i < r->active_count; i++) {
-        if (h->here[r->turn[i]])
+    for (uint32_t i = 0; i < all.count; i++) {
+        if (h->here[all.expert[i]])
             continue;
-        h->rest[rest.count] = r->turn[i];
+        h->rest[rest.count] = all.expert[i];
         if (use != NULL)
             h->rest_use[rest.count] = use[i];
         rest.count++;
@@ -131,42 +147,41 @@ struct run_accesses hosted_take(struct run *r, const struct cache_use *use)
     for (uint32_t i = 0; i < hosted; i++)
         h->here[h->expert[i]] = false;
     if (hosted > 0)
-        submit(r, h, hosted);
+        submit(g, h, hosted);
     return rest;
 }
 
-static void join(struct run *r, struct run_hosted *h, const struct op *op,
-                 sim_time *share)
+static void join(struct gpu *g, struct hosted *h, const struct op *op, sim_time *share)
 {
     op_id *id = h->wait_id + (size_t)h->waits * WAIT_OPS;
-    op_id after[2] = {h->running, op->after_count > 0 ? op->after[0] : 0};
+    op_id after[2] = {g->lanes.hosted, op->after_count > 0 ? op->after[0] : 0};
     struct op waiting = *op;
 
     assert(op->after_count <= 1);
     waiting.after = after;
     waiting.after_count = 2;
-    id[WAIT_BEFORE] = r->last_compute;
-    id[WAIT_HOST] = h->running;
-    step_compute(r, &waiting, share, SHARE_DENSE);
-    id[WAIT_SELF] = r->last_compute;
+    id[WAIT_BEFORE] = g->lanes.last_compute;
+    id[WAIT_HOST] = g->lanes.hosted;
+    lanes_compute(&g->lanes, &waiting, share, SHARE_DENSE);
+    id[WAIT_SELF] = g->lanes.last_compute;
     h->wait[h->waits++] = (struct wait){share, h->layer};
-    h->running = 0;
+    g->lanes.hosted = 0;
 }
 
-void hosted_join(struct run *r, const struct op *op, sim_time *share)
+void hosted_join(struct gpu *g, const struct op *op, sim_time *share)
 {
-    if (r->hosted != NULL && r->hosted->running != 0)
-        join(r, r->hosted, op, share);
+    if (g->lanes.hosted != 0)
+        join(g, g->hosted, op, share);
     else
-        step_compute(r, op, share, SHARE_DENSE);
+        lanes_compute(&g->lanes, op, share, SHARE_DENSE);
 }
 
-void hosted_attribute(struct run *r)
+void hosted_attribute(struct runner *c, struct gpu *g)
 {
-    struct run_hosted *h = r->hosted;
+    struct hosted *h = g->hosted;
     const struct op_times *t = h->times;
 
-    r->ops->times(r->exec, h->wait_id, (size_t)h->waits * WAIT_OPS, h->times);
+    g->lanes.ops->times(g->lanes.exec, h->wait_id, (size_t)h->waits * WAIT_OPS, h->times);
     for (uint32_t i = 0; i < h->waits; i++, t += WAIT_OPS) {
         sim_time from = t[WAIT_BEFORE].end, until = t[WAIT_HOST].end;
 
@@ -178,9 +193,9 @@ void hosted_attribute(struct run *r)
         if (until <= from)
             continue;
         h->wait[i].share[SHARE_COPY] -= until - from;
-        r->books.share[SHARE_COPY] -= until - from;
-        r->result->layer[h->wait[i].layer].share[SHARE_HOSTED] += until - from;
-        r->books.share[SHARE_HOSTED] += until - from;
+        c->sum[SHARE_COPY] -= until - from;
+        g->result->layer[h->wait[i].layer].share[SHARE_HOSTED] += until - from;
+        c->sum[SHARE_HOSTED] += until - from;
     }
     h->waits = 0;
 }

@@ -1,11 +1,103 @@
-/* The runner's own state, shared by runner.c (passes, books) and step.c (one layer). */
+/* What a run is made of; shared by the files of this folder.
+ *
+ *   struct runner            walks passes and layers
+ *     gpu[0..gpus)           each with
+ *       lanes                  submits its operations, remembers them for the books
+ *       step                   what it runs of the current layer
+ *       residency              its cache, slots, expert groups and copies
+ *       hosted                 its experts that run on the host
+ *     predictor              what to load early, of all experts of the model
+ *     spread                 where rows and experts are; NULL where a GPU is alone
+ *
+ * Alone, a GPU may hold every expert: expert x of a layer is its local expert x. Of
+ * several, GPU g's local experts are the slots [g * local, (g + 1) * local) of the
+ * placement. */
 #ifndef MOESIM_RUN_RUN_STATE_H
 #define MOESIM_RUN_RUN_STATE_H
 
 #include "runner.h"
 
+#include "models/activation.h"
+#include "models/collective_count.h"
+#include "sim/policy/place.h"
+#include "sim/policy/place_migrate.h"
+#include "sim/policy/place_moeshard.h"
+
+/* ---- lanes ---- */
+
+/* An operation of the compute lane in this pass, for the books. */
+struct lane_op {
+    sim_time *share; /* [RUN_SHARES] of its MoE layer, or of what is outside them */
+    enum run_share kind;
+};
+
+/* A collective of this pass, as one of its members sees it. */
+struct lane_collective {
+    op_id id;
+    op_id hosted;    /* this GPU's experts on the host, which it came after; or 0 */
+    sim_time *share; /* the books of its layer */
+};
+
+/* An operation of the compute lane that comes after collectives. */
+struct lane_join {
+    size_t at;      /* its place in the log */
+    uint32_t until; /* it comes after the collectives before this one */
+};
+
+struct lanes {
+    const struct exec_ops *ops;
+    struct exec *exec;
+    op_id pass_first; /* first id of this pass; those before it have ended, but for
+                         prefetch copies */
+    op_id last_id, last_compute, last_copy;
+    op_id retired; /* ids below have ended */
+    op_id last;    /* what this GPU's next collective comes after; 0: nothing */
+    op_id joined;  /* what its next operation waits for; 0: nothing but its lane */
+    op_id hosted;  /* experts that run on the host and are not waited for yet; 0: none */
+    op_id *log_id; /* [log_count] of the compute lane, and beside it */
+    struct lane_op *log;
+    size_t log_count;
+    struct lane_collective *collective; /* [collectives] in the order of submission */
+    uint32_t collectives, collective_room;
+    struct lane_join *join; /* [joins] */
+    uint32_t joins, join_room;
+    struct op_times *times; /* scratch */
+    size_t times_room;
+    struct op_times *gap; /* of collectives; scratch */
+    op_id *gap_id;
+    size_t gap_room;
+};
+
+/* ---- one layer of a pass on one GPU ---- */
+
+/* The experts that a step takes from the cache, in the order of the accesses. */
+struct step_accesses {
+    const uint16_t *expert;
+    const struct cache_use *use; /* each one's next use, or NULL */
+    uint32_t count;
+};
+
+struct step {
+    uint32_t layer;
+    bool single;      /* one row, routed as recorded: each active expert has one row */
+    uint16_t *active; /* [active_count] ascending local experts with rows */
+    uint32_t active_count;
+    uint16_t *turn;   /* ... in the order of the accesses; by id: `active` */
+    uint32_t *tokens; /* [local experts] rows of each */
+    struct op_routing routing;
+    const struct cache_use *use; /* by turn; NULL without an oracle */
+    op_id arrived; /* the layer's groups come after this, too: the rows' arrival; or 0 */
+    /* Experts that are launched one by one. */
+    uint32_t loop;   /* experts that an eager loop goes over; 0: no loop */
+    uint32_t *piece; /* rows of each chain of kernels; NULL: experts run as one group */
+    const uint32_t *by_source; /* (source, expert) rows where chains are by source, too */
+    uint32_t sources;
+};
+
+/* ---- residency ---- */
+
 /* One memory slot for an expert. */
-struct run_slot {
+struct expert_slot {
     op_id ready;     /* the copy that filled it; 0 once it is known to have ended */
     op_id written;   /* a write-back that reads it and is not waited for yet; 0: none */
     op_id stopped;   /* a copy into it that nobody waited for in the end; 0: none */
@@ -14,7 +106,7 @@ struct run_slot {
 };
 
 /* Experts of this step that will run together. */
-struct run_group {
+struct expert_group {
     uint64_t number; /* groups are counted over the run, from 1 */
     uint16_t *expert;
     uint32_t *slot;
@@ -24,114 +116,176 @@ struct run_group {
     struct op op; /* what is submitted of it */
 };
 
-/* An operation of the compute lane in this pass, for the books. */
-struct run_logged {
-    sim_time *share; /* [RUN_SHARES] of its MoE layer, or of what is outside them */
-    enum run_share kind;
-};
-
-struct run_copy {
+struct expert_copy {
     uint32_t layer;
     sim_time asked; /* late prefetches: when it was wanted */
 };
 
-struct run_copies {
+struct expert_copies {
     op_id *id; /* [count], and beside it */
-    struct run_copy *copy;
-    size_t count, capacity;
+    struct expert_copy *copy;
+    size_t count, room;
 };
 
-/* The experts that a step takes from the cache, in the order of the accesses. */
-struct run_accesses {
-    const uint16_t *expert;
-    const struct cache_use *use; /* each one's next use, or NULL */
-    uint32_t count;
-};
-
-struct run_hosted; /* hosted.c */
-
-struct run {
-    const struct run_setup *setup;
-    const struct exec_ops *ops;
-    struct exec *exec;
-    struct run_result *result;
+struct residency {
     struct cache *cache;
-    uint32_t layers, experts, top_k, candidates, predicted;
-    uint32_t mask_words;
     struct machine_tiles tiles;
-    bool reroutes, split, copies_wait, write_back; /* of the policy */
+    bool split, copies_wait, write_back; /* of the policy */
+    struct expert_slot *slot;
+    struct expert_group resident, missing; /* not submitted yet */
+    uint64_t group_next, group_first;      /* the next number; the first of this pass */
+    op_id *group_id;                       /* [group_next - group_first] submitted */
+    uint32_t *found;                       /* slots of accesses that hit; scratch */
+    op_id *wait_for;                       /* what the next copy waits for */
+    uint32_t wait_count, wait_room;
+    struct expert_copies demand, late;
+    struct expert_copies ahead; /* prefetches, from the oldest that may not have ended */
+};
+
+struct hosted; /* hosted.c */
+
+struct gpu {
+    struct runner *runner;
+    uint32_t rank;
+    const struct run_setup *setup;
+    struct run_result *result;
     const struct pass *pass;
-    struct run_pass books; /* of the current pass */
-    /* The current step. */
-    uint32_t layer;
-    bool single; /* one row, routed as recorded: each active expert has one token */
-    struct op_routing routing;
+    struct run_counts counts; /* of this pass */
+    uint32_t layers, experts; /* experts: local ones of a layer */
+    struct lanes lanes;
+    struct step step;
+    struct residency residency;
+    struct hosted *hosted;              /* NULL: every missing expert is fetched */
+    struct op dense, gate;              /* reused: only what differs is set anew */
+    const struct cost_batch *attention; /* of the rows whose attention it computes */
+    const struct cost_batch *own;       /* of the rows whose experts it looks for */
+    struct cost_dispatch dispatch;      /* ... and how they are arranged for them */
+};
+
+/* ---- what is loaded early ---- */
+
+struct predictor {
+    const struct prefetch_type *type;
+    const void *params;
+    void *state;
+    struct prefetch_want *want;
+};
+
+/* ---- several GPUs ---- */
+
+/* Where the rows of a pass are: in the order of their ranks. */
+struct spread_rows {
+    uint32_t *order;      /* [rows] of the pass, by rank */
+    uint32_t *first;      /* [gpus + 1] where the rows begin that a rank dispatches */
+    struct view_row *row; /* [rows] in that order, like what follows */
+    uint16_t *choice;     /* (layer, row, k) */
+    float *score;         /* (layer, row, candidate), or NULL */
+    uint16_t *predicted;  /* (layer, row, width), or NULL */
+    uint32_t room;
+};
+
+struct spread {
+    const struct run_parallel *p;
+    uint32_t local, slots;
+    uint32_t attentions;                /* groups of GPUs that share one */
+    op_id *after;                       /* [gpus] scratch */
+    uint32_t *member;                   /* [tensor] scratch */
+    struct cost_batch *attention, *own; /* [gpus] */
+    /* Rows on their way. */
+    struct spread_rows rows;
+    uint32_t *tokens;      /* [slots] rows of each slot in a layer */
+    uint64_t *turn;        /* (layer, expert) rows so far: which replica is next */
+    uint16_t *gpu_of;      /* [slots] */
+    uint32_t *destination; /* [top_k] scratch */
+    uint32_t *home;        /* [requests] whose attention group has its last row */
+    uint32_t *by_source;   /* (gpu, experts) rows: where a GEMM takes one source's */
+    uint64_t *last_row;    /* [slots] when it was chosen last; NULL: in order of ids */
+    uint64_t chosen;       /* the clock of that */
+    bool *seen;            /* [experts] all false; an oracle's scratch, as the next */
+    uint32_t *coming_active;
+    uint16_t *slot_turn; /* [slots] accesses of all GPUs, for a look-ahead; or NULL */
+    struct collective_count count;
+    struct collective exchange, dispatch, combine;
+    uint64_t *exchanged;  /* (gpu, gpu) numbers of counts */
+    uint64_t *rank_bytes; /* [gpus] of all-gathers */
+    enum collective_form form;
+    bool counts_rows; /* the form needs rows by rank and node */
+    /* Placement. */
+    struct place *place, *coming;   /* coming: still being copied to; or NULL */
+    op_id migration;                /* the copies on their way; 0: none */
+    struct place_window *window;    /* NULL: placed once */
+    bool is_due;                    /* a rebalance */
+    uint64_t *migrated;             /* (gpu, gpu) bytes */
+    sim_time migrating[RUN_SHARES]; /* over the GPUs: waiting for blocking migrations */
+    struct collective migrate;
+};
+
+struct runner {
+    const struct run_setup *setup;
+    struct run_result *result;
+    struct gpu *gpu; /* [gpus] */
+    uint32_t gpus;
+    uint32_t layers, experts, top_k, candidates, predicted; /* of the trace */
+    const struct pass *pass;
+    struct run_pass books;    /* of this pass */
+    sim_time sum[RUN_SHARES]; /* over the GPUs, of this pass */
+    sim_time outside[RUN_SHARES];
+    bool reroutes; /* a gate or select rewrites choices */
+    bool pads;     /* experts run on capacities */
+    bool encodes;  /* kernels of their own arrange rows before and after the experts */
+    /* The current layer, all GPUs together. */
+    struct view view; /* what gate, select, offload and prefetch see */
+    uint16_t *active; /* [active_count] experts with rows, for predictors */
+    uint32_t active_count;
+    uint32_t *tokens; /* [experts] rows that chose each */
+    uint64_t *load;   /* (layer, expert) in the passes before; NULL without predictor */
+    struct predictor predictor; /* state NULL: none */
+    /* A GPU alone: which of its experts rows choose. */
+    uint64_t *mask;
+    uint32_t mask_words;
     uint16_t *own_choice; /* (row, rank), where a gate or select rewrites */
     size_t own_choice_rows;
-    uint64_t *mask;
-    uint16_t *active;
-    uint32_t active_count;
-    uint32_t *tokens;
-    uint32_t *scratch;
-    uint32_t *found; /* slots of accesses that hit; scratch */
-    uint16_t *turn;  /* the active ones in the order of the accesses; by id: `active` */
-    bool *waits;     /* [experts] for `order: recorded` (step.c), NULL otherwise */
-    struct view view;
-    /* Operations. */
-    struct run_slot *slot;
-    struct run_group resident, missing; /* not submitted yet */
-    uint64_t group_next, group_first;   /* the next number; the first one of this pass */
-    op_id *group_id;  /* [group_next - group_first] of those submitted */
-    op_id pass_first; /* first id of this pass; those before it have ended, but for
-                         prefetch copies */
-    op_id last_id;
-    op_id last_compute, last_copy;
-    struct op dense, gate; /* reused: only what differs is set anew */
-    op_id *wait_for;       /* what the next copy waits for */
-    uint32_t wait_count, wait_capacity;
-    op_id *log_id; /* [log_count], and beside it */
-    struct run_logged *log;
-    size_t log_count;
-    sim_time outside[RUN_SHARES];
-    struct op_times *times; /* scratch */
-    size_t times_capacity;
-    struct run_copies demand, late;
-    struct run_copies ahead; /* prefetches, from the oldest that may not have ended */
-    op_id retired;           /* ids below have ended */
-    void *prefetch_state;
-    struct prefetch_want *want;
-    uint64_t *load;            /* (layer, expert), for prefetchers */
-    struct run_hosted *hosted; /* NULL: every missing expert is fetched */
-    const uint64_t *profile;   /* (layer, expert) loads, for caches; or NULL */
-    /* Of one GPU of several: */
-    op_id arrived; /* the layer's groups come after this, too: the rows' arrival; or 0 */
-    uint32_t held; /* experts that a loop over them goes over; 0: no loop */
-    uint32_t *piece; /* rows of each chain of kernels; NULL: experts run as one group */
-    const uint32_t *by_source; /* (source, expert) rows where chains are by source, too */
-    uint32_t sources;
+    uint32_t *scratch; /* [experts] */
+    bool *waits;       /* [experts] for `order: recorded`, NULL otherwise */
+    struct spread *spread;
 };
 
-/* ---- runner.c: one GPU ---- */
+/* ---- lanes.c ---- */
 
-void run_init(struct run *r, const struct run_setup *s, struct run_result *result);
-void run_release(struct run *r);
-/* Makes its cache and tells the executor what is resident. 0 or -1. */
-int run_begin(struct run *r, struct err *e);
-void run_begin_pass(struct run *r, const struct pass *pass);
-/* Refuses a batch whose KV cache does not fit beside the weights. */
-int run_check_kv(struct run *r, uint64_t pass, const struct cost_batch *b, struct err *e);
-/* All operations before this pass have ended, but for prefetches. */
-void run_retire(struct run *r);
-/* Now and then: tells of progress. True if a signal asks to stop. */
-bool run_report(const struct run_setup *s);
+void lanes_init(struct lanes *l, const struct run_setup *s, struct exec *exec,
+                size_t log_room);
+void lanes_release(struct lanes *l);
+op_id lanes_submit(struct lanes *l, const struct op *op);
+/* Submits an operation of the compute lane and enters it in the log; `share` are the
+ * books of its MoE layer or of what is outside them. */
+void lanes_compute(struct lanes *l, const struct op *op, sim_time *share,
+                   enum run_share kind);
+/* The same, after the collectives that this GPU took part in and, where copies share the
+ * stream, its last copy. */
+void lanes_join(struct gpu *g, struct op *op, sim_time *share, enum run_share kind);
+/* The operation at this place of the log comes after those collectives. */
+void lanes_note_join(struct lanes *l, size_t at);
+/* Submits a collective of GPUs [first, first + count). Nothing happens for one alone. */
+void lanes_collect(struct runner *c, enum op_kind kind, uint32_t layer,
+                   const struct collective *what, uint32_t first, uint32_t count,
+                   sim_time *share);
+/* The same of all GPUs beside what they do, which waits for nothing and nothing for it.
+ */
+op_id lanes_collect_aside(struct runner *c, const struct collective *what);
+/* Every host waits for what its GPU did last. */
+void lanes_wait_all(struct runner *c);
+/* True if the copy has ended by the host's time. */
+bool lanes_copied(const struct lanes *l, op_id copy);
+/* Times of operations that have ended; valid until the next call. */
+const struct op_times *lanes_times(struct lanes *l, const op_id *id, size_t count);
+/* The latest of the hosts' times. */
+sim_time lanes_latest(const struct runner *c);
 
 /* ---- books.c ---- */
 
-/* Times of operations that have ended; valid until the next call. */
-const struct op_times *books_times(struct run *r, const op_id *id, size_t count);
-/* Every picosecond of the pass belongs to one share: see runner.h. */
-void books_attribute(struct run *r);
-void books_copies(struct run *r);
+/* Divides the time of a GPU's pass, which ended for all at `end`. */
+void books_attribute(struct runner *c, struct gpu *g, sim_time end);
+void books_copies(struct gpu *g);
 void books_add(struct run_counts *sum, const struct run_counts *c);
 /* Adds a pass to the result. 0 or -1. */
 int books_close(const struct run_setup *s, const struct pass *pass,
@@ -140,40 +294,96 @@ int books_close(const struct run_setup *s, const struct pass *pass,
  * out. */
 int books_check(const struct run_setup *s, const struct run_result *r, struct err *e);
 
-/* ---- step.c ---- */
+/* ---- residency.c ---- */
 
-/* Shows policies the running step. */
-void step_view(struct run *r);
-/* Finds the executed experts of one layer: sets choice, active, turn, tokens and counts.
- */
-void step_route(struct run *r, uint32_t layer);
-/* Clears what step_route set. */
-void step_clear(struct run *r);
-/* Tells the setup's future_writer, if there is one, what the step routes to. 0 or -1. */
-int step_record(struct run *r, struct err *e);
-/* Residency, copies, expert groups, prefetches of the routed step. 0 or -1. */
-int step_run(struct run *r, struct err *e);
-/* True if the copy has ended by the host's time. */
-bool step_copied(const struct run *r, op_id copy);
-op_id step_submit(struct run *r, const struct op *op);
-/* Submits an operation of the compute lane and enters it in the log; `share` are the
- * books of its MoE layer or of what is outside them. */
-void step_compute(struct run *r, const struct op *op, sim_time *share,
-                  enum run_share kind);
+void residency_init(struct gpu *g);
+void residency_release(struct residency *r);
+/* Makes the cache, by the loads of `profile` (layer, local expert) or NULL, and tells the
+ * executor what is resident. 0 or -1. */
+int residency_begin(struct gpu *g, const uint64_t *profile, struct err *e);
+void residency_begin_pass(struct gpu *g);
+/* Accesses, copies and expert groups of the routed step. */
+void residency_step(struct gpu *g);
+/* What is wanted and there already is held, */
+void residency_hold(struct gpu *g, uint32_t layer, uint32_t expert, uint32_t pass);
+/* ... and what is not is loaded. */
+void residency_load_early(struct gpu *g, uint32_t layer, uint32_t expert, uint32_t pass);
+/* All operations before this pass have ended, but for prefetches; finds from which id on
+ * some may not have. */
+void residency_retire(struct gpu *g);
 
 /* ---- hosted.c: experts that run on the host ---- */
 
 /* NULL if the policy fetches whatever is missing. */
-struct run_hosted *hosted_new(const struct run *r);
-void hosted_free(struct run_hosted *h);
-/* Asks where the step's missing experts run, with the view filled, and submits those that
- * stay on the host; `use` are the next uses of all of `turn`, or NULL. Returns the rest.
- */
-struct run_accesses hosted_take(struct run *r, const struct cache_use *use);
+struct hosted *hosted_new(struct gpu *g);
+void hosted_free(struct hosted *h);
+/* Asks where the step's missing experts run, and submits those that stay on the host.
+ * Returns the rest. */
+struct step_accesses hosted_take(struct gpu *g, struct step_accesses all);
 /* Submits a dense block or head, which adds up what the experts of the layer before it
  * gave: it waits for those on the host, too. */
-void hosted_join(struct run *r, const struct op *op, sim_time *share);
+void hosted_join(struct gpu *g, const struct op *op, sim_time *share);
 /* Books the pass's waits for them, which were booked as waits for copies, anew. */
-void hosted_attribute(struct run *r);
+void hosted_attribute(struct runner *c, struct gpu *g);
+
+/* ---- predictor.c ---- */
+
+void predictor_init(struct runner *c);
+void predictor_release(struct predictor *p);
+/* Learns from the routed layer and loads early what it wants. */
+void predictor_step(struct runner *c);
+
+/* ---- routing_alone.c: a GPU that may hold every expert ---- */
+
+void routing_alone_init(struct runner *c);
+void routing_alone_release(struct runner *c);
+/* Finds the executed experts of one layer. */
+void routing_alone_layer(struct runner *c, uint32_t layer);
+/* Clears what it set. */
+void routing_alone_clear(struct runner *c);
+
+/* How a GPU's rows are arranged for their experts, after its gate. */
+struct cost_dispatch routing_dispatch(const struct runner *c, uint32_t rows,
+                                      struct gate_result gate);
+
+/* ---- routing_spread.c: rows and experts of several GPUs ---- */
+
+void routing_spread_init(struct runner *c);
+void routing_spread_release(struct runner *c);
+/* Shares the rows of the pass out over the GPUs. 0 or -1. */
+int routing_spread_pass(struct runner *c, struct err *e);
+/* Finds how many rows of a layer go from where to where; fills each GPU's step.
+ * 0, or -1 where a gate's capacities are more rows than can be counted. */
+int routing_spread_layer(struct runner *c, uint32_t layer, struct err *e);
+void routing_spread_clear(struct runner *c);
+
+/* ---- placement.c: where experts are, and how they move ---- */
+
+int placement_init(struct runner *c, struct err *e);
+void placement_release(struct spread *s);
+/* The loads of the profile on a GPU's slots, (layer, local slot). Owned. */
+uint64_t *placement_profile(const struct runner *c, uint32_t gpu);
+/* Takes up copies that are there, and rebalances if that is due. 0 or -1. */
+int placement_begin_pass(struct runner *c, struct err *e);
+void placement_end_pass(struct runner *c);
+
+/* ---- even_share.c: the balanced bound ---- */
+
+/* Work of one GPU on the experts of a layer. */
+struct even_share {
+    struct cost_experts work;
+    sim_time time;
+};
+/* Of a routed layer, the least that some GPU has to do whatever the placement. */
+struct even_share even_share_of(const struct runner *c);
+/* Whether a GPU has more to do than that, */
+bool even_share_exceeds(const struct gpu *g, const struct even_share *even);
+/* ... and the share instead of it. */
+void even_share_run(struct gpu *g, uint32_t layer, const struct even_share *even);
+
+/* ---- kv_memory.c ---- */
+
+/* Refuses a batch whose KV cache does not fit beside the weights. */
+int kv_memory_check(struct runner *c, const struct cost_batch *b, struct err *e);
 
 #endif

@@ -1,413 +1,602 @@
 #include "runner.h"
 
-#include "crew.h"
-
+#include "run_state.h"
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
-#include "run_state.h"
-#include "sim/base/text.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- a run's memory ---- */
+/* ---- what a run is made of ---- */
 
-static void group_init(struct run *r, struct run_group *g)
+static void init_view(struct runner *c)
 {
-    uint32_t experts = r->experts;
+    const struct run_setup *s = c->setup;
+    const struct machine *m = s->cost->machine;
 
-    g->expert = mem_alloc(experts, sizeof *g->expert);
-    g->slot = mem_alloc(experts, sizeof *g->slot);
-    g->after = mem_alloc((size_t)experts + 1, sizeof *g->after);
-    g->op = (struct op){.kind = OP_EXPERTS, .lane = LANE_COMPUTE, .after = g->after};
-    g->op.group.expert = g->expert;
-    g->op.group.slot = g->slot;
-    g->op.group.tokens = r->tokens;
-    g->op.group.routing = &r->routing;
+    c->view = (struct view){.cost = s->cost,
+                            .expert_bytes = s->expert_bytes,
+                            .copy_in = s->pageable ? &m->h2d_pageable : &m->h2d_pinned,
+                            .layers = c->layers,
+                            .experts = c->experts,
+                            .top_k = c->top_k,
+                            .candidates = c->candidates,
+                            .predicted_width = c->predicted};
 }
 
-static void group_release(struct run_group *g)
+/* Experts that are launched one by one, and those that an eager loop goes over. */
+static void init_loop(struct gpu *g)
 {
-    free(g->expert);
-    free(g->slot);
-    free(g->after);
-}
+    const struct run_setup *s = g->setup;
+    const struct spread *spread = g->runner->spread;
+    bool serial = s->policy->schedule.experts == EXPERTS_SERIAL;
 
-static void copies_release(struct run_copies *c)
-{
-    free(c->id);
-    free(c->copy);
-}
+    if (spread != NULL && spread->place->shards > 1) {
+        const struct place_shard_params *p = s->policy->params[SLOT_PLACE];
 
-static struct cache *make_cache(const struct run *r, struct err *e)
-{
-    const struct run_setup *s = r->setup;
-    struct cache_config config = {
-        .algorithm = policy_cache(s->policy),
-        .algorithm_params = s->policy->params[SLOT_CACHE],
-        .params = s->policy->cache,
-        .layers = s->trace->layers,
-        .experts = r->experts,
-        .expert_bytes = s->expert_bytes,
-        .profile = r->profile,
-        .future = s->future != NULL,
-        .seed = s->seed,
-    };
-
-    return cache_new(&config, e);
-}
-
-static void make_prefetcher(struct run *r)
-{
-    const struct run_setup *s = r->setup;
-    const struct prefetch_type *p = policy_prefetch(s->policy);
-    struct policy_shape shape = {.layers = r->layers,
-                                 .experts = r->experts,
-                                 .top_k = r->top_k,
-                                 .seed = s->seed,
-                                 .profile = s->profile};
-
-    if (p->step == NULL)
-        return;
-    r->load = mem_zalloc((size_t)r->layers * r->experts, sizeof *r->load);
-    r->want =
-        mem_alloc(p->width(&shape, s->policy->params[SLOT_PREFETCH]), sizeof *r->want);
-    r->prefetch_state =
-        mem_zalloc(1, p->state_size(&shape, s->policy->params[SLOT_PREFETCH]));
-    p->init(r->prefetch_state, &shape, s->policy->params[SLOT_PREFETCH]);
-}
-
-static uint32_t see_future(const struct view_future *context, uint32_t ahead,
-                           const uint32_t **expert)
-{
-    const struct future_reader *reader = (const void *)context;
-    struct future_step step = future_reader_peek(reader, ahead);
-
-    *expert = step.active;
-    return step.count;
-}
-
-static void init_view(struct run *r)
-{
-    const struct machine *m = r->setup->cost->machine;
-
-    r->view.cost = r->setup->cost;
-    r->view.expert_bytes = r->setup->expert_bytes;
-    r->view.copy_in = r->setup->pageable ? &m->h2d_pageable : &m->h2d_pinned;
-    r->view.layers = r->layers;
-    r->view.experts = r->experts;
-    r->view.top_k = r->top_k;
-    r->view.candidates = r->candidates;
-    if (r->setup->future != NULL) {
-        r->view.future = see_future;
-        r->view.future_context = (const void *)r->setup->future;
+        serial = p->variant != PLACE_SHARD_V2;
+        if (p->variant == PLACE_SHARD_V2)
+            g->residency.tiles = (struct machine_tiles){1, {PLACE_SHARD_BLOCK}};
+        g->step.by_source = p->variant == PLACE_SHARD_V0 ? spread->by_source : NULL;
+        g->step.sources = g->runner->gpus;
     }
+    if (serial || s->cost->machine->host.expert_overhead > 0)
+        g->step.loop = g->experts;
+    if (serial)
+        g->step.piece = mem_alloc((size_t)g->experts *
+                                      (g->step.by_source != NULL ? g->runner->gpus : 1),
+                                  sizeof *g->step.piece);
 }
 
-void run_init(struct run *r, const struct run_setup *s, struct run_result *result)
+static void gpu_init(struct runner *c, uint32_t rank)
 {
-    const struct trace_info *t = s->trace;
-    size_t log_room;
+    const struct run_setup *s = c->setup;
+    struct gpu *g = &c->gpu[rank];
+    struct exec *exec = s->parallel == NULL ? s->exec : s->parallel->exec[rank];
 
-    *r = (struct run){.setup = s,
-                      .ops = s->ops,
-                      .exec = s->exec,
-                      .result = result,
-                      .profile = s->profile};
-    r->layers = t->layers;
-    r->experts = s->parallel == NULL ? t->experts : s->parallel->local;
-    r->top_k = t->top_k;
-    r->candidates = t->candidates;
-    r->predicted = t->predicted;
-    r->tiles = s->cost->machine->gpu.tiles;
-    r->mask_words = (r->experts + 63) / 64;
-    r->mask = mem_zalloc(r->mask_words, sizeof *r->mask);
-    r->active = mem_alloc(r->experts, sizeof *r->active);
-    r->tokens = mem_zalloc(r->experts, sizeof *r->tokens);
-    r->scratch = mem_zalloc(r->experts, sizeof *r->scratch);
-    r->turn = r->active;
-    if (s->policy->cache.order == CACHE_ORDER_RECORDED) {
-        r->turn = mem_alloc(r->experts, sizeof *r->turn);
-        r->waits = mem_zalloc(r->experts, sizeof *r->waits);
-    }
-    r->found = mem_alloc(r->experts, sizeof *r->found);
-    r->routing.top_k = r->top_k;
-    group_init(r, &r->resident);
-    group_init(r, &r->missing);
+    *g = (struct gpu){.runner = c,
+                      .rank = rank,
+                      .setup = s,
+                      .result = c->result,
+                      .layers = c->layers,
+                      .experts = s->parallel == NULL ? c->experts : s->parallel->local};
     /* Per decoder layer: a dense block, a gate, one group per expert at the worst, encode
      * and decode. */
-    log_room = (size_t)s->cost->model->layers * (4 + (size_t)r->experts) + 1;
-    r->dense = (struct op){.kind = OP_DENSE, .lane = LANE_COMPUTE};
-    r->gate = (struct op){.kind = OP_GATE, .lane = LANE_COMPUTE};
-    r->group_next = 1;
-    r->group_id = mem_alloc(log_room + 2, sizeof *r->group_id); /* two may stay empty */
-    r->log_id = mem_alloc(log_room, sizeof *r->log_id);
-    r->log = mem_alloc(log_room, sizeof *r->log);
-    r->reroutes =
+    lanes_init(&g->lanes, s, exec,
+               (size_t)s->cost->model->layers * (4 + (size_t)g->experts) + 1);
+    g->step.active = mem_alloc(g->experts, sizeof *g->step.active);
+    g->step.tokens = mem_zalloc(g->experts, sizeof *g->step.tokens);
+    g->step.turn = g->step.active;
+    if (s->policy->cache.order == CACHE_ORDER_RECORDED)
+        g->step.turn = mem_alloc(g->experts, sizeof *g->step.turn);
+    g->step.routing.top_k = c->top_k;
+    g->dense = (struct op){.kind = OP_DENSE, .lane = LANE_COMPUTE};
+    g->gate = (struct op){.kind = OP_GATE, .lane = LANE_COMPUTE};
+    residency_init(g);
+    init_loop(g);
+    g->hosted = hosted_new(g);
+}
+
+static void gpu_release(struct gpu *g)
+{
+    lanes_release(&g->lanes);
+    residency_release(&g->residency);
+    hosted_free(g->hosted);
+    if (g->step.turn != g->step.active)
+        free(g->step.turn);
+    free(g->step.active);
+    free(g->step.tokens);
+    free(g->step.piece);
+}
+
+static int runner_init(struct runner *c, const struct run_setup *s,
+                       struct run_result *result, struct err *e)
+{
+    const struct trace_info *t = s->trace;
+
+    *c = (struct runner){.setup = s,
+                         .result = result,
+                         .gpus = 1,
+                         .layers = t->layers,
+                         .experts = t->experts,
+                         .top_k = t->top_k,
+                         .candidates = t->candidates,
+                         .predicted = t->predicted};
+    c->pads = policy_gate(s->policy)->pads;
+    c->reroutes =
         policy_gate(s->policy)->apply != NULL || policy_select(s->policy)->apply != NULL;
-    r->split = policy_schedule(s->policy)->split;
-    r->copies_wait = policy_schedule(s->policy)->copies_wait;
-    r->write_back = s->policy->cache.write_back;
-    init_view(r);
-    make_prefetcher(r);
-    r->hosted = hosted_new(r);
-}
-
-void run_release(struct run *r)
-{
-    cache_free(r->cache);
-    free(r->mask);
-    if (r->turn != r->active)
-        free(r->turn);
-    free(r->waits);
-    free(r->active);
-    free(r->tokens);
-    free(r->scratch);
-    free(r->found);
-    free(r->group_id);
-    free(r->own_choice);
-    group_release(&r->resident);
-    group_release(&r->missing);
-    free(r->log_id);
-    free(r->log);
-    free(r->times);
-    free(r->slot);
-    free(r->wait_for);
-    copies_release(&r->demand);
-    copies_release(&r->late);
-    copies_release(&r->ahead);
-    free(r->want);
-    free(r->prefetch_state);
-    free(r->load);
-    free(r->piece);
-    hosted_free(r->hosted);
-}
-
-/* ---- one pass ---- */
-
-uint64_t run_kv_bytes(const struct model *m, uint64_t kv_tokens)
-{
-    return (uint64_t)((double)kv_tokens * model_kv_bytes(m) * (double)m->layers);
-}
-
-int run_refuse_kv(const struct policy *p, uint64_t pass, uint64_t bytes, uint64_t room,
-                  struct err *e)
-{
-    struct text_sizes size;
-
-    if (bytes <= room)
-        return 0;
-    size = text_sizes(bytes, room);
-    return err_set_key(
-        e, "cache.slots",
-        "policy '%s': pass %llu needs %s for its KV cache, but only %s of "
-        "GPU memory are left beside the weights; use fewer expert slots, a "
-        "smaller batch or a larger machine",
-        p->label, (unsigned long long)pass, size.a, size.b);
-}
-
-int run_check_kv(struct run *r, uint64_t pass, const struct cost_batch *b, struct err *e)
-{
-    uint64_t bytes = run_kv_bytes(r->setup->cost->model, b->kv_tokens);
-
-    if (bytes > r->result->kv_peak_bytes)
-        r->result->kv_peak_bytes = bytes;
-    return run_refuse_kv(r->setup->policy, pass, bytes, r->setup->kv_room_bytes, e);
-}
-
-void run_begin_pass(struct run *r, const struct pass *pass)
-{
-    r->pass = pass;
-    r->dense.batch = &pass->batch;
-    r->gate.batch = &pass->batch;
-    r->pass_first = r->last_id + 1;
-    r->ops->sleep_until(r->exec, pass->not_before);
-    r->books = (struct run_pass){
-        .start = r->ops->now(r->exec), .rows = pass->rows, .outputs = pass->output_count};
-    r->group_first = r->group_next;
-    r->resident.number = r->group_next++;
-    r->missing.number = r->group_next++;
-    r->log_count = 0;
-    r->demand.count = 0;
-    r->late.count = 0;
-}
-
-static void submit_dense(struct run *r, uint32_t decoder_layer, sim_time *share)
-{
-    r->dense.layer = decoder_layer;
-    if (r->copies_wait && r->last_copy != 0) {
-        r->dense.after = &r->last_copy;
-        r->dense.after_count = 1;
+    init_view(c);
+    if (s->parallel != NULL) {
+        c->gpus = s->parallel->topology->ranks;
+        c->spread = mem_zalloc(1, sizeof *c->spread);
+        c->spread->p = s->parallel;
+        c->spread->local = s->parallel->local;
+        c->spread->slots = c->gpus * s->parallel->local;
     }
-    hosted_join(r, &r->dense, share);
-}
-
-static int run_moe_layer(struct run *r, uint32_t layer, struct err *e)
-{
-    r->gate.layer = layer;
-    step_compute(r, &r->gate, r->result->layer[layer].share, SHARE_DENSE);
-    if (r->setup->decides) /* on the routing, which has to reach the host */
-        (void)r->ops->wait(r->exec, r->last_compute);
-    step_route(r, layer);
-    if (step_run(r, e) != 0)
-        return -1;
-    step_clear(r);
+    c->active = mem_alloc(c->experts, sizeof *c->active);
+    c->tokens = mem_zalloc(c->experts, sizeof *c->tokens);
+    c->scratch = mem_zalloc(c->experts, sizeof *c->scratch);
+    c->gpu = mem_zalloc(c->gpus, sizeof *c->gpu);
+    predictor_init(c);
+    if (c->spread != NULL) {
+        if (placement_init(c, e) != 0)
+            return -1;
+        result->shards = c->spread->place->shards;
+        routing_spread_init(c);
+    }
+    for (uint32_t i = 0; i < c->gpus; i++)
+        gpu_init(c, i);
+    if (c->spread == NULL)
+        routing_alone_init(c);
     return 0;
 }
 
-static int run_layers(struct run *r, struct err *e)
+static void runner_release(struct runner *c)
 {
-    const struct trace_info *t = r->setup->trace;
-    struct op op = {.kind = OP_HEAD, .lane = LANE_COMPUTE};
-    uint32_t moe = 0;
+    for (uint32_t i = 0; i < c->gpus && c->gpu[i].runner != NULL; i++)
+        gpu_release(&c->gpu[i]);
+    predictor_release(&c->predictor);
+    routing_alone_release(c);
+    if (c->spread != NULL)
+        routing_spread_release(c);
+    free(c->gpu);
+    free(c->active);
+    free(c->tokens);
+    free(c->scratch);
+    free(c->load);
+}
 
-    for (uint32_t l = 0; l < r->setup->cost->model->layers; l++) {
-        bool is_moe = moe < r->layers && t->moe_layer[moe] == l;
+/* Makes caches, and tells the executors what is resident. */
+static int begin(struct runner *c, struct err *e)
+{
+    for (uint32_t i = 0; i < c->gpus; i++) {
+        const uint64_t *profile = c->setup->profile;
+        uint64_t *own = NULL;
+        int status;
 
-        submit_dense(r, l, is_moe ? r->result->layer[moe].share : r->outside);
-        if (is_moe && run_moe_layer(r, moe++, e) != 0)
+        if (c->spread != NULL && profile != NULL)
+            profile = own = placement_profile(c, i);
+        status = residency_begin(&c->gpu[i], profile, e);
+        free(own);
+        if (status != 0)
             return -1;
     }
-    op.batch = &r->pass->batch;
-    hosted_join(r, &op, r->outside);
-    (void)r->ops->wait(r->exec, r->last_compute); /* the sampled tokens come back */
     return 0;
 }
 
-/* All operations before this pass have ended, but for prefetches. */
-void run_retire(struct run *r)
-{
-    struct run_copies *ahead = &r->ahead;
-    size_t ended = 0;
+/* ---- the stages of a layer, each on all GPUs ---- */
 
-    while (ended < ahead->count && step_copied(r, ahead->id[ended]))
-        ended++;
-    if (ended > 0) {
-        ahead->count -= ended;
-        memmove(ahead->id, ahead->id + ended, ahead->count * sizeof *ahead->id);
-        memmove(ahead->copy, ahead->copy + ended, ahead->count * sizeof *ahead->copy);
+/* All-gather before and reduce-scatter after what `tensor` GPUs compute together: once
+ * around attention and once around a dense or shared FFN. */
+static void gather_rows(struct runner *c, enum op_kind kind, uint32_t layer, bool ffn,
+                        sim_time *share)
+{
+    struct spread *s = c->spread;
+    uint32_t tensor = s->p->tensor;
+    uint32_t *group = s->member;
+
+    for (uint32_t a = 0; tensor > 1 && a < s->attentions; a++) {
+        struct collective what = {.form = kind == OP_GATHER ? COLLECTIVE_ALL_GATHER
+                                                            : COLLECTIVE_REDUCE_SCATTER,
+                                  .group = group,
+                                  .group_count = tensor,
+                                  .bytes = s->rank_bytes};
+
+        for (uint32_t i = 0; i < tensor; i++) {
+            group[i] = a * tensor + i;
+            s->rank_bytes[i] = c->gpu[group[i]].own->tokens * s->combine.unit_bytes;
+        }
+        for (int times = ffn ? 2 : 1; times > 0; times--)
+            lanes_collect(c, kind, layer, &what, a * tensor, tensor, share);
     }
-    r->retired = r->pass_first;
-    if (ahead->count > 0 && ahead->id[0] < r->retired)
-        r->retired = ahead->id[0];
-    r->ops->retire(r->exec, r->retired);
 }
 
-static int end_pass(struct run *r, struct err *e)
+/* What a GPU's dense block (or head) comes after, of all that is not the lane's order. */
+static void submit_dense(struct gpu *g, struct op *op, sim_time *share)
 {
-    books_attribute(r);
-    books_copies(r);
-    run_retire(r);
-    cache_end_pass(r->cache);
-    return books_close(r->setup, r->pass, &r->books, r->result, e);
+    struct lanes *l = &g->lanes;
+
+    op->batch = g->attention;
+    if (l->joined != 0) {
+        lanes_join(g, op, share, SHARE_DENSE);
+        return;
+    }
+    op->after_count = 0;
+    if (op->kind == OP_DENSE && g->residency.copies_wait && l->last_copy != 0) {
+        op->after = &l->last_copy;
+        op->after_count = 1;
+    }
+    hosted_join(g, op, share);
 }
 
-bool run_report(const struct run_setup *s)
+static void run_dense(struct runner *c, uint32_t decoder_layer, sim_time *share)
+{
+    const struct model *m = c->setup->cost->model;
+    bool ffn = (model_layer_is_moe(m, decoder_layer) ? m->shared_ffn : m->dense_ffn) > 0;
+
+    if (c->spread != NULL)
+        gather_rows(c, OP_GATHER, decoder_layer, ffn, share);
+    for (uint32_t i = 0; i < c->gpus; i++) {
+        struct gpu *g = &c->gpu[i];
+
+        g->dense.layer = decoder_layer;
+        submit_dense(g, &g->dense, share);
+    }
+    if (c->spread != NULL)
+        gather_rows(c, OP_SCATTER, decoder_layer, ffn, share);
+}
+
+static void run_gate(struct runner *c, uint32_t layer, sim_time *share)
+{
+    for (uint32_t i = 0; i < c->gpus; i++) {
+        struct gpu *g = &c->gpu[i];
+
+        g->gate.layer = layer;
+        g->gate.batch = g->own;
+        if (c->spread != NULL)
+            lanes_join(g, &g->gate, share, SHARE_DENSE);
+        else
+            lanes_compute(&g->lanes, &g->gate, share, SHARE_DENSE);
+    }
+}
+
+/* A GPU's rows are arranged for their experts, or summed after them. */
+static void arrange(struct runner *c, enum op_kind kind, uint32_t layer, sim_time *share)
+{
+    for (uint32_t i = 0; c->encodes && i < c->gpus; i++) {
+        struct op op = {.kind = kind, .lane = LANE_COMPUTE, .layer = layer};
+
+        op.dispatch = &c->gpu[i].dispatch;
+        if (op.dispatch->rows == 0)
+            continue;
+        if (c->spread != NULL)
+            lanes_join(&c->gpu[i], &op, share, SHARE_DENSE);
+        else
+            hosted_join(&c->gpu[i], &op, share);
+    }
+}
+
+/* Rows to all GPUs, a slice of every expert on each, sums back to whose they are. */
+static void collect_shards(struct runner *c, enum op_kind kind, uint32_t layer,
+                           sim_time *share)
+{
+    struct spread *s = c->spread;
+    struct collective what = {.form = kind == OP_SCATTER ? COLLECTIVE_REDUCE_SCATTER
+                                                         : COLLECTIVE_ALL_GATHER,
+                              .bytes = s->rank_bytes};
+
+    for (uint32_t i = 0; i < c->gpus; i++)
+        s->rank_bytes[i] = kind == OP_EXCHANGE
+                               ? c->experts * sizeof(uint32_t)
+                               : c->gpu[i].own->tokens * s->combine.unit_bytes;
+    lanes_collect(c, kind, layer, &what, 0, c->gpus, share);
+}
+
+/* Rows go to the GPUs of their experts. */
+static void dispatch(struct runner *c, uint32_t layer, sim_time *share)
+{
+    struct spread *s = c->spread;
+    bool sharded = s->place->shards > 1;
+
+    if (sharded)
+        collect_shards(c, OP_EXCHANGE, layer, share);
+    else if (s->p->exchange)
+        lanes_collect(c, OP_EXCHANGE, layer, &s->exchange, 0, c->gpus, share);
+    if (s->p->exchange)
+        lanes_wait_all(c);
+    if (sharded)
+        collect_shards(c, OP_GATHER, layer, share);
+    else
+        lanes_collect(c, OP_DISPATCH, layer, &s->dispatch, 0, c->gpus, share);
+    if (c->setup->policy->schedule.wait)
+        lanes_wait_all(c);
+}
+
+/* ... and what they gave comes back. */
+static void combine(struct runner *c, uint32_t layer, sim_time *share)
+{
+    if (c->spread->place->shards > 1)
+        collect_shards(c, OP_SCATTER, layer, share);
+    else
+        lanes_collect(c, OP_COMBINE, layer, &c->spread->combine, 0, c->gpus, share);
+}
+
+/* An oracle sees the accesses of all GPUs in one look-ahead, GPU after GPU. */
+static int see_ahead(struct runner *c, struct err *e)
+{
+    const struct cache_use *use;
+    uint32_t seen = 0;
+
+    if (c->setup->future == NULL)
+        return 0;
+    if (future_reader_next(c->setup->future, e) != 0)
+        return -1;
+    use = future_reader_peek(c->setup->future, 0).next_use;
+    for (uint32_t i = 0; i < c->gpus; i++) {
+        c->gpu[i].step.use = use + seen;
+        seen += c->gpu[i].step.active_count;
+    }
+    assert(seen == future_reader_peek(c->setup->future, 0).count);
+    return 0;
+}
+
+/* Tells the setup's future_writer, if there is one, what the step accesses. */
+static int record(struct runner *c, struct err *e)
+{
+    struct spread *s = c->spread;
+    uint32_t count = 0;
+
+    if (c->setup->record == NULL)
+        return 0;
+    if (s == NULL)
+        return future_writer_step(c->setup->record, c->gpu->step.turn,
+                                  c->gpu->step.active_count, e);
+    for (uint32_t i = 0; i < c->gpus; i++) {
+        const struct step *step = &c->gpu[i].step;
+
+        for (uint32_t k = 0; k < step->active_count; k++)
+            s->slot_turn[count++] = (uint16_t)(i * s->local + step->turn[k]);
+    }
+    return future_writer_step(c->setup->record, s->slot_turn, count, e);
+}
+
+/* A GPU's experts, after the rows that arrived; for a bound, no more than their share. */
+static void run_experts(struct gpu *g, uint32_t layer, const struct even_share *even)
+{
+    struct lanes *l = &g->lanes;
+    size_t logged = l->log_count;
+
+    g->step.arrived = l->joined;
+    if (even != NULL && even_share_exceeds(g, even))
+        even_share_run(g, layer, even);
+    else
+        residency_step(g);
+    if (l->log_count > logged && l->joined != 0)
+        lanes_note_join(l, logged);
+}
+
+static int run_moe_layer(struct runner *c, uint32_t layer, struct err *e)
+{
+    sim_time *share = c->result->layer[layer].share;
+    struct spread *s = c->spread;
+    struct even_share even;
+    bool balanced = s != NULL && s->p->balanced;
+
+    run_gate(c, layer, share);
+    if (s == NULL) {
+        if (c->setup->decides) /* on the routing, which has to reach the host */
+            lanes_wait_all(c);
+        routing_alone_layer(c, layer);
+    } else if (routing_spread_layer(c, layer, e) != 0) {
+        return -1;
+    }
+    arrange(c, OP_ENCODE, layer, share);
+    if (s != NULL)
+        dispatch(c, layer, share);
+    if (see_ahead(c, e) != 0)
+        return -1;
+    if (balanced)
+        even = even_share_of(c);
+    for (uint32_t i = 0; i < c->gpus; i++)
+        run_experts(&c->gpu[i], layer, balanced ? &even : NULL);
+    if (c->predictor.state != NULL)
+        predictor_step(c);
+    if (record(c, e) != 0)
+        return -1;
+    if (s != NULL)
+        combine(c, layer, share);
+    arrange(c, OP_DECODE, layer, share);
+    if (s == NULL)
+        routing_alone_clear(c);
+    else
+        routing_spread_clear(c);
+    return 0;
+}
+
+/* ---- a pass ---- */
+
+static int run_layers(struct runner *c, struct err *e)
+{
+    const struct trace_info *t = c->setup->trace;
+    uint32_t layers = c->setup->cost->model->layers, moe = 0;
+    struct op head = {.kind = OP_HEAD, .lane = LANE_COMPUTE};
+
+    for (uint32_t l = 0; l < layers; l++) {
+        bool is_moe = moe < c->layers && t->moe_layer[moe] == l;
+
+        run_dense(c, l, is_moe ? c->result->layer[moe].share : c->outside);
+        if (is_moe && run_moe_layer(c, moe++, e) != 0)
+            return -1;
+    }
+    if (c->spread != NULL)
+        gather_rows(c, OP_GATHER, layers - 1, false, c->outside);
+    for (uint32_t i = 0; i < c->gpus; i++)
+        submit_dense(&c->gpu[i], &head, c->outside);
+    lanes_wait_all(c); /* the sampled tokens come back */
+    return 0;
+}
+
+static int begin_pass(struct runner *c, const struct pass *pass, struct err *e)
+{
+    sim_time start = lanes_latest(c);
+    op_id last_id = 0;
+
+    c->pass = pass;
+    for (uint32_t i = 0; i < c->gpus; i++)
+        if (c->gpu[i].lanes.last_id > last_id)
+            last_id = c->gpu[i].lanes.last_id;
+    start = pass->not_before > start ? pass->not_before : start;
+    for (uint32_t i = 0; i < c->gpus; i++) {
+        struct gpu *g = &c->gpu[i];
+        struct lanes *l = &g->lanes;
+
+        g->pass = pass;
+        g->counts = (struct run_counts){.activations = 0};
+        l->last_id = last_id;
+        l->pass_first = last_id + 1;
+        l->log_count = 0;
+        l->collectives = l->joins = 0;
+        l->last = l->joined = 0;
+        l->ops->sleep_until(l->exec, start);
+        residency_begin_pass(g);
+    }
+    c->books = (struct run_pass){
+        .start = start, .rows = pass->rows, .outputs = pass->output_count};
+    if (c->spread != NULL)
+        return routing_spread_pass(c, e) != 0 || placement_begin_pass(c, e) != 0 ? -1 : 0;
+    c->gpu->attention = c->gpu->own = &pass->batch;
+    return kv_memory_check(c, &pass->batch, e);
+}
+
+/* The means over the GPUs, rounded such that they still sum to the latency. */
+static void share_out(struct runner *c)
+{
+    sim_time sum = 0;
+
+    for (int i = 0; i < RUN_SHARES; i++) {
+        sim_time before = sum / (sim_time)c->gpus;
+
+        sum += c->sum[i];
+        c->books.share[i] = sum / (sim_time)c->gpus - before;
+    }
+    assert(sum == c->books.latency * (sim_time)c->gpus);
+}
+
+/* From which id on operations may not have ended. */
+static op_id not_retired(const struct runner *c)
+{
+    op_id id = c->gpu->lanes.pass_first;
+
+    for (uint32_t i = 0; i < c->gpus; i++)
+        id = c->gpu[i].lanes.retired < id ? c->gpu[i].lanes.retired : id;
+    if (c->spread != NULL && c->spread->migration != 0 && c->spread->migration < id)
+        id = c->spread->migration;
+    return id;
+}
+
+static int end_pass(struct runner *c, struct err *e)
+{
+    const struct lanes *first = &c->gpu->lanes;
+    sim_time end = lanes_latest(c);
+
+    c->books.latency = end - c->books.start;
+    memset(c->sum, 0, sizeof c->sum);
+    for (uint32_t i = 0; i < c->gpus; i++) {
+        struct gpu *g = &c->gpu[i];
+
+        books_attribute(c, g, end);
+        books_copies(g);
+        books_add(&c->books.counts, &g->counts);
+        residency_retire(g);
+        cache_end_pass(g->residency.cache);
+    }
+    share_out(c);
+    first->ops->retire(first->exec, not_retired(c));
+    if (books_close(c->setup, c->pass, &c->books, c->result, e) != 0)
+        return -1;
+    if (c->spread != NULL)
+        placement_end_pass(c);
+    return 0;
+}
+
+/* ---- a run ---- */
+
+/* Now and then: tells of progress. True if a signal asks to stop. */
+static bool report(const struct run_setup *s)
 {
     if (s->progress != NULL)
         s->progress(s->progress_context, s->workload);
     return file_interrupted();
 }
 
-static int run_passes(struct run *r, struct err *e)
+static int run_passes(struct runner *c, struct err *e)
 {
-    enum { PROGRESS_EVERY = 256 };
-    const struct run_setup *s = r->setup;
+    enum { PROGRESS_EVERY = 256 }; /* of one GPU's short passes */
+    const struct run_setup *s = c->setup;
+    const struct lanes *first = &c->gpu->lanes;
     const struct pass *pass;
     int more;
 
-    while ((more = workload_next(s->workload, r->ops->now(r->exec), &pass, e)) == 1) {
-        if (run_check_kv(r, pass->index, &pass->batch, e) != 0)
+    while ((more = workload_next(s->workload, first->ops->now(first->exec), &pass, e)) ==
+           1) {
+        if (begin_pass(c, pass, e) != 0 || run_layers(c, e) != 0 || end_pass(c, e) != 0)
             return -1;
-        run_begin_pass(r, pass);
-        if (run_layers(r, e) != 0 || end_pass(r, e) != 0)
-            return -1;
-        if (r->ops->check != NULL && r->ops->check(r->exec, e) != 0)
+        if (first->ops->check != NULL && first->ops->check(first->exec, e) != 0)
             return -1;
         if (file_interrupted() ||
-            (r->result->passes % PROGRESS_EVERY == 0 && run_report(s)))
+            ((c->spread != NULL || c->result->passes % PROGRESS_EVERY == 0) && report(s)))
             return 0;
     }
-    r->result->finished = more == 0;
+    c->result->finished = more == 0;
     return more;
 }
 
-/* Tells the executor what is resident from the start. */
-static int begin_exec(struct run *r, uint32_t slots, struct err *e)
+/* Layers' shares were summed over the GPUs, and so was the time that they computed or
+ * waited for migrations. */
+static void average(struct runner *c)
 {
-    uint32_t *layer, *expert;
-    struct exec_slots first;
-    int status;
+    struct run_result *r = c->result;
 
-    if (r->ops->begin == NULL)
-        return 0;
-    layer = mem_zalloc(slots, sizeof *layer);
-    expert = mem_alloc(slots, sizeof *expert);
-    for (uint32_t i = 0; i < slots; i++)
-        expert[i] = UINT32_MAX;
-    for (uint32_t l = 0; l < r->layers; l++) {
-        for (uint32_t x = 0; x < r->experts; x++) {
-            uint32_t slot = cache_slot_of(r->cache, l, x);
+    for (uint32_t l = 0; l < r->layers; l++)
+        for (int i = 0; i < RUN_SHARES; i++)
+            r->layer[l].share[i] /= (sim_time)c->gpus;
+    r->compute_busy /= (sim_time)c->gpus;
+    for (int i = 0; c->spread != NULL && i < RUN_SHARES; i++)
+        r->migration_time += c->spread->migrating[i];
+    r->migration_time /= (sim_time)c->gpus;
+}
 
-            if (slot == CACHE_NONE)
-                continue;
-            layer[slot] = l;
-            expert[slot] = x;
-        }
+static int run_all(struct runner *c, struct err *e)
+{
+    struct run_result *r = c->result;
+
+    if (begin(c, e) != 0 || run_passes(c, e) != 0)
+        return -1;
+    r->elapsed = lanes_latest(c);
+    for (uint32_t i = 0; i < c->gpus; i++) {
+        const struct lanes *l = &c->gpu[i].lanes;
+
+        if (l->ops->drain(l->exec, e) != 0)
+            return -1;
     }
-    first = (struct exec_slots){.count = slots, .layer = layer, .expert = expert};
-    status = r->ops->begin(r->exec, &first, e);
-    free(layer);
-    free(expert);
-    return status;
+    r->tail = lanes_latest(c) - r->elapsed;
+    r->rows_resampled = workload_rows_resampled(c->setup->workload);
+    r->prompts_skipped = workload_prompts_skipped(c->setup->workload);
+    average(c);
+    return books_check(c->setup, r, e);
 }
 
-int run_begin(struct run *r, struct err *e)
+static int route_layer(struct runner *c, uint32_t layer, struct err *e)
 {
-    struct run_result *result = r->result;
-    uint32_t slots;
-
-    r->cache = make_cache(r, e);
-    if (r->cache == NULL)
+    if (c->spread == NULL)
+        routing_alone_layer(c, layer);
+    else if (routing_spread_layer(c, layer, e) != 0)
         return -1;
-    result->cache_slots = cache_slots(r->cache);
-    result->cache_bytes = cache_capacity_bytes(r->cache);
-    result->staging_bytes = cache_staging_bytes(r->cache);
-    slots = result->cache_slots + (uint32_t)r->setup->policy->cache.staging;
-    r->slot = mem_zalloc(slots, sizeof *r->slot);
-    return begin_exec(r, slots, e);
+    if (record(c, e) != 0)
+        return -1;
+    if (c->spread == NULL)
+        routing_alone_clear(c);
+    else
+        routing_spread_clear(c);
+    return 0;
 }
 
-static int run_all(struct run *r, struct err *e)
-{
-    struct run_result *result = r->result;
-
-    if (run_begin(r, e) != 0 || run_passes(r, e) != 0)
-        return -1;
-    result->elapsed = r->ops->now(r->exec);
-    if (r->ops->drain(r->exec, e) != 0)
-        return -1;
-    result->tail = r->ops->now(r->exec) - result->elapsed;
-    result->rows_resampled = workload_rows_resampled(r->setup->workload);
-    result->prompts_skipped = workload_prompts_skipped(r->setup->workload);
-    return books_check(r->setup, result, e);
-}
-
-static int route_passes(struct run *r, struct err *e)
+static int route_passes(struct runner *c, struct err *e)
 {
     const struct pass *pass;
     int more;
 
-    while ((more = workload_next(r->setup->workload, 0, &pass, e)) == 1) {
-        r->pass = pass;
-        for (uint32_t l = 0; l < r->layers; l++) {
-            step_route(r, l);
-            if (step_record(r, e) != 0)
+    while ((more = workload_next(c->setup->workload, 0, &pass, e)) == 1) {
+        c->pass = pass;
+        for (uint32_t i = 0; i < c->gpus; i++)
+            c->gpu[i].pass = pass;
+        if (c->spread != NULL && routing_spread_pass(c, e) != 0)
+            return -1;
+        for (uint32_t l = 0; l < c->layers; l++)
+            if (route_layer(c, l, e) != 0)
                 return -1;
-            step_clear(r);
-        }
         if (file_interrupted())
             return err_set(e, "stopped by a signal while looking ahead; nothing was "
                               "written");
@@ -415,41 +604,52 @@ static int route_passes(struct run *r, struct err *e)
     return more;
 }
 
+static void make_books(const struct run_setup *s, struct run_result *r)
+{
+    *r = (struct run_result){.layers = s->trace->layers};
+    r->layer = mem_zalloc(s->trace->layers, sizeof *r->layer);
+    if (s->parallel == NULL)
+        return;
+    r->gpus = s->parallel->topology->ranks;
+    r->nodes = s->parallel->topology->nodes;
+    r->gpu_rows = mem_zalloc(r->gpus, sizeof *r->gpu_rows);
+}
+
 int run_routing(const struct run_setup *setup, struct err *e)
 {
-    struct run_result books = {.layers = setup->trace->layers};
-    struct run r;
+    struct run_result books;
+    struct runner c;
     int status;
 
-    books.layer = mem_zalloc(setup->trace->layers, sizeof *books.layer);
-    run_init(&r, setup, &books);
-    status = route_passes(&r, e);
-    run_release(&r);
+    make_books(setup, &books);
+    status = runner_init(&c, setup, &books, e);
+    if (status == 0)
+        status = route_passes(&c, e);
+    runner_release(&c);
     run_result_release(&books);
     return status;
 }
 
 int run_policy(const struct run_setup *setup, struct run_result *result, struct err *e)
 {
-    struct run r;
+    struct runner c;
     int status;
 
-    *result = (struct run_result){.layers = setup->trace->layers};
-    if (setup->keep_passes && (result->pass_spool = tmpfile()) == NULL)
-        return err_set(e,
-                       "no temporary file for pass records: %s; set TMPDIR to a folder "
-                       "with room",
-                       strerror(errno));
-    result->layer = mem_zalloc(setup->trace->layers, sizeof *result->layer);
+    make_books(setup, result);
+    if (setup->keep_passes && (result->pass_spool = tmpfile()) == NULL) {
+        status = err_set(e,
+                         "no temporary file for pass records: %s; set TMPDIR to a folder "
+                         "with room",
+                         strerror(errno));
+        run_result_release(result);
+        return status;
+    }
     result->requests = workload_request_count(setup->workload);
     result->request = mem_zalloc(result->requests, sizeof *result->request);
-    if (setup->parallel != NULL) {
-        status = crew_run(setup, result, e);
-    } else {
-        run_init(&r, setup, result);
-        status = run_all(&r, e);
-        run_release(&r);
-    }
+    status = runner_init(&c, setup, result, e);
+    if (status == 0)
+        status = run_all(&c, e);
+    runner_release(&c);
     if (status != 0)
         run_result_release(result);
     return status;

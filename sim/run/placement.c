@@ -1,17 +1,17 @@
 /* Where experts are, and how they move. */
-#include "crew_state.h"
+#include "run_state.h"
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_placed_once(const struct crew *c)
+static bool is_placed_once(const struct runner *c)
 {
     return c->setup->policy->place.window.interval == 0;
 }
 
-static struct place_problem problem_of(const struct crew *c)
+static struct place_problem problem_of(const struct runner *c)
 {
     const struct run_setup *s = c->setup;
 
@@ -19,9 +19,9 @@ static struct place_problem problem_of(const struct crew *c)
         .layers = c->layers,
         .experts = s->trace->experts,
         .gpus = c->gpus,
-        .nodes = c->p->topology->nodes,
+        .nodes = c->spread->p->topology->nodes,
         .groups = (uint32_t)s->policy->place.groups,
-        .slots = c->p->slots,
+        .slots = c->spread->p->slots,
         .seed = s->seed,
     };
 }
@@ -41,7 +41,7 @@ static struct place *default_placement(const struct place_problem *problem, stru
 
 /* By the profile; with rebalances to come, as if every expert were loaded alike, by the
  * plug-in if it can do without a history, else linearly. */
-static struct place *first_placement(const struct crew *c, struct err *e)
+static struct place *first_placement(const struct runner *c, struct err *e)
 {
     const struct run_setup *s = c->setup;
     const struct place_type *type = policy_place(s->policy);
@@ -55,8 +55,8 @@ static struct place *first_placement(const struct crew *c, struct err *e)
         load[i] = is_placed_once(c) && s->profile != NULL ? (double)s->profile[i] : 1;
     problem.load = load;
     if (is_placed_once(c)) {
-        problem.history = c->p->history;
-        problem.samples = c->p->samples;
+        problem.history = c->spread->p->history;
+        problem.samples = c->spread->p->samples;
         place = place_new(type, s->policy->params[SLOT_PLACE], &problem, e);
     } else {
         place = place_new(type, s->policy->params[SLOT_PLACE], &problem, &ignored);
@@ -68,7 +68,7 @@ static struct place *first_placement(const struct crew *c, struct err *e)
 }
 
 /* A gate that pads has no rule for replicas, which some plug-ins make of spare slots. */
-static int check_replicas(const struct crew *c, const struct place *p, struct err *e)
+static int check_replicas(const struct runner *c, const struct place *p, struct err *e)
 {
     const struct policy *policy = c->setup->policy;
 
@@ -93,34 +93,35 @@ static int check_replicas(const struct crew *c, const struct place *p, struct er
     return 0;
 }
 
-int crew_place_init(struct crew *c, struct err *e)
+int placement_init(struct runner *c, struct err *e)
 {
-    c->place = first_placement(c, e);
-    if (c->place == NULL || check_replicas(c, c->place, e) != 0)
+    c->spread->place = first_placement(c, e);
+    if (c->spread->place == NULL || check_replicas(c, c->spread->place, e) != 0)
         return -1;
-    c->migrated = mem_zalloc((size_t)c->gpus * c->gpus, sizeof *c->migrated);
-    c->migrate = (struct collective){
-        .form = COLLECTIVE_FLAT, .pairs = c->migrated, .unit_bytes = 1};
+    c->spread->migrated =
+        mem_zalloc((size_t)c->gpus * c->gpus, sizeof *c->spread->migrated);
+    c->spread->migrate = (struct collective){
+        .form = COLLECTIVE_FLAT, .pairs = c->spread->migrated, .unit_bytes = 1};
     if (!is_placed_once(c))
-        c->window =
+        c->spread->window =
             place_window_new(&c->setup->policy->place.window, c->layers, c->experts);
     return 0;
 }
 
-void crew_place_release(struct crew *c)
+void placement_release(struct spread *s)
 {
-    place_free(c->place);
-    place_free(c->coming);
-    place_window_free(c->window);
-    free(c->migrated);
+    place_free(s->place);
+    place_free(s->coming);
+    place_window_free(s->window);
+    free(s->migrated);
 }
 
 /* What a predictor tells of the pass whose rows are known already. */
-static void foresee_load(const struct crew *c, double *load)
+static void foresee_load(const struct runner *c, double *load)
 {
     double right = c->setup->policy->place.foresee;
     struct rng rng = rng_stream(c->setup->seed, "foresee", c->pass->index);
-    const uint16_t *choice = c->choice;
+    const uint16_t *choice = c->spread->rows.choice;
     size_t row_values = (size_t)c->pass->rows * c->top_k;
 
     memset(load, 0, (size_t)c->layers * c->experts * sizeof *load);
@@ -136,29 +137,30 @@ static void foresee_load(const struct crew *c, double *load)
     }
 }
 
-uint64_t *crew_place_profile(const struct crew *c, uint32_t gpu)
+uint64_t *placement_profile(const struct runner *c, uint32_t gpu)
 {
-    const struct place *p = c->place;
-    uint64_t *profile = mem_zalloc((size_t)c->layers * c->local, sizeof *profile);
+    const struct place *p = c->spread->place;
+    uint64_t *profile = mem_zalloc((size_t)c->layers * c->spread->local, sizeof *profile);
 
     for (uint32_t l = 0; l < c->layers; l++) {
-        const uint16_t *held = p->expert + (size_t)l * p->slots + (size_t)gpu * c->local;
+        const uint16_t *held =
+            p->expert + (size_t)l * p->slots + (size_t)gpu * c->spread->local;
 
-        for (uint32_t j = 0; j < c->local; j++) {
+        for (uint32_t j = 0; j < c->spread->local; j++) {
             uint32_t replicas = 1;
 
             if (held[j] == PLACE_EMPTY)
                 continue;
             if (p->shards == 1)
                 (void)place_replicas(p, l, held[j], &replicas);
-            profile[(size_t)l * c->local + j] =
+            profile[(size_t)l * c->spread->local + j] =
                 c->setup->profile[(size_t)l * c->experts + held[j]] / replicas;
         }
     }
     return profile;
 }
 
-static struct place *rebalance(const struct crew *c, struct err *e)
+static struct place *rebalance(const struct runner *c, struct err *e)
 {
     const struct policy *policy = c->setup->policy;
     struct place_problem problem = problem_of(c);
@@ -168,38 +170,39 @@ static struct place *rebalance(const struct crew *c, struct err *e)
     if (policy->place.foresee > 0)
         foresee_load(c, load);
     else
-        place_window_load(c->window, load);
+        place_window_load(c->spread->window, load);
     problem.load = load;
-    problem.history = place_window_history(c->window, &problem.samples);
+    problem.history = place_window_history(c->spread->window, &problem.samples);
     place = place_new(policy_place(policy), policy->params[SLOT_PLACE], &problem, e);
     if (place != NULL && policy->place.keep)
-        place_keep(c->place, place);
+        place_keep(c->spread->place, place);
     free(load);
     return place;
 }
 
 /* Enters one layer's copies, which stand together. */
-static void book_copies(struct crew *c, const struct place_copy *copy, size_t copies)
+static void book_copies(struct runner *c, const struct place_copy *copy, size_t copies)
 {
     struct run_counts *layer = &c->result->layer[copy->layer].counts;
     uint64_t bytes = c->setup->expert_bytes[copy->layer];
 
     for (size_t i = 0; i < copies; i++)
-        c->migrated[(size_t)copy[i].from * c->gpus + copy[i].to] += bytes;
+        c->spread->migrated[(size_t)copy[i].from * c->gpus + copy[i].to] += bytes;
     layer->migrations++;
     layer->migrated_bytes += copies * bytes;
 }
 
 /* Submits the copies; returns whether there are any. */
-static bool migrate(struct crew *c, const struct place *to)
+static bool migrate(struct runner *c, const struct place *to)
 {
     struct place_migration m;
     bool any;
 
-    place_migration_init(&m, c->place, to, c->setup->expert_bytes);
+    place_migration_init(&m, c->spread->place, to, c->setup->expert_bytes);
     any = m.copies > 0;
     if (any) {
-        memset(c->migrated, 0, (size_t)c->gpus * c->gpus * sizeof *c->migrated);
+        memset(c->spread->migrated, 0,
+               (size_t)c->gpus * c->gpus * sizeof *c->spread->migrated);
         for (size_t i = 0, next; i < m.copies; i = next) {
             for (next = i + 1; next < m.copies && m.copy[next].layer == m.copy[i].layer;)
                 next++;
@@ -212,39 +215,41 @@ static bool migrate(struct crew *c, const struct place *to)
     return any;
 }
 
-static void take_up(struct crew *c, struct place *place)
+static void take_up(struct runner *c, struct place *place)
 {
-    place_free(c->place);
-    c->place = place;
+    place_free(c->spread->place);
+    c->spread->place = place;
 }
 
-static void start_migration(struct crew *c, struct place *to)
+static void start_migration(struct runner *c, struct place *to)
 {
     /* What is always balanced has no copies to wait for. */
-    if (migrate(c, to) && !c->p->balanced) {
+    if (migrate(c, to) && !c->spread->p->balanced) {
         if (c->setup->policy->place.migrate == PLACE_BACKGROUND) {
-            c->coming = to;
-            c->migration = crew_collect_aside(c, &c->migrate);
+            c->spread->coming = to;
+            c->spread->migration = lanes_collect_aside(c, &c->spread->migrate);
             return;
         }
-        crew_collect(c, OP_MIGRATE, 0, &c->migrate, 0, c->gpus, c->migrating);
+        lanes_collect(c, OP_MIGRATE, 0, &c->spread->migrate, 0, c->gpus,
+                      c->spread->migrating);
     }
     take_up(c, to);
 }
 
-int crew_place_begin_pass(struct crew *c, struct err *e)
+int placement_begin_pass(struct runner *c, struct err *e)
 {
-    const struct run *first = &c->gpu[0].run;
+    const struct gpu *first = &c->gpu[0];
     struct place *to;
 
-    if (c->coming != NULL && first->ops->done(first->exec, c->migration)) {
-        take_up(c, c->coming);
-        c->coming = NULL;
-        c->migration = 0;
+    if (c->spread->coming != NULL &&
+        first->lanes.ops->done(first->lanes.exec, c->spread->migration)) {
+        take_up(c, c->spread->coming);
+        c->spread->coming = NULL;
+        c->spread->migration = 0;
     }
-    if (!c->is_due || c->coming != NULL)
+    if (!c->spread->is_due || c->spread->coming != NULL)
         return 0;
-    c->is_due = false;
+    c->spread->is_due = false;
     to = rebalance(c, e);
     if (to == NULL)
         return -1;
@@ -256,8 +261,8 @@ int crew_place_begin_pass(struct crew *c, struct err *e)
     return 0;
 }
 
-void crew_place_end_pass(struct crew *c)
+void placement_end_pass(struct runner *c)
 {
-    if (c->window != NULL && place_window_end_pass(c->window))
-        c->is_due = true;
+    if (c->spread->window != NULL && place_window_end_pass(c->spread->window))
+        c->spread->is_due = true;
 }

@@ -5,32 +5,32 @@
  * placement has as much to do, so that the layer takes at least as long; what has less
  * runs as it is. No GPU then computes longer or launches more than in the run itself, at
  * no point of it. */
-#include "crew_state.h"
+#include "run_state.h"
 
 /* Of `distinct` experts with as many rows each. */
-static sim_time time_of(const struct crew *c, const struct cost_experts *w)
+static sim_time time_of(const struct runner *c, const struct cost_experts *w)
 {
     const struct cost *cost = c->setup->cost;
 
     if (w->distinct == 0)
         return 0;
-    if (c->gpu[0].run.piece == NULL)
+    if (c->gpu[0].step.piece == NULL)
         return cost_expert_group(cost, w);
     return cost_expert_permute(cost, w->rows, 0) +
            (sim_time)w->distinct *
                cost_expert_alone_least(cost, (uint32_t)(w->rows / w->distinct));
 }
 
-struct crew_share crew_bound_share(const struct crew *c)
+struct even_share even_share_of(const struct runner *c)
 {
     /* Shards are even as they are. */
-    uint32_t parts = c->place->shards > 1 ? 1 : c->gpus;
-    struct crew_share by_rows = {.work = {.distinct = 1}}, by_experts = {.time = 0};
+    uint32_t parts = c->spread->place->shards > 1 ? 1 : c->gpus;
+    struct even_share by_rows = {.work = {.distinct = 1}}, by_experts = {.time = 0};
     uint64_t rows = 0, active = 0;
 
     for (uint32_t i = 0; i < c->experts; i++) {
-        rows += c->load[i];
-        active += c->load[i] > 0;
+        rows += c->tokens[i];
+        active += c->tokens[i] > 0;
     }
     if (rows == 0)
         return by_experts;
@@ -42,45 +42,43 @@ struct crew_share crew_bound_share(const struct crew *c)
     return by_experts.time > by_rows.time ? by_experts : by_rows;
 }
 
-bool crew_bound_exceeds(const struct crew *c, uint32_t gpu, const struct crew_share *even)
+bool even_share_exceeds(const struct gpu *g, const struct even_share *even)
 {
-    const struct run *run = &c->gpu[gpu].run;
+    const struct runner *c = g->runner;
     struct cost_experts own = {.distinct = 0};
     sim_time time = 0;
 
-    for (uint32_t i = 0; i < run->active_count; i++) {
-        uint32_t rows = run->tokens[run->active[i]];
+    for (uint32_t i = 0; i < g->step.active_count; i++) {
+        uint32_t rows = g->step.tokens[g->step.active[i]];
 
-        cost_experts_add(&own, rows, &run->tiles);
-        if (run->piece != NULL)
+        cost_experts_add(&own, rows, &g->residency.tiles);
+        if (g->step.piece != NULL)
             time += cost_expert_alone(c->setup->cost, rows);
     }
-    if (run->piece != NULL)
+    if (g->step.piece != NULL)
         time += cost_expert_permute(c->setup->cost, own.rows, 0);
     else
         time = time_of(c, &own);
     return time > even->time;
 }
 
-void crew_bound_run(struct crew *c, uint32_t gpu, uint32_t layer,
-                    const struct crew_share *even)
+void even_share_run(struct gpu *g, uint32_t layer, const struct even_share *even)
 {
-    struct run *run = &c->gpu[gpu].run;
     struct op op = {.kind = OP_EXPERTS, .layer = layer};
     uint32_t chains = even->work.distinct;
 
     /* Launched one by one, no more of them than the GPU has; another one has more. */
-    if (run->piece != NULL && run->active_count < chains)
-        chains = run->active_count;
+    if (g->step.piece != NULL && g->step.active_count < chains)
+        chains = g->step.active_count;
     op.group.work = even->work;
-    if (run->piece != NULL && chains > 0) {
-        op.group.held = 1;
-        op.group.piece = run->piece;
+    if (g->step.piece != NULL && chains > 0) {
+        op.group.loop = 1;
+        op.group.piece = g->step.piece;
         op.group.pieces = chains;
         op.group.least = true;
         for (uint32_t i = 0; i < chains; i++)
-            run->piece[i] = (uint32_t)(even->work.rows / even->work.distinct);
+            g->step.piece[i] = (uint32_t)(even->work.rows / even->work.distinct);
     }
     if (chains > 0)
-        crew_compute(c, gpu, &op, c->result->layer[layer].share, SHARE_EXPERT);
+        lanes_join(g, &op, g->result->layer[layer].share, SHARE_EXPERT);
 }

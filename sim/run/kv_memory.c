@@ -1,0 +1,35 @@
+/* GPU memory for the KV cache. */
+#include "run_state.h"
+
+#include "sim/base/text.h"
+
+uint64_t run_kv_bytes(const struct model *m, uint64_t kv_tokens)
+{
+    return (uint64_t)((double)kv_tokens * model_kv_bytes(m) * (double)m->layers);
+}
+
+int run_refuse_kv(const struct policy *p, uint64_t pass, uint64_t bytes, uint64_t room,
+                  struct err *e)
+{
+    struct text_sizes size;
+
+    if (bytes <= room)
+        return 0;
+    size = text_sizes(bytes, room);
+    return err_set_key(
+        e, "cache.slots",
+        "policy '%s': pass %llu needs %s for its KV cache, but only %s of "
+        "GPU memory are left beside the weights; use fewer expert slots, a "
+        "smaller batch or a larger machine",
+        p->label, (unsigned long long)pass, size.a, size.b);
+}
+
+int kv_memory_check(struct runner *c, const struct cost_batch *b, struct err *e)
+{
+    uint64_t bytes = run_kv_bytes(c->setup->cost->model, b->kv_tokens);
+
+    if (bytes > c->result->kv_peak_bytes)
+        c->result->kv_peak_bytes = bytes;
+    return run_refuse_kv(c->setup->policy, c->pass->index, bytes, c->setup->kv_room_bytes,
+                         e);
+}

@@ -1,0 +1,164 @@
+/* A GPU's lanes: submitting, and remembering what ran for the books. */
+#include "run_state.h"
+
+#include "sim/base/mem.h"
+
+#include <stdlib.h>
+
+void lanes_init(struct lanes *l, const struct run_setup *s, struct exec *exec,
+                size_t log_room)
+{
+    *l = (struct lanes){.ops = s->ops, .exec = exec};
+    l->log_id = mem_alloc(log_room, sizeof *l->log_id);
+    l->log = mem_alloc(log_room, sizeof *l->log);
+}
+
+void lanes_release(struct lanes *l)
+{
+    free(l->log_id);
+    free(l->log);
+    free(l->collective);
+    free(l->join);
+    free(l->times);
+    free(l->gap);
+    free(l->gap_id);
+}
+
+op_id lanes_submit(struct lanes *l, const struct op *op)
+{
+    return l->last_id = l->ops->submit(l->exec, op);
+}
+
+void lanes_compute(struct lanes *l, const struct op *op, sim_time *share,
+                   enum run_share kind)
+{
+    l->last = l->last_compute = lanes_submit(l, op);
+    l->log_id[l->log_count] = l->last_compute;
+    l->log[l->log_count++] = (struct lane_op){.share = share, .kind = kind};
+}
+
+bool lanes_copied(const struct lanes *l, op_id copy)
+{
+    return copy < l->retired || l->ops->done(l->exec, copy);
+}
+
+const struct op_times *lanes_times(struct lanes *l, const op_id *id, size_t count)
+{
+    if (count > l->times_room) {
+        l->times_room = 2 * count;
+        l->times = mem_resize(l->times, l->times_room, sizeof *l->times);
+    }
+    l->ops->times(l->exec, id, count, l->times);
+    return l->times;
+}
+
+/* ---- several GPUs ---- */
+
+void lanes_note_join(struct lanes *l, size_t at)
+{
+    if (l->joins == l->join_room) {
+        l->join_room = l->join_room * 2 + 64;
+        l->join = mem_resize(l->join, l->join_room, sizeof *l->join);
+    }
+    l->join[l->joins++] = (struct lane_join){at, l->collectives};
+    l->joined = 0;
+}
+
+void lanes_join(struct gpu *g, struct op *op, sim_time *share, enum run_share kind)
+{
+    struct lanes *l = &g->lanes;
+    op_id after[2] = {l->joined, g->residency.copies_wait ? l->last_copy : 0};
+
+    op->lane = LANE_COMPUTE;
+    op->after = after;
+    op->after_count = 2;
+    lanes_compute(l, op, share, kind);
+    if (l->joined != 0)
+        lanes_note_join(l, l->log_count - 1);
+}
+
+/* Enters a collective that is about to be submitted. */
+static void remember(struct lanes *l, op_id hosted, sim_time *share)
+{
+    if (l->collectives == l->collective_room) {
+        l->collective_room = l->collective_room * 2 + 256;
+        l->collective =
+            mem_resize(l->collective, l->collective_room, sizeof *l->collective);
+    }
+    l->collective[l->collectives++] =
+        (struct lane_collective){.hosted = hosted, .share = share};
+}
+
+/* What a collective of GPUs [first, first + count) comes after. */
+static struct op collective_op(struct runner *c, enum op_kind kind, uint32_t layer,
+                               const struct collective *what, uint32_t first,
+                               uint32_t count)
+{
+    struct op op = {.kind = kind, .lane = LANE_NETWORK, .layer = layer};
+    op_id *after = c->spread->after;
+
+    for (uint32_t i = first; i < first + count; i++)
+        if (c->gpu[i].lanes.last != 0)
+            after[op.after_count++] = c->gpu[i].lanes.last;
+    op.after = after;
+    op.collective.what = what;
+    op.collective.member = c->spread->p->exec + first;
+    op.collective.members = count;
+    return op;
+}
+
+void lanes_collect(struct runner *c, enum op_kind kind, uint32_t layer,
+                   const struct collective *what, uint32_t first, uint32_t count,
+                   sim_time *share)
+{
+    struct op op = collective_op(c, kind, layer, what, first, count);
+    op_id *after = c->spread->after, id;
+
+    if (count < 2)
+        return;
+    for (uint32_t i = first; i < first + count; i++) {
+        struct lanes *l = &c->gpu[i].lanes;
+
+        if (l->hosted != 0)
+            after[op.after_count++] = l->hosted;
+        remember(l, l->hosted, share);
+        l->hosted = 0;
+    }
+    id = lanes_submit(&c->gpu[first].lanes, &op);
+    for (uint32_t i = first; i < first + count; i++) {
+        struct lanes *l = &c->gpu[i].lanes;
+
+        l->collective[l->collectives - 1].id = l->last = l->joined = id;
+    }
+}
+
+op_id lanes_collect_aside(struct runner *c, const struct collective *what)
+{
+    struct op op = collective_op(c, OP_MIGRATE, 0, what, 0, c->gpus);
+
+    op.class_ = WORK_PREFETCH;
+    return lanes_submit(&c->gpu[0].lanes, &op);
+}
+
+void lanes_wait_all(struct runner *c)
+{
+    for (uint32_t i = 0; i < c->gpus; i++) {
+        struct lanes *l = &c->gpu[i].lanes;
+
+        if (l->last != 0)
+            (void)l->ops->wait(l->exec, l->last);
+    }
+}
+
+sim_time lanes_latest(const struct runner *c)
+{
+    sim_time time = 0;
+
+    for (uint32_t i = 0; i < c->gpus; i++) {
+        const struct lanes *l = &c->gpu[i].lanes;
+        sim_time now = l->ops->now(l->exec);
+
+        time = now > time ? now : time;
+    }
+    return time;
+}

@@ -1,0 +1,518 @@
+/* A GPU's cache and slots: what a step finds there, what is copied, and the groups of
+ * experts that run when their weights are there. */
+#include "run_state.h"
+
+#include "sim/base/mem.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void remember_copy(struct expert_copies *list, op_id id, uint32_t layer,
+                          sim_time asked)
+{
+    if (list->count == list->room) {
+        list->room = list->room * 2 + 64;
+        list->id = mem_resize(list->id, list->room, sizeof *list->id);
+        list->copy = mem_resize(list->copy, list->room, sizeof *list->copy);
+    }
+    list->id[list->count] = id;
+    list->copy[list->count++] = (struct expert_copy){layer, asked};
+}
+
+static struct cost_experts group_work(const struct gpu *g,
+                                      const struct expert_group *group)
+{
+    struct cost_experts work = {.distinct = 0};
+
+    if (g->step.single) { /* spares decode one by one */
+        work.distinct = group->count;
+        work.rows = group->count;
+        work.padded_rows = group->count * machine_tiles_pad(&g->residency.tiles, 1);
+        return work;
+    }
+    for (uint32_t i = 0; i < group->count; i++)
+        cost_experts_add(&work, g->step.tokens[group->expert[i]], &g->residency.tiles);
+    return work;
+}
+
+/* A group that an eager framework loops over, or launches expert by expert. */
+static void fill_pieces(struct gpu *g, struct op *op)
+{
+    op->group.loop = g->step.loop;
+    op->group.piece = g->step.piece;
+    op->group.pieces = 0;
+    for (uint32_t i = 0; g->step.piece != NULL && i < op->group.count; i++) {
+        uint32_t expert = op->group.expert[i];
+
+        if (g->step.by_source == NULL)
+            g->step.piece[op->group.pieces++] = g->step.tokens[expert];
+        for (uint32_t s = 0; g->step.by_source != NULL && s < g->step.sources; s++)
+            g->step.piece[op->group.pieces++] =
+                g->step.by_source[(size_t)s * g->experts + expert];
+    }
+}
+
+static void submit_group(struct gpu *g, struct expert_group *group)
+{
+    struct op *op = &group->op;
+
+    if (g->step.arrived != 0)
+        group->after[group->after_count++] = g->step.arrived;
+    op->layer = g->step.layer;
+    op->after_count = group->after_count;
+    op->group.work = group_work(g, group);
+    op->group.count = group->count;
+    if (g->step.loop > 0)
+        fill_pieces(g, op);
+    lanes_compute(&g->lanes, op, g->result->layer[g->step.layer].share, SHARE_EXPERT);
+    g->residency.group_id[group->number - g->residency.group_first] =
+        g->lanes.last_compute;
+    group->number = g->residency.group_next++;
+    group->count = 0;
+    group->after_count = 0;
+}
+
+static void submit_groups(struct gpu *g)
+{
+    if (g->residency.resident.count > 0)
+        submit_group(g, &g->residency.resident);
+    if (g->residency.missing.count > 0)
+        submit_group(g, &g->residency.missing);
+}
+
+/* Is the slot to be read by a group that is not submitted yet? */
+static bool is_in_open_group(const struct gpu *g, const struct expert_slot *s)
+{
+    return s->group == g->residency.resident.number ||
+           s->group == g->residency.missing.number;
+}
+
+/* The last group that read the slot; 0 if it has ended, as groups do with their pass. */
+static op_id last_group(const struct gpu *g, const struct expert_slot *s)
+{
+    assert(!is_in_open_group(g, s));
+    return s->group < g->residency.group_first
+               ? 0
+               : g->residency.group_id[s->group - g->residency.group_first];
+}
+
+static void join_group(struct gpu *g, struct expert_group *group, uint32_t expert,
+                       uint32_t slot, op_id after)
+{
+    group->expert[group->count] = (uint16_t)expert;
+    group->slot[group->count] = slot;
+    group->count++;
+    if (after != 0)
+        group->after[group->after_count++] = after;
+    g->residency.slot[slot].group = group->number;
+}
+
+/* The expert of the model that is a GPU's local one. */
+static uint32_t global_id(const struct gpu *g, uint32_t layer, uint32_t expert)
+{
+    const struct spread *s = g->runner->spread;
+
+    return s == NULL
+               ? expert
+               : s->place->expert[(size_t)layer * s->slots + g->rank * s->local + expert];
+}
+
+static enum tier home_of(const struct gpu *g, uint32_t layer, uint32_t expert)
+{
+    const struct run_setup *s = g->setup;
+    uint64_t before = 0;
+
+    if (s->home != TIER_HOST || s->host_bytes == UINT64_MAX)
+        return s->home;
+    for (uint32_t l = 0; l < layer; l++)
+        before += s->expert_bytes[l] * g->runner->experts;
+    before += s->expert_bytes[layer] * (global_id(g, layer, expert) + UINT64_C(1));
+    return before <= s->host_bytes ? TIER_HOST : TIER_STORAGE;
+}
+
+static void wait_also(struct gpu *g, op_id id)
+{
+    if (id == 0)
+        return;
+    if (g->residency.wait_count == g->residency.wait_room) {
+        g->residency.wait_room = g->residency.wait_room * 2 + 16;
+        g->residency.wait_for = mem_resize(g->residency.wait_for, g->residency.wait_room,
+                                           sizeof *g->residency.wait_for);
+    }
+    g->residency.wait_for[g->residency.wait_count++] = id;
+}
+
+/* Loads an expert into a slot, after all that wait_also() named and whatever still fills
+ * or reads the slot. */
+static op_id copy_in(struct gpu *g, uint32_t layer, uint32_t expert, uint32_t slot,
+                     enum work_class class_)
+{
+    struct expert_slot *s = &g->residency.slot[slot];
+    struct op op = {
+        .kind = OP_COPY_IN, .lane = LANE_COPY_IN, .class_ = class_, .layer = layer};
+
+    wait_also(g, last_group(g, s));
+    wait_also(g, s->written);
+    wait_also(g, s->stopped);
+    s->written = 0;
+    s->stopped = 0;
+    if (g->residency.copies_wait)
+        wait_also(g, g->lanes.last_compute);
+    op.after = g->residency.wait_for;
+    op.after_count = g->residency.wait_count;
+    op.copy.expert = expert;
+    op.copy.slot = slot;
+    op.copy.bytes = g->setup->expert_bytes[layer];
+    op.copy.chunk_bytes = g->setup->chunk_bytes;
+    op.copy.home = home_of(g, layer, expert);
+    s->ready = lanes_submit(&g->lanes, &op);
+    s->prefetched = class_ == WORK_PREFETCH;
+    g->lanes.last_copy = s->ready;
+    g->residency.wait_count = 0;
+    return s->ready;
+}
+
+static void write_back(struct gpu *g, const struct cache_eviction *v)
+{
+    struct expert_slot *s = &g->residency.slot[v->slot];
+    op_id wait_for[2] = {s->ready, last_group(g, s)};
+    struct op op = {.kind = OP_COPY_OUT,
+                    .lane = LANE_COPY_OUT,
+                    .layer = v->layer,
+                    .after = wait_for,
+                    .after_count = 2};
+
+    op.copy.expert = v->expert;
+    op.copy.slot = v->slot;
+    op.copy.bytes = g->setup->expert_bytes[v->layer];
+    op.copy.chunk_bytes = g->setup->chunk_bytes;
+    op.copy.home = home_of(g, v->layer, v->expert);
+    s->written =
+        lanes_submit(&g->lanes, &op); /* whoever takes the slot next waits for it */
+    wait_also(g, s->written);
+    g->counts.out_bytes += op.copy.bytes;
+    g->result->layer[v->layer].counts.out_bytes += op.copy.bytes;
+}
+
+/* Books the victims; the copy that follows waits until their memory is free. */
+static void evict(struct gpu *g, const struct cache_result *c)
+{
+    for (uint32_t i = 0; i < c->evicted_count; i++) {
+        const struct cache_eviction *v = &c->evicted[i];
+        struct expert_slot *s = &g->residency.slot[v->slot];
+        uint64_t bytes = g->setup->expert_bytes[v->layer];
+
+        if (is_in_open_group(g, s))
+            submit_groups(g); /* it was still to be read in this step */
+        if (s->prefetched) {
+            s->prefetched = false;
+            s->stopped = s->ready;
+            if (!lanes_copied(&g->lanes, s->ready))
+                g->lanes.ops->cancel(g->lanes.exec, s->ready);
+            g->counts.wasted_bytes += bytes;
+            g->result->layer[v->layer].counts.wasted_bytes += bytes;
+        }
+        if (v->slot != c->slot) {
+            wait_also(g, last_group(g, s));
+            wait_also(g, s->stopped);
+        }
+        if (g->residency.write_back)
+            write_back(g, v);
+    }
+}
+
+/* Reads a slot that was prefetched, or filled in this pass. */
+static void use_recent(struct gpu *g, uint32_t expert, uint32_t slot)
+{
+    struct expert_slot *s = &g->residency.slot[slot];
+    struct expert_group *group = &g->residency.resident;
+    op_id after = 0;
+
+    if (s->prefetched) {
+        struct run_layer *books = &g->result->layer[g->step.layer];
+
+        s->prefetched = false;
+        g->counts.prefetch_used++;
+        books->counts.prefetch_used++;
+        after = s->ready;
+        if (!lanes_copied(&g->lanes, s->ready)) {
+            g->lanes.ops->promote(g->lanes.exec, s->ready);
+            g->counts.late++;
+            books->counts.late++;
+            remember_copy(&g->residency.late, s->ready, g->step.layer,
+                          g->lanes.ops->now(g->lanes.exec));
+            if (g->residency.split)
+                group = &g->residency.missing;
+        }
+    } else if (s->ready >= g->lanes.pass_first) {
+        after = s->ready;
+    }
+    join_group(g, group, expert, slot, after);
+}
+
+/* Reads resident experts, which g->residency.found says where they are: mostly ones that
+ * were there before this pass, which is what the loop is made for. */
+static void use_residents(struct gpu *g, const uint16_t *expert, uint32_t count)
+{
+    struct expert_group *group = &g->residency.resident;
+    struct expert_slot *slot = g->residency.slot;
+    const uint32_t *found = g->residency.found;
+    op_id pass_first = g->lanes.pass_first;
+    uint64_t number = group->number;
+    uint16_t *to_expert = group->expert;
+    uint32_t *to_slot = group->slot;
+    uint32_t joined = group->count;
+
+    for (uint32_t i = 0; i < count; i++) {
+        struct expert_slot *s = &slot[found[i]];
+
+        if (s->prefetched || s->ready >= pass_first) {
+            group->count = joined;
+            use_recent(g, expert[i], found[i]);
+            joined = group->count;
+            continue;
+        }
+        to_expert[joined] = expert[i];
+        to_slot[joined++] = found[i];
+        s->group = number;
+    }
+    group->count = joined;
+}
+
+static void load_missing(struct gpu *g, uint32_t expert, const struct cache_result *c)
+{
+    struct run_layer *books = &g->result->layer[g->step.layer];
+    uint64_t bytes = g->setup->expert_bytes[g->step.layer];
+    op_id copy;
+
+    evict(g, c);
+    if (is_in_open_group(g, &g->residency.slot[c->slot]))
+        submit_groups(g); /* a staging slot used twice in this step */
+    if (c->outcome == CACHE_BYPASS) {
+        g->counts.bypasses++;
+        books->counts.bypasses++;
+    } else {
+        g->counts.loads++;
+        books->counts.loads++;
+    }
+    g->counts.demand_bytes += bytes;
+    books->counts.demand_bytes += bytes;
+    copy = copy_in(g, g->step.layer, expert, c->slot, WORK_DEMAND);
+    remember_copy(&g->residency.demand, copy, g->step.layer, 0);
+    join_group(g, g->residency.split ? &g->residency.missing : &g->residency.resident,
+               expert, c->slot, copy);
+}
+
+void residency_hold(struct gpu *g, uint32_t layer, uint32_t expert, uint32_t pass)
+{
+    cache_hold(g->residency.cache, layer, expert, pass);
+}
+
+void residency_load_early(struct gpu *g, uint32_t layer, uint32_t expert, uint32_t pass)
+{
+    uint64_t bytes = g->setup->expert_bytes[layer];
+    struct run_counts *books = &g->result->layer[layer].counts;
+    struct cache_result c = cache_prefetch(g->residency.cache, layer, expert, pass);
+
+    if (c.outcome == CACHE_HIT)
+        return;
+    evict(g, &c); /* where sizes differ even a load that found no room may evict */
+    if (c.outcome != CACHE_LOAD)
+        return;
+    remember_copy(&g->residency.ahead, copy_in(g, layer, expert, c.slot, WORK_PREFETCH),
+                  layer, 0);
+    g->counts.prefetches++;
+    books->prefetches++;
+    g->counts.prefetch_bytes += bytes;
+    books->prefetch_bytes += bytes;
+}
+
+/* Accesses the experts in turn; how many hit. */
+static uint32_t access_all(struct gpu *g, struct step_accesses all)
+{
+    const uint16_t *expert = all.expert;
+    const struct cache_use *use = all.use;
+    uint32_t count = all.count, hits = 0;
+
+    for (uint32_t i = 0;; i++) {
+        uint32_t run = cache_access_hits(g->residency.cache, g->step.layer, expert + i,
+                                         use == NULL ? NULL : use + i, count - i,
+                                         g->residency.found);
+        struct cache_result c;
+
+        use_residents(g, expert + i, run);
+        hits += run;
+        i += run;
+        if (i == count)
+            return hits;
+        c = cache_access(g->residency.cache, g->step.layer, expert[i],
+                         use == NULL ? CACHE_UNUSED : use[i]);
+        load_missing(g, expert[i], &c);
+    }
+}
+
+void residency_step(struct gpu *g)
+{
+    struct run_counts *books = &g->result->layer[g->step.layer].counts;
+    struct step_accesses all = {g->step.turn, g->step.use, g->step.active_count};
+    uint32_t hits;
+
+    cache_begin_step(g->residency.cache, g->step.layer, g->step.active,
+                     g->step.active_count);
+    if (g->hosted != NULL)
+        all = hosted_take(g, all);
+    hits = access_all(g, all);
+    submit_groups(g);
+    g->counts.accesses += g->step.active_count;
+    g->counts.hits += hits;
+    books->accesses += g->step.active_count;
+    books->hits += hits;
+}
+
+/* ---- a pass, a run ---- */
+
+void residency_begin_pass(struct gpu *g)
+{
+    struct residency *r = &g->residency;
+
+    r->group_first = r->group_next;
+    r->resident.number = r->group_next++;
+    r->missing.number = r->group_next++;
+    r->demand.count = 0;
+    r->late.count = 0;
+}
+
+void residency_retire(struct gpu *g)
+{
+    struct expert_copies *ahead = &g->residency.ahead;
+    struct lanes *l = &g->lanes;
+    size_t ended = 0;
+
+    while (ended < ahead->count && lanes_copied(l, ahead->id[ended]))
+        ended++;
+    if (ended > 0) {
+        ahead->count -= ended;
+        memmove(ahead->id, ahead->id + ended, ahead->count * sizeof *ahead->id);
+        memmove(ahead->copy, ahead->copy + ended, ahead->count * sizeof *ahead->copy);
+    }
+    l->retired = l->pass_first;
+    if (ahead->count > 0 && ahead->id[0] < l->retired)
+        l->retired = ahead->id[0];
+}
+
+static void group_init(struct gpu *g, struct expert_group *group)
+{
+    group->expert = mem_alloc(g->experts, sizeof *group->expert);
+    group->slot = mem_alloc(g->experts, sizeof *group->slot);
+    group->after = mem_alloc((size_t)g->experts + 2, sizeof *group->after);
+    group->op =
+        (struct op){.kind = OP_EXPERTS, .lane = LANE_COMPUTE, .after = group->after};
+    group->op.group.expert = group->expert;
+    group->op.group.slot = group->slot;
+    group->op.group.tokens = g->step.tokens;
+    group->op.group.routing = &g->step.routing;
+}
+
+static void group_release(struct expert_group *group)
+{
+    free(group->expert);
+    free(group->slot);
+    free(group->after);
+}
+
+static void copies_release(struct expert_copies *c)
+{
+    free(c->id);
+    free(c->copy);
+}
+
+void residency_init(struct gpu *g)
+{
+    const struct run_setup *s = g->setup;
+    struct residency *r = &g->residency;
+    size_t groups = (size_t)s->cost->model->layers * (4 + (size_t)g->experts) + 3;
+
+    r->tiles = s->cost->machine->gpu.tiles;
+    r->split = policy_schedule(s->policy)->split;
+    r->copies_wait = policy_schedule(s->policy)->copies_wait;
+    r->write_back = s->policy->cache.write_back;
+    r->found = mem_alloc(g->experts, sizeof *r->found);
+    r->group_next = 1;
+    r->group_id = mem_alloc(groups, sizeof *r->group_id); /* two may stay empty */
+    group_init(g, &r->resident);
+    group_init(g, &r->missing);
+}
+
+void residency_release(struct residency *r)
+{
+    cache_free(r->cache);
+    free(r->slot);
+    free(r->found);
+    free(r->group_id);
+    free(r->wait_for);
+    group_release(&r->resident);
+    group_release(&r->missing);
+    copies_release(&r->demand);
+    copies_release(&r->late);
+    copies_release(&r->ahead);
+}
+
+/* Tells the executor what is resident from the start. */
+static int begin_exec(struct gpu *g, uint32_t slots, struct err *e)
+{
+    uint32_t *layer, *expert;
+    struct exec_slots first;
+    int status;
+
+    if (g->lanes.ops->begin == NULL)
+        return 0;
+    layer = mem_zalloc(slots, sizeof *layer);
+    expert = mem_alloc(slots, sizeof *expert);
+    for (uint32_t i = 0; i < slots; i++)
+        expert[i] = UINT32_MAX;
+    for (uint32_t l = 0; l < g->layers; l++) {
+        for (uint32_t x = 0; x < g->experts; x++) {
+            uint32_t slot = cache_slot_of(g->residency.cache, l, x);
+
+            if (slot == CACHE_NONE)
+                continue;
+            layer[slot] = l;
+            expert[slot] = x;
+        }
+    }
+    first = (struct exec_slots){.count = slots, .layer = layer, .expert = expert};
+    status = g->lanes.ops->begin(g->lanes.exec, &first, e);
+    free(layer);
+    free(expert);
+    return status;
+}
+
+int residency_begin(struct gpu *g, const uint64_t *profile, struct err *e)
+{
+    const struct run_setup *s = g->setup;
+    struct residency *r = &g->residency;
+    struct run_result *result = g->result;
+    struct cache_config config = {
+        .algorithm = policy_cache(s->policy),
+        .algorithm_params = s->policy->params[SLOT_CACHE],
+        .params = s->policy->cache,
+        .layers = g->layers,
+        .experts = g->experts,
+        .expert_bytes = s->expert_bytes,
+        .profile = profile,
+        .future = s->future != NULL,
+        .seed = s->seed,
+    };
+    uint32_t slots;
+
+    r->cache = cache_new(&config, e);
+    if (r->cache == NULL)
+        return -1;
+    result->cache_slots = cache_slots(r->cache);
+    result->cache_bytes = cache_capacity_bytes(r->cache);
+    result->staging_bytes = cache_staging_bytes(r->cache);
+    slots = result->cache_slots + (uint32_t)s->policy->cache.staging;
+    r->slot = mem_zalloc(slots, sizeof *r->slot);
+    return begin_exec(g, slots, e);
+}

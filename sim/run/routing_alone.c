@@ -1,0 +1,277 @@
+/* A layer's routing where a GPU may hold every expert: which are active, and in which
+ * order they are accessed. */
+#include "run_state.h"
+
+#include "sim/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint32_t see_future(const struct view_future *context, uint32_t ahead,
+                           const uint32_t **expert)
+{
+    const struct future_reader *reader = (const void *)context;
+    struct future_step step = future_reader_peek(reader, ahead);
+
+    *expert = step.active;
+    return step.count;
+}
+
+void routing_alone_init(struct runner *c)
+{
+    c->mask_words = (c->experts + 63) / 64;
+    c->mask = mem_zalloc(c->mask_words, sizeof *c->mask);
+    if (c->setup->policy->cache.order == CACHE_ORDER_RECORDED)
+        c->waits = mem_zalloc(c->experts, sizeof *c->waits);
+    c->encodes = c->pads;
+    if (c->setup->future != NULL) {
+        c->view.future = see_future;
+        c->view.future_context = (const void *)c->setup->future;
+    }
+}
+
+void routing_alone_release(struct runner *c)
+{
+    free(c->mask);
+    free(c->own_choice);
+    free(c->waits);
+}
+
+/* What gate, select, offload and prefetch see of the layer. */
+static void see(struct runner *c)
+{
+    const struct pass *p = c->pass;
+    const struct step *step = &c->gpu->step;
+    struct view *v = &c->view;
+
+    v->pass = p->index;
+    v->layer = step->layer;
+    v->rows = p->rows;
+    v->row = p->row;
+    v->choice = step->routing.choice;
+    v->choice_stride = step->routing.stride;
+    v->score = p->score == NULL ? NULL : p->score + (size_t)step->layer * c->candidates;
+    v->score_stride = (size_t)c->layers * c->candidates;
+    v->predicted =
+        p->predicted == NULL ? NULL : p->predicted + (size_t)step->layer * c->predicted;
+    v->predicted_stride = (size_t)c->layers * c->predicted;
+    v->active = step->active;
+    v->active_count = step->active_count;
+    v->tokens = step->tokens;
+    v->load = c->load;
+    v->cache = c->gpu->residency.cache;
+}
+
+/* A gate or select rewrites choices: give it a contiguous copy of its own. */
+static uint16_t *copy_choices(struct runner *c)
+{
+    struct step *step = &c->gpu->step;
+    const struct pass *p = c->pass;
+    const uint16_t *from = p->expert + (size_t)step->layer * c->candidates;
+    size_t stride = (size_t)c->layers * c->candidates;
+
+    if (p->rows > c->own_choice_rows) {
+        c->own_choice_rows = p->rows;
+        c->own_choice =
+            mem_resize(c->own_choice, (size_t)p->rows * c->top_k, sizeof *c->own_choice);
+    }
+    for (uint32_t row = 0; row < p->rows; row++)
+        memcpy(c->own_choice + (size_t)row * c->top_k, from + row * stride,
+               c->top_k * sizeof *from);
+    return c->own_choice;
+}
+
+struct cost_dispatch routing_dispatch(const struct runner *c, uint32_t rows,
+                                      struct gate_result gate)
+{
+    const struct gate_type *type = policy_gate(c->setup->policy);
+
+    return (struct cost_dispatch){
+        .rows = rows,
+        .top_k = c->top_k,
+        .experts = c->experts,
+        .capacity = gate.capacity,
+        .dense =
+            type->is_dense != NULL && type->is_dense(c->setup->policy->params[SLOT_GATE]),
+        .dropped = gate.dropped,
+        .gate_bits = 32, /* fairseq's gate computes in fp32 */
+    };
+}
+
+static uint32_t rewrite_choices(struct runner *c)
+{
+    struct step *step = &c->gpu->step;
+    const struct policy *policy = c->setup->policy;
+    uint16_t *choice = copy_choices(c);
+    struct gate_result gate = {0, 0};
+
+    step->routing.choice = choice;
+    step->routing.stride = c->top_k;
+    see(c);
+    if (policy_select(policy)->apply != NULL)
+        (void)policy_select(policy)->apply(policy->params[SLOT_SELECT], &c->view, choice);
+    if (policy_gate(policy)->apply != NULL)
+        gate = policy_gate(policy)->apply(policy->params[SLOT_GATE], &c->view, choice,
+                                          c->scratch);
+    c->gpu->dispatch = routing_dispatch(c, c->pass->rows, gate);
+    c->gpu->counts.dropped += gate.dropped;
+    c->result->layer[step->layer].counts.dropped += gate.dropped;
+    return gate.capacity;
+}
+
+/* Enters the choices of all rows in mask and tokens; how many they are. */
+static uint64_t mark_rows(struct runner *c)
+{
+    struct step *step = &c->gpu->step;
+    uint64_t activations = 0;
+
+    for (uint32_t row = 0; row < c->pass->rows; row++) {
+        const uint16_t *choice = step->routing.choice + row * step->routing.stride;
+
+        for (uint32_t k = 0; k < c->top_k; k++) {
+            uint32_t id = choice[k];
+
+            if (id == VIEW_NO_EXPERT)
+                continue;
+            c->mask[id >> 6] |= UINT64_C(1) << (id & 63);
+            step->tokens[id]++;
+            activations++;
+        }
+    }
+    return activations;
+}
+
+/* The same for up to 64 experts, with the mask in a register; without a loop over the
+ * choices where `top_k` is a constant. */
+static inline uint64_t mark_narrow(struct runner *c, uint32_t top_k)
+{
+    struct step *step = &c->gpu->step;
+    const uint16_t *choice = step->routing.choice;
+    uint32_t *tokens = step->tokens;
+    uint32_t rows = c->pass->rows;
+    size_t stride = step->routing.stride;
+    uint64_t mask = 0, left_out = 0;
+
+    for (uint32_t row = 0; row < rows; row++, choice += stride) {
+        for (uint32_t k = 0; k < top_k; k++) {
+            if (choice[k] == VIEW_NO_EXPERT) {
+                left_out++;
+                continue;
+            }
+            mask |= UINT64_C(1) << choice[k];
+            tokens[choice[k]]++;
+        }
+    }
+    c->mask[0] = mask;
+    return (uint64_t)rows * top_k - left_out;
+}
+
+static uint64_t mark(struct runner *c)
+{
+    if (c->mask_words > 1)
+        return mark_rows(c);
+    switch (c->top_k) {
+    case 4:
+        return mark_narrow(c, 4);
+    case 8:
+        return mark_narrow(c, 8);
+    default:
+        return mark_narrow(c, c->top_k);
+    }
+}
+
+/* Ascending ids of the experts in the mask, which it clears. */
+static void list_active(struct runner *c)
+{
+    struct step *step = &c->gpu->step;
+    uint16_t *active = step->active;
+    uint32_t count = 0;
+
+    for (uint32_t w = 0; w < c->mask_words; w++) {
+        uint64_t bits = c->mask[w];
+
+        c->mask[w] = 0;
+        for (; bits != 0; bits &= bits - 1)
+            active[count++] = (uint16_t)(w * 64 + (uint32_t)__builtin_ctzll(bits));
+    }
+    step->active_count = count;
+}
+
+/* Fills `turn`: the active experts by their last use, found by walking the choices
+ * backwards. Experts without a row (a gate that pads every expert) come first. */
+static void order_accesses(struct runner *c)
+{
+    struct step *step = &c->gpu->step;
+    uint32_t left = step->active_count;
+
+    for (uint32_t i = 0; i < step->active_count; i++)
+        c->waits[step->active[i]] = true;
+    for (uint32_t row = c->pass->rows; row-- > 0;) {
+        const uint16_t *choice = step->routing.choice + row * step->routing.stride;
+
+        for (uint32_t k = c->top_k; k-- > 0;) {
+            uint32_t id = choice[k];
+
+            if (id == VIEW_NO_EXPERT || !c->waits[id])
+                continue;
+            step->turn[--left] = (uint16_t)id;
+            c->waits[id] = false;
+        }
+    }
+    for (uint32_t i = step->active_count; i-- > 0;) {
+        if (c->waits[step->active[i]]) {
+            step->turn[--left] = step->active[i];
+            c->waits[step->active[i]] = false;
+        }
+    }
+}
+
+void routing_alone_layer(struct runner *c, uint32_t layer)
+{
+    struct step *step = &c->gpu->step;
+    const struct pass *p = c->pass;
+    uint64_t activations;
+    uint32_t capacity = 0;
+
+    step->layer = layer;
+    step->single = p->rows == 1 && !c->reroutes;
+    step->routing.choice = p->expert + (size_t)layer * c->candidates;
+    step->routing.stride = (size_t)c->layers * c->candidates;
+    step->routing.rows = p->rows;
+    if (c->reroutes)
+        capacity = rewrite_choices(c);
+    activations = mark(c);
+    c->gpu->counts.activations += activations;
+    c->result->layer[layer].counts.activations += activations;
+    list_active(c);
+    if (capacity > 0) { /* static gating: every expert computes its whole capacity */
+        step->active_count = c->experts;
+        for (uint32_t i = 0; i < c->experts; i++) {
+            step->active[i] = (uint16_t)i;
+            step->tokens[i] = capacity;
+        }
+    }
+    if (c->waits != NULL)
+        order_accesses(c);
+    if (c->predictor.state != NULL || c->gpu->hosted != NULL)
+        see(c);
+}
+
+static void clear_tokens(uint32_t *tokens, const uint16_t *active, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        tokens[active[i]] = 0;
+}
+
+void routing_alone_clear(struct runner *c)
+{
+    struct step *step = &c->gpu->step;
+
+    if (c->load != NULL) {
+        uint64_t *load = c->load + (size_t)step->layer * c->experts;
+
+        for (uint32_t i = 0; i < step->active_count; i++)
+            load[step->active[i]] += step->tokens[step->active[i]];
+    }
+    clear_tokens(step->tokens, step->active, step->active_count);
+}
