@@ -31,6 +31,7 @@ import os
 import pty
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -125,11 +126,13 @@ def on_terminal(*flags):
 
 
 # Two policies on one request of 20 prompt tokens and 200,000 more, the last of which is no row:
-# per cent, rate and time left are of these rows, five times a second at most.
+# per cent, rate and time left are of these rows, five times a second at most. Most lines come
+# soon after that fifth: a clock that runs by the second, or back, would have them further apart.
 rows = 2 * (20 + 200000 - 1)
 begun = time.monotonic()
 lines = on_terminal("--set", "workload.requests=1").decode().split("\r")
 took = time.monotonic() - begun
+times = [0.0]
 good = len(lines) > 3 and lines[0] == "" and lines[-2].startswith("\x1b[K")
 for i, line in enumerate(lines[1:-2]):
     said = re.fullmatch(r"replaying ([ \d]{3}) %, (\d+) tokens/s, (\d+) s left   \x1b\[K", line)
@@ -138,8 +141,12 @@ for i, line in enumerate(lines[1:-2]):
         break
     percent, rate, left = (int(said[n]) for n in (1, 2, 3))
     elapsed, blur = rows * percent / 100 / (rate + 0.5), rows * 0.005 / rate + 0.02
+    times.append(elapsed)
     good = (good and 0.2 * (i + 1) - blur <= elapsed <= took + blur
             and abs((1 - percent / 100) * rows / rate - left) <= 0.5 + blur)
+if good:
+    apart = [after - before for before, after in zip(times, times[1:])]
+    good = 0.2 - 2 * blur <= statistics.median(apart) < 0.6 + 2 * blur
 if not good:
     print(took, lines)
 report(good, "signal_progress_line_on_terminal")

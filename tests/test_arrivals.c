@@ -148,6 +148,48 @@ static void test_mooncake(void **state)
     arrivals_release(&a);
 }
 
+/* The first and the last of every field, which a leap second and a zone make later. */
+static void test_azure_limits(void **state)
+{
+    static const struct {
+        const char *earlier, *later;
+        int64_t seconds;
+    } known[] = {
+        {"1971-01-01 00:00:00", "1971-01-01 00:00:01", 1},
+        {"2200-12-31 23:59:58", "2200-12-31 23:59:59", 1},
+        {"2016-12-31 23:59:59", "2016-12-31 23:59:60", 1},
+        {"2023-11-16 00:00:00+23:59", "2023-11-16 00:00:00+00:00", 86340},
+        {"2023-11-16 00:00:00-00:00", "2023-11-16 00:00:00-23:59", 86340},
+    };
+    static const char *const bad[] = {
+        "1970-12-31 00:00:00",       "2201-01-01 00:00:00",       "2023-00-16 00:00:00",
+        "2023-13-16 00:00:00",       "2023-12-00 00:00:00",       "2023-12-32 00:00:00",
+        "2023-11-16 24:00:00",       "2023-11-16 23:60:00",       "2023-11-16 23:59:61",
+        "2023-11-16 00:00:00+24:00", "2023-11-16 00:00:00+23:60",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        char *text =
+            mem_format("%s%s,1,1\n%s,1,1\n", head, known[i].earlier, known[i].later);
+        struct arrivals a;
+        struct err e;
+
+        if (read_text(&a, text, 0, &e) != 0)
+            fail_msg("%s: %s", text, e.text);
+        assert_int_equal(a.request[0].arrival, 0);
+        assert_int_equal(a.request[1].arrival, known[i].seconds * SIM_TIME_PER_S);
+        arrivals_release(&a);
+        free(text);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char *line = mem_format("%s,1,1\n", bad[i]);
+
+        expect_azure_refusal(line, 2, "TIMESTAMP");
+        free(line);
+    }
+}
+
 static void test_bad_azure(void **state)
 {
     (void)state;
@@ -342,7 +384,7 @@ int main(void)
         cmocka_unit_test(test_mooncake),     cmocka_unit_test(test_bad_azure),
         cmocka_unit_test(test_bad_mooncake), cmocka_unit_test(test_odd_files),
         cmocka_unit_test(test_poisson),      cmocka_unit_test(test_poisson_range),
-        cmocka_unit_test(test_public_files),
+        cmocka_unit_test(test_public_files), cmocka_unit_test(test_azure_limits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include "sim/base/child.h"
 #include "sim/base/err.h"
 #include "sim/base/mem.h"
+#include "sim/base/nearest.h"
 #include "sim/base/rng.h"
 #include "sim/base/units.h"
 
@@ -306,6 +307,28 @@ static void child_beside_is_in_the_same_folder(void **state)
     free(path);
 }
 
+/* "oplicy" is one mistake away from "policy", wherever in the name two neighbours change
+ * places, capitals or not; two letters that are wrong are two. The first of those as near
+ * stays, so the name with one mistake is tried behind the one with two. */
+static void swapped_neighbours_are_one_mistake(void **state)
+{
+    static const char name[] = "policy";
+
+    (void)state;
+    for (size_t i = 0; i + 1 < strlen(name); i++) {
+        char typed[] = "policy", two[] = "policy";
+        struct nearest n = nearest_to(typed);
+
+        typed[i] = name[i + 1];
+        typed[i + 1] = (char)(name[i] - 'a' + 'A');
+        two[i] = '1';
+        two[i + 1] = '2';
+        nearest_try(&n, two);
+        nearest_try(&n, name);
+        assert_string_equal(nearest_hint(&n).text, "; did you mean 'policy'?");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +347,7 @@ int main(void)
         cmocka_unit_test(units_round_to_the_nearest_picosecond),
         cmocka_unit_test(units_survive_the_way_back),
         cmocka_unit_test(child_beside_is_in_the_same_folder),
+        cmocka_unit_test(swapped_neighbours_are_one_mistake),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

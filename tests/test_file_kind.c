@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static const char signature[] = "\x89HDF\r\n\x1a\n";
@@ -48,9 +49,36 @@ static void the_name_stands_anywhere(void **state)
     }
 }
 
+/* Every byte of a signature counts: with one changed, the file is nothing known. */
+static void signatures_are_whole(void **state)
+{
+    static const struct {
+        const char *bytes;
+        enum file_kind kind;
+    } known[] = {
+        {signature, FILE_HDF5}, {"\x93NUMPY", FILE_NUMPY}, {"PK\3\4", FILE_NUMPY}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        size_t length = strlen(known[i].bytes);
+
+        for (size_t changed = 0; changed <= length; changed++) {
+            FILE *f = fopen(path, "wb");
+
+            assert_non_null(f);
+            for (size_t b = 0; b < length; b++)
+                assert_true(fputc(known[i].bytes[b] ^ (b == changed), f) != EOF);
+            assert_int_equal(fclose(f), 0);
+            assert_int_equal(file_kind_of(path),
+                             changed < length ? FILE_OTHER : known[i].kind);
+        }
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_name_stands_anywhere)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_name_stands_anywhere),
+                                       cmocka_unit_test(signatures_are_whole)};
     char name[] = "/tmp/moesim-kind-XXXXXX";
     int file = mkstemp(name), status;
 

@@ -242,6 +242,21 @@ static void test_figures_asked_for(void **state)
     discard(path);
 }
 
+/* Of prompts alone the rows that run at the same time are theirs. */
+static void test_figures_of_prompts(void **state)
+{
+    char *path = must_generate(
+        "prompts.h5", "{layers: 6, experts: 24, top_k: 3, requests: 64, groups: 8, "
+                      "prompt_tokens: 70, output_tokens: 0, affinity: 0.8, gini: 0.35, "
+                      "adjacent_overlap: 0.45, union_16: 17.5}");
+    struct trace_statistics s = measure(path);
+
+    (void)state;
+    assert_within("union of 16", s.union_size[4], 17.5, TOLERANCE);
+    trace_statistics_release(&s);
+    discard(path);
+}
+
 static void test_what_cannot_be(void **state)
 {
     static const char *const bad[][2] = {
@@ -599,6 +614,7 @@ int main(void)
         cmocka_unit_test(test_independent_rows),
         cmocka_unit_test(test_parameters_do_what_they_say),
         cmocka_unit_test(test_figures_asked_for),
+        cmocka_unit_test(test_figures_of_prompts),
         cmocka_unit_test(test_what_cannot_be),
         cmocka_unit_test(test_too_many_rows),
         cmocka_unit_test(test_hot_router),

@@ -36,7 +36,7 @@ static bool is_short(size_t *size)
 }
 
 /* Writes fail from this one on; 0: none does. */
-static unsigned fails_at, writes;
+static unsigned fails_at, writes, reads;
 
 ssize_t pwrite(int fd, const void *from, size_t size, off_t at)
 {
@@ -49,6 +49,7 @@ ssize_t pwrite(int fd, const void *from, size_t size, off_t at)
 
 ssize_t pread(int fd, void *to, size_t size, off_t at)
 {
+    reads++;
     return is_short(&size) ? -1 : syscall(SYS_pread64, fd, to, size, at);
 }
 
@@ -73,6 +74,52 @@ static void a_few_bytes_at_a_time(void **state)
     assert_int_equal(slow_size, size);
     assert_memory_equal(made, wanted, size);
     row_trace_free(slow);
+    free(wanted);
+    free(made);
+}
+
+/* A long text is kept apart, and read where its values are put. */
+static char *long_text(size_t *size)
+{
+    char *path = trace_make_path("long.h5"), *bytes, *text = mem_zalloc(65536, 1);
+    uint16_t layer = 0;
+    const struct trace_info info = {.source = memset(text, 'a', 65535),
+                                    .experts = 2,
+                                    .top_k = 1,
+                                    .candidates = 1,
+                                    .layers = 1,
+                                    .moe_layer = &layer};
+    const struct trace_token token = {.token_id = -1, .source = UINT16_MAX};
+    const struct trace_request request = {
+        .arrival_ns = -1, .prompt_tokens = 1, .output_tokens = 1, .rows = 1};
+    const uint16_t expert = 1;
+    struct err e = {.text = ""};
+    struct trace_writer *w = trace_writer_new(path, &info, &e);
+
+    if (w == NULL || trace_writer_rows(w, 1, &token, &expert, NULL, NULL, &e) != 0 ||
+        trace_writer_request(w, &request, &e) != 0 || trace_writer_commit(w, &e) != 0)
+        fail_msg("%s", e.text);
+    bytes = file_read(path, 1 << 26, size, &e);
+    assert_non_null(bytes);
+    (void)unlink(path);
+    free(path);
+    free(text);
+    return bytes;
+}
+
+static void a_text_is_read_in_parts(void **state)
+{
+    size_t size, slow_size;
+    char *wanted = long_text(&size), *made;
+
+    (void)state;
+    reads = 0;
+    most = 4093;
+    made = long_text(&slow_size);
+    most = 0;
+    assert_true(reads > 65535 / 4093);
+    assert_int_equal(slow_size, size);
+    assert_memory_equal(made, wanted, size);
     free(wanted);
     free(made);
 }
@@ -127,6 +174,7 @@ static void no_write_fails_unseen(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_few_bytes_at_a_time),
+                                       cmocka_unit_test(a_text_is_read_in_parts),
                                        cmocka_unit_test(no_write_fails_unseen)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -492,6 +492,7 @@ static void no_miss_is_hidden(void **state)
         "why: \"a < b\"}, " BYTES_2304 "}, "
         "{what: \"bad\", published: 3000 B, tolerance: 1 %, " BYTES_2304 "}, "
         "{what: \"none\", published: 1, tolerance: 1 %, formula: {name: x}}]}";
+    static const char *const what[] = {"good", "missed", "bad", "none"};
     struct paper p;
     struct err e = {.text = ""};
     struct paper_lab *lab = paper_lab_new(&folders, 1, &e);
@@ -502,6 +503,8 @@ static void no_miss_is_hidden(void **state)
     (void)state;
     assert_non_null(lab);
     load_well(text, &p);
+    for (size_t i = 0; i < 4; i++)
+        assert_string_equal(p.row[i].what, what[i]);
     assert_int_equal(paper_predict(&p, lab), 0);
     paper_print(&p, out);
     assert_int_equal(fflush(out), 0);

@@ -7,6 +7,7 @@
 
 #include "made_result.h"
 #include "sim/report/print.h"
+#include "sim/result/result_fields.h"
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"
 
@@ -310,6 +311,27 @@ static void a_file_cut_short(void **state)
     free(path);
 }
 
+/* Puts another column in the place of the one at `where`: of zeros, or never written. */
+static void put_column(const char *path, const char *where, hid_t type, hsize_t rows,
+                       bool written)
+{
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    hid_t list = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(1, &rows, NULL);
+    hid_t column;
+
+    if (H5Lexists(file, where, H5P_DEFAULT) > 0)
+        assert_true(H5Ldelete(file, where, H5P_DEFAULT) >= 0);
+    (void)H5Pset_chunk(list, 1, &rows);
+    if (written)
+        (void)H5Pset_alloc_time(list, H5D_ALLOC_TIME_EARLY);
+    column = H5Dcreate2(file, where, type, space, H5P_DEFAULT, list, H5P_DEFAULT);
+    assert_true(column >= 0);
+    (void)H5Dclose(column);
+    (void)H5Sclose(space);
+    (void)H5Pclose(list);
+    (void)H5Fclose(file);
+}
+
 /* What was lost behind the library's back: a pass more than there are records, a column,
  * all of them, a column that was made and never written. */
 static void passes_that_are_not_there(void **state)
@@ -320,8 +342,7 @@ static void passes_that_are_not_there(void **state)
     struct made_shape small = {.policies = 1, .layers = 3, .requests = 4, .passes = 50};
     struct result a = made_result(&small);
     struct err e = {.text = ""};
-    hid_t file, list, space, empty;
-    const hsize_t rows = 50;
+    hid_t file;
 
     assert_int_equal(result_write(&a, path, &e), 0);
     apply_damage(path, &damage);
@@ -331,21 +352,40 @@ static void passes_that_are_not_there(void **state)
     assert_true(H5Ldelete(file, lost, H5P_DEFAULT) >= 0);
     (void)H5Fclose(file);
     assert_refused(path, "latency_ps is missing");
-    file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
-    list = H5Pcreate(H5P_DATASET_CREATE);
-    (void)H5Pset_chunk(list, 1, &rows);
-    space = H5Screate_simple(1, &rows, NULL);
-    empty = H5Dcreate2(file, lost, H5T_STD_I64LE, space, H5P_DEFAULT, list, H5P_DEFAULT);
-    assert_true(empty >= 0);
-    (void)H5Dclose(empty);
-    (void)H5Sclose(space);
-    (void)H5Pclose(list);
-    (void)H5Fclose(file);
+    put_column(path, lost, H5T_STD_I64LE, 50, false);
     assert_refused(path, "latency_ps was not written to its end");
     file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
     assert_true(H5Ldelete(file, "/policy/0/pass", H5P_DEFAULT) >= 0);
     (void)H5Fclose(file);
     assert_refused(path, "/policy/0/pass is missing");
+    result_release(&a);
+    free(path);
+}
+
+/* Columns of passes are read when they are asked for, but each must be what it is to be
+ * from the start: one that holds other numbers, or a row less, is refused. */
+static void every_column_of_passes_is_looked_at(void **state)
+{
+    char *path = mem_format("%s/a.h5", (char *)*state);
+    struct made_shape small = {.policies = 1, .layers = 3, .requests = 4, .passes = 50};
+    struct result a = made_result(&small);
+    struct err e = {.text = ""};
+
+    for (const struct result_field *f = result_pass_fields; f->name != NULL; f++) {
+        char *column = mem_format("/policy/0/pass/%s", f->name);
+        char *type = mem_format("%s has the wrong type", column);
+        char *rows = mem_format("%s has 49 rows where 50 are told of", column);
+
+        assert_int_equal(result_write(&a, path, &e), 0);
+        put_column(path, column, H5T_IEEE_F64LE, 50, true);
+        assert_refused(path, type);
+        put_column(path, column, f->kind == RESULT_TIME ? H5T_STD_I64LE : H5T_STD_U64LE,
+                   49, true);
+        assert_refused(path, rows);
+        free(column);
+        free(type);
+        free(rows);
+    }
     result_release(&a);
     free(path);
 }
@@ -374,6 +414,7 @@ int main(void)
         cmocka_unit_test(an_older_file_is_refused),
         cmocka_unit_test(a_file_cut_short),
         cmocka_unit_test(passes_that_are_not_there),
+        cmocka_unit_test(every_column_of_passes_is_looked_at),
         cmocka_unit_test(a_folder_that_is_not_there),
     };
 

@@ -1,5 +1,7 @@
 /* Words of the base: what is expected of a value, what a bound struct says, where long
  * text is cut, characters of UTF-8; and what a child may say and how it ends. */
+#define _GNU_SOURCE /* RTLD_NEXT */
+
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -13,8 +15,11 @@
 #include "sim/base/mem.h"
 #include "sim/base/plain.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -219,6 +224,26 @@ static void unseen_characters_are_known(void **state)
     seen("\x80", false, 1);
 }
 
+/* In the place of the C library's: whether all signals wait that can. */
+static bool waited;
+
+int posix_spawnp(pid_t *child, const char *file,
+                 const posix_spawn_file_actions_t *actions,
+                 const posix_spawnattr_t *attributes, char *const argument[],
+                 char *const environment[])
+{
+    int (*next)(pid_t *, const char *, const posix_spawn_file_actions_t *,
+                const posix_spawnattr_t *, char *const[], char *const[]);
+    void *symbol = dlsym(RTLD_NEXT, "posix_spawnp");
+    sigset_t now;
+
+    memcpy(&next, &symbol, sizeof next);
+    waited = pthread_sigmask(SIG_SETMASK, NULL, &now) == 0;
+    for (int s = 1; s <= SIGSYS; s++)
+        waited = waited && (s == SIGKILL || s == SIGSTOP || sigismember(&now, s) == 1);
+    return next(child, file, actions, attributes, argument, environment);
+}
+
 /* What a child writes to its standard output and standard error, up to 15 bytes. */
 static int run(const char *script, bool silent, char said[16])
 {
@@ -268,6 +293,23 @@ static void children_end_and_speak(void **state)
     assert_int_equal(run("exit 1", true, said), 1);
 }
 
+/* A signal that comes while a child is begun is told of it, too: it waits until the
+ * child's number is known, and no longer, nor in the child. */
+static void signals_wait_for_the_child(void **state)
+{
+    sigset_t before, after;
+    char said[16];
+
+    (void)state;
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &before), 0);
+    waited = false;
+    assert_int_equal(run("kill -TERM $$", true, said), 128 + SIGTERM);
+    assert_true(waited);
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &after), 0);
+    for (int s = 1; s <= SIGSYS; s++)
+        assert_int_equal(sigismember(&after, s), sigismember(&before, s));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +321,7 @@ int main(void)
         cmocka_unit_test(characters_have_their_bytes),
         cmocka_unit_test(unseen_characters_are_known),
         cmocka_unit_test(children_end_and_speak),
+        cmocka_unit_test(signals_wait_for_the_child),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

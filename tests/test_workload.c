@@ -18,6 +18,7 @@
 
 #define WINDOW ROW_TRACE_WINDOW
 #define MAX_REQUESTS ROW_TRACE_REQUESTS
+#define HOMES 3
 
 /* ---- comparing ---- */
 
@@ -125,6 +126,42 @@ static void check_pass(struct naive *n, const struct pass *p)
     check_batch(p);
 }
 
+/* The rows of pass `p`, and the KV entries in each home that its requests are left with:
+ * those up to the last row of each. */
+static void note_sizes(const struct pass *p, struct workload_sizes *s)
+{
+    uint64_t kv_tokens[HOMES] = {0};
+
+    for (uint32_t i = 0; i < p->rows; i++) {
+        const struct view_row *row = &p->row[i];
+        uint32_t home = (row->source != UINT16_MAX ? row->source : row->request) % HOMES;
+
+        if (i + 1 == p->rows || row[1].request != row->request)
+            kv_tokens[home] += row->position + 1;
+    }
+    s->rows = p->rows > s->rows ? p->rows : s->rows;
+    for (uint32_t h = 0; h < HOMES; h++)
+        if (kv_tokens[h] > s->kv_tokens) {
+            s->kv_tokens = kv_tokens[h];
+            s->kv_pass = p->index;
+        }
+}
+
+/* What is measured beforehand is what the passes have, and nothing where they depend on
+ * time. */
+static void check_sizes(const struct row_trace *s, const struct workload_params *p,
+                        const struct workload_sizes *want)
+{
+    struct workload_sizes sizes;
+    struct err e = {.text = ""};
+
+    assert_int_equal(
+        workload_measure(s->trace, &row_trace_model, p, HOMES, 1, &sizes, &e), 0);
+    assert_int_equal(sizes.rows, want->rows);
+    assert_int_equal(sizes.kv_tokens, want->kv_tokens);
+    assert_int_equal(sizes.kv_pass, want->kv_pass);
+}
+
 /* Runs both side by side. A pass takes 1 us and 2 us per row. `lengths` as (prompt,
  * output) pairs, or NULL. Returns the number of passes. */
 static uint64_t compare(const struct row_trace *s, const struct workload_params *p,
@@ -132,6 +169,7 @@ static uint64_t compare(const struct row_trace *s, const struct workload_params 
 {
     struct naive n = {.p = p, .s = s};
     struct workload *w = row_trace_workload(s, p);
+    struct workload_sizes sizes = {.rows = 0};
     struct err e = {.text = ""};
     const struct pass *pass;
     sim_time now = 0;
@@ -154,6 +192,8 @@ static uint64_t compare(const struct row_trace *s, const struct workload_params 
         if (p->mode == WORKLOAD_CONTINUOUS && p->token_budget > 0)
             assert_true(pass->rows <= p->token_budget);
         check_pass(&n, pass);
+        if (workload_is_timeless(w))
+            note_sizes(pass, &sizes);
         now = (now > not_before ? now : not_before) +
               SIM_TIME_PER_US * (1 + 2 * pass->rows);
     }
@@ -173,6 +213,7 @@ static uint64_t compare(const struct row_trace *s, const struct workload_params 
     assert_int_equal(workload_rows_done(w), n.rows);
     assert_int_equal(workload_rows_resampled(w), n.drawn);
     assert_int_equal(workload_prompts_skipped(w), n.skipped);
+    check_sizes(s, p, &sizes);
     naive_release(&n);
     workload_free(w);
     return passes;
