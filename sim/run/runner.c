@@ -193,13 +193,22 @@ static void gather_rows(struct runner *c, enum op_kind kind, uint32_t layer, boo
     }
 }
 
-/* What a GPU's dense block (or head) comes after, of all that is not the lane's order. */
-static void submit_dense(struct gpu *g, struct op *op, sim_time *share)
+/* Functions below take `alone`, which is true where a GPU may hold every expert: known to
+ * the compiler, it leaves of each stage what one GPU needs. */
+#define STAGE static inline __attribute__((always_inline))
+
+STAGE uint32_t gpus_of(const struct runner *c, bool alone)
+{
+    return alone ? 1 : c->gpus;
+}
+
+/* A dense block or the head, after all that is not the lane's order. */
+STAGE void submit_dense(struct gpu *g, bool alone, struct op *op, sim_time *share)
 {
     struct lanes *l = &g->lanes;
 
     op->batch = g->attention;
-    if (l->joined != 0) {
+    if (!alone && l->joined != 0) {
         lanes_join(g, op, share, SHARE_DENSE);
         return;
     }
@@ -208,44 +217,61 @@ static void submit_dense(struct gpu *g, struct op *op, sim_time *share)
         op->after = &l->last_copy;
         op->after_count = 1;
     }
-    hosted_join(g, op, share);
+    if (l->hosted != 0)
+        hosted_join(g, op, share);
+    else
+        lanes_compute(l, op, share, SHARE_DENSE);
 }
 
-static void run_dense(struct runner *c, uint32_t decoder_layer, sim_time *share)
+STAGE void run_dense(struct runner *c, bool alone, uint32_t decoder_layer,
+                     sim_time *share)
 {
     const struct model *m = c->setup->cost->model;
     bool ffn = (model_layer_is_moe(m, decoder_layer) ? m->shared_ffn : m->dense_ffn) > 0;
 
-    if (c->spread != NULL)
+    if (!alone)
         gather_rows(c, OP_GATHER, decoder_layer, ffn, share);
-    for (uint32_t i = 0; i < c->gpus; i++) {
+    for (uint32_t i = 0; i < gpus_of(c, alone); i++) {
         struct gpu *g = &c->gpu[i];
 
         g->dense.layer = decoder_layer;
-        submit_dense(g, &g->dense, share);
+        submit_dense(g, alone, &g->dense, share);
     }
-    if (c->spread != NULL)
+    if (!alone)
         gather_rows(c, OP_SCATTER, decoder_layer, ffn, share);
 }
 
-static void run_gate(struct runner *c, uint32_t layer, sim_time *share)
+STAGE void run_gate(struct runner *c, bool alone, uint32_t layer, sim_time *share)
 {
-    for (uint32_t i = 0; i < c->gpus; i++) {
+    for (uint32_t i = 0; i < gpus_of(c, alone); i++) {
         struct gpu *g = &c->gpu[i];
 
         g->gate.layer = layer;
         g->gate.batch = g->own;
-        if (c->spread != NULL)
-            lanes_join(g, &g->gate, share, SHARE_DENSE);
-        else
+        if (alone)
             lanes_compute(&g->lanes, &g->gate, share, SHARE_DENSE);
+        else
+            lanes_join(g, &g->gate, share, SHARE_DENSE);
     }
+}
+
+/* The routing reaches the host, which decides on it. */
+STAGE int decide(struct runner *c, bool alone, uint32_t layer, struct err *e)
+{
+    const struct lanes *l = &c->gpu->lanes;
+
+    if (!alone)
+        return routing_spread_layer(c, layer, e);
+    if (c->setup->decides)
+        (void)l->ops->wait(l->exec, l->last);
+    routing_alone_layer(c, layer);
+    return 0;
 }
 
 /* A GPU's rows are arranged for their experts, or summed after them. */
 static void arrange(struct runner *c, enum op_kind kind, uint32_t layer, sim_time *share)
 {
-    for (uint32_t i = 0; c->encodes && i < c->gpus; i++) {
+    for (uint32_t i = 0; i < c->gpus; i++) {
         struct op op = {.kind = kind, .lane = LANE_COMPUTE, .layer = layer};
 
         op.dispatch = &c->gpu[i].dispatch;
@@ -309,8 +335,6 @@ static int see_ahead(struct runner *c, struct err *e)
     const struct cache_use *use;
     uint32_t seen = 0;
 
-    if (c->setup->future == NULL)
-        return 0;
     if (future_reader_next(c->setup->future, e) != 0)
         return -1;
     use = future_reader_peek(c->setup->future, 0).next_use;
@@ -322,14 +346,12 @@ static int see_ahead(struct runner *c, struct err *e)
     return 0;
 }
 
-/* Tells the setup's future_writer, if there is one, what the step accesses. */
+/* Tells the setup's future_writer what the step accesses. */
 static int record(struct runner *c, struct err *e)
 {
     struct spread *s = c->spread;
     uint32_t count = 0;
 
-    if (c->setup->record == NULL)
-        return 0;
     if (s == NULL)
         return future_writer_step(c->setup->record, c->gpu->step.turn,
                                   c->gpu->step.active_count, e);
@@ -343,7 +365,7 @@ static int record(struct runner *c, struct err *e)
 }
 
 /* A GPU's experts, after the rows that arrived; for a bound, no more than their share. */
-static void run_experts(struct gpu *g, uint32_t layer, const struct even_share *even)
+static void run_arrived(struct gpu *g, uint32_t layer, const struct even_share *even)
 {
     struct lanes *l = &g->lanes;
     size_t logged = l->log_count;
@@ -357,38 +379,44 @@ static void run_experts(struct gpu *g, uint32_t layer, const struct even_share *
         lanes_note_join(l, logged);
 }
 
-static int run_moe_layer(struct runner *c, uint32_t layer, struct err *e)
+STAGE void run_experts(struct runner *c, bool alone, uint32_t layer)
 {
-    sim_time *share = c->result->layer[layer].share;
-    struct spread *s = c->spread;
     struct even_share even;
-    bool balanced = s != NULL && s->p->balanced;
+    bool balanced = !alone && c->spread->p->balanced;
 
-    run_gate(c, layer, share);
-    if (s == NULL) {
-        if (c->setup->decides) /* on the routing, which has to reach the host */
-            lanes_wait_all(c);
-        routing_alone_layer(c, layer);
-    } else if (routing_spread_layer(c, layer, e) != 0) {
-        return -1;
+    if (alone) {
+        residency_step(c->gpu);
+        return;
     }
-    arrange(c, OP_ENCODE, layer, share);
-    if (s != NULL)
-        dispatch(c, layer, share);
-    if (see_ahead(c, e) != 0)
-        return -1;
     if (balanced)
         even = even_share_of(c);
     for (uint32_t i = 0; i < c->gpus; i++)
-        run_experts(&c->gpu[i], layer, balanced ? &even : NULL);
+        run_arrived(&c->gpu[i], layer, balanced ? &even : NULL);
+}
+
+STAGE int run_moe_layer(struct runner *c, bool alone, uint32_t layer, struct err *e)
+{
+    sim_time *share = c->result->layer[layer].share;
+
+    run_gate(c, alone, layer, share);
+    if (decide(c, alone, layer, e) != 0)
+        return -1;
+    if (c->encodes)
+        arrange(c, OP_ENCODE, layer, share);
+    if (!alone)
+        dispatch(c, layer, share);
+    if (c->setup->future != NULL && see_ahead(c, e) != 0)
+        return -1;
+    run_experts(c, alone, layer);
     if (c->predictor.state != NULL)
         predictor_step(c);
-    if (record(c, e) != 0)
+    if (c->setup->record != NULL && record(c, e) != 0)
         return -1;
-    if (s != NULL)
+    if (!alone)
         combine(c, layer, share);
-    arrange(c, OP_DECODE, layer, share);
-    if (s == NULL)
+    if (c->encodes)
+        arrange(c, OP_DECODE, layer, share);
+    if (alone)
         routing_alone_clear(c);
     else
         routing_spread_clear(c);
@@ -397,7 +425,7 @@ static int run_moe_layer(struct runner *c, uint32_t layer, struct err *e)
 
 /* ---- a pass ---- */
 
-static int run_layers(struct runner *c, struct err *e)
+STAGE int walk_layers(struct runner *c, bool alone, struct err *e)
 {
     const struct trace_info *t = c->setup->trace;
     uint32_t layers = c->setup->cost->model->layers, moe = 0;
@@ -406,16 +434,21 @@ static int run_layers(struct runner *c, struct err *e)
     for (uint32_t l = 0; l < layers; l++) {
         bool is_moe = moe < c->layers && t->moe_layer[moe] == l;
 
-        run_dense(c, l, is_moe ? c->result->layer[moe].share : c->outside);
-        if (is_moe && run_moe_layer(c, moe++, e) != 0)
+        run_dense(c, alone, l, is_moe ? c->result->layer[moe].share : c->outside);
+        if (is_moe && run_moe_layer(c, alone, moe++, e) != 0)
             return -1;
     }
-    if (c->spread != NULL)
+    if (!alone)
         gather_rows(c, OP_GATHER, layers - 1, false, c->outside);
-    for (uint32_t i = 0; i < c->gpus; i++)
-        submit_dense(&c->gpu[i], &head, c->outside);
+    for (uint32_t i = 0; i < gpus_of(c, alone); i++)
+        submit_dense(&c->gpu[i], alone, &head, c->outside);
     lanes_wait_all(c); /* the sampled tokens come back */
     return 0;
+}
+
+static int run_layers(struct runner *c, struct err *e)
+{
+    return c->spread == NULL ? walk_layers(c, true, e) : walk_layers(c, false, e);
 }
 
 static int begin_pass(struct runner *c, const struct pass *pass, struct err *e)
@@ -574,7 +607,7 @@ static int route_layer(struct runner *c, uint32_t layer, struct err *e)
         routing_alone_layer(c, layer);
     else if (routing_spread_layer(c, layer, e) != 0)
         return -1;
-    if (record(c, e) != 0)
+    if (c->setup->record != NULL && record(c, e) != 0)
         return -1;
     if (c->spread == NULL)
         routing_alone_clear(c);
