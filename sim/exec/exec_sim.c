@@ -46,7 +46,6 @@ static void remember_batch(struct exec *x, const struct cost_batch *b)
     x->batch = *b;
     for (int i = 0; i < DENSE_CLASSES; i++)
         x->dense[i].gpu = -1;
-    x->gate.gpu = -1;
     x->head.gpu = -1;
 }
 
@@ -73,8 +72,6 @@ static void find_batch_cost(struct exec *x, const struct op *op, struct cost_mem
         return;
     if (op->kind == OP_DENSE)
         remember_cost(x, memo, cost_dense(&x->cost, op->layer, op->batch), COST_DENSE);
-    else if (op->kind == OP_GATE)
-        remember_cost(x, memo, cost_gate(&x->cost, op->batch->tokens), COST_GATE);
     else
         remember_cost(x, memo, cost_head(&x->cost, op->batch), COST_HEAD);
 }
@@ -131,6 +128,17 @@ static inline op_id submit_batch(struct exec *x, const struct op *op,
     if (x->batch_at != op->batch || cost->gpu < 0)
         return submit_new_batch(x, op, cost);
     return submit_kernels(x, op, cost);
+}
+
+/* Depends on the number of rows alone, which a GPU of several has fewer of there than in
+ * its dense block. */
+static inline op_id submit_gate(struct exec *x, const struct op *op)
+{
+    if (x->gate.gpu < 0 || x->gate_rows != op->batch->tokens) {
+        x->gate_rows = op->batch->tokens;
+        remember_cost(x, &x->gate, cost_gate(&x->cost, x->gate_rows), COST_GATE);
+    }
+    return submit_kernels(x, op, &x->gate);
 }
 
 /* The head ends the pass, and its graph. */
@@ -241,7 +249,7 @@ static op_id submit(struct exec *x, const struct op *op)
     case OP_DENSE:
         return submit_batch(x, op, &x->dense[x->dense_class[op->layer]]);
     case OP_GATE:
-        return submit_batch(x, op, &x->gate);
+        return submit_gate(x, op);
     case OP_EXPERTS:
         return submit_experts(x, op);
     case OP_HEAD:

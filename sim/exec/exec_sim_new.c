@@ -41,6 +41,9 @@ static void init(struct exec *x, const struct exec_sim_options *o)
     x->pageable = o->pageable;
     x->launch = o->cost.graph ? 0 : o->cost.machine->host.launch_eager;
     x->graph_pending = o->cost.graph;
+    for (int i = 0; i < DENSE_CLASSES; i++)
+        x->dense[i].gpu = -1;
+    x->gate.gpu = x->head.gpu = -1;
     for (int part = COST_DENSE; part <= COST_HEAD; part++)
         x->kernels[part] = cost_kernels(&x->cost, (enum cost_part)part);
     x->dense_class = mem_alloc(o->cost.model->layers, 1);

@@ -61,8 +61,10 @@ struct exec {
     struct expert_memo expert[EXPERT_MEMO];
     struct cost_memo single[SINGLE_MEMO]; /* by number of experts of one row each */
     const struct cost_batch *batch_at;    /* where this pass's is; NULL between passes */
-    struct cost_batch batch; /* of which dense, gate and head costs are remembered */
-    struct cost_memo dense[DENSE_CLASSES], gate, head;
+    struct cost_batch batch; /* of which dense and head costs are remembered */
+    struct cost_memo dense[DENSE_CLASSES], head;
+    uint32_t gate_rows; /* of which the gate's is */
+    struct cost_memo gate;
     uint8_t *dense_class;   /* [decoder layers] which of the dense costs applies */
     struct work copy[2][2]; /* of copies in and out, of host and storage; reused too */
     exec_observer *observe; /* NULL: nobody */

@@ -396,17 +396,20 @@ static uint32_t slot_of(struct runner *c, uint32_t layer, uint32_t expert, uint3
 static uint64_t count_rank(struct runner *c, uint32_t layer, uint32_t rank)
 {
     struct spread *s = c->spread;
-    const uint16_t *choice = choices_of(c, layer, rank);
+    const uint16_t *choice = choices_of(c, layer, rank), *gpu_of = s->gpu_of;
     const uint16_t *end = choice + (size_t)rows_of(c, rank) * c->top_k;
     const uint32_t *first = s->place->first + (size_t)layer * (c->experts + 1);
     const uint32_t *replica = s->place->replica + (size_t)layer * s->slots;
-    uint64_t *pairs = s->count.experts + (size_t)rank * c->gpus;
+    uint32_t *of_slot = s->tokens, *of_expert = c->tokens, *to = s->destination;
+    uint64_t *pairs = s->count.experts + (size_t)rank * c->gpus, *last = s->last_row;
     uint64_t choices = 0;
+    uint32_t top_k = c->top_k;
+    bool by_rows = s->counts_rows;
 
-    for (; choice < end; choice += c->top_k) {
+    for (; choice < end; choice += top_k) {
         uint32_t n = 0;
 
-        for (uint32_t k = 0; k < c->top_k; k++) {
+        for (uint32_t k = 0; k < top_k; k++) {
             uint32_t expert = choice[k], slot;
 
             if (expert == VIEW_NO_EXPERT)
@@ -414,18 +417,18 @@ static uint64_t count_rank(struct runner *c, uint32_t layer, uint32_t rank)
             slot = first[expert + 1] - first[expert] == 1
                        ? replica[first[expert]]
                        : slot_of(c, layer, expert, rank);
-            s->tokens[slot]++;
-            c->tokens[expert]++;
-            s->destination[n++] = s->gpu_of[slot];
-            if (s->last_row != NULL)
-                s->last_row[slot] = ++s->chosen;
+            of_slot[slot]++;
+            of_expert[expert]++;
+            to[n++] = gpu_of[slot];
+            if (last != NULL)
+                last[slot] = ++s->chosen;
         }
         choices += n;
-        if (s->counts_rows)
-            collective_count_add(&s->count, rank, s->destination, n);
+        if (by_rows)
+            collective_count_add(&s->count, rank, to, n);
         else
             for (uint32_t k = 0; k < n; k++)
-                pairs[s->destination[k]]++;
+                pairs[to[k]]++;
     }
     return choices;
 }
