@@ -256,22 +256,3 @@ void routing_alone_layer(struct runner *c, uint32_t layer)
     if (c->predictor.state != NULL || c->gpu->hosted != NULL)
         see(c);
 }
-
-static void clear_tokens(uint32_t *tokens, const uint16_t *active, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        tokens[active[i]] = 0;
-}
-
-void routing_alone_clear(struct runner *c)
-{
-    struct step *step = &c->gpu->step;
-
-    if (c->load != NULL) {
-        uint64_t *load = c->load + (size_t)step->layer * c->experts;
-
-        for (uint32_t i = 0; i < step->active_count; i++)
-            load[step->active[i]] += step->tokens[step->active[i]];
-    }
-    clear_tokens(step->tokens, step->active, step->active_count);
-}

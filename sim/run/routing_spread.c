@@ -325,8 +325,8 @@ int routing_spread_pass(struct runner *c, struct err *e)
     for (uint32_t i = 0; i < c->gpus; i++) {
         s->attention[i] = s->attention[i / tensor * tensor];
         s->own[i] = (struct cost_batch){.tokens = first[i + 1] - first[i]};
-        c->gpu[i].attention = &s->attention[i];
-        c->gpu[i].own = &s->own[i];
+        c->gpu[i].dense.batch = &s->attention[i];
+        c->gpu[i].gate.batch = &s->own[i];
     }
     return 0;
 }

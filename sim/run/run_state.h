@@ -340,7 +340,18 @@ void routing_alone_release(struct runner *c);
 /* Finds the executed experts of one layer. */
 void routing_alone_layer(struct runner *c, uint32_t layer);
 /* Clears what it set. */
-void routing_alone_clear(struct runner *c);
+static inline void routing_alone_clear(struct runner *c)
+{
+    struct step *step = &c->gpu->step;
+    const uint16_t *active = step->active;
+    uint32_t *tokens = step->tokens, count = step->active_count;
+
+    if (c->load != NULL)
+        for (uint32_t i = 0; i < count; i++)
+            c->load[(size_t)step->layer * c->experts + active[i]] += tokens[active[i]];
+    for (uint32_t i = 0; i < count; i++)
+        tokens[active[i]] = 0;
+}
 
 /* How a GPU's rows are arranged for their experts, after its gate. */
 struct cost_dispatch routing_dispatch(const struct runner *c, uint32_t rows,

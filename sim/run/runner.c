@@ -186,7 +186,7 @@ static void gather_rows(struct runner *c, enum op_kind kind, uint32_t layer, boo
 
         for (uint32_t i = 0; i < tensor; i++) {
             group[i] = a * tensor + i;
-            s->rank_bytes[i] = c->gpu[group[i]].own->tokens * s->combine.unit_bytes;
+            s->rank_bytes[i] = s->own[group[i]].tokens * s->combine.unit_bytes;
         }
         for (int times = ffn ? 2 : 1; times > 0; times--)
             lanes_collect(c, kind, layer, &what, a * tensor, tensor, share);
@@ -207,12 +207,12 @@ STAGE void submit_dense(struct gpu *g, bool alone, struct op *op, sim_time *shar
 {
     struct lanes *l = &g->lanes;
 
-    op->batch = g->attention;
     if (!alone && l->joined != 0) {
         lanes_join(g, op, share, SHARE_DENSE);
         return;
     }
-    op->after_count = 0;
+    if (!alone)
+        op->after_count = 0;
     if (op->kind == OP_DENSE && g->residency.copies_wait && l->last_copy != 0) {
         op->after = &l->last_copy;
         op->after_count = 1;
@@ -247,7 +247,6 @@ STAGE void run_gate(struct runner *c, bool alone, uint32_t layer, sim_time *shar
         struct gpu *g = &c->gpu[i];
 
         g->gate.layer = layer;
-        g->gate.batch = g->own;
         if (alone)
             lanes_compute(&g->lanes, &g->gate, share, SHARE_DENSE);
         else
@@ -294,9 +293,8 @@ static void collect_shards(struct runner *c, enum op_kind kind, uint32_t layer,
                               .bytes = s->rank_bytes};
 
     for (uint32_t i = 0; i < c->gpus; i++)
-        s->rank_bytes[i] = kind == OP_EXCHANGE
-                               ? c->experts * sizeof(uint32_t)
-                               : c->gpu[i].own->tokens * s->combine.unit_bytes;
+        s->rank_bytes[i] = kind == OP_EXCHANGE ? c->experts * sizeof(uint32_t)
+                                               : s->own[i].tokens * s->combine.unit_bytes;
     lanes_collect(c, kind, layer, &what, 0, c->gpus, share);
 }
 
@@ -440,8 +438,10 @@ STAGE int walk_layers(struct runner *c, bool alone, struct err *e)
     }
     if (!alone)
         gather_rows(c, OP_GATHER, layers - 1, false, c->outside);
-    for (uint32_t i = 0; i < gpus_of(c, alone); i++)
+    for (uint32_t i = 0; i < gpus_of(c, alone); i++) {
+        head.batch = c->gpu[i].dense.batch;
         submit_dense(&c->gpu[i], alone, &head, c->outside);
+    }
     lanes_wait_all(c); /* the sampled tokens come back */
     return 0;
 }
@@ -479,7 +479,7 @@ static int begin_pass(struct runner *c, const struct pass *pass, struct err *e)
         .start = start, .rows = pass->rows, .outputs = pass->output_count};
     if (c->spread != NULL)
         return routing_spread_pass(c, e) != 0 || placement_begin_pass(c, e) != 0 ? -1 : 0;
-    c->gpu->attention = c->gpu->own = &pass->batch;
+    c->gpu->dense.batch = c->gpu->gate.batch = &pass->batch;
     return kv_memory_check(c, &pass->batch, e);
 }
 
