@@ -86,10 +86,7 @@ GB of host memory	host_memory=1 B	home=host
 END
 
 table parallel_parts <<'END'
-prefetch: markov is not there for several GPUs; leave it out, or run on one GPU	policies.0.prefetch=markov
-offload: fiddler is not there for several GPUs; leave it out, or run on one GPU	policies.0.offload=fiddler
-is an oracle, or needs scores or predictions	policies.0.cache={name: belady, slots: 4}
-cache: order must be id on several GPUs	policies.0.cache={name: lru, slots: 4, order: recorded}
+is an oracle, which knows where experts are only if they stay there; leave interval out	policies.0.cache={name: belady, slots: 4}	policies.0.place.interval=2
 which engine: fifo cannot do	policies.0.cache={name: lru, slots: 4, write_back: yes}	engine=fifo
 which engine: fifo cannot do	policies.0.cache={name: lru, slots: 4}	engine=fifo
 which engine: fifo cannot do	policies.0.place={name: eplb, interval: 2, migrate: background}	engine=fifo

@@ -180,6 +180,7 @@ static double often_none(struct rng *r, double least)
 
 static void draw_machine(const struct property_case *c, struct rng *r)
 {
+    static const char *const alone[] = {"auto", "host"}; /* no storage to fall back on */
     static const char *const copies[] = {"h2d_pinned", "d2h_pinned", "h2d_pageable",
                                          "d2h_pageable"};
     static const unsigned tiles[] = {1, 4, 64};
@@ -241,6 +242,7 @@ static void draw_settings(struct property_case *c, struct rng *r)
     static const char *const launches[] = {"auto", "auto", "eager", "graph"};
     static const char *const homes[] = {"auto", "auto\nhost_memory: 2 MB", "host", "host",
                                         "storage"};
+    static const char *const alone[] = {"auto", "host"}; /* no storage to fall back on */
     static const char *const copies[] = {"", "", "pageable: yes\n", "chunk: 30 kB\n"};
     const char *machine = PICK(r, machines);
     bool own = strchr(machine, '.') != NULL;
@@ -249,8 +251,10 @@ static void draw_settings(struct property_case *c, struct rng *r)
     c->parallel = property_draw(r, 5) == 0;
     if (c->parallel && strcmp(machine, "rtx4090-pcie4") == 0)
         machine = "h100-80g";
-    more = c->parallel ? mem_format("parallel: {gpus: %u}\n", 1U << property_draw(r, 3))
-                       : mem_format("home: %s\n%s", PICK(r, homes), PICK(r, copies));
+    more = c->parallel
+               ? mem_format("parallel: {gpus: %u}\nhome: %s\n%s",
+                            1U << property_draw(r, 3), PICK(r, alone), PICK(r, copies))
+               : mem_format("home: %s\n%s", PICK(r, homes), PICK(r, copies));
     c->head = mem_format("model: %s/model.yaml\nmachine: %s%s%s\nseed: %u\nlaunch: %s\n"
                          "%s",
                          c->folder, own ? c->folder : "", own ? "/" : "", machine,
@@ -294,7 +298,7 @@ static const char *pick_cache(struct rng *r, bool oracles)
 }
 
 /* The cache's own options but its room. */
-static char *draw_cache(struct rng *r, bool parallel)
+static char *draw_cache(struct rng *r)
 {
     static const char *const protect[] = {"strict", "prefer", "none", "none"};
 
@@ -303,7 +307,7 @@ static char *draw_cache(struct rng *r, bool parallel)
                       PICK(r, protect),
                       property_draw(r, 5) == 0 ? "second-miss" : "always",
                       property_draw(r, 4) == 0 ? "linear" : "none",
-                      !parallel && property_draw(r, 2) == 0 ? "recorded" : "id",
+                      property_draw(r, 2) == 0 ? "recorded" : "id",
                       property_draw(r, 6) == 0 ? "yes" : "no", 1 + property_draw(r, 2));
 }
 
@@ -324,25 +328,9 @@ static char *draw_room(const struct property_case *c, struct rng *r, uint32_t ex
 static const char *const gates[] = {"dropless", "dropless", "dropless",
                                     "{name: capacity-factor, cf: 1}"};
 
-static char *draw_parallel_policy(const struct property_case *c, struct rng *r)
-{
-    static const char *const places[] = {"linear", "greedy", "round-robin", "random"};
-    static const char *const exchanges[] = {"auto", "flat", "normal", "low-latency"};
-    char *options = draw_cache(r, true), *room = draw_room(c, r, 1);
-    char *cache = property_draw(r, 2) == 0
-                      ? mem_format("cache: {name: %s, %s, %s}, ", pick_cache(r, false),
-                                   room, options)
-                      : mem_strdup("");
-    char *text = mem_format("{%splace: %s, gate: %s, schedule: {exchange: %s}}", cache,
-                            PICK(r, places), PICK(r, gates), PICK(r, exchanges));
-
-    free(cache);
-    free(room);
-    free(options);
-    return text;
-}
-
-static char *draw_policy(const struct property_case *c, struct rng *r)
+/* Prefetch for a cache: none where both together are refused. */
+static const char *draw_prefetch(const struct property_case *c, struct rng *r,
+                                 const char *cache)
 {
     static const char *const early[] = {
         "none",
@@ -353,19 +341,54 @@ static char *draw_policy(const struct property_case *c, struct rng *r)
         "{name: previous-token, distance: 2, candidates: 3}",
         "{name: markov, distance: 1, width: 1}",
     };
-    const char *cache = pick_cache(r, c->timeless), *prefetch = PICK(r, early);
-    bool hosts = property_draw(r, 6) == 0 && strstr(c->head, "home: host") != NULL;
+    const char *prefetch = PICK(r, early);
     bool foreseen = strstr(prefetch, "oracle") != NULL;
-    char *options = draw_cache(r, false), *room = draw_room(c, r, c->experts), *text;
 
     if (strcmp(cache, "pin") == 0 || (foreseen && !c->timeless) ||
         (strcmp(cache, "belady-bypass") == 0 && !foreseen))
-        prefetch = "none";
+        return "none";
+    return prefetch;
+}
+
+static bool draw_hosts(const struct property_case *c, struct rng *r)
+{
+    return property_draw(r, 6) == 0 && strstr(c->head, "home: host") != NULL;
+}
+
+static char *draw_parallel_policy(const struct property_case *c, struct rng *r)
+{
+    static const char *const places[] = {"linear", "greedy", "round-robin", "random"};
+    static const char *const exchanges[] = {"auto", "flat", "normal", "low-latency"};
+    const char *cache = pick_cache(r, c->timeless);
+    const char *prefetch = draw_prefetch(c, r, cache);
+    char *options = draw_cache(r), *room = draw_room(c, r, 1), *text;
+    char *kept =
+        property_draw(r, 3) > 0
+            ? mem_format("cache: {name: %s, %s, %s}, prefetch: %s, offload: %s, ", cache,
+                         room, options, prefetch, draw_hosts(c, r) ? "fiddler" : "fetch")
+            : mem_strdup("");
+
+    text = mem_format("{%splace: %s, gate: %s, schedule: {name: %s, exchange: %s}}", kept,
+                      PICK(r, places), PICK(r, gates),
+                      property_draw(r, 4) == 0 ? "serial" : "overlapped",
+                      PICK(r, exchanges));
+    free(kept);
+    free(room);
+    free(options);
+    return text;
+}
+
+static char *draw_policy(const struct property_case *c, struct rng *r)
+{
+    const char *cache = pick_cache(r, c->timeless);
+    const char *prefetch = draw_prefetch(c, r, cache);
+    char *options = draw_cache(r), *room = draw_room(c, r, c->experts), *text;
+
     text = mem_format("{cache: {name: %s, %s, %s}, prefetch: %s, schedule: %s, gate: %s, "
                       "offload: %s}",
                       cache, room, options, prefetch,
                       property_draw(r, 4) == 0 ? "serial" : "overlapped", PICK(r, gates),
-                      hosts ? "fiddler" : "fetch");
+                      draw_hosts(c, r) ? "fiddler" : "fetch");
     free(room);
     free(options);
     return text;

@@ -251,6 +251,40 @@ static void check_alone(const struct property_case *c, const struct trial *besid
     end_trial(&t);
 }
 
+/* One GPU is the case of several without collectives: it does the same, operation by
+ * operation, at the same times. */
+static void check_group_of_one(const struct property_case *c, const struct trial *plain)
+{
+    struct trial t;
+
+    if (c->parallel)
+        return;
+    t = try_case(c, "bounds: no\nparallel: {gpus: 1}\n");
+    for (uint32_t i = 0; i < PROPERTY_POLICIES; i++) {
+        const struct run_result *a = &t.r.policy[i].run, *b = &plain->r.policy[i].run;
+
+        if (a->digest != b->digest || a->elapsed != b->elapsed || a->tail != b->tail ||
+            memcmp(a->total.share, b->total.share, sizeof a->total.share) != 0)
+            violated(&t, "%s takes %.6f us as a group of one, %.6f us alone",
+                     t.r.policy[i].label, (double)a->total.latency * 1e-6,
+                     (double)b->total.latency * 1e-6);
+        if (a->total.counts.hits != b->total.counts.hits ||
+            a->total.counts.demand_bytes != b->total.counts.demand_bytes ||
+            a->total.counts.prefetch_bytes != b->total.counts.prefetch_bytes ||
+            a->total.counts.wasted_bytes != b->total.counts.wasted_bytes ||
+            a->total.counts.out_bytes != b->total.counts.out_bytes ||
+            a->total.counts.host_runs != b->total.counts.host_runs ||
+            a->total.counts.dropped != b->total.counts.dropped)
+            violated(&t, "%s counts otherwise as a group of one", t.r.policy[i].label);
+        for (uint32_t l = 0; l < a->layers; l++)
+            if (memcmp(a->layer[l].share, b->layer[l].share, sizeof a->layer[l].share) !=
+                0)
+                violated(&t, "%s has other shares of layer %u as a group of one",
+                         t.r.policy[i].label, l);
+    }
+    end_trial(&t);
+}
+
 static void check_one_by_one(const struct property_case *c)
 {
     static const char *const workload[] = {"{mode: static, batch: 1}",
@@ -371,7 +405,7 @@ static void try_number(uint64_t number)
         check_sums(&t, &t.r.policy[i]);
         check_tokens(&t, &t.r.policy[i]);
     }
-    switch (number % 5) {
+    switch (number % 6) {
     case 0:
         check_counting(c, &t);
         break;
@@ -383,6 +417,9 @@ static void try_number(uint64_t number)
         break;
     case 3:
         check_relabelled(c, &t, &r);
+        break;
+    case 4:
+        check_group_of_one(c, &t);
         break;
     default:
         check_inclusion(c, &r);

@@ -231,7 +231,7 @@ static NOINLINE op_id submit_host_experts(struct exec *x, const struct op *op)
 
     return engine_submit_fixed(
         x->engine,
-        (struct work_fixed){.lane = x->first_lane + op->lane,
+        (struct work_fixed){.lane = x->pool_lane,
                             .tag = exec_sim_tag(op->kind, op->layer, 0),
                             .class_ = op->class_,
                             .release = x->host_now,

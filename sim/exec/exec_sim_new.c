@@ -44,6 +44,7 @@ static void init(struct exec *x, const struct exec_sim_options *o)
     for (int i = 0; i < DENSE_CLASSES; i++)
         x->dense[i].gpu = -1;
     x->gate.gpu = x->head.gpu = -1;
+    x->pool_lane = LANE_HOST_POOL;
     for (int part = COST_DENSE; part <= COST_HEAD; part++)
         x->kernels[part] = cost_kernels(&x->cost, (enum cost_part)part);
     x->dense_class = mem_alloc(o->cost.model->layers, 1);
@@ -224,6 +225,7 @@ int exec_sim_new_group(const struct exec_sim_options *o, const struct topology *
         x->engine = engine;
         x->group = g;
         x->first_lane = i * OP_LANES;
+        x->pool_lane = i / t->gpus * t->gpus * OP_LANES + LANE_HOST_POOL;
         if (o->event_driven)
             set_group_copies(x, g, i);
         if (observe_context != NULL && observe_context[i] != NULL) {

@@ -51,6 +51,7 @@ struct exec {
     struct engine *engine;
     struct exec_group *group; /* NULL: a GPU alone */
     uint32_t first_lane;
+    uint32_t pool_lane; /* the host's processors, which the GPUs of a node share */
     struct cost cost;
     bool pageable;
     sim_time host_now;

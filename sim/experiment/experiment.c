@@ -132,7 +132,7 @@ static int find_home(struct experiment *x, struct err *e)
     x->home = TIER_HOST;
     if (x->expert_total_bytes <= host)
         return 0;
-    if (x->p.home == HOME_HOST || !m->has_storage || x->is_parallel)
+    if (x->p.home == HOME_HOST || !m->has_storage)
         return err_set(
             e,
             "the experts of %s take %s, but %s has %s of host memory; give it more with "
@@ -309,7 +309,7 @@ static int look_ahead(struct experiment *x, struct err *e)
 
         if (job_reroutes(x->policy[i]) || *future != NULL)
             continue;
-        *future = job_look_ahead(x, x->policy[i], e);
+        *future = job_look_ahead(x, x->policy[i], NULL, e);
         if (*future == NULL)
             return -1;
     }

@@ -107,9 +107,10 @@ bool job_hosts(const struct policy *p);
 /* True if its copies come in two classes or cross each other on a link, which FIFO lanes
  * cannot do. */
 bool job_needs_events(const struct policy *p);
-/* Writes down what every step of the policy routes to. Owned, or NULL. */
+/* Writes down what every step of the policy routes to; over several GPUs by `plan`, else
+ * NULL. Owned, or NULL. */
 struct future *job_look_ahead(struct experiment *x, const struct policy *p,
-                              struct err *e);
+                              struct parallel_plan *plan, struct err *e);
 /* Runs all; returns 0, 1 (stopped by a signal) or -1 with the first failed job's error.
  */
 int jobs_run(struct experiment *x, struct job **job, size_t count, unsigned threads,

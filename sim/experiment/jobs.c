@@ -179,7 +179,14 @@ static int open_group(struct job *job, struct exec **exec, struct err *e)
     for (uint32_t i = 0; i < t->ranks; i++)
         context[i] = watcher_of(job, i);
     o.cost.graph = job->graph;
-    status = exec_sim_new_group(&o, t, job->network, context, exec, e);
+    if (t->ranks == 1) { /* which has nobody to send to */
+        o.observe_context = context[0];
+        o.observe = context[0] == NULL ? NULL : watch;
+        exec[0] = exec_sim_new(&o);
+        status = 0;
+    } else {
+        status = exec_sim_new_group(&o, t, job->network, context, exec, e);
+    }
     free(context);
     return status;
 }
@@ -192,16 +199,20 @@ static void finish_group(struct job *job, struct exec *const *exec)
     if (job->x->p.engine == ENGINE_COUNT)
         return;
     r->digest = exec_sim_report(exec[0]).digest;
-    for (uint32_t i = 0; i < t->ranks; i++)
+    for (uint32_t i = 0; i < t->ranks; i++) {
         r->copy_busy += exec_sim_lane_busy(exec[i], LANE_COPY_IN);
+        r->host_busy += exec_sim_lane_busy(exec[i], LANE_HOST_POOL);
+    }
     r->copy_busy /= t->ranks;
+    r->host_busy /= t->nodes; /* whose GPUs share it */
     r->links = t->links;
-    r->link_bytes = mem_alloc(t->links, sizeof *r->link_bytes);
-    for (uint32_t i = 0; i < t->links; i++)
+    r->link_bytes = mem_zalloc(t->links, sizeof *r->link_bytes);
+    for (uint32_t i = 0; t->ranks > 1 && i < t->links; i++)
         r->link_bytes[i] = exec_sim_carried(exec[0], i);
 }
 
-static int run_group(struct job *job, struct run_setup *s, struct err *e)
+static int run_group(struct job *job, struct run_setup *s, struct future *future,
+                     struct err *e)
 {
     struct experiment *x = job->x;
     uint32_t gpus = x->topology.ranks;
@@ -209,8 +220,6 @@ static int run_group(struct job *job, struct run_setup *s, struct err *e)
     int status = -1;
 
     job->plan->run.exec = exec;
-    job->plan->run.history = x->history;
-    job->plan->run.samples = x->samples;
     s->parallel = &job->plan->run;
     s->cost = &job->plan->cost;
     s->expert_bytes = job->plan->expert_bytes;
@@ -219,6 +228,8 @@ static int run_group(struct job *job, struct run_setup *s, struct err *e)
         s->kv_room_bytes = x->gpu_bytes > job->plan->weight_bytes
                                ? x->gpu_bytes - job->plan->weight_bytes
                                : 0;
+    if ((policy_needs(&job->policy) & NEED_FUTURE) != 0)
+        s->future = future_reader_new(future);
     if (open_group(job, exec, e) == 0) {
         status = run_policy(s, &job->result, e);
         if (status == 0)
@@ -227,6 +238,8 @@ static int run_group(struct job *job, struct run_setup *s, struct err *e)
             x->p.engine == ENGINE_COUNT ? exec_count_free(exec[i])
                                         : exec_sim_free(exec[i]);
     }
+    future_reader_free(s->future);
+    job->plan->run.exec = NULL;
     free(exec);
     return status;
 }
@@ -283,10 +296,13 @@ static int finish_run(struct job *job, struct exec *exec, struct future_writer *
     return status;
 }
 
+/* Of what a policy accesses; over several GPUs these are slots of the placement. */
 static struct future_writer *new_record(const struct experiment *x,
-                                        const struct policy *p, struct err *e)
+                                        const struct policy *p,
+                                        const struct parallel_plan *plan, struct err *e)
 {
-    return future_writer_new(x->info->layers, x->info->experts,
+    return future_writer_new(x->info->layers,
+                             plan == NULL ? x->info->experts : plan->run.slots,
                              (enum cache_order)p->cache.order, e);
 }
 
@@ -327,7 +343,7 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
     if (s.workload == NULL)
         return -1;
     if (job->plan != NULL) {
-        status = run_group(job, &s, e);
+        status = run_group(job, &s, future, e);
         workload_free(s.workload);
         return status;
     }
@@ -343,7 +359,7 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
     if (oracle)
         s.future = future_reader_new(future);
     if (job->bounds != NULL && future == NULL)
-        s.record = new_record(x, &job->policy, e);
+        s.record = new_record(x, &job->policy, NULL, e);
     if (job->bounds == NULL || future != NULL || s.record != NULL)
         status = run_policy(&s, &job->result, e);
     if (status == 0)
@@ -356,21 +372,31 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
     return status;
 }
 
-struct future *job_look_ahead(struct experiment *x, const struct policy *p, struct err *e)
+struct future *job_look_ahead(struct experiment *x, const struct policy *p,
+                              struct parallel_plan *plan, struct err *e)
 {
     struct cost cost = {.model = x->model, .machine = x->machine};
-    struct run_setup s = {.policy = p, .trace = x->info, .cost = &cost};
+    struct run_setup s = {.policy = p,
+                          .trace = x->info,
+                          .cost = plan == NULL ? &cost : &plan->cost,
+                          .ops = &exec_count_ops,
+                          .expert_bytes =
+                              plan == NULL ? x->expert_bytes : plan->expert_bytes,
+                          .kv_room_bytes = UINT64_MAX,
+                          .seed = (uint64_t)x->p.seed};
     struct future *future = NULL;
     struct trace *t = trace_open(x->trace_path, NULL, e);
 
     if (t == NULL)
         return NULL;
-    /* run_init() makes the policy's prefetcher too, whose profile it may want. */
+    if (plan != NULL)
+        s.parallel = &plan->run;
+    /* The runner makes the policy's prefetcher too, whose profile it may want. */
     s.profile = x->profile;
     s.workload = workload_new(t, x->model, &x->workload, x->scores, x->predicted,
                               (uint64_t)x->p.seed, e);
     if (s.workload != NULL) {
-        s.record = new_record(x, p, e);
+        s.record = new_record(x, p, plan, e);
         if (s.record != NULL && run_routing(&s, e) == 0)
             future = future_finish(s.record, e);
         else
@@ -392,8 +418,8 @@ static void run_job(struct job *job, struct jobs *jobs)
 
     job->status = -1;
     if (t != NULL) {
-        if (wants && job_reroutes(&job->policy))
-            future = own = job_look_ahead(x, &job->policy, &job->err);
+        if (wants && (job->plan != NULL || job_reroutes(&job->policy)))
+            future = own = job_look_ahead(x, &job->policy, job->plan, &job->err);
         if (!wants || future != NULL)
             job->status = run_with(job, t, jobs, wants ? future : NULL, &job->err);
     }

@@ -70,28 +70,21 @@ uint32_t parallel_local(const struct policy *p, const struct topology *t,
     return slots_of(p, t->ranks, experts) / t->ranks;
 }
 
-static int check_parts(const struct policy *p, struct err *e)
+/* What a look-ahead over several GPUs cannot follow. */
+static int check_oracle(const struct policy *p, uint32_t slots, struct err *e)
 {
-    const char *cure = "leave it out, or run on one GPU without parallel";
-
-    if (policy_prefetch(p)->step != NULL)
-        return err_set_key(e, "prefetch",
-                           "policy '%s': prefetch: %s is not there for several GPUs; %s",
-                           p->label, p->plugin[SLOT_PREFETCH]->name, cure);
-    if (policy_offload(p)->decide != NULL)
-        return err_set_key(e, "offload",
-                           "policy '%s': offload: %s is not there for several GPUs; %s",
-                           p->label, p->plugin[SLOT_OFFLOAD]->name, cure);
-    if ((policy_needs(p) &
-         (NEED_FUTURE | NEED_SCORES | NEED_ALL_SCORES | NEED_PREDICTED)) != 0)
-        return err_set(e,
-                       "policy '%s' is an oracle, or needs scores or predictions, which "
-                       "several GPUs do not have; %s",
-                       p->label, cure);
-    if (p->cache.order != CACHE_ORDER_ID)
-        return err_set_key(e, "cache.order",
-                           "policy '%s': cache: order must be id on several GPUs",
+    if ((policy_needs(p) & NEED_FUTURE) == 0)
+        return 0;
+    if (p->place.window.interval > 0)
+        return err_set_key(e, "place.interval",
+                           "policy '%s' is an oracle, which knows where experts are only "
+                           "if they stay there; leave interval out",
                            p->label);
+    if (slots > UINT16_MAX)
+        return err_set_key(e, "place.slots",
+                           "policy '%s' is an oracle, which can look ahead for %u slots "
+                           "of a layer, not %u; take fewer GPUs",
+                           p->label, UINT16_MAX, slots);
     return 0;
 }
 
@@ -146,7 +139,8 @@ int parallel_check(struct policy *p, const struct topology *t,
 {
     uint32_t gpus = t->ranks, local;
 
-    if (check_parts(p, e) != 0 || check_place(p, gpus, trace->experts, e) != 0)
+    if (check_place(p, gpus, trace->experts, e) != 0 ||
+        check_oracle(p, slots_of(p, gpus, trace->experts), e) != 0)
         return -1;
     local = slots_of(p, gpus, trace->experts) / gpus;
     if (p->cache.slots == 0 && p->cache.bytes == 0) {
@@ -180,9 +174,11 @@ static bool needs_counts(const struct policy *p, const struct topology *t, bool 
     int exchange = p->schedule.exchange;
     bool told = exchange == EXCHANGE_NORMAL || exchange == EXCHANGE_LOW_LATENCY;
 
-    if (policy_gate(p)->apply != NULL) /* every expert runs on its capacity */
+    if (t->ranks == 1) /* as without parallel */
+        return !whole || policy_gate(p)->apply != NULL || policy_select(p)->apply != NULL;
+    if (policy_gate(p)->pads) /* every expert runs on its capacity */
         return false;
-    return !whole || policy_place(p)->sharded || (t->ranks > 1 && !told);
+    return !whole || policy_place(p)->sharded || !told;
 }
 
 static int make_model(struct parallel_plan *plan, const struct policy *p,
@@ -206,8 +202,10 @@ int parallel_plan_init(struct parallel_plan *plan, const struct policy *p,
                        const uint64_t *expert_bytes, struct err *e)
 {
     uint32_t slots = slots_of(p, t->ranks, trace->experts), local = slots / t->ranks;
-    bool sharded = policy_place(p)->sharded, resident = is_whole(p, local, trace->layers);
+    bool sharded = policy_place(p)->sharded;
+    bool resident = is_whole(p, local, trace->layers) && policy_prefetch(p)->step == NULL;
     bool counts = needs_counts(p, t, resident);
+    bool early = policy_prefetch(p)->step != NULL || p->cache.write_back;
 
     *plan = (struct parallel_plan){
         .run = {.topology = t,
@@ -216,7 +214,8 @@ int parallel_plan_init(struct parallel_plan *plan, const struct policy *p,
                 .local = local,
                 .exchange = counts},
         .cost = *whole,
-        .event_driven = !resident || p->place.migrate == PLACE_BACKGROUND,
+        .event_driven =
+            early || p->place.migrate == PLACE_BACKGROUND || (t->ranks > 1 && !resident),
         .may_graph = resident && !counts && p->schedule.exchange != EXCHANGE_NORMAL &&
                      whole->machine->host.expert_overhead == 0 && !p->schedule.wait,
     };

@@ -17,6 +17,8 @@ static void plan_parallel(struct job *job)
     job->plan = mem_zalloc(1, sizeof *job->plan);
     (void)parallel_plan_init(job->plan, &job->policy, &x->parallel, &x->topology, &whole,
                              x->info, x->expert_bytes, &ignored);
+    job->plan->run.history = x->history;
+    job->plan->run.samples = x->samples;
     if (x->p.launch == LAUNCH_AUTO)
         job->graph = job->plan->may_graph;
     job->plan->cost.graph = job->graph;
@@ -113,6 +115,11 @@ static struct job *make_balanced(struct experiment *x, const struct job *of)
     struct policy even = *p;
     struct job *job;
 
+    even.plugin[SLOT_CACHE] = registry_find(SLOT_CACHE, "lru");
+    even.params[SLOT_CACHE] = NULL;
+    even.plugin[SLOT_PREFETCH] = registry_find(SLOT_PREFETCH, "none");
+    even.cache.order = CACHE_ORDER_ID;
+    even.cache.write_back = false;
     even.cache.scope = CACHE_PER_LAYER;
     even.cache.slots = x->info->experts;
     if (p->place.slots > even.cache.slots) /* replicas can be more, even on one GPU */
@@ -240,6 +247,8 @@ static void plan_init(struct plan *plan, struct experiment *x)
         plan->job[plan->count++] = job;
     }
     for (uint32_t i = 0; bounds && x->timeless && i < x->policies; i++) {
+        if (x->is_parallel && job_hosts(x->policy[i]))
+            continue;
         if (x->is_parallel) {
             plan->job[plan->count++] = plan->balanced[i] = make_balanced(x, plan->job[i]);
             plan->job[plan->count++] = plan->free_network[i] = make_free(x, x->policy[i]);

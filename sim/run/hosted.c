@@ -151,8 +151,9 @@ struct step_accesses hosted_take(struct gpu *g, struct step_accesses all)
     return rest;
 }
 
-static void join(struct gpu *g, struct hosted *h, const struct op *op, sim_time *share)
+void hosted_join(struct gpu *g, const struct op *op, sim_time *share)
 {
+    struct hosted *h = g->hosted;
     op_id *id = h->wait_id + (size_t)h->waits * WAIT_OPS;
     op_id after[2] = {g->lanes.hosted, op->after_count > 0 ? op->after[0] : 0};
     struct op waiting = *op;
@@ -166,14 +167,6 @@ static void join(struct gpu *g, struct hosted *h, const struct op *op, sim_time 
     id[WAIT_SELF] = g->lanes.last_compute;
     h->wait[h->waits++] = (struct wait){share, h->layer};
     g->lanes.hosted = 0;
-}
-
-void hosted_join(struct gpu *g, const struct op *op, sim_time *share)
-{
-    if (g->lanes.hosted != 0)
-        join(g, g->hosted, op, share);
-    else
-        lanes_compute(&g->lanes, op, share, SHARE_DENSE);
 }
 
 void hosted_attribute(struct runner *c, struct gpu *g)

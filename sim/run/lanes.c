@@ -67,7 +67,7 @@ void lanes_note_join(struct lanes *l, size_t at)
 void lanes_join(struct gpu *g, struct op *op, sim_time *share, enum run_share kind)
 {
     struct lanes *l = &g->lanes;
-    op_id after[2] = {l->joined, g->residency.copies_wait ? l->last_copy : 0};
+    op_id after[2] = {l->joined, lanes_copy_before(g, op)};
 
     op->lane = LANE_COMPUTE;
     op->after = after;

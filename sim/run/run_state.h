@@ -260,6 +260,13 @@ op_id lanes_submit(struct lanes *l, const struct op *op);
  * books of its MoE layer or of what is outside them. */
 void lanes_compute(struct lanes *l, const struct op *op, sim_time *share,
                    enum run_share kind);
+/* The copy that an operation waits for because it is on the same stream; 0: none. The
+ * head waits for no copy: what is loaded early behind the last layer may go on beside it.
+ */
+static inline op_id lanes_copy_before(const struct gpu *g, const struct op *op)
+{
+    return g->residency.copies_wait && op->kind != OP_HEAD ? g->lanes.last_copy : 0;
+}
 /* The same, after the collectives that this GPU took part in and, where copies share the
  * stream, its last copy. */
 void lanes_join(struct gpu *g, struct op *op, sim_time *share, enum run_share kind);
@@ -320,8 +327,8 @@ void hosted_free(struct hosted *h);
 /* Asks where the step's missing experts run, and submits those that stay on the host.
  * Returns the rest. */
 struct step_accesses hosted_take(struct gpu *g, struct step_accesses all);
-/* Submits a dense block or head, which adds up what the experts of the layer before it
- * gave: it waits for those on the host, too. */
+/* Submits an operation that adds up what the layer's experts gave: it waits for those on
+ * the host, too, of which there are some. */
 void hosted_join(struct gpu *g, const struct op *op, sim_time *share);
 /* Books the pass's waits for them, which were booked as waits for copies, anew. */
 void hosted_attribute(struct runner *c, struct gpu *g);

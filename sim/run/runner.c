@@ -54,8 +54,10 @@ static void gpu_init(struct runner *c, uint32_t rank)
 {
     const struct run_setup *s = c->setup;
     struct gpu *g = &c->gpu[rank];
-    struct exec *exec = s->parallel == NULL ? s->exec : s->parallel->exec[rank];
+    struct exec *exec = s->exec;
 
+    if (s->parallel != NULL) /* without executors where it only looks ahead */
+        exec = s->parallel->exec == NULL ? NULL : s->parallel->exec[rank];
     *g = (struct gpu){.runner = c,
                       .rank = rank,
                       .setup = s,
@@ -202,23 +204,28 @@ STAGE uint32_t gpus_of(const struct runner *c, bool alone)
     return alone ? 1 : c->gpus;
 }
 
-/* A dense block or the head, after all that is not the lane's order. */
+/* An operation of the compute lane after all that is not the lane's order: collectives,
+ * experts on the host and, where copies share the stream, the last copy. */
+static void submit_after(struct gpu *g, struct op *op, sim_time *share)
+{
+    op_id copy = lanes_copy_before(g, op);
+
+    if (g->lanes.joined != 0 || g->lanes.hosted == 0) {
+        lanes_join(g, op, share, SHARE_DENSE);
+        return;
+    }
+    op->after = &copy;
+    op->after_count = copy != 0;
+    hosted_join(g, op, share);
+}
+
+/* A dense block, which alone waits for little. */
 STAGE void submit_dense(struct gpu *g, bool alone, struct op *op, sim_time *share)
 {
     struct lanes *l = &g->lanes;
 
-    if (!alone && l->joined != 0) {
-        lanes_join(g, op, share, SHARE_DENSE);
-        return;
-    }
-    if (!alone)
-        op->after_count = 0;
-    if (op->kind == OP_DENSE && g->residency.copies_wait && l->last_copy != 0) {
-        op->after = &l->last_copy;
-        op->after_count = 1;
-    }
-    if (l->hosted != 0)
-        hosted_join(g, op, share);
+    if (!alone || g->residency.copies_wait || l->hosted != 0)
+        submit_after(g, op, share);
     else
         lanes_compute(l, op, share, SHARE_DENSE);
 }
@@ -259,10 +266,10 @@ STAGE int decide(struct runner *c, bool alone, uint32_t layer, struct err *e)
 {
     const struct lanes *l = &c->gpu->lanes;
 
+    if (alone ? c->setup->decides : c->gpus == 1 && c->spread->p->exchange)
+        (void)l->ops->wait(l->exec, l->last);
     if (!alone)
         return routing_spread_layer(c, layer, e);
-    if (c->setup->decides)
-        (void)l->ops->wait(l->exec, l->last);
     routing_alone_layer(c, layer);
     return 0;
 }
@@ -276,10 +283,7 @@ static void arrange(struct runner *c, enum op_kind kind, uint32_t layer, sim_tim
         op.dispatch = &c->gpu[i].dispatch;
         if (op.dispatch->rows == 0)
             continue;
-        if (c->spread != NULL)
-            lanes_join(&c->gpu[i], &op, share, SHARE_DENSE);
-        else
-            hosted_join(&c->gpu[i], &op, share);
+        submit_after(&c->gpu[i], &op, share);
     }
 }
 
@@ -308,7 +312,7 @@ static void dispatch(struct runner *c, uint32_t layer, sim_time *share)
         collect_shards(c, OP_EXCHANGE, layer, share);
     else if (s->p->exchange)
         lanes_collect(c, OP_EXCHANGE, layer, &s->exchange, 0, c->gpus, share);
-    if (s->p->exchange)
+    if (s->p->exchange && c->gpus > 1) /* alone it knew before it arranged its rows */
         lanes_wait_all(c);
     if (sharded)
         collect_shards(c, OP_GATHER, layer, share);
