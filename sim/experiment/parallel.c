@@ -70,6 +70,34 @@ uint32_t parallel_local(const struct policy *p, const struct topology *t,
     return slots_of(p, t->ranks, experts) / t->ranks;
 }
 
+/* What cannot be where rows go through a layer in several parts. */
+static int check_parts(const struct policy *p, uint32_t gpus, struct err *e)
+{
+    const struct program_shape shape = {gpus, policy_place(p)->sharded};
+    const char *name = p->plugin[SLOT_SCHEDULE]->name;
+    struct program program;
+
+    program_plan(policy_schedule(p), p->params[SLOT_SCHEDULE], &shape, &program);
+    if (policy_schedule(p)->plan != NULL && shape.sharded)
+        return err_set_key(e, "schedule",
+                           "policy '%s': schedule: %s has no rule for place: %s, which "
+                           "sends all rows to all GPUs; choose another of the two",
+                           p->label, name, p->plugin[SLOT_PLACE]->name);
+    if (program.parts == 1)
+        return 0;
+    if ((policy_needs(p) & NEED_FUTURE) != 0)
+        return err_set_key(e, "schedule",
+                           "policy '%s' is an oracle, which looks ahead layer by layer; "
+                           "schedule: %s splits them in %u parts; choose another",
+                           p->label, name, program.parts);
+    if (policy_offload(p)->decide != NULL)
+        return err_set_key(e, "offload",
+                           "policy '%s': offload: %s decides on a layer's experts at "
+                           "once; schedule: %s runs them in %u parts; choose another",
+                           p->label, p->plugin[SLOT_OFFLOAD]->name, name, program.parts);
+    return 0;
+}
+
 /* What a look-ahead over several GPUs cannot follow. */
 static int check_oracle(const struct policy *p, uint32_t slots, struct err *e)
 {
@@ -139,7 +167,7 @@ int parallel_check(struct policy *p, const struct topology *t,
 {
     uint32_t gpus = t->ranks, local;
 
-    if (check_place(p, gpus, trace->experts, e) != 0 ||
+    if (check_place(p, gpus, trace->experts, e) != 0 || check_parts(p, gpus, e) != 0 ||
         check_oracle(p, slots_of(p, gpus, trace->experts), e) != 0)
         return -1;
     local = slots_of(p, gpus, trace->experts) / gpus;

@@ -42,6 +42,7 @@ extern const struct offload_type offload_fetch;
 extern const struct offload_type offload_fiddler;
 extern const struct offload_type offload_host;
 extern const struct schedule_type schedule_overlapped;
+extern const struct schedule_type schedule_pipelined;
 extern const struct schedule_type schedule_serial;
 
 /* clang-format off: one entry a line */
@@ -83,6 +84,7 @@ static const struct plugin *const plugins[] = {
     &offload_fiddler.plugin,
     &offload_host.plugin,
     &schedule_overlapped.plugin,
+    &schedule_pipelined.plugin,
     &schedule_serial.plugin,
     NULL,
 };

@@ -3,6 +3,7 @@
 #ifndef MOESIM_POLICY_SLOTS_H
 #define MOESIM_POLICY_SLOTS_H
 
+#include "program.h"
 #include "view.h"
 
 /* Sizes known before the run, for state_size and init. */
@@ -101,6 +102,10 @@ struct schedule_type {
     bool copies_wait; /* copies wait for the compute lane, and compute for them: one
                          stream */
     bool split;       /* resident experts run while the missing ones load */
+    /* The stages of a layer over several GPUs that dispatch rows (program.h). NULL: the
+     * plain ones. */
+    void (*plan)(const void *params, const struct program_shape *shape,
+                 struct program *p);
 };
 
 #endif

@@ -48,14 +48,14 @@ static sim_time attribute_gap(struct runner *c, const struct lanes *l,
                               sim_time at, sim_time start)
 {
     for (uint32_t i = from; i < until; i++) {
-        const struct op_times *t = &times[2 * (size_t)i], *hosted = t + 1;
+        const struct op_times *t = &times[i];
         sim_time *share = l->collective[i].share;
         sim_time begin = within(t->start, at, start);
         sim_time issued = within(t->issued, at, begin);
-        sim_time ran =
-            l->collective[i].hosted == 0 ? issued : within(hosted->end, issued, begin);
-        sim_time end = within(t->end, begin, start);
+        sim_time end = within(t->end, begin, start), ran = issued;
 
+        if (l->collective[i].hosted != 0)
+            ran = within(times[l->collectives + i].end, issued, begin);
         add_share(c, share, SHARE_HOST, issued - at);
         add_share(c, share, SHARE_HOSTED, ran - issued);
         add_share(c, share, SHARE_IMBALANCE, begin - ran);
@@ -65,13 +65,13 @@ static sim_time attribute_gap(struct runner *c, const struct lanes *l,
     return at;
 }
 
-/* Times of a GPU's collectives, each followed by those of its experts on the host. */
-static const struct op_times *collective_times(struct lanes *l)
+/* Times of a GPU's collectives and, behind them where it may have some, of the experts on
+ * the host that each came after. */
+static const struct op_times *collective_times(struct gpu *g)
 {
-    size_t count = 2 * (size_t)l->collectives;
+    struct lanes *l = &g->lanes;
+    size_t count = (g->hosted != NULL ? 2 : 1) * (size_t)l->collectives;
 
-    if (count == 0)
-        return NULL;
     if (count > l->gap_room) {
         l->gap_room = 2 * count;
         l->gap = mem_resize(l->gap, l->gap_room, sizeof *l->gap);
@@ -80,17 +80,19 @@ static const struct op_times *collective_times(struct lanes *l)
     for (uint32_t i = 0; i < l->collectives; i++) {
         const struct lane_collective *x = &l->collective[i];
 
-        l->gap_id[2 * (size_t)i] = x->id;
-        l->gap_id[2 * (size_t)i + 1] = x->hosted != 0 ? x->hosted : x->id;
+        l->gap_id[i] = x->id;
+        if (g->hosted != NULL)
+            l->gap_id[l->collectives + i] = x->hosted != 0 ? x->hosted : x->id;
     }
-    l->ops->times(l->exec, l->gap_id, count, l->gap);
+    if (count > 0)
+        l->ops->times(l->exec, l->gap_id, count, l->gap);
     return l->gap;
 }
 
 void books_attribute(struct runner *c, struct gpu *g, sim_time end)
 {
     struct lanes *l = &g->lanes;
-    const struct op_times *gap = collective_times(l);
+    const struct op_times *gap = collective_times(g);
     const struct op_times *times = lanes_times(l, l->log_id, l->log_count);
     const struct lane_op *log = l->log;
     size_t count = l->log_count;

@@ -21,7 +21,7 @@ static sim_time time_of(const struct runner *c, const struct cost_experts *w)
                cost_expert_alone_least(cost, (uint32_t)(w->rows / w->distinct));
 }
 
-struct even_share even_share_of(const struct runner *c)
+struct even_share even_share_of(const struct runner *c, const uint32_t *of_expert)
 {
     /* Shards are even as they are. */
     uint32_t parts = c->spread->place->shards > 1 ? 1 : c->gpus;
@@ -29,8 +29,8 @@ struct even_share even_share_of(const struct runner *c)
     uint64_t rows = 0, active = 0;
 
     for (uint32_t i = 0; i < c->experts; i++) {
-        rows += c->tokens[i];
-        active += c->tokens[i] > 0;
+        rows += of_expert[i];
+        active += of_expert[i] > 0;
     }
     if (rows == 0)
         return by_experts;
@@ -64,7 +64,12 @@ bool even_share_exceeds(const struct gpu *g, const struct even_share *even)
 
 void even_share_run(struct gpu *g, uint32_t layer, const struct even_share *even)
 {
-    struct op op = {.kind = OP_EXPERTS, .layer = layer};
+    op_id after[2] = {g->step.arrived, g->residency.copies_wait ? g->lanes.last_copy : 0};
+    struct op op = {.kind = OP_EXPERTS,
+                    .lane = LANE_COMPUTE,
+                    .layer = layer,
+                    .after = after,
+                    .after_count = 2};
     uint32_t chains = even->work.distinct;
 
     /* Launched one by one, no more of them than the GPU has; another one has more. */
@@ -80,5 +85,5 @@ void even_share_run(struct gpu *g, uint32_t layer, const struct even_share *even
             g->step.piece[i] = (uint32_t)(even->work.rows / even->work.distinct);
     }
     if (chains > 0)
-        lanes_join(g, &op, g->result->layer[layer].share, SHARE_EXPERT);
+        lanes_compute(&g->lanes, &op, g->result->layer[layer].share, SHARE_EXPERT);
 }

@@ -5,12 +5,21 @@
 
 #include <stdlib.h>
 
-void lanes_init(struct lanes *l, const struct run_setup *s, struct exec *exec,
-                size_t log_room)
+size_t lanes_most(const struct run_setup *s, uint32_t parts, uint32_t experts)
 {
-    *l = (struct lanes){.ops = s->ops, .exec = exec};
-    l->log_id = mem_alloc(log_room, sizeof *l->log_id);
-    l->log = mem_alloc(log_room, sizeof *l->log);
+    size_t groups = (size_t)experts + 2; /* one per expert at the worst, two stay empty */
+
+    return (size_t)s->cost->model->layers * (4 + (parts > 1 ? parts : 1) * groups) + 3;
+}
+
+void lanes_init(struct lanes *l, const struct run_setup *s, struct exec *exec,
+                uint32_t parts, uint32_t experts)
+{
+    size_t most = lanes_most(s, parts, experts);
+
+    *l = (struct lanes){.ops = s->ops, .exec = exec, .parts = parts};
+    l->log_id = mem_alloc(most, sizeof *l->log_id);
+    l->log = mem_alloc(most, sizeof *l->log);
 }
 
 void lanes_release(struct lanes *l)
@@ -54,27 +63,74 @@ const struct op_times *lanes_times(struct lanes *l, const op_id *id, size_t coun
 
 /* ---- several GPUs ---- */
 
-void lanes_note_join(struct lanes *l, size_t at)
+bool lanes_has_joined(const struct lanes *l)
+{
+    for (uint32_t i = 0; i < l->parts; i++)
+        if (l->part[i].joined != 0)
+            return true;
+    return false;
+}
+
+/* The operation at this place of the log comes after the collectives before `until`. */
+static void note_join(struct lanes *l, size_t at, uint32_t until)
 {
     if (l->joins == l->join_room) {
         l->join_room = l->join_room * 2 + 64;
         l->join = mem_resize(l->join, l->join_room, sizeof *l->join);
     }
-    l->join[l->joins++] = (struct lane_join){at, l->collectives};
-    l->joined = 0;
+    l->join[l->joins++] = (struct lane_join){at, until};
+}
+
+void lanes_join_part(struct lanes *l, uint32_t part, size_t logged)
+{
+    struct lane_part *p = &l->part[part];
+
+    if (l->log_count == logged)
+        return;
+    if (p->joined != 0)
+        note_join(l, logged, p->number + 1);
+    p->joined = 0;
+    p->last = l->last_compute;
+}
+
+/* Where rows go through a layer in several parts. */
+static void join_parts(struct gpu *g, struct op *op, sim_time *share, enum run_share kind)
+{
+    struct lanes *l = &g->lanes;
+    op_id after[PROGRAM_PARTS + 1] = {lanes_copy_before(g, op)};
+    bool joins = lanes_has_joined(l);
+
+    op->after = after;
+    op->after_count = l->parts + 1;
+    for (uint32_t i = 0; i < l->parts; i++) {
+        after[i + 1] = l->part[i].joined;
+        l->part[i].joined = 0;
+    }
+    lanes_compute(l, op, share, kind);
+    if (joins)
+        note_join(l, l->log_count - 1, l->collectives);
+    for (uint32_t i = 0; i < l->parts; i++)
+        l->part[i].last = l->last;
 }
 
 void lanes_join(struct gpu *g, struct op *op, sim_time *share, enum run_share kind)
 {
     struct lanes *l = &g->lanes;
-    op_id after[2] = {l->joined, lanes_copy_before(g, op)};
+    struct lane_part *only = l->part;
+    op_id after[2] = {only->joined, lanes_copy_before(g, op)};
 
     op->lane = LANE_COMPUTE;
+    if (l->parts > 1) {
+        join_parts(g, op, share, kind);
+        return;
+    }
     op->after = after;
     op->after_count = 2;
     lanes_compute(l, op, share, kind);
-    if (l->joined != 0)
-        lanes_note_join(l, l->log_count - 1);
+    if (only->joined != 0)
+        note_join(l, l->log_count - 1, l->collectives);
+    only->joined = 0;
+    only->last = l->last;
 }
 
 /* Enters a collective that is about to be submitted. */
@@ -89,17 +145,25 @@ static void remember(struct lanes *l, op_id hosted, sim_time *share)
         (struct lane_collective){.hosted = hosted, .share = share};
 }
 
+static op_id last_of(const struct lanes *l, uint32_t part)
+{
+    return part == LANES_WHOLE ? l->last : l->part[part].last;
+}
+
 /* What a collective of GPUs [first, first + count) comes after. */
 static struct op collective_op(struct runner *c, enum op_kind kind, uint32_t layer,
-                               const struct collective *what, uint32_t first,
-                               uint32_t count)
+                               uint32_t part, const struct collective *what,
+                               uint32_t first, uint32_t count)
 {
     struct op op = {.kind = kind, .lane = LANE_NETWORK, .layer = layer};
     op_id *after = c->spread->after;
 
-    for (uint32_t i = first; i < first + count; i++)
-        if (c->gpu[i].lanes.last != 0)
-            after[op.after_count++] = c->gpu[i].lanes.last;
+    for (uint32_t i = first; i < first + count; i++) {
+        op_id last = last_of(&c->gpu[i].lanes, part);
+
+        if (last != 0)
+            after[op.after_count++] = last;
+    }
     op.after = after;
     op.collective.what = what;
     op.collective.member = c->spread->p->exec + first;
@@ -107,11 +171,22 @@ static struct op collective_op(struct runner *c, enum op_kind kind, uint32_t lay
     return op;
 }
 
-void lanes_collect(struct runner *c, enum op_kind kind, uint32_t layer,
+/* What waits for it: the next operation of its part, or of the whole. */
+static void enter(struct lanes *l, uint32_t part, op_id id)
+{
+    uint32_t number = l->collectives - 1;
+
+    l->collective[number].id = l->last = id;
+    for (uint32_t i = 0; i < l->parts; i++)
+        if (part == LANES_WHOLE || part == i)
+            l->part[i] = (struct lane_part){id, id, number};
+}
+
+void lanes_collect(struct runner *c, enum op_kind kind, uint32_t layer, uint32_t part,
                    const struct collective *what, uint32_t first, uint32_t count,
                    sim_time *share)
 {
-    struct op op = collective_op(c, kind, layer, what, first, count);
+    struct op op = collective_op(c, kind, layer, part, what, first, count);
     op_id *after = c->spread->after, id;
 
     if (count < 2)
@@ -125,16 +200,13 @@ void lanes_collect(struct runner *c, enum op_kind kind, uint32_t layer,
         l->hosted = 0;
     }
     id = lanes_submit(&c->gpu[first].lanes, &op);
-    for (uint32_t i = first; i < first + count; i++) {
-        struct lanes *l = &c->gpu[i].lanes;
-
-        l->collective[l->collectives - 1].id = l->last = l->joined = id;
-    }
+    for (uint32_t i = first; i < first + count; i++)
+        enter(&c->gpu[i].lanes, part, id);
 }
 
 op_id lanes_collect_aside(struct runner *c, const struct collective *what)
 {
-    struct op op = collective_op(c, OP_MIGRATE, 0, what, 0, c->gpus);
+    struct op op = collective_op(c, OP_MIGRATE, 0, LANES_WHOLE, what, 0, c->gpus);
 
     op.class_ = WORK_PREFETCH;
     return lanes_submit(&c->gpu[0].lanes, &op);

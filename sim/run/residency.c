@@ -431,7 +431,7 @@ void residency_init(struct gpu *g)
 {
     const struct run_setup *s = g->setup;
     struct residency *r = &g->residency;
-    size_t groups = (size_t)s->cost->model->layers * (4 + (size_t)g->experts) + 3;
+    size_t groups = lanes_most(s, g->lanes.parts, g->experts);
 
     r->tiles = s->cost->machine->gpu.tiles;
     r->split = policy_schedule(s->policy)->split;
@@ -439,7 +439,7 @@ void residency_init(struct gpu *g)
     r->write_back = s->policy->cache.write_back;
     r->found = mem_alloc(g->experts, sizeof *r->found);
     r->group_next = 1;
-    r->group_id = mem_alloc(groups, sizeof *r->group_id); /* two may stay empty */
+    r->group_id = mem_alloc(groups, sizeof *r->group_id);
     group_init(g, &r->resident);
     group_init(g, &r->missing);
 }

@@ -35,27 +35,48 @@ static uint64_t row_bytes(const struct runner *c, bool fp8)
                : (uint64_t)(m->hidden * m->activation_bits / 8.0);
 }
 
+static void init_part(const struct runner *c, struct spread_part *part)
+{
+    const struct spread *s = c->spread;
+
+    collective_count_init(&part->count, s->p->topology);
+    part->dispatch = (struct collective){
+        .form = s->form,
+        .pairs = s->counts_rows ? part->count.distinct : part->count.experts,
+        .nodes = s->counts_rows ? part->count.by_node : NULL,
+        .unit_bytes = s->sent_unit};
+    part->combine = part->dispatch;
+    part->combine.unit_bytes = s->back_unit;
+    part->combine.reverse = true;
+    part->tokens = mem_zalloc(s->slots, sizeof *part->tokens);
+    part->of_expert = mem_zalloc(c->experts, sizeof *part->of_expert);
+    if (c->setup->policy->cache.order == CACHE_ORDER_RECORDED)
+        part->last_row = mem_zalloc(s->slots, sizeof *part->last_row);
+}
+
+static void release_part(struct spread_part *part)
+{
+    collective_count_release(&part->count);
+    free(part->tokens);
+    free(part->of_expert);
+    free(part->last_row);
+}
+
 static void init_collectives(struct runner *c)
 {
-    bool fp8 = c->setup->policy->schedule.fp8_dispatch;
+    struct spread *s = c->spread;
     size_t pairs = (size_t)c->gpus * c->gpus;
 
-    collective_count_init(&c->spread->count, c->spread->p->topology);
-    c->spread->dispatch = (struct collective){
-        .form = c->spread->form,
-        .pairs =
-            c->spread->counts_rows ? c->spread->count.distinct : c->spread->count.experts,
-        .nodes = c->spread->counts_rows ? c->spread->count.by_node : NULL,
-        .unit_bytes = row_bytes(c, fp8)};
-    c->spread->combine = c->spread->dispatch;
-    c->spread->combine.unit_bytes = row_bytes(c, false);
-    c->spread->combine.reverse = true;
-    c->spread->exchanged = mem_alloc(pairs, sizeof *c->spread->exchanged);
+    s->sent_unit = row_bytes(c, c->setup->policy->schedule.fp8_dispatch);
+    s->back_unit = row_bytes(c, false);
+    s->part = mem_zalloc(s->program.parts, sizeof *s->part);
+    for (uint32_t i = 0; i < s->program.parts; i++)
+        init_part(c, &s->part[i]);
+    s->exchanged = mem_alloc(pairs, sizeof *s->exchanged);
     for (size_t i = 0; i < pairs; i++)
-        c->spread->exchanged[i] = c->spread->local;
-    c->spread->exchange = (struct collective){.form = COLLECTIVE_FLAT,
-                                              .pairs = c->spread->exchanged,
-                                              .unit_bytes = sizeof(uint32_t)};
+        s->exchanged[i] = s->local;
+    s->exchange = (struct collective){
+        .form = COLLECTIVE_FLAT, .pairs = s->exchanged, .unit_bytes = sizeof(uint32_t)};
 }
 
 static uint32_t see_future(const struct view_future *context, uint32_t ahead,
@@ -112,7 +133,6 @@ void routing_spread_init(struct runner *c)
     s->member = mem_alloc(s->p->tensor, sizeof *s->member);
     s->attention = mem_zalloc(c->gpus, sizeof *s->attention);
     s->own = mem_zalloc(c->gpus, sizeof *s->own);
-    s->tokens = mem_zalloc(s->slots, sizeof *s->tokens);
     s->turn = mem_zalloc((size_t)c->layers * c->experts, sizeof *s->turn);
     s->gpu_of = mem_alloc(s->slots, sizeof *s->gpu_of);
     for (uint32_t i = 0; i < s->slots; i++)
@@ -121,8 +141,6 @@ void routing_spread_init(struct runner *c)
     s->home = mem_zalloc(workload_request_count(c->setup->workload), sizeof *s->home);
     if (s->place->shards > 1)
         s->by_source = mem_zalloc((size_t)c->gpus * c->experts, sizeof *s->by_source);
-    if (policy->cache.order == CACHE_ORDER_RECORDED)
-        s->last_row = mem_zalloc(s->slots, sizeof *s->last_row);
     if (c->setup->record != NULL)
         s->slot_turn = mem_alloc(s->slots, sizeof *s->slot_turn);
     s->rank_bytes = mem_alloc(c->gpus, sizeof *s->rank_bytes);
@@ -143,18 +161,18 @@ void routing_spread_release(struct runner *c)
     struct spread *s = c->spread;
 
     placement_release(s);
-    collective_count_release(&s->count);
+    for (uint32_t i = 0; s->part != NULL && i < s->program.parts; i++)
+        release_part(&s->part[i]);
+    free(s->part);
     free(s->after);
     free(s->member);
     free(s->attention);
     free(s->own);
-    free(s->tokens);
     free(s->turn);
     free(s->gpu_of);
     free(s->destination);
     free(s->home);
     free(s->by_source);
-    free(s->last_row);
     free(s->slot_turn);
     free(s->seen);
     free(s->coming_active);
@@ -392,18 +410,27 @@ static uint32_t slot_of(struct runner *c, uint32_t layer, uint32_t expert, uint3
                         expert, rank, (*turn)++, c->setup->seed);
 }
 
-/* Counts a rank's rows by slot, by expert, and from GPU to GPU; how many choices. */
-static uint64_t count_rank(struct runner *c, uint32_t layer, uint32_t rank)
+/* Where a part of a rank's rows begins; that of part `parts` is where they end. */
+static uint32_t part_row(const struct runner *c, uint32_t rank, uint32_t part)
+{
+    return (uint32_t)((uint64_t)rows_of(c, rank) * part / c->spread->program.parts);
+}
+
+/* Counts a part of a rank's rows by slot, by expert, and from GPU to GPU; how many
+ * choices. */
+static uint64_t count_rank(struct runner *c, uint32_t layer, uint32_t rank, uint32_t part)
 {
     struct spread *s = c->spread;
-    const uint16_t *choice = choices_of(c, layer, rank), *gpu_of = s->gpu_of;
-    const uint16_t *end = choice + (size_t)rows_of(c, rank) * c->top_k;
+    struct spread_part *to_part = &s->part[part];
+    const uint16_t *begin = choices_of(c, layer, rank), *gpu_of = s->gpu_of;
+    const uint16_t *choice = begin + (size_t)part_row(c, rank, part) * c->top_k;
+    const uint16_t *end = begin + (size_t)part_row(c, rank, part + 1) * c->top_k;
     const uint32_t *first = s->place->first + (size_t)layer * (c->experts + 1);
     const uint32_t *replica = s->place->replica + (size_t)layer * s->slots;
-    uint32_t *of_slot = s->tokens, *of_expert = c->tokens, *to = s->destination;
-    uint64_t *pairs = s->count.experts + (size_t)rank * c->gpus, *last = s->last_row;
-    uint64_t choices = 0;
-    uint32_t top_k = c->top_k;
+    uint32_t *of_slot = to_part->tokens, *of_expert = to_part->of_expert;
+    uint64_t *pairs = to_part->count.experts + (size_t)rank * c->gpus;
+    uint64_t *last = to_part->last_row, choices = 0;
+    uint32_t *to = s->destination, top_k = c->top_k;
     bool by_rows = s->counts_rows;
 
     for (; choice < end; choice += top_k) {
@@ -425,7 +452,7 @@ static uint64_t count_rank(struct runner *c, uint32_t layer, uint32_t rank)
         }
         choices += n;
         if (by_rows)
-            collective_count_add(&s->count, rank, to, n);
+            collective_count_add(&to_part->count, rank, to, n);
         else
             for (uint32_t k = 0; k < n; k++)
                 pairs[to[k]]++;
@@ -447,19 +474,43 @@ static uint64_t count_shards(struct runner *c, uint32_t layer, uint32_t rank)
         if (*choice == VIEW_NO_EXPERT)
             continue;
         by_expert[*choice]++;
-        c->tokens[*choice]++;
+        s->part->of_expert[*choice]++;
         choices++;
-        if (s->last_row != NULL)
-            s->last_row[*choice] = ++s->chosen;
+        if (s->part->last_row != NULL)
+            s->part->last_row[*choice] = ++s->chosen;
     }
     return choices;
+}
+
+/* A part's share of a capacity. */
+static uint32_t share_of(const struct spread *s, uint64_t capacity, uint32_t part)
+{
+    uint32_t parts = s->program.parts;
+
+    return (uint32_t)(capacity * (part + 1) / parts - capacity * part / parts);
+}
+
+static void pad_part(struct runner *c, const uint16_t *expert, uint32_t part)
+{
+    struct spread *s = c->spread;
+    uint64_t *pairs = s->part[part].count.experts;
+    uint32_t all = 0;
+
+    memset(pairs, 0, (size_t)c->gpus * c->gpus * sizeof *pairs);
+    for (uint32_t rank = 0; rank < c->gpus; rank++)
+        all += share_of(s, c->gpu[rank].dispatch.capacity, part);
+    for (uint32_t i = 0; i < s->slots; i++) {
+        s->part[part].tokens[i] = expert[i] == PLACE_EMPTY ? 0 : all;
+        for (uint32_t rank = 0; expert[i] != PLACE_EMPTY && rank < c->gpus; rank++)
+            pairs[(size_t)rank * c->gpus + s->gpu_of[i]] +=
+                share_of(s, c->gpu[rank].dispatch.capacity, part);
+    }
 }
 
 /* Static gating: each expert runs on every rank's capacity, and as much is sent. */
 static int pad(struct runner *c, uint32_t layer, struct err *e)
 {
-    const uint16_t *expert =
-        c->spread->place->expert + (size_t)layer * c->spread->place->slots;
+    const struct spread *s = c->spread;
     uint64_t capacity = 0;
 
     for (uint32_t rank = 0; rank < c->gpus; rank++)
@@ -471,24 +522,16 @@ static int pad(struct runner *c, uint32_t layer, struct err *e)
             "choose a smaller cf",
             c->setup->policy->label, c->setup->policy->plugin[SLOT_GATE]->name,
             (unsigned long long)capacity, UINT32_MAX);
-    memset(c->spread->count.experts, 0,
-           (size_t)c->gpus * c->gpus * sizeof *c->spread->count.experts);
-    for (uint32_t s = 0; s < c->spread->slots; s++) {
-        c->spread->tokens[s] = 0;
-        if (expert[s] == PLACE_EMPTY)
-            continue;
-        c->spread->tokens[s] = (uint32_t)capacity;
-        for (uint32_t rank = 0; rank < c->gpus; rank++)
-            c->spread->count.experts[(size_t)rank * c->gpus + c->spread->gpu_of[s]] +=
-                c->gpu[rank].dispatch.capacity;
-    }
+    for (uint32_t part = 0; part < s->program.parts; part++)
+        pad_part(c, s->place->expert + (size_t)layer * s->slots, part);
     return 0;
 }
 
 /* The GPU's active experts by their last row; those without one come first. */
-static void order_accesses(const struct spread *s, struct gpu *g)
+static void order_accesses(const struct spread *s, const uint64_t *last_row,
+                           struct gpu *g)
 {
-    const uint64_t *last = s->last_row + (s->place->shards > 1 ? 0 : g->rank * s->local);
+    const uint64_t *last = last_row + (s->place->shards > 1 ? 0 : g->rank * s->local);
     struct step *step = &g->step;
 
     for (uint32_t i = 0; i < step->active_count; i++) {
@@ -500,10 +543,10 @@ static void order_accesses(const struct spread *s, struct gpu *g)
     }
 }
 
-/* Which experts each GPU has work for. */
-static void list_active(struct runner *c, uint32_t layer)
+void routing_spread_part(struct runner *c, uint32_t layer, uint32_t part)
 {
     const struct spread *s = c->spread;
+    const struct spread_part *of = &s->part[part];
     const uint16_t *expert = s->place->expert + (size_t)layer * s->slots;
     bool empty = c->setup->policy->schedule.empty;
     bool shards = s->place->shards > 1;
@@ -517,64 +560,93 @@ static void list_active(struct runner *c, uint32_t layer)
         step->routing.rows = c->pass->rows;
         step->active_count = 0;
         for (uint32_t j = 0; j < s->local; j++) {
-            step->tokens[j] = shards ? c->tokens[j] : s->tokens[from + j];
+            step->tokens[j] = shards ? of->of_expert[j] : of->tokens[from + j];
             if (step->tokens[j] > 0 || (empty && expert[from + j] != PLACE_EMPTY))
                 step->active[step->active_count++] = (uint16_t)j;
         }
-        if (s->last_row != NULL)
-            order_accesses(s, g);
+        if (of->last_row != NULL)
+            order_accesses(s, of->last_row, g);
     }
 }
 
-/* What the layer's activations take on a GPU that runs experts on so many rows. */
-static void book_activations(struct runner *c, const struct gpu *g, uint64_t rows)
+/* What the layer's activations take on a GPU that runs experts on so many rows, at most
+ * so many of them at once. */
+static void book_activations(struct runner *c, const struct gpu *g, uint64_t rows,
+                             uint64_t most)
 {
-    uint64_t at_once = rows, bytes;
+    uint64_t bytes;
     struct activation a;
 
-    for (uint32_t j = 0; g->step.piece != NULL && j < c->spread->local; j++)
-        at_once = j == 0 || g->step.tokens[j] > at_once ? g->step.tokens[j] : at_once;
-    a = activation_count(c->setup->cost->model, &g->dispatch, rows, at_once);
+    a = activation_count(c->setup->cost->model, &g->dispatch, rows,
+                         g->step.piece != NULL ? most : rows);
     bytes = activation_peak(&a);
     if (bytes > c->result->activation_bytes)
         c->result->activation_bytes = bytes;
 }
 
+/* Rows that a GPU's experts run on in the layer, and the most of one expert at once. */
+static uint64_t rows_on(const struct runner *c, uint32_t gpu, uint64_t *most)
+{
+    const struct spread *s = c->spread;
+    bool shards = s->place->shards > 1;
+    uint64_t rows = 0;
+
+    *most = 0;
+    for (uint32_t p = 0; p < s->program.parts; p++) {
+        const uint32_t *of =
+            shards ? s->part[p].of_expert : s->part[p].tokens + (size_t)gpu * s->local;
+
+        for (uint32_t j = 0; j < s->local; j++) {
+            rows += of[j];
+            *most = of[j] > *most ? of[j] : *most;
+        }
+    }
+    return rows;
+}
+
+/* Rows that dispatch sends to other GPUs. */
+static uint64_t rows_sent(const struct runner *c)
+{
+    const struct spread *s = c->spread;
+    uint64_t sent = 0;
+
+    for (uint32_t p = 0; p < s->program.parts; p++) {
+        const uint64_t *pairs = s->part[p].dispatch.pairs;
+
+        for (uint32_t from = 0; from < c->gpus; from++)
+            for (uint32_t to = 0; to < c->gpus; to++)
+                sent += from == to ? 0 : pairs[(size_t)from * c->gpus + to];
+    }
+    return sent;
+}
+
 /* What the layer's rows are in the books. */
 static void book_rows(struct runner *c, uint32_t layer, uint64_t choices)
 {
-    struct run_counts *books = &c->books.counts;
-    struct run_counts *of_layer = &c->result->layer[layer].counts;
+    const struct spread *s = c->spread;
     struct run_counts now = {.activations = choices};
 
     for (uint32_t i = 0; i < c->gpus; i++) {
         const struct gpu *g = &c->gpu[i];
-        uint64_t rows = 0;
+        uint64_t most, rows = rows_on(c, i, &most);
 
-        for (uint32_t j = 0; j < c->spread->local; j++)
-            rows += g->step.tokens[j];
         now.computed_rows += rows;
         now.busiest_rows = rows > now.busiest_rows ? rows : now.busiest_rows;
         now.dropped += g->dispatch.dropped;
         c->result->gpu_rows[i] += rows;
-        book_activations(c, g, rows);
+        book_activations(c, g, rows, most);
     }
-    if (c->spread->place->shards == 1) {
-        const uint64_t *pairs = c->spread->dispatch.pairs;
-
-        for (uint32_t from = 0; from < c->gpus; from++)
-            for (uint32_t to = 0; to < c->gpus; to++)
-                now.sent_rows += from == to ? 0 : pairs[(size_t)from * c->gpus + to];
-        now.sent_bytes = now.sent_rows *
-                         (c->spread->dispatch.unit_bytes + c->spread->combine.unit_bytes);
+    if (s->place->shards == 1) {
+        now.sent_rows = rows_sent(c);
+        now.sent_bytes = now.sent_rows * (s->sent_unit + s->back_unit);
     } else {
         now.sent_rows = (uint64_t)c->pass->rows * (c->gpus - 1);
         now.sent_bytes =
-            2 * now.sent_rows * c->spread->combine.unit_bytes +
+            2 * now.sent_rows * s->back_unit +
             (uint64_t)c->gpus * (c->gpus - 1) * c->experts * sizeof(uint32_t);
     }
-    books_add(books, &now);
-    books_add(of_layer, &now);
+    books_add(&c->books.counts, &now);
+    books_add(&c->result->layer[layer].counts, &now);
 }
 
 static void remember_load(struct runner *c, uint32_t layer)
@@ -612,28 +684,50 @@ static void show_predictor(struct runner *c, uint32_t layer)
     v->active_count = c->active_count;
 }
 
+static void clear_part(const struct runner *c, struct spread_part *part)
+{
+    const struct spread *s = c->spread;
+
+    memset(part->of_expert, 0, c->experts * sizeof *part->of_expert);
+    memset(part->tokens, 0, s->slots * sizeof *part->tokens);
+    if (part->last_row != NULL)
+        memset(part->last_row, 0, s->slots * sizeof *part->last_row);
+    collective_count_reset(&part->count);
+}
+
+static void sum_parts(struct runner *c)
+{
+    const struct spread *s = c->spread;
+
+    memcpy(c->tokens, s->part->of_expert, c->experts * sizeof *c->tokens);
+    for (uint32_t p = 1; p < s->program.parts; p++)
+        for (uint32_t i = 0; i < c->experts; i++)
+            c->tokens[i] += s->part[p].of_expert[i];
+}
+
 int routing_spread_layer(struct runner *c, uint32_t layer, struct err *e)
 {
     struct spread *s = c->spread;
     uint64_t choices = 0;
 
-    memset(c->tokens, 0, c->experts * sizeof *c->tokens);
-    memset(s->tokens, 0, s->slots * sizeof *s->tokens);
-    if (s->last_row != NULL)
-        memset(s->last_row, 0, s->slots * sizeof *s->last_row);
-    collective_count_reset(&s->count);
+    for (uint32_t p = 0; p < s->program.parts; p++)
+        clear_part(c, &s->part[p]);
     for (uint32_t rank = 0; rank < c->gpus; rank++) {
         struct gate_result gate = {0, 0};
 
         if (c->reroutes)
             gate = rewrite(c, layer, rank);
         c->gpu[rank].dispatch = routing_dispatch(c, rows_of(c, rank), gate);
-        choices += s->place->shards > 1 ? count_shards(c, layer, rank)
-                                        : count_rank(c, layer, rank);
+        if (s->place->shards > 1)
+            choices += count_shards(c, layer, rank);
+        else
+            for (uint32_t p = 0; p < s->program.parts; p++)
+                choices += count_rank(c, layer, rank, p);
     }
+    sum_parts(c);
     if (c->pads && pad(c, layer, e) != 0)
         return -1;
-    list_active(c, layer);
+    routing_spread_part(c, layer, 0);
     book_rows(c, layer, choices);
     remember_load(c, layer);
     if (c->predictor.state != NULL || c->gpu->hosted != NULL)

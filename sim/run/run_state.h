@@ -44,6 +44,11 @@ struct lane_join {
     uint32_t until; /* it comes after the collectives before this one */
 };
 
+struct lane_part {
+    op_id last, joined;
+    uint32_t number;
+};
+
 struct lanes {
     const struct exec_ops *ops;
     struct exec *exec;
@@ -51,8 +56,11 @@ struct lanes {
                          prefetch copies */
     op_id last_id, last_compute, last_copy;
     op_id retired; /* ids below have ended */
-    op_id last;    /* what this GPU's next collective comes after; 0: nothing */
-    op_id joined;  /* what its next operation waits for; 0: nothing but its lane */
+    op_id last;    /* what this GPU did last, alone or together; 0: nothing */
+    /* Of each part of a layer: what its next collective comes after, and the collective
+     * that its next operation waits for (0: nothing but its lane), with its number. */
+    struct lane_part part[PROGRAM_PARTS];
+    uint32_t parts;
     op_id hosted;  /* experts that run on the host and are not waited for yet; 0: none */
     op_id *log_id; /* [log_count] of the compute lane, and beside it */
     struct lane_op *log;
@@ -184,8 +192,19 @@ struct spread_rows {
     uint32_t room;
 };
 
+/* Of a part of the rows in the current layer. */
+struct spread_part {
+    struct collective_count count;
+    struct collective dispatch, combine;
+    uint32_t *tokens;    /* [slots] rows of each */
+    uint32_t *of_expert; /* [experts] rows that chose each */
+    uint64_t *last_row;  /* [slots] when it was chosen last; NULL: in order of ids */
+};
+
 struct spread {
     const struct run_parallel *p;
+    struct program program;
+    struct spread_part *part; /* [program.parts] */
     uint32_t local, slots;
     uint32_t attentions;                /* groups of GPUs that share one */
     op_id *after;                       /* [gpus] scratch */
@@ -193,21 +212,19 @@ struct spread {
     struct cost_batch *attention, *own; /* [gpus] */
     /* Rows on their way. */
     struct spread_rows rows;
-    uint32_t *tokens;      /* [slots] rows of each slot in a layer */
     uint64_t *turn;        /* (layer, expert) rows so far: which replica is next */
     uint16_t *gpu_of;      /* [slots] */
     uint32_t *destination; /* [top_k] scratch */
     uint32_t *home;        /* [requests] whose attention group has its last row */
     uint32_t *by_source;   /* (gpu, experts) rows: where a GEMM takes one source's */
-    uint64_t *last_row;    /* [slots] when it was chosen last; NULL: in order of ids */
-    uint64_t chosen;       /* the clock of that */
+    uint64_t chosen;       /* the clock of last_row */
     bool *seen;            /* [experts] all false; an oracle's scratch, as the next */
     uint32_t *coming_active;
     uint16_t *slot_turn; /* [slots] accesses of all GPUs, for a look-ahead; or NULL */
-    struct collective_count count;
-    struct collective exchange, dispatch, combine;
-    uint64_t *exchanged;  /* (gpu, gpu) numbers of counts */
-    uint64_t *rank_bytes; /* [gpus] of all-gathers */
+    struct collective exchange;
+    uint64_t sent_unit, back_unit; /* bytes of a row to its experts, and of its sums */
+    uint64_t *exchanged;           /* (gpu, gpu) numbers of counts */
+    uint64_t *rank_bytes;          /* [gpus] of all-gathers */
     enum collective_form form;
     bool counts_rows; /* the form needs rows by rank and node */
     /* Placement. */
@@ -252,8 +269,12 @@ struct runner {
 
 /* ---- lanes.c ---- */
 
+/* The most operations of a pass on a GPU's compute lane, and of its groups: per decoder
+ * layer a dense block, a gate, encode and decode, and for each part of the rows one group
+ * per expert and two that may stay empty. `parts` is 0 where a GPU is alone. */
+size_t lanes_most(const struct run_setup *s, uint32_t parts, uint32_t experts);
 void lanes_init(struct lanes *l, const struct run_setup *s, struct exec *exec,
-                size_t log_room);
+                uint32_t parts, uint32_t experts);
 void lanes_release(struct lanes *l);
 op_id lanes_submit(struct lanes *l, const struct op *op);
 /* Submits an operation of the compute lane and enters it in the log; `share` are the
@@ -270,10 +291,15 @@ static inline op_id lanes_copy_before(const struct gpu *g, const struct op *op)
 /* The same, after the collectives that this GPU took part in and, where copies share the
  * stream, its last copy. */
 void lanes_join(struct gpu *g, struct op *op, sim_time *share, enum run_share kind);
-/* The operation at this place of the log comes after those collectives. */
-void lanes_note_join(struct lanes *l, size_t at);
-/* Submits a collective of GPUs [first, first + count). Nothing happens for one alone. */
-void lanes_collect(struct runner *c, enum op_kind kind, uint32_t layer,
+/* Operations of a part were submitted from this place of the log on, after its
+ * collective. */
+void lanes_join_part(struct lanes *l, uint32_t part, size_t logged);
+/* Whether a collective is still to be waited for. */
+bool lanes_has_joined(const struct lanes *l);
+/* Submits a collective of GPUs [first, first + count), of a part or of LANES_WHOLE.
+ * Nothing happens for one alone. */
+enum { LANES_WHOLE = PROGRAM_PARTS };
+void lanes_collect(struct runner *c, enum op_kind kind, uint32_t layer, uint32_t part,
                    const struct collective *what, uint32_t first, uint32_t count,
                    sim_time *share);
 /* The same of all GPUs beside what they do, which waits for nothing and nothing for it.
@@ -373,6 +399,8 @@ int routing_spread_pass(struct runner *c, struct err *e);
 /* Finds how many rows of a layer go from where to where; fills each GPU's step.
  * 0, or -1 where a gate's capacities are more rows than can be counted. */
 int routing_spread_layer(struct runner *c, uint32_t layer, struct err *e);
+/* Makes a part of the layer every GPU's step. */
+void routing_spread_part(struct runner *c, uint32_t layer, uint32_t part);
 void routing_spread_clear(struct runner *c);
 
 /* ---- placement.c: where experts are, and how they move ---- */
@@ -392,8 +420,9 @@ struct even_share {
     struct cost_experts work;
     sim_time time;
 };
-/* Of a routed layer, the least that some GPU has to do whatever the placement. */
-struct even_share even_share_of(const struct runner *c);
+/* Of the rows that chose each expert, the least that some GPU has to do whatever the
+ * placement. */
+struct even_share even_share_of(const struct runner *c, const uint32_t *of_expert);
 /* Whether a GPU has more to do than that, */
 bool even_share_exceeds(const struct gpu *g, const struct even_share *even);
 /* ... and the share instead of it. */

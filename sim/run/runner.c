@@ -64,10 +64,8 @@ static void gpu_init(struct runner *c, uint32_t rank)
                       .result = c->result,
                       .layers = c->layers,
                       .experts = s->parallel == NULL ? c->experts : s->parallel->local};
-    /* Per decoder layer: a dense block, a gate, one group per expert at the worst, encode
-     * and decode. */
-    lanes_init(&g->lanes, s, exec,
-               (size_t)s->cost->model->layers * (4 + (size_t)g->experts) + 1);
+    lanes_init(&g->lanes, s, exec, c->spread == NULL ? 0 : c->spread->program.parts,
+               g->experts);
     g->step.active = mem_alloc(g->experts, sizeof *g->step.active);
     g->step.tokens = mem_zalloc(g->experts, sizeof *g->step.tokens);
     g->step.turn = g->step.active;
@@ -126,6 +124,9 @@ static int runner_init(struct runner *c, const struct run_setup *s,
         if (placement_init(c, e) != 0)
             return -1;
         result->shards = c->spread->place->shards;
+        program_plan(policy_schedule(s->policy), s->policy->params[SLOT_SCHEDULE],
+                     &(struct program_shape){c->gpus, result->shards > 1},
+                     &c->spread->program);
         routing_spread_init(c);
     }
     for (uint32_t i = 0; i < c->gpus; i++)
@@ -188,10 +189,10 @@ static void gather_rows(struct runner *c, enum op_kind kind, uint32_t layer, boo
 
         for (uint32_t i = 0; i < tensor; i++) {
             group[i] = a * tensor + i;
-            s->rank_bytes[i] = s->own[group[i]].tokens * s->combine.unit_bytes;
+            s->rank_bytes[i] = s->own[group[i]].tokens * s->back_unit;
         }
         for (int times = ffn ? 2 : 1; times > 0; times--)
-            lanes_collect(c, kind, layer, &what, a * tensor, tensor, share);
+            lanes_collect(c, kind, layer, LANES_WHOLE, &what, a * tensor, tensor, share);
     }
 }
 
@@ -210,7 +211,7 @@ static void submit_after(struct gpu *g, struct op *op, sim_time *share)
 {
     op_id copy = lanes_copy_before(g, op);
 
-    if (g->lanes.joined != 0 || g->lanes.hosted == 0) {
+    if (g->lanes.hosted == 0 || lanes_has_joined(&g->lanes)) {
         lanes_join(g, op, share, SHARE_DENSE);
         return;
     }
@@ -298,37 +299,28 @@ static void collect_shards(struct runner *c, enum op_kind kind, uint32_t layer,
 
     for (uint32_t i = 0; i < c->gpus; i++)
         s->rank_bytes[i] = kind == OP_EXCHANGE ? c->experts * sizeof(uint32_t)
-                                               : s->own[i].tokens * s->combine.unit_bytes;
-    lanes_collect(c, kind, layer, &what, 0, c->gpus, share);
+                                               : s->own[i].tokens * s->back_unit;
+    lanes_collect(c, kind, layer, LANES_WHOLE, &what, 0, c->gpus, share);
 }
 
-/* Rows go to the GPUs of their experts. */
-static void dispatch(struct runner *c, uint32_t layer, sim_time *share)
+/* Hosts learn how many rows will come. */
+static void exchange(struct runner *c, uint32_t layer, sim_time *share)
 {
     struct spread *s = c->spread;
-    bool sharded = s->place->shards > 1;
 
-    if (sharded)
-        collect_shards(c, OP_EXCHANGE, layer, share);
-    else if (s->p->exchange)
-        lanes_collect(c, OP_EXCHANGE, layer, &s->exchange, 0, c->gpus, share);
-    if (s->p->exchange && c->gpus > 1) /* alone it knew before it arranged its rows */
-        lanes_wait_all(c);
-    if (sharded)
-        collect_shards(c, OP_GATHER, layer, share);
-    else
-        lanes_collect(c, OP_DISPATCH, layer, &s->dispatch, 0, c->gpus, share);
-    if (c->setup->policy->schedule.wait)
+    if (!s->p->exchange)
+        return;
+    lanes_collect(c, OP_EXCHANGE, layer, LANES_WHOLE, &s->exchange, 0, c->gpus, share);
+    if (c->gpus > 1) /* alone it knew before it arranged its rows */
         lanes_wait_all(c);
 }
 
-/* ... and what they gave comes back. */
-static void combine(struct runner *c, uint32_t layer, sim_time *share)
+static void dispatch(struct runner *c, uint32_t layer, uint32_t part, sim_time *share)
 {
-    if (c->spread->place->shards > 1)
-        collect_shards(c, OP_SCATTER, layer, share);
-    else
-        lanes_collect(c, OP_COMBINE, layer, &c->spread->combine, 0, c->gpus, share);
+    lanes_collect(c, OP_DISPATCH, layer, part, &c->spread->part[part].dispatch, 0,
+                  c->gpus, share);
+    if (c->setup->policy->schedule.wait)
+        lanes_wait_all(c);
 }
 
 /* An oracle sees the accesses of all GPUs in one look-ahead, GPU after GPU. */
@@ -366,62 +358,122 @@ static int record(struct runner *c, struct err *e)
     return future_writer_step(c->setup->record, s->slot_turn, count, e);
 }
 
-/* A GPU's experts, after the rows that arrived; for a bound, no more than their share. */
-static void run_arrived(struct gpu *g, uint32_t layer, const struct even_share *even)
+/* A GPU's experts of a part, after its rows' arrival; for a bound, no more than their
+ * share. */
+static void run_arrived(struct gpu *g, uint32_t layer, uint32_t part,
+                        const struct even_share *even)
 {
     struct lanes *l = &g->lanes;
     size_t logged = l->log_count;
 
-    g->step.arrived = l->joined;
+    g->step.arrived = l->part[part].joined;
     if (even != NULL && even_share_exceeds(g, even))
         even_share_run(g, layer, even);
     else
         residency_step(g);
-    if (l->log_count > logged && l->joined != 0)
-        lanes_note_join(l, logged);
+    lanes_join_part(l, part, logged);
 }
 
-STAGE void run_experts(struct runner *c, bool alone, uint32_t layer)
+static int run_experts(struct runner *c, uint32_t layer, uint32_t part, struct err *e)
 {
+    struct spread *s = c->spread;
     struct even_share even;
-    bool balanced = !alone && c->spread->p->balanced;
 
-    if (alone) {
-        residency_step(c->gpu);
-        return;
-    }
-    if (balanced)
-        even = even_share_of(c);
+    if (part > 0)
+        routing_spread_part(c, layer, part);
+    if (c->setup->future != NULL && see_ahead(c, e) != 0)
+        return -1;
+    if (s->p->balanced)
+        even = even_share_of(c, s->part[part].of_expert);
     for (uint32_t i = 0; i < c->gpus; i++)
-        run_arrived(&c->gpu[i], layer, balanced ? &even : NULL);
+        run_arrived(&c->gpu[i], layer, part, s->p->balanced ? &even : NULL);
+    if (part + 1 < s->program.parts)
+        return 0;
+    if (c->predictor.state != NULL)
+        predictor_step(c);
+    return c->setup->record != NULL ? record(c, e) : 0;
+}
+
+static int run_stage(struct runner *c, struct stage stage, uint32_t layer,
+                     sim_time *share, struct err *e)
+{
+    struct spread *s = c->spread;
+
+    switch ((enum stage_verb)stage.verb) {
+    case STAGE_GATE:
+        run_gate(c, false, layer, share);
+        break;
+    case STAGE_DECIDE:
+        return decide(c, false, layer, e);
+    case STAGE_ENCODE:
+        if (c->encodes)
+            arrange(c, OP_ENCODE, layer, share);
+        break;
+    case STAGE_EXCHANGE:
+        exchange(c, layer, share);
+        break;
+    case STAGE_DISPATCH:
+        dispatch(c, layer, stage.part, share);
+        break;
+    case STAGE_EXPERTS:
+        return run_experts(c, layer, stage.part, e);
+    case STAGE_COMBINE:
+        lanes_collect(c, OP_COMBINE, layer, stage.part, &s->part[stage.part].combine, 0,
+                      c->gpus, share);
+        break;
+    case STAGE_DECODE:
+        if (c->encodes)
+            arrange(c, OP_DECODE, layer, share);
+        break;
+    case STAGE_COUNTS:
+        collect_shards(c, OP_EXCHANGE, layer, share);
+        if (s->p->exchange && c->gpus > 1)
+            lanes_wait_all(c);
+        break;
+    case STAGE_GATHER:
+        collect_shards(c, OP_GATHER, layer, share);
+        if (c->setup->policy->schedule.wait)
+            lanes_wait_all(c);
+        break;
+    case STAGE_SCATTER:
+        collect_shards(c, OP_SCATTER, layer, share);
+        break;
+    }
+    return 0;
+}
+
+/* The program of one GPU that may hold every expert, known to the compiler. */
+STAGE int run_alone(struct runner *c, uint32_t layer, sim_time *share, struct err *e)
+{
+    run_gate(c, true, layer, share);
+    (void)decide(c, true, layer, e);
+    if (c->encodes)
+        arrange(c, OP_ENCODE, layer, share);
+    if (c->setup->future != NULL && see_ahead(c, e) != 0)
+        return -1;
+    residency_step(c->gpu);
+    if (c->predictor.state != NULL)
+        predictor_step(c);
+    if (c->setup->record != NULL && record(c, e) != 0)
+        return -1;
+    if (c->encodes)
+        arrange(c, OP_DECODE, layer, share);
+    routing_alone_clear(c);
+    return 0;
 }
 
 STAGE int run_moe_layer(struct runner *c, bool alone, uint32_t layer, struct err *e)
 {
     sim_time *share = c->result->layer[layer].share;
+    const struct program *p;
 
-    run_gate(c, alone, layer, share);
-    if (decide(c, alone, layer, e) != 0)
-        return -1;
-    if (c->encodes)
-        arrange(c, OP_ENCODE, layer, share);
-    if (!alone)
-        dispatch(c, layer, share);
-    if (c->setup->future != NULL && see_ahead(c, e) != 0)
-        return -1;
-    run_experts(c, alone, layer);
-    if (c->predictor.state != NULL)
-        predictor_step(c);
-    if (c->setup->record != NULL && record(c, e) != 0)
-        return -1;
-    if (!alone)
-        combine(c, layer, share);
-    if (c->encodes)
-        arrange(c, OP_DECODE, layer, share);
     if (alone)
-        routing_alone_clear(c);
-    else
-        routing_spread_clear(c);
+        return run_alone(c, layer, share, e);
+    p = &c->spread->program;
+    for (uint32_t i = 0; i < p->count; i++)
+        if (run_stage(c, p->stage[i], layer, share, e) != 0)
+            return -1;
+    routing_spread_clear(c);
     return 0;
 }
 
@@ -475,7 +527,8 @@ static int begin_pass(struct runner *c, const struct pass *pass, struct err *e)
         l->pass_first = last_id + 1;
         l->log_count = 0;
         l->collectives = l->joins = 0;
-        l->last = l->joined = 0;
+        l->last = 0;
+        memset(l->part, 0, l->parts * sizeof *l->part);
         l->ops->sleep_until(l->exec, start);
         residency_begin_pass(g);
     }

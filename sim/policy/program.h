@@ -1,0 +1,65 @@
+/* A layer as a program: the stages that a schedule takes an MoE layer of several GPUs
+ * through, in the order in which they are submitted. Time flows as lanes and what stages
+ * wait for allow: a stage of one part waits for what came before of its part, a stage of
+ * the whole for all parts.
+ *
+ *   plain        gate decide encode exchange dispatch experts combine decode
+ *   2 chunks     gate decide encode exchange
+ *                  dispatch 0, dispatch 1, experts 0, experts 1, combine 0, combine 1
+ *                decode
+ *
+ *   network   | D0 | D1 | ... | C0 | C1 |
+ *   compute        |  X0  |  X1  |            D, X, C: dispatch, experts, combine
+ *
+ * A part is a run of each GPU's rows; a GPU's experts run once for each part, and read
+ * their weights as often. */
+#ifndef MOESIM_POLICY_PROGRAM_H
+#define MOESIM_POLICY_PROGRAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { PROGRAM_PARTS = 16, PROGRAM_STAGES = 8 + 3 * PROGRAM_PARTS };
+
+enum stage_verb {
+    STAGE_GATE,   /* router and top-k */
+    STAGE_DECIDE, /* rows' choices become work for GPUs; alone, the host waits for them */
+    STAGE_ENCODE, /* rows are arranged by expert, where a kernel of its own does so */
+    STAGE_EXCHANGE, /* numbers of rows, where hosts need them */
+    STAGE_DISPATCH, /* rows to the GPUs of their experts */
+    STAGE_EXPERTS,
+    STAGE_COMBINE, /* ... and what they gave comes back */
+    STAGE_DECODE,  /* and is summed */
+    STAGE_COUNTS,  /* shards: numbers of rows to all */
+    STAGE_GATHER,  /* shards: rows to all */
+    STAGE_SCATTER  /* shards: sums of the slices to whose rows they are */
+};
+
+struct stage {
+    uint8_t verb; /* enum stage_verb */
+    uint8_t part; /* of dispatch, experts, combine; else 0 */
+};
+
+struct program {
+    uint32_t parts, count;
+    struct stage stage[PROGRAM_STAGES]; /* [count] */
+};
+
+/* What a schedule plans for. */
+struct program_shape {
+    uint32_t gpus;
+    bool sharded; /* every GPU has a slice of every expert */
+};
+
+/* Appends a stage. */
+void program_add(struct program *p, enum stage_verb verb, uint32_t part);
+/* Appends gate to exchange, and decode: what most programs begin and end with. */
+void program_begin(struct program *p);
+void program_end(struct program *p);
+
+struct schedule_type;
+/* The program of a schedule; one without a plan has the plain one, or that of shards. */
+void program_plan(const struct schedule_type *type, const void *params,
+                  const struct program_shape *shape, struct program *p);
+
+#endif
