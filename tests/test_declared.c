@@ -63,6 +63,7 @@ static const struct {
     {SLOT_OFFLOAD, "fiddler", VARIANT_PAPER, true, 0},
     {SLOT_OFFLOAD, "host", VARIANT_STANDARD, true, 0},
     {SLOT_SCHEDULE, "overlapped", VARIANT_STANDARD, true, 0},
+    {SLOT_SCHEDULE, "pipelined", VARIANT_PAPER, true, 0},
     {SLOT_SCHEDULE, "serial", VARIANT_STANDARD, true, 0},
     /* clang-format on */
 };
