@@ -39,6 +39,7 @@ static const struct {
     {SLOT_PLACE, "random", VARIANT_STANDARD, true, 0},
     {SLOT_PLACE, "replicate", VARIANT_RECONSTRUCTION, true, NEED_PROFILE},
     {SLOT_PLACE, "round-robin", VARIANT_STANDARD, true, 0},
+    {SLOT_PLACE, "tensor", VARIANT_STANDARD, true, 0},
     {SLOT_CACHE, "arc", VARIANT_PAPER, true, 0},
     {SLOT_CACHE, "belady", VARIANT_STANDARD, true, NEED_FUTURE},
     {SLOT_CACHE, "belady-bypass", VARIANT_STANDARD, true, NEED_FUTURE},

@@ -73,7 +73,8 @@ uint32_t parallel_local(const struct policy *p, const struct topology *t,
 /* What cannot be where rows go through a layer in several parts. */
 static int check_parts(const struct policy *p, uint32_t gpus, struct err *e)
 {
-    const struct program_shape shape = {gpus, policy_place(p)->sharded};
+    const struct program_shape shape = {gpus, policy_place(p)->sharded,
+                                        policy_place(p)->counts};
     const char *name = p->plugin[SLOT_SCHEDULE]->name;
     struct program program;
 
@@ -206,7 +207,7 @@ static bool needs_counts(const struct policy *p, const struct topology *t, bool 
         return !whole || policy_gate(p)->apply != NULL || policy_select(p)->apply != NULL;
     if (policy_gate(p)->pads) /* every expert runs on its capacity */
         return false;
-    return !whole || policy_place(p)->sharded || !told;
+    return !whole || (policy_place(p)->sharded ? policy_place(p)->counts : !told);
 }
 
 static int make_model(struct parallel_plan *plan, const struct policy *p,

@@ -57,4 +57,15 @@ static inline uint32_t place_linear_gpu(const struct place_problem *p, uint32_t 
                               : longer + (expert - in_longer) / block;
 }
 
+/* A sharded placement: every GPU has one slot per expert, in order. */
+static inline void place_fill_shards(const void *params, const struct place_problem *p,
+                                     uint32_t layer, void *scratch, uint16_t *expert)
+{
+    (void)params;
+    (void)layer;
+    (void)scratch;
+    for (uint32_t s = 0; s < p->gpus * p->experts; s++)
+        expert[s] = (uint16_t)(s % p->experts);
+}
+
 #endif

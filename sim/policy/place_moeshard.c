@@ -1,5 +1,7 @@
 #include "place_moeshard.h"
 
+#include "place_fill.h"
+
 static const char *const variants[] = {"v0", "v1", "v2", NULL};
 
 static const struct option options[] = {
@@ -9,15 +11,15 @@ static const struct option options[] = {
     {.name = NULL},
 };
 
-/* Every GPU has one slot per expert, in order. */
-static void assign(const void *params, const struct place_problem *p, uint32_t layer,
-                   void *scratch, uint16_t *expert)
+static struct place_launch launch(const void *params)
 {
-    (void)params;
-    (void)layer;
-    (void)scratch;
-    for (uint32_t s = 0; s < p->gpus * p->experts; s++)
-        expert[s] = (uint16_t)(s % p->experts);
+    const struct place_shard_params *p = params;
+
+    return (struct place_launch){
+        .by_expert = p->variant != PLACE_SHARD_V2,
+        .by_source = p->variant == PLACE_SHARD_V0,
+        .block = p->variant == PLACE_SHARD_V2 ? PLACE_SHARD_BLOCK : 0,
+    };
 }
 
 struct place_shard_work place_shard_work(enum place_shard_variant variant, uint32_t gpus,
@@ -70,5 +72,7 @@ const struct place_type place_moeshard = {
                .options = options,
                .params_size = sizeof(struct place_shard_params)},
     .sharded = true,
-    .assign = assign,
+    .counts = true,
+    .launch = launch,
+    .assign = place_fill_shards,
 };

@@ -34,17 +34,20 @@ static void plan_plain(struct program *p)
     program_end(p);
 }
 
-/* MoEShard: rows to all GPUs, a slice of every expert on each, sums back. */
-static void plan_shards(struct program *p)
+/* Rows to all GPUs, a slice of every expert on each, sums back. */
+static void plan_shards(const struct program_shape *shape, struct program *p)
 {
     program_add(p, STAGE_GATE, 0);
     program_add(p, STAGE_DECIDE, 0);
-    program_add(p, STAGE_ENCODE, 0);
-    program_add(p, STAGE_COUNTS, 0);
+    if (shape->counts) {
+        program_add(p, STAGE_ENCODE, 0);
+        program_add(p, STAGE_COUNTS, 0);
+    }
     program_add(p, STAGE_GATHER, 0);
     program_add(p, STAGE_EXPERTS, 0);
     program_add(p, STAGE_SCATTER, 0);
-    program_end(p);
+    if (shape->counts)
+        program_end(p);
 }
 
 void program_plan(const struct schedule_type *type, const void *params,
@@ -52,7 +55,7 @@ void program_plan(const struct schedule_type *type, const void *params,
 {
     *p = (struct program){.parts = 1};
     if (shape->sharded)
-        plan_shards(p);
+        plan_shards(shape, p);
     else if (type->plan != NULL && shape->gpus > 1)
         type->plan(params, shape, p);
     else

@@ -49,6 +49,7 @@ struct program {
 struct program_shape {
     uint32_t gpus;
     bool sharded; /* every GPU has a slice of every expert */
+    bool counts;  /* ... and numbers of rows are told before they come */
 };
 
 /* Appends a stage. */

@@ -18,6 +18,7 @@ extern const struct place_type place_optimal;
 extern const struct place_type place_random;
 extern const struct place_type place_replicate;
 extern const struct place_type place_round_robin;
+extern const struct place_type place_tensor;
 extern const struct cache_algorithm cache_arc;
 extern const struct cache_algorithm cache_belady;
 extern const struct cache_algorithm cache_belady_bypass;
@@ -60,6 +61,7 @@ static const struct plugin *const plugins[] = {
     &place_random.plugin,
     &place_replicate.plugin,
     &place_round_robin.plugin,
+    &place_tensor.plugin,
     &cache_arc.plugin,
     &cache_belady.plugin,
     &cache_belady_bypass.plugin,

@@ -44,9 +44,20 @@ struct select_type {
 
 struct place_problem; /* place.h */
 
+/* How the slices of a sharded placement are launched. */
+struct place_launch {
+    bool by_expert; /* each one's own kernels; else one grouped GEMM */
+    bool by_source; /* ... and for the rows of each GPU apart */
+    uint32_t block; /* an expert's rows are padded to a multiple; 0: to the GPU's tiles */
+};
+
 struct place_type {
     struct plugin plugin;
     bool sharded; /* every GPU holds 1/G of every expert: G slots for each */
+    bool counts;  /* sharded: GPUs tell each other how many rows each expert has before
+                     the rows, which each arranges by expert, follow */
+    /* NULL: one grouped GEMM, as for whole experts. */
+    struct place_launch (*launch)(const void *params);
     /* Refuses what place.h admits but this plug-in cannot do. NULL: nothing. */
     int (*check)(const void *params, const struct place_problem *p, struct err *e);
     /* Bytes of scratch. NULL: none. */

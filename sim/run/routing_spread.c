@@ -641,9 +641,10 @@ static void book_rows(struct runner *c, uint32_t layer, uint64_t choices)
         now.sent_bytes = now.sent_rows * (s->sent_unit + s->back_unit);
     } else {
         now.sent_rows = (uint64_t)c->pass->rows * (c->gpus - 1);
-        now.sent_bytes =
-            2 * now.sent_rows * s->back_unit +
-            (uint64_t)c->gpus * (c->gpus - 1) * c->experts * sizeof(uint32_t);
+        now.sent_bytes = 2 * now.sent_rows * s->back_unit;
+        if (policy_place(c->setup->policy)->counts)
+            now.sent_bytes +=
+                (uint64_t)c->gpus * (c->gpus - 1) * c->experts * sizeof(uint32_t);
     }
     books_add(&c->books.counts, &now);
     books_add(&c->result->layer[layer].counts, &now);

@@ -21,7 +21,6 @@
 #include "models/collective_count.h"
 #include "sim/policy/place.h"
 #include "sim/policy/place_migrate.h"
-#include "sim/policy/place_moeshard.h"
 
 /* ---- lanes ---- */
 

@@ -31,15 +31,16 @@ static void init_loop(struct gpu *g)
 {
     const struct run_setup *s = g->setup;
     const struct spread *spread = g->runner->spread;
+    const struct place_type *place = policy_place(s->policy);
     bool serial = s->policy->schedule.experts == EXPERTS_SERIAL;
 
-    if (spread != NULL && spread->place->shards > 1) {
-        const struct place_shard_params *p = s->policy->params[SLOT_PLACE];
+    if (spread != NULL && spread->place->shards > 1 && place->launch != NULL) {
+        struct place_launch launch = place->launch(s->policy->params[SLOT_PLACE]);
 
-        serial = p->variant != PLACE_SHARD_V2;
-        if (p->variant == PLACE_SHARD_V2)
-            g->residency.tiles = (struct machine_tiles){1, {PLACE_SHARD_BLOCK}};
-        g->step.by_source = p->variant == PLACE_SHARD_V0 ? spread->by_source : NULL;
+        serial = launch.by_expert;
+        if (launch.block > 0)
+            g->residency.tiles = (struct machine_tiles){1, {launch.block}};
+        g->step.by_source = launch.by_source ? spread->by_source : NULL;
         g->step.sources = g->runner->gpus;
     }
     if (serial || s->cost->machine->host.expert_overhead > 0)
@@ -125,7 +126,8 @@ static int runner_init(struct runner *c, const struct run_setup *s,
             return -1;
         result->shards = c->spread->place->shards;
         program_plan(policy_schedule(s->policy), s->policy->params[SLOT_SCHEDULE],
-                     &(struct program_shape){c->gpus, result->shards > 1},
+                     &(struct program_shape){c->gpus, result->shards > 1,
+                                             policy_place(s->policy)->counts},
                      &c->spread->program);
         routing_spread_init(c);
     }
