@@ -42,6 +42,7 @@ static void batches_in_any_order(void **state)
 
     (void)state;
     k.gpu.kernel_floor = 2 * SIM_TIME_PER_US;
+    k.h2d_pinned.bytes_per_s = k.d2h_pinned.bytes_per_s = 1e10;
     x = exec_sim_new(&o);
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
         const struct cost_batch *dense = order[i], *gate = order[(i + 1) % 4];
