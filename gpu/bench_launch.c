@@ -87,17 +87,18 @@ static int run_round_trip(struct bench *b, double *seconds, struct err *e)
 {
     const struct launch_state *l = b->state;
     const double begun = bench_now();
+    int status;
 
     b->o->event_record(b->d, b->event[0], b->s);
     b->o->spin(b->d, b->s, 2e5);
     b->o->event_record(b->d, b->event[1], b->s);
     b->o->copy(b->d, b->s, b->pool[DEVICE_MEMORY_PINNED], l->local, b->shape[1]);
     b->o->event_record(b->d, b->event[2], b->s);
-    if (b->o->event_wait(b->d, b->event[2], e) != 0)
-        return -1;
-    *seconds =
-        bench_now() - begun - b->o->event_ns(b->d, b->event[0], b->event[1]) * 1e-9;
-    return 0;
+    status = b->o->event_wait(b->d, b->event[2], e);
+    if (status == 0)
+        *seconds =
+            bench_now() - begun - b->o->event_ns(b->d, b->event[0], b->event[1]) * 1e-9;
+    return status;
 }
 
 static int run(struct bench *b, double *seconds, struct err *e)

@@ -68,6 +68,15 @@ for one in admission:second-miss protect:none write_back:yes staging:3; do
 done
 noted numbers_staging "'staging' has no effect.*is kept" one \
     'policies.0.cache={slots: 8, protect: prefer, staging: 3}'
+# Whatever lets an expert pass the cache by needs a place for it: strict protection, a
+# filter, an algorithm that would rather not keep it.
+for passing in protect:strict admission:second-miss name:belady-bypass; do
+    with_settings "$moesim" run "$folder/one.yaml" --json -- \
+        "policies.0.cache={name: lru, slots: 8, protect: prefer, staging: 3}" \
+        "policies.0.cache.${passing%:*}=${passing#*:}" >"$folder/out" 2>"$folder/err" &&
+        ! grep -q "'staging' has no effect" "$folder/out"
+    report $? "numbers_staging_${passing%:*}"
+done
 noted numbers_protect "'protect' has no effect.*ever evicted" one \
     'policies.0.cache={slots: 32, protect: none}'
 noted numbers_chunk "'chunk' has no effect.*no policy copies" one 'chunk=1 MiB' \

@@ -180,7 +180,6 @@ static double often_none(struct rng *r, double least)
 
 static void draw_machine(const struct property_case *c, struct rng *r)
 {
-    static const char *const alone[] = {"auto", "host"}; /* no storage to fall back on */
     static const char *const copies[] = {"h2d_pinned", "d2h_pinned", "h2d_pageable",
                                          "d2h_pageable"};
     static const unsigned tiles[] = {1, 4, 64};

@@ -190,6 +190,23 @@ static void test_azure_limits(void **state)
     }
 }
 
+/* In the place of any mark of a timestamp there can be no other. */
+static void test_azure_marks(void **state)
+{
+    static const char good[] = "2023-11-16 18:17:03+02:00";
+
+    (void)state;
+    for (size_t i = 0; good[i] != '\0'; i++) {
+        char *line = mem_format("%s,1,2\n", good);
+
+        if (strchr("- :+", line[i]) != NULL) {
+            line[i] = '/';
+            expect_azure_refusal(line, 2, "TIMESTAMP");
+        }
+        free(line);
+    }
+}
+
 static void test_bad_azure(void **state)
 {
     (void)state;
@@ -385,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_bad_mooncake), cmocka_unit_test(test_odd_files),
         cmocka_unit_test(test_poisson),      cmocka_unit_test(test_poisson_range),
         cmocka_unit_test(test_public_files), cmocka_unit_test(test_azure_limits),
+        cmocka_unit_test(test_azure_marks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -281,6 +281,23 @@ static void done(const struct device_bench *k, const uint64_t *shape, const char
 #define LOCAL(bytes) "alloc " bytes "; s x<-p+0 " bytes "; s ends; "
 #define SENT(bytes) LOCAL(bytes) "s x<-x " bytes "; s ends; "
 
+/* The pattern, of 4 MiB, is copied as often as it takes, and no byte more than there are.
+ */
+static void test_patterns_fill_what_there_is(void **state)
+{
+    struct err e = {.text = ""};
+    void *p;
+
+    (void)state;
+    make();
+    said[0] = '\0';
+    assert_int_equal(bench_local(&made, 2 * 4194304 + 8, &p, &e), 0);
+    assert_string_equal(said, "alloc 8388616; s x<-p+0 4194304; s x<-p+0 4194304; "
+                              "s x<-p+0 8; s ends; ");
+    bench_free_local(&made);
+    assert_int_equal(held, 0);
+}
+
 static void test_launches_are_enqueued(void **state)
 {
     (void)state;
@@ -427,6 +444,7 @@ static void test_workers_are_dealt_to(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_patterns_fill_what_there_is),
         cmocka_unit_test(test_launches_are_enqueued),
         cmocka_unit_test(test_moves_are_enqueued),
         cmocka_unit_test(test_kernels_are_enqueued),

@@ -59,6 +59,38 @@ static void registry_is_in_order(void **state)
     assert_string_equal(policy_variant_name(VARIANT_RECONSTRUCTION), "reconstruction");
 }
 
+/* Layers and experts are numbers of 16 bits, the largest of which is none. */
+static void refuses_more_than_can_be_numbered(void **state)
+{
+    static const uint32_t sizes[][2] = {{1, 65536}, {65536, 1}};
+    struct cache_config config = {
+        .algorithm = (const struct cache_algorithm *)registry_find(SLOT_CACHE, "lru"),
+        .params = {.scope = CACHE_PER_LAYER, .slots = 1}};
+    uint64_t *bytes = mem_alloc(65536, sizeof *bytes);
+
+    (void)state;
+    config.expert_bytes = bytes;
+    for (uint32_t l = 0; l < 65536; l++)
+        bytes[l] = 1;
+    for (int i = 0; i < 2; i++) {
+        struct err e = {.text = ""};
+        struct cache *c;
+
+        config.layers = sizes[i][0];
+        config.experts = sizes[i][1];
+        assert_null(cache_new(&config, &e));
+        assert_string_equal(e.text,
+                            "the cache takes at most 65535 layers of 65535 experts");
+        e.text[0] = '\0';
+        config.layers -= config.layers > 1;
+        config.experts -= config.experts > 1;
+        c = cache_new(&config, &e);
+        assert_non_null(c);
+        cache_free(c);
+    }
+    free(bytes);
+}
+
 /* ---- contract ---- */
 
 /* What the test knows of the cache, kept by the results alone. */
@@ -602,6 +634,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(registry_is_in_order),
+        cmocka_unit_test(refuses_more_than_can_be_numbered),
         cmocka_unit_test(every_policy_keeps_the_contract),
         cmocka_unit_test(bytes_are_never_exceeded),
         cmocka_unit_test(large_sets_keep_the_contract),

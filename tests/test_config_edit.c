@@ -126,6 +126,29 @@ static void replaced_strings_stay(void **state)
     cfg_free(c);
 }
 
+/* What is set is text, also where it looks like nothing or like something else. */
+static void set_texts_are_text(void **state)
+{
+    static const char *const words[][2] = {
+        {"null", "name: \"null\"\n"}, {"~", "name: \"~\"\n"}, {"", "name: \"\"\n"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        struct cfg *c = sample_parse("name: first");
+        struct sample s;
+        struct err e = {.text = ""};
+        char *dump;
+
+        cfg_set_text(c, cfg_find(cfg_root(c), "name"), words[i][0]);
+        assert_int_equal(cfg_bind(cfg_root(c), sample_options, &s, &e), 0);
+        assert_string_equal(s.name, words[i][0]);
+        dump = cfg_dump(c);
+        assert_string_equal(dump, words[i][1]);
+        free(dump);
+        cfg_free(c);
+    }
+}
+
 static void dumps_parse_to_the_same_dump(void **state)
 {
     static const char *const texts[] = {
@@ -206,6 +229,7 @@ int main(void)
         cmocka_unit_test(bad_overrides_name_the_text),
         cmocka_unit_test(bad_values_of_overrides_name_the_text),
         cmocka_unit_test(replaced_strings_stay),
+        cmocka_unit_test(set_texts_are_text),
         cmocka_unit_test(dumps_parse_to_the_same_dump),
         cmocka_unit_test(dumps_are_readable),
         cmocka_unit_test(parts_can_be_copied),

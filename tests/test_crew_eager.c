@@ -44,7 +44,34 @@ static void see(void *context, uint32_t policy, op_id id, enum op_kind kind,
     s->experts++;
 }
 
-/* One pass, with this overhead per expert and schedule. */
+/* One pass of the case, with this overhead per expert and launch (0: the machine's). */
+static struct seen run_case(const struct crew_case *c, sim_time overhead, sim_time launch)
+{
+    struct crew_lab *lab = crew_lab_new(c, NULL);
+    const struct experiment_folders folders = {"models/arch", "models/machine",
+                                               "sim/policy/presets"};
+    struct seen seen = {.gates = 0};
+    struct experiment_hooks hooks = {
+        .machine = &lab->machine, .operation = see, .operation_context = &seen};
+    char *text = crew_lab_text(lab, "fifo", NULL);
+    struct err e = {.text = ""};
+    struct cfg *config = cfg_parse("eager", text, strlen(text), &e);
+    struct result r;
+
+    lab->machine.host.expert_overhead = overhead;
+    if (launch > 0)
+        lab->machine.host.launch_eager = launch;
+    assert_non_null(config);
+    if (experiment_run(config, &folders, 1, &hooks, &r, &e) != 0)
+        fail_msg("%s", e.text);
+    result_release(&r);
+    cfg_free(config);
+    free(text);
+    crew_lab_free(lab);
+    return seen;
+}
+
+/* The same on four GPUs of 8 experts each, with this schedule. */
 static struct seen run_with(sim_time overhead, const char *schedule)
 {
     const struct crew_case c = {.nodes = 1,
@@ -66,26 +93,8 @@ static struct seen run_with(sim_time overhead, const char *schedule)
                                 .place_more = "",
                                 .schedule_more = schedule,
                                 .more = ""};
-    struct crew_lab *lab = crew_lab_new(&c, NULL);
-    const struct experiment_folders folders = {"models/arch", "models/machine",
-                                               "sim/policy/presets"};
-    struct seen seen = {.gates = 0};
-    struct experiment_hooks hooks = {
-        .machine = &lab->machine, .operation = see, .operation_context = &seen};
-    char *text = crew_lab_text(lab, "fifo", NULL);
-    struct err e = {.text = ""};
-    struct cfg *config = cfg_parse("eager", text, strlen(text), &e);
-    struct result r;
 
-    lab->machine.host.expert_overhead = overhead;
-    assert_non_null(config);
-    if (experiment_run(config, &folders, 1, &hooks, &r, &e) != 0)
-        fail_msg("%s", e.text);
-    result_release(&r);
-    cfg_free(config);
-    free(text);
-    crew_lab_free(lab);
-    return seen;
+    return run_case(&c, overhead, 0);
 }
 
 /* Hooks are told of every GPU's operations, and of a collective once. */
@@ -132,6 +141,47 @@ static void waiting_puts_the_loop_behind_the_rows(void **state)
     assert_int_equal(waits.dispatched, at_once.dispatched);
     assert_true(at_once.begun < at_once.dispatched + 8 * SIM_TIME_PER_S / 1000);
     assert_true(waits.begun > waits.dispatched + 8 * SIM_TIME_PER_S / 1000);
+}
+
+/* MoEShard's variants differ in what they launch: a chain of three kernels for each of
+ * the 8 experts, which every GPU has a part of, and source; a chain for each expert; or
+ * six kernels for all. Beside chains there are three that permute. The rest takes much
+ * less than a launch, so that the last GPU ends with its last one. */
+static void shards_launch_by_variant(void **state)
+{
+    static const char *const variants[] = {", variant: v0", ", variant: v1",
+                                           ", variant: v2"};
+    static const int64_t kernels[] = {3 + 3 * 8 * GPUS, 3 + 3 * 8, 6};
+    const sim_time launch = SIM_TIME_PER_S / 100;
+    sim_time ended[3];
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        const struct crew_case c = {.nodes = 1,
+                                    .gpus = GPUS,
+                                    .rails = 1,
+                                    .per_root = 1,
+                                    .nvlink = true,
+                                    .layers = 2,
+                                    .experts = 8,
+                                    .top_k = 2,
+                                    .hidden = 64,
+                                    .requests = 8,
+                                    .rows = 6,
+                                    .candidates = 2,
+                                    .cyclic = true,
+                                    .prefill_rows = 6,
+                                    .seed = 5,
+                                    .workload = "{mode: static, batch: 8, max_passes: 1}",
+                                    .place = "moeshard",
+                                    .place_more = variants[i],
+                                    .more = "launch: eager\n"};
+
+        ended[i] = run_case(&c, 0, launch).ended;
+    }
+    for (int i = 0; i < 2; i++)
+        assert_int_equal((ended[i] - ended[2] + launch / 2) / launch,
+                         kernels[i] - kernels[2]);
 }
 
 /* Five rows of one expert on one GPU, by kernels whose tiles are these: what the run
@@ -190,6 +240,7 @@ int main(void)
         cmocka_unit_test(a_group_begins_behind_the_loop),
         cmocka_unit_test(a_chain_begins_with_the_loop),
         cmocka_unit_test(waiting_puts_the_loop_behind_the_rows),
+        cmocka_unit_test(shards_launch_by_variant),
         cmocka_unit_test(the_bound_pads_to_the_smallest_tile),
     };
 

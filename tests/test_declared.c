@@ -12,6 +12,7 @@
 #include "sim/base/mem.h"
 #include "sim/policy/policy.h"
 #include "sim/experiment/experiment.h"
+#include "traces/generate.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -194,6 +195,60 @@ static void every_setting_of_an_experiment(void **state)
         assert_int_equal(o->def == NULL, settings[i].def == NULL);
         if (o->def != NULL)
             assert_string_equal(o->def, settings[i].def);
+        if (o->min < settings[i].min || o->min > settings[i].min ||
+            o->max < settings[i].max || o->max > settings[i].max)
+            fail_msg("%s has another range", o->name);
+    }
+    assert_int_equal(i, sizeof settings / sizeof *settings);
+}
+
+static void every_setting_of_made_traces(void **state)
+{
+    static const struct {
+        const char *name, *def;
+        double min, max;
+    } settings[] = {
+        {"model", "synthetic", 0, 0},
+        {"source", "", 0, 0},
+        {"layers", "24", 1, 1024},
+        {"first_layer", "0", 0, 4096},
+        {"experts", "32", 1, 4096},
+        {"top_k", "4", 1, 4096},
+        {"requests", "128", 1, 1e9},
+        {"groups", "1", 1, 65535},
+        {"seed", "1", 0, 9e15},
+        {"prompt_tokens", "128", 0, 1e7},
+        {"output_tokens", "128", 0, 1e7},
+        {"prompt_spread", "0.4", 0, 4},
+        {"output_spread", "0.8", 0, 4},
+        {"skew", "1.3", 0, 8},
+        {"tail", "0.5", 0, 2},
+        {"locality", "0.5", 0, 1},
+        {"affinity", "0.7", 0, 1},
+        {"domain", "0.2", 0, 1},
+        {"cross_layer", "0.9", 0, 1},
+        {"opening", "0", 0, 1},
+        {"prompt_template", "0", 0, 65535},
+        {"output_template", "0", 0, 65535},
+        {"scores", "false", 0, 0},
+        {"gini", "0", 0, 1},
+        {"top1_share", "0", 0, 1},
+        {"adjacent_overlap", "0", 0, 1},
+        {"next_layer_predictability", "0", 0, 1},
+        {"union_16", "0", 0, 4096},
+        {"independent", "false", 0, 0},
+        {"hot_weight", "0", 0, 1e6},
+        {"hot_share", "0.1", 0, 1},
+        {"sources", "0", 0, 65535},
+        {"moe_every", "1", 1, 16},
+    };
+    size_t i = 0;
+
+    (void)state;
+    for (const struct option *o = generate_options; o->name != NULL; o++, i++) {
+        assert_true(i < sizeof settings / sizeof *settings);
+        assert_string_equal(o->name, settings[i].name);
+        assert_string_equal(o->def, settings[i].def);
         if (o->min < settings[i].min || o->min > settings[i].min ||
             o->max < settings[i].max || o->max > settings[i].max)
             fail_msg("%s has another range", o->name);
@@ -470,6 +525,7 @@ int main(void)
         cmocka_unit_test(every_plugin_says_what_it_is),
         cmocka_unit_test(every_option_has_its_default_and_range),
         cmocka_unit_test(every_setting_of_an_experiment),
+        cmocka_unit_test(every_setting_of_made_traces),
         cmocka_unit_test(keys_of_machines),
         cmocka_unit_test(keys_of_models),
         cmocka_unit_test(ranges_of_models),

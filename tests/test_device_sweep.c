@@ -468,16 +468,13 @@ static int run_first(struct bench *b, const struct device_bench *k, struct err *
     return status;
 }
 
-static void sweep_table(struct bench *b, const struct device_bench *k)
+static void sweep_shape(struct bench *b, const struct device_bench *k,
+                        const uint64_t *shape)
 {
-    struct bench_shapes shapes = {NULL, 0, 0};
     uint32_t n = 0;
     int status;
 
-    fail_at = 0;
-    k->shapes(b, &shapes);
-    assert_true(shapes.count > 0);
-    b->shape = shapes.value[0];
+    b->shape = shape;
     do {
         struct err e = {.text = ""};
 
@@ -491,6 +488,23 @@ static void sweep_table(struct bench *b, const struct device_bench *k)
     } while (status != 0);
     fail_at = 0;
     assert_true(n > 1);
+}
+
+/* The first shape, and that of each kind where a table has several. */
+static void sweep_table(struct bench *b, const struct device_bench *k)
+{
+    struct bench_shapes shapes = {NULL, 0, 0};
+
+    k->shapes(b, &shapes);
+    assert_true(shapes.count > 0);
+    for (size_t i = 0; i < shapes.count; i++) {
+        size_t before = 0;
+
+        while (before < i && shapes.value[before][0] != shapes.value[i][0])
+            before++;
+        if (i == 0 || (before == i && k->table->column[0].words != NULL))
+            sweep_shape(b, k, shapes.value[i]);
+    }
     free(shapes.value);
 }
 
@@ -512,6 +526,36 @@ static void test_tables(void **state)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i]->can_run == NULL || all[i]->can_run(&b))
             sweep_table(&b, all[i]);
+    bench_rig_close(&b);
+    close_sweep(d);
+}
+
+/* What the device reads is part of what is checked: where its memory lost what was put
+ * there, whatever it computes of the rest is wrong. */
+static void test_lost_weights(void **state)
+{
+    static const struct device_bench *const all[] = {&bench_gemm, &bench_experts};
+    struct err e = {.text = ""};
+    struct device_ops ops;
+    struct device *d = open_sweep(&ops);
+    struct bench b;
+
+    (void)state;
+    fail_at = 0;
+    if (bench_rig_open(&b, d, 64 << 20, true, &e) != 0)
+        fail_msg("%s", e.text);
+    b.quick = true;
+    memset(b.pool[DEVICE_MEMORY_LOCAL], 0, b.pool_bytes);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        struct bench_shapes shapes = {NULL, 0, 0};
+
+        all[i]->shapes(&b, &shapes);
+        b.shape = shapes.value[0];
+        e.text[0] = '\0';
+        assert_int_equal(run_first(&b, all[i], &e), -1);
+        assert_non_null(strstr(e.text, "computes wrongly"));
+        free(shapes.value);
+    }
     bench_rig_close(&b);
     close_sweep(d);
 }
@@ -592,6 +636,7 @@ int main(void)
         cmocka_unit_test(test_shapes_of_attention),
         cmocka_unit_test(test_rig),
         cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_lost_weights),
         cmocka_unit_test(test_expectations),
         cmocka_unit_test(test_no_time_at_all),
     };

@@ -134,6 +134,28 @@ static void test_templates(void **state)
     draw_model_free(m);
 }
 
+/* What openings have in common changes from row to row by an autoregressive process: k
+ * rows apart it has the correlation 0.9^k, and its variance is 1 all along. */
+static void test_openings_remember(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 4; k++) {
+        double sum = 0, count = 0;
+
+        for (uint64_t seed = 0; seed < 40; seed++) {
+            struct draw_model *m = draw_model_new(seed, 1, 1, 1, 1);
+
+            for (int i = 0; i < 2; i++)
+                for (int row = k; row < DRAW_OPENING; row++)
+                    for (int d = 0; d < DRAW_DIMENSIONS; d++, count++)
+                        sum += m->section[i][row][d] * m->section[i][row - k][d];
+            draw_model_free(m);
+        }
+        /* Of 80 times 4 series of 256 rows, 26 of which are as good as independent. */
+        assert_true(fabs(sum / count - pow(0.9, k)) < 5 * sqrt(2.0 / (80 * 4 * 26)));
+    }
+}
+
 /* Mean 0, variance 1, fourth moment 3, each within five standard errors of 2e5 draws. */
 static void test_normal_numbers(void **state)
 {
@@ -162,6 +184,7 @@ int main(void)
         cmocka_unit_test(test_a_row_alone),
         cmocka_unit_test(test_the_best_are_executed),
         cmocka_unit_test(test_templates),
+        cmocka_unit_test(test_openings_remember),
         cmocka_unit_test(test_normal_numbers),
     };
 

@@ -58,7 +58,7 @@ static void test_ranges(void **state)
                 {":", 0, UINT64_MAX}};
     static const char *const bad[] = {
         "", "a", "3:3", "7:3", "-1", "3:7x", "3,4", "1:2:3", "99999999999999999999"};
-    bool keep[9];
+    bool keep[10];
 
     (void)state;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
@@ -78,6 +78,11 @@ static void test_ranges(void **state)
     assert_int_equal(slice_parse_list("0,2:4,8", 9, keep, &(struct err){.text = ""}), 0);
     for (int i = 0; i < 9; i++)
         assert_int_equal(keep[i], i == 0 || i == 2 || i == 3 || i == 8);
+    /* An open range ends with the items; what is behind them is not touched. */
+    keep[9] = false;
+    assert_int_equal(slice_parse_list("2,6:", 9, keep, &(struct err){.text = ""}), 0);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(keep[i], i == 2 || (i >= 6 && i < 9));
     assert_int_equal(slice_parse_list("9", 9, keep, &(struct err){.text = ""}), -1);
     assert_int_equal(slice_parse_list("4:10", 9, keep, &(struct err){.text = ""}), -1);
     assert_int_equal(slice_parse_list("3,2", 9, keep, &(struct err){.text = ""}), -1);

@@ -1,4 +1,6 @@
 /* Output files: complete or absent, whatever ends the program. */
+#define _GNU_SOURCE /* RTLD_NEXT */
+
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -9,6 +11,9 @@
 #include "sim/base/mem.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -70,6 +75,23 @@ static void assert_content(const char *path, const char *expected)
     assert_int_equal(size, strlen(expected));
     assert_string_equal(text, expected);
     free(text);
+}
+
+static bool closing_fails;
+
+/* In the place of the C library's. */
+int fclose(FILE *stream)
+{
+    int (*next)(FILE *);
+    void *symbol = dlsym(RTLD_NEXT, "fclose");
+    int status;
+
+    memcpy(&next, &symbol, sizeof next);
+    status = next(stream);
+    if (!closing_fails)
+        return status;
+    errno = EIO;
+    return EOF;
 }
 
 static void commit_puts_the_whole_file_in_place(void **state)
@@ -250,6 +272,25 @@ static void a_full_disk_is_told(void **state)
     assert_int_equal(file_out_commit(f, &e), -1);
     assert_non_null(strstr(e.text, sentence));
     free(sentence);
+    free(path);
+}
+
+/* A network's file system may tell of a full disk no earlier than here. */
+static void a_failed_close_is_told(void **state)
+{
+    char *path = mem_format("%s/out", (char *)*state);
+    struct err e = {.text = ""};
+    struct file_out *f = file_out_new(path, &e);
+    int status;
+
+    assert_non_null(f);
+    (void)fputs("text", file_out_stream(f));
+    closing_fails = true;
+    status = file_out_commit(f, &e);
+    closing_fails = false;
+    assert_int_equal(status, -1);
+    assert_non_null(strstr(e.text, "/out: writing failed: Input/output error"));
+    assert_int_equal(entries(*state, 0), 0);
     free(path);
 }
 
@@ -503,6 +544,34 @@ static void exit_removes_temporaries(void **state)
     assert_int_equal(entries(*state, 0), 0);
 }
 
+static void remove_as_a_handler(struct file_out *f)
+{
+    struct mallinfo2 before = mallinfo2(), after;
+
+    (void)f;
+    file_remove_temporaries();
+    after = mallinfo2();
+    _exit(after.uordblks == before.uordblks ? 0 : 96);
+}
+
+/* A signal may come within malloc, so that its handler must not free what it removes. The
+ * name is too long for a free that leaves no trace in what malloc knows. */
+static void handlers_free_nothing(void **state)
+{
+    char folder[2048];
+    size_t used = strlen(*state);
+    int status;
+
+    memcpy(folder, *state, used);
+    for (; used < 1900; used += 2)
+        memcpy(folder + used, "/.", 2);
+    folder[used] = '\0';
+    status = in_child(folder, remove_as_a_handler);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(entries(*state, 0), 0);
+}
+
 static void a_forked_child_removes_nothing(void **state)
 {
     int status = in_child(*state, exit_from_grandchild);
@@ -605,6 +674,7 @@ int main(void)
         IN_FOLDER(a_failed_rename_is_told),
         IN_FOLDER(devices_stay_devices),
         IN_FOLDER(a_full_disk_is_told),
+        IN_FOLDER(a_failed_close_is_told),
         IN_FOLDER(foreign_files_are_left_alone),
         IN_FOLDER(too_many_outputs_are_refused),
         IN_FOLDER(threads_do_not_disturb_each_other),
@@ -612,6 +682,7 @@ int main(void)
         IN_FOLDER(the_second_signal_ends_it_all),
         IN_FOLDER(where_asked_the_first_signal_ends_it),
         IN_FOLDER(exit_removes_temporaries),
+        IN_FOLDER(handlers_free_nothing),
         IN_FOLDER(a_forked_child_removes_nothing),
         IN_FOLDER(folders_are_made_with_their_parents),
         IN_FOLDER(file_read_reads_up_to_its_limit),

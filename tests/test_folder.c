@@ -206,6 +206,30 @@ static void file_by_file(void **state)
 }
 
 /* Where we are is not exchanged under our feet. */
+/* A folder takes no place on the list of what is unfinished once it is finished, however
+ * many files it has: the list has 64. */
+static void many_folders_one_after_another(void **state)
+{
+    char *path = join(*state, "out");
+    struct file_out *open[63];
+    struct err e = {.text = ""};
+    int count = 0;
+
+    for (int i = 0; i < 30; i++)
+        write_both(path);
+    for (; count < 63; count++) {
+        char *name = mem_format("%s/%d", (char *)*state, count);
+
+        open[count] = file_out_new(name, &e);
+        free(name);
+        if (open[count] == NULL)
+            fail_msg("%s", e.text);
+    }
+    while (count-- > 0)
+        file_out_abandon(open[count]);
+    free(path);
+}
+
 static void the_folder_we_are_in(void **state)
 {
     char *path = join(*state, "out"), *here = getcwd(NULL, 0);
@@ -557,6 +581,7 @@ int main(void)
         FRESH(a_new_folder_appears_whole),
         FRESH(as_a_whole),
         FRESH(file_by_file),
+        FRESH(many_folders_one_after_another),
         FRESH(the_folder_we_are_in),
         FRESH(through_a_link),
         FRESH(abandoned_leaves_all_as_it_was),

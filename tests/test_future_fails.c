@@ -1,6 +1,6 @@
 /* The look-ahead's temporary file fails at one read or write after another: the
  * experiment does so as well, by its status and with the sentence, or does not need it.
- */
+ * What comes in parts is put together. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -18,6 +18,7 @@
 
 /* How many reads and writes of files without a name there are until one fails. */
 static uint32_t calls_left;
+static size_t most = SIZE_MAX; /* bytes that one call takes or gives */
 
 static bool fails(int fd)
 {
@@ -32,12 +33,16 @@ static bool fails(int fd)
 /* In the place of the C library's; one thread. */
 ssize_t pread(int fd, void *to, size_t bytes, off_t at)
 {
-    return fails(fd) || lseek(fd, at, SEEK_SET) != at ? -1 : read(fd, to, bytes);
+    return fails(fd) || lseek(fd, at, SEEK_SET) != at
+               ? -1
+               : read(fd, to, bytes < most ? bytes : most);
 }
 
 ssize_t pwrite(int fd, const void *from, size_t bytes, off_t at)
 {
-    return fails(fd) || lseek(fd, at, SEEK_SET) != at ? -1 : write(fd, from, bytes);
+    return fails(fd) || lseek(fd, at, SEEK_SET) != at
+               ? -1
+               : write(fd, from, bytes < most ? bytes : most);
 }
 
 /* Fails each in turn until there are no more; how many there were. */
@@ -95,10 +100,50 @@ static void a_failed_look_ahead_fails_the_run(void **state)
     crew_lab_free(lab);
 }
 
+/* Calls that take or give less than they were asked for are repeated for the rest. */
+static void short_reads_and_writes_are_continued(void **state)
+{
+    struct crew_case c = {.nodes = 1,
+                          .gpus = 1,
+                          .layers = 2,
+                          .experts = 8,
+                          .top_k = 2,
+                          .hidden = 64,
+                          .requests = 3,
+                          .rows = 9,
+                          .candidates = 2,
+                          .seed = 2};
+    struct crew_lab *lab = crew_lab_new(&c, NULL);
+    char *text = mem_format("trace: %s\nmodel: %s\nmachine: by hand\nengine: event\n"
+                            "policies: [{cache: {name: belady, slots: 3}}]\n",
+                            lab->trace_path, lab->model_path);
+    struct run_counts whole = {.hits = 0};
+
+    (void)state;
+    calls_left = 0;
+    for (int i = 0; i < 2; i++) {
+        struct err e = {.text = ""};
+        struct result r;
+
+        most = i == 0 ? SIZE_MAX : 7;
+        if (crew_lab_run_text(lab, text, 1, &r, &e) != 0)
+            fail_msg("%s", e.text);
+        if (i == 0)
+            whole = r.policy[0].run.total.counts;
+        assert_true(whole.hits > 0);
+        assert_memory_equal(&r.policy[0].run.total.counts, &whole, sizeof whole);
+        result_release(&r);
+    }
+    most = SIZE_MAX;
+    free(text);
+    crew_lab_free(lab);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failed_look_ahead_fails_the_run),
+        cmocka_unit_test(short_reads_and_writes_are_continued),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

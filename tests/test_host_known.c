@@ -11,6 +11,7 @@
 #include "device_rig.h"
 
 #include "gpu/device.h"
+#include "gpu/host.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -298,13 +299,86 @@ static void test_no_graph(void **state)
     device_close(d);
 }
 
+/* ---- products ---- */
+
+static unsigned gemms, gemvs;
+
+static void naive_gemv(int order, int trans, int m, int n, float alpha, const float *a,
+                       int lda, const float *x, int stride_x, float beta, float *y,
+                       int stride_y)
+{
+    gemvs++;
+    assert_true(order == HOST_ROW_MAJOR && trans == HOST_PLAIN);
+    assert_true(alpha == 1.0F && beta == 0.0F);
+    for (int i = 0; i < m; i++) {
+        float sum = 0;
+
+        for (int j = 0; j < n; j++)
+            sum += a[(size_t)i * (size_t)lda + (size_t)j] * x[j * stride_x];
+        y[i * stride_y] = sum;
+    }
+}
+
+static void naive_gemm(int order, int trans_a, int trans_b, int m, int n, int k,
+                       float alpha, const float *a, int lda, const float *b, int ldb,
+                       float beta, float *c, int ldc)
+{
+    unsigned before = gemvs;
+
+    assert_true(trans_a == HOST_PLAIN && trans_b == HOST_TRANSPOSED);
+    for (int i = 0; i < m; i++)
+        naive_gemv(order, HOST_PLAIN, n, k, alpha, b, ldb, a + (size_t)i * (size_t)lda, 1,
+                   beta, c + (size_t)i * (size_t)ldc, 1);
+    gemvs = before;
+    gemms++;
+}
+
+/* A few rows go one by one, and share parts of the weights that fit a cache: 4100 of 9000
+ * columns of 7. More than 12 go in one product. Whole numbers, so that sums are exact. */
+static void test_few_rows_and_many(void **state)
+{
+    enum { IN = 7, OUT = 9000, STRIDE = 9, MOST = 40 };
+    static const struct {
+        uint32_t rows;
+        unsigned gemms, gemvs;
+    } known[] = {{1, 0, 1}, {2, 0, 6}, {12, 0, 36}, {13, 1, 0}, {MOST, 1, 0}};
+    static float x[MOST * STRIDE], w[OUT * IN], y[MOST * OUT];
+    const struct host_blas blas = {.gemm = naive_gemm, .gemv = naive_gemv};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof x / sizeof *x; i++)
+        x[i] = (float)(i % 11);
+    for (size_t i = 0; i < sizeof w / sizeof *w; i++)
+        w[i] = (float)(i % 13);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        gemms = gemvs = 0;
+        memset(y, 0xff, sizeof y);
+        host_multiply(&blas, known[i].rows, IN, OUT, x, STRIDE, w, y);
+        assert_int_equal(gemms, known[i].gemms);
+        assert_int_equal(gemvs, known[i].gemvs);
+        for (uint32_t r = 0; r < known[i].rows; r++)
+            for (uint32_t o = 0; o < OUT; o++) {
+                float sum = 0;
+
+                for (uint32_t k = 0; k < IN; k++)
+                    sum += x[r * STRIDE + k] * w[o * IN + k];
+                assert_true(y[(size_t)r * OUT + o] == sum);
+            }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_memory),     cmocka_unit_test(test_what_is_free),
-        cmocka_unit_test(test_names),      cmocka_unit_test(test_no_library),
-        cmocka_unit_test(test_no_threads), cmocka_unit_test(test_no_time),
-        cmocka_unit_test(test_no_bytes),   cmocka_unit_test(test_no_graph),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_what_is_free),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_no_library),
+        cmocka_unit_test(test_no_threads),
+        cmocka_unit_test(test_no_time),
+        cmocka_unit_test(test_no_bytes),
+        cmocka_unit_test(test_no_graph),
+        cmocka_unit_test(test_few_rows_and_many),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

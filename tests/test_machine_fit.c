@@ -200,6 +200,24 @@ static void check_written(const struct lab *lab, const struct machine_fit_setup 
     assert_non_null(strstr(e.text, "ends in .yaml"));
 }
 
+/* A source may be long, and every character of it one that is escaped in the file. */
+static void check_escaped(const struct lab *lab, const struct machine_fit_setup *setup,
+                          const struct machine_fit_result *r)
+{
+    static char source[4001];
+    struct err e = {.text = ""};
+    const struct cfg_node *n;
+    struct cfg *c;
+
+    memset(source, '"', sizeof source - 1);
+    if (machine_fit_write(setup, r, source, lab->machine, &e) != 0)
+        fail_msg("%s", e.text);
+    c = cfg_load(lab->machine, &e);
+    n = cfg_find(cfg_find(cfg_root(c), "storage"), "bandwidth");
+    assert_memory_equal(cfg_text(cfg_find(n, "source")), source, strlen(source));
+    cfg_free(c);
+}
+
 static void known_machine_comes_back(void **state)
 {
     const struct lab *lab = *state;
@@ -225,6 +243,8 @@ static void known_machine_comes_back(void **state)
         assert_string_equal(r.unit[1], " GB/s");
         if (weight == WEIGHT_DURATION)
             check_written(lab, &setup, &r);
+        if (weight == WEIGHT_DURATION)
+            check_escaped(lab, &setup, &r);
         machine_fit_release(&r);
     }
     measured_release(&measured);

@@ -289,6 +289,8 @@ static void tables_are_refused(void **state)
         {"does not have the unit", HEAD BASE REPLAYS "rows:\n" ROW(", over: q/a")},
         {"two replays are called",
          HEAD BASE "replays: [{name: r}, {name: r}]\nrows:\n" ROW("")},
+        {"two replays are called 's'",
+         HEAD BASE "replays: [{name: r}, {name: s}, {name: s}]\nrows:\n" ROW("")},
         {"above 0", HEAD "rows: [{what: w, published: 0 B, " BYTES_2304 "}]\n"},
         {"none can be fitted on it",
          HEAD "rows: [{what: w, published: 1 B, fit: yes, " BYTES_2304 "}]\n"},

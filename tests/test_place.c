@@ -238,6 +238,55 @@ static void optimal_by_brute_force(void **unused)
     }
 }
 
+/* Replicas are placed heaviest first, on the first GPU that is left: each GPU's slots
+ * descend in load, and the first of them all is the heaviest; of equals the lower. */
+static void optimal_puts_the_heaviest_first(void **unused)
+{
+    struct rng r = rng_stream(15, "test", 0);
+
+    (void)unused;
+    for (int i = 0; i < 30; i++) {
+        struct place_problem sizes = made_sizes(9, &r);
+        struct made_problem m;
+        struct place *p;
+
+        sizes.layers = 1;
+        m = made_problem(&sizes, (enum made_load)(i % 3), &r);
+        p = place_by("optimal", "{}", &m.p);
+        for (uint32_t s = 0; s < p->slots; s++) {
+            uint32_t a = s % (p->slots / p->gpus) == 0 ? 0 : s - 1, count;
+            double before, load;
+
+            if (p->expert[s] == PLACE_EMPTY)
+                continue;
+            (void)place_replicas(p, 0, p->expert[a], &count);
+            before = m.load[p->expert[a]] / (double)count;
+            (void)place_replicas(p, 0, p->expert[s], &count);
+            load = m.load[p->expert[s]] / (double)count;
+            assert_true(load < before ||
+                        (load == before && p->expert[s] >= p->expert[a]));
+        }
+        place_free(p);
+        made_problem_free(&m);
+    }
+}
+
+/* The mean load of a GPU over the largest: experts 0 and 1, then 2 and 3. */
+static void balance_by_hand(void **unused)
+{
+    static const double load[][4] = {
+        {4, 2, 1, 1}, {1, 1, 1, 1}, {0, 0, 0, 3}, {0, 0, 0, 0}, {1, 2, 3, 4}};
+    static const double balance[] = {4.0 / 6.0, 1.0, 0.5, 1.0, 5.0 / 7.0};
+    struct place_problem z = {
+        .layers = 1, .experts = 4, .gpus = 2, .nodes = 1, .groups = 1, .slots = 4};
+    struct place *p = place_by("linear", "{}", &z);
+
+    (void)unused;
+    for (size_t i = 0; i < sizeof balance / sizeof *balance; i++)
+        assert_true(fabs(place_balance(p, 0, load[i]) - balance[i]) < 1e-15);
+    place_free(p);
+}
+
 /* No plug-in beats the oracle, with spare slots or without. */
 static void against_the_oracle(void **unused)
 {
@@ -355,6 +404,8 @@ int main(void)
         cmocka_unit_test(relabelling),
         cmocka_unit_test(more_slots),
         cmocka_unit_test(optimal_by_brute_force),
+        cmocka_unit_test(optimal_puts_the_heaviest_first),
+        cmocka_unit_test(balance_by_hand),
         cmocka_unit_test(against_the_oracle),
         cmocka_unit_test(layers_are_placed_alone),
         cmocka_unit_test(greedy_and_the_oracle),

@@ -8,6 +8,7 @@
 #include "sim/base/mem.h"
 #include "sim/base/percentile.h"
 
+#include <hdf5.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,6 +203,139 @@ static void several_gpus_come_back(void **state)
 
 /* numpy.percentile([15, 20, 35, 40, 50], 40) = 29, at rank 0.4 * 4 = 1.6: 20 + 0.6 * 15;
  * and at 99: rank 3.96, 40 + 0.96 * 10. */
+static bool ends_in(const char *name, const char *end)
+{
+    size_t length = strlen(name), n = strlen(end);
+
+    return length >= n && strcmp(name + length - n, end) == 0;
+}
+
+/* A column's name tells its unit; those of words have none. */
+static void assert_unit(hid_t column, const char *name)
+{
+    const char *expected = ends_in(name, "_ps")      ? "ps"
+                           : ends_in(name, "_per_s") ? "bytes/s"
+                           : ends_in(name, "_bytes") ? "bytes"
+                                                     : "1";
+    hid_t kind = H5Dget_type(column);
+    bool words = H5Tget_class(kind) == H5T_STRING;
+
+    (void)H5Tclose(kind);
+    if ((H5Aexists(column, "unit") > 0) == words)
+        fail_msg("%s: a unit, or none", name);
+    if (!words) {
+        hid_t unit = H5Aopen(column, "unit", H5P_DEFAULT), type = H5Aget_type(unit);
+        char text[16] = "";
+
+        assert_true(H5Tget_size(type) < sizeof text);
+        assert_true(H5Aread(unit, type, text) >= 0);
+        if (strcmp(text, expected) != 0)
+            fail_msg("%s: '%s', expected '%s'", name, text, expected);
+        (void)H5Tclose(type);
+        (void)H5Aclose(unit);
+    }
+}
+
+static herr_t look_at_column(hid_t file, const char *name, const H5O_info_t *info,
+                             void *context)
+{
+    static const H5Z_filter_t filters[] = {H5Z_FILTER_SHUFFLE, H5Z_FILTER_DEFLATE,
+                                           H5Z_FILTER_FLETCHER32};
+    hid_t column, space, list;
+    unsigned *columns = context;
+
+    if (info->type != H5O_TYPE_DATASET)
+        return 0;
+    column = H5Dopen2(file, name, H5P_DEFAULT);
+    space = H5Dget_space(column);
+    list = H5Dget_create_plist(column);
+    if (H5Sget_simple_extent_ndims(space) == 1) {
+        ++*columns;
+        assert_int_equal(H5Pget_nfilters(list), 3);
+        for (unsigned i = 0; i < 3; i++) {
+            unsigned flags;
+            size_t values = 0;
+
+            assert_int_equal(
+                H5Pget_filter2(list, i, &flags, &values, NULL, 0, NULL, NULL),
+                filters[i]);
+        }
+        assert_unit(column, name);
+    }
+    (void)H5Pclose(list);
+    (void)H5Sclose(space);
+    (void)H5Dclose(column);
+    return 0;
+}
+
+/* Every column is shuffled, which is what makes numbers small, packed and summed, in this
+ * order; and says its unit. */
+static void columns_are_packed_and_have_units(void **state)
+{
+    char *path = mem_format("%s/columns.h5", (char *)*state);
+    struct result r = made_result(&parallel);
+    struct err e = {.text = ""};
+    unsigned columns = 0;
+    hid_t file;
+
+    assert_int_equal(result_write(&r, path, &e), 0);
+    result_release(&r);
+    file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    assert_true(H5Ovisit2(file, H5_INDEX_NAME, H5_ITER_INC, look_at_column, &columns,
+                          H5O_INFO_BASIC) >= 0);
+    assert_true(columns > 100);
+    (void)H5Fclose(file);
+    free(path);
+}
+
+static herr_t count_errors(hid_t stack, void *data)
+{
+    (void)stack;
+    ++*(unsigned *)data;
+    return 0;
+}
+
+static void assert_handler(const unsigned *errors)
+{
+    H5E_auto2_t handler;
+    void *data;
+
+    assert_true(H5Eget_auto2(H5E_DEFAULT, &handler, &data) >= 0);
+    assert_true(handler == count_errors && data == errors);
+    assert_int_equal(*errors, 0);
+}
+
+/* Who handles HDF5's errors himself goes on doing so, and hears of none from here. */
+static void a_handler_of_errors_stays(void **state)
+{
+    char *path = mem_format("%s/handled.h5", (char *)*state);
+    struct result made = made_result(&parallel), r;
+    struct err e = {.text = ""};
+    H5E_auto2_t before;
+    struct run_pass pass;
+    unsigned errors = 0;
+    void *data;
+
+    (void)H5Eget_auto2(H5E_DEFAULT, &before, &data);
+    (void)H5Eset_auto2(H5E_DEFAULT, count_errors, &errors);
+    assert_int_equal(result_write(&made, path, &e), 0);
+    assert_handler(&errors);
+    assert_int_equal(result_read(path, &r, &e), 0);
+    assert_handler(&errors);
+    assert_int_equal(result_read_passes(&r, 1, 3, 1, &pass, &e), 0);
+    assert_handler(&errors);
+    (void)remove(path);
+    assert_int_equal(result_read_passes(&r, 1, 3, 1, &pass, &e), -1);
+    assert_handler(&errors);
+    result_release(&r);
+    e.text[0] = '\0';
+    assert_int_equal(result_read(path, &r, &e), -1);
+    assert_handler(&errors);
+    (void)H5Eset_auto2(H5E_DEFAULT, before, data);
+    result_release(&made);
+    free(path);
+}
+
 static void percentiles_interpolate(void **state)
 {
     double value[] = {50, 15, 40, 20, 35};
@@ -327,6 +461,8 @@ int main(void)
         cmocka_unit_test(a_result_without_passes_groups_or_requests),
         cmocka_unit_test(many_requests_come_back),
         cmocka_unit_test(several_gpus_come_back),
+        cmocka_unit_test(columns_are_packed_and_have_units),
+        cmocka_unit_test(a_handler_of_errors_stays),
         cmocka_unit_test(percentiles_interpolate),
         cmocka_unit_test(a_summary_by_hand),
         cmocka_unit_test(a_summary_of_several_gpus),

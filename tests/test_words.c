@@ -14,6 +14,7 @@
 #include "sim/base/config_node.h"
 #include "sim/base/mem.h"
 #include "sim/base/plain.h"
+#include "sim/base/text.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -23,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <wchar.h>
 
 extern char **environ;
 
@@ -97,6 +99,21 @@ static void text_is_cut_between_characters(void **state)
     assert_string_equal(cfg_show("ab\xe2\x82\xac", 2).text, "ab...");
     assert_string_equal(cfg_show("ab\xe2\x82\xac", 1).text, "a...");
     assert_string_equal(cfg_show("a\x1f\x20\x7e\x7f", 9).text, "a? ~?");
+}
+
+/* No character of the locale "C" has this number, and what cannot be converted is not
+ * printed in part. */
+static void paragraphs_that_cannot_be_formatted_are_none(void **state)
+{
+    FILE *f = tmpfile();
+
+    (void)state;
+    assert_non_null(f);
+    text_paragraph(f, "- ", "  ", "%s %ls", "begins well,", L"\x7fffffff");
+    assert_int_equal(ftell(f), 0);
+    text_paragraph(f, "- ", "  ", "%s %ls", "begins well,", L"ends well");
+    assert_int_equal(ftell(f), strlen("- begins well, ends well\n"));
+    assert_int_equal(fclose(f), 0);
 }
 
 static void nothing_is_allowed_where_there_are_no_keys(void **state)
@@ -316,6 +333,7 @@ int main(void)
         cmocka_unit_test(ranges_have_two_ends_or_one),
         cmocka_unit_test(bound_structs_are_described),
         cmocka_unit_test(text_is_cut_between_characters),
+        cmocka_unit_test(paragraphs_that_cannot_be_formatted_are_none),
         cmocka_unit_test(nothing_is_allowed_where_there_are_no_keys),
         cmocka_unit_test(overrides_have_a_longest),
         cmocka_unit_test(characters_have_their_bytes),

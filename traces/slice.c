@@ -292,9 +292,9 @@ static int copy_routing(struct cut *c, struct err *e)
     free(b.expert);
     free(b.score);
     free(b.predicted);
-    if (status != 0)
-        return -1;
-    return (trace_fields(c->from) & TRACE_HAS_PASSES) != 0 ? copy_passes(c, e) : 0;
+    if (status == 0 && (trace_fields(c->from) & TRACE_HAS_PASSES) != 0)
+        status = copy_passes(c, e);
+    return status;
 }
 
 static int copy_part(struct cut *c, const char *path, struct err *e)

@@ -167,9 +167,10 @@ static int prepare(struct validate_device *d, const struct experiment_run_info *
 static int look(struct validate_device *d, struct err *e)
 {
     struct speed_probe p;
+    int status = bench_speed_measure(d->speed, &p.gemm_s, &p.copy_s, e);
 
-    if (bench_speed_measure(d->speed, &p.gemm_s, &p.copy_s, e) != 0)
-        return -1;
+    if (status != 0)
+        return status;
     d->probe = mem_resize(d->probe, d->probes + 1, sizeof *d->probe);
     d->probe[d->probes++] = p;
     return 0;
