@@ -284,8 +284,8 @@ static op_id submit(struct exec *x, const struct op *op)
 {
     op_id id = x->log.next;
     struct op_logged *d = op_log_add(&x->log, op);
-    bool sum = x->hosted != 0 && (op->kind == OP_DENSE || op->kind == OP_HEAD ||
-                                  op->kind == OP_DECODE);
+    bool sum = x->hosted != 0 &&
+               (op->kind == OP_DENSE || op->kind == OP_HEAD || op->kind == OP_DECODE);
     struct err e = {.text = ""};
     int status = 0;
 

@@ -155,10 +155,9 @@ void hosted_join(struct gpu *g, const struct op *op, sim_time *share)
 {
     struct hosted *h = g->hosted;
     op_id *id = h->wait_id + (size_t)h->waits * WAIT_OPS;
-    op_id after[2] = {g->lanes.hosted, op->after_count > 0 ? op->after[0] : 0};
+    op_id after[2] = {g->lanes.hosted, lanes_copy_before(g, op)};
     struct op waiting = *op;
 
-    assert(op->after_count <= 1);
     waiting.after = after;
     waiting.after_count = 2;
     id[WAIT_BEFORE] = g->lanes.last_compute;

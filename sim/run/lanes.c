@@ -107,6 +107,7 @@ static void join_parts(struct gpu *g, struct op *op, sim_time *share, enum run_s
         l->part[i].joined = 0;
     }
     lanes_compute(l, op, share, kind);
+    op->after_count = 0;
     if (joins)
         note_join(l, l->log_count - 1, l->collectives);
     for (uint32_t i = 0; i < l->parts; i++)
@@ -127,6 +128,7 @@ void lanes_join(struct gpu *g, struct op *op, sim_time *share, enum run_share ki
     op->after = after;
     op->after_count = 2;
     lanes_compute(l, op, share, kind);
+    op->after_count = 0;
     if (only->joined != 0)
         note_join(l, l->log_count - 1, l->collectives);
     only->joined = 0;

@@ -119,7 +119,6 @@ static bool is_resident(const void *context, uint32_t layer, uint32_t expert)
 void routing_spread_init(struct runner *c)
 {
     struct spread *s = c->spread;
-    const struct policy *policy = c->setup->policy;
 
     s->attentions = c->gpus / s->p->tensor;
     s->form = form_of(c);

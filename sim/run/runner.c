@@ -211,15 +211,10 @@ STAGE uint32_t gpus_of(const struct runner *c, bool alone)
  * experts on the host and, where copies share the stream, the last copy. */
 static void submit_after(struct gpu *g, struct op *op, sim_time *share)
 {
-    op_id copy = lanes_copy_before(g, op);
-
-    if (g->lanes.hosted == 0 || lanes_has_joined(&g->lanes)) {
+    if (g->lanes.hosted == 0 || lanes_has_joined(&g->lanes))
         lanes_join(g, op, share, SHARE_DENSE);
-        return;
-    }
-    op->after = &copy;
-    op->after_count = copy != 0;
-    hosted_join(g, op, share);
+    else
+        hosted_join(g, op, share);
 }
 
 /* A dense block, which alone waits for little. */
