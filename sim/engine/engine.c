@@ -350,6 +350,11 @@ struct work_times engine_times(const struct engine *g, work_id id)
     }
 }
 
+sim_time engine_clock(const struct engine *g)
+{
+    return g->clock;
+}
+
 void engine_promote(struct engine *g, work_id id, sim_time t)
 {
     assert(g->event_driven && t >= g->clock && id >= 1 && id <= g->submitted);

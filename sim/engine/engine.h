@@ -98,6 +98,8 @@ bool engine_done_by(struct engine *g, work_id id, sim_time t);
 /* Times of work that has ended and is not retired. */
 struct work_times engine_times(const struct engine *g, work_id id);
 
+/* How far the clock has run. */
+sim_time engine_clock(const struct engine *g);
 /* Event-driven only, at time t (not before the clock), before the lanes choose at that
  * time. Raises queued work to WORK_DEMAND, behind the demand work already queued; at a
  * chunk edge if it has begun. It does not wait for demand before it that is not ready. */

@@ -313,16 +313,25 @@ static bool done(struct exec *x, op_id id)
     return engine_done_by(x->engine, id, x->host_now);
 }
 
+/* The host's time; where several hosts share the engine, not before what another one has
+ * waited for already. */
+static sim_time not_before_clock(const struct exec *x)
+{
+    sim_time clock = engine_clock(x->engine);
+
+    return x->host_now < clock ? clock : x->host_now;
+}
+
 static void promote(struct exec *x, op_id id)
 {
     if (engine_is_event_driven(x->engine))
-        engine_promote(x->engine, id, x->host_now);
+        engine_promote(x->engine, id, not_before_clock(x));
 }
 
 static void cancel(struct exec *x, op_id id)
 {
     if (engine_is_event_driven(x->engine))
-        engine_cancel(x->engine, id, x->host_now);
+        engine_cancel(x->engine, id, not_before_clock(x));
 }
 
 static void times(struct exec *x, const op_id *id, size_t count, struct op_times *out)

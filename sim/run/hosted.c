@@ -90,8 +90,7 @@ static void submit(struct gpu *g, struct hosted *h, uint32_t count)
 {
     struct cost_experts work = {.distinct = 0};
 
-    assert(g->lanes.hosted ==
-           0); /* one group a layer, and its dense block waits for it */
+    assert(g->lanes.hosted == 0); /* one group a layer, and something waits for it */
     for (uint32_t i = 0; i < count; i++)
         cost_experts_add(&work, g->step.tokens[h->expert[i]], &g->residency.tiles);
     h->op.layer = h->layer = g->step.layer;
