@@ -118,7 +118,7 @@ static struct run_counts counts_of(const struct lab *l, const struct run_world *
     struct err e = {.text = ""};
     struct cfg *c = cfg_parse("four.yaml", text, strlen(text), &e);
     struct run_counts counts;
-    struct result r;
+    struct result r = {.path = NULL};
 
     if (c == NULL || experiment_run(c, &folders, 1, &hooks, &r, &e) != 0)
         fail_msg("%s: %s", policy, e.text);

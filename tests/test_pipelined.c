@@ -86,7 +86,7 @@ static struct result run(const struct crew_lab *lab, const char *policy,
     char *text = crew_lab_text(lab, "fifo", policy);
     struct err e = {.text = ""};
     struct cfg *config = cfg_parse("pipelined.yaml", text, strlen(text), &e);
-    struct result r;
+    struct result r = {.path = NULL};
 
     if (w != NULL) {
         hooks.operation = watch;

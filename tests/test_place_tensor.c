@@ -72,7 +72,7 @@ static struct result run(const struct crew_lab *lab, const char *policy, struct 
     char *text = crew_lab_text(lab, "fifo", policy);
     struct err e = {.text = ""};
     struct cfg *config = cfg_parse("tensor.yaml", text, strlen(text), &e);
-    struct result r;
+    struct result r = {.path = NULL};
 
     if (config == NULL || experiment_run(config, &folders, 1, &hooks, &r, &e) != 0)
         fail_msg("%s", e.text);
