@@ -389,7 +389,7 @@ static inline void routing_alone_clear(struct runner *c)
 struct cost_dispatch routing_dispatch(const struct runner *c, uint32_t rows,
                                       struct gate_result gate);
 
-/* ---- routing_spread.c: rows and experts of several GPUs ---- */
+/* ---- routing_spread.c, routing_layer.c: rows and experts of several GPUs ---- */
 
 void routing_spread_init(struct runner *c);
 void routing_spread_release(struct runner *c);
@@ -426,6 +426,13 @@ struct even_share even_share_of(const struct runner *c, const uint32_t *of_exper
 bool even_share_exceeds(const struct gpu *g, const struct even_share *even);
 /* ... and the share instead of it. */
 void even_share_run(struct gpu *g, uint32_t layer, const struct even_share *even);
+
+/* ---- stages.c ---- */
+
+/* All layers of a pass, and its head. 0 or -1. */
+int stages_run(struct runner *c, struct err *e);
+/* Tells the setup's future_writer what the step accesses. 0 or -1. */
+int stages_record(struct runner *c, struct err *e);
 
 /* ---- kv_memory.c ---- */
 

@@ -1,0 +1,335 @@
+/* The stages of a layer, each on all GPUs, and how passes walk through them. */
+#include "run_state.h"
+
+#include <assert.h>
+
+/* All-gather before and reduce-scatter after what `tensor` GPUs compute together: once
+ * around attention and once around a dense or shared FFN. */
+static void gather_rows(struct runner *c, enum op_kind kind, uint32_t layer, bool ffn,
+                        sim_time *share)
+{
+    struct spread *s = c->spread;
+    uint32_t tensor = s->p->tensor;
+    uint32_t *group = s->member;
+
+    for (uint32_t a = 0; tensor > 1 && a < s->attentions; a++) {
+        struct collective what = {.form = kind == OP_GATHER ? COLLECTIVE_ALL_GATHER
+                                                            : COLLECTIVE_REDUCE_SCATTER,
+                                  .group = group,
+                                  .group_count = tensor,
+                                  .bytes = s->rank_bytes};
+
+        for (uint32_t i = 0; i < tensor; i++) {
+            group[i] = a * tensor + i;
+            s->rank_bytes[i] = s->own[group[i]].tokens * s->back_unit;
+        }
+        for (int times = ffn ? 2 : 1; times > 0; times--)
+            lanes_collect(c, kind, layer, LANES_WHOLE, &what, a * tensor, tensor, share);
+    }
+}
+
+/* Functions below take `alone`, which is true where a GPU may hold every expert: known to
+ * the compiler, it leaves of each stage what one GPU needs. */
+#define STAGE static inline __attribute__((always_inline))
+
+STAGE uint32_t gpus_of(const struct runner *c, bool alone)
+{
+    return alone ? 1 : c->gpus;
+}
+
+/* An operation of the compute lane after all that is not the lane's order: collectives,
+ * experts on the host and, where copies share the stream, the last copy. */
+static void submit_after(struct gpu *g, struct op *op, sim_time *share)
+{
+    if (g->lanes.hosted == 0 || lanes_has_joined(&g->lanes))
+        lanes_join(g, op, share, SHARE_DENSE);
+    else
+        hosted_join(g, op, share);
+}
+
+/* A dense block, which alone waits for little. */
+STAGE void submit_dense(struct gpu *g, bool alone, struct op *op, sim_time *share)
+{
+    struct lanes *l = &g->lanes;
+
+    if (!alone || g->residency.copies_wait || l->hosted != 0)
+        submit_after(g, op, share);
+    else
+        lanes_compute(l, op, share, SHARE_DENSE);
+}
+
+STAGE void run_dense(struct runner *c, bool alone, uint32_t decoder_layer,
+                     sim_time *share)
+{
+    const struct model *m = c->setup->cost->model;
+    bool ffn = (model_layer_is_moe(m, decoder_layer) ? m->shared_ffn : m->dense_ffn) > 0;
+
+    if (!alone)
+        gather_rows(c, OP_GATHER, decoder_layer, ffn, share);
+    for (uint32_t i = 0; i < gpus_of(c, alone); i++) {
+        struct gpu *g = &c->gpu[i];
+
+        g->dense.layer = decoder_layer;
+        submit_dense(g, alone, &g->dense, share);
+    }
+    if (!alone)
+        gather_rows(c, OP_SCATTER, decoder_layer, ffn, share);
+}
+
+STAGE void run_gate(struct runner *c, bool alone, uint32_t layer, sim_time *share)
+{
+    for (uint32_t i = 0; i < gpus_of(c, alone); i++) {
+        struct gpu *g = &c->gpu[i];
+
+        g->gate.layer = layer;
+        if (alone)
+            lanes_compute(&g->lanes, &g->gate, share, SHARE_DENSE);
+        else
+            lanes_join(g, &g->gate, share, SHARE_DENSE);
+    }
+}
+
+/* The routing reaches the host, which decides on it. */
+STAGE int decide(struct runner *c, bool alone, uint32_t layer, struct err *e)
+{
+    const struct lanes *l = &c->gpu->lanes;
+
+    if (alone ? c->setup->decides : c->gpus == 1 && c->spread->p->exchange)
+        (void)l->ops->wait(l->exec, l->last);
+    if (!alone)
+        return routing_spread_layer(c, layer, e);
+    routing_alone_layer(c, layer);
+    return 0;
+}
+
+/* A GPU's rows are arranged for their experts, or summed after them. */
+static void arrange(struct runner *c, enum op_kind kind, uint32_t layer, sim_time *share)
+{
+    for (uint32_t i = 0; i < c->gpus; i++) {
+        struct op op = {.kind = kind, .lane = LANE_COMPUTE, .layer = layer};
+
+        op.dispatch = &c->gpu[i].dispatch;
+        if (op.dispatch->rows == 0)
+            continue;
+        submit_after(&c->gpu[i], &op, share);
+    }
+}
+
+/* Rows to all GPUs, a slice of every expert on each, sums back to whose they are. */
+static void collect_shards(struct runner *c, enum op_kind kind, uint32_t layer,
+                           sim_time *share)
+{
+    struct spread *s = c->spread;
+    struct collective what = {.form = kind == OP_SCATTER ? COLLECTIVE_REDUCE_SCATTER
+                                                         : COLLECTIVE_ALL_GATHER,
+                              .bytes = s->rank_bytes};
+
+    for (uint32_t i = 0; i < c->gpus; i++)
+        s->rank_bytes[i] = kind == OP_EXCHANGE ? c->experts * sizeof(uint32_t)
+                                               : s->own[i].tokens * s->back_unit;
+    lanes_collect(c, kind, layer, LANES_WHOLE, &what, 0, c->gpus, share);
+}
+
+/* Hosts learn how many rows will come. */
+static void exchange(struct runner *c, uint32_t layer, sim_time *share)
+{
+    struct spread *s = c->spread;
+
+    if (!s->p->exchange)
+        return;
+    lanes_collect(c, OP_EXCHANGE, layer, LANES_WHOLE, &s->exchange, 0, c->gpus, share);
+    if (c->gpus > 1) /* alone it knew before it arranged its rows */
+        lanes_wait_all(c);
+}
+
+static void dispatch(struct runner *c, uint32_t layer, uint32_t part, sim_time *share)
+{
+    lanes_collect(c, OP_DISPATCH, layer, part, &c->spread->part[part].dispatch, 0,
+                  c->gpus, share);
+    if (c->setup->policy->schedule.wait)
+        lanes_wait_all(c);
+}
+
+/* An oracle sees the accesses of all GPUs in one look-ahead, GPU after GPU. */
+static int see_ahead(struct runner *c, struct err *e)
+{
+    const struct cache_use *use;
+    uint32_t seen = 0;
+
+    if (future_reader_next(c->setup->future, e) != 0)
+        return -1;
+    use = future_reader_peek(c->setup->future, 0).next_use;
+    for (uint32_t i = 0; i < c->gpus; i++) {
+        c->gpu[i].step.use = use + seen;
+        seen += c->gpu[i].step.active_count;
+    }
+    assert(seen == future_reader_peek(c->setup->future, 0).count);
+    return 0;
+}
+
+/* Tells the setup's future_writer what the step accesses. */
+int stages_record(struct runner *c, struct err *e)
+{
+    struct spread *s = c->spread;
+    uint32_t count = 0;
+
+    if (s == NULL)
+        return future_writer_step(c->setup->record, c->gpu->step.turn,
+                                  c->gpu->step.active_count, e);
+    for (uint32_t i = 0; i < c->gpus; i++) {
+        const struct step *step = &c->gpu[i].step;
+
+        for (uint32_t k = 0; k < step->active_count; k++)
+            s->slot_turn[count++] = (uint16_t)(i * s->local + step->turn[k]);
+    }
+    return future_writer_step(c->setup->record, s->slot_turn, count, e);
+}
+
+/* A GPU's experts of a part, after its rows' arrival; for a bound, no more than their
+ * share. */
+static void run_arrived(struct gpu *g, uint32_t layer, uint32_t part,
+                        const struct even_share *even)
+{
+    struct lanes *l = &g->lanes;
+    size_t logged = l->log_count;
+
+    g->step.arrived = l->part[part].joined;
+    if (even != NULL && even_share_exceeds(g, even))
+        even_share_run(g, layer, even);
+    else
+        residency_step(g);
+    lanes_join_part(l, part, logged);
+}
+
+static int run_experts(struct runner *c, uint32_t layer, uint32_t part, struct err *e)
+{
+    struct spread *s = c->spread;
+    struct even_share even;
+
+    if (part > 0)
+        routing_spread_part(c, layer, part);
+    if (c->setup->future != NULL && see_ahead(c, e) != 0)
+        return -1;
+    if (s->p->balanced)
+        even = even_share_of(c, s->part[part].of_expert);
+    for (uint32_t i = 0; i < c->gpus; i++)
+        run_arrived(&c->gpu[i], layer, part, s->p->balanced ? &even : NULL);
+    if (part + 1 < s->program.parts)
+        return 0;
+    if (c->predictor.state != NULL)
+        predictor_step(c);
+    return c->setup->record != NULL ? stages_record(c, e) : 0;
+}
+
+static int run_stage(struct runner *c, struct stage stage, uint32_t layer,
+                     sim_time *share, struct err *e)
+{
+    struct spread *s = c->spread;
+
+    switch ((enum stage_verb)stage.verb) {
+    case STAGE_GATE:
+        run_gate(c, false, layer, share);
+        break;
+    case STAGE_DECIDE:
+        return decide(c, false, layer, e);
+    case STAGE_ENCODE:
+        if (c->encodes)
+            arrange(c, OP_ENCODE, layer, share);
+        break;
+    case STAGE_EXCHANGE:
+        exchange(c, layer, share);
+        break;
+    case STAGE_DISPATCH:
+        dispatch(c, layer, stage.part, share);
+        break;
+    case STAGE_EXPERTS:
+        return run_experts(c, layer, stage.part, e);
+    case STAGE_COMBINE:
+        lanes_collect(c, OP_COMBINE, layer, stage.part, &s->part[stage.part].combine, 0,
+                      c->gpus, share);
+        break;
+    case STAGE_DECODE:
+        if (c->encodes)
+            arrange(c, OP_DECODE, layer, share);
+        break;
+    case STAGE_COUNTS:
+        collect_shards(c, OP_EXCHANGE, layer, share);
+        if (s->p->exchange && c->gpus > 1)
+            lanes_wait_all(c);
+        break;
+    case STAGE_GATHER:
+        collect_shards(c, OP_GATHER, layer, share);
+        if (c->setup->policy->schedule.wait)
+            lanes_wait_all(c);
+        break;
+    case STAGE_SCATTER:
+        collect_shards(c, OP_SCATTER, layer, share);
+        break;
+    }
+    return 0;
+}
+
+/* The program of one GPU that may hold every expert, known to the compiler. */
+STAGE int run_alone(struct runner *c, uint32_t layer, sim_time *share, struct err *e)
+{
+    run_gate(c, true, layer, share);
+    (void)decide(c, true, layer, e);
+    if (c->encodes)
+        arrange(c, OP_ENCODE, layer, share);
+    if (c->setup->future != NULL && see_ahead(c, e) != 0)
+        return -1;
+    residency_step(c->gpu);
+    if (c->predictor.state != NULL)
+        predictor_step(c);
+    if (c->setup->record != NULL && stages_record(c, e) != 0)
+        return -1;
+    if (c->encodes)
+        arrange(c, OP_DECODE, layer, share);
+    routing_alone_clear(c);
+    return 0;
+}
+
+STAGE int run_moe_layer(struct runner *c, bool alone, uint32_t layer, struct err *e)
+{
+    sim_time *share = c->result->layer[layer].share;
+    const struct program *p;
+
+    if (alone)
+        return run_alone(c, layer, share, e);
+    p = &c->spread->program;
+    for (uint32_t i = 0; i < p->count; i++)
+        if (run_stage(c, p->stage[i], layer, share, e) != 0)
+            return -1;
+    routing_spread_clear(c);
+    return 0;
+}
+
+/* ---- all layers ---- */
+
+STAGE int walk_layers(struct runner *c, bool alone, struct err *e)
+{
+    const struct trace_info *t = c->setup->trace;
+    uint32_t layers = c->setup->cost->model->layers, moe = 0;
+    struct op head = {.kind = OP_HEAD, .lane = LANE_COMPUTE};
+
+    for (uint32_t l = 0; l < layers; l++) {
+        bool is_moe = moe < c->layers && t->moe_layer[moe] == l;
+
+        run_dense(c, alone, l, is_moe ? c->result->layer[moe].share : c->outside);
+        if (is_moe && run_moe_layer(c, alone, moe++, e) != 0)
+            return -1;
+    }
+    if (!alone)
+        gather_rows(c, OP_GATHER, layers - 1, false, c->outside);
+    for (uint32_t i = 0; i < gpus_of(c, alone); i++) {
+        head.batch = c->gpu[i].dense.batch;
+        submit_dense(&c->gpu[i], alone, &head, c->outside);
+    }
+    lanes_wait_all(c); /* the sampled tokens come back */
+    return 0;
+}
+
+int stages_run(struct runner *c, struct err *e)
+{
+    return c->spread == NULL ? walk_layers(c, true, e) : walk_layers(c, false, e);
+}
