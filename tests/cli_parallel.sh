@@ -86,7 +86,7 @@ GB of host memory	host_memory=1 B	home=host
 END
 
 table parallel_parts <<'END'
-is an oracle, which knows where experts are only if they stay there; leave interval out	policies.0.cache={name: belady, slots: 4}	policies.0.place.interval=2
+is an oracle, which knows where experts are only if they stay there; leave interval out	policies.0.cache={name: belady, slots: 4}	policies.0.place.interval=1
 which engine: fifo cannot do	policies.0.cache={name: lru, slots: 4, write_back: yes}	engine=fifo
 which engine: fifo cannot do	policies.0.cache={name: lru, slots: 4}	engine=fifo
 which engine: fifo cannot do	policies.0.place={name: eplb, interval: 2, migrate: background}	engine=fifo
