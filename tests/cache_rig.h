@@ -47,4 +47,28 @@ uint64_t rig_replay(struct cache *c, const struct rig_stream *s);
 uint64_t rig_hits(const struct rig_stream *s, const char *policy, const char *options,
                   struct cache_params params);
 
+/* Of so many slots, from which anything may be evicted. */
+static inline struct cache_params rig_unprotected(int64_t slots)
+{
+    return (struct cache_params){.scope = CACHE_GLOBAL,
+                                 .protect = CACHE_PROTECT_NONE,
+                                 .slots = slots,
+                                 .staging = 1};
+}
+
+/* Walks the cache plug-ins: NULL starts, NULL is returned at the end. */
+static inline const struct plugin *rig_next_policy(const struct plugin *const **at)
+{
+    const struct plugin *p;
+
+    if (*at == NULL)
+        *at = registry_all();
+    while ((p = **at) != NULL) {
+        (*at)++;
+        if (p->slot == SLOT_CACHE)
+            return p;
+    }
+    return NULL;
+}
+
 #endif

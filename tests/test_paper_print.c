@@ -261,9 +261,8 @@ static void programs_see_every_row(void **state)
         "\"verdict\": \"needless\", \"fails\": true, \"explained_error\": 0.3, \"why\": "
         "\"none\"},\n"
         "   {\"what\": \"broken\", \"unit\": \"\", \"published\": 1, \"predicted\": "
-        "null, "
-        "\"error\": null, \"tolerance\": 0.1, \"is\": \"about\", \"fit\": false, "
-        "\"verdict\": \"broken\", \"fails\": true, \"broken\": \"no replay\"},\n"
+        "null, \"error\": null, \"tolerance\": 0.1, \"is\": \"about\", \"fit\": "
+        "false, \"verdict\": \"broken\", \"fails\": true, \"broken\": \"no replay\"},\n"
         "   {\"what\": \"open\", \"unit\": \"\", \"published\": 1, \"predicted\": null, "
         "\"error\": null, \"tolerance\": 0.1, \"is\": \"about\", \"fit\": false, "
         "\"verdict\": \"open\", \"fails\": true}]},\n"
@@ -507,9 +506,8 @@ static void rows_join_two_replays(void **state)
 static void help_names_them_all(void **state)
 {
     static const char *const formulas[] = {
-        "\n  waste                  rows that a gate's capacity makes experts compute "
-        "on, "
-        "over choices\n",
+        "\n  waste                  rows that a gate's capacity makes experts "
+        "compute on, over choices\n",
         "\n  shard-bytes            that a GPU sends per layer under place: moeshard\n",
         "\n                          slots   per GPU and buffered layer (an integer from "
         "1 to 1000000; required)\n",
