@@ -87,6 +87,13 @@ noted numbers_interval "'interval' has no effect.*place: greedy" many \
     'policies.0.place={name: linear, interval: 4}'
 noted numbers_fp8 "'fp8_dispatch' has no effect" many \
     'policies.0={place: moeshard, schedule: {fp8_dispatch: yes}}'
+# Without cache: slots a GPU of several holds all that is placed on it.
+for choice in prefetch:markov offload:fiddler; do
+    noted "numbers_all_there_${choice%:*}" "'${choice%:*}' has no effect.*there from the start" \
+        many "policies.0={${choice%:*}: ${choice#*:}}"
+done
+noted numbers_all_there_alone "'prefetch' has no effect.*there from the start" one \
+    'policies.0={cache: {slots: 32, preload: linear}, prefetch: markov}'
 noted numbers_untimed "no times, so that these settings have no effect: launch, chunk" one \
     engine=count launch=eager 'chunk=1 MiB'
 

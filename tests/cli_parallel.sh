@@ -122,6 +122,11 @@ places experts on GPUs, which the runner of one GPU does not know; say parallel:
 launches experts one by one, which the runner of one GPU	policies=[{cache: {slots: 4}, schedule: {name: serial, experts: serial}}]	parallel=
 dispatches by dense products, which the runner of one GPU	policies=[{cache: {slots: 4}, gate: {name: capacity-factor, dispatch: dense}}]	parallel=
 END
+# Hosts run what is in their memory, however many GPUs ask them.
+refused 'policy '"'p'"' runs experts on the host (offload: fiddler), but not all of them are in host memory' \
+    --set machine=rtx4090-pcie4 --set parallel.gpus=1 --set home=storage \
+    --set 'policies=[{name: p, cache: {slots: 4}, offload: fiddler}]'
+report $? parallel_offload_from_storage
 accepted parallel_pcie "machine=$folder/pcie.yaml" 'policies.0.schedule={name: overlapped, exchange: rails}'
 # 192 experts of 13 MB would be on each GPU; the cache holds 20 of them.
 accepted parallel_global_cache gpu_memory=4GB 'policies.0.cache={name: lru, total_slots: 20, scope: global}'

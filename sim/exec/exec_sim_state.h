@@ -75,6 +75,7 @@ struct exec {
 /* What an operation is, in 32 bits: enters the digest and labels the timeline. */
 static inline uint32_t exec_sim_tag(enum op_kind kind, uint32_t layer, uint32_t expert)
 {
+    _Static_assert(OP_KINDS <= 16, "a kind has four bits of the tag");
     assert(layer <= 0xfff && expert <= 0xffff);
     return (uint32_t)kind << 28 | layer << 16 | expert;
 }

@@ -142,14 +142,12 @@ static int resolve_slots(const struct experiment *x, struct policy *p, struct er
 
 static int check_sizes(const struct experiment *x, struct policy *p, struct err *e)
 {
-    if (!x->is_parallel)
-        return check_alone(p, e) != 0 || check_memory(x, p, e) != 0 ||
-                       check_host(x, p, e) != 0
-                   ? -1
-                   : 0;
-    return parallel_check(p, &x->topology, x->info, e) != 0 || check_gpu(x, p, e) != 0
-               ? -1
-               : 0;
+    int status =
+        x->is_parallel ? parallel_check(p, &x->topology, x->info, e) : check_alone(p, e);
+
+    if (status == 0)
+        status = x->is_parallel ? check_gpu(x, p, e) : check_memory(x, p, e);
+    return status == 0 ? check_host(x, p, e) : -1;
 }
 
 int experiment_check_policies(struct experiment *x, struct err *e)

@@ -126,6 +126,16 @@ static bool misses_nothing(const struct setting *s)
     return holds_all(s) && s->policy->cache.preload == CACHE_PRELOAD_LINEAR;
 }
 
+static bool prefetches_nothing(const struct setting *s)
+{
+    return policy_prefetch(s->policy)->step != NULL && misses_nothing(s);
+}
+
+static bool hosts_nothing(const struct setting *s)
+{
+    return policy_offload(s->policy)->decide != NULL && misses_nothing(s);
+}
+
 /* Only an algorithm that filters, or that would rather not keep what came, lets an expert
  * pass where any may be evicted for it. */
 static bool keeps_all(const struct setting *s)
@@ -158,11 +168,11 @@ static bool no_bounds(const struct setting *s)
 
 /* ---- the table ---- */
 
-/* Where a setting stands: in the configuration, in a mapping of it, or in a policy's
- * slot.
+/* Where a setting stands: in the configuration, in a mapping of it, in a policy, whose
+ * settings are the choices of its slots, or in one of these.
  */
-enum where { AT_TOP, AT_WORKLOAD, AT_PARALLEL, AT_POLICY };
-#define AT(slot) (AT_POLICY + (slot))
+enum where { AT_TOP, AT_WORKLOAD, AT_PARALLEL, AT_POLICY, AT_SLOTS };
+#define AT(slot) (AT_SLOTS + (slot))
 
 /* A setting, when it is ignored, why, and what to do instead of leaving it out. */
 struct rule {
@@ -210,6 +220,10 @@ static const struct rule refused[] = {
 };
 
 static const struct rule noted[] = {
+    {AT_POLICY, "prefetch", prefetches_nothing, "every expert is there from the start",
+     "give its cache fewer slots"},
+    {AT_POLICY, "offload", hosts_nothing, "every expert is there from the start",
+     "give its cache fewer slots"},
     {AT_TOP, "pageable", no_copies, "no policy copies an expert from the host",
      "choose a cache that does not start with all of them"},
     {AT_TOP, "chunk", no_copies, "no policy copies an expert from the host",
@@ -275,8 +289,10 @@ static const struct cfg_node *mapping_of(const struct experiment *x, int where,
         mapping = cfg_item(x->p.policies, policy);
         if (!cfg_is_map(mapping))
             return NULL;
+        if (where == AT_POLICY)
+            return mapping;
         mapping =
-            cfg_find(mapping, policy_slot_name((enum policy_slot)(where - AT_POLICY)));
+            cfg_find(mapping, policy_slot_name((enum policy_slot)(where - AT_SLOTS)));
         return mapping != NULL && cfg_is_map(mapping) ? mapping : NULL;
     }
 }
@@ -407,8 +423,8 @@ static int note(const struct setting *s, int where, const struct cfg_node *mappi
     struct err why = {.text = ""};
 
     (void)e;
-    if ((s->policy == NULL || check_declared(s->policy->plugin[where - AT_POLICY],
-                                             mapping, item, &why) == 0) &&
+    if ((where < AT_SLOTS ||
+         check_declared(s->policy->plugin[where - AT_SLOTS], mapping, item, &why) == 0) &&
         check_key(s, where, mapping, item, noted, COUNT(noted), &why) == 0)
         return 0;
     if (++n->count <= MOST_NOTES)

@@ -64,17 +64,15 @@ bool even_share_exceeds(const struct gpu *g, const struct even_share *even)
 
 void even_share_run(struct gpu *g, uint32_t layer, const struct even_share *even)
 {
-    op_id after[2] = {g->step.arrived, g->residency.copies_wait ? g->lanes.last_copy : 0};
-    struct op op = {.kind = OP_EXPERTS,
-                    .lane = LANE_COMPUTE,
-                    .layer = layer,
-                    .after = after,
-                    .after_count = 2};
+    struct op op = {.kind = OP_EXPERTS, .lane = LANE_COMPUTE, .layer = layer};
+    op_id after[2] = {g->step.arrived, lanes_copy_before(g, &op)};
     uint32_t chains = even->work.distinct;
 
     /* Launched one by one, no more of them than the GPU has; another one has more. */
     if (g->step.piece != NULL && g->step.active_count < chains)
         chains = g->step.active_count;
+    op.after = after;
+    op.after_count = 2;
     op.group.work = even->work;
     if (g->step.piece != NULL && chains > 0) {
         op.group.loop = 1;

@@ -311,31 +311,29 @@ static void remember_load(struct runner *c, uint32_t layer)
         return;
     seen = place_window_pass(c->spread->window) + (size_t)layer * c->experts;
     for (uint32_t i = 0; i < c->experts; i++)
-        seen[i] += (uint32_t)c->tokens[i];
+        seen[i] += c->spread->tokens[i];
 }
 
 /* The layer as a predictor sees it; where a gate pads, every expert has its capacity. */
 static void show_predictor(struct runner *c, uint32_t layer)
 {
+    struct spread *s = c->spread;
     struct view *v = &c->view;
     uint32_t capacity = 0;
 
     *v = see(c, layer, 0, c->pass->rows);
-    v->tokens = c->tokens;
+    v->tokens = c->pads ? c->scratch : s->tokens;
     v->load = c->load;
+    v->active = s->active;
+    v->active_count = 0;
     for (uint32_t i = 0; c->pads && i < c->gpus; i++)
         capacity += (uint32_t)c->gpu[i].dispatch.capacity;
-    if (c->pads)
-        v->tokens = c->scratch;
-    c->active_count = 0;
     for (uint32_t i = 0; i < c->experts; i++) {
         if (c->pads)
             c->scratch[i] = capacity;
         if (v->tokens[i] > 0)
-            c->active[c->active_count++] = (uint16_t)i;
+            s->active[v->active_count++] = (uint16_t)i;
     }
-    v->active = c->active;
-    v->active_count = c->active_count;
 }
 
 static void clear_part(const struct runner *c, struct spread_part *part)
@@ -353,10 +351,10 @@ static void sum_parts(struct runner *c)
 {
     const struct spread *s = c->spread;
 
-    memcpy(c->tokens, s->part->of_expert, c->experts * sizeof *c->tokens);
+    memcpy(s->tokens, s->part->of_expert, c->experts * sizeof *s->tokens);
     for (uint32_t p = 1; p < s->program.parts; p++)
         for (uint32_t i = 0; i < c->experts; i++)
-            c->tokens[i] += s->part[p].of_expert[i];
+            s->tokens[i] += s->part[p].of_expert[i];
 }
 
 int routing_spread_layer(struct runner *c, uint32_t layer, struct err *e)

@@ -1,4 +1,4 @@
-/* Whose the rows of a pass are, and how many of them go from where to where. */
+/* Whose the rows of a pass are, over several GPUs. */
 #include "sim/workload/context.h"
 #include "run_state.h"
 #include "sim/base/mem.h"
@@ -87,7 +87,7 @@ static uint32_t see_future(const struct view_future *context, uint32_t ahead,
     size_t layer = (c->view.layer + ahead) % c->layers;
     uint32_t count = 0;
 
-    /* A look-ahead knows slots; an expert counts where its first replica is. */
+    /* A look-ahead knows slots; an expert counts once, whatever its replicas. */
     for (uint32_t i = 0; i < step.count; i++) {
         uint32_t id = s->place->expert[layer * s->slots + step.active[i]];
 
@@ -131,6 +131,8 @@ void routing_spread_init(struct runner *c)
     s->member = mem_alloc(s->p->tensor, sizeof *s->member);
     s->attention = mem_zalloc(c->gpus, sizeof *s->attention);
     s->own = mem_zalloc(c->gpus, sizeof *s->own);
+    s->tokens = mem_zalloc(c->experts, sizeof *s->tokens);
+    s->active = mem_alloc(c->experts, sizeof *s->active);
     s->turn = mem_zalloc((size_t)c->layers * c->experts, sizeof *s->turn);
     s->gpu_of = mem_alloc(s->slots, sizeof *s->gpu_of);
     for (uint32_t i = 0; i < s->slots; i++)
@@ -166,6 +168,8 @@ void routing_spread_release(struct runner *c)
     free(s->member);
     free(s->attention);
     free(s->own);
+    free(s->tokens);
+    free(s->active);
     free(s->turn);
     free(s->gpu_of);
     free(s->destination);
@@ -210,9 +214,8 @@ static void make_room(struct runner *c, uint32_t rows)
         r->predicted =
             mem_resize(r->predicted, (size_t)r->room * c->layers * c->predicted,
                        sizeof *r->predicted);
-    c->spread->rows.choice =
-        mem_resize(c->spread->rows.choice, (size_t)r->room * c->layers * c->top_k,
-                   sizeof *c->spread->rows.choice);
+    r->choice =
+        mem_resize(r->choice, (size_t)r->room * c->layers * c->top_k, sizeof *r->choice);
 }
 
 /* A counting sort of the rows by attention group; within a group they are dealt to its

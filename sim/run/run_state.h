@@ -43,9 +43,11 @@ struct lane_join {
     uint32_t until; /* it comes after the collectives before this one */
 };
 
+/* Of a part of a layer. */
 struct lane_part {
-    op_id last, joined;
-    uint32_t number;
+    op_id last;      /* what its next collective comes after */
+    op_id joined;    /* the collective that its next operation waits for; 0: none */
+    uint32_t number; /* ... of this pass */
 };
 
 struct lanes {
@@ -56,9 +58,7 @@ struct lanes {
     op_id last_id, last_compute, last_copy;
     op_id retired; /* ids below have ended */
     op_id last;    /* what this GPU did last, alone or together; 0: nothing */
-    /* Of each part of a layer: what its next collective comes after, and the collective
-     * that its next operation waits for (0: nothing but its lane), with its number. */
-    struct lane_part part[PROGRAM_PARTS];
+    struct lane_part part[PROGRAM_PARTS]; /* [parts] */
     uint32_t parts;
     op_id hosted;  /* experts that run on the host and are not waited for yet; 0: none */
     op_id *log_id; /* [log_count] of the compute lane, and beside it */
@@ -162,11 +162,11 @@ struct gpu {
     struct lanes lanes;
     struct step step;
     struct residency residency;
-    struct hosted *hosted;              /* NULL: every missing expert is fetched */
-    struct op dense, gate;              /* reused: only what differs is set anew */
-    const struct cost_batch *attention; /* of the rows whose attention it computes */
-    const struct cost_batch *own;       /* of the rows whose experts it looks for */
-    struct cost_dispatch dispatch;      /* ... and how they are arranged for them */
+    struct hosted *hosted; /* NULL: every missing expert is fetched */
+    /* Reused: only what differs is set anew. The dense block's batch is of the rows whose
+     * attention the GPU computes, the gate's of those whose experts it looks for. */
+    struct op dense, gate;
+    struct cost_dispatch dispatch; /* how its rows are arranged for their experts */
 };
 
 /* ---- what is loaded early ---- */
@@ -206,11 +206,13 @@ struct spread {
     struct spread_part *part; /* [program.parts] */
     uint32_t local, slots;
     uint32_t attentions;                /* groups of GPUs that share one */
-    op_id *after;                       /* [gpus] scratch */
+    op_id *after;                       /* [2 gpus] scratch */
     uint32_t *member;                   /* [tensor] scratch */
     struct cost_batch *attention, *own; /* [gpus] */
     /* Rows on their way. */
     struct spread_rows rows;
+    uint32_t *tokens;      /* [experts] rows that chose each in a layer */
+    uint16_t *active;      /* [experts] those with rows, for predictors */
     uint64_t *turn;        /* (layer, expert) rows so far: which replica is next */
     uint16_t *gpu_of;      /* [slots] */
     uint32_t *destination; /* [top_k] scratch */
@@ -251,9 +253,6 @@ struct runner {
     bool encodes;  /* kernels of their own arrange rows before and after the experts */
     /* The current layer, all GPUs together. */
     struct view view; /* what gate, select, offload and prefetch see */
-    uint16_t *active; /* [active_count] experts with rows, for predictors */
-    uint32_t active_count;
-    uint32_t *tokens; /* [experts] rows that chose each */
     uint64_t *load;   /* (layer, expert) in the passes before; NULL without predictor */
     struct predictor predictor; /* state NULL: none */
     /* A GPU alone: which of its experts rows choose. */
@@ -280,6 +279,8 @@ op_id lanes_submit(struct lanes *l, const struct op *op);
  * books of its MoE layer or of what is outside them. */
 void lanes_compute(struct lanes *l, const struct op *op, sim_time *share,
                    enum run_share kind);
+/* The same, after the collectives that this GPU took part in and lanes_copy_before(). */
+void lanes_join(struct gpu *g, struct op *op, sim_time *share, enum run_share kind);
 /* The copy that an operation waits for because it is on the same stream; 0: none. The
  * head waits for no copy: what is loaded early behind the last layer may go on beside it.
  */
@@ -287,9 +288,6 @@ static inline op_id lanes_copy_before(const struct gpu *g, const struct op *op)
 {
     return g->residency.copies_wait && op->kind != OP_HEAD ? g->lanes.last_copy : 0;
 }
-/* The same, after the collectives that this GPU took part in and, where copies share the
- * stream, its last copy. */
-void lanes_join(struct gpu *g, struct op *op, sim_time *share, enum run_share kind);
 /* Operations of a part were submitted from this place of the log on, after its
  * collective. */
 void lanes_join_part(struct lanes *l, uint32_t part, size_t logged);

@@ -116,8 +116,6 @@ static int runner_init(struct runner *c, const struct run_setup *s,
         c->spread->local = s->parallel->local;
         c->spread->slots = c->gpus * s->parallel->local;
     }
-    c->active = mem_alloc(c->experts, sizeof *c->active);
-    c->tokens = mem_zalloc(c->experts, sizeof *c->tokens);
     c->scratch = mem_zalloc(c->experts, sizeof *c->scratch);
     c->gpu = mem_zalloc(c->gpus, sizeof *c->gpu);
     predictor_init(c);
@@ -147,8 +145,6 @@ static void runner_release(struct runner *c)
     if (c->spread != NULL)
         routing_spread_release(c);
     free(c->gpu);
-    free(c->active);
-    free(c->tokens);
     free(c->scratch);
     free(c->load);
 }

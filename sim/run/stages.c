@@ -185,6 +185,14 @@ int stages_record(struct runner *c, struct err *e)
     return future_writer_step(c->setup->record, s->slot_turn, count, e);
 }
 
+/* Behind a layer's experts: what is loaded early, and what a look-ahead is told. */
+STAGE int look_on(struct runner *c, struct err *e)
+{
+    if (c->predictor.state != NULL)
+        predictor_step(c);
+    return c->setup->record != NULL ? stages_record(c, e) : 0;
+}
+
 /* A GPU's experts of a part, after its rows' arrival; for a bound, no more than their
  * share. */
 static void run_arrived(struct gpu *g, uint32_t layer, uint32_t part,
@@ -214,11 +222,7 @@ static int run_experts(struct runner *c, uint32_t layer, uint32_t part, struct e
         even = even_share_of(c, s->part[part].of_expert);
     for (uint32_t i = 0; i < c->gpus; i++)
         run_arrived(&c->gpu[i], layer, part, s->p->balanced ? &even : NULL);
-    if (part + 1 < s->program.parts)
-        return 0;
-    if (c->predictor.state != NULL)
-        predictor_step(c);
-    return c->setup->record != NULL ? stages_record(c, e) : 0;
+    return part + 1 < s->program.parts ? 0 : look_on(c, e);
 }
 
 static int run_stage(struct runner *c, struct stage stage, uint32_t layer,
@@ -279,9 +283,7 @@ STAGE int run_alone(struct runner *c, uint32_t layer, sim_time *share, struct er
     if (c->setup->future != NULL && see_ahead(c, e) != 0)
         return -1;
     residency_step(c->gpu);
-    if (c->predictor.state != NULL)
-        predictor_step(c);
-    if (c->setup->record != NULL && stages_record(c, e) != 0)
+    if (look_on(c, e) != 0)
         return -1;
     if (c->encodes)
         arrange(c, OP_DECODE, layer, share);
