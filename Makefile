@@ -24,14 +24,15 @@ WARN := -Wall -Wextra -Wconversion -Wshadow -Wcast-qual -Wstrict-prototypes \
         -Wmissing-prototypes -Werror
 # Release is what users time: asserts (our own mistakes) and the warnings about what only
 # they use are for the other modes. Vectors of two fields of a struct cost more than they
-# save here; loops are vectorised all the same. With gcc the program is optimised as a
-# whole; tests link the same objects one by one, which is quicker.
+# save here; loops are vectorised all the same. With gcc what a replay is made of is
+# optimised as a whole (HOT_SRC); tests link the same objects one by one, which is quicker.
 MODE_release := -O3 -fno-tree-slp-vectorize -g -DNDEBUG -Wno-unused-function \
                 -Wno-unused-variable -Wno-unused-but-set-variable -Wno-unused-parameter
 ifneq ($(findstring gcc,$(CC)),)
 WHOLE_release := -flto=auto -ffat-lto-objects -Wno-dangling-pointer
 APART_release := -fno-lto
 endif
+BRIEF_release := -O1
 MODE_debug := -O0 -g3
 MODE_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
              -fno-omit-frame-pointer
@@ -74,6 +75,9 @@ FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_HELP := damage input read_trace
 PROTOS := $(sort $(wildcard sim/*/*.h models/*.h traces/*.h validate/*.h gpu/*.h))
 
+# What a replay spends its time in.
+HOT_SRC := $(filter $(addprefix sim/,base/% engine/% policy/% exec/% workload/% run/%) \
+                    traces/% models/%,$(SRC))
 OBJ := $(SRC:%.c=$(B)/%.o)
 CMD_OBJ := $(CMD_SRC:%.c=$(B)/%.o)
 TEST_HELP_OBJ := $(TEST_HELP:%.c=$(B)/%.o)
@@ -145,6 +149,10 @@ $(REPLAYS): $(B)/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o \
 	$(say) LINK $@
 	$(Q)$(CC) $(CFLAGS) $(APART_$(MODE)) $(LDFLAGS) -o $@ $(filter %.o,$^) \
 	    $(filter %.a,$^) $(LIB_LDLIBS)
+
+# Tests are compiled once and run for a moment: quick to compile comes first.
+$(filter-out $(HOT_SRC:%.c=$(B)/%.o),$(OBJ)) $(CMD_OBJ): CFLAGS += $(APART_$(MODE))
+$(TEST_SRC:%.c=$(B)/%.o) $(TEST_HELP_OBJ): CFLAGS += $(APART_$(MODE)) $(BRIEF_$(MODE))
 
 # What they share is not what they explore, and runs at full speed.
 $(FUZZ_HELP:%=$(B)/tests/fuzz/%.o) $(B)/tests/fuzz/memory_trace.o: \

@@ -32,6 +32,7 @@ struct exec {
     uint64_t group;     /* of experts since the last gate; 0: none */
     bool *ran;          /* [experts] since the last gate, and what routing names */
     bool *routed;
+    uint32_t named; /* no expert from here on */
     struct use *use;
     size_t uses, room;
 };
@@ -48,7 +49,7 @@ struct exec *check_exec_new(const struct exec_ops *ops, struct exec *inner)
     x->host = mem_zalloc(x->words, sizeof *x->host);
     x->cancelled = mem_zalloc(MOST_OPS, sizeof *x->cancelled);
     x->ran = mem_zalloc(UINT16_MAX, sizeof *x->ran);
-    x->routed = mem_zalloc(UINT16_MAX + 1, sizeof *x->routed);
+    x->routed = mem_zalloc(UINT16_MAX, sizeof *x->routed);
     return x;
 }
 
@@ -90,6 +91,15 @@ static void add_uses(struct exec *x, const struct op *op)
         add_use(x, op->group.slot[i], op->layer, op->group.expert[i], false);
 }
 
+static void name_expert(struct exec *x, bool *set, uint16_t expert)
+{
+    if (expert == UINT16_MAX)
+        return; /* a rank that the gate left empty */
+    set[expert] = true;
+    if (expert >= x->named)
+        x->named = expert + 1u;
+}
+
 /* Experts of the layer that the last gate chose. */
 static void check_group(struct exec *x, const struct op *op)
 {
@@ -106,18 +116,18 @@ static void check_group(struct exec *x, const struct op *op)
         assert_true(op->group.tokens[op->group.expert[i]] > 0);
         if (x->ran[op->group.expert[i]])
             fail_msg("expert %u of layer %u runs twice", op->group.expert[i], op->layer);
-        x->ran[op->group.expert[i]] = true;
+        name_expert(x, x->ran, op->group.expert[i]);
     }
     for (uint32_t row = 0; row < routing->rows; row++)
         for (uint32_t k = 0; k < routing->top_k; k++)
-            x->routed[routing->choice[row * routing->stride + k]] = true;
+            name_expert(x, x->routed, routing->choice[row * routing->stride + k]);
     x->group++;
 }
 
 /* A dense block or head, which wants what the layer before it gave. */
 static void check_layer_end(struct exec *x, const struct op *op)
 {
-    for (uint32_t i = 0; x->group > 0 && i < UINT16_MAX; i++)
+    for (uint32_t i = 0; x->group > 0 && i < x->named; i++)
         if (x->routed[i] && !x->ran[i])
             fail_msg("expert %u was routed to, but did not run before operation %llu", i,
                      (unsigned long long)x->last);
@@ -134,8 +144,9 @@ static void check_order(struct exec *x, const struct op *op)
     switch (op->kind) {
     case OP_GATE:
         x->gate = x->last;
-        memset(x->ran, 0, UINT16_MAX * sizeof *x->ran);
-        memset(x->routed, 0, (UINT16_MAX + 1) * sizeof *x->routed);
+        memset(x->ran, 0, x->named * sizeof *x->ran);
+        memset(x->routed, 0, x->named * sizeof *x->routed);
+        x->named = 0;
         return;
     case OP_EXPERTS:
     case OP_HOST_EXPERTS:

@@ -435,20 +435,22 @@ static uint64_t number_of(const char *name, uint64_t otherwise)
     return text == NULL ? otherwise : strtoull(text, NULL, 10);
 }
 
+enum { CASES = 150 };
+
 /* Those of thousands that once found a fault, tried each time. */
 static const uint64_t found[] = {332, 804, 3277};
 
 static void test_random_experiments(void **state)
 {
     uint64_t first = number_of("MOESIM_PROPERTY_FIRST", 1);
-    uint64_t cases = number_of("MOESIM_PROPERTY_CASES", 250);
+    uint64_t cases = number_of("MOESIM_PROPERTY_CASES", CASES);
 
     (void)state;
     for (uint64_t i = 0; i < cases; i++)
         try_number(first + i);
-    for (size_t i = 0; cases == 250 && i < sizeof found / sizeof *found; i++)
+    for (size_t i = 0; cases == CASES && i < sizeof found / sizeof *found; i++)
         try_number(found[i]);
-    if (cases != 250)
+    if (cases != CASES)
         print_message("%llu random experiments from %llu on\n", ull(cases), ull(first));
 }
 
