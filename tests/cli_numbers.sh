@@ -87,6 +87,10 @@ noted numbers_interval "'interval' has no effect.*place: greedy" many \
     'policies.0.place={name: linear, interval: 4}'
 noted numbers_fp8 "'fp8_dispatch' has no effect" many \
     'policies.0={place: moeshard, schedule: {fp8_dispatch: yes}}'
+for one in pipelined two-batch; do
+    noted "numbers_$one" "'schedule' has no effect.*one GPU sends no rows" one \
+        "policies.0.schedule=$one"
+done
 # Without cache: slots a GPU of several holds all that is placed on it.
 for choice in prefetch:markov offload:fiddler; do
     noted "numbers_all_there_${choice%:*}" "'${choice%:*}' has no effect.*there from the start" \

@@ -425,8 +425,9 @@ static char *policy_text(const struct crew_case *c)
     exchange =
         c->exchange == NULL ? mem_strdup("") : mem_format(", exchange: %s", c->exchange);
     text = mem_format("{name: p, place: {name: %s%s, slots: %u%s%s}, schedule: {name: "
-                      "overlapped%s, fp8_dispatch: %s%s}%s%s}",
-                      c->place, c->place_more, c->slots, replica, renewed, exchange,
+                      "%s%s, fp8_dispatch: %s%s}%s%s}",
+                      c->place, c->place_more, c->slots, replica, renewed,
+                      c->schedule == NULL ? "overlapped" : c->schedule, exchange,
                       c->fp8 ? "yes" : "no",
                       c->schedule_more == NULL ? "" : c->schedule_more, gate,
                       c->policy_more == NULL ? "" : c->policy_more);

@@ -44,6 +44,7 @@ struct crew_case {
     bool renumbers;            /* keep: no */
     bool foresee;              /* what the coming pass loads; interval 1 */
     bool background;           /* migration */
+    const char *schedule;      /* NULL: overlapped */
     const char *schedule_more; /* after a comma; or NULL */
     const char *policy_more;   /* ", cache: {...}"; or NULL */
     const char *more;          /* top-level lines */

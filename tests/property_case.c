@@ -354,6 +354,17 @@ static bool draw_hosts(const struct property_case *c, struct rng *r)
     return property_draw(r, 6) == 0 && strstr(c->head, "home: host") != NULL;
 }
 
+/* `parts`: rows may go through a layer in several. */
+static const char *draw_schedule(const struct property_case *c, struct rng *r, bool parts)
+{
+    static const char *const whole[] = {"serial", "overlapped", "overlapped",
+                                        "overlapped"};
+    static const char *const several[] = {"pipelined", "two-batch"};
+    uint64_t drawn = property_draw(r, 4);
+
+    return parts && c->number % 2 == 0 ? several[drawn % 2] : whole[drawn];
+}
+
 static char *draw_parallel_policy(const struct property_case *c, struct rng *r)
 {
     static const char *const places[] = {"linear", "greedy", "round-robin", "random"};
@@ -361,15 +372,17 @@ static char *draw_parallel_policy(const struct property_case *c, struct rng *r)
     const char *cache = pick_cache(r, c->timeless);
     const char *prefetch = draw_prefetch(c, r, cache);
     char *options = draw_cache(r), *room = draw_room(c, r, 1), *text;
+    bool keeps = property_draw(r, 3) > 0, hosts = keeps && draw_hosts(c, r);
+    bool parts = !hosts && (!keeps || (strstr(cache, "belady") == NULL &&
+                                       strstr(prefetch, "oracle") == NULL));
     char *kept =
-        property_draw(r, 3) > 0
-            ? mem_format("cache: {name: %s, %s, %s}, prefetch: %s, offload: %s, ", cache,
-                         room, options, prefetch, draw_hosts(c, r) ? "fiddler" : "fetch")
-            : mem_strdup("");
+        keeps ? mem_format("cache: {name: %s, %s, %s}, prefetch: %s, "
+                           "offload: %s, ",
+                           cache, room, options, prefetch, hosts ? "fiddler" : "fetch")
+              : mem_strdup("");
 
     text = mem_format("{%splace: %s, gate: %s, schedule: {name: %s, exchange: %s}}", kept,
-                      PICK(r, places), PICK(r, gates),
-                      property_draw(r, 4) == 0 ? "serial" : "overlapped",
+                      PICK(r, places), PICK(r, gates), draw_schedule(c, r, parts),
                       PICK(r, exchanges));
     free(kept);
     free(room);

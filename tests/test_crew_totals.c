@@ -38,7 +38,7 @@ static void tell(void *context, uint32_t policy, op_id id, enum op_kind kind,
     (void)policy;
     (void)id;
     (void)expert;
-    if (lane != LANE_COMPUTE && lane != LANE_NETWORK)
+    if (lane != LANE_COMPUTE && lane != LANE_NETWORK && lane != LANE_NODE)
         return;
     assert_true(log->count < OPS);
     log->op[log->count++] = (struct told){kind, layer, *times};

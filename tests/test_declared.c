@@ -67,6 +67,7 @@ static const struct {
     {SLOT_SCHEDULE, "overlapped", VARIANT_STANDARD, true, 0},
     {SLOT_SCHEDULE, "pipelined", VARIANT_PAPER, true, 0},
     {SLOT_SCHEDULE, "serial", VARIANT_STANDARD, true, 0},
+    {SLOT_SCHEDULE, "two-batch", VARIANT_PAPER, true, 0},
     /* clang-format on */
 };
 

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "crew_lab.h"
+#include "schedule_lab.h"
 
 #include "sim/base/mem.h"
 
@@ -77,58 +77,6 @@ static void watch(void *context, uint32_t policy, op_id id, enum op_kind kind,
         check_layer(w);
 }
 
-static struct result run(const struct crew_lab *lab, const char *policy,
-                         struct watched *w)
-{
-    const struct experiment_folders folders = {"models/arch", "models/machine",
-                                               "sim/policy/presets"};
-    struct experiment_hooks hooks = {.machine = &lab->machine};
-    char *text = crew_lab_text(lab, "fifo", policy);
-    struct err e = {.text = ""};
-    struct cfg *config = cfg_parse("pipelined.yaml", text, strlen(text), &e);
-    struct result r = {.path = NULL};
-
-    if (w != NULL) {
-        hooks.operation = watch;
-        hooks.operation_context = w;
-    }
-    if (config == NULL || experiment_run(config, &folders, 1, &hooks, &r, &e) != 0)
-        fail_msg("%s", e.text);
-    cfg_free(config);
-    free(text);
-    return r;
-}
-
-/* Rows of row number i of every request of GPU g all choose the experts of GPU g + i, so
- * that each GPU gets as many rows as it sends; in one row of `gpus` they stay. */
-static struct crew_case balanced(struct rng *r, uint32_t chunks, char *workload,
-                                 size_t room)
-{
-    uint32_t gpus = 2U << rng_below(r, 2), own = 1 + (uint32_t)rng_below(r, 3);
-    uint32_t requests = gpus * chunks * (1 + (uint32_t)rng_below(r, 4));
-    struct crew_case c = {.nodes = 1,
-                          .gpus = gpus,
-                          .per_root = 1,
-                          .nvlink = rng_below(r, 2) == 0,
-                          .cyclic = true,
-                          .layers = 1 + (uint32_t)rng_below(r, 2),
-                          .experts = gpus * own,
-                          .top_k = own,
-                          .candidates = own,
-                          .hidden = 64U << rng_below(r, 6),
-                          .requests = requests,
-                          .rows = 2 + (uint32_t)rng_below(r, 5),
-                          .seed = rng_u64(r),
-                          .place = "linear",
-                          .place_more = "",
-                          .window = 1,
-                          .more = "bounds: no\nlaunch: graph"};
-
-    (void)snprintf(workload, room, "{mode: static, batch: %u}", requests);
-    c.workload = workload;
-    return c;
-}
-
 static void a_layer_takes_the_closed_form(void **state)
 {
     unsigned layers = 0, network_bound = 0, compute_bound = 0;
@@ -138,7 +86,7 @@ static void a_layer_takes_the_closed_form(void **state)
         struct rng r = rng_stream(11, "pipelined", i);
         uint32_t chunks = 1 + (uint32_t)rng_below(&r, CHUNKS);
         char workload[64];
-        struct crew_case c = balanced(&r, chunks, workload, sizeof workload);
+        struct crew_case c = schedule_lab_case(&r, chunks, workload, sizeof workload);
         struct crew_lab *lab = crew_lab_new(&c, NULL);
         struct watched w = {.chunks = chunks};
         char *policy = mem_format("{name: p, schedule: {name: pipelined, chunks: %u, "
@@ -149,7 +97,7 @@ static void a_layer_takes_the_closed_form(void **state)
         lab->machine.collective.low_latency_dispatch *= 1 + (sim_time)rng_below(&r, 12);
         lab->machine.collective.low_latency_combine =
             lab->machine.collective.low_latency_dispatch;
-        result = run(lab, policy, &w);
+        result = schedule_lab_run(lab, policy, watch, &w);
 
         assert_int_equal(w.layers, result.policy[0].run.passes * c.layers);
         layers += w.layers;
@@ -210,7 +158,7 @@ static void chunks_count_the_same_rows(void **state)
     for (uint32_t chunks = 1; chunks <= 4; chunks++) {
         char *policy =
             mem_format("{name: p, schedule: {name: pipelined, chunks: %u}}", chunks);
-        struct result r = run(lab, policy, NULL);
+        struct result r = schedule_lab_run(lab, policy, NULL, NULL);
         const struct run_counts *x = &r.policy[0].run.total.counts;
 
         crew_check_shares(&crew_eight, &r, 0);

@@ -79,7 +79,7 @@ static op_id submit_spread(struct exec *x, const struct op *op,
     struct exec_group *g = x->group;
     const struct collective_site site = {
         .first_link = g->first_link,
-        .step_lane = x->first_lane + LANE_NETWORK,
+        .step_lane = x->first_lane + op->lane,
         .first_lane = g->first_lane + (op->kind == OP_MIGRATE ? g->topology.links : 0),
         .lanes = g->topology.links,
         .grain = COLLECTIVE_PORTS,
@@ -109,7 +109,7 @@ NOINLINE op_id exec_group_submit(struct exec *x, const struct op *op)
     if (engine_is_event_driven(x->engine) && g->network == NETWORK_AS_IT_IS)
         return submit_spread(x, op, &terms, release);
     return engine_submit_fixed(
-        x->engine, (struct work_fixed){.lane = x->first_lane + LANE_NETWORK,
+        x->engine, (struct work_fixed){.lane = x->first_lane + op->lane,
                                        .tag = exec_sim_tag(op->kind, op->layer, 0),
                                        .class_ = op->class_,
                                        .release = release,

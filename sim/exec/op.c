@@ -33,6 +33,7 @@ const char *op_lane_name(enum op_lane lane)
         [LANE_COMPUTE] = "compute",     [LANE_COPY_IN] = "copy in",
         [LANE_COPY_OUT] = "copy out",   [LANE_HOST] = "host",
         [LANE_HOST_POOL] = "host pool", [LANE_NETWORK] = "network",
+        [LANE_NODE] = "node network",
     };
 
     assert((unsigned)lane < OP_LANES);

@@ -54,7 +54,9 @@ enum op_lane {
     LANE_COPY_OUT,
     LANE_HOST,      /* the host thread that decides and launches */
     LANE_HOST_POOL, /* the host's other processors, which run experts */
-    LANE_NETWORK,   /* collectives that this GPU is the first member of */
+    /* Collectives that this GPU is the first member of: */
+    LANE_NETWORK, /* those of all GPUs */
+    LANE_NODE,    /* those of GPUs that share an attention, inside a node */
     OP_LANES
 };
 const char *op_lane_name(enum op_lane lane);

@@ -61,6 +61,12 @@ static bool one_gpu(const struct setting *s)
     return !s->x->is_parallel;
 }
 
+static bool sends_nothing(const struct setting *s)
+{
+    return policy_schedule(s->policy)->plan != NULL &&
+           (one_gpu(s) || s->x->parallel.gpus == 1);
+}
+
 static bool placed_once(const struct setting *s)
 {
     return s->x->is_parallel && s->policy->place.window.interval == 0;
@@ -224,6 +230,8 @@ static const struct rule noted[] = {
      "give its cache fewer slots"},
     {AT_POLICY, "offload", hosts_nothing, "every expert is there from the start",
      "give its cache fewer slots"},
+    {AT_POLICY, "schedule", sends_nothing,
+     "one GPU sends no rows, so that it is as overlapped", "say parallel: {gpus: N}"},
     {AT_TOP, "pageable", no_copies, "no policy copies an expert from the host",
      "choose a cache that does not start with all of them"},
     {AT_TOP, "chunk", no_copies, "no policy copies an expert from the host",

@@ -10,10 +10,14 @@ void program_add(struct program *p, enum stage_verb verb, uint32_t part)
     p->stage[p->count++] = (struct stage){(uint8_t)verb, (uint8_t)part};
     if (part >= p->parts)
         p->parts = part + 1;
+    if (verb == STAGE_DENSE && part >= p->batches)
+        p->batches = part + 1;
+    assert(p->batches <= PROGRAM_BATCHES);
 }
 
 void program_begin(struct program *p)
 {
+    program_add(p, STAGE_DENSE, 0);
     program_add(p, STAGE_GATE, 0);
     program_add(p, STAGE_DECIDE, 0);
     program_add(p, STAGE_ENCODE, 0);
@@ -37,6 +41,7 @@ static void plan_plain(struct program *p)
 /* Rows to all GPUs, a slice of every expert on each, sums back. */
 static void plan_shards(const struct program_shape *shape, struct program *p)
 {
+    program_add(p, STAGE_DENSE, 0);
     program_add(p, STAGE_GATE, 0);
     program_add(p, STAGE_DECIDE, 0);
     if (shape->counts) {
@@ -53,11 +58,12 @@ static void plan_shards(const struct program_shape *shape, struct program *p)
 void program_plan(const struct schedule_type *type, const void *params,
                   const struct program_shape *shape, struct program *p)
 {
-    *p = (struct program){.parts = 1};
+    *p = (struct program){.parts = 1, .batches = 1};
     if (shape->sharded)
         plan_shards(shape, p);
     else if (type->plan != NULL && shape->gpus > 1)
         type->plan(params, shape, p);
     else
         plan_plain(p);
+    assert(p->batches == 1 || p->batches == p->parts);
 }

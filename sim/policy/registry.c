@@ -45,6 +45,7 @@ extern const struct offload_type offload_host;
 extern const struct schedule_type schedule_overlapped;
 extern const struct schedule_type schedule_pipelined;
 extern const struct schedule_type schedule_serial;
+extern const struct schedule_type schedule_two_batch;
 
 /* clang-format off: one entry a line */
 static const struct plugin *const plugins[] = {
@@ -88,6 +89,7 @@ static const struct plugin *const plugins[] = {
     &schedule_overlapped.plugin,
     &schedule_pipelined.plugin,
     &schedule_serial.plugin,
+    &schedule_two_batch.plugin,
     NULL,
 };
 /* clang-format on */

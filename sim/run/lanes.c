@@ -9,7 +9,7 @@ size_t lanes_most(const struct run_setup *s, uint32_t parts, uint32_t experts)
 {
     size_t groups = (size_t)experts + 2; /* one per expert at the worst, two stay empty */
 
-    return (size_t)s->cost->model->layers * (4 + (parts > 1 ? parts : 1) * groups) + 3;
+    return (size_t)s->cost->model->layers * (parts > 1 ? parts : 1) * (4 + groups) + 3;
 }
 
 void lanes_init(struct lanes *l, const struct run_setup *s, struct exec *exec,
@@ -114,25 +114,27 @@ static void join_parts(struct gpu *g, struct op *op, sim_time *share, enum run_s
         l->part[i].last = l->last;
 }
 
-void lanes_join(struct gpu *g, struct op *op, sim_time *share, enum run_share kind)
+void lanes_join(struct gpu *g, struct op *op, uint32_t part, sim_time *share,
+                enum run_share kind)
 {
     struct lanes *l = &g->lanes;
-    struct lane_part *only = l->part;
-    op_id after[2] = {only->joined, lanes_copy_before(g, op)};
+    struct lane_part *one = &l->part[part];
+    op_id after[2] = {0, lanes_copy_before(g, op)};
 
     op->lane = LANE_COMPUTE;
-    if (l->parts > 1) {
+    if (part == LANES_WHOLE) {
         join_parts(g, op, share, kind);
         return;
     }
+    after[0] = one->joined;
     op->after = after;
     op->after_count = 2;
     lanes_compute(l, op, share, kind);
     op->after_count = 0;
-    if (only->joined != 0)
-        note_join(l, l->log_count - 1, l->collectives);
-    only->joined = 0;
-    only->last = l->last;
+    if (one->joined != 0)
+        note_join(l, l->log_count - 1, one->number + 1);
+    one->joined = 0;
+    one->last = l->last;
 }
 
 /* Enters a collective that is about to be submitted. */
@@ -152,16 +154,24 @@ static op_id last_of(const struct lanes *l, uint32_t part)
     return part == LANES_WHOLE ? l->last : l->part[part].last;
 }
 
-/* What a collective of GPUs [first, first + count) comes after. */
-static struct op collective_op(struct runner *c, enum op_kind kind, uint32_t layer,
-                               uint32_t part, const struct collective *what,
-                               uint32_t first, uint32_t count)
+static uint32_t first_of(const struct runner *c, uint32_t group)
 {
-    struct op op = {.kind = kind, .lane = LANE_NETWORK, .layer = layer};
+    return group == LANES_ALL ? 0 : group * c->spread->p->tensor;
+}
+
+/* A collective of a group, and what it comes after. */
+static inline struct op collective_op(struct runner *c, enum op_kind kind, uint32_t layer,
+                                      uint32_t part, const struct collective *what,
+                                      uint32_t group)
+{
+    bool all = group == LANES_ALL;
+    struct op op = {.kind = kind, .lane = all ? LANE_NETWORK : LANE_NODE, .layer = layer};
+    uint32_t members = all ? c->gpus : c->spread->p->tensor, first = first_of(c, group);
+    const struct gpu *end = c->gpu + first + members;
     op_id *after = c->spread->after;
 
-    for (uint32_t i = first; i < first + count; i++) {
-        op_id last = last_of(&c->gpu[i].lanes, part);
+    for (const struct gpu *g = c->gpu + first; g < end; g++) {
+        op_id last = last_of(&g->lanes, part);
 
         if (last != 0)
             after[op.after_count++] = last;
@@ -169,7 +179,7 @@ static struct op collective_op(struct runner *c, enum op_kind kind, uint32_t lay
     op.after = after;
     op.collective.what = what;
     op.collective.member = c->spread->p->exec + first;
-    op.collective.members = count;
+    op.collective.members = members;
     return op;
 }
 
@@ -185,30 +195,31 @@ static void enter(struct lanes *l, uint32_t part, op_id id)
 }
 
 void lanes_collect(struct runner *c, enum op_kind kind, uint32_t layer, uint32_t part,
-                   const struct collective *what, uint32_t first, uint32_t count,
-                   sim_time *share)
+                   const struct collective *what, uint32_t group, sim_time *share)
 {
-    struct op op = collective_op(c, kind, layer, part, what, first, count);
+    struct op op = collective_op(c, kind, layer, part, what, group);
     op_id *after = c->spread->after, id;
+    struct gpu *first = &c->gpu[first_of(c, group)];
+    struct gpu *end = first + op.collective.members;
 
-    if (count < 2)
+    if (end - first < 2)
         return;
-    for (uint32_t i = first; i < first + count; i++) {
-        struct lanes *l = &c->gpu[i].lanes;
+    for (struct gpu *g = first; g < end; g++) {
+        struct lanes *l = &g->lanes;
 
         if (l->hosted != 0)
             after[op.after_count++] = l->hosted;
         remember(l, l->hosted, share);
         l->hosted = 0;
     }
-    id = lanes_submit(&c->gpu[first].lanes, &op);
-    for (uint32_t i = first; i < first + count; i++)
-        enter(&c->gpu[i].lanes, part, id);
+    id = lanes_submit(&first->lanes, &op);
+    for (struct gpu *g = first; g < end; g++)
+        enter(&g->lanes, part, id);
 }
 
 op_id lanes_collect_aside(struct runner *c, const struct collective *what)
 {
-    struct op op = collective_op(c, OP_MIGRATE, 0, LANES_WHOLE, what, 0, c->gpus);
+    struct op op = collective_op(c, OP_MIGRATE, 0, LANES_WHOLE, what, LANES_ALL);
 
     op.class_ = WORK_PREFETCH;
     return lanes_submit(&c->gpu[0].lanes, &op);

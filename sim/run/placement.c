@@ -230,7 +230,7 @@ static void start_migration(struct runner *c, struct place *to)
             c->spread->migration = lanes_collect_aside(c, &c->spread->migrate);
             return;
         }
-        lanes_collect(c, OP_MIGRATE, 0, LANES_WHOLE, &c->spread->migrate, 0, c->gpus,
+        lanes_collect(c, OP_MIGRATE, 0, LANES_WHOLE, &c->spread->migrate, LANES_ALL,
                       c->spread->migrating);
     }
     take_up(c, to);

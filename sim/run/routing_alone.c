@@ -113,7 +113,7 @@ static uint32_t rewrite_choices(struct runner *c)
     if (policy_gate(policy)->apply != NULL)
         gate = policy_gate(policy)->apply(policy->params[SLOT_GATE], &c->view, choice,
                                           c->scratch);
-    c->gpu->dispatch = routing_dispatch(c, c->pass->rows, gate);
+    c->gpu->dispatch[0] = routing_dispatch(c, c->pass->rows, gate);
     c->gpu->counts.dropped += gate.dropped;
     c->result->layer[step->layer].counts.dropped += gate.dropped;
     return gate.capacity;

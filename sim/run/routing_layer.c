@@ -4,17 +4,37 @@
 
 #include <string.h>
 
-/* The choices of a rank's rows in a layer, (row, k). */
-static uint16_t *choices_of(const struct runner *c, uint32_t layer, uint32_t rank)
-{
-    size_t row = (size_t)layer * c->pass->rows + c->spread->rows.first[rank];
+/* Rows [from, to) of the order that a pass's rows are in. */
+struct rows {
+    uint32_t from, to;
+};
 
-    return c->spread->rows.choice + row * c->top_k;
+static struct rows batch_rows(const struct runner *c, uint32_t rank, uint32_t batch)
+{
+    const uint32_t *first = c->spread->rows.first + spread_run(c->spread, rank, batch);
+
+    return (struct rows){first[0], first[1]};
 }
 
-static uint32_t rows_of(const struct runner *c, uint32_t rank)
+/* Of a part, which is a batch or a piece of the only one. */
+static struct rows part_rows(const struct runner *c, uint32_t rank, uint32_t part)
 {
-    return c->spread->rows.first[rank + 1] - c->spread->rows.first[rank];
+    uint32_t parts = c->spread->program.parts;
+    struct rows all;
+    uint64_t count;
+
+    if (c->spread->program.batches == parts)
+        return batch_rows(c, rank, part);
+    all = batch_rows(c, rank, 0);
+    count = all.to - all.from;
+    return (struct rows){all.from + (uint32_t)(count * part / parts),
+                         all.from + (uint32_t)(count * (part + 1) / parts)};
+}
+
+/* The choices of a row in a layer, [k]; those of the next row follow. */
+static uint16_t *choices_of(const struct runner *c, uint32_t layer, uint32_t row)
+{
+    return c->spread->rows.choice + ((size_t)layer * c->pass->rows + row) * c->top_k;
 }
 
 /* What policies see of the layer's rows [first, first + count) in their order. */
@@ -40,12 +60,12 @@ static struct view see(const struct runner *c, uint32_t layer, uint32_t first,
     return v;
 }
 
-/* Lets select and gate rewrite a rank's choices, each rank for itself. */
-static struct gate_result rewrite(struct runner *c, uint32_t layer, uint32_t rank)
+/* Lets select and gate rewrite choices, of each rank and batch for itself. */
+static struct gate_result rewrite(struct runner *c, uint32_t layer, struct rows rows)
 {
     const struct policy *policy = c->setup->policy;
-    uint16_t *choice = choices_of(c, layer, rank);
-    struct view v = see(c, layer, c->spread->rows.first[rank], rows_of(c, rank));
+    uint16_t *choice = choices_of(c, layer, rows.from);
+    struct view v = see(c, layer, rows.from, rows.to - rows.from);
 
     if (policy_select(policy)->apply != NULL)
         (void)policy_select(policy)->apply(policy->params[SLOT_SELECT], &v, choice);
@@ -63,21 +83,15 @@ static uint32_t slot_of(struct runner *c, uint32_t layer, uint32_t expert, uint3
                         expert, rank, (*turn)++, c->setup->seed);
 }
 
-/* Where a part of a rank's rows begins; that of part `parts` is where they end. */
-static uint32_t part_row(const struct runner *c, uint32_t rank, uint32_t part)
-{
-    return (uint32_t)((uint64_t)rows_of(c, rank) * part / c->spread->program.parts);
-}
-
 /* Counts a part of a rank's rows by slot, by expert, and from GPU to GPU; how many
  * choices. */
 static uint64_t count_rank(struct runner *c, uint32_t layer, uint32_t rank, uint32_t part)
 {
     struct spread *s = c->spread;
     struct spread_part *to_part = &s->part[part];
-    const uint16_t *begin = choices_of(c, layer, rank), *gpu_of = s->gpu_of;
-    const uint16_t *choice = begin + (size_t)part_row(c, rank, part) * c->top_k;
-    const uint16_t *end = begin + (size_t)part_row(c, rank, part + 1) * c->top_k;
+    struct rows rows = part_rows(c, rank, part);
+    const uint16_t *choice = choices_of(c, layer, rows.from), *gpu_of = s->gpu_of;
+    const uint16_t *end = choice + (size_t)(rows.to - rows.from) * c->top_k;
     const uint32_t *first = s->place->first + (size_t)layer * (c->experts + 1);
     const uint32_t *replica = s->place->replica + (size_t)layer * s->slots;
     uint32_t *of_slot = to_part->tokens, *of_expert = to_part->of_expert;
@@ -117,8 +131,9 @@ static uint64_t count_rank(struct runner *c, uint32_t layer, uint32_t rank, uint
 static uint64_t count_shards(struct runner *c, uint32_t layer, uint32_t rank)
 {
     struct spread *s = c->spread;
-    const uint16_t *choice = choices_of(c, layer, rank);
-    const uint16_t *end = choice + (size_t)rows_of(c, rank) * c->top_k;
+    struct rows rows = part_rows(c, rank, 0);
+    const uint16_t *choice = choices_of(c, layer, rows.from);
+    const uint16_t *end = choice + (size_t)(rows.to - rows.from) * c->top_k;
     uint32_t *by_expert = s->by_source + (size_t)rank * c->experts;
     uint64_t choices = 0;
 
@@ -135,11 +150,16 @@ static uint64_t count_shards(struct runner *c, uint32_t layer, uint32_t rank)
     return choices;
 }
 
-/* A part's share of a capacity. */
-static uint32_t share_of(const struct spread *s, uint64_t capacity, uint32_t part)
+/* Rows of every expert that a rank's part is padded to: its batch's capacity, or a share
+ * of it. */
+static uint32_t capacity_of(const struct runner *c, uint32_t rank, uint32_t part)
 {
-    uint32_t parts = s->program.parts;
+    uint32_t parts = c->spread->program.parts;
+    uint64_t capacity;
 
+    if (c->spread->program.batches > 1)
+        return (uint32_t)c->gpu[rank].dispatch[part].capacity;
+    capacity = c->gpu[rank].dispatch->capacity;
     return (uint32_t)(capacity * (part + 1) / parts - capacity * part / parts);
 }
 
@@ -151,23 +171,23 @@ static void pad_part(struct runner *c, const uint16_t *expert, uint32_t part)
 
     memset(pairs, 0, (size_t)c->gpus * c->gpus * sizeof *pairs);
     for (uint32_t rank = 0; rank < c->gpus; rank++)
-        all += share_of(s, c->gpu[rank].dispatch.capacity, part);
+        all += capacity_of(c, rank, part);
     for (uint32_t i = 0; i < s->slots; i++) {
         s->part[part].tokens[i] = expert[i] == PLACE_EMPTY ? 0 : all;
         for (uint32_t rank = 0; expert[i] != PLACE_EMPTY && rank < c->gpus; rank++)
-            pairs[(size_t)rank * c->gpus + s->gpu_of[i]] +=
-                share_of(s, c->gpu[rank].dispatch.capacity, part);
+            pairs[(size_t)rank * c->gpus + s->gpu_of[i]] += capacity_of(c, rank, part);
     }
 }
 
 /* Static gating: each expert runs on every rank's capacity, and as much is sent. */
-static int pad(struct runner *c, uint32_t layer, struct err *e)
+static int pad(struct runner *c, uint32_t layer, uint32_t batch, struct err *e)
 {
     const struct spread *s = c->spread;
     uint64_t capacity = 0;
 
     for (uint32_t rank = 0; rank < c->gpus; rank++)
-        capacity += c->gpu[rank].dispatch.capacity;
+        for (uint32_t b = 0; b <= batch; b++)
+            capacity += c->gpu[rank].dispatch[b].capacity;
     if (capacity > UINT32_MAX)
         return err_set_key(
             e, "gate.cf",
@@ -176,7 +196,8 @@ static int pad(struct runner *c, uint32_t layer, struct err *e)
             c->setup->policy->label, c->setup->policy->plugin[SLOT_GATE]->name,
             (unsigned long long)capacity, UINT32_MAX);
     for (uint32_t part = 0; part < s->program.parts; part++)
-        pad_part(c, s->place->expert + (size_t)layer * s->slots, part);
+        if (s->program.batches == 1 || part == batch)
+            pad_part(c, s->place->expert + (size_t)layer * s->slots, part);
     return 0;
 }
 
@@ -222,39 +243,68 @@ void routing_spread_part(struct runner *c, uint32_t layer, uint32_t part)
     }
 }
 
-/* What the layer's activations take on a GPU that runs experts on so many rows, at most
- * so many of them at once. */
-static void book_activations(struct runner *c, const struct gpu *g, uint64_t rows,
-                             uint64_t most)
-{
-    uint64_t bytes;
-    struct activation a;
+/* Rows that a GPU's experts run on, and the most of one expert. */
+struct load {
+    uint64_t rows, most;
+};
 
-    a = activation_count(c->setup->cost->model, &g->dispatch, rows,
-                         g->step.piece != NULL ? most : rows);
-    bytes = activation_peak(&a);
-    if (bytes > c->result->activation_bytes)
-        c->result->activation_bytes = bytes;
-}
-
-/* Rows that a GPU's experts run on in the layer, and the most of one expert at once. */
-static uint64_t rows_on(const struct runner *c, uint32_t gpu, uint64_t *most)
+static inline struct load load_of(const struct runner *c, uint32_t gpu, uint32_t part)
 {
     const struct spread *s = c->spread;
-    bool shards = s->place->shards > 1;
-    uint64_t rows = 0;
+    const struct spread_part *p = &s->part[part];
+    const uint32_t *of =
+        s->place->shards > 1 ? p->of_expert : p->tokens + (size_t)gpu * s->local;
+    struct load load = {0, 0};
 
-    *most = 0;
-    for (uint32_t p = 0; p < s->program.parts; p++) {
-        const uint32_t *of =
-            shards ? s->part[p].of_expert : s->part[p].tokens + (size_t)gpu * s->local;
-
-        for (uint32_t j = 0; j < s->local; j++) {
-            rows += of[j];
-            *most = of[j] > *most ? of[j] : *most;
-        }
+    for (uint32_t j = 0; j < s->local; j++) {
+        load.rows += of[j];
+        load.most = of[j] > load.most ? of[j] : load.most;
     }
-    return rows;
+    return load;
+}
+
+/* What a batch's activations take on a GPU. */
+static inline uint64_t activations_of(const struct runner *c, const struct gpu *g,
+                                      uint32_t batch, struct load load)
+{
+    struct activation a =
+        activation_count(c->setup->cost->model, &g->dispatch[batch], load.rows,
+                         g->step.piece != NULL ? load.most : load.rows);
+
+    return activation_peak(&a);
+}
+
+/* Adds the other parts to the first one's load and activations: parts of one batch pass
+ * through the same buffers, batches have their own. */
+static void add_parts(const struct runner *c, uint32_t gpu, struct load *all,
+                      uint64_t *bytes)
+{
+    const struct program *p = &c->spread->program;
+
+    for (uint32_t part = 1; part < p->parts; part++) {
+        struct load one = load_of(c, gpu, part);
+
+        if (p->batches > 1)
+            *bytes += activations_of(c, &c->gpu[gpu], part, one);
+        all->rows += one.rows;
+        all->most = one.most > all->most ? one.most : all->most;
+    }
+    if (p->batches == 1)
+        *bytes = activations_of(c, &c->gpu[gpu], 0, *all);
+}
+
+/* Books what the layer takes on a GPU; returns the rows that its experts run on. */
+static inline uint64_t book_gpu(struct runner *c, uint32_t gpu)
+{
+    struct load all = load_of(c, gpu, 0);
+    uint64_t bytes = activations_of(c, &c->gpu[gpu], 0, all);
+
+    if (c->spread->program.parts > 1)
+        add_parts(c, gpu, &all, &bytes);
+    if (bytes > c->result->activation_bytes)
+        c->result->activation_bytes = bytes;
+    c->result->gpu_rows[gpu] += all.rows;
+    return all.rows;
 }
 
 /* Rows that dispatch sends to other GPUs. */
@@ -274,20 +324,18 @@ static uint64_t rows_sent(const struct runner *c)
 }
 
 /* What the layer's rows are in the books. */
-static void book_rows(struct runner *c, uint32_t layer, uint64_t choices)
+static void book_rows(struct runner *c, uint32_t layer)
 {
     const struct spread *s = c->spread;
-    struct run_counts now = {.activations = choices};
+    struct run_counts now = {.activations = s->choices};
 
     for (uint32_t i = 0; i < c->gpus; i++) {
-        const struct gpu *g = &c->gpu[i];
-        uint64_t most, rows = rows_on(c, i, &most);
+        uint64_t rows = book_gpu(c, i);
 
         now.computed_rows += rows;
         now.busiest_rows = rows > now.busiest_rows ? rows : now.busiest_rows;
-        now.dropped += g->dispatch.dropped;
-        c->result->gpu_rows[i] += rows;
-        book_activations(c, g, rows, most);
+        for (uint32_t b = 0; b < s->program.batches; b++)
+            now.dropped += c->gpu[i].dispatch[b].dropped;
     }
     if (s->place->shards == 1) {
         now.sent_rows = rows_sent(c);
@@ -327,7 +375,8 @@ static void show_predictor(struct runner *c, uint32_t layer)
     v->active = s->active;
     v->active_count = 0;
     for (uint32_t i = 0; c->pads && i < c->gpus; i++)
-        capacity += (uint32_t)c->gpu[i].dispatch.capacity;
+        for (uint32_t p = 0; p < s->program.parts; p++)
+            capacity += capacity_of(c, i, p);
     for (uint32_t i = 0; i < c->experts; i++) {
         if (c->pads)
             c->scratch[i] = capacity;
@@ -357,33 +406,44 @@ static void sum_parts(struct runner *c)
             s->tokens[i] += s->part[p].of_expert[i];
 }
 
-int routing_spread_layer(struct runner *c, uint32_t layer, struct err *e)
+/* All batches are counted. */
+static void end_layer(struct runner *c, uint32_t layer)
 {
-    struct spread *s = c->spread;
-    uint64_t choices = 0;
-
-    for (uint32_t p = 0; p < s->program.parts; p++)
-        clear_part(c, &s->part[p]);
-    for (uint32_t rank = 0; rank < c->gpus; rank++) {
-        struct gate_result gate = {0, 0};
-
-        if (c->reroutes)
-            gate = rewrite(c, layer, rank);
-        c->gpu[rank].dispatch = routing_dispatch(c, rows_of(c, rank), gate);
-        if (s->place->shards > 1)
-            choices += count_shards(c, layer, rank);
-        else
-            for (uint32_t p = 0; p < s->program.parts; p++)
-                choices += count_rank(c, layer, rank, p);
-    }
     sum_parts(c);
-    if (c->pads && pad(c, layer, e) != 0)
-        return -1;
     routing_spread_part(c, layer, 0);
-    book_rows(c, layer, choices);
+    book_rows(c, layer);
     remember_load(c, layer);
     if (c->predictor.state != NULL || c->gpu->hosted != NULL)
         show_predictor(c, layer);
+}
+
+int routing_spread_batch(struct runner *c, uint32_t layer, uint32_t batch, struct err *e)
+{
+    struct spread *s = c->spread;
+    bool one = s->program.batches == 1;
+    uint32_t from = one ? 0 : batch, to = one ? s->program.parts : batch + 1;
+
+    for (uint32_t p = from; p < to; p++)
+        clear_part(c, &s->part[p]);
+    if (batch == 0)
+        s->choices = 0;
+    for (uint32_t rank = 0; rank < c->gpus; rank++) {
+        struct rows rows = batch_rows(c, rank, batch);
+        struct gate_result gate = {0, 0};
+
+        if (c->reroutes)
+            gate = rewrite(c, layer, rows);
+        c->gpu[rank].dispatch[batch] = routing_dispatch(c, rows.to - rows.from, gate);
+        if (s->place->shards > 1)
+            s->choices += count_shards(c, layer, rank);
+        else
+            for (uint32_t p = from; p < to; p++)
+                s->choices += count_rank(c, layer, rank, p);
+    }
+    if (c->pads && pad(c, layer, batch, e) != 0)
+        return -1;
+    if (batch + 1 == s->program.batches)
+        end_layer(c, layer);
     return 0;
 }
 

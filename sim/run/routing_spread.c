@@ -129,8 +129,9 @@ void routing_spread_init(struct runner *c)
     /* Two for each GPU: what it did last, and its experts on the host. */
     s->after = mem_alloc(2 * (size_t)c->gpus, sizeof *s->after);
     s->member = mem_alloc(s->p->tensor, sizeof *s->member);
-    s->attention = mem_zalloc(c->gpus, sizeof *s->attention);
-    s->own = mem_zalloc(c->gpus, sizeof *s->own);
+    s->attention = mem_zalloc((size_t)c->gpus * s->program.batches, sizeof *s->attention);
+    s->own = mem_zalloc((size_t)c->gpus * s->program.batches, sizeof *s->own);
+    s->whole = mem_zalloc(c->gpus, sizeof *s->whole);
     s->tokens = mem_zalloc(c->experts, sizeof *s->tokens);
     s->active = mem_alloc(c->experts, sizeof *s->active);
     s->turn = mem_zalloc((size_t)c->layers * c->experts, sizeof *s->turn);
@@ -144,7 +145,8 @@ void routing_spread_init(struct runner *c)
     if (c->setup->record != NULL)
         s->slot_turn = mem_alloc(s->slots, sizeof *s->slot_turn);
     s->rank_bytes = mem_alloc(c->gpus, sizeof *s->rank_bytes);
-    s->rows.first = mem_alloc((size_t)c->gpus + 1, sizeof *s->rows.first);
+    s->rows.first =
+        mem_alloc((size_t)c->gpus * s->program.batches + 1, sizeof *s->rows.first);
     init_collectives(c);
     c->view.resident = is_resident;
     c->view.resident_context = c;
@@ -168,6 +170,7 @@ void routing_spread_release(struct runner *c)
     free(s->member);
     free(s->attention);
     free(s->own);
+    free(s->whole);
     free(s->tokens);
     free(s->active);
     free(s->turn);
@@ -218,34 +221,42 @@ static void make_room(struct runner *c, uint32_t rows)
         mem_resize(r->choice, (size_t)r->room * c->layers * c->top_k, sizeof *r->choice);
 }
 
-/* A counting sort of the rows by attention group; within a group they are dealt to its
- * GPUs in equal runs. */
+/* A counting sort of the rows by attention group. Those of a group are cut into batches
+ * of equal runs, and each batch is dealt to the GPUs of the group in equal runs. */
 static void sort_rows(struct runner *c)
 {
+    struct spread *s = c->spread;
     const struct pass *pass = c->pass;
-    uint32_t tensor = c->spread->p->tensor;
-    uint32_t *first = c->spread->rows.first;
+    uint32_t tensor = s->p->tensor, batches = s->program.batches;
+    uint32_t runs = tensor * batches; /* of a group */
+    uint32_t *first = s->rows.first;
 
-    memset(first, 0, ((size_t)c->gpus + 1) * sizeof *first);
+    memset(first, 0, ((size_t)c->gpus * batches + 1) * sizeof *first);
     for (uint32_t i = 0; i < pass->rows; i++)
-        first[home_of(c, &pass->row[i]) * tensor + tensor]++;
-    for (uint32_t a = 0; a < c->spread->attentions; a++)
-        first[(a + 1) * tensor] += first[a * tensor];
+        first[home_of(c, &pass->row[i]) * runs + runs]++;
+    for (uint32_t a = 0; a < s->attentions; a++)
+        first[(a + 1) * runs] += first[a * runs];
     for (uint32_t i = 0; i < pass->rows; i++) {
-        uint32_t at = first[home_of(c, &pass->row[i]) * tensor]++;
+        uint32_t at = first[home_of(c, &pass->row[i]) * runs]++;
 
-        c->spread->rows.order[at] = i;
-        c->spread->rows.row[at] = pass->row[i];
+        s->rows.order[at] = i;
+        s->rows.row[at] = pass->row[i];
     }
     /* Each entry has moved on to the next one's start. */
-    for (uint32_t a = c->spread->attentions; a > 0; a--)
-        first[a * tensor] = first[(a - 1) * tensor];
+    for (uint32_t a = s->attentions; a > 0; a--)
+        first[a * runs] = first[(a - 1) * runs];
     first[0] = 0;
-    for (uint32_t a = 0; a < c->spread->attentions; a++) {
-        uint32_t from = first[a * tensor], count = first[(a + 1) * tensor] - from;
+    for (uint32_t a = 0; a < s->attentions; a++) {
+        uint32_t *run = first + (size_t)a * runs;
+        uint64_t rows = run[runs] - *run;
 
-        for (uint32_t i = 1; i < tensor; i++)
-            first[a * tensor + i] = from + (uint32_t)((uint64_t)count * i / tensor);
+        for (uint32_t b = 0; b < batches; b++) {
+            uint32_t from = *run + (uint32_t)(rows * b / batches);
+            uint64_t count = *run + rows * (b + 1) / batches - from;
+
+            for (uint32_t i = b == 0; i < tensor; i++)
+                run[b * tensor + i] = from + (uint32_t)(count * i / tensor);
+        }
     }
 }
 
@@ -322,30 +333,41 @@ static void count_outputs(struct runner *c)
     for (uint32_t i = 0; i < pass->rows; i++)
         s->home[pass->row[i].request] = home_of(c, &pass->row[i]);
     for (uint32_t i = 0; i < pass->output_count; i++)
-        s->attention[s->home[pass->output[i]] * s->p->tensor].outputs++;
+        s->whole[s->home[pass->output[i]] * s->p->tensor].outputs++;
 }
 
 int routing_spread_pass(struct runner *c, struct err *e)
 {
     struct spread *s = c->spread;
-    uint32_t tensor = s->p->tensor;
+    uint32_t tensor = s->p->tensor, batches = s->program.batches;
     const uint32_t *first = s->rows.first;
 
     make_room(c, c->pass->rows);
     sort_rows(c);
     gather_rows(c);
-    for (uint32_t a = 0; a < s->attentions; a++) {
-        s->attention[a * tensor] =
-            batch_of(c, first[a * tensor], first[(a + 1) * tensor]);
-        if (kv_memory_check(c, &s->attention[a * tensor], e) != 0)
+    for (uint32_t g = 0; g < c->gpus; g += tensor) {
+        const uint32_t *run = first + (size_t)g * batches;
+
+        s->whole[g] = batch_of(c, *run, run[tensor * batches]);
+        if (kv_memory_check(c, &s->whole[g], e) != 0)
             return -1;
     }
     count_outputs(c);
     for (uint32_t i = 0; i < c->gpus; i++) {
-        s->attention[i] = s->attention[i / tensor * tensor];
-        s->own[i] = (struct cost_batch){.tokens = first[i + 1] - first[i]};
-        c->gpu[i].dense.batch = &s->attention[i];
-        c->gpu[i].gate.batch = &s->own[i];
+        s->whole[i] = s->whole[i / tensor * tensor];
+        for (uint32_t b = 0; b < batches; b++) {
+            const uint32_t *own = first + spread_run(s, i, b);
+            const uint32_t *run = first + spread_run(s, i / tensor * tensor, b);
+            size_t at = (size_t)i * batches + b;
+
+            s->own[at] = (struct cost_batch){.tokens = own[1] - own[0]};
+            if (batches == 1)
+                s->attention[at] = s->whole[i];
+            else if (i % tensor == 0)
+                s->attention[at] = batch_of(c, *run, run[tensor]);
+            else
+                s->attention[at] = s->attention[at - batches];
+        }
     }
     return 0;
 }

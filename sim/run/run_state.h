@@ -166,7 +166,8 @@ struct gpu {
     /* Reused: only what differs is set anew. The dense block's batch is of the rows whose
      * attention the GPU computes, the gate's of those whose experts it looks for. */
     struct op dense, gate;
-    struct cost_dispatch dispatch; /* how its rows are arranged for their experts */
+    /* How the rows of each batch are arranged for their experts. */
+    struct cost_dispatch dispatch[PROGRAM_BATCHES];
 };
 
 /* ---- what is loaded early ---- */
@@ -180,10 +181,12 @@ struct predictor {
 
 /* ---- several GPUs ---- */
 
-/* Where the rows of a pass are: in the order of their ranks. */
+/* Where the rows of a pass are: by the groups of GPUs that share an attention; in a group
+ * by batch; in a batch by rank, which dispatches them. */
 struct spread_rows {
-    uint32_t *order;      /* [rows] of the pass, by rank */
-    uint32_t *first;      /* [gpus + 1] where the rows begin that a rank dispatches */
+    uint32_t *order; /* [rows] of the pass, in that order */
+    uint32_t *first; /* [gpus * batches + 1] where the rows of a rank and batch begin: see
+                        spread_run() */
     struct view_row *row; /* [rows] in that order, like what follows */
     uint16_t *choice;     /* (layer, row, k) */
     float *score;         /* (layer, row, candidate), or NULL */
@@ -198,6 +201,9 @@ struct spread_part {
     uint32_t *tokens;    /* [slots] rows of each */
     uint32_t *of_expert; /* [experts] rows that chose each */
     uint64_t *last_row;  /* [slots] when it was chosen last; NULL: in order of ids */
+    /* What the batch gave in a layer is not summed yet. */
+    bool is_open;
+    uint32_t open_layer;
 };
 
 struct spread {
@@ -205,10 +211,13 @@ struct spread {
     struct program program;
     struct spread_part *part; /* [program.parts] */
     uint32_t local, slots;
-    uint32_t attentions;                /* groups of GPUs that share one */
-    op_id *after;                       /* [2 gpus] scratch */
-    uint32_t *member;                   /* [tensor] scratch */
-    struct cost_batch *attention, *own; /* [gpus] */
+    uint32_t attentions; /* groups of GPUs that share one */
+    op_id *after;        /* [2 gpus] scratch */
+    uint32_t *member;    /* [tensor] scratch */
+    /* Of each GPU and batch: what its attention computes, and the rows whose experts it
+     * looks for. */
+    struct cost_batch *attention, *own; /* (gpu, batch) */
+    struct cost_batch *whole;           /* [gpus] the attention of all batches */
     /* Rows on their way. */
     struct spread_rows rows;
     uint32_t *tokens;      /* [experts] rows that chose each in a layer */
@@ -219,6 +228,7 @@ struct spread {
     uint32_t *home;        /* [requests] whose attention group has its last row */
     uint32_t *by_source;   /* (gpu, experts) rows: where a GEMM takes one source's */
     uint64_t chosen;       /* the clock of last_row */
+    uint64_t choices;      /* of this layer's batches so far */
     bool *seen;            /* [experts] all false; an oracle's scratch, as the next */
     uint32_t *coming_active;
     uint16_t *slot_turn; /* [slots] accesses of all GPUs, for a look-ahead; or NULL */
@@ -279,8 +289,11 @@ op_id lanes_submit(struct lanes *l, const struct op *op);
  * books of its MoE layer or of what is outside them. */
 void lanes_compute(struct lanes *l, const struct op *op, sim_time *share,
                    enum run_share kind);
-/* The same, after the collectives that this GPU took part in and lanes_copy_before(). */
-void lanes_join(struct gpu *g, struct op *op, sim_time *share, enum run_share kind);
+/* The same, after the collectives of a part, or of LANES_WHOLE, that this GPU took part
+ * in, and lanes_copy_before(). */
+enum { LANES_WHOLE = PROGRAM_PARTS };
+void lanes_join(struct gpu *g, struct op *op, uint32_t part, sim_time *share,
+                enum run_share kind);
 /* The copy that an operation waits for because it is on the same stream; 0: none. The
  * head waits for no copy: what is loaded early behind the last layer may go on beside it.
  */
@@ -293,12 +306,12 @@ static inline op_id lanes_copy_before(const struct gpu *g, const struct op *op)
 void lanes_join_part(struct lanes *l, uint32_t part, size_t logged);
 /* Whether a collective is still to be waited for. */
 bool lanes_has_joined(const struct lanes *l);
-/* Submits a collective of GPUs [first, first + count), of a part or of LANES_WHOLE.
- * Nothing happens for one alone. */
-enum { LANES_WHOLE = PROGRAM_PARTS };
+/* Submits a collective of a part, or of LANES_WHOLE: on the network's stream where all
+ * GPUs take part (LANES_ALL), on that of the node where only the GPUs of this group share
+ * an attention. Nothing happens for one alone. */
+enum { LANES_ALL = UINT16_MAX };
 void lanes_collect(struct runner *c, enum op_kind kind, uint32_t layer, uint32_t part,
-                   const struct collective *what, uint32_t first, uint32_t count,
-                   sim_time *share);
+                   const struct collective *what, uint32_t group, sim_time *share);
 /* The same of all GPUs beside what they do, which waits for nothing and nothing for it.
  */
 op_id lanes_collect_aside(struct runner *c, const struct collective *what);
@@ -393,9 +406,20 @@ void routing_spread_init(struct runner *c);
 void routing_spread_release(struct runner *c);
 /* Shares the rows of the pass out over the GPUs. 0 or -1. */
 int routing_spread_pass(struct runner *c, struct err *e);
-/* Finds how many rows of a layer go from where to where; fills each GPU's step.
+/* The rows of a rank and batch are in spread_rows from first[spread_run()] to the next.
+ */
+static inline uint32_t spread_run(const struct spread *s, uint32_t rank, uint32_t batch)
+{
+    uint32_t tensor = s->p->tensor;
+
+    if (s->program.batches == 1)
+        return rank;
+    return (rank / tensor * s->program.batches + batch) * tensor + rank % tensor;
+}
+/* Finds how many rows of a batch go from where to where in a layer; after the last batch,
+ * books the layer.
  * 0, or -1 where a gate's capacities are more rows than can be counted. */
-int routing_spread_layer(struct runner *c, uint32_t layer, struct err *e);
+int routing_spread_batch(struct runner *c, uint32_t layer, uint32_t batch, struct err *e);
 /* Makes a part of the layer every GPU's step. */
 void routing_spread_part(struct runner *c, uint32_t layer, uint32_t part);
 void routing_spread_clear(struct runner *c);

@@ -324,8 +324,9 @@ static int route_layer(struct runner *c, uint32_t layer, struct err *e)
 {
     if (c->spread == NULL)
         routing_alone_layer(c, layer);
-    else if (routing_spread_layer(c, layer, e) != 0)
-        return -1;
+    for (uint32_t b = 0; c->spread != NULL && b < c->spread->program.batches; b++)
+        if (routing_spread_batch(c, layer, b, e) != 0)
+            return -1;
     if (c->setup->record != NULL && stages_record(c, e) != 0)
         return -1;
     if (c->spread == NULL)

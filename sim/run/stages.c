@@ -3,10 +3,27 @@
 
 #include <assert.h>
 
+static size_t batch_at(const struct runner *c, uint32_t gpu, uint32_t batch)
+{
+    return (size_t)gpu * c->spread->program.batches + batch;
+}
+
+/* Rows of a GPU in a batch, or in LANES_WHOLE. */
+static uint64_t own_rows(const struct runner *c, uint32_t gpu, uint32_t batch)
+{
+    const struct spread *s = c->spread;
+    uint64_t rows = 0;
+
+    for (uint32_t b = 0; b < s->program.batches; b++)
+        if (batch == LANES_WHOLE || batch == b)
+            rows += s->own[batch_at(c, gpu, b)].tokens;
+    return rows;
+}
+
 /* All-gather before and reduce-scatter after what `tensor` GPUs compute together: once
  * around attention and once around a dense or shared FFN. */
-static void gather_rows(struct runner *c, enum op_kind kind, uint32_t layer, bool ffn,
-                        sim_time *share)
+static void gather_rows(struct runner *c, enum op_kind kind, uint32_t layer,
+                        uint32_t batch, bool ffn, sim_time *share)
 {
     struct spread *s = c->spread;
     uint32_t tensor = s->p->tensor;
@@ -21,10 +38,10 @@ static void gather_rows(struct runner *c, enum op_kind kind, uint32_t layer, boo
 
         for (uint32_t i = 0; i < tensor; i++) {
             group[i] = a * tensor + i;
-            s->rank_bytes[i] = s->own[group[i]].tokens * s->back_unit;
+            s->rank_bytes[i] = own_rows(c, group[i], batch) * s->back_unit;
         }
         for (int times = ffn ? 2 : 1; times > 0; times--)
-            lanes_collect(c, kind, layer, LANES_WHOLE, &what, a * tensor, tensor, share);
+            lanes_collect(c, kind, layer, batch, &what, a, share);
     }
 }
 
@@ -37,82 +54,114 @@ STAGE uint32_t gpus_of(const struct runner *c, bool alone)
     return alone ? 1 : c->gpus;
 }
 
-/* An operation of the compute lane after all that is not the lane's order: collectives,
- * experts on the host and, where copies share the stream, the last copy. */
-static void submit_after(struct gpu *g, struct op *op, sim_time *share)
+/* An operation of the compute lane after all that is not the lane's order: collectives of
+ * its part, experts on the host and, where copies share the stream, the last copy. */
+static void submit_after(struct gpu *g, struct op *op, uint32_t part, sim_time *share)
 {
     if (g->lanes.hosted == 0 || lanes_has_joined(&g->lanes))
-        lanes_join(g, op, share, SHARE_DENSE);
+        lanes_join(g, op, part, share, SHARE_DENSE);
     else
         hosted_join(g, op, share);
 }
 
 /* A dense block, which alone waits for little. */
-STAGE void submit_dense(struct gpu *g, bool alone, struct op *op, sim_time *share)
+STAGE void submit_dense(struct gpu *g, bool alone, struct op *op, uint32_t part,
+                        sim_time *share)
 {
     struct lanes *l = &g->lanes;
 
     if (!alone || g->residency.copies_wait || l->hosted != 0)
-        submit_after(g, op, share);
+        submit_after(g, op, part, share);
     else
         lanes_compute(l, op, share, SHARE_DENSE);
 }
 
+/* What a stage of this number is of: one part, or all that there are. */
+static uint32_t part_of(const struct runner *c, uint32_t number)
+{
+    const struct program *p = &c->spread->program;
+
+    return p->batches == p->parts ? number : LANES_WHOLE;
+}
+
+/* A GPU's rows are arranged for their experts, or summed after them. */
+static void arrange(struct runner *c, enum op_kind kind, uint32_t layer, uint32_t batch,
+                    sim_time *share)
+{
+    uint32_t part = c->spread == NULL ? LANES_WHOLE : part_of(c, batch);
+
+    for (uint32_t i = 0; i < c->gpus; i++) {
+        struct op op = {.kind = kind, .lane = LANE_COMPUTE, .layer = layer};
+
+        op.dispatch = &c->gpu[i].dispatch[batch];
+        if (op.dispatch->rows == 0)
+            continue;
+        submit_after(&c->gpu[i], &op, part, share);
+    }
+}
+
+/* Sums what the layer before gave a batch. */
+static void close_batch(struct runner *c, uint32_t batch)
+{
+    struct spread_part *p = &c->spread->part[batch];
+
+    if (!p->is_open)
+        return;
+    p->is_open = false;
+    arrange(c, OP_DECODE, p->open_layer, batch, c->result->layer[p->open_layer].share);
+}
+
 STAGE void run_dense(struct runner *c, bool alone, uint32_t decoder_layer,
-                     sim_time *share)
+                     uint32_t number, sim_time *share)
 {
     const struct model *m = c->setup->cost->model;
     bool ffn = (model_layer_is_moe(m, decoder_layer) ? m->shared_ffn : m->dense_ffn) > 0;
+    uint32_t batch = alone ? LANES_WHOLE : part_of(c, number);
 
-    if (!alone)
-        gather_rows(c, OP_GATHER, decoder_layer, ffn, share);
+    if (!alone) {
+        close_batch(c, number);
+        gather_rows(c, OP_GATHER, decoder_layer, batch, ffn, share);
+    }
     for (uint32_t i = 0; i < gpus_of(c, alone); i++) {
         struct gpu *g = &c->gpu[i];
 
+        if (!alone)
+            g->dense.batch = &c->spread->attention[batch_at(c, i, number)];
         g->dense.layer = decoder_layer;
-        submit_dense(g, alone, &g->dense, share);
+        submit_dense(g, alone, &g->dense, batch, share);
     }
     if (!alone)
-        gather_rows(c, OP_SCATTER, decoder_layer, ffn, share);
+        gather_rows(c, OP_SCATTER, decoder_layer, batch, ffn, share);
 }
 
-STAGE void run_gate(struct runner *c, bool alone, uint32_t layer, sim_time *share)
+STAGE void run_gate(struct runner *c, bool alone, uint32_t layer, uint32_t number,
+                    sim_time *share)
 {
     for (uint32_t i = 0; i < gpus_of(c, alone); i++) {
         struct gpu *g = &c->gpu[i];
 
         g->gate.layer = layer;
-        if (alone)
+        if (alone) {
             lanes_compute(&g->lanes, &g->gate, share, SHARE_DENSE);
-        else
-            lanes_join(g, &g->gate, share, SHARE_DENSE);
+            continue;
+        }
+        g->gate.batch = &c->spread->own[batch_at(c, i, number)];
+        lanes_join(g, &g->gate, part_of(c, number), share, SHARE_DENSE);
     }
 }
 
 /* The routing reaches the host, which decides on it. */
-STAGE int decide(struct runner *c, bool alone, uint32_t layer, struct err *e)
+STAGE int decide(struct runner *c, bool alone, uint32_t layer, uint32_t batch,
+                 struct err *e)
 {
     const struct lanes *l = &c->gpu->lanes;
 
     if (alone ? c->setup->decides : c->gpus == 1 && c->spread->p->exchange)
         (void)l->ops->wait(l->exec, l->last);
     if (!alone)
-        return routing_spread_layer(c, layer, e);
+        return routing_spread_batch(c, layer, batch, e);
     routing_alone_layer(c, layer);
     return 0;
-}
-
-/* A GPU's rows are arranged for their experts, or summed after them. */
-static void arrange(struct runner *c, enum op_kind kind, uint32_t layer, sim_time *share)
-{
-    for (uint32_t i = 0; i < c->gpus; i++) {
-        struct op op = {.kind = kind, .lane = LANE_COMPUTE, .layer = layer};
-
-        op.dispatch = &c->gpu[i].dispatch;
-        if (op.dispatch->rows == 0)
-            continue;
-        submit_after(&c->gpu[i], &op, share);
-    }
 }
 
 /* Rows to all GPUs, a slice of every expert on each, sums back to whose they are. */
@@ -127,25 +176,26 @@ static void collect_shards(struct runner *c, enum op_kind kind, uint32_t layer,
     for (uint32_t i = 0; i < c->gpus; i++)
         s->rank_bytes[i] = kind == OP_EXCHANGE ? c->experts * sizeof(uint32_t)
                                                : s->own[i].tokens * s->back_unit;
-    lanes_collect(c, kind, layer, LANES_WHOLE, &what, 0, c->gpus, share);
+    lanes_collect(c, kind, layer, LANES_WHOLE, &what, LANES_ALL, share);
 }
 
 /* Hosts learn how many rows will come. */
-static void exchange(struct runner *c, uint32_t layer, sim_time *share)
+static void exchange(struct runner *c, uint32_t layer, uint32_t number, sim_time *share)
 {
     struct spread *s = c->spread;
 
     if (!s->p->exchange)
         return;
-    lanes_collect(c, OP_EXCHANGE, layer, LANES_WHOLE, &s->exchange, 0, c->gpus, share);
+    lanes_collect(c, OP_EXCHANGE, layer, part_of(c, number), &s->exchange, LANES_ALL,
+                  share);
     if (c->gpus > 1) /* alone it knew before it arranged its rows */
         lanes_wait_all(c);
 }
 
 static void dispatch(struct runner *c, uint32_t layer, uint32_t part, sim_time *share)
 {
-    lanes_collect(c, OP_DISPATCH, layer, part, &c->spread->part[part].dispatch, 0,
-                  c->gpus, share);
+    lanes_collect(c, OP_DISPATCH, layer, part, &c->spread->part[part].dispatch, LANES_ALL,
+                  share);
     if (c->setup->policy->schedule.wait)
         lanes_wait_all(c);
 }
@@ -214,7 +264,7 @@ static int run_experts(struct runner *c, uint32_t layer, uint32_t part, struct e
     struct spread *s = c->spread;
     struct even_share even;
 
-    if (part > 0)
+    if (s->program.parts > 1)
         routing_spread_part(c, layer, part);
     if (c->setup->future != NULL && see_ahead(c, e) != 0)
         return -1;
@@ -225,23 +275,43 @@ static int run_experts(struct runner *c, uint32_t layer, uint32_t part, struct e
     return part + 1 < s->program.parts ? 0 : look_on(c, e);
 }
 
-static int run_stage(struct runner *c, struct stage stage, uint32_t layer,
+/* Sums what the experts gave; a batch's only when its next layer begins, lest the other
+ * one's experts wait for it. */
+static void decode(struct runner *c, uint32_t layer, uint32_t number, sim_time *share)
+{
+    struct spread_part *p = &c->spread->part[number];
+
+    if (!c->encodes)
+        return;
+    if (c->spread->program.batches == 1) {
+        arrange(c, OP_DECODE, layer, number, share);
+        return;
+    }
+    p->is_open = true;
+    p->open_layer = layer;
+}
+
+/* `of` is the layer's index among all decoder layers. */
+static int run_stage(struct runner *c, struct stage stage, uint32_t of, uint32_t layer,
                      sim_time *share, struct err *e)
 {
     struct spread *s = c->spread;
 
     switch ((enum stage_verb)stage.verb) {
+    case STAGE_DENSE:
+        run_dense(c, false, of, stage.part, share);
+        break;
     case STAGE_GATE:
-        run_gate(c, false, layer, share);
+        run_gate(c, false, layer, stage.part, share);
         break;
     case STAGE_DECIDE:
-        return decide(c, false, layer, e);
+        return decide(c, false, layer, stage.part, e);
     case STAGE_ENCODE:
         if (c->encodes)
-            arrange(c, OP_ENCODE, layer, share);
+            arrange(c, OP_ENCODE, layer, stage.part, share);
         break;
     case STAGE_EXCHANGE:
-        exchange(c, layer, share);
+        exchange(c, layer, stage.part, share);
         break;
     case STAGE_DISPATCH:
         dispatch(c, layer, stage.part, share);
@@ -249,12 +319,11 @@ static int run_stage(struct runner *c, struct stage stage, uint32_t layer,
     case STAGE_EXPERTS:
         return run_experts(c, layer, stage.part, e);
     case STAGE_COMBINE:
-        lanes_collect(c, OP_COMBINE, layer, stage.part, &s->part[stage.part].combine, 0,
-                      c->gpus, share);
+        lanes_collect(c, OP_COMBINE, layer, stage.part, &s->part[stage.part].combine,
+                      LANES_ALL, share);
         break;
     case STAGE_DECODE:
-        if (c->encodes)
-            arrange(c, OP_DECODE, layer, share);
+        decode(c, layer, stage.part, share);
         break;
     case STAGE_COUNTS:
         collect_shards(c, OP_EXCHANGE, layer, share);
@@ -274,59 +343,80 @@ static int run_stage(struct runner *c, struct stage stage, uint32_t layer,
 }
 
 /* The program of one GPU that may hold every expert, known to the compiler. */
-STAGE int run_alone(struct runner *c, uint32_t layer, sim_time *share, struct err *e)
+STAGE int run_alone(struct runner *c, uint32_t of, uint32_t layer, sim_time *share,
+                    struct err *e)
 {
-    run_gate(c, true, layer, share);
-    (void)decide(c, true, layer, e);
+    run_dense(c, true, of, 0, share);
+    run_gate(c, true, layer, 0, share);
+    (void)decide(c, true, layer, 0, e);
     if (c->encodes)
-        arrange(c, OP_ENCODE, layer, share);
+        arrange(c, OP_ENCODE, layer, 0, share);
     if (c->setup->future != NULL && see_ahead(c, e) != 0)
         return -1;
     residency_step(c->gpu);
     if (look_on(c, e) != 0)
         return -1;
     if (c->encodes)
-        arrange(c, OP_DECODE, layer, share);
+        arrange(c, OP_DECODE, layer, 0, share);
     routing_alone_clear(c);
     return 0;
 }
 
-STAGE int run_moe_layer(struct runner *c, bool alone, uint32_t layer, struct err *e)
+STAGE int run_moe_layer(struct runner *c, bool alone, uint32_t of, uint32_t layer,
+                        struct err *e)
 {
     sim_time *share = c->result->layer[layer].share;
     const struct program *p;
 
     if (alone)
-        return run_alone(c, layer, share, e);
+        return run_alone(c, of, layer, share, e);
     p = &c->spread->program;
     for (uint32_t i = 0; i < p->count; i++)
-        if (run_stage(c, p->stage[i], layer, share, e) != 0)
+        if (run_stage(c, p->stage[i], of, layer, share, e) != 0)
             return -1;
     routing_spread_clear(c);
     return 0;
 }
 
+/* A decoder layer without experts. */
+STAGE void run_dense_layer(struct runner *c, bool alone, uint32_t of)
+{
+    uint32_t batches = alone ? 1 : c->spread->program.batches;
+
+    for (uint32_t b = 0; b < batches; b++)
+        run_dense(c, alone, of, b, c->outside);
+}
+
 /* ---- all layers ---- */
+
+STAGE void run_head(struct runner *c, bool alone)
+{
+    struct op head = {.kind = OP_HEAD, .lane = LANE_COMPUTE};
+
+    if (!alone) {
+        for (uint32_t b = 0; b < c->spread->program.batches; b++)
+            close_batch(c, b);
+        gather_rows(c, OP_GATHER, c->setup->cost->model->layers - 1, LANES_WHOLE, false,
+                    c->outside);
+    }
+    for (uint32_t i = 0; i < gpus_of(c, alone); i++) {
+        head.batch = alone ? c->gpu->dense.batch : &c->spread->whole[i];
+        submit_dense(&c->gpu[i], alone, &head, LANES_WHOLE, c->outside);
+    }
+}
 
 STAGE int walk_layers(struct runner *c, bool alone, struct err *e)
 {
     const struct trace_info *t = c->setup->trace;
     uint32_t layers = c->setup->cost->model->layers, moe = 0;
-    struct op head = {.kind = OP_HEAD, .lane = LANE_COMPUTE};
 
     for (uint32_t l = 0; l < layers; l++) {
-        bool is_moe = moe < c->layers && t->moe_layer[moe] == l;
-
-        run_dense(c, alone, l, is_moe ? c->result->layer[moe].share : c->outside);
-        if (is_moe && run_moe_layer(c, alone, moe++, e) != 0)
+        if (moe == c->layers || t->moe_layer[moe] != l)
+            run_dense_layer(c, alone, l);
+        else if (run_moe_layer(c, alone, l, moe++, e) != 0)
             return -1;
     }
-    if (!alone)
-        gather_rows(c, OP_GATHER, layers - 1, false, c->outside);
-    for (uint32_t i = 0; i < gpus_of(c, alone); i++) {
-        head.batch = c->gpu[i].dense.batch;
-        submit_dense(&c->gpu[i], alone, &head, c->outside);
-    }
+    run_head(c, alone);
     lanes_wait_all(c); /* the sampled tokens come back */
     return 0;
 }
