@@ -27,6 +27,7 @@ static void draw_counts(struct rng *g, struct run_counts *c)
     c->prefetch_bytes = c->prefetches * 13230080;
     c->wasted_bytes = (c->prefetches - c->prefetch_used) * 13230080;
     c->out_bytes = rng_below(g, 5) * 13230080;
+    c->expert_gemms = rng_below(g, 50);
 }
 
 static void add_counts(struct run_counts *to, const struct run_counts *c)
@@ -45,6 +46,7 @@ static void add_counts(struct run_counts *to, const struct run_counts *c)
     to->prefetch_bytes += c->prefetch_bytes;
     to->wasted_bytes += c->wasted_bytes;
     to->out_bytes += c->out_bytes;
+    to->expert_gemms += c->expert_gemms;
     to->computed_rows += c->computed_rows;
     to->busiest_rows += c->busiest_rows;
     to->sent_rows += c->sent_rows;
@@ -180,6 +182,9 @@ static void make_parallel(struct rng *g, uint32_t gpus, struct result_policy *p)
     run->gpu_rows = mem_alloc(gpus, sizeof *run->gpu_rows);
     for (uint32_t i = 0; i < gpus; i++)
         rows += run->gpu_rows[i] = 1000 + rng_below(g, 1000);
+    run->gpu_peak = mem_alloc(gpus, sizeof *run->gpu_peak);
+    for (uint32_t i = 0; i < gpus; i++)
+        run->gpu_peak[i] = (20 + rng_below(g, 10)) << 30;
     run->total.counts.computed_rows = rows;
     run->links = 2 * gpus + 2 * node_count(gpus);
     run->link_bytes = mem_alloc(run->links, sizeof *run->link_bytes);

@@ -424,8 +424,10 @@ void run_counts_equal(const struct run_counts *a, const struct run_counts *b, bo
     assert_int_equal(a->dropped, b->dropped);
     assert_int_equal(a->accesses, b->accesses);
     assert_int_equal(a->hits, b->hits);
-    if (timed)
+    if (timed) {
         assert_int_equal(a->late, b->late);
+        assert_int_equal(a->expert_gemms, b->expert_gemms);
+    }
     assert_int_equal(a->loads, b->loads);
     assert_int_equal(a->bypasses, b->bypasses);
     assert_int_equal(a->host_runs, b->host_runs);

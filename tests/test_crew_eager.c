@@ -17,6 +17,7 @@
 /* Of the first MoE layer in the first pass. */
 struct seen {
     uint32_t gates, dispatches, experts;
+    uint64_t gemms, layer_gemms;       /* launches of products: all; of layer 1 */
     sim_time dispatched, begun, ended; /* experts: the first start, the last end */
 };
 
@@ -64,6 +65,8 @@ static struct seen run_case(const struct crew_case *c, sim_time overhead, sim_ti
     assert_non_null(config);
     if (experiment_run(config, &folders, 1, &hooks, &r, &e) != 0)
         fail_msg("%s", e.text);
+    seen.gemms = r.policy[0].run.total.counts.expert_gemms;
+    seen.layer_gemms = r.policy[0].run.layer[1].counts.expert_gemms;
     result_release(&r);
     cfg_free(config);
     free(text);
@@ -152,6 +155,7 @@ static void shards_launch_by_variant(void **state)
     static const char *const variants[] = {", variant: v0", ", variant: v1",
                                            ", variant: v2"};
     static const int64_t kernels[] = {3 + 3 * 8 * GPUS, 3 + 3 * 8, 6};
+    static const uint64_t gemms[] = {2 * 8 * GPUS, 2 * 8, 2}; /* 2 E G, 2 E, 2 */
     const sim_time launch = SIM_TIME_PER_S / 100;
     sim_time ended[3];
 
@@ -177,7 +181,11 @@ static void shards_launch_by_variant(void **state)
                                     .place_more = variants[i],
                                     .more = "launch: eager\n"};
 
-        ended[i] = run_case(&c, 0, launch).ended;
+        struct seen seen = run_case(&c, 0, launch);
+
+        ended[i] = seen.ended;
+        assert_int_equal(seen.layer_gemms, GPUS * gemms[i]);
+        assert_int_equal(seen.gemms, 2 * GPUS * gemms[i]);
     }
     for (int i = 0; i < 2; i++)
         assert_int_equal((ended[i] - ended[2] + launch / 2) / launch,

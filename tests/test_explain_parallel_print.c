@@ -184,25 +184,32 @@ static void the_gpus(void **state)
     m.gpu_rows[2] = m.gpu_rows[3] = 850;
     m.p.run.shards = GPUS;
     c->activations = 1000;
-    m.p.run.activation_bytes = 1;
     text = lines_explained(&m.r);
     lines_say(text, "most on GPU 0 (1.150 of the mean), least on GPU 2 (0.850).");
     lines_say(text,
               "Every expert is cut into 4 slices, one on each GPU, so that every row "
               "runs on all.");
-    lines_say(text, "Activations of one MoE layer take at most 1 B on a GPU.");
+    assert_null(strstr(text, "GPU memory"));
     assert_null(strstr(text, "The gate padded"));
     free(text);
     for (int i = 0; i < GPUS; i++)
         m.gpu_rows[i] = 1000;
     m.p.run.shards = 1;
-    m.p.run.activation_bytes = 0;
+    m.p.run.total.memory = (struct run_memory){.weights = 3000000000,
+                                               .buffers = 4000000,
+                                               .kv = 500000000,
+                                               .activations = 60000000};
+    m.p.run.gpu_peak = (uint64_t[GPUS]){3000000000, 3564000000, 2900000000, 2900000000};
     c->activations = 3200;
     c->dropped = 800;
     text = lines_explained(&m.r);
     lines_have(text, "Rows that experts ran on: 1 000 a GPU, on each as many.\n"
                      "The gate padded them by 25.0 % and dropped 800 choices (20.0 %).");
-    assert_null(strstr(text, "Activations of one"));
+    lines_have(text, "GPU memory");
+    lines_say(text, "In use at most: 3.56 GB of ");
+    lines_say(text, "; weights 3.00 GB, KV cache 500 MB, activations of an MoE layer "
+                    "60.0 MB, staging 4.00 MB.");
+    lines_say(text, "That is GPU 1; the least is 2.90 GB, on GPU 2.");
     free(text);
     c->activations = 4000;
     c->dropped = 1;

@@ -147,6 +147,7 @@ static void check_sums(const struct trial *t, const struct result_policy *p)
         layers.prefetch_bytes += m->prefetch_bytes;
         layers.wasted_bytes += m->wasted_bytes;
         layers.out_bytes += m->out_bytes;
+        layers.expert_gemms += m->expert_gemms;
         loaded += (m->loads + m->bypasses) * t->r.expert_bytes[l];
     }
     if (shares != run->total.latency)
@@ -158,7 +159,8 @@ static void check_sums(const struct trial *t, const struct result_policy *p)
         layers.accesses != n->accesses || layers.hits != n->hits ||
         layers.demand_bytes != n->demand_bytes ||
         layers.prefetch_bytes != n->prefetch_bytes ||
-        layers.wasted_bytes != n->wasted_bytes || layers.out_bytes != n->out_bytes)
+        layers.wasted_bytes != n->wasted_bytes || layers.out_bytes != n->out_bytes ||
+        layers.expert_gemms != n->expert_gemms)
         violated(t, "%s's layers do not sum to its totals", p->label);
     if (run->shards == 1 && loaded != n->demand_bytes)
         violated(t, "%s's %llu demanded bytes are not its misses' %llu", p->label,
@@ -200,7 +202,7 @@ static bool same_counts(const struct run_counts *a, const struct run_counts *b,
     struct run_counts x = *a, y = *b;
 
     if (!timed)
-        x.late = y.late = 0;
+        x.late = y.late = x.expert_gemms = y.expert_gemms = 0;
     return memcmp(&x, &y, sizeof x) == 0;
 }
 
@@ -274,7 +276,8 @@ static void check_group_of_one(const struct property_case *c, const struct trial
             a->total.counts.wasted_bytes != b->total.counts.wasted_bytes ||
             a->total.counts.out_bytes != b->total.counts.out_bytes ||
             a->total.counts.host_runs != b->total.counts.host_runs ||
-            a->total.counts.dropped != b->total.counts.dropped)
+            a->total.counts.dropped != b->total.counts.dropped ||
+            memcmp(&a->total.memory, &b->total.memory, sizeof a->total.memory) != 0)
             violated(&t, "%s counts otherwise as a group of one", t.r.policy[i].label);
         for (uint32_t l = 0; l < a->layers; l++)
             if (memcmp(a->layer[l].share, b->layer[l].share, sizeof a->layer[l].share) !=

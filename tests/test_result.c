@@ -185,6 +185,7 @@ static void several_gpus_come_back(void **state)
         assert_int_equal(y->activation_bytes, 12345678);
         assert_int_equal(y->migration_time, x->migration_time);
         assert_memory_equal(y->gpu_rows, x->gpu_rows, 6 * sizeof *x->gpu_rows);
+        assert_memory_equal(y->gpu_peak, x->gpu_peak, 6 * sizeof *x->gpu_peak);
         assert_memory_equal(y->link_bytes, x->link_bytes, 16 * sizeof *x->link_bytes);
         assert_memory_equal(&y->total, &x->total, sizeof x->total);
         assert_int_equal(b.policy[i].bounds.balanced, a.policy[i].bounds.balanced);

@@ -270,6 +270,8 @@ static void lying_files_of_several_gpus(void **state)
         {"/policy/0", "gpus", false, UINT32_MAX, false, "which cannot be"},
         {"/policy/1", "links", false, 17, false, "6 GPUs and 17 links, which cannot be"},
         {"/policy/1", "gpu_rows", true, 0, false, "/policy/1/gpu_rows is missing"},
+        {"/policy/1", "gpu_peak_bytes", true, 0, false,
+         "/policy/1/gpu_peak_bytes is missing"},
         {"/policy/1", "link_bytes", true, 0, false, "/policy/1/link_bytes is missing"},
         {"/policy/0", "shards", false, 0, true, "attribute shards of /policy/0/ has"},
     };

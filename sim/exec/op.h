@@ -110,6 +110,15 @@ struct op {
     };
 };
 
+/* How often products of experts are launched for OP_EXPERTS: two times (into the inner
+ * width and out of it), for all of them as one grouped GEMM, or for each chain of its
+ * own.
+ */
+static inline uint32_t op_expert_gemms(const struct op *op)
+{
+    return op->group.piece == NULL ? 2 : 2 * op->group.pieces;
+}
+
 struct exec; /* an executor's state; the table's functions take it first */
 
 struct op_times {

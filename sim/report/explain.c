@@ -357,6 +357,37 @@ static int print_several(const struct result *r, uint32_t i,
     return 0;
 }
 
+/* What the fullest GPU had in use, and the emptiest. */
+static void print_memory(const struct result *r, const struct run_result *run, FILE *out)
+{
+    const struct run_memory *m = &run->total.memory;
+    uint64_t most = run_memory_bytes(m), least = most;
+    uint32_t fullest = 0, emptiest = 0;
+
+    if (most == 0)
+        return;
+    (void)fputs("\n  GPU memory\n", out);
+    text_paragraph(
+        out, "    ", "      ",
+        "In use at most: %s of %s; weights %s, KV cache %s, activations of an "
+        "MoE layer %s, staging %s.",
+        text_bytes((double)most).text, text_bytes((double)r->gpu_memory_bytes).text,
+        text_bytes((double)m->weights).text, text_bytes((double)m->kv).text,
+        text_bytes((double)m->activations).text, text_bytes((double)m->buffers).text);
+    for (uint32_t i = 0; run->gpu_peak != NULL && i < run->gpus; i++) {
+        if (run->gpu_peak[i] > run->gpu_peak[fullest])
+            fullest = i;
+        if (run->gpu_peak[i] < least) {
+            least = run->gpu_peak[i];
+            emptiest = i;
+        }
+    }
+    if (least < most)
+        text_paragraph(out, "    ", "      ",
+                       "That is GPU %" PRIu32 "; the least is %s, on GPU %" PRIu32 ".",
+                       fullest, text_bytes((double)least).text, emptiest);
+}
+
 static int explain_policy(const struct result *r, uint32_t i, FILE *out, struct err *e)
 {
     const struct result_policy *p = &r->policy[i];
@@ -376,6 +407,7 @@ static int explain_policy(const struct result *r, uint32_t i, FILE *out, struct 
         print_one_gpu(r, p, &f, out);
     else if (print_several(r, i, &f, out, e) != 0)
         return -1;
+    print_memory(r, &p->run, out);
     verdict = explain_verdict_text(&f, r, i);
     help = explain_help_text(&f, r, i);
     (void)fputc('\n', out);

@@ -192,15 +192,16 @@ static void print_gpus(const struct result_policy *p, FILE *out)
                        "Every expert is cut into %" PRIu32
                        " slices, one on each GPU, so that every row runs on all.",
                        run->shards);
+    if (c->expert_gemms > 0 && run->layers > 0)
+        text_paragraph(out, "    ", "      ",
+                       "A GPU launches products of experts %.1f times a layer and pass.",
+                       (double)c->expert_gemms / (double)run->passes / run->layers /
+                           run->gpus);
     if (s.padding > 0 || c->dropped > 0)
         text_paragraph(out, "    ", "      ",
                        "The gate padded them by %s and dropped %s choices (%s).",
                        text_share(s.padding).text, text_count((double)c->dropped).text,
                        text_share(s.drop_share).text);
-    if (run->activation_bytes > 0)
-        text_paragraph(out, "    ", "      ",
-                       "Activations of one MoE layer take at most %s on a GPU.",
-                       text_bytes((double)run->activation_bytes).text);
 }
 
 /* ---- the network ---- */

@@ -182,6 +182,9 @@ static void json_parallel(const struct result *r, const struct run_result *run, 
     (void)fputs(",\n      \"gpu_rows\": [", out);
     for (uint32_t i = 0; i < run->gpus; i++)
         (void)fprintf(out, "%s%" PRIu64, i == 0 ? "" : ", ", run->gpu_rows[i]);
+    (void)fputs("],\n      \"gpu_peak_bytes\": [", out);
+    for (uint32_t i = 0; i < run->gpus; i++)
+        (void)fprintf(out, "%s%" PRIu64, i == 0 ? "" : ", ", run->gpu_peak[i]);
     (void)fputs("],\n      \"ports\": [", out);
     for (; result_links_next(r, run, &next, &port); any = true) {
         (void)fprintf(out, "%s\n        {\"kind\": ", any ? "," : "");

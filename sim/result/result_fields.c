@@ -22,6 +22,7 @@
         COUNT(type, prefix, at, prefetch_bytes, RESULT_BYTES),                           \
         COUNT(type, prefix, at, wasted_bytes, RESULT_BYTES),                             \
         COUNT(type, prefix, at, out_bytes, RESULT_BYTES),                                \
+        COUNT(type, prefix, at, expert_gemms, RESULT_TIMED),                             \
         COUNT(type, prefix, at, computed_rows, RESULT_U64),                              \
         COUNT(type, prefix, at, busiest_rows, RESULT_U64),                               \
         COUNT(type, prefix, at, sent_rows, RESULT_U64),                                  \
@@ -40,6 +41,13 @@
         SHARE(type, prefix, "exposed_communication", at, SHARE_COMM),                    \
         SHARE(type, prefix, "imbalance_wait", at, SHARE_IMBALANCE),                      \
         SHARE(type, prefix, "launch_and_host", at, SHARE_HOST)
+#define MEMORY(type, prefix, at)                                                         \
+    {prefix "weight_bytes", RESULT_BYTES, offsetof(struct type, at.weights)},            \
+        {prefix "buffer_bytes", RESULT_BYTES, offsetof(struct type, at.buffers)},        \
+        {prefix "kv_bytes", RESULT_BYTES, offsetof(struct type, at.kv)},                 \
+    {                                                                                    \
+        prefix "activation_bytes", RESULT_BYTES, offsetof(struct type, at.activations)   \
+    }
 #define END                                                                              \
     {                                                                                    \
         NULL, RESULT_U64, 0                                                              \
@@ -51,6 +59,7 @@ const struct result_field result_pass_fields[] = {
     SHARES(run_pass, "", share),
     {"rows", RESULT_U64, offsetof(struct run_pass, rows)},
     {"outputs", RESULT_U64, offsetof(struct run_pass, outputs)},
+    MEMORY(run_pass, "", memory),
     COUNTS(run_pass, "", counts),
     END,
 };
@@ -119,6 +128,7 @@ const struct result_field result_policy_fields[] = {
     SHARES(result_policy, "total_", run.total.share),
     RUN("total_rows", total.rows, RESULT_U64),
     RUN("total_outputs", total.outputs, RESULT_U64),
+    MEMORY(result_policy, "peak_", run.total.memory),
     COUNTS(result_policy, "total_", run.total.counts),
     BOUND("present", present, RESULT_FLAG),
     BOUND("belady_hits", belady_hits, RESULT_U64),

@@ -98,7 +98,9 @@ static int read_parallel(struct result_reader *r, hid_t group, const char *where
     if (run->gpus > 0) {
         run->gpu_rows =
             result_reader_array(r, group, where, "gpu_rows", RESULT_U64, run->gpus);
-        if (run->gpu_rows == NULL)
+        run->gpu_peak =
+            result_reader_array(r, group, where, "gpu_peak_bytes", RESULT_BYTES, run->gpus);
+        if (run->gpu_rows == NULL || run->gpu_peak == NULL)
             return -1;
     }
     if (run->links > 0) {

@@ -308,6 +308,7 @@ static int write_policy(struct writer *w, hid_t parent, uint32_t i, struct err *
     write_table(w, group, "request", result_request_fields, p->run.request,
                 sizeof *p->run.request, p->run.requests);
     write_array(w, group, "gpu_rows", RESULT_U64, p->run.gpus, p->run.gpu_rows);
+    write_array(w, group, "gpu_peak_bytes", RESULT_BYTES, p->run.gpus, p->run.gpu_peak);
     write_array(w, group, "link_bytes", RESULT_BYTES, p->run.links, p->run.link_bytes);
     status = write_passes(w, group, i, e);
     (void)check(w, H5Gclose(group) >= 0);

@@ -22,6 +22,7 @@ void run_result_release(struct run_result *r)
     free(r->layer);
     free(r->request);
     free(r->gpu_rows);
+    free(r->gpu_peak);
     free(r->link_bytes);
     if (r->pass_spool != NULL)
         (void)fclose(r->pass_spool);
@@ -154,6 +155,22 @@ void books_copies(struct gpu *g)
     }
 }
 
+void books_memory(struct runner *c, struct gpu *g)
+{
+    struct run_memory m = {.weights = c->dense_bytes + c->result->cache_bytes,
+                           .buffers = c->result->staging_bytes,
+                           .kv = g->kv_bytes,
+                           .activations = g->activation_bytes};
+    uint64_t bytes = run_memory_bytes(&m);
+
+    if (bytes > run_memory_bytes(&c->books.memory))
+        c->books.memory = m;
+    if (c->spread != NULL && m.activations > c->result->activation_bytes)
+        c->result->activation_bytes = m.activations;
+    if (c->result->gpu_peak != NULL && bytes > c->result->gpu_peak[g->rank])
+        c->result->gpu_peak[g->rank] = bytes;
+}
+
 void books_add(struct run_counts *sum, const struct run_counts *c)
 {
     sum->activations += c->activations;
@@ -170,6 +187,7 @@ void books_add(struct run_counts *sum, const struct run_counts *c)
     sum->prefetch_bytes += c->prefetch_bytes;
     sum->wasted_bytes += c->wasted_bytes;
     sum->out_bytes += c->out_bytes;
+    sum->expert_gemms += c->expert_gemms;
     sum->computed_rows += c->computed_rows;
     sum->busiest_rows += c->busiest_rows;
     sum->sent_rows += c->sent_rows;
@@ -219,6 +237,8 @@ int books_close(const struct run_setup *s, const struct pass *pass,
     total->latency += books->latency;
     total->rows += books->rows;
     total->outputs += books->outputs;
+    if (run_memory_bytes(&books->memory) > run_memory_bytes(&total->memory))
+        total->memory = books->memory;
     for (int i = 0; i < RUN_SHARES; i++)
         total->share[i] += books->share[i];
     books_add(&total->counts, &books->counts);

@@ -54,6 +54,8 @@ struct run_counts {
     uint64_t prefetches;    /* loads ahead of use */
     uint64_t prefetch_used; /* prefetched experts that were accessed before eviction */
     uint64_t demand_bytes, prefetch_bytes, wasted_bytes, out_bytes;
+    uint64_t expert_gemms; /* launches of experts' products on GPUs (op_expert_gemms());
+                              of experts that come late it is times that group them */
     /* Several GPUs. */
     uint64_t
         computed_rows; /* rows that experts ran on, padding of static gates included */
@@ -65,10 +67,24 @@ struct run_counts {
     uint64_t migrated_bytes;
 };
 
+/* GPU memory in use, in bytes. */
+struct run_memory {
+    uint64_t weights;     /* of dense blocks and head, and slots for experts */
+    uint64_t buffers;     /* staging slots */
+    uint64_t kv;          /* the KV cache of a pass's requests */
+    uint64_t activations; /* of the MoE layer that takes most (models/activation.h) */
+};
+static inline uint64_t run_memory_bytes(const struct run_memory *m)
+{
+    return m->weights + m->buffers + m->kv + m->activations;
+}
+
 struct run_pass {
     sim_time start, latency;
     sim_time share[RUN_SHARES]; /* sums to latency */
     uint64_t rows, outputs;
+    struct run_memory memory; /* of the GPU that has most in use; a total's: of the pass
+                                 that has */
     struct run_counts counts;
 };
 
@@ -113,6 +129,7 @@ struct run_result {
     uint32_t gpus, nodes;
     uint32_t shards; /* slices of every expert, one on each GPU; 1: experts are whole */
     uint64_t *gpu_rows; /* [gpus] computed rows */
+    uint64_t *gpu_peak; /* [gpus] bytes: the most that each has in use in a pass */
     uint32_t links;
     uint64_t *link_bytes;      /* [links] of the topology */
     uint64_t activation_bytes; /* of one MoE layer, the largest of any GPU */

@@ -24,10 +24,13 @@ int run_refuse_kv(const struct policy *p, uint64_t pass, uint64_t bytes, uint64_
         p->label, (unsigned long long)pass, size.a, size.b);
 }
 
-int kv_memory_check(struct runner *c, const struct cost_batch *b, struct err *e)
+int kv_memory_check(struct runner *c, uint32_t first, uint32_t count,
+                    const struct cost_batch *b, struct err *e)
 {
     uint64_t bytes = run_kv_bytes(c->setup->cost->model, b->kv_tokens);
 
+    for (uint32_t i = first; i < first + count; i++)
+        c->gpu[i].kv_bytes = bytes;
     if (bytes > c->result->kv_peak_bytes)
         c->result->kv_peak_bytes = bytes;
     return run_refuse_kv(c->setup->policy, c->pass->index, bytes, c->setup->kv_room_bytes,

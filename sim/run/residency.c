@@ -56,6 +56,7 @@ static void fill_pieces(struct gpu *g, struct op *op)
 static void submit_group(struct gpu *g, struct expert_group *group)
 {
     struct op *op = &group->op;
+    struct run_layer *books = &g->result->layer[g->step.layer];
 
     if (g->step.arrived != 0)
         group->after[group->after_count++] = g->step.arrived;
@@ -65,7 +66,9 @@ static void submit_group(struct gpu *g, struct expert_group *group)
     op->group.count = group->count;
     if (g->step.loop > 0)
         fill_pieces(g, op);
-    lanes_compute(&g->lanes, op, g->result->layer[g->step.layer].share, SHARE_EXPERT);
+    g->counts.expert_gemms += op_expert_gemms(op);
+    books->counts.expert_gemms += op_expert_gemms(op);
+    lanes_compute(&g->lanes, op, books->share, SHARE_EXPERT);
     g->residency.group_id[group->number - g->residency.group_first] =
         g->lanes.last_compute;
     group->number = g->residency.group_next++;

@@ -226,6 +226,16 @@ static void order_accesses(struct runner *c)
     }
 }
 
+void routing_alone_activations(struct runner *c)
+{
+    struct gpu *g = c->gpu;
+
+    if (!c->reroutes)
+        g->dispatch[0] = routing_dispatch(c, c->pass->rows, (struct gate_result){0, 0});
+    g->activation_bytes = routing_activations(c, g, 0, c->most_rows, c->most_rows);
+    c->most_rows = 0;
+}
+
 void routing_alone_layer(struct runner *c, uint32_t layer)
 {
     struct step *step = &c->gpu->step;
@@ -251,6 +261,10 @@ void routing_alone_layer(struct runner *c, uint32_t layer)
             step->tokens[i] = capacity;
         }
     }
+    if (capacity > 0)
+        activations = (uint64_t)capacity * c->experts;
+    if (activations > c->most_rows)
+        c->most_rows = activations;
     if (c->waits != NULL)
         order_accesses(c);
     if (c->predictor.state != NULL || c->gpu->hosted != NULL)

@@ -263,17 +263,6 @@ static inline struct load load_of(const struct runner *c, uint32_t gpu, uint32_t
     return load;
 }
 
-/* What a batch's activations take on a GPU. */
-static inline uint64_t activations_of(const struct runner *c, const struct gpu *g,
-                                      uint32_t batch, struct load load)
-{
-    struct activation a =
-        activation_count(c->setup->cost->model, &g->dispatch[batch], load.rows,
-                         g->step.piece != NULL ? load.most : load.rows);
-
-    return activation_peak(&a);
-}
-
 /* Adds the other parts to the first one's load and activations: parts of one batch pass
  * through the same buffers, batches have their own. */
 static void add_parts(const struct runner *c, uint32_t gpu, struct load *all,
@@ -285,24 +274,25 @@ static void add_parts(const struct runner *c, uint32_t gpu, struct load *all,
         struct load one = load_of(c, gpu, part);
 
         if (p->batches > 1)
-            *bytes += activations_of(c, &c->gpu[gpu], part, one);
+            *bytes += routing_activations(c, &c->gpu[gpu], part, one.rows, one.most);
         all->rows += one.rows;
         all->most = one.most > all->most ? one.most : all->most;
     }
     if (p->batches == 1)
-        *bytes = activations_of(c, &c->gpu[gpu], 0, *all);
+        *bytes = routing_activations(c, &c->gpu[gpu], 0, all->rows, all->most);
 }
 
 /* Books what the layer takes on a GPU; returns the rows that its experts run on. */
 static inline uint64_t book_gpu(struct runner *c, uint32_t gpu)
 {
     struct load all = load_of(c, gpu, 0);
-    uint64_t bytes = activations_of(c, &c->gpu[gpu], 0, all);
+    struct gpu *g = &c->gpu[gpu];
+    uint64_t bytes = routing_activations(c, g, 0, all.rows, all.most);
 
     if (c->spread->program.parts > 1)
         add_parts(c, gpu, &all, &bytes);
-    if (bytes > c->result->activation_bytes)
-        c->result->activation_bytes = bytes;
+    if (bytes > g->activation_bytes)
+        g->activation_bytes = bytes;
     c->result->gpu_rows[gpu] += all.rows;
     return all.rows;
 }

@@ -349,7 +349,7 @@ int routing_spread_pass(struct runner *c, struct err *e)
         const uint32_t *run = first + (size_t)g * batches;
 
         s->whole[g] = batch_of(c, *run, run[tensor * batches]);
-        if (kv_memory_check(c, &s->whole[g], e) != 0)
+        if (kv_memory_check(c, g, tensor, &s->whole[g], e) != 0)
             return -1;
     }
     count_outputs(c);

@@ -157,8 +157,9 @@ struct gpu {
     const struct run_setup *setup;
     struct run_result *result;
     const struct pass *pass;
-    struct run_counts counts; /* of this pass */
-    uint32_t layers, experts; /* experts: local ones of a layer */
+    struct run_counts counts;            /* of this pass */
+    uint64_t kv_bytes, activation_bytes; /* in this pass; the largest layer's */
+    uint32_t layers, experts;            /* experts: local ones of a layer */
     struct lanes lanes;
     struct step step;
     struct residency residency;
@@ -258,14 +259,16 @@ struct runner {
     struct run_pass books;    /* of this pass */
     sim_time sum[RUN_SHARES]; /* over the GPUs, of this pass */
     sim_time outside[RUN_SHARES];
-    bool reroutes; /* a gate or select rewrites choices */
-    bool pads;     /* experts run on capacities */
-    bool encodes;  /* kernels of their own arrange rows before and after the experts */
+    uint64_t dense_bytes; /* of weights on each GPU that are not experts' */
+    bool reroutes;        /* a gate or select rewrites choices */
+    bool pads;            /* experts run on capacities */
+    bool encodes; /* kernels of their own arrange rows before and after the experts */
     /* The current layer, all GPUs together. */
     struct view view; /* what gate, select, offload and prefetch see */
     uint64_t *load;   /* (layer, expert) in the passes before; NULL without predictor */
     struct predictor predictor; /* state NULL: none */
     /* A GPU alone: which of its experts rows choose. */
+    uint64_t most_rows; /* that experts run on in a layer of this pass */
     uint64_t *mask;
     uint32_t mask_words;
     uint16_t *own_choice; /* (row, rank), where a gate or select rewrites */
@@ -329,6 +332,8 @@ sim_time lanes_latest(const struct runner *c);
 /* Divides the time of a GPU's pass, which ended for all at `end`. */
 void books_attribute(struct runner *c, struct gpu *g, sim_time end);
 void books_copies(struct gpu *g);
+/* What the GPU has in use in the pass. */
+void books_memory(struct runner *c, struct gpu *g);
 void books_add(struct run_counts *sum, const struct run_counts *c);
 /* Adds a pass to the result. 0 or -1. */
 int books_close(const struct run_setup *s, const struct pass *pass,
@@ -382,6 +387,8 @@ void routing_alone_init(struct runner *c);
 void routing_alone_release(struct runner *c);
 /* Finds the executed experts of one layer. */
 void routing_alone_layer(struct runner *c, uint32_t layer);
+/* Behind a pass: what its largest layer takes. */
+void routing_alone_activations(struct runner *c);
 /* Clears what it set. */
 static inline void routing_alone_clear(struct runner *c)
 {
@@ -396,6 +403,18 @@ static inline void routing_alone_clear(struct runner *c)
         tokens[active[i]] = 0;
 }
 
+/* What a batch's activations take on a GPU that runs experts on so many rows, at most so
+ * many of one expert. One GPU sends nothing. */
+static inline uint64_t routing_activations(const struct runner *c, const struct gpu *g,
+                                           uint32_t batch, uint64_t rows, uint64_t most)
+{
+    struct activation a = activation_count(c->setup->cost->model, &g->dispatch[batch],
+                                           rows, g->step.piece != NULL ? most : rows);
+
+    if (c->gpus == 1 && !c->pads)
+        a.dispatched = a.returned = 0;
+    return activation_peak(&a);
+}
 /* How a GPU's rows are arranged for their experts, after its gate. */
 struct cost_dispatch routing_dispatch(const struct runner *c, uint32_t rows,
                                       struct gate_result gate);
@@ -458,7 +477,9 @@ int stages_record(struct runner *c, struct err *e);
 
 /* ---- kv_memory.c ---- */
 
-/* Refuses a batch whose KV cache does not fit beside the weights. */
-int kv_memory_check(struct runner *c, const struct cost_batch *b, struct err *e);
+/* Books the KV cache of a batch for GPUs [first, first + count), and refuses one that
+ * does not fit beside the weights. */
+int kv_memory_check(struct runner *c, uint32_t first, uint32_t count,
+                    const struct cost_batch *b, struct err *e);
 
 #endif

@@ -106,6 +106,7 @@ static int runner_init(struct runner *c, const struct run_setup *s,
                          .candidates = t->candidates,
                          .predicted = t->predicted};
     c->pads = policy_gate(s->policy)->pads;
+    c->dense_bytes = model_dense_bytes(s->cost->model);
     c->reroutes =
         policy_gate(s->policy)->apply != NULL || policy_select(s->policy)->apply != NULL;
     init_view(c);
@@ -185,6 +186,7 @@ static int begin_pass(struct runner *c, const struct pass *pass, struct err *e)
 
         g->pass = pass;
         g->counts = (struct run_counts){.activations = 0};
+        g->activation_bytes = 0;
         l->last_id = last_id;
         l->pass_first = last_id + 1;
         l->log_count = 0;
@@ -199,7 +201,7 @@ static int begin_pass(struct runner *c, const struct pass *pass, struct err *e)
     if (c->spread != NULL)
         return routing_spread_pass(c, e) != 0 || placement_begin_pass(c, e) != 0 ? -1 : 0;
     c->gpu->dense.batch = c->gpu->gate.batch = &pass->batch;
-    return kv_memory_check(c, &pass->batch, e);
+    return kv_memory_check(c, 0, 1, &pass->batch, e);
 }
 
 /* The means over the GPUs, rounded such that they still sum to the latency. */
@@ -240,6 +242,9 @@ static int end_pass(struct runner *c, struct err *e)
 
         books_attribute(c, g, end);
         books_copies(g);
+        if (c->spread == NULL)
+            routing_alone_activations(c);
+        books_memory(c, g);
         books_add(&c->books.counts, &g->counts);
         residency_retire(g);
         cache_end_pass(g->residency.cache);
@@ -366,6 +371,7 @@ static void make_books(const struct run_setup *s, struct run_result *r)
     r->gpus = s->parallel->topology->ranks;
     r->nodes = s->parallel->topology->nodes;
     r->gpu_rows = mem_zalloc(r->gpus, sizeof *r->gpu_rows);
+    r->gpu_peak = mem_zalloc(r->gpus, sizeof *r->gpu_peak);
 }
 
 int run_routing(const struct run_setup *setup, struct err *e)
