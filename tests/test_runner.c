@@ -9,6 +9,8 @@
 #include "run_world.h"
 
 #include "sim/base/mem.h"
+#include "sim/exec/exec_count.h"
+#include "sim/exec/exec_forward.h"
 #include "sim/run/run_state.h"
 #include "sim/base/rng.h"
 
@@ -465,6 +467,45 @@ static void test_sums_do_not_wrap(void **state)
     assert_int_equal(r.total.outputs, UINT64_C(4800000000));
 }
 
+/* ---- an executor that cannot go on ---- */
+
+struct tired {
+    struct exec_forward forward; /* first: what the runner holds */
+    uint64_t passes;             /* that it was asked after */
+};
+
+static int give_up(struct exec *x, struct err *e)
+{
+    struct tired *t = (struct tired *)(void *)x;
+
+    if (++t->passes == 3)
+        return err_set(e, "the third pass was too much");
+    return exec_forward_check(x, e);
+}
+
+/* It is asked after every pass, and the run ends with the first that fails. */
+static void test_an_executor_ends_the_run(void **state)
+{
+    struct run_world *w = run_world_spelled(1, 6, 2, "12 34 01 23 45");
+    struct exec_ops ops = exec_forward_ops;
+    struct tired t = {.forward = {&exec_count_ops, exec_count_new()}};
+    struct err e = {.text = ""};
+    struct run_case c = {.policy = "{cache: {name: lru, slots: 4}}",
+                         .ops = &ops,
+                         .exec = (struct exec *)(void *)&t,
+                         .unchecked = true,
+                         .failure = &e};
+    struct run_result r;
+
+    (void)state;
+    ops.check = give_up;
+    run_world_run(w, &c, &r);
+    assert_string_equal(e.text, "the third pass was too much");
+    assert_int_equal(t.passes, 3);
+    exec_count_free(t.forward.inner);
+    run_world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -474,6 +515,7 @@ int main(void)
         cmocka_unit_test(test_hits_by_brute_force),
         cmocka_unit_test(test_requests_are_booked),
         cmocka_unit_test(test_wants_do_not_evict_one_another),
+        cmocka_unit_test(test_an_executor_ends_the_run),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -474,6 +474,52 @@ static void test_full_files(void **state)
     free(spill);
 }
 
+/* Rows whose chunk cannot be written are refused by status and by sentence, one by one as
+ * well as all together. */
+static void test_rows_that_find_no_room(void **state)
+{
+    enum { ROWS = 4096, LAYERS = 64, TOP_K = 8, CELLS = LAYERS * TOP_K };
+    struct trace_token *token = mem_zalloc(ROWS, sizeof *token);
+    uint16_t *expert = mem_alloc((size_t)ROWS * CELLS, sizeof *expert);
+    char *path = trace_make_path("no-room.h5");
+    struct trace_info i = plain();
+    struct rlimit was, now;
+
+    (void)state;
+    i.layers = LAYERS;
+    i.experts = 64;
+    i.top_k = i.candidates = TOP_K;
+    for (uint32_t row = 0; row < ROWS; row++) {
+        token[row] = a_row.token;
+        token[row].position = row;
+        for (uint32_t c = 0; c < CELLS; c++)
+            expert[row * CELLS + c] = (uint16_t)((row * 7 + c) % 64);
+    }
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    now = was;
+    now.rlim_cur = 1000;
+    for (uint32_t step = 1; step <= ROWS; step *= ROWS) {
+        struct err e = {.text = ""};
+        struct trace_writer *w = writer(path, &i);
+        uint32_t row = 0;
+
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &now), 0);
+        while (row < ROWS && trace_writer_rows(w, step, token + row, expert + row * CELLS,
+                                               NULL, NULL, &e) == 0)
+            row += step;
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+        assert_true(row < ROWS);
+        if (strstr(e.text, "File too large") == NULL)
+            fail_msg("\"%s\"", e.text);
+        trace_writer_abandon(w);
+        assert_int_not_equal(access(path, F_OK), 0);
+    }
+    free(path);
+    free(token);
+    free(expert);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -486,6 +532,7 @@ int main(void)
         cmocka_unit_test(test_rows_at_once),
         cmocka_unit_test(test_reading_while_writing),
         cmocka_unit_test(test_full_files),
+        cmocka_unit_test(test_rows_that_find_no_room),
     };
 
     for (uint16_t i = 0; i <= TRACE_MAX_LAYERS; i++)
