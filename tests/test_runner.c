@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "file_limit.h"
 #include "run_world.h"
 
 #include "sim/base/mem.h"
@@ -506,6 +507,26 @@ static void test_an_executor_ends_the_run(void **state)
     run_world_free(w);
 }
 
+/* Records of 64 passes are more than the library keeps before it writes. */
+static void test_pass_records_that_find_no_room(void **state)
+{
+    struct run_world *w = run_world_new(2, 6, 2, 1, 64, NULL, 7);
+    struct err e = {.text = ""};
+    struct run_case c = {.policy = "{cache: {name: lru, slots: 4}}",
+                         .keep_passes = true,
+                         .unchecked = true,
+                         .failure = &e};
+    struct run_result r;
+    rlim_t was = file_limit(0);
+
+    (void)state;
+    run_world_run(w, &c, &r);
+    (void)file_limit(was);
+    assert_string_equal(e.text, "the temporary file for pass records cannot be written: "
+                                "File too large; set TMPDIR to a folder with room");
+    run_world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -516,6 +537,7 @@ int main(void)
         cmocka_unit_test(test_requests_are_booked),
         cmocka_unit_test(test_wants_do_not_evict_one_another),
         cmocka_unit_test(test_an_executor_ends_the_run),
+        cmocka_unit_test(test_pass_records_that_find_no_room),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "file_limit.h"
 #include "trace_maker.h"
 
 #include "sim/base/file.h"
@@ -15,11 +16,9 @@
 #include "traces/slice.h"
 #include "traces/trace_state.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 /* ---- what is refused ---- */
@@ -441,25 +440,20 @@ static void test_full_files(void **state)
     static const rlim_t limits[] = {1000, 9000, 60000};
     char *path = trace_make_path("source.h5"), *out = trace_make_path("full.out");
     char *spill = mem_format("%s.spill", out);
-    struct rlimit was, now;
     struct err e = {.text = ""};
 
     (void)state;
     trace_make_random(path, 3, 64, 6, 8, 1500, 5);
     source = trace_open(path, NULL, &e);
     assert_non_null(source);
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
-    (void)signal(SIGXFSZ, SIG_IGN);
     for (size_t i = 0; i < sizeof write / sizeof *write; i++) {
         for (size_t l = 0; l < sizeof limits / sizeof *limits; l++) {
+            rlim_t was = file_limit(limits[l]);
             int status;
 
             e.text[0] = '\0';
-            now = was;
-            now.rlim_cur = limits[l];
-            assert_int_equal(setrlimit(RLIMIT_FSIZE, &now), 0);
             status = write[i](out, &e);
-            assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+            (void)file_limit(was);
             assert_int_equal(status, -1);
             if (strstr(e.text, "File too large") == NULL)
                 fail_msg("%zu at %zu: \"%s\"", i, l, e.text);
@@ -483,7 +477,6 @@ static void test_rows_that_find_no_room(void **state)
     uint16_t *expert = mem_alloc((size_t)ROWS * CELLS, sizeof *expert);
     char *path = trace_make_path("no-room.h5");
     struct trace_info i = plain();
-    struct rlimit was, now;
 
     (void)state;
     i.layers = LAYERS;
@@ -495,20 +488,16 @@ static void test_rows_that_find_no_room(void **state)
         for (uint32_t c = 0; c < CELLS; c++)
             expert[row * CELLS + c] = (uint16_t)((row * 7 + c) % 64);
     }
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
-    (void)signal(SIGXFSZ, SIG_IGN);
-    now = was;
-    now.rlim_cur = 1000;
     for (uint32_t step = 1; step <= ROWS; step *= ROWS) {
         struct err e = {.text = ""};
         struct trace_writer *w = writer(path, &i);
+        rlim_t was = file_limit(1000);
         uint32_t row = 0;
 
-        assert_int_equal(setrlimit(RLIMIT_FSIZE, &now), 0);
         while (row < ROWS && trace_writer_rows(w, step, token + row, expert + row * CELLS,
                                                NULL, NULL, &e) == 0)
             row += step;
-        assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+        (void)file_limit(was);
         assert_true(row < ROWS);
         if (strstr(e.text, "File too large") == NULL)
             fail_msg("\"%s\"", e.text);
