@@ -470,7 +470,7 @@ int crew_lab_run_text(const struct crew_lab *lab, const char *text, unsigned thr
         fail_msg("%s", own.text);
     status = experiment_run(config, &folders, threads, &hooks, r, told);
     cfg_free(config);
-    if (status != (told->text[0] == '\0' ? 0 : -1) || (status != 0 && e == NULL)) {
+    if ((status == -1) != (told->text[0] != '\0') || (status != 0 && e == NULL)) {
         char *what = crew_case_text(&lab->c);
 
         fail_msg("%s: %d \"%s\"", what, status, told->text);

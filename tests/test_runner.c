@@ -468,6 +468,34 @@ static void test_sums_do_not_wrap(void **state)
     assert_int_equal(r.total.outputs, UINT64_C(4800000000));
 }
 
+/* An expert as large as 64 of the layer before, where 6 more than these have room: it
+ * waits until all 58 that make place were read and are written back. */
+static void test_one_in_the_place_of_many(void **state)
+{
+    enum { ROWS = 8, TOP_K = 8, MANY = ROWS * TOP_K };
+    uint16_t expert[ROWS * 2 * TOP_K];
+    struct run_world *w;
+    struct run_case c = {.policy = "{cache: {name: lru, bytes: 70 MB, scope: global, "
+                                   "write_back: yes}}",
+                         .event_driven = true};
+    struct run_result r;
+
+    (void)state;
+    for (uint16_t row = 0; row < ROWS; row++)
+        for (uint16_t k = 0; k < TOP_K; k++) {
+            expert[(row * 2) * TOP_K + k] = (uint16_t)(row * TOP_K + k);
+            expert[(row * 2 + 1) * TOP_K + k] = k == 0 ? 0 : WORLD_NONE;
+        }
+    w = run_world_new(2, MANY, TOP_K, ROWS, 1, expert, 0);
+    w->workload.batch = ROWS;
+    w->expert_bytes[1] = (uint64_t)MANY * WORLD_BYTES;
+    run_world_run(w, &c, &r);
+    assert_int_equal(r.total.counts.loads, MANY + 1);
+    assert_int_equal(r.total.counts.out_bytes, (MANY + 64 - 70) * WORLD_BYTES);
+    run_result_release(&r);
+    run_world_free(w);
+}
+
 /* ---- an executor that cannot go on ---- */
 
 struct tired {
@@ -536,6 +564,7 @@ int main(void)
         cmocka_unit_test(test_hits_by_brute_force),
         cmocka_unit_test(test_requests_are_booked),
         cmocka_unit_test(test_wants_do_not_evict_one_another),
+        cmocka_unit_test(test_one_in_the_place_of_many),
         cmocka_unit_test(test_an_executor_ends_the_run),
         cmocka_unit_test(test_pass_records_that_find_no_room),
     };
