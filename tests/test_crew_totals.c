@@ -289,6 +289,8 @@ static void rows_that_were_drawn(void **state)
     assert_int_equal(r.policy[0].run.rows_resampled, 11 + 29 - 5);
     assert_int_equal(r.policy[0].run.prompts_skipped, 0);
     assert_true(r.policy[0].run.finished);
+    assert_int_equal(r.policy[0].run.request[0].prompt_tokens, 7);
+    assert_int_equal(r.policy[0].run.request[1].prompt_tokens, 4);
     result_release(&r);
     crew_lab_free(lab);
     free(workload);
