@@ -104,6 +104,27 @@ static void a_failed_look_ahead_fails_the_run(void **state)
     crew_lab_free(lab);
 }
 
+/* A longer look-ahead is written in blocks, the first of them while it is made. */
+static void so_does_one_of_several_blocks(void **state)
+{
+    struct crew_case c = {.nodes = 1,
+                          .gpus = 1,
+                          .layers = 8,
+                          .experts = 32,
+                          .top_k = 16,
+                          .hidden = 64,
+                          .requests = 1,
+                          .rows = 800,
+                          .candidates = 16,
+                          .cyclic = true,
+                          .seed = 1};
+    struct crew_lab *lab = crew_lab_new(&c, NULL);
+
+    (void)state;
+    assert_true(fail_all(lab, "bounds: no\n", "{cache: {name: belady, slots: 16}}") >= 6);
+    crew_lab_free(lab);
+}
+
 /* Calls that take or give less than they were asked for are repeated for the rest. */
 static void short_reads_and_writes_are_continued(void **state)
 {
@@ -147,6 +168,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failed_look_ahead_fails_the_run),
+        cmocka_unit_test(so_does_one_of_several_blocks),
         cmocka_unit_test(short_reads_and_writes_are_continued),
     };
 
