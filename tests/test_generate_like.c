@@ -58,6 +58,73 @@ static void test_like_one_with_more(void **state)
     free(path);
 }
 
+enum { LAYERS = 3, TOP_K = 2 };
+
+/* What part of their experts neighbouring requests share in the second row of their
+ * prompts, or of their answers. */
+static double shared(const char *path, bool answer)
+{
+    struct err e = {.text = ""};
+    struct trace *t = trace_open(path, NULL, &e);
+    uint32_t requests, same = 0;
+
+    assert_non_null(t);
+    requests = (uint32_t)trace_get_info(t)->requests;
+    for (uint32_t i = 0; i + 1 < requests; i++) {
+        uint16_t expert[2][LAYERS * TOP_K];
+
+        for (uint32_t k = 0; k < 2; k++) {
+            const struct trace_request *r = &trace_get_requests(t)[i + k];
+            uint64_t row = r->first_row + 1 + (answer ? r->prompt_tokens : 0);
+
+            assert_int_equal(trace_read_expert(t, row, 1, expert[k], &e), 0);
+        }
+        for (uint32_t c = 0; c < LAYERS * TOP_K; c++)
+            for (uint32_t j = 0; j < TOP_K; j++)
+                same += expert[0][c] == expert[1][c / TOP_K * TOP_K + j];
+    }
+    trace_close(t);
+    return (double)same / ((requests - 1.0) * LAYERS * TOP_K);
+}
+
+/* Where all prompts begin alike, or all answers, those that are drawn do so, too, and the
+ * others do not. */
+static void test_like_one_with_a_template(void **state)
+{
+    static const char *const which[] = {"prompt_template", "output_template"};
+    char *source = trace_make_path("template.h5"), *path = trace_make_path("drawn.h5");
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        char *text = mem_format("{layers: %d, experts: 24, top_k: %d, requests: 40, "
+                                "groups: 8, prompt_tokens: 12, output_tokens: 12, "
+                                "prompt_spread: 0, output_spread: 0, %s: 4, seed: 5}",
+                                LAYERS, TOP_K, which[i]);
+        struct err e = {.text = ""};
+        struct cfg *c = cfg_parse("template", text, strlen(text), &e);
+        struct generate_params p;
+        struct trace *t;
+
+        if (c == NULL || cfg_bind(cfg_root(c), generate_options, &p, &e) != 0 ||
+            generate_trace(&p, source, &e) != 0)
+            fail_msg("%s", e.text);
+        t = trace_open(source, NULL, &e);
+        assert_non_null(t);
+        assert_int_equal(generate_like(t, NULL, path, &e), 0);
+        trace_close(t);
+        for (int answer = 0; answer < 2; answer++) {
+            assert_int_equal(shared(source, answer == 1) > 0.7, answer == i);
+            assert_int_equal(shared(path, answer == 1) > 0.7, answer == i);
+        }
+        cfg_free(c);
+        free(text);
+    }
+    (void)unlink(source);
+    (void)unlink(path);
+    free(source);
+    free(path);
+}
+
 static void not_written(struct trace *t, const char *path, const char *words)
 {
     struct generate_like_options o = {.seed = 3};
@@ -96,6 +163,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_like_one_with_more),
+        cmocka_unit_test(test_like_one_with_a_template),
         cmocka_unit_test(test_where_nothing_can_be_written),
     };
 

@@ -413,6 +413,39 @@ static void test_reading_while_writing(void **state)
     free(path);
 }
 
+/* What has a place behind the file's end, and was never written, reads as zeros. */
+static void test_reading_what_was_not_written(void **state)
+{
+    enum { ROWS = 50000 };
+    static uint32_t got[ROWS], zeros[ROWS];
+    const hsize_t rows = ROWS;
+    char *path = trace_make_path("unwritten.h5");
+    struct err e = {.text = ""};
+    struct hdf_out *o;
+    hid_t space, plist, set;
+
+    (void)state;
+    memset(got, 0xa5, sizeof got);
+    hdf_enter();
+    o = hdf_out_new(path, &e);
+    assert_non_null(o);
+    space = H5Screate_simple(1, &rows, NULL);
+    plist = H5Pcreate(H5P_DATASET_CREATE);
+    assert_true(H5Pset_alloc_time(plist, H5D_ALLOC_TIME_EARLY) >= 0);
+    assert_true(H5Pset_fill_time(plist, H5D_FILL_TIME_NEVER) >= 0);
+    set = H5Dcreate2(hdf_out_file(o), "/x", H5T_STD_U32LE, space, H5P_DEFAULT, plist,
+                     H5P_DEFAULT);
+    assert_true(set >= 0);
+    assert_true(H5Dread(set, H5T_NATIVE_UINT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, got) >= 0);
+    assert_memory_equal(got, zeros, sizeof got);
+    (void)H5Dclose(set);
+    (void)H5Pclose(plist);
+    (void)H5Sclose(space);
+    hdf_out_abandon(o);
+    hdf_leave();
+    free(path);
+}
+
 /* ---- a file that may not grow ---- */
 
 static struct trace *source;
@@ -520,6 +553,7 @@ int main(void)
         cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_rows_at_once),
         cmocka_unit_test(test_reading_while_writing),
+        cmocka_unit_test(test_reading_what_was_not_written),
         cmocka_unit_test(test_full_files),
         cmocka_unit_test(test_rows_that_find_no_room),
     };
