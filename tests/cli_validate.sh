@@ -170,6 +170,28 @@ report $? "a configuration that is a list"
     ! grep -q Written "$folder/out" && [ ! -e "$folder/full" ]
 report $? "no room for a table"
 
+# Too little memory to measure the device's speed: a sentence, and nothing is executed. A
+# sanitizer's build reserves more than any limit.
+limited() { # KIB: what it says; the status is the program's
+    (
+        ulimit -v "$1"
+        "$moesim" validate "$folder/study.yaml" --passes 3 --repeat 1 2>&1 >"$folder/out"
+    )
+}
+if limited 4000000 >/dev/null; then
+    told=0
+    for kib in 200000 400000; do
+        limited $kib >"$folder/err"
+        [ $? -eq 1 ] && [ ! -s "$folder/out" ] &&
+            grep -q '^moesim: host: 268435456 bytes of .* memory were asked for, but only' "$folder/err" &&
+            told=$((told + 1))
+    done
+    [ $told -eq 2 ]
+    report $? "too little memory to measure the speed"
+else
+    echo "skip too little memory to measure the speed: this build needs more than 4 GB of addresses"
+fi
+
 # A long run on a terminal tells how far it is, and ends in good order when it is stopped.
 generate "$folder/long.h5" model=tiny layers=3 experts=8 top_k=2 requests=2 output_tokens=9000 \
     prompt_spread=0 output_spread=0 scores=no || exit 1

@@ -27,4 +27,7 @@ struct refusal {
     const char *text, *sentence;
 };
 
+/* A key of 48 bytes. */
+#define SAMPLE_KEY_48 "a_key_of_48_bytes_is_longer_than_that_of_options"
+
 #endif

@@ -463,18 +463,18 @@ int crew_lab_run_text(const struct crew_lab *lab, const char *text, unsigned thr
     const struct experiment_folders folders = {"models/arch", "models/machine",
                                                "sim/policy/presets"};
     struct experiment_hooks hooks = {.machine = &lab->machine};
-    struct err own = {.text = ""};
+    struct err own = {.text = ""}, *told = e == NULL ? &own : e;
     struct cfg *config = cfg_parse("test.yaml", text, strlen(text), &own);
     int status;
 
     if (config == NULL)
         fail_msg("%s", own.text);
-    status = experiment_run(config, &folders, threads, &hooks, r, e == NULL ? &own : e);
+    status = experiment_run(config, &folders, threads, &hooks, r, told);
     cfg_free(config);
-    if (status != 0 && e == NULL) {
+    if ((status == -1) != (told->text[0] != '\0') || (status != 0 && e == NULL)) {
         char *what = crew_case_text(&lab->c);
 
-        fail_msg("%s: %s", what, own.text);
+        fail_msg("%s: %d \"%s\"", what, status, told->text);
     }
     return status;
 }

@@ -68,7 +68,8 @@ struct crew_lab {
 /* Owned; files are in /tmp. `expert_of` renames experts, NULL: does not. */
 struct crew_lab *crew_lab_new(const struct crew_case *c, const uint16_t *expert_of);
 void crew_lab_free(struct crew_lab *lab);
-/* Runs it with `engine` on `threads`; fails the test on an error unless `e` is given. */
+/* Runs it with `engine` on `threads`; fails the test on an error unless `e` is given,
+ * empty, and where the status is not that of an error although there is one. */
 int crew_lab_run(const struct crew_lab *lab, const char *engine, unsigned threads,
                  struct result *r, struct err *e);
 /* The configuration's text with `policies` instead of its own, NULL: its own; owned. */

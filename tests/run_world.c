@@ -363,14 +363,15 @@ static void run_setup_on(const struct run_world *w, const struct run_case *c,
     struct exec *exec = foreign    ? c->exec
                         : c->count ? exec_count_new()
                                    : exec_sim_new(&o);
-    struct err e = {.text = ""};
+    struct err own = {.text = ""}, *e = c->failure == NULL ? &own : c->failure;
+    int status;
 
     s->ops = c->unchecked ? ops : &check_exec_ops;
     s->exec = c->unchecked ? exec : check_exec_new(ops, exec);
     s->workload = open_workload(w);
-    if (run_policy(s, result, c->failure == NULL ? &e : c->failure) != 0 &&
-        c->failure == NULL)
-        fail_msg("%s: %s", c->policy, e.text);
+    status = run_policy(s, result, e);
+    if (status != (e->text[0] == '\0' ? 0 : -1) || (status != 0 && c->failure == NULL))
+        fail_msg("%s: %d \"%s\"", c->policy, status, e->text);
     if (!c->unchecked)
         check_exec_end(s->exec);
     if (!c->count && !foreign) {

@@ -172,6 +172,37 @@ static void test_flipped_bits(void **state)
     free(path);
 }
 
+/* Chunks have eight dimensions at most: those of more are left to HDF5. */
+static void test_many_dimensions(void **state)
+{
+    const hsize_t dim[9] = {8, 2, 1, 1, 1, 1, 1, 2, 1};
+    char *path = trace_make_path("chunk-many.h5");
+
+    (void)state;
+    hdf_enter();
+    for (int rank = 8; rank <= 9; rank++) {
+        hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+        hid_t space = H5Screate_simple(rank, dim, NULL);
+        hid_t plist = H5Pcreate(H5P_DATASET_CREATE), set;
+        struct chunk_reader *c;
+
+        assert_true(H5Pset_chunk(plist, rank, dim) >= 0 && H5Pset_deflate(plist, 4) >= 0);
+        set =
+            H5Dcreate2(file, NAME, H5T_STD_U8LE, space, H5P_DEFAULT, plist, H5P_DEFAULT);
+        assert_true(set >= 0);
+        c = chunk_reader_new(set, H5T_STD_U8LE, H5T_STD_U8LE, plist);
+        assert_int_equal(c != NULL, rank == 8);
+        chunk_reader_free(c);
+        (void)H5Dclose(set);
+        (void)H5Pclose(plist);
+        (void)H5Sclose(space);
+        (void)H5Fclose(file);
+    }
+    hdf_leave();
+    (void)unlink(path);
+    free(path);
+}
+
 /* By the definition: below `experts`, all different, what is not recorded at the end. */
 static bool is_good(const uint16_t *id, uint32_t width, uint32_t experts)
 {
@@ -223,6 +254,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_values),
         cmocka_unit_test(test_flipped_bits),
+        cmocka_unit_test(test_many_dimensions),
         cmocka_unit_test(test_every_short_list),
     };
 

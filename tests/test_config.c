@@ -342,6 +342,22 @@ static void long_values_are_cut(void **state)
     free(value);
 }
 
+/* Of a key that is given twice 48 bytes are shown. */
+static void long_repeated_keys_are_shown_in_part(void **state)
+{
+    static const struct refusal cases[] = {
+        {SAMPLE_KEY_48 ": 1\n" SAMPLE_KEY_48 ": 2",
+         "demo.yaml:2:1: key '" SAMPLE_KEY_48 "' is given already in line 1"},
+        {SAMPLE_KEY_48 "x: 1\n" SAMPLE_KEY_48 "x: 2",
+         "demo.yaml:2:1: key '" SAMPLE_KEY_48 "...' is given already in line 1"},
+    };
+    struct sample s;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_refused(cases[i].text, sample_options, &s, cases[i].sentence);
+}
+
 static void files_are_loaded(void **state)
 {
     char path[] = "/tmp/moesim-config-XXXXXX";
@@ -411,6 +427,7 @@ int main(void)
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(size_and_keys_are_limited),
         cmocka_unit_test(long_values_are_cut),
+        cmocka_unit_test(long_repeated_keys_are_shown_in_part),
         cmocka_unit_test(files_are_loaded),
         cmocka_unit_test(help_lists_every_option),
     };

@@ -72,6 +72,12 @@ static void bad_overrides_name_the_text(void **state)
                      "while parsing a flow sequence"},
         {"batch=*x", "--set batch=*x: alias '*x' is not supported; write the value out"},
         {"extra={a: 1, a: 2}", "--set extra={a: 1, a: 2}: key 'a' is given twice"},
+        {"x={" SAMPLE_KEY_48 ": 1, " SAMPLE_KEY_48 ": 2}",
+         "--set x={" SAMPLE_KEY_48 ": 1, " SAMPLE_KEY_48 ": 2}: key '" SAMPLE_KEY_48
+         "' is given twice"},
+        {"x={" SAMPLE_KEY_48 "y: 1, " SAMPLE_KEY_48 "y: 2}",
+         "--set x={" SAMPLE_KEY_48 "y: 1, " SAMPLE_KEY_48 "y: 2}: key '" SAMPLE_KEY_48
+         "...' is given twice"},
     };
     struct cfg *c = sample_parse("{batch: 4, list: [1, 2]}");
     char *before = cfg_dump(c), *after;

@@ -192,6 +192,43 @@ static void shards_launch_by_variant(void **state)
                          kernels[i] - kernels[2]);
 }
 
+/* Three of four GPUs have a row each, for two of four experts. Next to what an expert's
+ * kernels take at least, rows and permuting them are little, so that a group takes as
+ * long as it has chains with rows: under v0 one for each GPU's rows of an expert, under
+ * v1 one for each expert. */
+static void shards_compute_by_variant(void **state)
+{
+    static const char *const variants[] = {", variant: v0", ", variant: v1"};
+    static const sim_time chains[] = {3 * 2, 4};
+    sim_time took[2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        const struct crew_case c = {.nodes = 1,
+                                    .gpus = GPUS,
+                                    .rails = 1,
+                                    .per_root = 1,
+                                    .nvlink = true,
+                                    .layers = 1,
+                                    .experts = 4,
+                                    .top_k = 2,
+                                    .hidden = 64,
+                                    .requests = 3,
+                                    .rows = 2,
+                                    .candidates = 2,
+                                    .cyclic = true,
+                                    .seed = 5,
+                                    .workload = "{mode: static, batch: 3, max_passes: 1}",
+                                    .place = "moeshard",
+                                    .place_more = variants[i],
+                                    .more = "launch: graph\n"};
+        struct seen s = run_case(&c, 0, 0);
+
+        took[i] = s.ended - s.begun;
+    }
+    assert_int_equal((took[0] * chains[1] + took[1] / 2) / took[1], chains[0]);
+}
+
 /* Five rows of one expert on one GPU, by kernels whose tiles are these: what the run
  * takes and its balanced bound. */
 static void bound_of(struct machine_tiles tiles, sim_time *latency, sim_time *balanced)
@@ -249,6 +286,7 @@ int main(void)
         cmocka_unit_test(a_chain_begins_with_the_loop),
         cmocka_unit_test(waiting_puts_the_loop_behind_the_rows),
         cmocka_unit_test(shards_launch_by_variant),
+        cmocka_unit_test(shards_compute_by_variant),
         cmocka_unit_test(the_bound_pads_to_the_smallest_tile),
     };
 

@@ -161,6 +161,44 @@ static void test_no_history(void **state)
     result_release(&r);
 }
 
+/* However many chunks a pass comes in, a placement is renewed by all of its rows: GPUs
+ * compute as many, pass by pass. */
+static void test_chunks_are_counted_together(void **state)
+{
+    static const char *const policies[] = {
+        "{name: a, place: {name: greedy, interval: 1}}",
+        "{name: b, place: {name: greedy, interval: 1}, schedule: {name: pipelined, "
+        "chunks: 3}}"};
+    struct crew_case c = crew_eight;
+    struct crew_lab *lab;
+    struct result r[2];
+
+    (void)state;
+    c.more = "bounds: no";
+    lab = crew_lab_new(&c, NULL);
+    for (int i = 0; i < 2; i++) {
+        char *text = crew_lab_text(lab, "auto", policies[i]);
+
+        (void)crew_lab_run_text(lab, text, 1, &r[i], NULL);
+        assert_true(r[i].policy[0].run.total.counts.migrations > 0);
+        free(text);
+    }
+    for (uint64_t p = 0; p < r[0].policy[0].run.passes; p++) {
+        struct run_pass a, b;
+        struct err e = {.text = ""};
+
+        assert_int_equal(result_read_passes(&r[0], 0, p, 1, &a, &e), 0);
+        assert_int_equal(result_read_passes(&r[1], 0, p, 1, &b, &e), 0);
+        assert_int_equal(a.counts.busiest_rows, b.counts.busiest_rows);
+        assert_int_equal(a.counts.migrated_bytes, b.counts.migrated_bytes);
+    }
+    assert_memory_equal(r[0].policy[0].run.gpu_rows, r[1].policy[0].run.gpu_rows,
+                        r[0].policy[0].run.gpus * sizeof(uint64_t));
+    result_release(&r[0]);
+    result_release(&r[1]);
+    crew_lab_free(lab);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +206,7 @@ int main(void)
         cmocka_unit_test(test_blocking),
         cmocka_unit_test(test_background),
         cmocka_unit_test(test_no_history),
+        cmocka_unit_test(test_chunks_are_counted_together),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

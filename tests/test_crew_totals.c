@@ -289,6 +289,8 @@ static void rows_that_were_drawn(void **state)
     assert_int_equal(r.policy[0].run.rows_resampled, 11 + 29 - 5);
     assert_int_equal(r.policy[0].run.prompts_skipped, 0);
     assert_true(r.policy[0].run.finished);
+    assert_int_equal(r.policy[0].run.request[0].prompt_tokens, 7);
+    assert_int_equal(r.policy[0].run.request[1].prompt_tokens, 4);
     result_release(&r);
     crew_lab_free(lab);
     free(workload);
@@ -362,6 +364,44 @@ static void a_placement_by_history(void **state)
     crew_lab_free(lab);
 }
 
+/* 65535 rows for each of twice 32768 chosen are just less than 32 bits hold; 65536 are as
+ * many as they do not. */
+static void a_capacity_beyond_32_bits(void **state)
+{
+    struct crew_case c = {.nodes = 1,
+                          .gpus = 2,
+                          .per_root = 1,
+                          .nvlink = true,
+                          .layers = 1,
+                          .experts = 2,
+                          .top_k = 2,
+                          .candidates = 2,
+                          .hidden = 64,
+                          .requests = 2,
+                          .rows = 32768,
+                          .prefill_rows = 32768,
+                          .workload = "{mode: static, batch: 2}",
+                          .place = "linear",
+                          .place_more = "",
+                          .gate = "capacity-factor",
+                          .cf = 65535,
+                          .more = "bounds: no"};
+    struct crew_lab *lab = crew_lab_new(&c, NULL);
+    struct err e = {.text = ""};
+    struct result r;
+
+    (void)state;
+    (void)crew_lab_run(lab, "count", 1, &r, NULL);
+    assert_int_equal(r.policy[0].run.total.counts.computed_rows,
+                     2 * UINT64_C(65535) * 65536);
+    result_release(&r);
+    lab->c.cf = 65536;
+    assert_int_equal(crew_lab_run(lab, "count", 1, &r, &e), -1);
+    assert_non_null(strstr(e.text, "gate: capacity-factor gives every expert 4294967296 "
+                                   "rows, more than 4294967295; choose a smaller cf"));
+    crew_lab_free(lab);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -370,6 +410,7 @@ int main(void)
         cmocka_unit_test(a_placement_by_history),
         cmocka_unit_test(rows_that_were_drawn),
         cmocka_unit_test(a_cache_that_outgrows_memory),
+        cmocka_unit_test(a_capacity_beyond_32_bits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

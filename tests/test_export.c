@@ -377,6 +377,40 @@ static void test_oracle_general_beyond_one_block(void **state)
     free(to);
 }
 
+/* As many experts as bits of a word: each row's three experts of a layer are its
+ * accesses, and none of the next layer's. */
+static void test_experts_that_fill_words(void **state)
+{
+    enum { LAYERS = 3, EXPERTS = 64, TOP_K = 3, ROWS = 100 };
+    const struct export_options o = {.batch = 1, .unit_size = true};
+    char *path = trace_make_path("words.h5"), *to = trace_make_path("words.oracle");
+    struct err e = {.text = ""};
+    uint64_t accesses = 0, number = 0;
+    struct records got;
+    struct trace *t;
+
+    (void)state;
+    trace_make_cyclic(path, LAYERS, EXPERTS, TOP_K, ROWS);
+    t = trace_open(path, NULL, &e);
+    assert_non_null(t);
+    assert_int_equal(export_oracle_general(t, to, &o, &accesses, &e), 0);
+    assert_int_equal(accesses, ROWS * LAYERS * TOP_K);
+    got = read_records(to);
+    assert_int_equal(got.count, accesses);
+    for (uint64_t row = 0; row < ROWS; row++)
+        for (uint64_t l = 0; l < LAYERS; l++)
+            for (uint64_t k = 0; k < TOP_K; k++, number++) {
+                assert_int_equal(got.record[number].time, row);
+                assert_int_equal(got.record[number].object / EXPERTS, l);
+            }
+    trace_close(t);
+    (void)unlink(path);
+    (void)unlink(to);
+    free(got.record);
+    free(path);
+    free(to);
+}
+
 static void test_exports_need_rows(void **state)
 {
     struct err e = {.text = ""}, f = {.text = ""};
@@ -451,6 +485,7 @@ int main(void)
         cmocka_unit_test(test_slice_of_counts),
         cmocka_unit_test(test_oracle_general),
         cmocka_unit_test(test_oracle_general_beyond_one_block),
+        cmocka_unit_test(test_experts_that_fill_words),
         cmocka_unit_test(test_exports_need_rows),
         cmocka_unit_test(test_csv),
     };

@@ -46,11 +46,11 @@ ssize_t pwrite(int fd, const void *from, size_t bytes, off_t at)
 }
 
 /* Fails each in turn until there are no more; how many there were. */
-static uint32_t fail_all(const struct crew_lab *lab, const char *policy)
+static uint32_t fail_all(const struct crew_lab *lab, const char *more, const char *policy)
 {
     char *text = mem_format("trace: %s\nmodel: %s\nmachine: by hand\nengine: event\n"
-                            "policies: [%s]\n",
-                            lab->trace_path, lab->model_path, policy);
+                            "%spolicies: [%s]\n",
+                            lab->trace_path, lab->model_path, more, policy);
     uint32_t n = 0;
     int status = -1;
 
@@ -78,7 +78,9 @@ static uint32_t fail_all(const struct crew_lab *lab, const char *policy)
 static void a_failed_look_ahead_fails_the_run(void **state)
 {
     struct crew_case c = {.nodes = 1,
-                          .gpus = 1,
+                          .gpus = 2,
+                          .per_root = 1,
+                          .nvlink = true,
                           .layers = 2,
                           .experts = 4,
                           .top_k = 2,
@@ -89,14 +91,37 @@ static void a_failed_look_ahead_fails_the_run(void **state)
                           .cyclic = true,
                           .seed = 1};
     struct crew_lab *lab = crew_lab_new(&c, NULL);
-    uint32_t read_once, own;
+    uint32_t read_once, own, several;
 
     (void)state;
-    read_once = fail_all(lab, "{cache: {name: belady, slots: 2}}");
+    read_once = fail_all(lab, "", "{cache: {name: belady, slots: 2}}");
     /* What a gate leaves is a look-ahead of the policy's own. */
-    own = fail_all(lab, "{cache: {name: lru, slots: 2}, gate: {name: capacity-factor, "
-                        "cf: 0.5}}");
-    assert_true(read_once >= 3 && own > read_once);
+    own = fail_all(lab, "",
+                   "{cache: {name: lru, slots: 2}, gate: {name: capacity-factor, "
+                   "cf: 0.5}}");
+    several = fail_all(lab, "parallel: {gpus: 2}\n", "{cache: {name: belady, slots: 1}}");
+    assert_true(read_once >= 3 && own > read_once && several >= 3);
+    crew_lab_free(lab);
+}
+
+/* A longer look-ahead is written in blocks, the first of them while it is made. */
+static void so_does_one_of_several_blocks(void **state)
+{
+    struct crew_case c = {.nodes = 1,
+                          .gpus = 1,
+                          .layers = 8,
+                          .experts = 32,
+                          .top_k = 16,
+                          .hidden = 64,
+                          .requests = 1,
+                          .rows = 800,
+                          .candidates = 16,
+                          .cyclic = true,
+                          .seed = 1};
+    struct crew_lab *lab = crew_lab_new(&c, NULL);
+
+    (void)state;
+    assert_true(fail_all(lab, "bounds: no\n", "{cache: {name: belady, slots: 16}}") >= 6);
     crew_lab_free(lab);
 }
 
@@ -143,6 +168,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_failed_look_ahead_fails_the_run),
+        cmocka_unit_test(so_does_one_of_several_blocks),
         cmocka_unit_test(short_reads_and_writes_are_continued),
     };
 

@@ -270,6 +270,12 @@ static void test_what_cannot_be(void **state)
         {"{layers: 2, experts: 8, top_k: 2, requests: 4, cross_layer: 0.1, "
          "adjacent_overlap: 0.9}",
          "adjacent_overlap"},
+        {"{layers: 2, experts: 8, top_k: 2, requests: 4, next_layer_predictability: "
+         "0.99}",
+         "next_layer_predictability 0.99 cannot be drawn"},
+        {"{layers: 2, experts: 8, top_k: 2, requests: 32, groups: 2, output_tokens: 9, "
+         "union_16: 7.9}",
+         "union_16 7.9 cannot be drawn"},
         {"{layers: 2, experts: 8, top_k: 2, requests: 4, layer: 1}", "layer"},
         {"{layers: 0}", "layers"},
         {"{skew: .nan}", "skew"},

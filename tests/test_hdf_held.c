@@ -219,6 +219,23 @@ static int cut(struct err *e)
     return status;
 }
 
+static int begin(struct err *e)
+{
+    uint16_t numbers[] = {0, 1};
+    struct trace_info info = {.experts = 8,
+                              .top_k = 2,
+                              .candidates = 2,
+                              .layers = 2,
+                              .moe_layer = numbers,
+                              .score_kind = TRACE_SCORE_SOFTMAX,
+                              .predicted = 2,
+                              .distance = 1};
+    struct trace_writer *w = trace_writer_new(there, &info, e);
+
+    trace_writer_abandon(w);
+    return w == NULL ? -1 : 0;
+}
+
 static int check(struct err *e)
 {
     struct trace *t = trace_open(here, NULL, e);
@@ -240,8 +257,8 @@ static int copy_result(struct err *e)
     return status;
 }
 
-/* A call that fails ends with a sentence and leaves no file and nothing open; or what
- * comes out is the same, where there was another way. */
+/* A call that fails ends with a sentence and leaves no file and nothing open; or there is
+ * none and what comes out is the same, where there was another way. */
 static void fails_in_turn(const char *what, int (*work)(struct err *e))
 {
     uint32_t calls = 0, failed = 0;
@@ -260,7 +277,7 @@ static void fails_in_turn(const char *what, int (*work)(struct err *e))
         status = work(&e);
         file = file_read(there, UINT32_MAX, &size, &(struct err){.text = ""});
         if (status != 0 ? status != -1 || e.text[0] == '\0' || file != NULL
-                        : (file == NULL) != (wanted == NULL) ||
+                        : e.text[0] != '\0' || (file == NULL) != (wanted == NULL) ||
                               (file != NULL &&
                                (size != wanted_size || memcmp(file, wanted, size) != 0)))
             fail_msg("%s, call %u: %d \"%s\"", what, calls, status, e.text);
@@ -285,6 +302,7 @@ static void calls_that_fail(void **state)
     here = trace_make_path("held-here.h5");
     there = trace_make_path("held-there.h5");
     trace_make(here, &full);
+    fails_in_turn("a trace is begun", begin);
     fails_in_turn("a trace is cut", cut);
     (void)unlink(there);
     fails_in_turn("a trace is checked", check);

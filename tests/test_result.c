@@ -7,6 +7,7 @@
 #include "made_result.h"
 #include "sim/base/mem.h"
 #include "sim/base/percentile.h"
+#include "sim/result/result_hdf.h"
 
 #include <hdf5.h>
 #include <math.h>
@@ -80,6 +81,27 @@ static void what_was_read_writes_the_same_file(void **state)
     result_release(&made);
     free(a);
     free(b);
+}
+
+/* A text may have 16 MiB with the NUL behind it, and not a byte more. */
+static void the_longest_text(void **state)
+{
+    char *path = mem_format("%s/a.h5", (char *)*state);
+    struct result a = made_result(&shape), b;
+    struct err e = {.text = ""};
+
+    free(a.notes);
+    a.notes = mem_zalloc(RESULT_HDF_MAX_TEXT + 1, 1);
+    memset(a.notes, 'n', RESULT_HDF_MAX_TEXT - 1);
+    assert_int_equal(result_write(&a, path, &e), 0);
+    assert_int_equal(result_read(path, &b, &e), 0);
+    assert_int_equal(strlen(b.notes), RESULT_HDF_MAX_TEXT - 1);
+    a.notes[RESULT_HDF_MAX_TEXT - 1] = 'n';
+    assert_int_equal(result_write(&a, path, &e), -1); /* which reads it again */
+    assert_non_null(strstr(e.text, "data set /notes is not one string"));
+    result_release(&a);
+    result_release(&b);
+    free(path);
 }
 
 static void everything_comes_back(void **state)
@@ -458,6 +480,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_writes_are_byte_equal),
         cmocka_unit_test(what_was_read_writes_the_same_file),
+        cmocka_unit_test(the_longest_text),
         cmocka_unit_test(everything_comes_back),
         cmocka_unit_test(a_result_without_passes_groups_or_requests),
         cmocka_unit_test(many_requests_come_back),

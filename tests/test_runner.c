@@ -6,9 +6,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "file_limit.h"
 #include "run_world.h"
 
 #include "sim/base/mem.h"
+#include "sim/exec/exec_count.h"
+#include "sim/exec/exec_forward.h"
 #include "sim/run/run_state.h"
 #include "sim/base/rng.h"
 
@@ -465,6 +468,93 @@ static void test_sums_do_not_wrap(void **state)
     assert_int_equal(r.total.outputs, UINT64_C(4800000000));
 }
 
+/* An expert as large as 64 of the layer before, where 6 more than these have room: it
+ * waits until all 58 that make place were read and are written back. */
+static void test_one_in_the_place_of_many(void **state)
+{
+    enum { ROWS = 8, TOP_K = 8, MANY = ROWS * TOP_K };
+    uint16_t expert[ROWS * 2 * TOP_K];
+    struct run_world *w;
+    struct run_case c = {.policy = "{cache: {name: lru, bytes: 70 MB, scope: global, "
+                                   "write_back: yes}}",
+                         .event_driven = true};
+    struct run_result r;
+
+    (void)state;
+    for (uint16_t row = 0; row < ROWS; row++)
+        for (uint16_t k = 0; k < TOP_K; k++) {
+            expert[(row * 2) * TOP_K + k] = (uint16_t)(row * TOP_K + k);
+            expert[(row * 2 + 1) * TOP_K + k] = k == 0 ? 0 : WORLD_NONE;
+        }
+    w = run_world_new(2, MANY, TOP_K, ROWS, 1, expert, 0);
+    w->workload.batch = ROWS;
+    w->expert_bytes[1] = (uint64_t)MANY * WORLD_BYTES;
+    run_world_run(w, &c, &r);
+    assert_int_equal(r.total.counts.loads, MANY + 1);
+    assert_int_equal(r.total.counts.out_bytes, (MANY + 64 - 70) * WORLD_BYTES);
+    run_result_release(&r);
+    run_world_free(w);
+}
+
+/* ---- an executor that cannot go on ---- */
+
+struct tired {
+    struct exec_forward forward; /* first: what the runner holds */
+    uint64_t passes;             /* that it was asked after */
+};
+
+static int give_up(struct exec *x, struct err *e)
+{
+    struct tired *t = (struct tired *)(void *)x;
+
+    if (++t->passes == 3)
+        return err_set(e, "the third pass was too much");
+    return exec_forward_check(x, e);
+}
+
+/* It is asked after every pass, and the run ends with the first that fails. */
+static void test_an_executor_ends_the_run(void **state)
+{
+    struct run_world *w = run_world_spelled(1, 6, 2, "12 34 01 23 45");
+    struct exec_ops ops = exec_forward_ops;
+    struct tired t = {.forward = {&exec_count_ops, exec_count_new()}};
+    struct err e = {.text = ""};
+    struct run_case c = {.policy = "{cache: {name: lru, slots: 4}}",
+                         .ops = &ops,
+                         .exec = (struct exec *)(void *)&t,
+                         .unchecked = true,
+                         .failure = &e};
+    struct run_result r;
+
+    (void)state;
+    ops.check = give_up;
+    run_world_run(w, &c, &r);
+    assert_string_equal(e.text, "the third pass was too much");
+    assert_int_equal(t.passes, 3);
+    exec_count_free(t.forward.inner);
+    run_world_free(w);
+}
+
+/* Records of 64 passes are more than the library keeps before it writes. */
+static void test_pass_records_that_find_no_room(void **state)
+{
+    struct run_world *w = run_world_new(2, 6, 2, 1, 64, NULL, 7);
+    struct err e = {.text = ""};
+    struct run_case c = {.policy = "{cache: {name: lru, slots: 4}}",
+                         .keep_passes = true,
+                         .unchecked = true,
+                         .failure = &e};
+    struct run_result r;
+    rlim_t was = file_limit(0);
+
+    (void)state;
+    run_world_run(w, &c, &r);
+    (void)file_limit(was);
+    assert_string_equal(e.text, "the temporary file for pass records cannot be written: "
+                                "File too large; set TMPDIR to a folder with room");
+    run_world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -474,6 +564,9 @@ int main(void)
         cmocka_unit_test(test_hits_by_brute_force),
         cmocka_unit_test(test_requests_are_booked),
         cmocka_unit_test(test_wants_do_not_evict_one_another),
+        cmocka_unit_test(test_one_in_the_place_of_many),
+        cmocka_unit_test(test_an_executor_ends_the_run),
+        cmocka_unit_test(test_pass_records_that_find_no_room),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

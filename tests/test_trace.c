@@ -498,6 +498,28 @@ static void test_threads_read_their_own_traces(void **state)
     free(path);
 }
 
+/* Phases are read in parts, up to the first row of a prompt: also the last row of all. */
+static void test_a_late_prompt(void **state)
+{
+    static const struct trace_make m = {
+        .layers = 1, .experts = 2, .top_k = 1, .requests = 14, .rows = 10000, .seed = 6};
+    char *path = trace_make_path("late-prompt.h5");
+
+    (void)state;
+    trace_make(path, &m);
+    for (int i = 0; i < 2; i++) {
+        struct err e = {.text = ""};
+        struct trace *t = trace_open(path, NULL, &e);
+
+        assert_non_null(t);
+        assert_int_equal((trace_fields(t) & TRACE_HAS_PREFILL) != 0, i == 1);
+        trace_close(t);
+        trace_poke(path, "/token/phase", 1, trace_make_rows(&m) - 1, TRACE_PREFILL);
+    }
+    (void)unlink(path);
+    free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -513,6 +535,7 @@ int main(void)
         cmocka_unit_test(test_the_size_of_the_cache),
         cmocka_unit_test(test_an_abandoned_trace_leaves_nothing),
         cmocka_unit_test(test_threads_read_their_own_traces),
+        cmocka_unit_test(test_a_late_prompt),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

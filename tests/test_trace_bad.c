@@ -45,6 +45,10 @@ static void other_format(hid_t f)
 {
     set_text(f, "format", "another-trace");
 }
+static void format_of_a_result(hid_t f)
+{
+    set_text(f, "format", "moesim-result");
+}
 static void version_2(hid_t f)
 {
     set_int(f, "/", "version", 2);
@@ -259,6 +263,13 @@ static void phase_4(hid_t f)
 {
     poke(f, "/token/phase", 1, 9, 4);
 }
+static void phase_by_layer(hid_t f)
+{
+    static uint8_t ones[ROWS * LAYERS];
+
+    put_set(f, "/token/phase", H5T_STD_U8LE, 2, (hsize_t[]){ROWS, LAYERS}, NULL,
+            H5Z_FILTER_NONE, ones);
+}
 static void phase_u16(hid_t f)
 {
     static uint16_t ones[ROWS];
@@ -352,6 +363,7 @@ static const struct {
 } cases[] = {
     {"no format", no_format, "attribute format", "missing"},
     {"other format", other_format, "attribute format", "moesim-trace"},
+    {"a result", format_of_a_result, "is a result of moesim", "where a trace is needed"},
     {"version 2", version_2, "attribute version", "is 2; this program reads version 1"},
     {"text for version", text_version, "attribute version", "one integer"},
     {"no experts", no_experts_attribute, "attribute experts", "missing"},
@@ -411,6 +423,8 @@ static const struct {
      "is 0; it must be from 1 to 1024"},
     {"no phases", no_phase, "/token/phase", "missing"},
     {"phase 4", phase_4, "/token/phase, row 9", "phase 4 is not one of 0"},
+    {"phases by layer", phase_by_layer, "/token/phase",
+     "must have 1 dimension and has 2"},
     {"u16 phases", phase_u16, "/token/phase", "type u8"},
     {"position", position_repeats, "/token/position, row 5",
      "position 3 does not follow 7 of"},

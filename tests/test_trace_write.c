@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "file_limit.h"
 #include "trace_maker.h"
 
 #include "sim/base/file.h"
@@ -15,11 +16,9 @@
 #include "traces/slice.h"
 #include "traces/trace_state.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 /* ---- what is refused ---- */
@@ -414,6 +413,39 @@ static void test_reading_while_writing(void **state)
     free(path);
 }
 
+/* What has a place behind the file's end, and was never written, reads as zeros. */
+static void test_reading_what_was_not_written(void **state)
+{
+    enum { ROWS = 50000 };
+    static uint32_t got[ROWS], zeros[ROWS];
+    const hsize_t rows = ROWS;
+    char *path = trace_make_path("unwritten.h5");
+    struct err e = {.text = ""};
+    struct hdf_out *o;
+    hid_t space, plist, set;
+
+    (void)state;
+    memset(got, 0xa5, sizeof got);
+    hdf_enter();
+    o = hdf_out_new(path, &e);
+    assert_non_null(o);
+    space = H5Screate_simple(1, &rows, NULL);
+    plist = H5Pcreate(H5P_DATASET_CREATE);
+    assert_true(H5Pset_alloc_time(plist, H5D_ALLOC_TIME_EARLY) >= 0);
+    assert_true(H5Pset_fill_time(plist, H5D_FILL_TIME_NEVER) >= 0);
+    set = H5Dcreate2(hdf_out_file(o), "/x", H5T_STD_U32LE, space, H5P_DEFAULT, plist,
+                     H5P_DEFAULT);
+    assert_true(set >= 0);
+    assert_true(H5Dread(set, H5T_NATIVE_UINT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, got) >= 0);
+    assert_memory_equal(got, zeros, sizeof got);
+    (void)H5Dclose(set);
+    (void)H5Pclose(plist);
+    (void)H5Sclose(space);
+    hdf_out_abandon(o);
+    hdf_leave();
+    free(path);
+}
+
 /* ---- a file that may not grow ---- */
 
 static struct trace *source;
@@ -441,25 +473,20 @@ static void test_full_files(void **state)
     static const rlim_t limits[] = {1000, 9000, 60000};
     char *path = trace_make_path("source.h5"), *out = trace_make_path("full.out");
     char *spill = mem_format("%s.spill", out);
-    struct rlimit was, now;
     struct err e = {.text = ""};
 
     (void)state;
     trace_make_random(path, 3, 64, 6, 8, 1500, 5);
     source = trace_open(path, NULL, &e);
     assert_non_null(source);
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
-    (void)signal(SIGXFSZ, SIG_IGN);
     for (size_t i = 0; i < sizeof write / sizeof *write; i++) {
         for (size_t l = 0; l < sizeof limits / sizeof *limits; l++) {
+            rlim_t was = file_limit(limits[l]);
             int status;
 
             e.text[0] = '\0';
-            now = was;
-            now.rlim_cur = limits[l];
-            assert_int_equal(setrlimit(RLIMIT_FSIZE, &now), 0);
             status = write[i](out, &e);
-            assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+            (void)file_limit(was);
             assert_int_equal(status, -1);
             if (strstr(e.text, "File too large") == NULL)
                 fail_msg("%zu at %zu: \"%s\"", i, l, e.text);
@@ -474,6 +501,47 @@ static void test_full_files(void **state)
     free(spill);
 }
 
+/* Rows whose chunk cannot be written are refused by status and by sentence, one by one as
+ * well as all together. */
+static void test_rows_that_find_no_room(void **state)
+{
+    enum { ROWS = 4096, LAYERS = 64, TOP_K = 8, CELLS = LAYERS * TOP_K };
+    struct trace_token *token = mem_zalloc(ROWS, sizeof *token);
+    uint16_t *expert = mem_alloc((size_t)ROWS * CELLS, sizeof *expert);
+    char *path = trace_make_path("no-room.h5");
+    struct trace_info i = plain();
+
+    (void)state;
+    i.layers = LAYERS;
+    i.experts = 64;
+    i.top_k = i.candidates = TOP_K;
+    for (uint32_t row = 0; row < ROWS; row++) {
+        token[row] = a_row.token;
+        token[row].position = row;
+        for (uint32_t c = 0; c < CELLS; c++)
+            expert[row * CELLS + c] = (uint16_t)((row * 7 + c) % 64);
+    }
+    for (uint32_t step = 1; step <= ROWS; step *= ROWS) {
+        struct err e = {.text = ""};
+        struct trace_writer *w = writer(path, &i);
+        rlim_t was = file_limit(1000);
+        uint32_t row = 0;
+
+        while (row < ROWS && trace_writer_rows(w, step, token + row, expert + row * CELLS,
+                                               NULL, NULL, &e) == 0)
+            row += step;
+        (void)file_limit(was);
+        assert_true(row < ROWS);
+        if (strstr(e.text, "File too large") == NULL)
+            fail_msg("\"%s\"", e.text);
+        trace_writer_abandon(w);
+        assert_int_not_equal(access(path, F_OK), 0);
+    }
+    free(path);
+    free(token);
+    free(expert);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -485,7 +553,9 @@ int main(void)
         cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_rows_at_once),
         cmocka_unit_test(test_reading_while_writing),
+        cmocka_unit_test(test_reading_what_was_not_written),
         cmocka_unit_test(test_full_files),
+        cmocka_unit_test(test_rows_that_find_no_room),
     };
 
     for (uint16_t i = 0; i <= TRACE_MAX_LAYERS; i++)
