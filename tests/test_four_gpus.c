@@ -174,9 +174,8 @@ static void each_plugin_counts_alike(void **state)
     for (; *all != NULL; all++) {
         char *policy = policy_with(*all);
         struct run_counts a, b;
-        bool pads = (*all)->slot == SLOT_GATE && strcmp((*all)->name, "dropless") != 0;
-        bool sharded = (*all)->slot == SLOT_PLACE &&
-                       ((const struct place_type *)(const void *)*all)->sharded;
+        bool pads = ((*all)->acts & ACT_PAD) != 0;
+        bool sharded = ((*all)->acts & ACT_SHARD) != 0;
         uint32_t shards = sharded ? GPUS : 1; /* each GPU has a slice of each expert */
 
         if (policy == NULL)

@@ -89,9 +89,11 @@ static void contract(void **unused)
             if ((type->plugin.needs & NEED_PROFILE) == 0)
                 m.p.load = NULL;
             p = place_by((*all)->name, "{}", &m.p);
-            assert_int_equal(p->slots,
-                             type->sharded ? sizes.gpus * sizes.experts : sizes.slots);
-            assert_int_equal(p->shards, type->sharded ? sizes.gpus : 1);
+            assert_int_equal(p->slots, (type->plugin.acts & ACT_SHARD) != 0
+                                           ? sizes.gpus * sizes.experts
+                                           : sizes.slots);
+            assert_int_equal(p->shards,
+                             (type->plugin.acts & ACT_SHARD) != 0 ? sizes.gpus : 1);
             for (uint32_t l = 0; l < sizes.layers; l++)
                 check_sound(p, l, &m.load[(size_t)l * sizes.experts]);
             check_scratch(type, params, &m.p, p);

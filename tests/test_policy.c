@@ -399,36 +399,6 @@ static void foresight_is_lossy_where_it_errs(void **unused)
     }
 }
 
-static void impossible_combinations(void **unused)
-{
-    static const struct {
-        const char *text;
-        const char *parts[4];
-    } cases[] = {
-        {"{cache: pin, prefetch: markov}",
-         {"test.yaml:1:1", "cache 'pin' does not go with prefetch 'markov'",
-          "use prefetch 'none'"}},
-        {"{cache: pin, prefetch: oracle}", {"does not go with"}},
-        {"{preset: static-pin, prefetch: frequency}", {"does not go with"}},
-        {"{preset: markov-prefetch, cache: belady-bypass}",
-         {"does not go with prefetch 'markov'", "use prefetch 'none' or 'oracle'"}},
-    };
-    struct reading r;
-
-    (void)unused;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        check_refused(presets, cases[i].text, cases[i].parts);
-    /* Neighbours of these that do work. */
-    r = read_good("{cache: pin, prefetch: none}");
-    release(&r);
-    r = read_good("{cache: belady-bypass, prefetch: oracle}");
-    release(&r);
-    r = read_good("{cache: belady, prefetch: markov}");
-    release(&r);
-    r = read_good("{schedule: serial, prefetch: markov}");
-    release(&r);
-}
-
 /* ---- a folder of presets of one's own ---- */
 
 static void write_preset(const char *folder, const char *name, const char *text)
@@ -503,7 +473,6 @@ int main(void)
         cmocka_unit_test(another_plugin_starts_afresh),
         cmocka_unit_test(mistakes_are_explained),
         cmocka_unit_test(foresight_is_lossy_where_it_errs),
-        cmocka_unit_test(impossible_combinations),
         cmocka_unit_test(bad_presets_are_blamed),
     };
 

@@ -145,7 +145,7 @@ static int waste(const struct inputs *in, double *value, struct err *e)
 
     if (p == NULL)
         return -1;
-    if (policy_gate(p)->apply == NULL) {
+    if ((policy_acts(p) & ACT_PAD) == 0) {
         policy_free(p);
         return err_set(e, "formula %s: this policy's gate has no capacity", in->name);
     }

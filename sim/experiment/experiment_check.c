@@ -24,35 +24,22 @@ static int check_needs(const struct experiment *x, const struct policy *p, struc
             return err_set(e, "policy '%s' needs %s, which %s does not have", p->label,
                            trace_field_name(fields[i].field), x->trace_path);
     }
-    if ((needs & NEED_FUTURE) != 0 && !x->timeless)
-        return err_set(
-            e,
-            "policy '%s' is an oracle: it needs a workload whose passes do not "
-            "depend on time; choose arrivals: closed",
-            p->label);
     return 0;
 }
 
-/* On one of several GPUs: do its weights fit, and can the engine do what it does? */
+/* On one of several GPUs: do its weights fit? */
 static int check_gpu(const struct experiment *x, const struct policy *p, struct err *e)
 {
     struct cost whole = {.model = x->model, .machine = x->machine};
     struct parallel_plan plan;
     uint64_t bytes, kv_bytes;
-    bool event_driven;
 
     if (parallel_plan_init(&plan, p, &x->parallel, &x->topology, &whole, x->info,
                            x->expert_bytes, e) != 0)
         return -1;
     bytes = plan.weight_bytes;
     kv_bytes = run_kv_bytes(plan.cost.model, x->sizes.kv_tokens);
-    event_driven = plan.event_driven;
     parallel_plan_release(&plan);
-    if (x->p.engine == ENGINE_FIFO && event_driven)
-        return err_set_key(e, "engine",
-                           "policy '%s' copies weights while GPUs share the links, which "
-                           "engine: fifo cannot do; choose engine: auto or event",
-                           p->label);
     if (bytes <= x->gpu_bytes)
         return run_refuse_kv(p, x->sizes.kv_pass, kv_bytes, x->gpu_bytes - bytes, e);
     return err_set(e,
@@ -83,48 +70,6 @@ static int check_memory(const struct experiment *x, const struct policy *p, stru
                        dense > x->gpu_bytes ? "" : "fewer slots, ");
 }
 
-/* Can the host run experts? */
-static int check_host(const struct experiment *x, const struct policy *p, struct err *e)
-{
-    const char *name = p->plugin[SLOT_OFFLOAD]->name;
-
-    if (!job_hosts(p))
-        return 0;
-    if (x->machine->unified)
-        return err_set(e,
-                       "policy '%s' runs experts on the host (offload: %s), but host and "
-                       "GPU of %s are one; choose offload: fetch, or another machine",
-                       p->label, name, x->machine->name);
-    if (x->home != TIER_HOST || x->host_bytes != UINT64_MAX)
-        return err_set(e,
-                       "policy '%s' runs experts on the host (offload: %s), but not all "
-                       "of them are in host memory; choose offload: fetch, or keep them "
-                       "there with home: host and enough host_memory",
-                       p->label, name);
-    return 0;
-}
-
-/* What needs several GPUs, or one that is told to be one of several. */
-static int check_alone(const struct policy *p, struct err *e)
-{
-    const struct gate_type *gate = policy_gate(p);
-    const char *what = NULL;
-
-    if (p->plugin[SLOT_PLACE] != policy_default(SLOT_PLACE) || p->place.slots > 0 ||
-        p->place.window.interval > 0)
-        what = "places experts on GPUs";
-    else if (p->schedule.experts != EXPERTS_GROUPED)
-        what = "launches experts one by one";
-    else if (gate->is_dense != NULL && gate->is_dense(p->params[SLOT_GATE]))
-        what = "dispatches by dense products";
-    if (what == NULL)
-        return 0;
-    return err_set(e,
-                   "policy '%s' %s, which the runner of one GPU does not know; say "
-                   "parallel: {gpus: 1} (or more)",
-                   p->label, what);
-}
-
 /* How many slots a policy's cache has, in the layers and experts of one GPU. */
 static int resolve_slots(const struct experiment *x, struct policy *p, struct err *e)
 {
@@ -140,14 +85,15 @@ static int resolve_slots(const struct experiment *x, struct policy *p, struct er
     return err_set_key(e, path, "cache: %s", why.text);
 }
 
-static int check_sizes(const struct experiment *x, struct policy *p, struct err *e)
+static int check_policy(const struct experiment *x, struct policy *p, struct err *e)
 {
-    int status =
-        x->is_parallel ? parallel_check(p, &x->topology, x->info, e) : check_alone(p, e);
-
-    if (status == 0)
-        status = x->is_parallel ? check_gpu(x, p, e) : check_memory(x, p, e);
-    return status == 0 ? check_host(x, p, e) : -1;
+    if (check_needs(x, p, e) != 0 || resolve_slots(x, p, e) != 0)
+        return -1;
+    if (x->is_parallel)
+        parallel_fill_cache(p, &x->topology, x->info->experts);
+    if (combination_check(x, p, e) != 0)
+        return -1;
+    return x->is_parallel ? check_gpu(x, p, e) : check_memory(x, p, e);
 }
 
 int experiment_check_policies(struct experiment *x, struct err *e)
@@ -155,15 +101,7 @@ int experiment_check_policies(struct experiment *x, struct err *e)
     for (uint32_t i = 0; i < x->policies; i++) {
         unsigned needs = policy_needs(x->policy[i]);
 
-        if (x->p.engine == ENGINE_FIFO && job_needs_events(x->policy[i]))
-            return err_set_key(
-                e, "engine",
-                "policy '%s' loads early or writes back, which engine: fifo "
-                "cannot do; choose engine: auto or event",
-                x->policy[i]->label);
-        if (check_needs(x, x->policy[i], e) != 0 ||
-            resolve_slots(x, x->policy[i], e) != 0 ||
-            check_sizes(x, x->policy[i], e) != 0)
+        if (check_policy(x, x->policy[i], e) != 0)
             return experiment_blame(x, x->policy[i], e);
         x->scores = x->scores || (needs & (NEED_SCORES | NEED_ALL_SCORES)) != 0;
         x->predicted = x->predicted || (needs & NEED_PREDICTED) != 0;

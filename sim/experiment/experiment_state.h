@@ -87,6 +87,8 @@ int experiment_blame(const struct experiment *x, const struct policy *p, struct 
 /* Checks every policy against trace, machine and memory, resolves its slots, and learns
  * which fields of the trace are needed. 0 or -1. */
 int experiment_check_policies(struct experiment *x, struct err *e);
+/* Refuses what cannot work together (combination.c). 0 or -1. */
+int combination_check(const struct experiment *x, const struct policy *p, struct err *e);
 /* Refuses a setting that is written, but has no effect given the others. When all is
  * loaded and checked. 0 or -1. */
 int ignored_refuse(struct experiment *x, struct err *e);

@@ -16,6 +16,11 @@ struct setting {
 
 /* ---- conditions ---- */
 
+static bool does(const struct setting *s, enum policy_act act)
+{
+    return (policy_acts(s->policy) & (unsigned)act) != 0;
+}
+
 static bool no_static(const struct setting *s)
 {
     return s->x->workload.mode != WORKLOAD_STATIC;
@@ -63,8 +68,7 @@ static bool one_gpu(const struct setting *s)
 
 static bool sends_nothing(const struct setting *s)
 {
-    return policy_schedule(s->policy)->plan != NULL &&
-           (one_gpu(s) || s->x->parallel.gpus == 1);
+    return does(s, ACT_STAGES) && (one_gpu(s) || s->x->parallel.gpus == 1);
 }
 
 static bool placed_once(const struct setting *s)
@@ -80,7 +84,7 @@ static bool no_groups(const struct setting *s)
 
 static bool one_gpu_dispatches(const struct setting *s)
 {
-    return one_gpu(s) && policy_gate(s->policy)->apply != NULL;
+    return one_gpu(s) && does(s, ACT_PAD);
 }
 
 static uint32_t experts_of_gpu(const struct setting *s)
@@ -92,19 +96,19 @@ static uint32_t experts_of_gpu(const struct setting *s)
 
 static bool no_spare(const struct setting *s)
 {
-    return s->x->is_parallel && !policy_place(s->policy)->sharded &&
+    return s->x->is_parallel && !does(s, ACT_SHARD) &&
            experts_of_gpu(s) * s->x->topology.ranks == s->x->info->experts;
 }
 
 static bool blind_to_loads(const struct setting *s)
 {
-    return s->x->is_parallel && !policy_place(s->policy)->sharded &&
+    return s->x->is_parallel && !does(s, ACT_SHARD) &&
            (s->policy->plugin[SLOT_PLACE]->needs & NEED_PROFILE) == 0;
 }
 
 static bool is_sharded(const struct setting *s)
 {
-    return s->x->is_parallel && policy_place(s->policy)->sharded;
+    return s->x->is_parallel && does(s, ACT_SHARD);
 }
 
 static bool no_demand(const struct setting *s)
@@ -114,7 +118,7 @@ static bool no_demand(const struct setting *s)
 
 static bool no_loads(const struct setting *s)
 {
-    return no_demand(s) && policy_prefetch(s->policy)->step == NULL;
+    return no_demand(s) && !does(s, ACT_PREFETCH);
 }
 
 static bool holds_all(const struct setting *s)
@@ -134,12 +138,12 @@ static bool misses_nothing(const struct setting *s)
 
 static bool prefetches_nothing(const struct setting *s)
 {
-    return policy_prefetch(s->policy)->step != NULL && misses_nothing(s);
+    return does(s, ACT_PREFETCH) && misses_nothing(s);
 }
 
 static bool hosts_nothing(const struct setting *s)
 {
-    return policy_offload(s->policy)->decide != NULL && misses_nothing(s);
+    return does(s, ACT_HOST) && misses_nothing(s);
 }
 
 /* Only an algorithm that filters, or that would rather not keep what came, lets an expert

@@ -10,17 +10,17 @@
 
 bool job_reroutes(const struct policy *p)
 {
-    return policy_gate(p)->apply != NULL || policy_select(p)->apply != NULL;
+    return (policy_acts(p) & ACT_REROUTE) != 0;
 }
 
 bool job_hosts(const struct policy *p)
 {
-    return policy_offload(p)->decide != NULL;
+    return (policy_acts(p) & ACT_HOST) != 0;
 }
 
 bool job_needs_events(const struct policy *p)
 {
-    return policy_prefetch(p)->step != NULL || p->cache.write_back;
+    return (policy_acts(p) & ACT_PREFETCH) != 0 || p->cache.write_back;
 }
 
 bool job_all_resident(const struct experiment *x, const struct policy *p)
@@ -33,7 +33,7 @@ bool job_all_resident(const struct experiment *x, const struct policy *p)
                     : c->scope == CACHE_GLOBAL && c->bytes >= x->expert_total_bytes;
 
     return room && c->preload == CACHE_PRELOAD_LINEAR && !job_reroutes(p) &&
-           policy_prefetch(p)->step == NULL;
+           (policy_acts(p) & ACT_PREFETCH) == 0;
 }
 
 uint64_t job_cache_bytes(const struct experiment *x, const struct policy *p)

@@ -53,11 +53,14 @@ int parallel_topology(const struct machine *m, const struct parallel_params *p,
     return 0;
 }
 
-/* ---- what a policy can do ---- */
+/* ---- sizes ---- */
 
-static uint32_t slots_of(const struct policy *p, uint32_t gpus, uint32_t experts)
+uint32_t parallel_slots(const struct policy *p, const struct topology *t,
+                        uint32_t experts)
 {
-    if (policy_place(p)->sharded)
+    uint32_t gpus = t->ranks;
+
+    if ((policy_acts(p) & ACT_SHARD) != 0)
         return gpus * experts;
     if (p->place.slots > 0)
         return (uint32_t)p->place.slots;
@@ -67,136 +70,41 @@ static uint32_t slots_of(const struct policy *p, uint32_t gpus, uint32_t experts
 uint32_t parallel_local(const struct policy *p, const struct topology *t,
                         uint32_t experts)
 {
-    return slots_of(p, t->ranks, experts) / t->ranks;
+    return parallel_slots(p, t, experts) / t->ranks;
 }
 
-/* What cannot be where rows go through a layer in several parts. */
-static int check_parts(const struct policy *p, uint32_t gpus, struct err *e)
+bool parallel_is_whole(const struct policy *p, const struct topology *t,
+                       const struct trace_info *trace)
 {
-    const struct program_shape shape = {gpus, policy_place(p)->sharded,
-                                        policy_place(p)->counts};
-    const char *name = p->plugin[SLOT_SCHEDULE]->name;
-    struct program program;
+    uint64_t all = parallel_local(p, t, trace->experts);
 
-    program_plan(policy_schedule(p), p->params[SLOT_SCHEDULE], &shape, &program);
-    if (policy_schedule(p)->plan != NULL && shape.sharded)
-        return err_set_key(e, "schedule",
-                           "policy '%s': schedule: %s has no rule for place: %s, which "
-                           "sends all rows to all GPUs; choose another of the two",
-                           p->label, name, p->plugin[SLOT_PLACE]->name);
-    if (program.parts == 1)
-        return 0;
-    if ((policy_needs(p) & NEED_FUTURE) != 0)
-        return err_set_key(e, "schedule",
-                           "policy '%s' is an oracle, which looks ahead layer by layer; "
-                           "schedule: %s splits them in %u parts; choose another",
-                           p->label, name, program.parts);
-    if (policy_offload(p)->decide != NULL)
-        return err_set_key(e, "offload",
-                           "policy '%s': offload: %s decides on a layer's experts at "
-                           "once; schedule: %s runs them in %u parts; choose another",
-                           p->label, p->plugin[SLOT_OFFLOAD]->name, name, program.parts);
-    return 0;
-}
-
-/* What a look-ahead over several GPUs cannot follow. */
-static int check_oracle(const struct policy *p, uint32_t slots, struct err *e)
-{
-    if ((policy_needs(p) & NEED_FUTURE) == 0)
-        return 0;
-    if (p->place.window.interval > 0)
-        return err_set_key(e, "place.interval",
-                           "policy '%s' is an oracle, which knows where experts are only "
-                           "if they stay there; leave interval out",
-                           p->label);
-    if (slots > UINT16_MAX)
-        return err_set_key(e, "place.slots",
-                           "policy '%s' is an oracle, which can look ahead for %u slots "
-                           "of a layer, not %u; take fewer GPUs",
-                           p->label, UINT16_MAX, slots);
-    return 0;
-}
-
-static int check_place(const struct policy *p, uint32_t gpus, uint32_t experts,
-                       struct err *e)
-{
-    uint32_t slots = slots_of(p, gpus, experts);
-    bool is_static = policy_gate(p)->apply != NULL;
-
-    if (!policy_place(p)->sharded && (slots % gpus != 0 || slots < experts))
-        return err_set_key(
-            e, "place.slots",
-            "policy '%s': place: slots is %u; %u experts on %u GPUs need a "
-            "multiple of %u, at least %u",
-            p->label, slots, experts, gpus, gpus, (experts + gpus - 1) / gpus * gpus);
-    if (is_static && (slots >= experts + gpus || policy_place(p)->sharded))
-        return err_set_key(
-            e, "gate",
-            "policy '%s': gate: %s pads every expert's rows, so that replicas "
-            "and shards have no rule; choose gate: dropless, or as few slots "
-            "as hold every expert once",
-            p->label, p->plugin[SLOT_GATE]->name);
-    if (policy_place(p)->sharded && p->place.window.interval > 0)
-        return err_set_key(
-            e, "place.interval",
-            "policy '%s': place: %s has every expert everywhere, so that there "
-            "is nothing to rebalance; leave interval out",
-            p->label, p->plugin[SLOT_PLACE]->name);
-    if (p->place.foresee > 0 && p->place.window.interval != 1)
-        return err_set_key(
-            e, "place.foresee",
-            "policy '%s': place: foresee tells of the coming pass, for which "
-            "interval must be 1",
-            p->label);
-    if (p->schedule.empty && p->schedule.experts != EXPERTS_SERIAL)
-        return err_set_key(e, "schedule.empty",
-                           "policy '%s': schedule: empty needs experts: serial, which "
-                           "launches expert by expert",
-                           p->label);
-    return 0;
-}
-
-static bool is_whole(const struct policy *p, uint32_t local, uint32_t layers)
-{
-    uint64_t all = p->cache.scope == CACHE_GLOBAL ? (uint64_t)local * layers : local;
-
+    if (p->cache.scope == CACHE_GLOBAL)
+        all *= trace->layers;
     return (uint64_t)p->cache.slots >= all && p->cache.preload == CACHE_PRELOAD_LINEAR;
 }
 
-int parallel_check(struct policy *p, const struct topology *t,
-                   const struct trace_info *trace, struct err *e)
+void parallel_fill_cache(struct policy *p, const struct topology *t, uint32_t experts)
 {
-    uint32_t gpus = t->ranks, local;
-
-    if (check_place(p, gpus, trace->experts, e) != 0 || check_parts(p, gpus, e) != 0 ||
-        check_oracle(p, slots_of(p, gpus, trace->experts), e) != 0)
-        return -1;
-    local = slots_of(p, gpus, trace->experts) / gpus;
-    if (p->cache.slots == 0 && p->cache.bytes == 0) {
-        p->cache.scope = CACHE_PER_LAYER;
-        p->cache.slots = local;
-        p->cache.preload = CACHE_PRELOAD_LINEAR;
-    }
-    if (p->place.window.interval > 0 && !is_whole(p, local, trace->layers))
-        return err_set_key(
-            e, "cache.slots",
-            "policy '%s' rebalances, but its caches do not hold all experts of "
-            "a GPU; leave cache: slots out, or interval",
-            p->label);
-    if ((p->schedule.exchange == EXCHANGE_NORMAL ||
-         p->schedule.exchange == EXCHANGE_LOW_LATENCY ||
-         p->schedule.exchange == EXCHANGE_FORWARD) &&
-        t->nodes > 1 && !t->nvlink)
-        return err_set_key(
-            e, "schedule.exchange",
-            "policy '%s': schedule: this exchange is made for NVLink in a "
-            "node, which the machine does not have; choose exchange: flat or "
-            "rails",
-            p->label);
-    return 0;
+    if (p->cache.slots > 0 || p->cache.bytes > 0)
+        return;
+    p->cache.scope = CACHE_PER_LAYER;
+    p->cache.slots = parallel_local(p, t, experts);
+    p->cache.preload = CACHE_PRELOAD_LINEAR;
 }
 
-/* ---- sizes ---- */
+static bool is_resident(const struct policy *p, const struct topology *t,
+                        const struct trace_info *trace)
+{
+    return parallel_is_whole(p, t, trace) && (policy_acts(p) & ACT_PREFETCH) == 0;
+}
+
+bool parallel_needs_events(const struct policy *p, const struct topology *t,
+                           const struct trace_info *trace)
+{
+    return (policy_acts(p) & ACT_PREFETCH) != 0 || p->cache.write_back ||
+           p->place.migrate == PLACE_BACKGROUND ||
+           (t->ranks > 1 && !is_resident(p, t, trace));
+}
 
 static bool needs_counts(const struct policy *p, const struct topology *t, bool whole)
 {
@@ -204,10 +112,11 @@ static bool needs_counts(const struct policy *p, const struct topology *t, bool 
     bool told = exchange == EXCHANGE_NORMAL || exchange == EXCHANGE_LOW_LATENCY;
 
     if (t->ranks == 1) /* as without parallel */
-        return !whole || policy_gate(p)->apply != NULL || policy_select(p)->apply != NULL;
-    if (policy_gate(p)->pads) /* every expert runs on its capacity */
+        return !whole || (policy_acts(p) & ACT_REROUTE) != 0;
+    if ((policy_acts(p) & ACT_PAD) != 0) /* every expert runs on its capacity */
         return false;
-    return !whole || (policy_place(p)->sharded ? policy_place(p)->counts : !told);
+    return !whole ||
+           ((policy_acts(p) & ACT_SHARD) != 0 ? policy_place(p)->counts : !told);
 }
 
 static int make_model(struct parallel_plan *plan, const struct policy *p,
@@ -220,7 +129,7 @@ static int make_model(struct parallel_plan *plan, const struct policy *p,
         model_slice(whole, parallel_tensor(params), &attention, e) != 0)
         return -1;
     plan->model = attention;
-    if (policy_place(p)->sharded)
+    if ((policy_acts(p) & ACT_SHARD) != 0)
         return model_slice_experts(&attention, t->ranks, &plan->model, e);
     return 0;
 }
@@ -230,11 +139,10 @@ int parallel_plan_init(struct parallel_plan *plan, const struct policy *p,
                        const struct cost *whole, const struct trace_info *trace,
                        const uint64_t *expert_bytes, struct err *e)
 {
-    uint32_t slots = slots_of(p, t->ranks, trace->experts), local = slots / t->ranks;
-    bool sharded = policy_place(p)->sharded;
-    bool resident = is_whole(p, local, trace->layers) && policy_prefetch(p)->step == NULL;
+    uint32_t slots = parallel_slots(p, t, trace->experts), local = slots / t->ranks;
+    bool sharded = (policy_acts(p) & ACT_SHARD) != 0;
+    bool resident = is_resident(p, t, trace);
     bool counts = needs_counts(p, t, resident);
-    bool early = policy_prefetch(p)->step != NULL || p->cache.write_back;
 
     *plan = (struct parallel_plan){
         .run = {.topology = t,
@@ -243,8 +151,7 @@ int parallel_plan_init(struct parallel_plan *plan, const struct policy *p,
                 .local = local,
                 .exchange = counts},
         .cost = *whole,
-        .event_driven =
-            early || p->place.migrate == PLACE_BACKGROUND || (t->ranks > 1 && !resident),
+        .event_driven = parallel_needs_events(p, t, trace),
         .may_graph = resident && !counts && p->schedule.exchange != EXCHANGE_NORMAL &&
                      whole->machine->host.expert_overhead == 0 && !p->schedule.wait,
     };

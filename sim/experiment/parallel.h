@@ -1,5 +1,5 @@
-/* Runs over several GPUs: what the configuration's `parallel` says, whether a policy can
- * do with it, and the sizes that follow. */
+/* Runs over several GPUs: what the configuration's `parallel` says, and the sizes that
+ * follow for a policy. */
 #ifndef MOESIM_EXPERIMENT_PARALLEL_H
 #define MOESIM_EXPERIMENT_PARALLEL_H
 
@@ -33,13 +33,21 @@ struct parallel_plan {
     bool event_driven, may_graph; /* what the executor must, and can be */
 };
 
+/* Slots for the experts of a layer on all GPUs. */
+uint32_t parallel_slots(const struct policy *p, const struct topology *t,
+                        uint32_t experts);
 /* Slots of a layer on one GPU, as many as its cache can hold; with shards: experts. */
 uint32_t parallel_local(const struct policy *p, const struct topology *t,
                         uint32_t experts);
-/* Refuses what cannot work. `p` may get a cache that holds all of a GPU's experts, where
- * it says nothing of its size. 0 or -1. */
-int parallel_check(struct policy *p, const struct topology *t,
-                   const struct trace_info *trace, struct err *e);
+/* Gives a policy that says nothing of its cache's size one that holds all of a GPU's
+ * experts. */
+void parallel_fill_cache(struct policy *p, const struct topology *t, uint32_t experts);
+/* Whether every GPU's cache holds all its experts from the start. */
+bool parallel_is_whole(const struct policy *p, const struct topology *t,
+                       const struct trace_info *trace);
+/* Whether copies come in two classes or share links, which FIFO lanes cannot do. */
+bool parallel_needs_events(const struct policy *p, const struct topology *t,
+                           const struct trace_info *trace);
 /* For a policy that has been checked. 0 or -1. */
 int parallel_plan_init(struct parallel_plan *plan, const struct policy *p,
                        const struct parallel_params *params, const struct topology *t,

@@ -45,9 +45,9 @@ const struct gate_type gate_capacity_factor = {
                    "GShard (Lepikhin et al., ICLR 2021) as in DeepSpeed's MoE layer",
                .variant = VARIANT_RELEASED,
                .lossless = false,
+               .acts = ACT_REROUTE | ACT_PAD,
                .options = options,
                .params_size = sizeof(struct factor)},
-    .pads = true,
     .apply = apply,
     .is_dense = is_dense,
 };

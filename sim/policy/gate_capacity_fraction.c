@@ -41,9 +41,9 @@ const struct gate_type gate_capacity_fraction = {
                    "NeurIPS 2024: static gating, as in fairseq's evaluation",
                .variant = VARIANT_RELEASED,
                .lossless = false,
+               .acts = ACT_REROUTE | ACT_PAD,
                .options = options,
                .params_size = sizeof(struct fraction)},
-    .pads = true,
     .apply = apply,
     .is_dense = is_dense,
 };

@@ -37,6 +37,7 @@ const struct offload_type offload_fiddler = {
                .source = "Kamahori et al., Fiddler, ICLR 2025, arXiv 2402.07033, "
                          "Algorithm 1",
                .variant = VARIANT_PAPER,
-               .lossless = true},
+               .lossless = true,
+               .acts = ACT_HOST},
     .decide = decide,
 };

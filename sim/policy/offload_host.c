@@ -18,6 +18,7 @@ const struct offload_type offload_host = {
                        "put one into the cache",
                .source = "KTransformers; llama.cpp --cpu-moe",
                .variant = VARIANT_STANDARD,
-               .lossless = true},
+               .lossless = true,
+               .acts = ACT_HOST},
     .decide = decide,
 };

@@ -92,6 +92,7 @@ struct place *place_new(const struct place_type *type, const void *params,
 {
     bool loads = (type->plugin.needs & NEED_PROFILE) != 0;
     struct place *p;
+    bool shards = (type->plugin.acts & ACT_SHARD) != 0;
     void *scratch = NULL;
 
     if (check_sizes(problem, e) != 0)
@@ -106,8 +107,8 @@ struct place *place_new(const struct place_type *type, const void *params,
     if ((loads && check_loads(problem, e) != 0) ||
         (type->check != NULL && type->check(params, problem, e) != 0))
         return NULL;
-    p = make(problem, type->sharded ? problem->gpus * problem->experts : problem->slots);
-    p->shards = type->sharded ? p->gpus : 1;
+    p = make(problem, shards ? problem->gpus * problem->experts : problem->slots);
+    p->shards = shards ? p->gpus : 1;
     if (type->scratch_size != NULL)
         scratch = mem_alloc(type->scratch_size(params, problem), 1);
     for (uint32_t l = 0; l < p->layers; l++) {

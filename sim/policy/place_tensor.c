@@ -10,7 +10,7 @@ const struct place_type place_tensor = {
                .source = "Shoeybi et al., Megatron-LM, arXiv 1909.08053, section 3; vLLM "
                          "without --enable-expert-parallel",
                .variant = VARIANT_STANDARD,
-               .lossless = true},
-    .sharded = true,
+               .lossless = true,
+               .acts = ACT_SHARD},
     .assign = place_fill_shards,
 };

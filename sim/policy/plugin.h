@@ -38,6 +38,17 @@ enum policy_need {
     NEED_PROFILE = 1 << 4     /* expert loads of a profile trace (or of this trace) */
 };
 
+/* What a plug-in does that others must know of; bit set. */
+enum policy_act {
+    ACT_REROUTE = 1 << 0,  /* rewrites choices */
+    ACT_PAD = 1 << 1,      /* every expert computes a capacity of rows, known before the
+                              routing */
+    ACT_SHARD = 1 << 2,    /* every GPU holds a slice of every expert: G slots for each */
+    ACT_PREFETCH = 1 << 3, /* loads experts before they are asked for */
+    ACT_HOST = 1 << 4,     /* may run experts on the host's processors */
+    ACT_STAGES = 1 << 5    /* takes a layer of several GPUs through stages of its own */
+};
+
 enum policy_variant {
     VARIANT_STANDARD,      /* textbook algorithm */
     VARIANT_PAPER,         /* as published */
@@ -54,6 +65,7 @@ struct plugin {
     enum policy_variant variant;
     bool lossless;
     unsigned needs;               /* enum policy_need bits */
+    unsigned acts;                /* enum policy_act bits */
     const struct option *options; /* NULL: no parameters */
     size_t params_size;           /* of the struct the options fill */
     const char *const *idle; /* options that its slot shares and that change nothing with

@@ -234,47 +234,6 @@ static int read_slot(struct policy *p, enum policy_slot slot, const struct cfg_n
     return 0;
 }
 
-/* ---- what cannot work together ---- */
-
-static const struct refusal {
-    enum policy_slot slot;
-    const char *name;
-    enum policy_slot other;
-    const char *allowed[3]; /* the other slot's plug-ins that go with it; NULL ends */
-    const char *why;
-} refusals[] = {
-    {SLOT_CACHE,
-     "pin",
-     SLOT_PREFETCH,
-     {"none"},
-     "only the pinned experts ever stay, so an early load would have nowhere to go"},
-    {SLOT_CACHE,
-     "belady-bypass",
-     SLOT_PREFETCH,
-     {"none", "oracle"},
-     "it keeps only what is used next, which a guess may never be"},
-};
-
-static int refuse(const struct policy *p, const struct cfg_node *n, struct err *e)
-{
-    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
-        const struct refusal *r = &refusals[i];
-        bool fits = strcmp(p->plugin[r->slot]->name, r->name) != 0;
-
-        for (size_t j = 0; r->allowed[j] != NULL; j++)
-            fits = fits || strcmp(p->plugin[r->other]->name, r->allowed[j]) == 0;
-        if (!fits)
-            return cfg_error(
-                n, e, "%s '%s' does not go with %s '%s': %s; use %s '%s'%s%s%s",
-                policy_slot_name(r->slot), r->name, policy_slot_name(r->other),
-                p->plugin[r->other]->name, r->why, policy_slot_name(r->other),
-                r->allowed[0], r->allowed[1] != NULL ? " or '" : "",
-                r->allowed[1] != NULL ? r->allowed[1] : "",
-                r->allowed[1] != NULL ? "'" : "");
-    }
-    return 0;
-}
-
 /* ---- the whole ---- */
 
 /* Appends "+name" to an owned label. */
@@ -357,8 +316,6 @@ static int read_policy(struct policy *p, const struct cfg_node *n, const char *f
                       &base[slot], e) != 0)
             return -1;
     }
-    if (refuse(p, n, e) != 0)
-        return -1;
     p->label = heading.name[0] != '\0' ? mem_strdup(heading.name) : told_label(p, base);
     return 0;
 }
@@ -385,6 +342,15 @@ void policy_free(struct policy *p)
     free(p->preset);
     cfg_free(p->document);
     free(p);
+}
+
+unsigned policy_acts(const struct policy *p)
+{
+    unsigned acts = 0;
+
+    for (int slot = 0; slot < POLICY_SLOTS; slot++)
+        acts |= p->plugin[slot]->acts;
+    return acts;
 }
 
 unsigned policy_needs(const struct policy *p)

@@ -46,6 +46,8 @@ void policy_free(struct policy *p);
 
 /* Union of what the plug-ins need of a trace: enum policy_need bits. */
 unsigned policy_needs(const struct policy *p);
+/* What all its plug-ins together do: enum policy_act bits. */
+unsigned policy_acts(const struct policy *p);
 /* All plug-ins leave the layers' output as it is. */
 bool policy_lossless(const struct policy *p);
 /* The options that all plug-ins of a slot share, and where `p` has them; NULL: none. */

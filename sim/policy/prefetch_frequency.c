@@ -53,6 +53,7 @@ const struct prefetch_type prefetch_frequency = {
                .source = "baseline: popularity of the passes before this one",
                .variant = VARIANT_STANDARD,
                .lossless = true,
+               .acts = ACT_PREFETCH,
                .options = options,
                .params_size = sizeof(struct params)},
     .state_size = state_size,

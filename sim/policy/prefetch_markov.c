@@ -222,6 +222,7 @@ const struct prefetch_type prefetch_markov = {
                    "al., IPDPS 2024)",
                .variant = VARIANT_STANDARD,
                .lossless = true,
+               .acts = ACT_PREFETCH,
                .options = options,
                .params_size = sizeof(struct params)},
     .state_size = state_size,

@@ -70,6 +70,7 @@ const struct prefetch_type prefetch_oracle = {
                    "bound: no predictor of this distance and width is better informed",
                .variant = VARIANT_STANDARD,
                .lossless = true,
+               .acts = ACT_PREFETCH,
                .needs = NEED_FUTURE,
                .options = options,
                .params_size = sizeof(struct params)},

@@ -83,6 +83,7 @@ const struct prefetch_type prefetch_previous_token = {
                .source = "baseline: adjacent tokens share experts",
                .variant = VARIANT_STANDARD,
                .lossless = true,
+               .acts = ACT_PREFETCH,
                .options = options,
                .params_size = sizeof(struct params)},
     .state_size = state_size,

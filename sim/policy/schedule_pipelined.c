@@ -36,6 +36,7 @@ const struct schedule_type schedule_pipelined = {
                .source = "Hwang et al., Tutel, MLSys 2023, section 3.3 (its degree r)",
                .variant = VARIANT_PAPER,
                .lossless = true,
+               .acts = ACT_STAGES,
                .options = options,
                .params_size = sizeof(struct params)},
     .copies_wait = false,

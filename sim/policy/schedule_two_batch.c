@@ -37,6 +37,7 @@ const struct schedule_type schedule_two_batch = {
                .source = "DeepSeek-AI, DeepSeek-V3 Technical Report, 2024, section 3.4",
                .variant = VARIANT_PAPER,
                .lossless = true,
+               .acts = ACT_STAGES,
                .options = NULL},
     .copies_wait = false,
     .split = true,

@@ -22,7 +22,6 @@ struct gate_result {
 
 struct gate_type {
     struct plugin plugin;
-    bool pads; /* every expert computes a capacity of rows, known before the routing */
     /* `choice` is (row, rank), contiguous, in and out. `scratch` has one uint32_t per
      * expert. v->active and v->tokens are not set yet. NULL: dropless. */
     struct gate_result (*apply)(const void *params, const struct view *v,
@@ -53,8 +52,7 @@ struct place_launch {
 
 struct place_type {
     struct plugin plugin;
-    bool sharded; /* every GPU holds 1/G of every expert: G slots for each */
-    bool counts;  /* sharded: GPUs tell each other how many rows each expert has before
+    bool counts; /* ACT_SHARD: GPUs tell each other how many rows each expert has before
                      the rows, which each arranges by expert, follow */
     /* NULL: one grouped GEMM, as for whole experts. */
     struct place_launch (*launch)(const void *params);

@@ -98,8 +98,8 @@ static int read_parallel(struct result_reader *r, hid_t group, const char *where
     if (run->gpus > 0) {
         run->gpu_rows =
             result_reader_array(r, group, where, "gpu_rows", RESULT_U64, run->gpus);
-        run->gpu_peak =
-            result_reader_array(r, group, where, "gpu_peak_bytes", RESULT_BYTES, run->gpus);
+        run->gpu_peak = result_reader_array(r, group, where, "gpu_peak_bytes",
+                                            RESULT_BYTES, run->gpus);
         if (run->gpu_rows == NULL || run->gpu_peak == NULL)
             return -1;
     }

@@ -36,7 +36,7 @@ struct hosted *hosted_new(struct gpu *g)
     const struct offload_type *type = policy_offload(g->setup->policy);
     struct hosted *h;
 
-    if (type->decide == NULL)
+    if ((type->plugin.acts & ACT_HOST) == 0)
         return NULL;
     h = mem_zalloc(1, sizeof *h);
     h->type = type;

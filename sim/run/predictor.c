@@ -17,7 +17,7 @@ void predictor_init(struct runner *c)
 
     p->type = policy_prefetch(s->policy);
     p->params = s->policy->params[SLOT_PREFETCH];
-    if (p->type->step == NULL)
+    if ((p->type->plugin.acts & ACT_PREFETCH) == 0)
         return;
     c->load = mem_zalloc((size_t)c->layers * c->experts, sizeof *c->load);
     p->want = mem_alloc(p->type->width(&shape, p->params), sizeof *p->want);

@@ -105,10 +105,9 @@ static int runner_init(struct runner *c, const struct run_setup *s,
                          .top_k = t->top_k,
                          .candidates = t->candidates,
                          .predicted = t->predicted};
-    c->pads = policy_gate(s->policy)->pads;
+    c->pads = (policy_acts(s->policy) & ACT_PAD) != 0;
     c->dense_bytes = model_dense_bytes(s->cost->model);
-    c->reroutes =
-        policy_gate(s->policy)->apply != NULL || policy_select(s->policy)->apply != NULL;
+    c->reroutes = (policy_acts(s->policy) & ACT_REROUTE) != 0;
     init_view(c);
     if (s->parallel != NULL) {
         c->gpus = s->parallel->topology->ranks;

@@ -1,0 +1,345 @@
+/* What cannot work together: every combination of plug-ins, settings, GPUs, engine and
+ * machine that is refused, in one table. */
+#include "experiment_state.h"
+#include "sim/base/mem.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What conditions look at, and sentences may name. */
+struct facts {
+    const struct experiment *x;
+    const struct policy *p;
+    unsigned acts, needs;   /* of the policy: enum policy_act, policy_need */
+    uint32_t gpus, experts; /* experts of a layer */
+    uint32_t slots;         /* for them, on all GPUs; 0 without `parallel` */
+    uint32_t parts;         /* that rows go through a layer in */
+};
+
+static bool does(const struct facts *f, unsigned acts)
+{
+    return (f->acts & acts) != 0;
+}
+
+static bool has(const struct facts *f, enum policy_slot slot, const char *name)
+{
+    return strcmp(f->p->plugin[slot]->name, name) == 0;
+}
+
+static bool is_oracle(const struct facts *f)
+{
+    return (f->needs & NEED_FUTURE) != 0;
+}
+
+static bool shares_experts(const struct facts *f)
+{
+    return f->x->is_parallel;
+}
+
+/* ---- on any number of GPUs ---- */
+
+static bool oracle_of_timed_passes(const struct facts *f)
+{
+    return is_oracle(f) && !f->x->timeless;
+}
+
+static bool pinned_and_prefetched(const struct facts *f)
+{
+    return has(f, SLOT_CACHE, "pin") && does(f, ACT_PREFETCH);
+}
+
+static bool bypassed_by_guess(const struct facts *f)
+{
+    return has(f, SLOT_CACHE, "belady-bypass") && does(f, ACT_PREFETCH) &&
+           !has(f, SLOT_PREFETCH, "oracle");
+}
+
+static bool two_classes_in_fifo(const struct facts *f)
+{
+    return f->x->p.engine == ENGINE_FIFO && job_needs_events(f->p);
+}
+
+static bool shared_links_in_fifo(const struct facts *f)
+{
+    return f->x->p.engine == ENGINE_FIFO && shares_experts(f) &&
+           parallel_needs_events(f->p, &f->x->topology, f->x->info);
+}
+
+static bool hosted_without_host(const struct facts *f)
+{
+    return does(f, ACT_HOST) && f->x->machine->unified;
+}
+
+static bool hosted_from_elsewhere(const struct facts *f)
+{
+    return does(f, ACT_HOST) &&
+           (f->x->home != TIER_HOST || f->x->host_bytes != UINT64_MAX);
+}
+
+/* ---- on one GPU ---- */
+
+static bool placed_alone(const struct facts *f)
+{
+    const struct policy *p = f->p;
+
+    return !shares_experts(f) && (p->plugin[SLOT_PLACE] != policy_default(SLOT_PLACE) ||
+                                  p->place.slots > 0 || p->place.window.interval > 0);
+}
+
+static bool serial_alone(const struct facts *f)
+{
+    return !shares_experts(f) && f->p->schedule.experts != EXPERTS_GROUPED;
+}
+
+static bool dense_alone(const struct facts *f)
+{
+    const struct gate_type *gate = policy_gate(f->p);
+
+    return !shares_experts(f) && gate->is_dense != NULL &&
+           gate->is_dense(f->p->params[SLOT_GATE]);
+}
+
+/* ---- on several ---- */
+
+static bool uneven_slots(const struct facts *f)
+{
+    return shares_experts(f) && !does(f, ACT_SHARD) &&
+           (f->slots % f->gpus != 0 || f->slots < f->experts);
+}
+
+static bool padded_replicas(const struct facts *f)
+{
+    return shares_experts(f) && does(f, ACT_PAD) &&
+           (f->slots >= f->experts + f->gpus || does(f, ACT_SHARD));
+}
+
+static bool moving_shards(const struct facts *f)
+{
+    return shares_experts(f) && does(f, ACT_SHARD) && f->p->place.window.interval > 0;
+}
+
+static bool foreseen_late(const struct facts *f)
+{
+    return shares_experts(f) && f->p->place.foresee > 0 &&
+           f->p->place.window.interval != 1;
+}
+
+static bool empty_in_groups(const struct facts *f)
+{
+    return shares_experts(f) && f->p->schedule.empty &&
+           f->p->schedule.experts != EXPERTS_SERIAL;
+}
+
+static bool stages_of_shards(const struct facts *f)
+{
+    return shares_experts(f) && does(f, ACT_SHARD) && does(f, ACT_STAGES);
+}
+
+static bool oracle_in_parts(const struct facts *f)
+{
+    return is_oracle(f) && f->parts > 1;
+}
+
+static bool hosted_in_parts(const struct facts *f)
+{
+    return does(f, ACT_HOST) && f->parts > 1;
+}
+
+static bool oracle_of_moving(const struct facts *f)
+{
+    return shares_experts(f) && is_oracle(f) && f->p->place.window.interval > 0;
+}
+
+static bool oracle_of_many(const struct facts *f)
+{
+    return is_oracle(f) && f->slots > UINT16_MAX;
+}
+
+static bool moving_cached(const struct facts *f)
+{
+    return shares_experts(f) && f->p->place.window.interval > 0 &&
+           !parallel_is_whole(f->p, &f->x->topology, f->x->info);
+}
+
+static bool nvlink_missing(const struct facts *f)
+{
+    int exchange = f->p->schedule.exchange;
+
+    return shares_experts(f) && f->x->topology.nodes > 1 && !f->x->topology.nvlink &&
+           (exchange == EXCHANGE_NORMAL || exchange == EXCHANGE_LOW_LATENCY ||
+            exchange == EXCHANGE_FORWARD);
+}
+
+/* ---- the table ---- */
+
+/* The first that holds is told: "policy 'NAME'", and the sentence, where {slot} is that
+ * slot's plug-in and {gpus}, ... are facts. */
+static const struct refusal {
+    bool (*holds)(const struct facts *f);
+    const char *key; /* what it blames, as err_set_key() takes it; NULL: the policy */
+    const char *sentence;
+} refusals[] = {
+    {two_classes_in_fifo, "engine",
+     " loads early or writes back, which engine: fifo cannot do; choose engine: auto or "
+     "event"},
+    {oracle_of_timed_passes, NULL,
+     " is an oracle: it needs a workload whose passes do not depend on time; choose "
+     "arrivals: closed"},
+    {pinned_and_prefetched, "prefetch",
+     ": cache 'pin' does not go with prefetch '{prefetch}': only the pinned experts ever "
+     "stay, so an early load would have nowhere to go; use prefetch 'none'"},
+    {bypassed_by_guess, "prefetch",
+     ": cache 'belady-bypass' does not go with prefetch '{prefetch}': it keeps only what "
+     "is used next, which a guess may never be; use prefetch 'none' or 'oracle'"},
+    {placed_alone, NULL,
+     " places experts on GPUs, which the runner of one GPU does not know; say parallel: "
+     "{gpus: 1} (or more)"},
+    {serial_alone, NULL,
+     " launches experts one by one, which the runner of one GPU does not know; say "
+     "parallel: {gpus: 1} (or more)"},
+    {dense_alone, NULL,
+     " dispatches by dense products, which the runner of one GPU does not know; say "
+     "parallel: {gpus: 1} (or more)"},
+    {uneven_slots, "place.slots",
+     ": place: slots is {slots}; {experts} experts on {gpus} GPUs need a multiple of "
+     "{gpus}, at least {least}"},
+    {padded_replicas, "gate",
+     ": gate: {gate} pads every expert's rows, so that replicas and shards have no rule; "
+     "choose gate: dropless, or as few slots as hold every expert once"},
+    {moving_shards, "place.interval",
+     ": place: {place} has every expert everywhere, so that there is nothing to "
+     "rebalance; leave interval out"},
+    {foreseen_late, "place.foresee",
+     ": place: foresee tells of the coming pass, for which interval must be 1"},
+    {empty_in_groups, "schedule.empty",
+     ": schedule: empty needs experts: serial, which launches expert by expert"},
+    {stages_of_shards, "schedule",
+     ": schedule: {schedule} has no rule for place: {place}, which sends all rows to all "
+     "GPUs; choose another of the two"},
+    {oracle_in_parts, "schedule",
+     " is an oracle, which looks ahead layer by layer; schedule: {schedule} splits them "
+     "in "
+     "{parts} parts; choose another"},
+    {hosted_in_parts, "offload",
+     ": offload: {offload} decides on a layer's experts at once; schedule: {schedule} "
+     "runs "
+     "them in {parts} parts; choose another"},
+    {oracle_of_moving, "place.interval",
+     " is an oracle, which knows where experts are only if they stay there; leave "
+     "interval "
+     "out"},
+    {oracle_of_many, "place.slots",
+     " is an oracle, which can look ahead for 65535 slots of a layer, not {slots}; take "
+     "fewer GPUs"},
+    {moving_cached, "cache.slots",
+     " rebalances, but its caches do not hold all experts of a GPU; leave cache: slots "
+     "out, or interval"},
+    {nvlink_missing, "schedule.exchange",
+     ": schedule: this exchange is made for NVLink in a node, which the machine does not "
+     "have; choose exchange: flat or rails"},
+    {shared_links_in_fifo, "engine",
+     " copies weights while GPUs share the links, which engine: fifo cannot do; choose "
+     "engine: auto or event"},
+    {hosted_without_host, NULL,
+     " runs experts on the host (offload: {offload}), but host and GPU of {machine} are "
+     "one; choose offload: fetch, or another machine"},
+    {hosted_from_elsewhere, NULL,
+     " runs experts on the host (offload: {offload}), but not all of them are in host "
+     "memory; choose offload: fetch, or keep them there with home: host and enough "
+     "host_memory"},
+};
+
+/* ---- telling ---- */
+
+static struct facts look(const struct experiment *x, const struct policy *p)
+{
+    struct facts f = {.x = x,
+                      .p = p,
+                      .acts = policy_acts(p),
+                      .needs = policy_needs(p),
+                      .gpus = 1,
+                      .experts = x->info->experts,
+                      .parts = 1};
+
+    if (x->is_parallel) {
+        struct program program;
+
+        f.gpus = x->topology.ranks;
+        f.slots = parallel_slots(p, &x->topology, f.experts);
+        program_plan(
+            policy_schedule(p), p->params[SLOT_SCHEDULE],
+            &(struct program_shape){f.gpus, does(&f, ACT_SHARD), policy_place(p)->counts},
+            &program);
+        f.parts = program.parts;
+    }
+    return f;
+}
+
+/* What stands for a word in braces; owned, or NULL where it is no word of ours. */
+static char *word(const struct facts *f, const char *name, size_t length)
+{
+    const struct {
+        const char *name;
+        uint32_t value;
+    } numbers[] = {
+        {"gpus", f->gpus},   {"experts", f->experts},
+        {"slots", f->slots}, {"least", (f->experts + f->gpus - 1) / f->gpus * f->gpus},
+        {"parts", f->parts},
+    };
+
+    for (int slot = 0; slot < POLICY_SLOTS; slot++) {
+        const char *own = policy_slot_name((enum policy_slot)slot);
+
+        if (strlen(own) == length && strncmp(own, name, length) == 0)
+            return mem_strdup(f->p->plugin[slot]->name);
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (strlen(numbers[i].name) == length &&
+            strncmp(numbers[i].name, name, length) == 0)
+            return mem_format("%" PRIu32, numbers[i].value);
+    if (length == strlen("machine") && strncmp(name, "machine", length) == 0)
+        return mem_strdup(f->x->machine->name);
+    return NULL;
+}
+
+/* The sentence with its words filled in; owned. */
+static char *fill(const struct facts *f, const char *sentence)
+{
+    char *text = mem_strdup("");
+
+    while (*sentence != '\0') {
+        size_t plain = strcspn(sentence + 1, "{") + 1;
+        size_t inside = *sentence == '{' ? strcspn(sentence + 1, "}") : 0;
+        char *filled = inside > 0 ? word(f, sentence + 1, inside) : NULL;
+        char *longer = filled != NULL ? mem_format("%s%s", text, filled)
+                                      : mem_format("%s%.*s", text, (int)plain, sentence);
+
+        sentence += filled != NULL ? inside + 2 : plain;
+        free(filled);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+int combination_check(const struct experiment *x, const struct policy *p, struct err *e)
+{
+    struct facts f = look(x, p);
+
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        const struct refusal *r = &refusals[i];
+        char *sentence;
+
+        if (!r->holds(&f))
+            continue;
+        sentence = fill(&f, r->sentence);
+        if (r->key != NULL)
+            (void)err_set_key(e, r->key, "policy '%s'%s", p->label, sentence);
+        else
+            (void)err_set(e, "policy '%s'%s", p->label, sentence);
+        free(sentence);
+        return -1;
+    }
+    return 0;
+}
