@@ -164,7 +164,7 @@ static void what_is_declared_is_done(void **state)
             acts = ((const struct offload_type *)type)->decide != NULL ? ACT_HOST : 0;
             break;
         case SLOT_SCHEDULE:
-            acts = ((const struct schedule_type *)type)->plan != NULL ? ACT_STAGES : 0;
+            acts = ((const struct schedule_type *)type)->stages != NULL ? ACT_STAGES : 0;
             break;
         case SLOT_PLACE:
             acts = (*all)->acts & ACT_SHARD; /* test_place.c */

@@ -66,19 +66,19 @@ static enum file_kind hdf5_kind(FILE *in)
 
     rewind(in);
     for (size_t done = 0; done < SCAN_BYTES && kind == FILE_HDF5; done += got) {
-        size_t held;
+        size_t bytes;
 
         got = fread(block + kept, 1, HEAD_BYTES - kept, in);
         if (got == 0)
             break;
-        held = kept + got;
-        if (holds(block, held, trace))
+        bytes = kept + got;
+        if (holds(block, bytes, trace))
             kind = FILE_TRACE;
-        else if (holds(block, held, result))
+        else if (holds(block, bytes, result))
             kind = FILE_RESULT;
         /* The name may begin in this block and end in the next. */
-        kept = held < sizeof result ? held : sizeof result;
-        memmove(block, block + held - kept, kept);
+        kept = bytes < sizeof result ? bytes : sizeof result;
+        memmove(block, block + bytes - kept, kept);
     }
     free(block);
     return kind;

@@ -127,10 +127,10 @@ static int execute(struct validation *v, struct cfg *config,
                    const struct experiment_folders *folders, struct err *e)
 {
     struct progress_line *line = v->flags->quiet ? NULL : progress_new("executing");
-    const struct validate_progress told = {line == NULL ? NULL : show_progress, line};
+    const struct validate_progress progress = {line == NULL ? NULL : show_progress, line};
     struct validate_side *s = &v->executed[v->repeats++];
     int status =
-        validate_execute(config, folders, &v->device, element_bits(v), &told, s, e);
+        validate_execute(config, folders, &v->device, element_bits(v), &progress, s, e);
 
     progress_free(line);
     return status != 0 ? -1

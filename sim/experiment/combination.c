@@ -267,7 +267,7 @@ static struct facts look(const struct experiment *x, const struct policy *p)
 
         f.gpus = x->topology.ranks;
         f.slots = parallel_slots(p, &x->topology, f.experts);
-        program_plan(
+        program_make(
             policy_schedule(p), p->params[SLOT_SCHEDULE],
             &(struct program_shape){f.gpus, does(&f, ACT_SHARD), policy_place(p)->counts},
             &program);

@@ -31,15 +31,15 @@ static int check_needs(const struct experiment *x, const struct policy *p, struc
 static int check_gpu(const struct experiment *x, const struct policy *p, struct err *e)
 {
     struct cost whole = {.model = x->model, .machine = x->machine};
-    struct parallel_plan plan;
+    struct parallel_setup setup;
     uint64_t bytes, kv_bytes;
 
-    if (parallel_plan_init(&plan, p, &x->parallel, &x->topology, &whole, x->info,
-                           x->expert_bytes, e) != 0)
+    if (parallel_setup_init(&setup, p, &x->parallel, &x->topology, &whole, x->info,
+                            x->expert_bytes, e) != 0)
         return -1;
-    bytes = plan.weight_bytes;
-    kv_bytes = run_kv_bytes(plan.cost.model, x->sizes.kv_tokens);
-    parallel_plan_release(&plan);
+    bytes = setup.weight_bytes;
+    kv_bytes = run_kv_bytes(setup.cost.model, x->sizes.kv_tokens);
+    parallel_setup_release(&setup);
     if (bytes <= x->gpu_bytes)
         return run_refuse_kv(p, x->sizes.kv_pass, kv_bytes, x->gpu_bytes - bytes, e);
     return err_set(e,

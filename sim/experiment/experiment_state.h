@@ -61,7 +61,7 @@ struct job {
     bool reference;       /* no pass records, no memory check */
     bool ideal;           /* every expert resident, nothing to decide */
     bool event_driven, graph;
-    struct parallel_plan *plan; /* NULL: one GPU */
+    struct parallel_setup *parallel; /* NULL: one GPU */
     enum exec_network network;
     struct watcher *watcher; /* [gpus] of those that are watched; or NULL */
     struct run_result result;
@@ -109,10 +109,10 @@ bool job_hosts(const struct policy *p);
 /* True if its copies come in two classes or cross each other on a link, which FIFO lanes
  * cannot do. */
 bool job_needs_events(const struct policy *p);
-/* Writes down what every step of the policy routes to; over several GPUs by `plan`, else
+/* Writes down what every step of the policy routes to; over several GPUs by `setup`, else
  * NULL. Owned, or NULL. */
 struct future *job_look_ahead(struct experiment *x, const struct policy *p,
-                              struct parallel_plan *plan, struct err *e);
+                              struct parallel_setup *setup, struct err *e);
 /* Runs all; returns 0, 1 (stopped by a signal) or -1 with the first failed job's error.
  */
 int jobs_run(struct experiment *x, struct job **job, size_t count, unsigned threads,

@@ -147,13 +147,13 @@ static void watch(void *context, op_id id, enum op_kind kind, enum op_lane lane,
 /* Who is told of GPU i's operations; NULL: nobody. */
 static struct watcher *watcher_of(struct job *job, uint32_t i)
 {
-    bool told = job->x->hooks->operation != NULL && !job->reference;
+    bool watched = job->x->hooks->operation != NULL && !job->reference;
 
-    if (job->watcher == NULL && told)
+    if (job->watcher == NULL && watched)
         job->watcher = mem_zalloc(job->x->topology.ranks, sizeof *job->watcher);
     if (job->watcher == NULL)
         return NULL;
-    if (job->watcher[i].job == NULL && told)
+    if (job->watcher[i].job == NULL && watched)
         job->watcher[i] = (struct watcher){job, -1};
     return job->watcher[i].job == NULL ? NULL : &job->watcher[i];
 }
@@ -163,7 +163,7 @@ static int open_group(struct job *job, struct exec **exec, struct err *e)
 {
     const struct experiment *x = job->x;
     const struct topology *t = &x->topology;
-    struct exec_sim_options o = {.cost = job->plan->cost,
+    struct exec_sim_options o = {.cost = job->parallel->cost,
                                  .event_driven = job->event_driven,
                                  .pageable = x->p.pageable,
                                  .observe = watch};
@@ -219,14 +219,14 @@ static int run_group(struct job *job, struct run_setup *s, struct future *future
     struct exec **exec = mem_zalloc(gpus, sizeof *exec);
     int status = -1;
 
-    job->plan->run.exec = exec;
-    s->parallel = &job->plan->run;
-    s->cost = &job->plan->cost;
-    s->expert_bytes = job->plan->expert_bytes;
+    job->parallel->run.exec = exec;
+    s->parallel = &job->parallel->run;
+    s->cost = &job->parallel->cost;
+    s->expert_bytes = job->parallel->expert_bytes;
     s->ops = x->p.engine == ENGINE_COUNT ? &exec_count_ops : &exec_sim_ops;
     if (!job->reference)
-        s->kv_room_bytes = x->gpu_bytes > job->plan->weight_bytes
-                               ? x->gpu_bytes - job->plan->weight_bytes
+        s->kv_room_bytes = x->gpu_bytes > job->parallel->weight_bytes
+                               ? x->gpu_bytes - job->parallel->weight_bytes
                                : 0;
     if ((policy_needs(&job->policy) & NEED_FUTURE) != 0)
         s->future = future_reader_new(future);
@@ -239,7 +239,7 @@ static int run_group(struct job *job, struct run_setup *s, struct future *future
                                         : exec_sim_free(exec[i]);
     }
     future_reader_free(s->future);
-    job->plan->run.exec = NULL;
+    job->parallel->run.exec = NULL;
     free(exec);
     return status;
 }
@@ -299,10 +299,10 @@ static int finish_run(struct job *job, struct exec *exec, struct future_writer *
 /* Of what a policy accesses; over several GPUs these are slots of the placement. */
 static struct future_writer *new_record(const struct experiment *x,
                                         const struct policy *p,
-                                        const struct parallel_plan *plan, struct err *e)
+                                        const struct parallel_setup *setup, struct err *e)
 {
     return future_writer_new(x->info->layers,
-                             plan == NULL ? x->info->experts : plan->run.slots,
+                             setup == NULL ? x->info->experts : setup->run.slots,
                              (enum cache_order)p->cache.order, e);
 }
 
@@ -342,7 +342,7 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
                               (uint64_t)x->p.seed, e);
     if (s.workload == NULL)
         return -1;
-    if (job->plan != NULL) {
+    if (job->parallel != NULL) {
         status = run_group(job, &s, future, e);
         workload_free(s.workload);
         return status;
@@ -373,15 +373,15 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
 }
 
 struct future *job_look_ahead(struct experiment *x, const struct policy *p,
-                              struct parallel_plan *plan, struct err *e)
+                              struct parallel_setup *setup, struct err *e)
 {
     struct cost cost = {.model = x->model, .machine = x->machine};
     struct run_setup s = {.policy = p,
                           .trace = x->info,
-                          .cost = plan == NULL ? &cost : &plan->cost,
+                          .cost = setup == NULL ? &cost : &setup->cost,
                           .ops = &exec_count_ops,
                           .expert_bytes =
-                              plan == NULL ? x->expert_bytes : plan->expert_bytes,
+                              setup == NULL ? x->expert_bytes : setup->expert_bytes,
                           .kv_room_bytes = UINT64_MAX,
                           .seed = (uint64_t)x->p.seed};
     struct future *future = NULL;
@@ -389,14 +389,14 @@ struct future *job_look_ahead(struct experiment *x, const struct policy *p,
 
     if (t == NULL)
         return NULL;
-    if (plan != NULL)
-        s.parallel = &plan->run;
+    if (setup != NULL)
+        s.parallel = &setup->run;
     /* The runner makes the policy's prefetcher too, whose profile it may want. */
     s.profile = x->profile;
     s.workload = workload_new(t, x->model, &x->workload, x->scores, x->predicted,
                               (uint64_t)x->p.seed, e);
     if (s.workload != NULL) {
-        s.record = new_record(x, p, plan, e);
+        s.record = new_record(x, p, setup, e);
         if (s.record != NULL && run_routing(&s, e) == 0)
             future = future_finish(s.record, e);
         else
@@ -418,8 +418,8 @@ static void run_job(struct job *job, struct jobs *jobs)
 
     job->status = -1;
     if (t != NULL) {
-        if (wants && (job->plan != NULL || job_reroutes(&job->policy)))
-            future = own = job_look_ahead(x, &job->policy, job->plan, &job->err);
+        if (wants && (job->parallel != NULL || job_reroutes(&job->policy)))
+            future = own = job_look_ahead(x, &job->policy, job->parallel, &job->err);
         if (!wants || future != NULL)
             job->status = run_with(job, t, jobs, wants ? future : NULL, &job->err);
     }

@@ -109,17 +109,17 @@ bool parallel_needs_events(const struct policy *p, const struct topology *t,
 static bool needs_counts(const struct policy *p, const struct topology *t, bool whole)
 {
     int exchange = p->schedule.exchange;
-    bool told = exchange == EXCHANGE_NORMAL || exchange == EXCHANGE_LOW_LATENCY;
+    bool counts_itself = exchange == EXCHANGE_NORMAL || exchange == EXCHANGE_LOW_LATENCY;
 
     if (t->ranks == 1) /* as without parallel */
         return !whole || (policy_acts(p) & ACT_REROUTE) != 0;
     if ((policy_acts(p) & ACT_PAD) != 0) /* every expert runs on its capacity */
         return false;
     return !whole ||
-           ((policy_acts(p) & ACT_SHARD) != 0 ? policy_place(p)->counts : !told);
+           ((policy_acts(p) & ACT_SHARD) != 0 ? policy_place(p)->counts : !counts_itself);
 }
 
-static int make_model(struct parallel_plan *plan, const struct policy *p,
+static int make_model(struct parallel_setup *setup, const struct policy *p,
                       const struct parallel_params *params, const struct topology *t,
                       const struct model *whole, struct err *e)
 {
@@ -128,23 +128,23 @@ static int make_model(struct parallel_plan *plan, const struct policy *p,
     if (parallel_tensor(params) > 1 &&
         model_slice(whole, parallel_tensor(params), &attention, e) != 0)
         return -1;
-    plan->model = attention;
+    setup->model = attention;
     if ((policy_acts(p) & ACT_SHARD) != 0)
-        return model_slice_experts(&attention, t->ranks, &plan->model, e);
+        return model_slice_experts(&attention, t->ranks, &setup->model, e);
     return 0;
 }
 
-int parallel_plan_init(struct parallel_plan *plan, const struct policy *p,
-                       const struct parallel_params *params, const struct topology *t,
-                       const struct cost *whole, const struct trace_info *trace,
-                       const uint64_t *expert_bytes, struct err *e)
+int parallel_setup_init(struct parallel_setup *setup, const struct policy *p,
+                        const struct parallel_params *params, const struct topology *t,
+                        const struct cost *whole, const struct trace_info *trace,
+                        const uint64_t *expert_bytes, struct err *e)
 {
     uint32_t slots = parallel_slots(p, t, trace->experts), local = slots / t->ranks;
     bool sharded = (policy_acts(p) & ACT_SHARD) != 0;
     bool resident = is_resident(p, t, trace);
     bool counts = needs_counts(p, t, resident);
 
-    *plan = (struct parallel_plan){
+    *setup = (struct parallel_setup){
         .run = {.topology = t,
                 .tensor = parallel_tensor(params),
                 .slots = slots,
@@ -155,21 +155,21 @@ int parallel_plan_init(struct parallel_plan *plan, const struct policy *p,
         .may_graph = resident && !counts && p->schedule.exchange != EXCHANGE_NORMAL &&
                      whole->machine->host.expert_overhead == 0 && !p->schedule.wait,
     };
-    if (make_model(plan, p, params, t, whole->model, e) != 0)
+    if (make_model(setup, p, params, t, whole->model, e) != 0)
         return -1;
-    plan->cost.model = &plan->model;
-    plan->expert_bytes = mem_alloc(trace->layers, sizeof *plan->expert_bytes);
+    setup->cost.model = &setup->model;
+    setup->expert_bytes = mem_alloc(trace->layers, sizeof *setup->expert_bytes);
     for (uint32_t l = 0; l < trace->layers; l++)
-        plan->expert_bytes[l] =
+        setup->expert_bytes[l] =
             sharded ? (expert_bytes[l] + t->ranks - 1) / t->ranks : expert_bytes[l];
-    plan->weight_bytes =
-        model_dense_bytes(&plan->model) +
-        cache_room_bytes(&p->cache, trace->layers, local, plan->expert_bytes);
+    setup->weight_bytes =
+        model_dense_bytes(&setup->model) +
+        cache_room_bytes(&p->cache, trace->layers, local, setup->expert_bytes);
     return 0;
 }
 
-void parallel_plan_release(struct parallel_plan *plan)
+void parallel_setup_release(struct parallel_setup *setup)
 {
-    free(plan->expert_bytes);
-    plan->expert_bytes = NULL;
+    free(setup->expert_bytes);
+    setup->expert_bytes = NULL;
 }

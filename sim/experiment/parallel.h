@@ -24,7 +24,7 @@ int parallel_topology(const struct machine *m, const struct parallel_params *p,
 uint32_t parallel_tensor(const struct parallel_params *p);
 
 /* What a policy's run over several GPUs needs besides. */
-struct parallel_plan {
+struct parallel_setup {
     struct run_parallel run; /* topology and exec are the caller's to fill */
     struct model model;      /* what one GPU holds; borrows of the whole one */
     struct cost cost;        /* of that model */
@@ -49,10 +49,10 @@ bool parallel_is_whole(const struct policy *p, const struct topology *t,
 bool parallel_needs_events(const struct policy *p, const struct topology *t,
                            const struct trace_info *trace);
 /* For a policy that has been checked. 0 or -1. */
-int parallel_plan_init(struct parallel_plan *plan, const struct policy *p,
-                       const struct parallel_params *params, const struct topology *t,
-                       const struct cost *whole, const struct trace_info *trace,
-                       const uint64_t *expert_bytes, struct err *e);
-void parallel_plan_release(struct parallel_plan *plan);
+int parallel_setup_init(struct parallel_setup *setup, const struct policy *p,
+                        const struct parallel_params *params, const struct topology *t,
+                        const struct cost *whole, const struct trace_info *trace,
+                        const uint64_t *expert_bytes, struct err *e);
+void parallel_setup_release(struct parallel_setup *setup);
 
 #endif

@@ -8,21 +8,21 @@
 #include <string.h>
 
 /* A policy's run over several GPUs. It was checked that it can be planned. */
-static void plan_parallel(struct job *job)
+static void set_up_parallel(struct job *job)
 {
     const struct experiment *x = job->x;
     struct cost whole = {.model = x->model, .machine = x->machine};
     struct err ignored = {.text = ""};
 
-    job->plan = mem_zalloc(1, sizeof *job->plan);
-    (void)parallel_plan_init(job->plan, &job->policy, &x->parallel, &x->topology, &whole,
-                             x->info, x->expert_bytes, &ignored);
-    job->plan->run.history = x->history;
-    job->plan->run.samples = x->samples;
+    job->parallel = mem_zalloc(1, sizeof *job->parallel);
+    (void)parallel_setup_init(job->parallel, &job->policy, &x->parallel, &x->topology,
+                              &whole, x->info, x->expert_bytes, &ignored);
+    job->parallel->run.history = x->history;
+    job->parallel->run.samples = x->samples;
     if (x->p.launch == LAUNCH_AUTO)
-        job->graph = job->plan->may_graph;
-    job->plan->cost.graph = job->graph;
-    job->event_driven = x->p.engine == ENGINE_EVENT || job->plan->event_driven;
+        job->graph = job->parallel->may_graph;
+    job->parallel->cost.graph = job->graph;
+    job->event_driven = x->p.engine == ENGINE_EVENT || job->parallel->event_driven;
 }
 
 static struct job *make_job(struct experiment *x, const struct policy *p)
@@ -38,7 +38,7 @@ static struct job *make_job(struct experiment *x, const struct policy *p)
     job->event_driven = x->p.engine == ENGINE_EVENT ||
                         (x->p.engine == ENGINE_AUTO && job_needs_events(p));
     if (x->is_parallel)
-        plan_parallel(job);
+        set_up_parallel(job);
     return job;
 }
 
@@ -129,9 +129,9 @@ static struct job *make_balanced(struct experiment *x, const struct job *of)
     job = make_job(x, &even);
     job->reference = true;
     job->network = NETWORK_EVEN;
-    job->plan->run.balanced = true;
-    job->plan->cost.graph = job->graph = of->graph;
-    job->plan->cost.least = true;
+    job->parallel->run.balanced = true;
+    job->parallel->cost.graph = job->graph = of->graph;
+    job->parallel->cost.least = true;
     job->event_driven = false;
     return job;
 }
@@ -262,9 +262,9 @@ static void plan_release(struct plan *plan)
 {
     for (size_t i = 0; i < plan->count; i++) {
         run_result_release(&plan->job[i]->result);
-        if (plan->job[i]->plan != NULL)
-            parallel_plan_release(plan->job[i]->plan);
-        free(plan->job[i]->plan);
+        if (plan->job[i]->parallel != NULL)
+            parallel_setup_release(plan->job[i]->parallel);
+        free(plan->job[i]->parallel);
         free(plan->job[i]->watcher);
         free(plan->job[i]);
         free(plan->text[i]);

@@ -129,14 +129,14 @@ static void assign(const void *params, const struct place_problem *p, uint32_t l
         uint32_t best = p->gpus, c = s.item[i].expert;
 
         for (uint32_t g = 0; g < p->gpus; g++) {
-            const uint16_t *held = &expert[(size_t)g * fill.per_gpu];
+            const uint16_t *here = &expert[(size_t)g * fill.per_gpu];
 
             if (!place_fill_room(&fill, g))
                 continue;
             s.score[g] = 0.0;
             for (uint32_t j = 0; j < s.used[g]; j++)
                 s.score[g] +=
-                    s.share[held[j]] + w * correlation(&s, p->samples, held[j], c);
+                    s.share[here[j]] + w * correlation(&s, p->samples, here[j], c);
             if (best == p->gpus || s.score[g] < s.score[best])
                 best = g;
         }

@@ -52,7 +52,7 @@ struct state {
     float *value;       /* [most] of the items being packed */
     uint32_t *pack;     /* [most] */
     uint32_t *rank;     /* [most] */
-    uint32_t *held;     /* [most] items of a pack */
+    uint32_t *packed;   /* [most] items of a pack */
     uint32_t *order;    /* [experts] by node, as packed: the expert */
     uint32_t *item;     /* [slots of a node] index in the node of the expert replicated */
     uint32_t *replicas; /* [experts of a node] */
@@ -104,8 +104,8 @@ static struct state state_at(void *memory, uint32_t most)
     s.value = s.weight + most;
     s.pack = (uint32_t *)(void *)(s.value + most);
     s.rank = s.pack + most;
-    s.held = s.rank + most;
-    s.order = s.held + most;
+    s.packed = s.rank + most;
+    s.order = s.packed + most;
     s.item = s.order + most;
     s.replicas = s.item + most;
     return s;
@@ -195,15 +195,15 @@ static void pack(struct state *s, uint32_t items, uint32_t packs)
     sort(s->key, s->spare, items);
     for (uint32_t i = 0; i < packs; i++) {
         s->heap[i] = light_first(0.0F, i);
-        s->held[i] = 0;
+        s->packed[i] = 0;
     }
     for (uint32_t i = 0; i < items; i++) {
         uint32_t item = (uint32_t)s->key[i], p = (uint32_t)s->heap[0];
         float weight = float_of(s->heap[0]) + s->value[item];
 
         s->pack[item] = p;
-        s->rank[item] = s->held[p]++;
-        if (s->held[p] < room)
+        s->rank[item] = s->packed[p]++;
+        if (s->packed[p] < room)
             sink(s->heap, open, 0, light_first(weight, p));
         else if (--open > 0)
             sink(s->heap, open, 0, s->heap[open]);

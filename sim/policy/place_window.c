@@ -8,7 +8,7 @@
 
 struct place_window {
     size_t cells; /* layers * experts */
-    uint32_t window, held, next;
+    uint32_t window, passes, next;
     uint64_t interval, wait; /* passes until the next rebalance; unused without one */
     uint32_t *now;           /* [cells] the running pass */
     uint32_t *ring;          /* (pass, cell) */
@@ -50,11 +50,11 @@ bool place_window_end_pass(struct place_window *w)
 {
     uint32_t *row = &w->ring[w->next * w->cells];
 
-    if (w->held == w->window) {
+    if (w->passes == w->window) {
         for (size_t i = 0; i < w->cells; i++)
             w->sum[i] -= row[i];
     } else {
-        w->held++;
+        w->passes++;
     }
     for (size_t i = 0; i < w->cells; i++)
         w->sum[i] += w->now[i];
@@ -75,6 +75,6 @@ void place_window_load(const struct place_window *w, double *load)
 
 const uint32_t *place_window_history(const struct place_window *w, uint32_t *passes)
 {
-    *passes = w->held;
+    *passes = w->passes;
     return w->ring;
 }

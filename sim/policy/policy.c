@@ -247,7 +247,7 @@ static char *longer_label(char *label, const struct plugin *plugin)
 
 /* The preset, then what is chosen instead of its choices ("belady+markov"); without a
  * preset the cache, then what is chosen instead of the defaults ("lru+markov+serial"). */
-static char *told_label(const struct policy *p, const struct plugin *const *base)
+static char *default_label(const struct policy *p, const struct plugin *const *base)
 {
     bool preset = p->preset != NULL;
     char *label = mem_strdup(preset ? p->preset : p->plugin[SLOT_CACHE]->name);
@@ -316,7 +316,7 @@ static int read_policy(struct policy *p, const struct cfg_node *n, const char *f
                       &base[slot], e) != 0)
             return -1;
     }
-    p->label = heading.name[0] != '\0' ? mem_strdup(heading.name) : told_label(p, base);
+    p->label = heading.name[0] != '\0' ? mem_strdup(heading.name) : default_label(p, base);
     return 0;
 }
 

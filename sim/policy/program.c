@@ -55,14 +55,14 @@ static void plan_shards(const struct program_shape *shape, struct program *p)
         program_end(p);
 }
 
-void program_plan(const struct schedule_type *type, const void *params,
+void program_make(const struct schedule_type *type, const void *params,
                   const struct program_shape *shape, struct program *p)
 {
     *p = (struct program){.parts = 1, .batches = 1};
     if (shape->sharded)
         plan_shards(shape, p);
-    else if (type->plan != NULL && shape->gpus > 1)
-        type->plan(params, shape, p);
+    else if (type->stages != NULL && shape->gpus > 1)
+        type->stages(params, shape, p);
     else
         plan_plain(p);
     assert(p->batches == 1 || p->batches == p->parts);

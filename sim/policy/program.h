@@ -73,8 +73,9 @@ void program_begin(struct program *p);
 void program_end(struct program *p);
 
 struct schedule_type;
-/* The program of a schedule; one without a plan has the plain one, or that of shards. */
-void program_plan(const struct schedule_type *type, const void *params,
+/* The program of a schedule; one without stages of its own has the plain one, or that of
+ * shards. */
+void program_make(const struct schedule_type *type, const void *params,
                   const struct program_shape *shape, struct program *p);
 
 #endif

@@ -16,7 +16,8 @@ static const struct option options[] = {
  * free for what they give when all have gone out. With r parts, dispatch or combine of a
  * part taking a and its experts e, on one stream of the network, a layer takes
  * max(2 r a, 2 a + r e) where rows are balanced. */
-static void plan(const void *params, const struct program_shape *shape, struct program *p)
+static void stages(const void *params, const struct program_shape *shape,
+                   struct program *p)
 {
     const struct params *own = params;
 
@@ -41,5 +42,5 @@ const struct schedule_type schedule_pipelined = {
                .params_size = sizeof(struct params)},
     .copies_wait = false,
     .split = true,
-    .plan = plan,
+    .stages = stages,
 };

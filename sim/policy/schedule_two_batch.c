@@ -10,7 +10,8 @@
  *
  * Both halves read the weights of the dense block and of the experts, which costs more
  * than is hidden where a batch is small. */
-static void plan(const void *params, const struct program_shape *shape, struct program *p)
+static void stages(const void *params, const struct program_shape *shape,
+                   struct program *p)
 {
     (void)params;
     (void)shape;
@@ -41,5 +42,5 @@ const struct schedule_type schedule_two_batch = {
                .options = NULL},
     .copies_wait = false,
     .split = true,
-    .plan = plan,
+    .stages = stages,
 };

@@ -113,8 +113,8 @@ struct schedule_type {
     bool split;       /* resident experts run while the missing ones load */
     /* The stages of a layer over several GPUs that dispatch rows (program.h). NULL: the
      * plain ones. */
-    void (*plan)(const void *params, const struct program_shape *shape,
-                 struct program *p);
+    void (*stages)(const void *params, const struct program_shape *shape,
+                   struct program *p);
 };
 
 #endif

@@ -168,14 +168,14 @@ static bool has_all_rows(hid_t set, hid_t space, hsize_t rows)
 {
     hid_t plist = H5Dget_create_plist(set);
     hid_t type = H5Dget_type(set);
-    hsize_t chunk = 0, held = 0;
+    hsize_t chunk = 0, chunks = 0;
     bool all = false;
 
     if (plist >= 0 && H5Pget_layout(plist) != H5D_CHUNKED)
         all = type >= 0 && H5Dget_storage_size(set) / H5Tget_size(type) >= rows;
     else if (plist >= 0 && H5Pget_chunk(plist, 1, &chunk) == 1 && chunk > 0)
-        all = H5Dget_num_chunks(set, space, &held) >= 0 &&
-              held == (rows + chunk - 1) / chunk;
+        all = H5Dget_num_chunks(set, space, &chunks) >= 0 &&
+              chunks == (rows + chunk - 1) / chunk;
     (void)H5Tclose(type);
     (void)H5Pclose(plist);
     return all;

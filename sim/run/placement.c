@@ -143,18 +143,18 @@ uint64_t *placement_profile(const struct runner *c, uint32_t gpu)
     uint64_t *profile = mem_zalloc((size_t)c->layers * c->spread->local, sizeof *profile);
 
     for (uint32_t l = 0; l < c->layers; l++) {
-        const uint16_t *held =
+        const uint16_t *own =
             p->expert + (size_t)l * p->slots + (size_t)gpu * c->spread->local;
 
         for (uint32_t j = 0; j < c->spread->local; j++) {
             uint32_t replicas = 1;
 
-            if (held[j] == PLACE_EMPTY)
+            if (own[j] == PLACE_EMPTY)
                 continue;
             if (p->shards == 1)
-                (void)place_replicas(p, l, held[j], &replicas);
+                (void)place_replicas(p, l, own[j], &replicas);
             profile[(size_t)l * c->spread->local + j] =
-                c->setup->profile[(size_t)l * c->experts + held[j]] / replicas;
+                c->setup->profile[(size_t)l * c->experts + own[j]] / replicas;
         }
     }
     return profile;

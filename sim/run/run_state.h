@@ -453,20 +453,20 @@ uint64_t *placement_profile(const struct runner *c, uint32_t gpu);
 int placement_begin_pass(struct runner *c, struct err *e);
 void placement_end_pass(struct runner *c);
 
-/* ---- even_share.c: the balanced bound ---- */
+/* ---- even_work.c: the balanced bound ---- */
 
 /* Work of one GPU on the experts of a layer. */
-struct even_share {
+struct even_work {
     struct cost_experts work;
     sim_time time;
 };
 /* Of the rows that chose each expert, the least that some GPU has to do whatever the
  * placement. */
-struct even_share even_share_of(const struct runner *c, const uint32_t *of_expert);
+struct even_work even_work_of(const struct runner *c, const uint32_t *of_expert);
 /* Whether a GPU has more to do than that, */
-bool even_share_exceeds(const struct gpu *g, const struct even_share *even);
+bool even_work_exceeds(const struct gpu *g, const struct even_work *even);
 /* ... and the share instead of it. */
-void even_share_run(struct gpu *g, uint32_t layer, const struct even_share *even);
+void even_work_run(struct gpu *g, uint32_t layer, const struct even_work *even);
 
 /* ---- stages.c ---- */
 

@@ -123,7 +123,7 @@ static int runner_init(struct runner *c, const struct run_setup *s,
         if (placement_init(c, e) != 0)
             return -1;
         result->shards = c->spread->place->shards;
-        program_plan(policy_schedule(s->policy), s->policy->params[SLOT_SCHEDULE],
+        program_make(policy_schedule(s->policy), s->policy->params[SLOT_SCHEDULE],
                      &(struct program_shape){c->gpus, result->shards > 1,
                                              policy_place(s->policy)->counts},
                      &c->spread->program);

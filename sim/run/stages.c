@@ -246,14 +246,14 @@ STAGE int look_on(struct runner *c, struct err *e)
 /* A GPU's experts of a part, after its rows' arrival; for a bound, no more than their
  * share. */
 static void run_arrived(struct gpu *g, uint32_t layer, uint32_t part,
-                        const struct even_share *even)
+                        const struct even_work *even)
 {
     struct lanes *l = &g->lanes;
     size_t logged = l->log_count;
 
     g->step.arrived = l->part[part].joined;
-    if (even != NULL && even_share_exceeds(g, even))
-        even_share_run(g, layer, even);
+    if (even != NULL && even_work_exceeds(g, even))
+        even_work_run(g, layer, even);
     else
         residency_step(g);
     lanes_join_part(l, part, logged);
@@ -262,14 +262,14 @@ static void run_arrived(struct gpu *g, uint32_t layer, uint32_t part,
 static int run_experts(struct runner *c, uint32_t layer, uint32_t part, struct err *e)
 {
     struct spread *s = c->spread;
-    struct even_share even;
+    struct even_work even;
 
     if (s->program.parts > 1)
         routing_spread_part(c, layer, part);
     if (c->setup->future != NULL && see_ahead(c, e) != 0)
         return -1;
     if (s->p->balanced)
-        even = even_share_of(c, s->part[part].of_expert);
+        even = even_work_of(c, s->part[part].of_expert);
     for (uint32_t i = 0; i < c->gpus; i++)
         run_arrived(&c->gpu[i], layer, part, s->p->balanced ? &even : NULL);
     return part + 1 < s->program.parts ? 0 : look_on(c, e);

@@ -51,24 +51,24 @@ static int run_group(const struct bench *b, struct run_setup *s,
 {
     struct parallel_params params = {.gpus = b->gpus};
     struct exec_sim_options o = {.cost = *s->cost};
-    struct parallel_plan plan;
+    struct parallel_setup setup;
     struct topology t;
     struct exec **exec;
     int status;
 
     if (parallel_topology(b->machine, &params, &t, e) != 0 ||
         parallel_check(b->policy, &t, s->trace, e) != 0 ||
-        parallel_plan_init(&plan, b->policy, &params, &t, s->cost, s->trace,
-                           s->expert_bytes, e) != 0)
+        parallel_setup_init(&setup, b->policy, &params, &t, s->cost, s->trace,
+                            s->expert_bytes, e) != 0)
         return -1;
     exec = mem_alloc(t.ranks, sizeof *exec);
-    plan.cost.graph = plan.may_graph;
-    o.cost = plan.cost;
-    o.event_driven = plan.event_driven;
-    plan.run.exec = exec;
-    s->parallel = &plan.run;
-    s->cost = &plan.cost;
-    s->expert_bytes = plan.expert_bytes;
+    setup.cost.graph = setup.may_graph;
+    o.cost = setup.cost;
+    o.event_driven = setup.event_driven;
+    setup.run.exec = exec;
+    s->parallel = &setup.run;
+    s->cost = &setup.cost;
+    s->expert_bytes = setup.expert_bytes;
     status = exec_sim_new_group(&o, &t, NETWORK_AS_IT_IS, NULL, exec, e);
     if (status == 0) {
         status = run_policy(s, result, e);
@@ -76,7 +76,7 @@ static int run_group(const struct bench *b, struct run_setup *s,
             exec_sim_free(exec[i]);
     }
     free(exec);
-    parallel_plan_release(&plan);
+    parallel_setup_release(&setup);
     return status;
 }
 

@@ -21,11 +21,11 @@ static sim_time time_of(const struct runner *c, const struct cost_experts *w)
                cost_expert_alone_least(cost, (uint32_t)(w->rows / w->distinct));
 }
 
-struct even_share even_share_of(const struct runner *c, const uint32_t *of_expert)
+struct even_work even_work_of(const struct runner *c, const uint32_t *of_expert)
 {
     /* Shards are even as they are. */
     uint32_t parts = c->spread->place->shards > 1 ? 1 : c->gpus;
-    struct even_share by_rows = {.work = {.distinct = 1}}, by_experts = {.time = 0};
+    struct even_work by_rows = {.work = {.distinct = 1}}, by_experts = {.time = 0};
     uint64_t rows = 0, active = 0;
 
     for (uint32_t i = 0; i < c->experts; i++) {
@@ -42,7 +42,7 @@ struct even_share even_share_of(const struct runner *c, const uint32_t *of_exper
     return by_experts.time > by_rows.time ? by_experts : by_rows;
 }
 
-bool even_share_exceeds(const struct gpu *g, const struct even_share *even)
+bool even_work_exceeds(const struct gpu *g, const struct even_work *even)
 {
     const struct runner *c = g->runner;
     struct cost_experts own = {.distinct = 0};
@@ -62,7 +62,7 @@ bool even_share_exceeds(const struct gpu *g, const struct even_share *even)
     return time > even->time;
 }
 
-void even_share_run(struct gpu *g, uint32_t layer, const struct even_share *even)
+void even_work_run(struct gpu *g, uint32_t layer, const struct even_work *even)
 {
     struct op op = {.kind = OP_EXPERTS, .lane = LANE_COMPUTE, .layer = layer};
     op_id after[2] = {g->step.arrived, lanes_copy_before(g, &op)};
