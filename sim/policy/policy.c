@@ -316,7 +316,8 @@ static int read_policy(struct policy *p, const struct cfg_node *n, const char *f
                       &base[slot], e) != 0)
             return -1;
     }
-    p->label = heading.name[0] != '\0' ? mem_strdup(heading.name) : default_label(p, base);
+    p->label =
+        heading.name[0] != '\0' ? mem_strdup(heading.name) : default_label(p, base);
     return 0;
 }
 
