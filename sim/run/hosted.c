@@ -99,7 +99,7 @@ static void submit(struct gpu *g, struct hosted *h, uint32_t count)
     h->gate = g->lanes.last;
     g->lanes.hosted = lanes_submit(&g->lanes, &h->op);
     g->counts.host_runs += count;
-    g->result->layer[g->step.layer].counts.host_runs += count;
+    g->step.books->counts.host_runs += count;
 }
 
 /* What `offload` sees: ids, rows and cache of this GPU, in the layer that all see. */

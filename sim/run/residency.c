@@ -56,7 +56,7 @@ static void fill_pieces(struct gpu *g, struct op *op)
 static void submit_group(struct gpu *g, struct expert_group *group)
 {
     struct op *op = &group->op;
-    struct run_layer *books = &g->result->layer[g->step.layer];
+    struct run_layer *books = g->step.books;
 
     if (g->step.arrived != 0)
         group->after[group->after_count++] = g->step.arrived;
@@ -233,7 +233,7 @@ static void use_recent(struct gpu *g, uint32_t expert, uint32_t slot)
     op_id after = 0;
 
     if (s->prefetched) {
-        struct run_layer *books = &g->result->layer[g->step.layer];
+        struct run_layer *books = g->step.books;
 
         s->prefetched = false;
         g->counts.prefetch_used++;
@@ -285,7 +285,7 @@ static void use_residents(struct gpu *g, const uint16_t *expert, uint32_t count)
 
 static void load_missing(struct gpu *g, uint32_t expert, const struct cache_result *c)
 {
-    struct run_layer *books = &g->result->layer[g->step.layer];
+    struct run_layer *books = g->step.books;
     uint64_t bytes = g->setup->expert_bytes[g->step.layer];
     op_id copy;
 
@@ -357,7 +357,7 @@ static uint32_t access_all(struct gpu *g, struct step_accesses all)
 
 void residency_step(struct gpu *g)
 {
-    struct run_counts *books = &g->result->layer[g->step.layer].counts;
+    struct run_counts *books = &g->step.books->counts;
     struct step_accesses all = {g->step.turn, g->step.use, g->step.active_count};
     uint32_t hits;
 

@@ -106,7 +106,6 @@ static uint32_t rewrite_choices(struct runner *c)
     struct gate_result gate = {0, 0};
 
     step->routing.choice = choice;
-    step->routing.stride = c->top_k;
     see(c);
     if (policy_select(policy)->apply != NULL)
         (void)policy_select(policy)->apply(policy->params[SLOT_SELECT], &c->view, choice);
@@ -115,7 +114,7 @@ static uint32_t rewrite_choices(struct runner *c)
                                           c->scratch);
     c->gpu->dispatch[0] = routing_dispatch(c, c->pass->rows, gate);
     c->gpu->counts.dropped += gate.dropped;
-    c->result->layer[step->layer].counts.dropped += gate.dropped;
+    step->books->counts.dropped += gate.dropped;
     return gate.capacity;
 }
 
@@ -180,21 +179,26 @@ static uint64_t mark(struct runner *c)
     }
 }
 
-/* Ascending ids of the experts in the mask, which it clears. */
+/* Ascending ids of the experts in a word of the mask; returns behind the last. */
+static inline uint16_t *list_word(uint64_t bits, uint32_t first, uint16_t *active)
+{
+    for (; bits != 0; bits &= bits - 1)
+        *active++ = (uint16_t)(first + (uint32_t)__builtin_ctzll(bits));
+    return active;
+}
+
+/* ... in the whole mask, which it clears. */
 static void list_active(struct runner *c)
 {
     struct step *step = &c->gpu->step;
-    uint16_t *active = step->active;
-    uint32_t count = 0;
+    uint16_t *end = list_word(c->mask[0], 0, step->active);
 
-    for (uint32_t w = 0; w < c->mask_words; w++) {
-        uint64_t bits = c->mask[w];
-
+    c->mask[0] = 0;
+    for (uint32_t w = 1; w < c->mask_words; w++) {
+        end = list_word(c->mask[w], w * 64, end);
         c->mask[w] = 0;
-        for (; bits != 0; bits &= bits - 1)
-            active[count++] = (uint16_t)(w * 64 + (uint32_t)__builtin_ctzll(bits));
     }
-    step->active_count = count;
+    step->active_count = (uint32_t)(end - step->active);
 }
 
 /* Fills `turn`: the active experts by their last use, found by walking the choices
@@ -226,14 +230,27 @@ static void order_accesses(struct runner *c)
     }
 }
 
+void routing_alone_pass(struct runner *c)
+{
+    struct step *step = &c->gpu->step;
+
+    step->single = c->pass->rows == 1 && !c->reroutes;
+    step->routing.rows = c->pass->rows;
+    step->routing.stride = c->reroutes ? c->top_k : (size_t)c->layers * c->candidates;
+    c->most_rows = 0;
+}
+
 void routing_alone_activations(struct runner *c)
 {
     struct gpu *g = c->gpu;
 
+    if (!c->reroutes && g->dispatch->rows == c->pass->rows &&
+        c->most_rows == c->known_rows)
+        return; /* as in the pass before */
     if (!c->reroutes)
         g->dispatch[0] = routing_dispatch(c, c->pass->rows, (struct gate_result){0, 0});
     g->activation_bytes = routing_activations(c, g, 0, c->most_rows, c->most_rows);
-    c->most_rows = 0;
+    c->known_rows = c->most_rows;
 }
 
 void routing_alone_layer(struct runner *c, uint32_t layer)
@@ -244,15 +261,13 @@ void routing_alone_layer(struct runner *c, uint32_t layer)
     uint32_t capacity = 0;
 
     step->layer = layer;
-    step->single = p->rows == 1 && !c->reroutes;
+    step->books = &c->result->layer[layer];
     step->routing.choice = p->expert + (size_t)layer * c->candidates;
-    step->routing.stride = (size_t)c->layers * c->candidates;
-    step->routing.rows = p->rows;
     if (c->reroutes)
         capacity = rewrite_choices(c);
     activations = mark(c);
     c->gpu->counts.activations += activations;
-    c->result->layer[layer].counts.activations += activations;
+    step->books->counts.activations += activations;
     list_active(c);
     if (capacity > 0) { /* static gating: every expert computes its whole capacity */
         step->active_count = c->experts;

@@ -231,6 +231,7 @@ void routing_spread_part(struct runner *c, uint32_t layer, uint32_t part)
         uint32_t from = i * s->local;
 
         step->layer = layer;
+        step->books = &c->result->layer[layer];
         step->routing.rows = c->pass->rows;
         step->active_count = 0;
         for (uint32_t j = 0; j < s->local; j++) {

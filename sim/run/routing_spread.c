@@ -354,6 +354,7 @@ int routing_spread_pass(struct runner *c, struct err *e)
     }
     count_outputs(c);
     for (uint32_t i = 0; i < c->gpus; i++) {
+        c->gpu[i].activation_bytes = 0;
         s->whole[i] = s->whole[i / tensor * tensor];
         for (uint32_t b = 0; b < batches; b++) {
             const uint32_t *own = first + spread_run(s, i, b);

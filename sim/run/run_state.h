@@ -86,6 +86,7 @@ struct step_accesses {
 
 struct step {
     uint32_t layer;
+    struct run_layer *books; /* of the layer */
     bool single;      /* one row, routed as recorded: each active expert has one row */
     uint16_t *active; /* [active_count] ascending local experts with rows */
     uint32_t active_count;
@@ -268,7 +269,8 @@ struct runner {
     uint64_t *load;   /* (layer, expert) in the passes before; NULL without predictor */
     struct predictor predictor; /* state NULL: none */
     /* A GPU alone: which of its experts rows choose. */
-    uint64_t most_rows; /* that experts run on in a layer of this pass */
+    uint64_t most_rows;  /* that experts run on in a layer of this pass; */
+    uint64_t known_rows; /* of that whose activations are known */
     uint64_t *mask;
     uint32_t mask_words;
     uint16_t *own_choice; /* (row, rank), where a gate or select rewrites */
@@ -387,7 +389,9 @@ void routing_alone_init(struct runner *c);
 void routing_alone_release(struct runner *c);
 /* Finds the executed experts of one layer. */
 void routing_alone_layer(struct runner *c, uint32_t layer);
-/* Behind a pass: what its largest layer takes. */
+/* Before a pass. */
+void routing_alone_pass(struct runner *c);
+/* Behind it: what its largest layer takes. */
 void routing_alone_activations(struct runner *c);
 /* Clears what it set. */
 static inline void routing_alone_clear(struct runner *c)

@@ -185,7 +185,6 @@ static int begin_pass(struct runner *c, const struct pass *pass, struct err *e)
 
         g->pass = pass;
         g->counts = (struct run_counts){.activations = 0};
-        g->activation_bytes = 0;
         l->last_id = last_id;
         l->pass_first = last_id + 1;
         l->log_count = 0;
@@ -199,6 +198,7 @@ static int begin_pass(struct runner *c, const struct pass *pass, struct err *e)
         .start = start, .rows = pass->rows, .outputs = pass->output_count};
     if (c->spread != NULL)
         return routing_spread_pass(c, e) != 0 || placement_begin_pass(c, e) != 0 ? -1 : 0;
+    routing_alone_pass(c);
     c->gpu->dense.batch = c->gpu->gate.batch = &pass->batch;
     return kv_memory_check(c, 0, 1, &pass->batch, e);
 }
@@ -349,7 +349,9 @@ static int route_passes(struct runner *c, struct err *e)
         c->pass = pass;
         for (uint32_t i = 0; i < c->gpus; i++)
             c->gpu[i].pass = pass;
-        if (c->spread != NULL && routing_spread_pass(c, e) != 0)
+        if (c->spread == NULL)
+            routing_alone_pass(c);
+        else if (routing_spread_pass(c, e) != 0)
             return -1;
         for (uint32_t l = 0; l < c->layers; l++)
             if (route_layer(c, l, e) != 0)

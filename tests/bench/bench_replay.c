@@ -56,9 +56,10 @@ static int run_group(const struct bench *b, struct run_setup *s,
     struct exec **exec;
     int status;
 
-    if (parallel_topology(b->machine, &params, &t, e) != 0 ||
-        parallel_check(b->policy, &t, s->trace, e) != 0 ||
-        parallel_setup_init(&setup, b->policy, &params, &t, s->cost, s->trace,
+    if (parallel_topology(b->machine, &params, &t, e) != 0)
+        return -1;
+    parallel_fill_cache(b->policy, &t, s->trace->experts);
+    if (parallel_setup_init(&setup, b->policy, &params, &t, s->cost, s->trace,
                             s->expert_bytes, e) != 0)
         return -1;
     exec = mem_alloc(t.ranks, sizeof *exec);
