@@ -87,9 +87,15 @@ noted numbers_interval "'interval' has no effect.*place: greedy" many \
     'policies.0.place={name: linear, interval: 4}'
 noted numbers_fp8 "'fp8_dispatch' has no effect" many \
     'policies.0={place: moeshard, schedule: {fp8_dispatch: yes}}'
-for one in pipelined two-batch; do
-    noted "numbers_$one" "'schedule' has no effect.*one GPU sends no rows" one \
-        "policies.0.schedule=$one"
+for schedule in pipelined two-batch; do
+    noted "numbers_$schedule" "'schedule' has no effect.*one GPU sends no rows" one \
+        "policies.0.schedule=$schedule"
+    noted "numbers_${schedule}_group_of_one" "'schedule' has no effect.*one GPU sends no rows" many \
+        parallel.gpus=1 "policies.0={schedule: $schedule}"
+    with_settings "$moesim" run "$folder/many.yaml" --json -- parallel.gpus=2 \
+        "policies.0={schedule: $schedule}" >"$folder/out" 2>"$folder/err" &&
+        ! grep -q "'schedule' has no effect" "$folder/out"
+    report $? "numbers_${schedule}_of_two"
 done
 # Without cache: slots a GPU of several holds all that is placed on it.
 for choice in prefetch:markov offload:fiddler; do

@@ -329,6 +329,26 @@ static void swapped_neighbours_are_one_mistake(void **state)
     }
 }
 
+/* Names too long for the table of distances are no mistake away from anything, even one
+ * letter. */
+static void long_names_are_far_from_all(void **state)
+{
+    char name[200], typed[200];
+
+    (void)state;
+    for (size_t length = 10; length < sizeof name; length++) {
+        struct nearest n;
+
+        memset(name, 'a', length);
+        memset(typed, 'a', length);
+        name[length] = typed[length] = '\0';
+        typed[length / 2] = 'b';
+        n = nearest_to(typed);
+        nearest_try(&n, name);
+        assert_true((n.best != NULL) == (length <= 48));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +368,7 @@ int main(void)
         cmocka_unit_test(units_survive_the_way_back),
         cmocka_unit_test(child_beside_is_in_the_same_folder),
         cmocka_unit_test(swapped_neighbours_are_one_mistake),
+        cmocka_unit_test(long_names_are_far_from_all),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -136,7 +136,8 @@ static void replaced_strings_stay(void **state)
 static void set_texts_are_text(void **state)
 {
     static const char *const words[][2] = {
-        {"null", "name: \"null\"\n"}, {"~", "name: \"~\"\n"}, {"", "name: \"\"\n"}};
+        {"null", "name: \"null\"\n"}, {"~", "name: \"~\"\n"}, {"", "name: \"\"\n"},
+        {"-", "name: \"-\"\n"},       {"+", "name: \"+\"\n"}, {"..", "name: \"..\"\n"}};
 
     (void)state;
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {

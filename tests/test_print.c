@@ -311,6 +311,10 @@ static void what_some_policies_have(void **state)
     assert_null(strstr(text, "padding  "));
     assert_null(strstr(text, "migra-"));
     free(text);
+    r.policy[1].run.total.counts.migrations = 1; /* one is enough to tell of */
+    text = made_printed(&r, result_print);
+    assert_non_null(strstr(text, "migra-"));
+    free(text);
     r.policy[1].run.total.counts.migrations = 7;
     r.policy[1].run.total.counts.migrated_bytes = 123000000;
     r.policy[1].run.migration_time = 4 * ms;

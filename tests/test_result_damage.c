@@ -251,6 +251,9 @@ static void lying_files(void **state)
         {"/policy/1", "layer", true, 0, false, "group /policy/1/layer is missing"},
         {"/policy/1/layer", "hits", true, 0, false, "data set /policy/1/layer/hits"},
         {"/policy/0", "digest", false, 0, true, "attribute digest of /policy/0/ has"},
+        {"/policy/0", "label", false, 0, true, "attribute label of /policy/0/ is not a"},
+        {"/policy/1", "schedule", false, 0, true,
+         "attribute schedule of /policy/1/ is not"},
     };
     struct made_shape small = {.policies = 2, .layers = 3, .requests = 4, .passes = 50};
 
