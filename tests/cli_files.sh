@@ -57,6 +57,12 @@ ln -s none.csv "$folder/dangling.csv"
     cmp "$folder/plain.csv" "$folder/far/kept.csv" && cmp "$folder/plain.csv" "$folder/dangling.csv" &&
     [ "$(ls -A "$folder/far")" = kept.csv ]
 report $? files_links_stay
+
+# Where stdin is closed, a file of ours is the first descriptor there is.
+"$moesim" run "$folder/run.yaml" --out "$folder/closed" <&- >/dev/null 2>"$folder.said" &&
+    [ -s "$folder/closed/result.h5" ] && rm -r "$folder/closed"
+report $? files_without_stdin
+rm -f "$folder.said"
 # A file that has lost its name, as the one that a shell sent its output to.
 link=$folder/lost.csv
 (
