@@ -12,6 +12,7 @@
 #include "sim/base/mem.h"
 #include "traces/generate.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -125,6 +126,72 @@ static void test_like_one_with_a_template(void **state)
     free(path);
 }
 
+/* What part of its experts a row shares with the one 32 rows on, in a trace of one
+ * length. */
+static double far_overlap(const char *path)
+{
+    struct err e = {.text = ""};
+    struct trace *t = trace_open(path, NULL, &e);
+    const struct trace_info *info = trace_get_info(t);
+    uint64_t same = 0, all = 0;
+
+    for (uint64_t i = 0; i < info->requests; i++) {
+        const struct trace_request *r = &trace_get_requests(t)[i];
+
+        for (uint64_t row = r->first_row; row + 32 < r->first_row + r->rows; row += 3) {
+            uint16_t expert[2][LAYERS * TOP_K];
+
+            for (uint32_t k = 0; k < 2; k++)
+                assert_int_equal(
+                    trace_read_expert(t, row + 32 * (uint64_t)k, 1, expert[k], &e), 0);
+            for (uint32_t c = 0; c < LAYERS * TOP_K; c++, all++)
+                for (uint32_t j = 0; j < TOP_K; j++)
+                    same += expert[0][c] == expert[1][c / TOP_K * TOP_K + j];
+        }
+    }
+    trace_close(t);
+    return (double)same / (double)all;
+}
+
+/* Requests that keep to few experts, or to none, are drawn so. */
+static void test_like_one_with_a_subject(void **state)
+{
+    char *source = trace_make_path("subject.h5"), *path = trace_make_path("drawn.h5");
+    double of[2];
+
+    (void)state;
+    for (int kept = 0; kept < 2; kept++) {
+        char *text = mem_format("{layers: %d, experts: 24, top_k: %d, requests: 20, "
+                                "groups: 6, prompt_tokens: 20, output_tokens: 80, "
+                                "prompt_spread: 0, output_spread: 0, affinity: %d, "
+                                "seed: 5}",
+                                LAYERS, TOP_K, kept);
+        struct err e = {.text = ""};
+        struct cfg *c = cfg_parse("subject", text, strlen(text), &e);
+        struct generate_params p;
+        struct trace *t;
+
+        if (c == NULL || cfg_bind(cfg_root(c), generate_options, &p, &e) != 0 ||
+            generate_trace(&p, source, &e) != 0)
+            fail_msg("%s", e.text);
+        t = trace_open(source, NULL, &e);
+        assert_non_null(t);
+        assert_int_equal(generate_like(t, NULL, path, &e), 0);
+        trace_close(t);
+        of[kept] = far_overlap(source);
+        print_message("far rows share %.3f, drawn ones %.3f\n", of[kept],
+                      far_overlap(path));
+        assert_true(fabs(far_overlap(path) - of[kept]) < 0.05);
+        cfg_free(c);
+        free(text);
+    }
+    assert_true(of[1] > of[0] + 0.08);
+    (void)unlink(source);
+    (void)unlink(path);
+    free(source);
+    free(path);
+}
+
 static void not_written(struct trace *t, const char *path, const char *words)
 {
     struct generate_like_options o = {.seed = 3};
@@ -164,6 +231,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_like_one_with_more),
         cmocka_unit_test(test_like_one_with_a_template),
+        cmocka_unit_test(test_like_one_with_a_subject),
         cmocka_unit_test(test_where_nothing_can_be_written),
     };
 
