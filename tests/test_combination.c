@@ -111,13 +111,30 @@ static void in_order(void **state)
         {"cache: {name: lru, slots: 1}, prefetch: markov", "",
          "policy 'p' loads early or writes back, which engine: fifo cannot do"},
         {"cache: {name: lru, slots: 1}", "",
-         "policy 'p' copies weights while GPUs share"},
+         "policy 'p' copies weights or gathers rows while GPUs share"},
         {"cache: {name: lru, slots: 2, preload: linear}", "", NULL},
     };
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         run(&cases[i], &four, "fifo");
+}
+
+/* GPUs that share an attention gather one batch's rows while another one's go out, on the
+ * same links; in one batch, or without sharing, nothing does so. */
+static void gathering_in_order(void **state)
+{
+    static const struct combination two = {"schedule: two-batch", "",
+                                           "policy 'p' copies weights or gathers rows"};
+    static const struct combination one = {"schedule: pipelined", "", NULL};
+    static const struct combination alone = {"schedule: two-batch", "", NULL};
+    struct crew_case shared = four;
+
+    (void)state;
+    shared.tensor = 2;
+    run(&two, &shared, "fifo");
+    run(&one, &shared, "fifo");
+    run(&alone, &four, "fifo");
 }
 
 static void over_nodes_without_nvlink(void **state)
@@ -184,6 +201,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(over_several_gpus),
         cmocka_unit_test(in_order),
+        cmocka_unit_test(gathering_in_order),
         cmocka_unit_test(over_nodes_without_nvlink),
         cmocka_unit_test(what_is_declared_is_done),
     };

@@ -132,7 +132,7 @@ static void it_does_not_beat_its_bound(void **state)
             continue;
         c.schedule = "two-batch";
         lab = crew_lab_new(&c, NULL);
-        result = crew_lab_result(lab, rng_below(&r, 2) == 0 ? "fifo" : "event", 2);
+        result = crew_lab_result(lab, rng_below(&r, 2) == 0 ? "auto" : "event", 2);
         p = &result.policy[0];
         crew_check_shares(&c, &result, 0);
         if (p->bounds.present) {

@@ -63,7 +63,7 @@ static bool two_classes_in_fifo(const struct facts *f)
 static bool shared_links_in_fifo(const struct facts *f)
 {
     return f->x->p.engine == ENGINE_FIFO && shares_experts(f) &&
-           parallel_needs_events(f->p, &f->x->topology, f->x->info);
+           parallel_needs_events(f->p, &f->x->parallel, &f->x->topology, f->x->info);
 }
 
 static bool hosted_without_host(const struct facts *f)
@@ -239,8 +239,8 @@ static const struct refusal {
      ": schedule: this exchange is made for NVLink in a node, which the machine does not "
      "have; choose exchange: flat or rails"},
     {shared_links_in_fifo, "engine",
-     " copies weights while GPUs share the links, which engine: fifo cannot do; choose "
-     "engine: auto or event"},
+     " copies weights or gathers rows while GPUs share the links, which engine: fifo "
+     "cannot do; choose engine: auto or event"},
     {hosted_without_host, NULL,
      " runs experts on the host (offload: {offload}), but host and GPU of {machine} are "
      "one; choose offload: fetch, or another machine"},
@@ -263,15 +263,9 @@ static struct facts look(const struct experiment *x, const struct policy *p)
                       .parts = 1};
 
     if (x->is_parallel) {
-        struct program program;
-
         f.gpus = x->topology.ranks;
         f.slots = parallel_slots(p, &x->topology, f.experts);
-        program_make(
-            policy_schedule(p), p->params[SLOT_SCHEDULE],
-            &(struct program_shape){f.gpus, does(&f, ACT_SHARD), policy_place(p)->counts},
-            &program);
-        f.parts = program.parts;
+        f.parts = parallel_program(p, &x->topology).parts;
     }
     return f;
 }

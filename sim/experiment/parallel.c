@@ -98,10 +98,29 @@ static bool is_resident(const struct policy *p, const struct topology *t,
     return parallel_is_whole(p, t, trace) && (policy_acts(p) & ACT_PREFETCH) == 0;
 }
 
-bool parallel_needs_events(const struct policy *p, const struct topology *t,
-                           const struct trace_info *trace)
+struct program parallel_program(const struct policy *p, const struct topology *t)
+{
+    struct program_shape shape = {t->ranks, (policy_acts(p) & ACT_SHARD) != 0,
+                                  policy_place(p)->counts};
+    struct program program;
+
+    program_make(policy_schedule(p), p->params[SLOT_SCHEDULE], &shape, &program);
+    return program;
+}
+
+/* Whether one batch's rows are gathered in a node while those of another one go out. */
+static bool gathers_beside_dispatch(const struct policy *p,
+                                    const struct parallel_params *params,
+                                    const struct topology *t)
+{
+    return parallel_tensor(params) > 1 && parallel_program(p, t).batches > 1;
+}
+
+bool parallel_needs_events(const struct policy *p, const struct parallel_params *params,
+                           const struct topology *t, const struct trace_info *trace)
 {
     return (policy_acts(p) & ACT_PREFETCH) != 0 || p->cache.write_back ||
+           gathers_beside_dispatch(p, params, t) ||
            p->place.migrate == PLACE_BACKGROUND ||
            (t->ranks > 1 && !is_resident(p, t, trace));
 }
@@ -151,7 +170,7 @@ int parallel_setup_init(struct parallel_setup *setup, const struct policy *p,
                 .local = local,
                 .exchange = counts},
         .cost = *whole,
-        .event_driven = parallel_needs_events(p, t, trace),
+        .event_driven = parallel_needs_events(p, params, t, trace),
         .may_graph = resident && !counts && p->schedule.exchange != EXCHANGE_NORMAL &&
                      whole->machine->host.expert_overhead == 0 && !p->schedule.wait,
     };

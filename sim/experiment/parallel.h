@@ -46,8 +46,10 @@ void parallel_fill_cache(struct policy *p, const struct topology *t, uint32_t ex
 bool parallel_is_whole(const struct policy *p, const struct topology *t,
                        const struct trace_info *trace);
 /* Whether copies come in two classes or share links, which FIFO lanes cannot do. */
-bool parallel_needs_events(const struct policy *p, const struct topology *t,
-                           const struct trace_info *trace);
+bool parallel_needs_events(const struct policy *p, const struct parallel_params *params,
+                           const struct topology *t, const struct trace_info *trace);
+/* The stages that its schedule takes a layer through. */
+struct program parallel_program(const struct policy *p, const struct topology *t);
 /* For a policy that has been checked. 0 or -1. */
 int parallel_setup_init(struct parallel_setup *setup, const struct policy *p,
                         const struct parallel_params *params, const struct topology *t,
