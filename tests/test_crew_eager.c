@@ -17,7 +17,7 @@
 /* Of the first MoE layer in the first pass. */
 struct seen {
     uint32_t gates, dispatches, experts;
-    uint64_t gemms, layer_gemms;       /* launches of products: all; of layer 1 */
+    uint64_t gemms, layer_gemms;       /* launches of products: all; of the last layer */
     sim_time dispatched, begun, ended; /* experts: the first start, the last end */
 };
 
@@ -66,7 +66,8 @@ static struct seen run_case(const struct crew_case *c, sim_time overhead, sim_ti
     if (experiment_run(config, &folders, 1, &hooks, &r, &e) != 0)
         fail_msg("%s", e.text);
     seen.gemms = r.policy[0].run.total.counts.expert_gemms;
-    seen.layer_gemms = r.policy[0].run.layer[1].counts.expert_gemms;
+    seen.layer_gemms =
+        r.policy[0].run.layer[r.policy[0].run.layers - 1].counts.expert_gemms;
     result_release(&r);
     cfg_free(config);
     free(text);
