@@ -182,11 +182,21 @@ static void test_odd_traces(void **state)
     row_trace_free(s);
 }
 
+/* Who could not make one has none to free. */
+static void test_none_is_freed(void **state)
+{
+    (void)state;
+    workload_free(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_options),    cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_arrivals_of_months),
+        cmocka_unit_test(test_none_is_freed),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_arrivals_of_months),
         cmocka_unit_test(test_odd_traces),
     };
 
