@@ -182,8 +182,6 @@ static int run_experts(struct exec *x, const struct op *op, struct err *e)
             g.tokens[g.expert[i]];
     }
     x->counts.groups++;
-    x->counts.expert_gemms +=
-        2; /* of device_ops.experts: the first two matrices as one */
     if (x->options.stall_ns > 0.0)
         x->o->spin(x->d, x->options.streams->compute, x->options.stall_ns);
     return block_experts(x->block, &g, e);

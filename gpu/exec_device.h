@@ -59,7 +59,6 @@ struct exec_device_counts {
     uint64_t copies[WORK_CLASSES], in_bytes[WORK_CLASSES]; /* by class */
     uint64_t copies_out, out_bytes;
     uint64_t groups;
-    uint64_t expert_gemms;  /* products launched for them, as op_expert_gemms() counts */
     uint64_t host_runs;     /* experts computed by the host's processors */
     const uint64_t *tokens; /* (layer, expert): rows computed; borrowed */
 };

@@ -34,6 +34,24 @@ const struct crew_case crew_eight = {.nodes = 2,
                                      .window = 4,
                                      .more = "bounds: no"};
 
+const struct crew_case crew_two = {.nodes = 1,
+                                   .gpus = 2,
+                                   .per_root = 1,
+                                   .nvlink = true,
+                                   .layers = 2,
+                                   .experts = 4,
+                                   .top_k = 2,
+                                   .hidden = 64,
+                                   .requests = 2,
+                                   .rows = 4,
+                                   .candidates = 2,
+                                   .cyclic = true,
+                                   .seed = 1,
+                                   .workload = "{mode: static, batch: 2}",
+                                   .place = "linear",
+                                   .place_more = "",
+                                   .more = "bounds: no"};
+
 /* ---- drawing one ---- */
 
 static uint32_t below(struct rng *r, uint32_t bound)

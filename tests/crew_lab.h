@@ -52,6 +52,9 @@ struct crew_case {
 
 /* Eight GPUs in two nodes, two experts each, a slot more on each. */
 extern const struct crew_case crew_eight;
+/* Two GPUs of one node, two experts each; two requests of four rows that choose in turn.
+ */
+extern const struct crew_case crew_two;
 /* Any but those that are refused. */
 void crew_case_draw(struct crew_case *c, struct rng *r);
 /* One that says what it is, for failures; owned. */

@@ -362,7 +362,7 @@ static const char *draw_schedule(const struct property_case *c, struct rng *r, b
     static const char *const several[] = {"pipelined", "two-batch"};
     uint64_t drawn = property_draw(r, 4);
 
-    return parts && c->number % 2 == 0 ? several[drawn % 2] : whole[drawn];
+    return parts && c->number % 5 < 2 ? several[drawn % 2] : whole[drawn];
 }
 
 static char *draw_parallel_policy(const struct property_case *c, struct rng *r)

@@ -77,20 +77,7 @@ static uint32_t fail_all(const struct crew_lab *lab, const char *more, const cha
 
 static void a_failed_look_ahead_fails_the_run(void **state)
 {
-    struct crew_case c = {.nodes = 1,
-                          .gpus = 2,
-                          .per_root = 1,
-                          .nvlink = true,
-                          .layers = 2,
-                          .experts = 4,
-                          .top_k = 2,
-                          .hidden = 64,
-                          .requests = 2,
-                          .rows = 4,
-                          .candidates = 2,
-                          .cyclic = true,
-                          .seed = 1};
-    struct crew_lab *lab = crew_lab_new(&c, NULL);
+    struct crew_lab *lab = crew_lab_new(&crew_two, NULL);
     uint32_t read_once, own, several;
 
     (void)state;

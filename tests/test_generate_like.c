@@ -88,6 +88,24 @@ static double shared(const char *path, bool answer)
     return (double)same / ((requests - 1.0) * LAYERS * TOP_K);
 }
 
+/* A trace of these parameters, and one like it. */
+static void draw_like(const char *text, const char *source, const char *path)
+{
+    struct err e = {.text = ""};
+    struct cfg *c = cfg_parse("parameters", text, strlen(text), &e);
+    struct generate_params p;
+    struct trace *t;
+
+    if (c == NULL || cfg_bind(cfg_root(c), generate_options, &p, &e) != 0 ||
+        generate_trace(&p, source, &e) != 0)
+        fail_msg("%s", e.text);
+    t = trace_open(source, NULL, &e);
+    assert_non_null(t);
+    assert_int_equal(generate_like(t, NULL, path, &e), 0);
+    trace_close(t);
+    cfg_free(c);
+}
+
 /* Where all prompts begin alike, or all answers, those that are drawn do so, too, and the
  * others do not. */
 static void test_like_one_with_a_template(void **state)
@@ -101,23 +119,12 @@ static void test_like_one_with_a_template(void **state)
                                 "groups: 8, prompt_tokens: 12, output_tokens: 12, "
                                 "prompt_spread: 0, output_spread: 0, %s: 4, seed: 5}",
                                 LAYERS, TOP_K, which[i]);
-        struct err e = {.text = ""};
-        struct cfg *c = cfg_parse("template", text, strlen(text), &e);
-        struct generate_params p;
-        struct trace *t;
 
-        if (c == NULL || cfg_bind(cfg_root(c), generate_options, &p, &e) != 0 ||
-            generate_trace(&p, source, &e) != 0)
-            fail_msg("%s", e.text);
-        t = trace_open(source, NULL, &e);
-        assert_non_null(t);
-        assert_int_equal(generate_like(t, NULL, path, &e), 0);
-        trace_close(t);
+        draw_like(text, source, path);
         for (int answer = 0; answer < 2; answer++) {
             assert_int_equal(shared(source, answer == 1) > 0.7, answer == i);
             assert_int_equal(shared(path, answer == 1) > 0.7, answer == i);
         }
-        cfg_free(c);
         free(text);
     }
     (void)unlink(source);
@@ -166,23 +173,12 @@ static void test_like_one_with_a_subject(void **state)
                                 "prompt_spread: 0, output_spread: 0, affinity: %d, "
                                 "seed: 5}",
                                 LAYERS, TOP_K, kept);
-        struct err e = {.text = ""};
-        struct cfg *c = cfg_parse("subject", text, strlen(text), &e);
-        struct generate_params p;
-        struct trace *t;
 
-        if (c == NULL || cfg_bind(cfg_root(c), generate_options, &p, &e) != 0 ||
-            generate_trace(&p, source, &e) != 0)
-            fail_msg("%s", e.text);
-        t = trace_open(source, NULL, &e);
-        assert_non_null(t);
-        assert_int_equal(generate_like(t, NULL, path, &e), 0);
-        trace_close(t);
+        draw_like(text, source, path);
         of[kept] = far_overlap(source);
         print_message("far rows share %.3f, drawn ones %.3f\n", of[kept],
                       far_overlap(path));
         assert_true(fabs(far_overlap(path) - of[kept]) < 0.05);
-        cfg_free(c);
         free(text);
     }
     assert_true(of[1] > of[0] + 0.08);

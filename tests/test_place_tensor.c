@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "crew_lab.h"
+#include "schedule_lab.h"
 
 #include "models/cost.h"
 #include "sim/base/mem.h"
@@ -63,29 +63,11 @@ static void watch(void *context, uint32_t policy, op_id id, enum op_kind kind,
                  kind == OP_ENCODE || kind == OP_DECODE;
 }
 
-static struct result run(const struct crew_lab *lab, const char *policy, struct seen *s)
-{
-    const struct experiment_folders folders = {"models/arch", "models/machine",
-                                               "sim/policy/presets"};
-    struct experiment_hooks hooks = {
-        .machine = &lab->machine, .operation = watch, .operation_context = s};
-    char *text = crew_lab_text(lab, "fifo", policy);
-    struct err e = {.text = ""};
-    struct cfg *config = cfg_parse("tensor.yaml", text, strlen(text), &e);
-    struct result r = {.path = NULL};
-
-    if (config == NULL || experiment_run(config, &folders, 1, &hooks, &r, &e) != 0)
-        fail_msg("%s", e.text);
-    cfg_free(config);
-    free(text);
-    return r;
-}
-
 static void slices_take_the_closed_form(void **state)
 {
     struct crew_lab *lab = crew_lab_new(&alike, NULL);
     struct seen seen = {.groups = 0};
-    struct result r = run(lab, "{name: p, place: tensor}", &seen);
+    struct result r = schedule_lab_run(lab, "{name: p, place: tensor}", watch, &seen);
     const struct run_result *x = &r.policy[0].run;
     const struct run_counts *c = &x->total.counts;
     struct cost_experts work = {.distinct = 0};
@@ -135,7 +117,7 @@ static void two_gpus_are_sooner_than_one(void **state)
         c.more = "bounds: no\nlaunch: graph";
         lab = crew_lab_new(&c, NULL);
         lab->machine.gpu.hbm_bytes_per_s = 1e10; /* slow */
-        r = run(lab, "{name: p, place: tensor}", &seen);
+        r = schedule_lab_run(lab, "{name: p, place: tensor}", watch, &seen);
         took[gpus - 1] = r.policy[0].run.elapsed;
         result_release(&r);
         crew_lab_free(lab);

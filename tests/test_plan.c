@@ -18,20 +18,13 @@ static void copies_go_by_the_slowest_part(void **state)
         const char *home;
         double storage_bytes_per_s, slowest;
     } cases[] = {{"host", 6e9, 50e9}, {"storage", 6e9, 6e9}, {"storage", 100e9, 50e9}};
-    const struct crew_case c = {.nodes = 1,
-                                .gpus = 1,
-                                .layers = 2,
-                                .experts = 4,
-                                .top_k = 2,
-                                .hidden = 64,
-                                .requests = 2,
-                                .rows = 4,
-                                .candidates = 2,
-                                .cyclic = true,
-                                .seed = 1};
-    struct crew_lab *lab = crew_lab_new(&c, NULL);
+    struct crew_case c = crew_two;
+    struct crew_lab *lab;
 
     (void)state;
+    c.gpus = 1;
+    c.nvlink = false;
+    lab = crew_lab_new(&c, NULL);
     lab->machine.h2d_pinned.bytes_per_s = 50e9;
     lab->machine.has_storage = true;
     lab->machine.storage_bytes = UINT64_C(1000000000000);

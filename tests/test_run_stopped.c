@@ -14,25 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Four passes of two requests. */
-static const struct crew_case some = {.nodes = 1,
-                                      .gpus = 2,
-                                      .per_root = 1,
-                                      .nvlink = true,
-                                      .layers = 2,
-                                      .experts = 4,
-                                      .top_k = 2,
-                                      .hidden = 64,
-                                      .requests = 2,
-                                      .rows = 4,
-                                      .candidates = 2,
-                                      .cyclic = true,
-                                      .seed = 1,
-                                      .workload = "{mode: static, batch: 2}",
-                                      .place = "linear",
-                                      .place_more = "",
-                                      .more = "bounds: no"};
-
 static void ask_to_stop(void *context, uint32_t policy, op_id id, enum op_kind kind,
                         enum op_lane lane, uint32_t layer, uint32_t expert,
                         const struct op_times *times)
@@ -54,7 +35,7 @@ static void a_run_ends_with_its_pass(void **state)
 {
     const struct experiment_folders folders = {"models/arch", "models/machine",
                                                "sim/policy/presets"};
-    struct crew_lab *lab = crew_lab_new(&some, NULL);
+    struct crew_lab *lab = crew_lab_new(&crew_two, NULL);
     const struct experiment_hooks hooks = {.machine = &lab->machine,
                                            .operation = ask_to_stop};
     char *text = crew_lab_text(lab, "fifo", "{name: a}, {name: b}");
@@ -82,7 +63,7 @@ static void a_run_ends_with_its_pass(void **state)
 /* Half a look-ahead is of no use. */
 static void a_look_ahead_fails(void **state)
 {
-    struct crew_lab *lab = crew_lab_new(&some, NULL);
+    struct crew_lab *lab = crew_lab_new(&crew_two, NULL);
     char *text = mem_format("trace: %s\nmodel: %s\nmachine: by hand\n"
                             "policies: [{cache: {name: belady, slots: 2}}]\n",
                             lab->trace_path, lab->model_path);

@@ -145,7 +145,7 @@ static int waste(const struct inputs *in, double *value, struct err *e)
 
     if (p == NULL)
         return -1;
-    if ((policy_acts(p) & ACT_PAD) == 0) {
+    if (!policy_does(p, ACT_PAD)) {
         policy_free(p);
         return err_set(e, "formula %s: this policy's gate has no capacity", in->name);
     }

@@ -11,15 +11,14 @@
 struct facts {
     const struct experiment *x;
     const struct policy *p;
-    unsigned acts, needs;   /* of the policy: enum policy_act, policy_need */
     uint32_t gpus, experts; /* experts of a layer */
     uint32_t slots;         /* for them, on all GPUs; 0 without `parallel` */
     uint32_t parts;         /* that rows go through a layer in */
 };
 
-static bool does(const struct facts *f, unsigned acts)
+static bool does(const struct facts *f, enum policy_act act)
 {
-    return (f->acts & acts) != 0;
+    return policy_does(f->p, act);
 }
 
 static bool has(const struct facts *f, enum policy_slot slot, const char *name)
@@ -29,7 +28,7 @@ static bool has(const struct facts *f, enum policy_slot slot, const char *name)
 
 static bool is_oracle(const struct facts *f)
 {
-    return (f->needs & NEED_FUTURE) != 0;
+    return (policy_needs(f->p) & NEED_FUTURE) != 0;
 }
 
 static bool shares_experts(const struct facts *f)
@@ -57,7 +56,7 @@ static bool bypassed_by_guess(const struct facts *f)
 
 static bool two_classes_in_fifo(const struct facts *f)
 {
-    return f->x->p.engine == ENGINE_FIFO && job_needs_events(f->p);
+    return f->x->p.engine == ENGINE_FIFO && policy_copies_aside(f->p);
 }
 
 static bool shared_links_in_fifo(const struct facts *f)
@@ -219,18 +218,15 @@ static const struct refusal {
      "GPUs; choose another of the two"},
     {oracle_in_parts, "schedule",
      " is an oracle, which looks ahead layer by layer; schedule: {schedule} splits them "
-     "in "
-     "{parts} parts; choose another"},
+     "in {parts} parts; choose another"},
     {hosted_in_parts, "offload",
      ": offload: {offload} decides on a layer's experts at once; schedule: {schedule} "
-     "runs "
-     "them in {parts} parts; choose another"},
+     "runs them in {parts} parts; choose another"},
     {oracle_of_moving, "place.interval",
      " is an oracle, which knows where experts are only if they stay there; leave "
-     "interval "
-     "out"},
+     "interval out"},
     {oracle_of_many, "place.slots",
-     " is an oracle, which can look ahead for 65535 slots of a layer, not {slots}; take "
+     " is an oracle, which can look ahead for {most} slots of a layer, not {slots}; take "
      "fewer GPUs"},
     {moving_cached, "cache.slots",
      " rebalances, but its caches do not hold all experts of a GPU; leave cache: slots "
@@ -254,13 +250,7 @@ static const struct refusal {
 
 static struct facts look(const struct experiment *x, const struct policy *p)
 {
-    struct facts f = {.x = x,
-                      .p = p,
-                      .acts = policy_acts(p),
-                      .needs = policy_needs(p),
-                      .gpus = 1,
-                      .experts = x->info->experts,
-                      .parts = 1};
+    struct facts f = {.x = x, .p = p, .gpus = 1, .experts = x->info->experts, .parts = 1};
 
     if (x->is_parallel) {
         f.gpus = x->topology.ranks;
@@ -277,8 +267,9 @@ static char *word(const struct facts *f, const char *name, size_t length)
         const char *name;
         uint32_t value;
     } numbers[] = {
-        {"gpus", f->gpus},   {"experts", f->experts},
-        {"slots", f->slots}, {"least", (f->experts + f->gpus - 1) / f->gpus * f->gpus},
+        {"gpus", f->gpus},    {"experts", f->experts},
+        {"slots", f->slots},  {"least", (f->experts + f->gpus - 1) / f->gpus * f->gpus},
+        {"most", UINT16_MAX}, /* slots of a look-ahead */
         {"parts", f->parts},
     };
 

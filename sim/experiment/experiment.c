@@ -307,7 +307,7 @@ static int look_ahead(struct experiment *x, struct err *e)
     for (uint32_t i = 0; i < x->policies; i++) {
         struct future **future = &x->future[x->policy[i]->cache.order];
 
-        if (job_reroutes(x->policy[i]) || *future != NULL)
+        if (policy_does(x->policy[i], ACT_REROUTE) || *future != NULL)
             continue;
         *future = job_look_ahead(x, x->policy[i], NULL, e);
         if (*future == NULL)

@@ -101,14 +101,6 @@ char *ignored_notes(const struct experiment *x);
 bool job_all_resident(const struct experiment *x, const struct policy *p);
 /* GPU memory for experts, staging slots included. */
 uint64_t job_cache_bytes(const struct experiment *x, const struct policy *p);
-/* True if its gate or select rewrites the recorded choices. */
-bool job_reroutes(const struct policy *p);
-/* True if it may run missing experts on the host. No bound on the time holds for those:
- * they move no weights and take the GPU no time. */
-bool job_hosts(const struct policy *p);
-/* True if its copies come in two classes or cross each other on a link, which FIFO lanes
- * cannot do. */
-bool job_needs_events(const struct policy *p);
 /* Writes down what every step of the policy routes to; over several GPUs by `setup`, else
  * NULL. Owned, or NULL. */
 struct future *job_look_ahead(struct experiment *x, const struct policy *p,

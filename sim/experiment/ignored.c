@@ -18,7 +18,7 @@ struct setting {
 
 static bool does(const struct setting *s, enum policy_act act)
 {
-    return (policy_acts(s->policy) & (unsigned)act) != 0;
+    return policy_does(s->policy, act);
 }
 
 static bool no_static(const struct setting *s)

@@ -8,21 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool job_reroutes(const struct policy *p)
-{
-    return (policy_acts(p) & ACT_REROUTE) != 0;
-}
-
-bool job_hosts(const struct policy *p)
-{
-    return (policy_acts(p) & ACT_HOST) != 0;
-}
-
-bool job_needs_events(const struct policy *p)
-{
-    return (policy_acts(p) & ACT_PREFETCH) != 0 || p->cache.write_back;
-}
-
 bool job_all_resident(const struct experiment *x, const struct policy *p)
 {
     const struct cache_params *c = &p->cache;
@@ -32,8 +17,8 @@ bool job_all_resident(const struct experiment *x, const struct policy *p)
                     ? (uint64_t)c->slots >= all
                     : c->scope == CACHE_GLOBAL && c->bytes >= x->expert_total_bytes;
 
-    return room && c->preload == CACHE_PRELOAD_LINEAR && !job_reroutes(p) &&
-           (policy_acts(p) & ACT_PREFETCH) == 0;
+    return room && c->preload == CACHE_PRELOAD_LINEAR && !policy_does(p, ACT_REROUTE) &&
+           !policy_does(p, ACT_PREFETCH);
 }
 
 uint64_t job_cache_bytes(const struct experiment *x, const struct policy *p)
@@ -418,7 +403,7 @@ static void run_job(struct job *job, struct jobs *jobs)
 
     job->status = -1;
     if (t != NULL) {
-        if (wants && (job->parallel != NULL || job_reroutes(&job->policy)))
+        if (wants && (job->parallel != NULL || policy_does(&job->policy, ACT_REROUTE)))
             future = own = job_look_ahead(x, &job->policy, job->parallel, &job->err);
         if (!wants || future != NULL)
             job->status = run_with(job, t, jobs, wants ? future : NULL, &job->err);

@@ -60,7 +60,7 @@ uint32_t parallel_slots(const struct policy *p, const struct topology *t,
 {
     uint32_t gpus = t->ranks;
 
-    if ((policy_acts(p) & ACT_SHARD) != 0)
+    if (policy_does(p, ACT_SHARD))
         return gpus * experts;
     if (p->place.slots > 0)
         return (uint32_t)p->place.slots;
@@ -95,12 +95,12 @@ void parallel_fill_cache(struct policy *p, const struct topology *t, uint32_t ex
 static bool is_resident(const struct policy *p, const struct topology *t,
                         const struct trace_info *trace)
 {
-    return parallel_is_whole(p, t, trace) && (policy_acts(p) & ACT_PREFETCH) == 0;
+    return parallel_is_whole(p, t, trace) && !policy_does(p, ACT_PREFETCH);
 }
 
 struct program parallel_program(const struct policy *p, const struct topology *t)
 {
-    struct program_shape shape = {t->ranks, (policy_acts(p) & ACT_SHARD) != 0,
+    struct program_shape shape = {t->ranks, policy_does(p, ACT_SHARD),
                                   policy_place(p)->counts};
     struct program program;
 
@@ -119,8 +119,7 @@ static bool gathers_beside_dispatch(const struct policy *p,
 bool parallel_needs_events(const struct policy *p, const struct parallel_params *params,
                            const struct topology *t, const struct trace_info *trace)
 {
-    return (policy_acts(p) & ACT_PREFETCH) != 0 || p->cache.write_back ||
-           gathers_beside_dispatch(p, params, t) ||
+    return policy_copies_aside(p) || gathers_beside_dispatch(p, params, t) ||
            p->place.migrate == PLACE_BACKGROUND ||
            (t->ranks > 1 && !is_resident(p, t, trace));
 }
@@ -131,11 +130,11 @@ static bool needs_counts(const struct policy *p, const struct topology *t, bool 
     bool counts_itself = exchange == EXCHANGE_NORMAL || exchange == EXCHANGE_LOW_LATENCY;
 
     if (t->ranks == 1) /* as without parallel */
-        return !whole || (policy_acts(p) & ACT_REROUTE) != 0;
-    if ((policy_acts(p) & ACT_PAD) != 0) /* every expert runs on its capacity */
+        return !whole || policy_does(p, ACT_REROUTE);
+    if (policy_does(p, ACT_PAD)) /* every expert runs on its capacity */
         return false;
     return !whole ||
-           ((policy_acts(p) & ACT_SHARD) != 0 ? policy_place(p)->counts : !counts_itself);
+           (policy_does(p, ACT_SHARD) ? policy_place(p)->counts : !counts_itself);
 }
 
 static int make_model(struct parallel_setup *setup, const struct policy *p,
@@ -148,7 +147,7 @@ static int make_model(struct parallel_setup *setup, const struct policy *p,
         model_slice(whole, parallel_tensor(params), &attention, e) != 0)
         return -1;
     setup->model = attention;
-    if ((policy_acts(p) & ACT_SHARD) != 0)
+    if (policy_does(p, ACT_SHARD))
         return model_slice_experts(&attention, t->ranks, &setup->model, e);
     return 0;
 }
@@ -159,7 +158,7 @@ int parallel_setup_init(struct parallel_setup *setup, const struct policy *p,
                         const uint64_t *expert_bytes, struct err *e)
 {
     uint32_t slots = parallel_slots(p, t, trace->experts), local = slots / t->ranks;
-    bool sharded = (policy_acts(p) & ACT_SHARD) != 0;
+    bool sharded = policy_does(p, ACT_SHARD);
     bool resident = is_resident(p, t, trace);
     bool counts = needs_counts(p, t, resident);
 

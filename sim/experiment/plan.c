@@ -36,7 +36,7 @@ static struct job *make_job(struct experiment *x, const struct policy *p)
     if (x->p.launch == LAUNCH_AUTO)
         job->graph = job_all_resident(x, p);
     job->event_driven = x->p.engine == ENGINE_EVENT ||
-                        (x->p.engine == ENGINE_AUTO && job_needs_events(p));
+                        (x->p.engine == ENGINE_AUTO && policy_copies_aside(p));
     if (x->is_parallel)
         set_up_parallel(job);
     return job;
@@ -169,7 +169,7 @@ static char *describe_reference(const struct experiment *x, const struct policy 
 static struct job *find_reference(struct plan *plan, struct experiment *x,
                                   const struct policy *p, enum reference kind)
 {
-    char *text = job_reroutes(p) ? NULL : describe_reference(x, p, kind);
+    char *text = policy_does(p, ACT_REROUTE) ? NULL : describe_reference(x, p, kind);
     struct job *job;
 
     for (size_t i = x->policies; text != NULL && i < plan->count; i++) {
@@ -195,7 +195,7 @@ static void plan_references(struct plan *plan, struct experiment *x, uint32_t i)
 {
     struct policy ideal = ideal_of(x, x->policy[i]), belady = belady_of(x->policy[i]);
 
-    if (job_hosts(x->policy[i]))
+    if (policy_does(x->policy[i], ACT_HOST))
         return;
     plan->reference[REFERENCE_GRAPH][i] =
         find_reference(plan, x, &ideal, REFERENCE_GRAPH);
@@ -247,7 +247,7 @@ static void plan_init(struct plan *plan, struct experiment *x)
         plan->job[plan->count++] = job;
     }
     for (uint32_t i = 0; bounds && x->timeless && i < x->policies; i++) {
-        if (x->is_parallel && job_hosts(x->policy[i]))
+        if (x->is_parallel && policy_does(x->policy[i], ACT_HOST))
             continue;
         if (x->is_parallel) {
             plan->job[plan->count++] = plan->balanced[i] = make_balanced(x, plan->job[i]);
@@ -335,7 +335,7 @@ static void fill_bounds(const struct experiment *x, const struct plan *plan, uin
         return;
     }
     b->belady_hits = plan->bounds[i].hits;
-    if (job_hosts(&plan->job[i]->policy))
+    if (policy_does(&plan->job[i]->policy, ACT_HOST))
         return;
     b->belady_bytes = plan->bounds[i].load_bytes;
     b->copy = least_copy_time(x, b->belady_bytes);
@@ -392,7 +392,7 @@ static char *list_hosting(const struct experiment *x)
     for (uint32_t i = 0; i < x->policies; i++) {
         char *longer;
 
-        if (!job_hosts(x->policy[i]))
+        if (!policy_does(x->policy[i], ACT_HOST))
             continue;
         longer = mem_format("%s%s%s", list == NULL ? "" : list, list == NULL ? "" : ", ",
                             x->policy[i]->label);

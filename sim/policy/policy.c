@@ -354,6 +354,16 @@ unsigned policy_acts(const struct policy *p)
     return acts;
 }
 
+bool policy_does(const struct policy *p, enum policy_act act)
+{
+    return (policy_acts(p) & (unsigned)act) != 0;
+}
+
+bool policy_copies_aside(const struct policy *p)
+{
+    return policy_does(p, ACT_PREFETCH) || p->cache.write_back;
+}
+
 unsigned policy_needs(const struct policy *p)
 {
     unsigned needs = 0;

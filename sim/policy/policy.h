@@ -48,6 +48,10 @@ void policy_free(struct policy *p);
 unsigned policy_needs(const struct policy *p);
 /* What all its plug-ins together do: enum policy_act bits. */
 unsigned policy_acts(const struct policy *p);
+bool policy_does(const struct policy *p, enum policy_act act);
+/* Whether copies come in two classes or cross each other on a link: it loads early or
+ * writes back. */
+bool policy_copies_aside(const struct policy *p);
 /* All plug-ins leave the layers' output as it is. */
 bool policy_lossless(const struct policy *p);
 /* The options that all plug-ins of a slot share, and where `p` has them; NULL: none. */

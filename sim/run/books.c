@@ -165,7 +165,7 @@ void books_memory(struct runner *c, struct gpu *g)
 
     if (bytes > run_memory_bytes(&c->books.memory))
         c->books.memory = m;
-    if (c->spread != NULL && m.activations > c->result->activation_bytes)
+    if (m.activations > c->result->activation_bytes)
         c->result->activation_bytes = m.activations;
     if (c->result->gpu_peak != NULL && bytes > c->result->gpu_peak[g->rank])
         c->result->gpu_peak[g->rank] = bytes;

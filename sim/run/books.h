@@ -131,9 +131,10 @@ struct run_result {
     uint64_t *gpu_rows; /* [gpus] computed rows */
     uint64_t *gpu_peak; /* [gpus] bytes: the most that each has in use in a pass */
     uint32_t links;
-    uint64_t *link_bytes;      /* [links] of the topology */
-    uint64_t activation_bytes; /* of one MoE layer, the largest of any GPU */
-    sim_time migration_time;   /* of the shares: what blocking migrations took */
+    uint64_t *link_bytes; /* [links] of the topology */
+    uint64_t
+        activation_bytes; /* of one MoE layer, the largest of any GPU; one has it, too */
+    sim_time migration_time; /* of the shares: what blocking migrations took */
 };
 void run_result_release(struct run_result *r);
 

@@ -72,7 +72,7 @@ static int check_replicas(const struct runner *c, const struct place *p, struct 
 {
     const struct policy *policy = c->setup->policy;
 
-    if ((policy_acts(policy) & ACT_PAD) == 0)
+    if (!policy_does(policy, ACT_PAD))
         return 0;
     for (uint32_t l = 0; l < p->layers; l++) {
         for (uint32_t i = 0; i < p->experts; i++) {

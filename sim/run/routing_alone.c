@@ -275,9 +275,8 @@ void routing_alone_layer(struct runner *c, uint32_t layer)
             step->active[i] = (uint16_t)i;
             step->tokens[i] = capacity;
         }
-    }
-    if (capacity > 0)
         activations = (uint64_t)capacity * c->experts;
+    }
     if (activations > c->most_rows)
         c->most_rows = activations;
     if (c->waits != NULL)

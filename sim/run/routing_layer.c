@@ -401,7 +401,6 @@ static void sum_parts(struct runner *c)
 static void end_layer(struct runner *c, uint32_t layer)
 {
     sum_parts(c);
-    routing_spread_part(c, layer, 0);
     book_rows(c, layer);
     remember_load(c, layer);
     if (c->predictor.state != NULL || c->gpu->hosted != NULL)

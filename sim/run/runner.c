@@ -105,9 +105,9 @@ static int runner_init(struct runner *c, const struct run_setup *s,
                          .top_k = t->top_k,
                          .candidates = t->candidates,
                          .predicted = t->predicted};
-    c->pads = (policy_acts(s->policy) & ACT_PAD) != 0;
+    c->pads = policy_does(s->policy, ACT_PAD);
     c->dense_bytes = model_dense_bytes(s->cost->model);
-    c->reroutes = (policy_acts(s->policy) & ACT_REROUTE) != 0;
+    c->reroutes = policy_does(s->policy, ACT_REROUTE);
     init_view(c);
     if (s->parallel != NULL) {
         c->gpus = s->parallel->topology->ranks;
@@ -326,11 +326,13 @@ static int run_all(struct runner *c, struct err *e)
 
 static int route_layer(struct runner *c, uint32_t layer, struct err *e)
 {
-    if (c->spread == NULL)
+    if (c->spread == NULL) {
         routing_alone_layer(c, layer);
-    for (uint32_t b = 0; c->spread != NULL && b < c->spread->program.batches; b++)
-        if (routing_spread_batch(c, layer, b, e) != 0)
+    } else { /* in one part: what looks ahead knows no others */
+        if (routing_spread_batch(c, layer, 0, e) != 0)
             return -1;
+        routing_spread_part(c, layer, 0);
+    }
     if (c->setup->record != NULL && stages_record(c, e) != 0)
         return -1;
     if (c->spread == NULL)

@@ -264,8 +264,7 @@ static int run_experts(struct runner *c, uint32_t layer, uint32_t part, struct e
     struct spread *s = c->spread;
     struct even_work even;
 
-    if (s->program.parts > 1)
-        routing_spread_part(c, layer, part);
+    routing_spread_part(c, layer, part);
     if (c->setup->future != NULL && see_ahead(c, e) != 0)
         return -1;
     if (s->p->balanced)
