@@ -14,6 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
+/* One draw to a statement: compilers evaluate arguments in orders of their own, and a
+ * number must mean the same case for all. */
 #define PICK(r, list) ((list)[property_draw(r, sizeof(list) / sizeof *(list))])
 
 /* ---- routing ---- */
@@ -152,12 +154,14 @@ static void write_text(const struct property_case *c, const char *name, const ch
 
 static void draw_model(const struct property_case *c, struct rng *r)
 {
+    uint32_t bits = 4U << property_draw(r, 3);
+    uint32_t ffn = 64U << property_draw(r, 5);
+    uint32_t hidden = 64U << property_draw(r, 4);
     char *text = mem_format(
         "name: drawn\nsource: drawn\nlayers: %u\nhidden: %u\nexpert_ffn: %u\n"
         "experts: %u\ntop_k: %u\nheads: 4\nhead_dim: 64\nvocab: 1000\ngate: softmax\n"
         "expert_bits: %u\ndense_bits: 16\nactivation_bits: 16\n",
-        c->layers, 64U << property_draw(r, 4), 64U << property_draw(r, 5), c->experts,
-        c->top_k, 4U << property_draw(r, 3));
+        c->layers, hidden, ffn, c->experts, c->top_k, bits);
 
     write_text(c, "model.yaml", text);
     free(text);
@@ -184,6 +188,14 @@ static void draw_machine(const struct property_case *c, struct rng *r)
                                          "d2h_pageable"};
     static const unsigned tiles[] = {1, 4, 64};
     bool few = property_draw(r, 3) == 0; /* a processor, which is slow */
+    double storage = between(r, 1), nvlink = between(r, 10);
+    double copy_call = often_none(r, 0.1), round_trip = between(r, 0.1);
+    double graph_launch = often_none(r, 0.3), launch_graph = often_none(r, 0.1);
+    double launch_eager = often_none(r, 0.1), few_rows = few ? between(r, 0.1) : 0;
+    double fill_rows = often_none(r, 0.1), exposed = 0.001 + 0.999 * rng_unit(r);
+    double expert_floor = often_none(r, 1), kernel_floor = often_none(r, 0.1);
+    unsigned tile_rows = PICK(r, tiles);
+    double flops = between(r, 1) * (few ? 0.001 : 1), hbm = between(r, 20) * 10;
     char *text = mem_format(
         "name: drawn\nsource: drawn\ngpus: 8\nnodes: 1\nunified: no\ngpu:\n"
         "  name: drawn\n"
@@ -214,16 +226,14 @@ static void draw_machine(const struct property_case *c, struct rng *r)
         "storage: {capacity: {value: 1 TB, source: drawn},\n"
         "  latency: {value: 10 us, source: drawn},\n"
         "  bandwidth: {value: %.3f GB/s, source: drawn}}\n",
-        between(r, 20) * 10, between(r, 1) * (few ? 0.001 : 1), PICK(r, tiles),
-        often_none(r, 0.1), often_none(r, 1), 0.001 + 0.999 * rng_unit(r),
-        often_none(r, 0.1), few ? between(r, 0.1) : 0, often_none(r, 0.1),
-        often_none(r, 0.1), often_none(r, 0.3), between(r, 0.1), often_none(r, 0.1),
-        between(r, 10), between(r, 1));
+        hbm, flops, tile_rows, kernel_floor, expert_floor, exposed, fill_rows, few_rows,
+        launch_eager, launch_graph, graph_launch, round_trip, copy_call, nvlink, storage);
 
     for (size_t i = 0; i < sizeof copies / sizeof *copies; i++) {
+        double bandwidth = between(r, 1), latency = often_none(r, 0.3);
         char *longer = mem_format("%s%s: {latency: {value: %.3f us, source: drawn},\n"
                                   "  bandwidth: {value: %.3f GB/s, source: drawn}}\n",
-                                  text, copies[i], often_none(r, 0.3), between(r, 1));
+                                  text, copies[i], latency, bandwidth);
 
         free(text);
         text = longer;
@@ -244,27 +254,38 @@ static void draw_settings(struct property_case *c, struct rng *r)
     static const char *const alone[] = {"auto", "host"}; /* no storage to fall back on */
     static const char *const copies[] = {"", "", "pageable: yes\n", "chunk: 30 kB\n"};
     const char *machine = PICK(r, machines);
+    const char *copy, *launch, *prefill;
     bool own = strchr(machine, '.') != NULL;
+    uint32_t seed, sequences, budget;
     char *more;
 
     c->parallel = property_draw(r, 5) == 0;
     if (c->parallel && strcmp(machine, "rtx4090-pcie4") == 0)
         machine = "h100-80g";
-    more = c->parallel
-               ? mem_format("parallel: {gpus: %u}\nhome: %s\n%s",
-                            1U << property_draw(r, 3), PICK(r, alone), PICK(r, copies))
-               : mem_format("home: %s\n%s", PICK(r, homes), PICK(r, copies));
+    copy = PICK(r, copies);
+    if (c->parallel) {
+        const char *home = PICK(r, alone);
+
+        more = mem_format("parallel: {gpus: %u}\nhome: %s\n%s", 1U << property_draw(r, 3),
+                          home, copy);
+    } else {
+        more = mem_format("home: %s\n%s", PICK(r, homes), copy);
+    }
+    launch = PICK(r, launches);
+    seed = 1 + property_draw(r, 1000);
     c->head = mem_format("model: %s/model.yaml\nmachine: %s%s%s\nseed: %u\nlaunch: %s\n"
                          "%s",
-                         c->folder, own ? c->folder : "", own ? "/" : "", machine,
-                         1 + property_draw(r, 1000), PICK(r, launches), more);
+                         c->folder, own ? c->folder : "", own ? "/" : "", machine, seed,
+                         launch, more);
     free(more);
     c->timeless = true;
     switch (property_draw(r, 5)) {
     case 0:
+        budget = 4 + property_draw(r, 8);
+        sequences = 1 + property_draw(r, 4);
         c->workload = mem_format("{mode: continuous, max_sequences: %u, token_budget: "
                                  "%u}",
-                                 1 + property_draw(r, 4), 4 + property_draw(r, 8));
+                                 sequences, budget);
         break;
     case 1:
         c->timeless = false;
@@ -273,9 +294,9 @@ static void draw_settings(struct property_case *c, struct rng *r)
                                  1 + property_draw(r, 4));
         break;
     default:
-        c->workload =
-            mem_format("{mode: static, batch: %u, prefill: %s}", 1 + property_draw(r, 3),
-                       property_draw(r, 2) == 0 ? "skip" : "recorded");
+        prefill = property_draw(r, 2) == 0 ? "skip" : "recorded";
+        c->workload = mem_format("{mode: static, batch: %u, prefill: %s}",
+                                 1 + property_draw(r, 3), prefill);
     }
 }
 
@@ -301,13 +322,17 @@ static char *draw_cache(struct rng *r)
 {
     static const char *const protect[] = {"strict", "prefer", "none", "none"};
 
+    uint32_t staging = 1 + property_draw(r, 2);
+    bool write_back = property_draw(r, 6) == 0;
+    bool recorded = property_draw(r, 2) == 0;
+    bool linear = property_draw(r, 4) == 0;
+    bool second = property_draw(r, 5) == 0;
+
     return mem_format("protect: %s, admission: %s, preload: %s, order: %s, "
                       "write_back: %s, staging: %u",
-                      PICK(r, protect),
-                      property_draw(r, 5) == 0 ? "second-miss" : "always",
-                      property_draw(r, 4) == 0 ? "linear" : "none",
-                      property_draw(r, 2) == 0 ? "recorded" : "id",
-                      property_draw(r, 6) == 0 ? "yes" : "no", 1 + property_draw(r, 2));
+                      PICK(r, protect), second ? "second-miss" : "always",
+                      linear ? "linear" : "none", recorded ? "recorded" : "id",
+                      write_back ? "yes" : "no", staging);
 }
 
 static char *draw_room(const struct property_case *c, struct rng *r, uint32_t experts)
@@ -373,6 +398,7 @@ static char *draw_parallel_policy(const struct property_case *c, struct rng *r)
     const char *prefetch = draw_prefetch(c, r, cache);
     char *options = draw_cache(r), *room = draw_room(c, r, 1), *text;
     bool keeps = property_draw(r, 3) > 0, hosts = keeps && draw_hosts(c, r);
+    const char *exchange, *schedule, *gate;
     bool parts = !hosts && (!keeps || (strstr(cache, "belady") == NULL &&
                                        strstr(prefetch, "oracle") == NULL));
     char *kept =
@@ -381,9 +407,11 @@ static char *draw_parallel_policy(const struct property_case *c, struct rng *r)
                            cache, room, options, prefetch, hosts ? "fiddler" : "fetch")
               : mem_strdup("");
 
+    exchange = PICK(r, exchanges);
+    schedule = draw_schedule(c, r, parts);
+    gate = PICK(r, gates);
     text = mem_format("{%splace: %s, gate: %s, schedule: {name: %s, exchange: %s}}", kept,
-                      PICK(r, places), PICK(r, gates), draw_schedule(c, r, parts),
-                      PICK(r, exchanges));
+                      PICK(r, places), gate, schedule, exchange);
     free(kept);
     free(room);
     free(options);
@@ -395,12 +423,14 @@ static char *draw_policy(const struct property_case *c, struct rng *r)
     const char *cache = pick_cache(r, c->timeless);
     const char *prefetch = draw_prefetch(c, r, cache);
     char *options = draw_cache(r), *room = draw_room(c, r, c->experts), *text;
+    bool hosts = draw_hosts(c, r);
+    const char *gate = PICK(r, gates);
 
     text = mem_format("{cache: {name: %s, %s, %s}, prefetch: %s, schedule: %s, gate: %s, "
                       "offload: %s}",
                       cache, room, options, prefetch,
-                      property_draw(r, 4) == 0 ? "serial" : "overlapped", PICK(r, gates),
-                      draw_hosts(c, r) ? "fiddler" : "fetch");
+                      property_draw(r, 4) == 0 ? "serial" : "overlapped", gate,
+                      hosts ? "fiddler" : "fetch");
     free(room);
     free(options);
     return text;

@@ -177,10 +177,15 @@ static void room_by_hand(void **state)
         int scope;
         int64_t slots;
         uint64_t bytes, room;
-    } cases[] = {{CACHE_GLOBAL, 0, 7, 7 + 3},    {CACHE_GLOBAL, 0, 21, 20 + 3},
-                 {CACHE_GLOBAL, 3, 0, 9 + 3},    {CACHE_GLOBAL, 100, 0, 20 + 3},
-                 {CACHE_PER_LAYER, 0, 7, 7 + 3}, {CACHE_PER_LAYER, 2, 0, 10 + 3},
-                 {CACHE_PER_LAYER, 5, 0, 20 + 3}};
+        bool all;
+    } cases[] = {
+        {CACHE_GLOBAL, 0, 7, 7 + 3, false},     {CACHE_GLOBAL, 0, 19, 19 + 3, false},
+        {CACHE_GLOBAL, 0, 20, 20 + 3, true},    {CACHE_GLOBAL, 0, 21, 20 + 3, true},
+        {CACHE_GLOBAL, 3, 0, 9 + 3, false},     {CACHE_GLOBAL, 7, 0, 20 + 3, false},
+        {CACHE_GLOBAL, 8, 0, 20 + 3, true},     {CACHE_GLOBAL, 100, 0, 20 + 3, true},
+        {CACHE_PER_LAYER, 0, 7, 7 + 3, false},  {CACHE_PER_LAYER, 0, 23, 20 + 3, false},
+        {CACHE_PER_LAYER, 0, 24, 20 + 3, true}, {CACHE_PER_LAYER, 2, 0, 10 + 3, false},
+        {CACHE_PER_LAYER, 4, 0, 20 + 3, true},  {CACHE_PER_LAYER, 5, 0, 20 + 3, true}};
     const uint64_t bytes[] = {3, 2};
 
     (void)state;
@@ -191,6 +196,7 @@ static void room_by_hand(void **state)
                                  .staging = 1};
 
         assert_int_equal(cache_room_bytes(&p, 2, 4, bytes), cases[i].room);
+        assert_int_equal(cache_holds_all(&p, 2, 4, bytes), cases[i].all);
     }
 }
 

@@ -62,7 +62,8 @@ static bool two_classes_in_fifo(const struct facts *f)
 static bool shared_links_in_fifo(const struct facts *f)
 {
     return f->x->p.engine == ENGINE_FIFO && shares_experts(f) &&
-           parallel_needs_events(f->p, &f->x->parallel, &f->x->topology, f->x->info);
+           parallel_needs_events(f->p, &f->x->parallel, &f->x->topology, f->x->info,
+                                 f->x->expert_bytes);
 }
 
 static bool hosted_without_host(const struct facts *f)
@@ -158,7 +159,7 @@ static bool oracle_of_many(const struct facts *f)
 static bool moving_cached(const struct facts *f)
 {
     return shares_experts(f) && f->p->place.window.interval > 0 &&
-           !parallel_is_whole(f->p, &f->x->topology, f->x->info);
+           !parallel_is_whole(f->p, &f->x->topology, f->x->info, f->x->expert_bytes);
 }
 
 static bool nvlink_missing(const struct facts *f)

@@ -123,12 +123,12 @@ static bool no_loads(const struct setting *s)
 
 static bool holds_all(const struct setting *s)
 {
-    const struct cache_params *c = &s->policy->cache;
-    uint64_t all = experts_of_gpu(s);
+    const struct experiment *x = s->x;
 
-    if (c->scope == CACHE_GLOBAL)
-        all *= s->x->info->layers;
-    return c->slots > 0 && (uint64_t)c->slots >= all;
+    return x->is_parallel
+               ? parallel_holds_all(s->policy, &x->topology, x->info, x->expert_bytes)
+               : cache_holds_all(&s->policy->cache, x->info->layers, x->info->experts,
+                                 x->expert_bytes);
 }
 
 static bool misses_nothing(const struct setting *s)

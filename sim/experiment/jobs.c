@@ -10,14 +10,9 @@
 
 bool job_all_resident(const struct experiment *x, const struct policy *p)
 {
-    const struct cache_params *c = &p->cache;
-    uint64_t all = c->scope == CACHE_GLOBAL ? (uint64_t)x->info->layers * x->info->experts
-                                            : x->info->experts;
-    bool room = c->slots > 0
-                    ? (uint64_t)c->slots >= all
-                    : c->scope == CACHE_GLOBAL && c->bytes >= x->expert_total_bytes;
-
-    return room && c->preload == CACHE_PRELOAD_LINEAR && !policy_does(p, ACT_REROUTE) &&
+    return cache_holds_all(&p->cache, x->info->layers, x->info->experts,
+                           x->expert_bytes) &&
+           p->cache.preload == CACHE_PRELOAD_LINEAR && !policy_does(p, ACT_REROUTE) &&
            !policy_does(p, ACT_PREFETCH);
 }
 

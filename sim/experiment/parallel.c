@@ -73,14 +73,35 @@ uint32_t parallel_local(const struct policy *p, const struct topology *t,
     return parallel_slots(p, t, experts) / t->ranks;
 }
 
-bool parallel_is_whole(const struct policy *p, const struct topology *t,
-                       const struct trace_info *trace)
+/* expert_bytes[layers], owned: of what one GPU holds of an expert. */
+static uint64_t *gpu_expert_bytes(const struct policy *p, const struct topology *t,
+                                  const struct trace_info *trace,
+                                  const uint64_t *expert_bytes)
 {
-    uint64_t all = parallel_local(p, t, trace->experts);
+    uint64_t parts = policy_does(p, ACT_SHARD) ? t->ranks : 1;
+    uint64_t *bytes = mem_alloc(trace->layers, sizeof *bytes);
 
-    if (p->cache.scope == CACHE_GLOBAL)
-        all *= trace->layers;
-    return (uint64_t)p->cache.slots >= all && p->cache.preload == CACHE_PRELOAD_LINEAR;
+    for (uint32_t l = 0; l < trace->layers; l++)
+        bytes[l] = (expert_bytes[l] + parts - 1) / parts;
+    return bytes;
+}
+
+bool parallel_holds_all(const struct policy *p, const struct topology *t,
+                        const struct trace_info *trace, const uint64_t *expert_bytes)
+{
+    uint64_t *bytes = gpu_expert_bytes(p, t, trace, expert_bytes);
+    bool all = cache_holds_all(&p->cache, trace->layers,
+                               parallel_local(p, t, trace->experts), bytes);
+
+    free(bytes);
+    return all;
+}
+
+bool parallel_is_whole(const struct policy *p, const struct topology *t,
+                       const struct trace_info *trace, const uint64_t *expert_bytes)
+{
+    return p->cache.preload == CACHE_PRELOAD_LINEAR &&
+           parallel_holds_all(p, t, trace, expert_bytes);
 }
 
 void parallel_fill_cache(struct policy *p, const struct topology *t, uint32_t experts)
@@ -93,9 +114,9 @@ void parallel_fill_cache(struct policy *p, const struct topology *t, uint32_t ex
 }
 
 static bool is_resident(const struct policy *p, const struct topology *t,
-                        const struct trace_info *trace)
+                        const struct trace_info *trace, const uint64_t *expert_bytes)
 {
-    return parallel_is_whole(p, t, trace) && !policy_does(p, ACT_PREFETCH);
+    return parallel_is_whole(p, t, trace, expert_bytes) && !policy_does(p, ACT_PREFETCH);
 }
 
 struct program parallel_program(const struct policy *p, const struct topology *t)
@@ -117,11 +138,12 @@ static bool gathers_beside_dispatch(const struct policy *p,
 }
 
 bool parallel_needs_events(const struct policy *p, const struct parallel_params *params,
-                           const struct topology *t, const struct trace_info *trace)
+                           const struct topology *t, const struct trace_info *trace,
+                           const uint64_t *expert_bytes)
 {
     return policy_copies_aside(p) || gathers_beside_dispatch(p, params, t) ||
            p->place.migrate == PLACE_BACKGROUND ||
-           (t->ranks > 1 && !is_resident(p, t, trace));
+           (t->ranks > 1 && !is_resident(p, t, trace, expert_bytes));
 }
 
 static bool needs_counts(const struct policy *p, const struct topology *t, bool whole)
@@ -158,8 +180,7 @@ int parallel_setup_init(struct parallel_setup *setup, const struct policy *p,
                         const uint64_t *expert_bytes, struct err *e)
 {
     uint32_t slots = parallel_slots(p, t, trace->experts), local = slots / t->ranks;
-    bool sharded = policy_does(p, ACT_SHARD);
-    bool resident = is_resident(p, t, trace);
+    bool resident = is_resident(p, t, trace, expert_bytes);
     bool counts = needs_counts(p, t, resident);
 
     *setup = (struct parallel_setup){
@@ -169,17 +190,14 @@ int parallel_setup_init(struct parallel_setup *setup, const struct policy *p,
                 .local = local,
                 .exchange = counts},
         .cost = *whole,
-        .event_driven = parallel_needs_events(p, params, t, trace),
+        .event_driven = parallel_needs_events(p, params, t, trace, expert_bytes),
         .may_graph = resident && !counts && p->schedule.exchange != EXCHANGE_NORMAL &&
                      whole->machine->host.expert_overhead == 0 && !p->schedule.wait,
     };
     if (make_model(setup, p, params, t, whole->model, e) != 0)
         return -1;
     setup->cost.model = &setup->model;
-    setup->expert_bytes = mem_alloc(trace->layers, sizeof *setup->expert_bytes);
-    for (uint32_t l = 0; l < trace->layers; l++)
-        setup->expert_bytes[l] =
-            sharded ? (expert_bytes[l] + t->ranks - 1) / t->ranks : expert_bytes[l];
+    setup->expert_bytes = gpu_expert_bytes(p, t, trace, expert_bytes);
     setup->weight_bytes =
         model_dense_bytes(&setup->model) +
         cache_room_bytes(&p->cache, trace->layers, local, setup->expert_bytes);

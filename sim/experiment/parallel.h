@@ -42,12 +42,16 @@ uint32_t parallel_local(const struct policy *p, const struct topology *t,
 /* Gives a policy that says nothing of its cache's size one that holds all of a GPU's
  * experts. */
 void parallel_fill_cache(struct policy *p, const struct topology *t, uint32_t experts);
-/* Whether every GPU's cache holds all its experts from the start. */
+/* Whether every GPU's cache has room for all its experts, expert_bytes[layers] each;
+ * `whole`: and holds them from the start. */
+bool parallel_holds_all(const struct policy *p, const struct topology *t,
+                        const struct trace_info *trace, const uint64_t *expert_bytes);
 bool parallel_is_whole(const struct policy *p, const struct topology *t,
-                       const struct trace_info *trace);
+                       const struct trace_info *trace, const uint64_t *expert_bytes);
 /* Whether copies come in two classes or share links, which FIFO lanes cannot do. */
 bool parallel_needs_events(const struct policy *p, const struct parallel_params *params,
-                           const struct topology *t, const struct trace_info *trace);
+                           const struct topology *t, const struct trace_info *trace,
+                           const uint64_t *expert_bytes);
 /* The stages that its schedule takes a layer through. */
 struct program parallel_program(const struct policy *p, const struct topology *t);
 /* For a policy that has been checked. 0 or -1. */

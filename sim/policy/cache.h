@@ -113,6 +113,9 @@ const char *cache_resolve(struct cache_params *p, uint32_t layers, uint32_t expe
  * expert_bytes[layers]. */
 uint64_t cache_room_bytes(const struct cache_params *c, uint32_t layers, uint32_t experts,
                           const uint64_t *expert_bytes);
+/* Whether every expert has room, so that none is ever evicted. */
+bool cache_holds_all(const struct cache_params *c, uint32_t layers, uint32_t experts,
+                     const uint64_t *expert_bytes);
 
 struct cache_config {
     const struct cache_algorithm *algorithm;

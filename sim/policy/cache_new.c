@@ -98,6 +98,22 @@ uint64_t cache_room_bytes(const struct cache_params *c, uint32_t layers, uint32_
     return (bytes < all ? bytes : all) + (uint64_t)c->staging * largest;
 }
 
+bool cache_holds_all(const struct cache_params *c, uint32_t layers, uint32_t experts,
+                     const uint64_t *expert_bytes)
+{
+    bool global = c->scope == CACHE_GLOBAL;
+    uint64_t all = 0;
+
+    if (c->slots > 0)
+        return (uint64_t)c->slots >= (global ? (uint64_t)layers * experts : experts);
+    for (uint32_t l = 0; l < layers; l++) {
+        all += expert_bytes[l] * experts;
+        if (!global && c->bytes / layers < expert_bytes[l] * experts)
+            return false;
+    }
+    return c->bytes >= all;
+}
+
 /* ---- life ---- */
 
 static uint64_t max_of(const uint64_t *value, uint32_t count)
