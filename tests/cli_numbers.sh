@@ -43,9 +43,6 @@ refused numbers_placed_once "'migrate' has no effect.*interval" many \
     'policies.0.place={migrate: background}'
 refused numbers_tensor "'tensor' has no effect" many parallel.tensor=2
 refused numbers_spare "'spare' has no effect" one 'policies.0.place={spare: wrap}'
-refused numbers_experts "'experts' has no effect" one 'policies.0.schedule={experts: grouped}'
-refused numbers_dispatch "'dispatch' has no effect" one \
-    'policies.0.gate={name: capacity-fraction, dispatch: sparse}'
 refused numbers_no_size "needs one of .*give one, such as" one 'policies.0.cache={name: lru}'
 
 # noted NAME WORDS CONFIG SETTING...: it runs, and one note has the words, in this place.

@@ -119,9 +119,6 @@ END
 
 table parallel_alone <<'END'
 places experts on GPUs, which the runner of one GPU does not know; say parallel: {gpus: 1} (or more)	policies=[{cache: {slots: 4}, place: eplb}]	parallel=
-launches experts one by one, which the runner of one GPU	policies=[{cache: {slots: 4}, schedule: {name: serial, experts: serial}}]	parallel=
-dispatches by dense products, which the runner of one GPU	policies=[{cache: {slots: 4}, gate: {name: capacity-factor, dispatch: dense}}]	parallel=
-dispatches by dense products, which the runner of one GPU	policies=[{cache: {slots: 4}, gate: {name: capacity-fraction, dispatch: dense}}]	parallel=
 END
 # Hosts run what is in their memory, however many GPUs ask them.
 refused 'policy '"'p'"' runs experts on the host (offload: fiddler), but not all of them are in host memory' \

@@ -269,6 +269,10 @@ refuses "a workload that depends on time is refused" 1 "choose arrivals: closed"
     --set workload.mode=continuous --set workload.arrivals=poisson --set workload.rate=3
 refuses "a warm-up longer than the workload is refused" 1 "are for warm-up" \
     --set workload.requests=1 --warmup 5000
+refuses "experts launched one by one are refused" 1 "choose experts: grouped" \
+    --set 'policies.0.schedule={experts: serial}'
+refuses "a dispatch by dense products is refused" 1 "choose dispatch: sparse" \
+    --set 'policies.0.gate={name: capacity-factor, dispatch: dense}'
 refuses "an unknown device is misuse of a name" 1 "device" --device toaster
 refuses "a device that is not here" 77 "cuda" --device cuda:63
 exit "$failed"

@@ -352,6 +352,26 @@ static char *draw_room(const struct property_case *c, struct rng *r, uint32_t ex
 static const char *const gates[] = {"dropless", "dropless", "dropless",
                                     "{name: capacity-factor, cf: 1}"};
 
+static const char *draw_gate(const struct property_case *c, struct rng *r)
+{
+    const char *gate = PICK(r, gates);
+
+    return gate[0] == '{' && c->number % 4 < 2
+               ? "{name: capacity-factor, cf: 1, dispatch: dense}"
+               : gate;
+}
+
+/* How a schedule launches experts; in two cases of five not as usual. A stream of its
+ * own, so that the other choices stay what they were. */
+static const char *draw_launch(const struct property_case *c)
+{
+    static const char *const launched[] = {"", ", experts: serial",
+                                           ", experts: serial, empty: yes"};
+    struct rng r = rng_stream(c->number, "launch", 0);
+
+    return c->number / 6 % 5 < 3 ? "" : PICK(&r, launched);
+}
+
 /* Prefetch for a cache: none where both together are refused. */
 static const char *draw_prefetch(const struct property_case *c, struct rng *r,
                                  const char *cache)
@@ -409,9 +429,9 @@ static char *draw_parallel_policy(const struct property_case *c, struct rng *r)
 
     exchange = PICK(r, exchanges);
     schedule = draw_schedule(c, r, parts);
-    gate = PICK(r, gates);
-    text = mem_format("{%splace: %s, gate: %s, schedule: {name: %s, exchange: %s}}", kept,
-                      PICK(r, places), gate, schedule, exchange);
+    gate = draw_gate(c, r);
+    text = mem_format("{%splace: %s, gate: %s, schedule: {name: %s, exchange: %s%s}}",
+                      kept, PICK(r, places), gate, schedule, exchange, draw_launch(c));
     free(kept);
     free(room);
     free(options);
@@ -424,13 +444,13 @@ static char *draw_policy(const struct property_case *c, struct rng *r)
     const char *prefetch = draw_prefetch(c, r, cache);
     char *options = draw_cache(r), *room = draw_room(c, r, c->experts), *text;
     bool hosts = draw_hosts(c, r);
-    const char *gate = PICK(r, gates);
+    const char *gate = draw_gate(c, r);
 
-    text = mem_format("{cache: {name: %s, %s, %s}, prefetch: %s, schedule: %s, gate: %s, "
-                      "offload: %s}",
+    text = mem_format("{cache: {name: %s, %s, %s}, prefetch: %s, schedule: {name: %s%s}, "
+                      "gate: %s, offload: %s}",
                       cache, room, options, prefetch,
-                      property_draw(r, 4) == 0 ? "serial" : "overlapped", gate,
-                      hosts ? "fiddler" : "fetch");
+                      property_draw(r, 4) == 0 ? "serial" : "overlapped", draw_launch(c),
+                      gate, hosts ? "fiddler" : "fetch");
     free(room);
     free(options);
     return text;

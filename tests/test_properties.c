@@ -323,7 +323,7 @@ static bool is_label_free(const struct property_case *c, const struct result_pol
         return false;
     return free_of && !c->parallel && has(p, SLOT_CACHE, "order=recorded") &&
            has(p, SLOT_CACHE, "preload=none") && has(p, SLOT_OFFLOAD, "fetch") &&
-           has(p, SLOT_GATE, "dropless") &&
+           has(p, SLOT_GATE, "dropless") && !has(p, SLOT_SCHEDULE, "empty=yes") &&
            (has(p, SLOT_PREFETCH, "none") || has(p, SLOT_PREFETCH, "oracle"));
 }
 

@@ -87,16 +87,18 @@ static bool placed_alone(const struct facts *f)
                                   p->place.slots > 0 || p->place.window.interval > 0);
 }
 
-static bool serial_alone(const struct facts *f)
+/* ---- on a device ---- */
+
+static bool serial_on_device(const struct facts *f)
 {
-    return !shares_experts(f) && f->p->schedule.experts != EXPERTS_GROUPED;
+    return f->x->hooks->element_bits > 0 && f->p->schedule.experts != EXPERTS_GROUPED;
 }
 
-static bool dense_alone(const struct facts *f)
+static bool dense_on_device(const struct facts *f)
 {
     const struct gate_type *gate = policy_gate(f->p);
 
-    return !shares_experts(f) && gate->is_dense != NULL &&
+    return f->x->hooks->element_bits > 0 && gate->is_dense != NULL &&
            gate->is_dense(f->p->params[SLOT_GATE]);
 }
 
@@ -195,12 +197,10 @@ static const struct refusal {
     {placed_alone, NULL,
      " places experts on GPUs, which the runner of one GPU does not know; say parallel: "
      "{gpus: 1} (or more)"},
-    {serial_alone, NULL,
-     " launches experts one by one, which the runner of one GPU does not know; say "
-     "parallel: {gpus: 1} (or more)"},
-    {dense_alone, NULL,
-     " dispatches by dense products, which the runner of one GPU does not know; say "
-     "parallel: {gpus: 1} (or more)"},
+    {serial_on_device, "schedule.experts",
+     ": schedule: experts: serial has no kernels to execute; choose experts: grouped"},
+    {dense_on_device, "gate.dispatch",
+     ": gate: dispatch: dense has no kernels to execute; choose dispatch: sparse"},
     {uneven_slots, "place.slots",
      ": place: slots is {slots}; {experts} experts on {gpus} GPUs need a multiple of "
      "{gpus}, at least {least}"},

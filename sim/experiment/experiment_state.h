@@ -96,9 +96,8 @@ int ignored_refuse(struct experiment *x, struct err *e);
  * engine: count, leaves without effect. Owned; "" without any. */
 char *ignored_notes(const struct experiment *x);
 
-/* True if the policy holds every expert from the start, so that nothing is to be decided.
- */
-bool job_all_resident(const struct experiment *x, const struct policy *p);
+/* policy_reads_routing() of the policy on one GPU. */
+bool job_reads_routing(const struct experiment *x, const struct policy *p);
 /* GPU memory for experts, staging slots included. */
 uint64_t job_cache_bytes(const struct experiment *x, const struct policy *p);
 /* Writes down what every step of the policy routes to; over several GPUs by `setup`, else

@@ -82,11 +82,6 @@ static bool no_groups(const struct setting *s)
            (const struct place_type *)registry_find(SLOT_PLACE, "eplb");
 }
 
-static bool one_gpu_dispatches(const struct setting *s)
-{
-    return one_gpu(s) && does(s, ACT_PAD);
-}
-
 static uint32_t experts_of_gpu(const struct setting *s)
 {
     return s->x->is_parallel
@@ -223,9 +218,11 @@ static const struct rule refused[] = {
      "give interval: PASSES"},
     {AT(SLOT_PLACE), "groups", no_groups, "only eplb knows groups of experts",
      "choose place: eplb"},
-    {AT(SLOT_SCHEDULE), NULL, one_gpu,
-     "one GPU sends nothing, and launches no expert alone", "say parallel: {gpus: N}"},
-    {AT(SLOT_GATE), "dispatch", one_gpu_dispatches, "one GPU dispatches nothing",
+    {AT(SLOT_SCHEDULE), "exchange", one_gpu, "one GPU sends nothing",
+     "say parallel: {gpus: N}"},
+    {AT(SLOT_SCHEDULE), "fp8_dispatch", one_gpu, "one GPU sends nothing",
+     "say parallel: {gpus: N}"},
+    {AT(SLOT_SCHEDULE), "wait", one_gpu, "one GPU waits for no rows",
      "say parallel: {gpus: N}"},
 };
 

@@ -8,12 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool job_all_resident(const struct experiment *x, const struct policy *p)
+bool job_reads_routing(const struct experiment *x, const struct policy *p)
 {
-    return cache_holds_all(&p->cache, x->info->layers, x->info->experts,
-                           x->expert_bytes) &&
-           p->cache.preload == CACHE_PRELOAD_LINEAR && !policy_does(p, ACT_REROUTE) &&
-           !policy_does(p, ACT_PREFETCH);
+    bool whole =
+        cache_holds_all(&p->cache, x->info->layers, x->info->experts, x->expert_bytes) &&
+        p->cache.preload == CACHE_PRELOAD_LINEAR;
+
+    return policy_reads_routing(p, whole);
 }
 
 uint64_t job_cache_bytes(const struct experiment *x, const struct policy *p)
@@ -307,7 +308,7 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
         .pageable = x->p.pageable,
         .home = x->home,
         .host_bytes = x->host_bytes,
-        .decides = !job->ideal && !job_all_resident(x, &job->policy),
+        .decides = !job->ideal && job_reads_routing(x, &job->policy),
         .kv_room_bytes = UINT64_MAX,
         .keep_passes = x->p.keep_passes && !job->reference,
         .profile = x->profile,

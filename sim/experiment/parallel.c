@@ -151,12 +151,13 @@ static bool needs_counts(const struct policy *p, const struct topology *t, bool 
     int exchange = p->schedule.exchange;
     bool counts_itself = exchange == EXCHANGE_NORMAL || exchange == EXCHANGE_LOW_LATENCY;
 
-    if (t->ranks == 1) /* as without parallel */
-        return !whole || policy_does(p, ACT_REROUTE);
+    if (t->ranks == 1)
+        return policy_reads_routing(p, whole);
     if (policy_does(p, ACT_PAD)) /* every expert runs on its capacity */
         return false;
-    return !whole ||
-           (policy_does(p, ACT_SHARD) ? policy_place(p)->counts : !counts_itself);
+    return !whole || (policy_does(p, ACT_SHARD)
+                          ? policy_place(p)->counts
+                          : !counts_itself || schedule_launches_active(&p->schedule));
 }
 
 static int make_model(struct parallel_setup *setup, const struct policy *p,

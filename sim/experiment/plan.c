@@ -34,7 +34,7 @@ static struct job *make_job(struct experiment *x, const struct policy *p)
     job->process = -1;
     job->graph = x->p.launch == LAUNCH_GRAPH;
     if (x->p.launch == LAUNCH_AUTO)
-        job->graph = job_all_resident(x, p);
+        job->graph = !job_reads_routing(x, p) && x->machine->host.expert_overhead == 0;
     job->event_driven = x->p.engine == ENGINE_EVENT ||
                         (x->p.engine == ENGINE_AUTO && policy_copies_aside(p));
     if (x->is_parallel)
@@ -42,13 +42,23 @@ static struct job *make_job(struct experiment *x, const struct policy *p)
     return job;
 }
 
+/* The options that all plug-ins of a slot share; NULL where one GPU has no use for them. */
+static const struct option *shared_options(const struct experiment *x,
+                                           const struct policy *p, enum policy_slot slot)
+{
+    bool grouped = p->schedule.experts == EXPERTS_GROUPED;
+
+    if (!x->is_parallel && (slot == SLOT_PLACE || (slot == SLOT_SCHEDULE && grouped)))
+        return NULL;
+    return policy_shared_options(slot);
+}
+
 /* A slot's plug-in and all its options, as text. */
 static char *describe_slot(const struct experiment *x, const struct policy *p,
                            enum policy_slot slot)
 {
     const struct plugin *plugin = p->plugin[slot];
-    const struct option *shared =
-        slot == SLOT_CACHE || x->is_parallel ? policy_shared_options(slot) : NULL;
+    const struct option *shared = shared_options(x, p, slot);
     char *own = cfg_describe(plugin->options, p->params[slot]);
     char *common =
         shared == NULL ? NULL : cfg_describe(shared, policy_shared_params(p, slot));

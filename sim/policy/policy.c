@@ -364,6 +364,12 @@ bool policy_copies_aside(const struct policy *p)
     return policy_does(p, ACT_PREFETCH) || p->cache.write_back;
 }
 
+bool policy_reads_routing(const struct policy *p, bool whole)
+{
+    return !whole || policy_does(p, ACT_REROUTE) || policy_does(p, ACT_PREFETCH) ||
+           schedule_launches_active(&p->schedule);
+}
+
 unsigned policy_needs(const struct policy *p)
 {
     unsigned needs = 0;

@@ -33,4 +33,11 @@ struct schedule_params {
 };
 extern const struct option schedule_options[];
 
+/* Whether only experts that have rows are launched, one by one: the host must know them.
+ */
+static inline bool schedule_launches_active(const struct schedule_params *s)
+{
+    return s->experts == EXPERTS_SERIAL && !s->empty;
+}
+
 #endif

@@ -37,7 +37,8 @@ struct view {
                                   NULL without NEED_PREDICTED */
     size_t predicted_stride;
     uint32_t predicted_width;
-    const uint16_t *active; /* ascending ids of the experts with tokens */
+    const uint16_t *active; /* ascending ids of the experts that run: all that have
+                               tokens, and with schedule: empty the others, too */
     uint32_t active_count;
     const uint32_t *tokens; /* [experts] rows of each */
     const uint64_t *load;   /* (layer, expert) tokens in the passes before this one */

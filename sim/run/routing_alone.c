@@ -201,6 +201,21 @@ static void list_active(struct runner *c)
     step->active_count = (uint32_t)(end - step->active);
 }
 
+/* Every expert runs: on its rows, or, where a gate pads them, on its whole capacity.
+ * Returns the rows of all. */
+static uint64_t list_all(struct runner *c, uint32_t capacity, uint64_t activations)
+{
+    struct step *step = &c->gpu->step;
+
+    step->active_count = c->experts;
+    for (uint32_t i = 0; i < c->experts; i++) {
+        step->active[i] = (uint16_t)i;
+        if (capacity > 0)
+            step->tokens[i] = capacity;
+    }
+    return capacity > 0 ? (uint64_t)capacity * c->experts : activations;
+}
+
 /* Fills `turn`: the active experts by their last use, found by walking the choices
  * backwards. Experts without a row (a gate that pads every expert) come first. */
 static void order_accesses(struct runner *c)
@@ -234,16 +249,24 @@ void routing_alone_pass(struct runner *c)
 {
     struct step *step = &c->gpu->step;
 
-    step->single = c->pass->rows == 1 && !c->reroutes;
+    step->single = c->pass->rows == 1 && !c->reroutes && !c->runs_all;
     step->routing.rows = c->pass->rows;
     step->routing.stride = c->reroutes ? c->top_k : (size_t)c->layers * c->candidates;
     c->most_rows = 0;
+    if (step->piece == NULL)
+        return;
+    c->gpu->activation_bytes = 0;
+    if (!c->reroutes)
+        c->gpu->dispatch[0] =
+            routing_dispatch(c, c->pass->rows, (struct gate_result){0, 0});
 }
 
 void routing_alone_activations(struct runner *c)
 {
     struct gpu *g = c->gpu;
 
+    if (g->step.piece != NULL)
+        return; /* layer by layer, since they depend on the busiest expert */
     if (!c->reroutes && g->dispatch->rows == c->pass->rows &&
         c->most_rows == c->known_rows)
         return; /* as in the pass before */
@@ -251,6 +274,23 @@ void routing_alone_activations(struct runner *c)
         g->dispatch[0] = routing_dispatch(c, c->pass->rows, (struct gate_result){0, 0});
     g->activation_bytes = routing_activations(c, g, 0, c->most_rows, c->most_rows);
     c->known_rows = c->most_rows;
+}
+
+/* One by one, experts take the room of the busiest. */
+static void book_one_by_one(struct runner *c, uint64_t rows)
+{
+    struct gpu *g = c->gpu;
+    uint32_t most = 0;
+    uint64_t bytes;
+
+    for (uint32_t i = 0; i < g->step.active_count; i++) {
+        uint32_t tokens = g->step.tokens[g->step.active[i]];
+
+        most = tokens > most ? tokens : most;
+    }
+    bytes = routing_activations(c, g, 0, rows, most);
+    if (bytes > g->activation_bytes)
+        g->activation_bytes = bytes;
 }
 
 void routing_alone_layer(struct runner *c, uint32_t layer)
@@ -269,16 +309,12 @@ void routing_alone_layer(struct runner *c, uint32_t layer)
     c->gpu->counts.activations += activations;
     step->books->counts.activations += activations;
     list_active(c);
-    if (capacity > 0) { /* static gating: every expert computes its whole capacity */
-        step->active_count = c->experts;
-        for (uint32_t i = 0; i < c->experts; i++) {
-            step->active[i] = (uint16_t)i;
-            step->tokens[i] = capacity;
-        }
-        activations = (uint64_t)capacity * c->experts;
-    }
+    if (c->runs_all)
+        activations = list_all(c, capacity, activations);
     if (activations > c->most_rows)
         c->most_rows = activations;
+    if (step->piece != NULL)
+        book_one_by_one(c, activations);
     if (c->waits != NULL)
         order_accesses(c);
     if (c->predictor.state != NULL || c->gpu->hosted != NULL)

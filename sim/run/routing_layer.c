@@ -371,7 +371,7 @@ static void show_predictor(struct runner *c, uint32_t layer)
     for (uint32_t i = 0; i < c->experts; i++) {
         if (c->pads)
             c->scratch[i] = capacity;
-        if (v->tokens[i] > 0)
+        if (v->tokens[i] > 0 || c->setup->policy->schedule.empty)
             s->active[v->active_count++] = (uint16_t)i;
     }
 }

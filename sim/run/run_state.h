@@ -263,6 +263,7 @@ struct runner {
     uint64_t dense_bytes; /* of weights on each GPU that are not experts' */
     bool reroutes;        /* a gate or select rewrites choices */
     bool pads;            /* experts run on capacities */
+    bool runs_all;        /* a GPU alone: experts without a row run, too */
     bool encodes; /* kernels of their own arrange rows before and after the experts */
     /* The current layer, all GPUs together. */
     struct view view; /* what gate, select, offload and prefetch see */

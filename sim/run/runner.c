@@ -108,6 +108,7 @@ static int runner_init(struct runner *c, const struct run_setup *s,
     c->pads = policy_does(s->policy, ACT_PAD);
     c->dense_bytes = model_dense_bytes(s->cost->model);
     c->reroutes = policy_does(s->policy, ACT_REROUTE);
+    c->runs_all = c->pads || s->policy->schedule.empty;
     init_view(c);
     if (s->parallel != NULL) {
         c->gpus = s->parallel->topology->ranks;
