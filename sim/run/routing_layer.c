@@ -85,7 +85,9 @@ static uint32_t slot_of(struct runner *c, uint32_t layer, uint32_t expert, uint3
 
 /* Counts a part of a rank's rows by slot, by expert, and from GPU to GPU; how many
  * choices. */
-static uint64_t count_rank(struct runner *c, uint32_t layer, uint32_t rank, uint32_t part)
+static inline __attribute__((always_inline)) uint64_t
+count_choices(struct runner *c, uint32_t layer, uint32_t rank, uint32_t part,
+              bool by_rows, uint64_t *last)
 {
     struct spread *s = c->spread;
     struct spread_part *to_part = &s->part[part];
@@ -96,9 +98,8 @@ static uint64_t count_rank(struct runner *c, uint32_t layer, uint32_t rank, uint
     const uint32_t *replica = s->place->replica + (size_t)layer * s->slots;
     uint32_t *of_slot = to_part->tokens, *of_expert = to_part->of_expert;
     uint64_t *pairs = to_part->count.experts + (size_t)rank * c->gpus;
-    uint64_t *last = to_part->last_row, choices = 0;
+    uint64_t choices = 0;
     uint32_t *to = s->destination, top_k = c->top_k;
-    bool by_rows = s->counts_rows;
 
     for (; choice < end; choice += top_k) {
         uint32_t n = 0;
@@ -113,18 +114,30 @@ static uint64_t count_rank(struct runner *c, uint32_t layer, uint32_t rank, uint
                        : slot_of(c, layer, expert, rank);
             of_slot[slot]++;
             of_expert[expert]++;
-            to[n++] = gpu_of[slot];
+            if (by_rows)
+                to[n] = gpu_of[slot];
+            else
+                pairs[gpu_of[slot]]++;
+            n++;
             if (last != NULL)
                 last[slot] = ++s->chosen;
         }
         choices += n;
         if (by_rows)
             collective_count_add(&to_part->count, rank, to, n);
-        else
-            for (uint32_t k = 0; k < n; k++)
-                pairs[to[k]]++;
     }
     return choices;
+}
+
+/* Most runs count experts alone, and do not ask which row came last. */
+static uint64_t count_rank(struct runner *c, uint32_t layer, uint32_t rank, uint32_t part)
+{
+    bool by_rows = c->spread->counts_rows;
+    uint64_t *last = c->spread->part[part].last_row;
+
+    if (!by_rows && last == NULL)
+        return count_choices(c, layer, rank, part, false, NULL);
+    return count_choices(c, layer, rank, part, by_rows, last);
 }
 
 /* The same for shards: rows go to all GPUs, and only experts matter. */
