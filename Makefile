@@ -260,9 +260,9 @@ $(B)/emulated/%.o: %.cu Makefile
 	$(say) CXX $@
 	$(Q)$(CXX) $(CXX_FLAGS) -include tests/cuda_on_cpu/kernels.h -MMD -MP -c -o $@ -x c++ $<
 
-# Fibers change the stack under the sanitizers, and tell them.
-$(B)/tests/cuda_on_cpu/block.o: CXX_FLAGS += -fno-sanitize=all \
-    $(if $(findstring address,$(MODE_$(MODE))),-DCUDA_ON_CPU_ASAN)
+# Fibers change the stack under the sanitizers, and tell them; products ask them first.
+$(B)/tests/cuda_on_cpu/block.o $(B)/tests/cuda_on_cpu/blas.o: CXX_FLAGS += -O3 \
+    -fno-sanitize=all $(if $(findstring address,$(MODE_$(MODE))),-DCUDA_ON_CPU_ASAN)
 
 $(EMULATOR): $(B)/%.o: %.cpp Makefile
 	@mkdir -p $(@D)

@@ -45,7 +45,7 @@ void emulated_block_barrier(int line);
 #define __syncthreads() emulated_block_barrier(__LINE__)
 /* What the warp's thread `lane ^ of` gives; all of a warp, in one call. */
 uint32_t emulated_shuffle(uint32_t mask, uint32_t value, uint32_t of);
-/* A clock that goes on a microsecond at each look. */
+/* This machine's clock. */
 uint64_t emulated_look(void);
 void emulated_sleep(uint64_t ns);
 

@@ -2,8 +2,8 @@
  * until somebody waits for it or looks: then the scheduler takes work from the heads of
  * the queues, in an order that the seed chooses, as far as holds allow. So a program that
  * waits too little, or holds too little, reads what is not there yet. One seed in four
- * does everything at once, one in four nothing before it must. The clock goes on a
- * microsecond with each piece of work: it orders, and measures nothing. */
+ * does everything at once, one in four nothing before it must. The clock is
+ * this machine's, which orders what is done and measures no GPU. */
 #include "emulated.h"
 
 #include <cuda_runtime_api.h>
@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <deque>
 #include <map>
 #include <memory>
@@ -23,7 +24,6 @@
 namespace {
 
 constexpr size_t TOTAL_BYTES = (size_t)6 << 30;
-constexpr uint64_t TICK_NS = 1000;
 
 /* What is reached once, and when. */
 struct mark {
@@ -45,7 +45,7 @@ struct block {
 };
 
 std::recursive_mutex lock;
-uint64_t clock_ns;
+uint64_t last_ns;
 cudaError_t last_error = cudaSuccess, sticky = cudaSuccess;
 std::map<char *, block> blocks;
 size_t used;
@@ -83,6 +83,17 @@ std::vector<CUstream_st *> streams;
 
 #define ENTER() std::lock_guard<std::recursive_mutex> guard(lock)
 
+/* Goes on with each look. */
+uint64_t now()
+{
+    struct timespec t;
+    uint64_t ns;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    ns = (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+    return last_ns = ns > last_ns ? ns : last_ns + 1;
+}
+
 /* Ends the call: the failure stays, as the last one and, if it is of the device, for
  * good. */
 cudaError_t give(cudaError_t status)
@@ -105,12 +116,11 @@ void go(CUstream_st *s)
     piece p = std::move(s->queue.front());
 
     s->queue.pop_front();
-    clock_ns += TICK_NS;
     if (p.work && sticky == cudaSuccess)
         p.work();
     if (p.reach != nullptr) {
         p.reach->reached = true;
-        p.reach->ns = clock_ns;
+        p.reach->ns = now();
     }
 }
 
@@ -267,12 +277,14 @@ void emulated_fail(const char *sentence)
 
 uint64_t emulated_look(void)
 {
-    return clock_ns += TICK_NS;
+    return now();
 }
 
 void emulated_sleep(uint64_t ns)
 {
-    clock_ns += ns;
+    struct timespec t = {0, (long)(ns % 1000000000)};
+
+    (void)nanosleep(&t, nullptr);
 }
 
 void emulated_launch(cudaStream_t stream, dim3 grid, uint32_t threads, size_t shared,
