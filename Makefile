@@ -255,6 +255,19 @@ emulate: ## gpu/*.cu on this CPU: the device tests and a validation; MODE=asan i
 	@$(MAKE) --no-print-directory $(many) $(B)/emulated/moesim-cuda $(EMULATED_TESTS)
 	@tests/slow/emulate $(B)
 
+emulate-mutants: ## is a missing barrier, wait or copy of the CUDA code noticed by `make emulate`?
+	@[ -n "$(wildcard $(CUDA)/include/cuda_runtime.h)" ] || { \
+	    echo "skip emulate-mutants: no CUDA headers (see gpu/README.md)"; exit 77; }
+	@$(MAKE) --no-print-directory $(many) $(EMULATED_TESTS)
+	@tests/slow/emulate_mutants $(B)
+
+cuda-flags: # for tests/slow/emulate_mutants
+	@printf '%s\n' 'COMPILE=$(CC) $(CPPFLAGS) $(CFLAGS) $(APART_$(MODE))' \
+	    'CUDA_COMPILE=$(CXX) $(CXX_FLAGS) -include tests/cuda_on_cpu/kernels.h' \
+	    'CUDA_SOURCES=$(sort $(wildcard gpu/*.cu))' \
+	    'CUDA_LINK=$(CXX) $(MODE_$(MODE)) $(APART_$(MODE)) $(LDFLAGS)' \
+	    'CUDA_WITH=$(EMULATOR) $(CUDA_LIST) $(TEST_HELP_OBJ) $(B)/libmoesim.a -lcmocka $(LIB_LDLIBS) -ldl'
+
 $(B)/emulated/%.o: %.cu Makefile
 	@mkdir -p $(@D)
 	$(say) CXX $@
@@ -404,7 +417,7 @@ clean: ## remove build/ and out/
 	rm -rf build out
 
 .PHONY: demo test moesim ranks help setup need-mpi tests objects flags benches fuzzers layers headers \
-        lint analyzed format bench fuzz faults gpu sanitize-gpu threads mpi papers data compare instructions \
+        lint analyzed format bench fuzz faults gpu sanitize-gpu emulate emulate-mutants cuda-flags threads mpi papers data compare instructions \
         memory valgrind install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:

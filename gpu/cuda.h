@@ -80,6 +80,7 @@ struct cuda {
     int index;
     uint32_t processors;
     struct cublasContext *blas;
+    struct CUstream_st *trial; /* for captures that are thrown away */
     struct cuda_sizes *sizes; /* of grouped GEMMs outside graphs */
     struct err failure;       /* the first; "" while there is none */
     struct cuda_block *block; /* all that was allocated and not freed */

@@ -121,6 +121,8 @@ static void close_cuda(struct device *d)
     (void)cudaSetDevice(c->index);
     (void)cudaDeviceSynchronize();
     cuda_streams_close(c);
+    if (c->trial != NULL)
+        (void)cudaStreamDestroy(c->trial);
     cuda_blas_close(c->blas);
     for (size_t i = 0; i < c->blocks; i++)
         if (c->block[i].kind == DEVICE_MEMORY_LOCAL)
@@ -150,6 +152,12 @@ static struct device *open_cuda(uint32_t index, struct err *e)
         return NULL;
     }
     if (describe(c, e) != 0 || (c->blas = cuda_blas_open(c, &blas, e)) == NULL) {
+        close_cuda(&c->base);
+        return NULL;
+    }
+    if (!cuda_ok(c, cudaStreamCreateWithPriority(&c->trial, cudaStreamNonBlocking, 0),
+                 "cudaStreamCreateWithPriority")) {
+        (void)cuda_check(&c->base, e);
         close_cuda(&c->base);
         return NULL;
     }

@@ -273,6 +273,29 @@ static bool aligned(const struct part *t)
     return all % 16 == 0 && t->ffn->hidden % 8 == 0 && t->ffn->inner % 8 == 0;
 }
 
+/* A call that is refused while a stream is captured may spoil the capture, so in a graph
+ * both products are tried first, in a capture of their own that is thrown away: nothing
+ * is done in one. */
+static bool can_capture_group(struct cuda *c, struct device_stream *s,
+                              const struct part *t, const struct product *up,
+                              const struct product *down)
+{
+    cudaGraph_t recorded = NULL;
+    bool fits =
+        cudaStreamBeginCapture(c->trial, cudaStreamCaptureModeRelaxed) == cudaSuccess &&
+        cublasSetStream(c->blas, c->trial) == CUBLAS_STATUS_SUCCESS &&
+        cublasSetWorkspace(c->blas, cuda_scratch_of(s)->partial, CUDA_PARTIAL_BYTES) ==
+            CUBLAS_STATUS_SUCCESS &&
+        multiply_group(c, s, up, t, UP, X, WORK) == CUBLAS_STATUS_SUCCESS &&
+        multiply_group(c, s, down, t, DOWN, WORK, Y) == CUBLAS_STATUS_SUCCESS;
+
+    fits = cudaStreamEndCapture(c->trial, &recorded) == cudaSuccess && fits;
+    if (recorded != NULL)
+        (void)cudaGraphDestroy(recorded);
+    (void)cudaGetLastError();
+    return fits;
+}
+
 /* One after the other, each by a GEMM of its own. */
 static bool multiply_each(struct cuda *c, const struct product *of, const struct part *t,
                           size_t w, const uint16_t *x, uint16_t *y)
@@ -307,6 +330,11 @@ static void run_part(struct cuda *c, struct device_stream *s, const struct part 
     bool grouped = t->count > 1 && aligned(t);
     cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
 
+    if (grouped && s->capture != NULL) {
+        grouped = can_capture_group(c, s, t, &up, &down);
+        if (!use_stream(c, s))
+            return;
+    }
     if (grouped) {
         if (!place_addresses(c, s, t))
             return;

@@ -19,7 +19,8 @@ struct cublasContext {
     size_t bytes;
 };
 
-namespace {
+namespace
+{
 
 /* C (m, n) = A^T B, column-major: A (k, m), B (k, n). */
 struct product {
@@ -80,8 +81,8 @@ void multiply(const product &p, const uint16_t *a, const uint16_t *b, uint16_t *
 {
     for (size_t i = 0; i < (size_t)p.m; i++)
         for (size_t j = 0; j < (size_t)p.n; j++)
-            c[j * (size_t)p.ldc + i] = rounded(
-                dot(a + i * (size_t)p.lda, b + j * (size_t)p.ldb, (size_t)p.k));
+            c[j * (size_t)p.ldc + i] =
+                rounded(dot(a + i * (size_t)p.lda, b + j * (size_t)p.ldb, (size_t)p.k));
 }
 
 void run(const product &p, const void *a, const void *b, void *c)
@@ -169,11 +170,12 @@ cublasStatus_t cublasSetWorkspace(cublasHandle_t h, void *p, size_t bytes)
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasGemmEx(cublasHandle_t h, cublasOperation_t opa, cublasOperation_t opb,
-                            int m, int n, int k, const void *alpha, const void *a,
-                            cudaDataType ta, int lda, const void *b, cudaDataType tb,
-                            int ldb, const void *beta, void *c, cudaDataType tc, int ldc,
-                            cublasComputeType_t, cublasGemmAlgo_t)
+cublasStatus_t cublasGemmEx(cublasHandle_t h, cublasOperation_t opa,
+                            cublasOperation_t opb, int m, int n, int k, const void *alpha,
+                            const void *a, cudaDataType ta, int lda, const void *b,
+                            cudaDataType tb, int ldb, const void *beta, void *c,
+                            cudaDataType tc, int ldc, cublasComputeType_t,
+                            cublasGemmAlgo_t)
 {
     cublasContext now = *h;
     product p = {m, n, k, lda, ldb, ldc};
@@ -203,11 +205,15 @@ cublasStatus_t cublasGemmGroupedBatchedEx(
     const float *one = (const float *)alpha, *none = (const float *)beta;
     std::vector<product> copied;
 
-    /* CUDA_ON_CPU_REFUSE: as some versions do in a graph, or always. */
+    /* CUDA_ON_CPU_REFUSE: always, or in graphs, which it spoils. */
     const char *refuse = getenv("CUDA_ON_CPU_REFUSE");
 
-    if (refuse != nullptr && (strcmp(refuse, "grouped") == 0 || emulated_captures(h->stream)))
+    if (refuse != nullptr && strcmp(refuse, "grouped") == 0)
         return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (refuse != nullptr && emulated_captures(h->stream)) {
+        emulated_spoil(h->stream);
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    }
     for (int i = 0; i < groups; i++) {
         product p = {m[i], n[i], k[i], lda[i], ldb[i], ldc[i]};
 

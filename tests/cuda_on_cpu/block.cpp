@@ -23,7 +23,8 @@ uint3 emulated_thread, emulated_block;
 
 extern "C" unsigned char __start_emulated_shared[], __stop_emulated_shared[];
 
-namespace {
+namespace
+{
 
 enum { WARP = 32, STACK_BYTES = 256 << 10 };
 /* ---- from one stack to another ---- */
@@ -53,7 +54,8 @@ void change(place *from, place *to)
 
 void prepare(place *at, char *stack, void (*begin)())
 {
-    at->top = (void **)(stack + STACK_BYTES) - 8; /* six registers, begin, none to return to */
+    at->top =
+        (void **)(stack + STACK_BYTES) - 8; /* six registers, begin, none to return to */
     at->top[6] = (void *)begin;
 }
 #else
@@ -80,8 +82,8 @@ void prepare(place *at, char *stack, void (*begin)())
 
 enum state { NEW, READY, WAITS_BLOCK, WAITS_WARP, ENDED };
 
-/* A stack with a place to go on from. It runs threads to their ends, one after another, so
- * that only threads that wait have one each. */
+/* A stack with a place to go on from. It runs threads to their ends, one after another,
+ * so that only threads that wait have one each. */
 struct fiber {
     char *stack;
     struct place here;
@@ -105,7 +107,8 @@ std::vector<fiber *> spare;
 std::vector<thread> threads;
 std::vector<warp> warps;
 std::vector<uint32_t> order; /* of a pass, */
-uint32_t next;               /* and how far it is */
+uint32_t next, last;         /* and how far it is, of where it ends for now */
+bool by_warp;
 fiber *current;
 uint32_t at, block_alive, block_waiting;
 const std::function<void()> *work;
@@ -219,7 +222,7 @@ void enter()
     arrive_from_main(nullptr);
     for (;;) {
         run_thread(self);
-        while (!broken && next < order.size() && threads[order[next]].state == NEW) {
+        while (!broken && next < last && threads[order[next]].state == NEW) {
             be(order[next++]);
             threads[at].state = READY;
             run_thread(self);
@@ -266,6 +269,7 @@ void draw_order(uint32_t count)
 {
     uint32_t way = emulated_random(3);
 
+    by_warp = way < 2 && emulated_random(2) == 0;
     order.resize(count);
     for (uint32_t i = 0; i < count; i++)
         order[i] = way == 0 ? i : count - 1 - i;
@@ -273,14 +277,12 @@ void draw_order(uint32_t count)
         std::swap(order[i - 1], order[emulated_random(i)]);
 }
 
-/* Every thread that can run, once; now and then in the opposite order. False: none could. */
-bool pass()
+/* Those of a stretch of the order that can run, once. False: none could. */
+bool run_ready(uint32_t first, uint32_t end)
 {
     bool any = false;
 
-    if (emulated_random(4) == 0)
-        std::reverse(order.begin(), order.end());
-    for (next = 0; next < order.size() && !broken;) {
+    for (next = first, last = end; next < last && !broken;) {
         uint32_t i = order[next++];
 
         if (threads[i].state != NEW && threads[i].state != READY)
@@ -288,6 +290,23 @@ bool pass()
         any = true;
         resume(i);
     }
+    return any;
+}
+
+/* Every thread that can run, once; or one warp after another, each as far as it goes
+ * without the others: what only their slowness keeps in order shows. */
+bool pass()
+{
+    uint32_t count = (uint32_t)order.size();
+    bool any = false;
+
+    if (emulated_random(4) == 0)
+        std::reverse(order.begin(), order.end());
+    if (!by_warp)
+        return run_ready(0, count);
+    for (uint32_t first = 0; first < count; first += WARP)
+        while (run_ready(first, std::min(first + WARP, count)))
+            any = true;
     return any;
 }
 

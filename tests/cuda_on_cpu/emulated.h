@@ -16,6 +16,8 @@ uint32_t emulated_seed(void);
  * `stream` NULL: what no program of ours uses. Returns what the call is to return. */
 cudaError_t emulated_enqueue(cudaStream_t stream, std::function<void()> work);
 bool emulated_captures(cudaStream_t stream);
+/* What is captured is lost: the capture ends with an error. */
+void emulated_spoil(cudaStream_t stream);
 /* All that is enqueued afterwards fails with this, as after a kernel that trapped; the
  * sentence goes to stderr. */
 void emulated_fail(const char *sentence);

@@ -21,7 +21,8 @@
 #include <string>
 #include <vector>
 
-namespace {
+namespace
+{
 
 constexpr size_t TOTAL_BYTES = (size_t)6 << 30;
 
@@ -77,7 +78,8 @@ struct CUstream_st {
     bool lost = false; /* the capture */
 };
 
-namespace {
+namespace
+{
 
 std::vector<CUstream_st *> streams;
 
@@ -237,7 +239,8 @@ cudaError_t put(CUstream_st *s, const node &n)
 uint32_t emulated_seed(void)
 {
     static const char *text = getenv("CUDA_ON_CPU_SEED");
-    static const uint32_t seed = text == nullptr ? 1 : (uint32_t)strtoul(text, nullptr, 10);
+    static const uint32_t seed =
+        text == nullptr ? 1 : (uint32_t)strtoul(text, nullptr, 10);
 
     return seed;
 }
@@ -261,6 +264,11 @@ cudaError_t emulated_enqueue(cudaStream_t stream, std::function<void()> work)
 bool emulated_captures(cudaStream_t stream)
 {
     return stream != nullptr && stream->capture != nullptr;
+}
+
+void emulated_spoil(cudaStream_t stream)
+{
+    stream->lost = true;
 }
 
 void emulated_fail(const char *sentence)
