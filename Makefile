@@ -258,7 +258,7 @@ emulate: ## gpu/*.cu on this CPU: the device tests and a validation; MODE=asan i
 emulate-mutants: ## is a missing barrier, wait or copy of the CUDA code noticed by `make emulate`?
 	@[ -n "$(wildcard $(CUDA)/include/cuda_runtime.h)" ] || { \
 	    echo "skip emulate-mutants: no CUDA headers (see gpu/README.md)"; exit 77; }
-	@$(MAKE) --no-print-directory $(many) $(EMULATED_TESTS)
+	@$(MAKE) --no-print-directory $(many) $(EMULATED_TESTS) $(B)/test_block $(B)/test_exec_device
 	@tests/slow/emulate_mutants $(B)
 
 cuda-flags: # for tests/slow/emulate_mutants

@@ -32,6 +32,9 @@ struct host_blas {
 
 /* Loads the library, set to one thread a call. */
 int host_blas_open(struct host_blas *b, struct err *e);
+/* Whether a library that says this of itself may be called by several threads at once. 0
+ * or -1. */
+int host_blas_check(const char *config, struct err *e);
 void host_blas_close(struct host_blas *b);
 
 struct host_block {

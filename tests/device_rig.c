@@ -200,15 +200,16 @@ void rig_expect_bytes(struct rig *r, const void *device, const void *expected,
     free(got);
 }
 
-void rig_attention(struct rig *r, struct device_attention shape, size_t tokens,
-                   const uint64_t *first, const uint32_t *length)
+struct device_attention rig_attention_of(struct rig *r, struct device_attention shape,
+                                         size_t tokens, const uint64_t *first,
+                                         const uint32_t *length, const float **expected)
 {
     struct device_attention a = shape;
     struct device_attention on;
     const size_t q_count = (size_t)a.rows * a.heads * a.key_dim;
     const size_t key_count = (size_t)tokens * a.kv_heads * a.key_dim;
     const size_t value_count = (size_t)tokens * a.kv_heads * a.value_dim;
-    const size_t out_count = (size_t)a.rows * a.heads * a.value_dim;
+    const size_t out_count = rig_attention_outputs(&a);
 
     a.longest = 0;
     for (uint32_t i = 0; i < a.rows; i++) {
@@ -229,6 +230,17 @@ void rig_attention(struct rig *r, struct device_attention shape, size_t tokens,
     on.first = rig_send_bytes(r, first, a.rows * sizeof *first);
     on.length = rig_send_bytes(r, length, a.rows * sizeof *length);
     reference_attention(&a);
+    *expected = a.out;
+    return on;
+}
+
+void rig_attention(struct rig *r, struct device_attention shape, size_t tokens,
+                   const uint64_t *first, const uint32_t *length)
+{
+    const float *expected;
+    struct device_attention on =
+        rig_attention_of(r, shape, tokens, first, length, &expected);
+
     r->o->attention(r->d, r->s, &on);
-    rig_expect(r, on.out, a.out, out_count);
+    rig_expect(r, on.out, expected, rig_attention_outputs(&on));
 }

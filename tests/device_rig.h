@@ -46,8 +46,17 @@ void rig_expect(struct rig *r, const void *device, const float *expected, size_t
 void rig_expect_bytes(struct rig *r, const void *device, const void *expected,
                       size_t bytes);
 
-/* Attention on the device against the reference: `shape` without pointers, row i over
- * `length[i]` tokens from `first[i]` of a cache of `tokens`. */
+/* Attention: `shape` without pointers, row i over `length[i]` tokens from `first[i]` of a
+ * cache of `tokens`. Returns it with the device's pointers, and in *expected what its
+ * `out` is to be (so many floats). */
+struct device_attention rig_attention_of(struct rig *r, struct device_attention shape,
+                                         size_t tokens, const uint64_t *first,
+                                         const uint32_t *length, const float **expected);
+static inline size_t rig_attention_outputs(const struct device_attention *a)
+{
+    return (size_t)a->rows * a->heads * a->value_dim;
+}
+/* The same, done and compared. */
 void rig_attention(struct rig *r, struct device_attention shape, size_t tokens,
                    const uint64_t *first, const uint32_t *length);
 

@@ -118,7 +118,7 @@ static void test_gemm(void **state)
  * calls would mix them up. */
 static void check_together(struct rig *r)
 {
-    enum { STREAMS = 4, TIMES = 25, ROWS = 19, IN = 151, OUT = 83 };
+    enum { STREAMS = 4, TIMES = 400, ROWS = 19, IN = 151, OUT = 83 };
     struct device_gemm g[STREAMS];
     struct device_gemm on[STREAMS];
     struct device_stream *s[STREAMS];
@@ -147,6 +147,46 @@ static void test_together(void **state)
 {
     (void)state;
     rig_each(check_together);
+}
+
+/* A graph that was captured on a stream runs on another one, while the first does work of
+ * the same kind: what either needs beside its arguments is its own. The context is long
+ * enough to be cut into parts. */
+static void check_graph_elsewhere(struct rig *r)
+{
+    enum { TIMES = 10 };
+    static const uint64_t first[] = {0};
+    static const uint32_t length[] = {700};
+    const struct device_attention shape = {1, 3, 3, 16, 24, 0, 0, 0, 0, 0, 0, 0};
+    struct device_stream *other = rig_stream(r);
+    const float *expected[2];
+    struct device_attention on[2];
+    struct device_graph *g;
+    struct err e = {.text = ""};
+
+    for (int i = 0; i < 2; i++)
+        on[i] = rig_attention_of(r, shape, 700, first, length, &expected[i]);
+    r->o->capture_begin(r->d, r->s);
+    r->o->attention(r->d, r->s, &on[0]);
+    g = r->o->capture_end(r->d, r->s, &e);
+    if (g == NULL)
+        fail_msg("%s", e.text);
+    for (int n = 0; n < TIMES; n++) {
+        r->o->graph_launch(r->d, other, g);
+        r->o->attention(r->d, r->s, &on[1]);
+        rig_finish(r, other);
+        for (int i = 0; i < 2; i++)
+            rig_expect(r, on[i].out, expected[i], rig_attention_outputs(&on[i]));
+    }
+    r->o->graph_launch(r->d, other, g);
+    r->o->graph_free(r->d, g); /* in flight, perhaps */
+    rig_finish(r, other);
+}
+
+static void test_graph_elsewhere(void **state)
+{
+    (void)state;
+    rig_each(check_graph_elsewhere);
 }
 
 static void experts_once(struct rig *r, struct device_ffn ffn, const uint32_t *rows,
@@ -342,7 +382,7 @@ int main(void)
         cmocka_unit_test(test_experts),  cmocka_unit_test(test_decode),
         cmocka_unit_test(test_prefill),  cmocka_unit_test(test_norm),
         cmocka_unit_test(test_permute),  cmocka_unit_test(test_maps),
-        cmocka_unit_test(test_together),
+        cmocka_unit_test(test_together), cmocka_unit_test(test_graph_elsewhere),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -206,9 +206,9 @@ static void test_no_library(void **state)
     } known[] = {
         {"no-such-library.so",
          "host: its GEMMs need libopenblas.so.0, which cannot be loaded; install "
-         "libopenblas0-serial"},
+         "libopenblas0-pthread"},
         {"libm.so.6", "host: libopenblas.so.0 lacks cblas_sgemm; install "
-                      "libopenblas0-serial"}};
+                      "libopenblas0-pthread"}};
 
     (void)state;
     device_close(rig_open_host());
@@ -223,6 +223,19 @@ static void test_no_library(void **state)
         assert_string_equal(opened.text, known[i].said);
     }
     assert_int_equal(device_host.count(&(struct err){.text = ""}), 1);
+}
+
+static void test_unsound_library(void **state)
+{
+    struct err e = {.text = ""};
+
+    (void)state;
+    assert_int_equal(host_blas_check("OpenBLAS 0.3.21 Haswell MAX_THREADS=64", &e), 0);
+    assert_int_equal(host_blas_check("OpenBLAS 0.3.21 Haswell SINGLE_THREADED", &e), -1);
+    assert_string_equal(e.text,
+                        "host: libopenblas.so.0 is a flavour (OpenBLAS 0.3.21 Haswell "
+                        "SINGLE_THREADED) that streams cannot share; install "
+                        "libopenblas0-pthread");
 }
 
 /* Where no thread can be started there is no stream; the device itself goes on. */
@@ -370,15 +383,11 @@ static void test_few_rows_and_many(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_what_is_free),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_no_library),
-        cmocka_unit_test(test_no_threads),
-        cmocka_unit_test(test_no_time),
-        cmocka_unit_test(test_no_bytes),
-        cmocka_unit_test(test_no_graph),
-        cmocka_unit_test(test_few_rows_and_many),
+        cmocka_unit_test(test_memory),          cmocka_unit_test(test_what_is_free),
+        cmocka_unit_test(test_names),           cmocka_unit_test(test_no_library),
+        cmocka_unit_test(test_unsound_library), cmocka_unit_test(test_no_threads),
+        cmocka_unit_test(test_no_time),         cmocka_unit_test(test_no_bytes),
+        cmocka_unit_test(test_no_graph),        cmocka_unit_test(test_few_rows_and_many),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
