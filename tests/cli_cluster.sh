@@ -45,6 +45,8 @@ gpu:
   bf16_flops: {value: $3 TFLOP/s, source: "measured, gemm.csv", error: 0.0856}
   tile_rows: {value: [16, 128], source: "measured"}
   fill_rows: {value: 64, source: "estimate"}
+host:
+  dram_bandwidth: {value: $3 GB/s, source: "measured, cpu.csv"}
 h2d_pinned:
   latency: {value: $5 us, source: "measured, copy.csv", error: 0.1}
   bandwidth: {value: $4 GB/s, source: "measured, copy.csv", error: 0.1}
@@ -67,11 +69,12 @@ NVIDIA A100 (cuda): 1 checked, 1 with a machine file; driver: CUDA driver 13.0
   number                             median              least     most
   gpu.bf16_flops                        250 TFLOP/s      +0.0 %    +0.0 %
   gpu.fill_rows                          64              +0.0 %    +0.0 %
+  host.dram_bandwidth                   250 GB/s         +0.0 %    +0.0 %
   h2d_pinned.latency                      2 us           +0.0 %    +0.0 %
   h2d_pinned.bandwidth                   24 GB/s         +0.0 %    +0.0 %
   demand: median error of a pass 6.0 % (6.0 to 6.0), Kendall tau-b 1 (1 to 1)
   ahead: median error of a pass 6.0 % (6.0 to 6.0)
-  every rate is within 5 % of its median
+  every rate of GPU and link is within 5 % of its median
   machine file: $folder/fleet/gathered/nvidia-a100-cuda.yaml, that of nest/f
 
 NVIDIA H100 (cuda): 5 checked, 5 with a machine file; driver: CUDA driver 13.0
@@ -79,6 +82,7 @@ NVIDIA H100 (cuda): 5 checked, 5 with a machine file; driver: CUDA driver 13.0
   number                             median              least     most
   gpu.bf16_flops                        800 TFLOP/s      -2.5 %    +1.0 %
   gpu.fill_rows                          64              +0.0 %    +0.0 %
+  host.dram_bandwidth                   800 GB/s         -2.5 %    +1.0 %
   h2d_pinned.latency                    2.5 us          -20.0 %  +260.0 %
   h2d_pinned.bandwidth                   50 GB/s        -12.0 %    +3.0 %
   demand: median error of a pass 5.0 % (2.0 to 10.0), Kendall tau-b 1 (1 to 1)
@@ -96,7 +100,7 @@ report $? cluster_report_kept
     sed 's/"machine"/"nvidia-h100-cuda"/' "$folder/fleet/b/machine.yaml"
 } | cmp - "$folder/fleet/gathered/nvidia-h100-cuda.yaml"
 report $? cluster_machine_file
-[ "$(grep -c . "$folder/fleet/gathered/figures.csv")" -eq 25 ] &&
+[ "$(grep -c . "$folder/fleet/gathered/figures.csv")" -eq 31 ] &&
     grep -qx 'NVIDIA H100 (cuda),c,c,h2d_pinned.bandwidth,51.5,GB/s,1.03' "$folder/fleet/gathered/figures.csv"
 report $? cluster_figures
 
@@ -106,8 +110,13 @@ gather "$folder/fleet" --off 12.5 --out "$folder/wide"
 report $? cluster_wide
 rm -r "$folder/fleet/e"
 gather "$folder/fleet" --off 12.5
-[ $status -eq 0 ] && grep -q 'every rate is within 12.5 % of its median' "$folder/out"
+[ $status -eq 0 ] && grep -q 'every rate of GPU and link is within 12.5 % of its median' "$folder/out"
 report $? cluster_in_line
+# The host's rates are not the GPU's.
+sed -i 's/dram_bandwidth: {value: 780/dram_bandwidth: {value: 390/' "$folder/fleet/c/machine.yaml"
+gather "$folder/fleet" --off 12.5
+[ $status -eq 0 ] && grep -q '  host.dram_bandwidth  *800 GB/s  *-51.2 % ' "$folder/out"
+report $? cluster_host_not_judged
 # Without a machine file a GPU is told of, and counts in no median.
 result bare/a "NVIDIA L4 (cuda)" 100 12 2 0.04 "calibration: status 1"
 rm "$folder/bare/a/machine.yaml"
@@ -134,12 +143,17 @@ END
 report $? cluster_file_runs
 
 mkdir "$folder/empty"
+echo "cuda:0 is not on node8" >"$folder/empty/node8-has-no-gpu"
+gather "$folder/empty"
+[ $status -eq 1 ] && [ "$(cat "$folder/out")" = "FAILED node8-has-no-gpu: cuda:0 is not on node8" ]
+report $? cluster_no_gpu_at_all
+rm -r "$folder/empty" && mkdir "$folder/empty"
 refuses cluster_empty 1 'no SUMMARY below it' "$folder/empty"
 refuses cluster_nowhere 1 'no SUMMARY below it' "$folder/nowhere"
 refuses cluster_misuse 2 'above 0' "$folder/fleet" --off -3
 result odd/a "NVIDIA H100 (cuda)" 800 49 2 0.04 nothing
 result odd/b "NVIDIA H100 (cuda)" 800 49 2 0.04 nothing
-sed -i 's/GB\/s/MB\/s/' "$folder/odd/b/machine.yaml"
+sed -i '/^  bandwidth/s/GB/MB/' "$folder/odd/b/machine.yaml"
 refuses cluster_units 1 'h2d_pinned.bandwidth has the units GB/s, MB/s' "$folder/odd"
 echo "not yaml" >"$folder/odd/b/machine.yaml"
 refuses cluster_no_number 1 'odd/b/machine.yaml: no number in it' "$folder/odd"
