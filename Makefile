@@ -250,6 +250,46 @@ $(B)/moesim-cuda: $(CUDA_MAIN) $(CUDA_LIST) $(CUDA_OBJ) $(B)/libcmd.a $(B)/libmo
 	$(say) LINK $@
 	$(Q)$(CC) $(CFLAGS) $(APART_$(MODE)) $(LDFLAGS) -o $@ $^ $(CUDA_LDLIBS)
 
+# ---- the same code on a CPU: `make emulate` ----
+
+# gpu/*.cu compiled by g++ against NVIDIA's headers, with tests/cuda_on_cpu/ for the
+# runtime, cuBLAS and the threads of a block.
+CXX_FLAGS := -std=c++20 -I. -DCUDA_ON_CPU $(addprefix -isystem ,$(CUDA:%=%/include)) -Wall -Wextra \
+             -Wshadow -Wno-unknown-pragmas -Werror $(filter-out -Wno-%,$(MODE_$(MODE)))
+EMULATOR := $(patsubst %.cpp,$(B)/%.o,$(sort $(wildcard tests/cuda_on_cpu/*.cpp)))
+EMULATED_OBJ := $(patsubst %.cu,$(B)/emulated/%.o,$(sort $(wildcard gpu/*.cu))) $(EMULATOR)
+EMULATED_TESTS := $(CUDA_TESTS:$(B)/cuda/%=$(B)/emulated/%)
+
+emulate: ## gpu/*.cu on this CPU: the device tests and a validation; MODE=asan is what CI runs
+	@[ -n "$(wildcard $(CUDA)/include/cuda_runtime.h)" ] || { \
+	    echo "skip emulate: no CUDA headers (see gpu/README.md)"; exit 77; }
+	@$(MAKE) --no-print-directory $(many) $(B)/emulated/moesim-cuda $(EMULATED_TESTS)
+	@tests/slow/emulate $(B)
+
+$(B)/emulated/%.o: %.cu Makefile
+	@mkdir -p $(@D)
+	$(say) CXX $@
+	$(Q)$(CXX) $(CXX_FLAGS) -include tests/cuda_on_cpu/kernels.h -MMD -MP -c -o $@ -x c++ $<
+
+# Fibers change the stack under the sanitizers, and tell them; products ask them first.
+$(B)/tests/cuda_on_cpu/block.o $(B)/tests/cuda_on_cpu/blas.o: CXX_FLAGS += -O3 \
+    -fno-sanitize=all $(if $(findstring address,$(MODE_$(MODE))),-DCUDA_ON_CPU_ASAN)
+
+$(EMULATOR): $(B)/%.o: %.cpp Makefile
+	@mkdir -p $(@D)
+	$(say) CXX $@
+	$(Q)$(CXX) $(CXX_FLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/emulated/moesim-cuda: $(CUDA_MAIN) $(CUDA_LIST) $(EMULATED_OBJ) $(B)/libcmd.a \
+                           $(B)/libmoesim.a
+	$(say) LINK $@
+	$(Q)$(CXX) $(MODE_$(MODE)) $(APART_$(MODE)) $(LDFLAGS) -o $@ $^ $(filter-out -lgsl%,$(LIB_LDLIBS)) -ldl
+
+$(EMULATED_TESTS): $(B)/emulated/%: $(B)/tests/%.o $(CUDA_LIST) $(EMULATED_OBJ) \
+                   $(TEST_HELP_OBJ) $(B)/libmoesim.a
+	$(say) LINK $@
+	$(Q)$(CXX) $(MODE_$(MODE)) $(APART_$(MODE)) $(LDFLAGS) -o $@ $^ -lcmocka $(LIB_LDLIBS) -ldl
+
 # Ranks over NCCL, where there is MPI and NCCL to build them with.
 NCCL_CFLAGS := $(addprefix -isystem ,$(CUDA:%=%/include))
 CUDA_RANKS := $(if $(and $(MPI_CFLAGS),$(wildcard $(CUDA)/include/nccl.h)),\

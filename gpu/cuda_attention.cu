@@ -23,9 +23,9 @@
 #include "cuda.h"
 
 #include "cuda_eight.cuh"
+#include "cuda_launch.cuh"
 
 #include <assert.h>
-#include <cuda_runtime.h>
 #include <math.h>
 
 enum {
@@ -280,7 +280,7 @@ finish_head(const struct attention *a, const struct place *p, const struct share
 
 static __device__ __forceinline__ void attend(const struct attention *a, uint32_t heads)
 {
-    extern __shared__ float4 q[]; /* of load_query; at the end room for finish_head */
+    CUDA_SHARED(float4, q); /* of load_query; at the end room for finish_head */
     __shared__ float score[EIGHT * TILE];
     __shared__ float scale[EIGHT];
     __shared__ float2 weight[EIGHT];
@@ -426,16 +426,16 @@ static void launch(struct cuda *c, struct device_stream *s, const struct attenti
     const size_t shared = shared_bytes(heads, a->key_dim);
 
     if (heads == 1)
-        attend_1<<<grid, THREADS, shared, s->stream>>>(*a);
+        cuda_launch(s->stream, attend_1, grid, THREADS, shared, *a);
     else if (heads == 2)
-        attend_2<<<grid, THREADS, shared, s->stream>>>(*a);
+        cuda_launch(s->stream, attend_2, grid, THREADS, shared, *a);
     else if (heads == 4)
-        attend_4<<<grid, THREADS, shared, s->stream>>>(*a);
+        cuda_launch(s->stream, attend_4, grid, THREADS, shared, *a);
     else
-        attend_8<<<grid, THREADS, shared, s->stream>>>(*a);
+        cuda_launch(s->stream, attend_8, grid, THREADS, shared, *a);
     if (!cuda_launched(c, "attend") || a->splits == 1)
         return;
-    merge<<<rows * a->heads, MERGERS, 0, s->stream>>>(*a);
+    cuda_launch(s->stream, merge, rows * a->heads, MERGERS, 0, *a);
     (void)cuda_launched(c, "merge");
 }
 

@@ -193,6 +193,9 @@ static void info(struct device *d, struct device_info *i)
     i->host_bytes = host_memory("MemTotal:");
     i->host_free_bytes = host_memory("MemAvailable:");
     i->processors = c->processors;
+#ifdef CUDA_ON_CPU
+    i->emulated = true;
+#endif
 }
 
 static size_t element_bytes(const struct device *d)

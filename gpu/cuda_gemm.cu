@@ -10,8 +10,9 @@
  * of ours writes those from its arguments, which are copied at launch, in graphs too. */
 #include "cuda.h"
 
+#include "cuda_launch.cuh"
+
 #include <cublas_v2.h>
-#include <cuda_runtime.h>
 #include <limits.h>
 #include <stdio.h>
 
@@ -214,7 +215,8 @@ static bool place_addresses(struct cuda *c, struct device_stream *s, const struc
     a.stride = 2 * (size_t)t->ffn->inner;
     a.down = down_of(t->ffn);
     a.count = t->count;
-    write_addresses<<<1, CUDA_EXPERTS, 0, s->stream>>>(a, cuda_scratch_of(s)->pointer);
+    cuda_launch(s->stream, write_addresses, 1, CUDA_EXPERTS, 0, a,
+                cuda_scratch_of(s)->pointer);
     return cuda_launched(c, "write_addresses");
 }
 

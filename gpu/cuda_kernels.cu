@@ -4,8 +4,7 @@
 #include "cuda.h"
 
 #include "cuda_eight.cuh"
-
-#include <cuda_runtime.h>
+#include "cuda_launch.cuh"
 
 enum { THREADS = 256, WARP = 32 };
 
@@ -80,9 +79,9 @@ void cuda_activate(struct cuda *c, struct device_stream *s, uint16_t *x, uint32_
     a.inner = inner;
     a.wide = eight_fits(x, inner);
     if (is_gated)
-        gated<<<grid_of(rows, inner), THREADS, 0, s->stream>>>(a);
+        cuda_launch(s->stream, gated, grid_of(rows, inner), THREADS, 0, a);
     else
-        relu<<<grid_of(rows, inner), THREADS, 0, s->stream>>>(a);
+        cuda_launch(s->stream, relu, grid_of(rows, inner), THREADS, 0, a);
     (void)cuda_launched(c, is_gated ? "gated" : "relu");
 }
 
@@ -100,7 +99,7 @@ void cuda_gated(struct device *d, struct device_stream *s, const void *x, void *
     a.stride_y = inner;
     a.inner = inner;
     a.wide = eight_fits(x, inner) && eight_fits(y, inner);
-    gated<<<grid_of(rows, inner), THREADS, 0, s->stream>>>(a);
+    cuda_launch(s->stream, gated, grid_of(rows, inner), THREADS, 0, a);
     (void)cuda_launched(c, "gated");
 }
 
@@ -133,8 +132,9 @@ void cuda_add(struct device *d, struct device_stream *s, void *y, const void *x,
 
     if (count == 0 || !cuda_enter(c))
         return;
-    add<<<(uint32_t)((count + per_block - 1) / per_block), THREADS, 0, s->stream>>>(
-        (uint16_t *)y, (const uint16_t *)x, count, eight_fits(x, 0) && eight_fits(y, 0));
+    cuda_launch(s->stream, add, (uint32_t)((count + per_block - 1) / per_block), THREADS,
+                0, (uint16_t *)y, (const uint16_t *)x, count,
+                eight_fits(x, 0) && eight_fits(y, 0));
     (void)cuda_launched(c, "add");
 }
 
@@ -193,9 +193,8 @@ void cuda_norm(struct device *d, struct device_stream *s, const struct device_no
 
     if (n->rows == 0 || n->hidden == 0 || !cuda_enter(c))
         return;
-    norm<<<n->rows, THREADS, 0, s->stream>>>((const uint16_t *)n->x,
-                                             (const uint16_t *)n->weight,
-                                             (uint16_t *)n->y, n->hidden, wide);
+    cuda_launch(s->stream, norm, n->rows, THREADS, 0, (const uint16_t *)n->x,
+                (const uint16_t *)n->weight, (uint16_t *)n->y, n->hidden, wide);
     (void)cuda_launched(c, "norm");
 }
 
@@ -272,8 +271,8 @@ void cuda_gather(struct device *d, struct device_stream *s,
 
     if (p->rows == 0 || p->hidden == 0 || !cuda_enter(c))
         return;
-    gather<<<grid_of(p->rows, p->hidden), THREADS, 0, s->stream>>>(
-        permutation_of(p, x, y));
+    cuda_launch(s->stream, gather, grid_of(p->rows, p->hidden), THREADS, 0,
+                permutation_of(p, x, y));
     (void)cuda_launched(c, "gather");
 }
 
@@ -284,21 +283,12 @@ void cuda_scatter(struct device *d, struct device_stream *s,
 
     if (p->tokens == 0 || p->hidden == 0 || !cuda_enter(c))
         return;
-    scatter<<<grid_of(p->tokens, p->hidden), THREADS, 0, s->stream>>>(
-        permutation_of(p, x, y));
+    cuda_launch(s->stream, scatter, grid_of(p->tokens, p->hidden), THREADS, 0,
+                permutation_of(p, x, y));
     (void)cuda_launched(c, "scatter");
 }
 
 /* ---- spin ---- */
-
-/* %globaltimer counts nanoseconds, in steps of up to a microsecond. */
-static __device__ __forceinline__ uint64_t device_ns(void)
-{
-    uint64_t ns;
-
-    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(ns));
-    return ns;
-}
 
 static __global__ void spin(uint64_t ns)
 {
@@ -314,6 +304,6 @@ void cuda_spin(struct device *d, struct device_stream *s, double ns)
 
     if (!(ns > 0.0) || !cuda_enter(c))
         return;
-    spin<<<1, 1, 0, s->stream>>>((uint64_t)ns);
+    cuda_launch(s->stream, spin, 1, 1, 0, (uint64_t)ns);
     (void)cuda_launched(c, "spin");
 }

@@ -53,6 +53,8 @@ struct device_info {
     uint64_t local_bytes, local_free_bytes; /* of DEVICE_MEMORY_LOCAL */
     uint64_t host_bytes, host_free_bytes;
     uint32_t processors; /* SMs, or worker threads at most */
+    bool emulated;       /* does what it is asked, in times that measure nothing
+                            (tests/cuda_on_cpu): they are neither printed nor written */
 };
 
 /* An expert's feed-forward: gated (SiLU(x G^T) * (x U^T)) D^T with weights laid out

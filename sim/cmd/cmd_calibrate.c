@@ -69,6 +69,14 @@ static void print_summary(const struct bench_summary *summary, size_t tables,
     (void)fflush(stdout);
 }
 
+static bool is_emulated(struct device *d)
+{
+    struct device_info info;
+
+    d->ops->info(d, &info);
+    return info.emulated;
+}
+
 /* To the new folder `out`; all tables appear together under the name `folder`. */
 static int measure(struct device *d, const struct calibrate_flags *flags,
                    const char *folder, const char *out, struct err *e)
@@ -92,23 +100,26 @@ static int measure(struct device *d, const struct calibrate_flags *flags,
     free(date);
     if (status == 1)
         return err_set(e, "stopped by a signal; nothing was written");
-    if (status == 0)
+    if (status == 0 && !is_emulated(d))
         print_summary(summary, tables, folder);
     return status;
 }
 
+/* 0, 1 where the device is emulated: all was run, and nothing is left of it; or -1. */
 static int measure_all(struct device *d, const struct calibrate_flags *flags,
                        const char *folder, struct err *e)
 {
     struct folder_out *f = folder_out_new(folder, e);
+    int status;
 
     if (f == NULL)
         return -1;
     bench_own_files(f);
-    if (measure(d, flags, folder, folder_out_name(f), e) == 0)
+    status = measure(d, flags, folder, folder_out_name(f), e);
+    if (status == 0 && !is_emulated(d))
         return folder_out_commit(f, e);
     folder_out_abandon(f, e);
-    return -1;
+    return status == 0 ? 1 : -1;
 }
 
 /* The output can be written: better known before measuring for minutes. */
@@ -132,21 +143,27 @@ static int run(const struct calibrate_flags *flags, calibrate_fit *fit, struct e
             : mem_format("%.*s-tables", (int)strlen(flags->out) - 5, flags->out);
     struct device *d;
     bool missing;
-    int status;
+    int measured, status;
 
     if (device_open(flags->device, &d, &missing, e) != 0) {
         free(folder);
         return missing ? EXIT_CANNOT : EXIT_BAD;
     }
     file_catch_signals();
-    status = measure_all(d, flags, folder, e) == 0 ? EXIT_GOOD : EXIT_BAD;
+    measured = measure_all(d, flags, folder, e);
+    status = measured >= 0 ? EXIT_GOOD : EXIT_BAD;
     device_close(d);
     cmd_end_on_signals();
     if (status == EXIT_GOOD && file_interrupted()) {
         (void)err_set(e, "stopped by a signal; the tables are in %s", folder);
         status = EXIT_BAD;
     }
-    if (status == EXIT_GOOD)
+    if (measured == 1 && status == EXIT_GOOD)
+        plain_printf(stdout,
+                     "emulated: every benchmark ran, but this device's times measure "
+                     "nothing; neither tables nor %s are written\n",
+                     flags->out);
+    else if (status == EXIT_GOOD)
         status = fit(folder, flags->out, e);
     free(folder);
     return status;

@@ -285,6 +285,23 @@ static int report(struct validation *v, struct err *e)
     return status;
 }
 
+/* What an emulated device can show: that it did what was asked. */
+static void report_emulated(const struct validation *v)
+{
+    uint32_t policies = v->predicted.result.policies;
+
+    if (v->flags->json)
+        (void)printf("{\"emulated\": true, \"policies\": %u, \"repeats\": %u}\n",
+                     policies, v->repeats);
+    else
+        plain_printf(
+            stdout,
+            "emulated: on %s the counts of %u %s were in %u %s as predicted; its "
+            "times measure nothing and are not shown\n",
+            v->info.name, policies, policies == 1 ? "policy" : "policies", v->repeats,
+            v->repeats == 1 ? "run" : "runs");
+}
+
 static void validation_release(struct validation *v)
 {
     for (size_t i = 0; i < v->policies; i++)
@@ -309,8 +326,13 @@ static int validate_config(struct cfg *config, const struct folders *folders,
 
     v.device.device = device;
     device->ops->info(device, &v.info);
-    status = run_sides(&v, config, &where, e);
-    if (status == 0) {
+    if (v.info.emulated && out != NULL)
+        status = err_set(e, "an emulated device has no times to write; leave --out out");
+    else
+        status = run_sides(&v, config, &where, e);
+    if (status == 0 && v.info.emulated) {
+        report_emulated(&v);
+    } else if (status == 0) {
         find_agreement(&v);
         status = report(&v, e);
     }
