@@ -63,12 +63,33 @@ static uint16_t *draw_routing(const struct model *m)
     return expert;
 }
 
+/* The device's elements: fp32, or bf16, in which sums of groups are rounded one by one.
+ */
+static void take_elements(struct tiny *t)
+{
+    struct device_info info;
+    uint32_t bits;
+
+    t->device->ops->info(t->device, &info);
+    bits = info.element == DEVICE_F32 ? 32 : 16;
+    t->model.expert_bits = t->model.dense_bits = t->model.activation_bits = bits;
+    t->emulated = info.emulated;
+    t->close = info.element == DEVICE_F32 ? 1e-5 : 3e-2;
+}
+
 void tiny_open(struct tiny *t, const struct model *m, uint64_t expert_budget_bytes)
+{
+    tiny_open_on(t, m, expert_budget_bytes, "host");
+}
+
+void tiny_open_on(struct tiny *t, const struct model *m, uint64_t expert_budget_bytes,
+                  const char *device)
 {
     struct run_world *other = run_world_spelled(1, 2, 1, "0");
     uint16_t *routing = draw_routing(m);
     struct weights_options o = {.model = &t->model,
                                 .seed = 1,
+                                .floats = true,
                                 .expert_budget_bytes = expert_budget_bytes == 0
                                                            ? UINT64_C(1) << 30
                                                            : expert_budget_bytes};
@@ -76,12 +97,14 @@ void tiny_open(struct tiny *t, const struct model *m, uint64_t expert_budget_byt
     bool missing;
 
     t->model = *m;
-    t->world = run_world_of(m, &other->machine, REQUESTS, ROWS, routing);
+    if (device_open(device, &t->device, &missing, &e) != 0)
+        fail_msg("%s", e.text);
+    take_elements(t);
+    t->world = run_world_of(&t->model, &other->machine, REQUESTS, ROWS, routing);
     t->world->workload.batch = BATCH;
     run_world_free(other);
     free(routing);
-    if (device_open("host", &t->device, &missing, &e) != 0 ||
-        exec_device_streams_new(t->device, &t->streams, &e) != 0 ||
+    if (exec_device_streams_new(t->device, &t->streams, &e) != 0 ||
         (t->weights = weights_new(t->device, &o, &e)) == NULL)
         fail_msg("%s", e.text);
 }

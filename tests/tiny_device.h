@@ -1,5 +1,5 @@
 /* For tests of the device executor: a model small enough to run in milliseconds, a trace
- * for it, and its weights on the host device. */
+ * for it, and its weights on a device. */
 #ifndef MOESIM_TESTS_TINY_DEVICE_H
 #define MOESIM_TESTS_TINY_DEVICE_H
 
@@ -15,13 +15,18 @@ struct tiny {
     struct model model;
     struct run_world *world; /* requests in batches of 3 */
     struct device *device;
+    bool emulated;
+    double close; /* differences below are of rounding alone */
     struct exec_device_streams streams;
     struct weights *weights;
 };
 
-/* Opens everything; fails the test on an error. expert_budget_bytes 0: all are distinct.
- */
+/* Opens everything, on the host device; fails the test on an error. expert_budget_bytes
+ * 0: all are distinct. */
 void tiny_open(struct tiny *t, const struct model *m, uint64_t expert_budget_bytes);
+/* The same on another device, such as cuda:0; the model gets its elements' bits. */
+void tiny_open_on(struct tiny *t, const struct model *m, uint64_t expert_budget_bytes,
+                  const char *device);
 void tiny_close(struct tiny *t);
 
 /* Hidden states of all passes, one after another. */

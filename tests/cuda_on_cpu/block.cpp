@@ -9,8 +9,11 @@
 #include <cstdlib>
 #include <deque>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <vector>
+
+#ifndef __x86_64__
+#include <ucontext.h>
+#endif
 
 #ifdef CUDA_ON_CPU_ASAN
 #include <sanitizer/common_interface_defs.h>
@@ -22,15 +25,66 @@ extern "C" unsigned char __start_emulated_shared[], __stop_emulated_shared[];
 
 namespace {
 
-enum { WARP = 32, STACK_BYTES = 256 << 10, WORDS = 5 };
+enum { WARP = 32, STACK_BYTES = 256 << 10 };
+/* ---- from one stack to another ---- */
+
+/* Where a stack is left: what a call must preserve lies on it. glibc's own swapcontext()
+ * makes a system call each time, ten times as long as all else. */
+#ifdef __x86_64__
+struct place {
+    void **top;
+};
+
+extern "C" void emulated_change(void ***from, void **to);
+asm(".text\n"
+    ".type emulated_change, @function\n"
+    "emulated_change:\n"
+    "    push %rbp; push %rbx; push %r12; push %r13; push %r14; push %r15\n"
+    "    mov %rsp, (%rdi)\n"
+    "    mov %rsi, %rsp\n"
+    "    pop %r15; pop %r14; pop %r13; pop %r12; pop %rbx; pop %rbp\n"
+    "    ret\n"
+    ".size emulated_change, . - emulated_change\n");
+
+void change(place *from, place *to)
+{
+    emulated_change(&from->top, to->top);
+}
+
+void prepare(place *at, char *stack, void (*begin)())
+{
+    at->top = (void **)(stack + STACK_BYTES) - 8; /* six registers, begin, none to return to */
+    at->top[6] = (void *)begin;
+}
+#else
+struct place {
+    ucontext_t context;
+};
+
+void change(place *from, place *to)
+{
+    (void)swapcontext(&from->context, &to->context);
+}
+
+void prepare(place *at, char *stack, void (*begin)())
+{
+    (void)getcontext(&at->context);
+    at->context.uc_stack.ss_sp = stack;
+    at->context.uc_stack.ss_size = STACK_BYTES;
+    at->context.uc_link = nullptr;
+    makecontext(&at->context, begin, 0);
+}
+#endif
+
+/* ---- threads ---- */
+
 enum state { NEW, READY, WAITS_BLOCK, WAITS_WARP, ENDED };
 
 /* A stack with a place to go on from. It runs threads to their ends, one after another, so
  * that only threads that wait have one each. */
 struct fiber {
     char *stack;
-    void *here[WORDS];
-    bool begun;
+    struct place here;
 };
 
 struct thread {
@@ -45,7 +99,7 @@ struct warp {
     uint32_t shuffles[WARP];
 };
 
-void *scheduler[WORDS];
+struct place scheduler;
 std::deque<fiber> fibers;
 std::vector<fiber *> spare;
 std::vector<thread> threads;
@@ -94,15 +148,12 @@ void arrive_from_main(void *)
 }
 #endif
 
-/* The compiler's own jumps: they save what it needs, make no system call, and leave the
- * shadow as it is. */
-__attribute__((noinline)) void to_scheduler(fiber *from)
+void to_scheduler(fiber *from)
 {
     void *kept = nullptr;
 
     leave(&kept, main_bottom, main_size);
-    if (__builtin_setjmp(from->here) == 0)
-        __builtin_longjmp(scheduler, 1);
+    change(&from->here, &scheduler);
     arrive_from_main(kept);
 }
 
@@ -187,24 +238,12 @@ fiber *new_fiber()
         perror("emulated CUDA: a thread's stack");
         abort();
     }
-    fibers.push_back(fiber{(char *)p, {}, false});
+    fibers.push_back(fiber{(char *)p, {}});
+    prepare(&fibers.back().here, fibers.back().stack, enter);
     return &fibers.back();
 }
 
-void begin(fiber *f)
-{
-    static ucontext_t start, main_context;
-
-    f->begun = true;
-    (void)getcontext(&start);
-    start.uc_stack.ss_sp = f->stack;
-    start.uc_stack.ss_size = STACK_BYTES;
-    start.uc_link = nullptr;
-    makecontext(&start, enter, 0);
-    (void)swapcontext(&main_context, &start);
-}
-
-__attribute__((noinline)) void resume(uint32_t i)
+void resume(uint32_t i)
 {
     void *kept = nullptr;
 
@@ -218,25 +257,30 @@ __attribute__((noinline)) void resume(uint32_t i)
     }
     current = threads[i].on;
     leave(&kept, current->stack, STACK_BYTES);
-    if (__builtin_setjmp(scheduler) == 0) {
-        if (current->begun)
-            __builtin_longjmp(current->here, 1);
-        begin(current);
-    }
+    change(&scheduler, &current->here);
     arrive(kept);
 }
 
-/* Every thread that can run, once. False: none could. */
-bool pass()
+/* Ascending, descending or at random, for each block anew. */
+void draw_order(uint32_t count)
 {
-    uint32_t count = (uint32_t)threads.size(), way = emulated_random(3);
-    bool any = false;
+    uint32_t way = emulated_random(3);
 
+    order.resize(count);
     for (uint32_t i = 0; i < count; i++)
         order[i] = way == 0 ? i : count - 1 - i;
     for (uint32_t i = count; way == 2 && i > 1; i--)
         std::swap(order[i - 1], order[emulated_random(i)]);
-    for (next = 0; next < count && !broken;) {
+}
+
+/* Every thread that can run, once; now and then in the opposite order. False: none could. */
+bool pass()
+{
+    bool any = false;
+
+    if (emulated_random(4) == 0)
+        std::reverse(order.begin(), order.end());
+    for (next = 0; next < order.size() && !broken;) {
         uint32_t i = order[next++];
 
         if (threads[i].state != NEW && threads[i].state != READY)
@@ -253,7 +297,7 @@ void begin_block(uint32_t count, size_t shared)
            (size_t)(__stop_emulated_shared - __start_emulated_shared));
     memset(dynamic_shared, 0xff, shared);
     threads.assign(count, thread{NEW, 0, nullptr});
-    order.resize(count);
+    draw_order(count);
     warps.assign((count + WARP - 1) / WARP, warp{});
     for (uint32_t w = 0; w < warps.size(); w++) {
         memset(warps[w].value, 0xff, sizeof warps[w].value);

@@ -1,8 +1,8 @@
 /* The calls of CUDA's runtime that gpu/ makes, on a CPU. Work waits in its stream's queue
  * until somebody waits for it or looks: then the scheduler takes work from the heads of
  * the queues, in an order that the seed chooses, as far as holds allow. So a program that
- * waits too little, or holds too little, reads what is not there yet. One seed in four
- * does everything at once, one in four nothing before it must. The clock is
+ * waits too little, or holds too little, reads what is not there yet. With one seed in
+ * four nothing is done before it must. The clock is
  * this machine's, which orders what is done and measures no GPU. */
 #include "emulated.h"
 
@@ -150,12 +150,7 @@ template <class Done> void go_until(Done done)
 /* What a GPU may or may not have done by now. */
 void meanwhile()
 {
-    uint32_t way = emulated_seed() % 4;
-
-    if (way == 0)
-        while (step())
-            ;
-    for (uint32_t i = way == 1 ? 0 : emulated_random(4); i > 0; i--)
+    for (uint32_t i = emulated_seed() % 4 == 0 ? 0 : emulated_random(4); i > 0; i--)
         (void)step();
 }
 
