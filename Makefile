@@ -187,8 +187,14 @@ fuzzers: $(FUZZERS) $(B)/moesim
 
 # ---- the program with CUDA: `make gpu` ----
 
-NVCC ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
-CUDA := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
+# From PATH, a toolkit, or the wheels of gpu/requirements.txt in .venv/.
+NVCC ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc \
+    .venv/lib/python3*/site-packages/nvidia/cu13/bin/nvcc))
+# As nvcc itself says, which in PATH may be a script that starts another one.
+CUDA := $(realpath $(if $(NVCC),$(shell $(NVCC) --dryrun -x cu -c /dev/null 2>&1 | \
+    sed -n 's/^.[$$] TOP=//p')))
+# Wheels have no lib64/, and no libcublas.so without a version.
+CUDA_LIB := $(firstword $(wildcard $(CUDA:%=%/lib64) $(CUDA:%=%/lib)))
 # bf16 begins with 8.0. Older machine code runs on newer chips of the same generation, and
 # what is newer than all of these compiles the last one's PTX when it starts.
 NVCC_ARCH := -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_89,code=sm_89 \
@@ -197,8 +203,14 @@ NVCC_release := -DNDEBUG
 NVCC_FLAGS := -std=c++20 -O3 -lineinfo -I. $(NVCC_ARCH) $(NVCC_$(MODE)) \
               -Werror all-warnings \
               -Xcompiler=-Wall,-Wextra,-Wconversion,-Wshadow,-Wcast-qual
-CUDA_LDLIBS = -L$(CUDA)/lib64 -Wl,-rpath,$(CUDA)/lib64 -lcublas -lcudart_static -lstdc++ \
+# The first place is the kit's lib/. As DT_RPATH both hold for libraries of libraries too.
+# libstdc++.so wants a glibc as new as where it was built; of the archive little is used.
+CUDA_LDLIBS = -L$(CUDA_LIB) -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib',-rpath,$(CUDA_LIB) \
+              -l:libcublas.so.13 -lcudart_static -l:libstdc++.a -static-libgcc \
               $(filter-out -lgsl%,$(LIB_LDLIBS)) -lrt -ldl
+
+NO_CUDA := no nvcc of CUDA 13 $(if $(NVCC),at $(NVCC),in PATH or /usr/local/cuda/bin); \
+           see gpu/requirements.txt
 
 CUDA_OBJ := $(patsubst %.cu,$(B)/%.cu.o,$(sort $(wildcard gpu/*.cu)))
 # Where -DMOESIM_CUDA matters; the other objects are the plain program's.
@@ -207,8 +219,7 @@ CUDA_LIST := $(B)/cuda/gpu/device.o
 CUDA_TESTS := $(patsubst tests/%.c,$(B)/cuda/%,$(wildcard tests/test_device*.c))
 
 gpu: ## the programs with CUDA (moesim-cuda, moesim-ranks-cuda), and their tests
-	@[ -n "$(NVCC)" ] || { echo "skip gpu: no nvcc in PATH or /usr/local/cuda/bin"; \
-	    exit 77; }
+	@[ -n "$(CUDA_LIB)" ] || { echo "skip gpu: $(NO_CUDA)"; exit 77; }
 	@$(MAKE) --no-print-directory $(many) $(B)/moesim-cuda $(CUDA_TESTS) $(CUDA_RANKS)
 	@ln -sfn $(B:build/%=%)/moesim-cuda build/moesim-cuda
 	@tests/slow/gpu $(B)
@@ -251,13 +262,13 @@ EMULATED_TESTS := $(CUDA_TESTS:$(B)/cuda/%=$(B)/emulated/%)
 
 emulate: ## gpu/*.cu on this CPU: the device tests and a validation; MODE=asan is what CI runs
 	@[ -n "$(wildcard $(CUDA)/include/cuda_runtime.h)" ] || { \
-	    echo "skip emulate: no CUDA headers (see gpu/README.md)"; exit 77; }
+	    echo "skip emulate: $(NO_CUDA)"; exit 77; }
 	@$(MAKE) --no-print-directory $(many) $(B)/emulated/moesim-cuda $(EMULATED_TESTS)
 	@tests/slow/emulate $(B)
 
 emulate-mutants: ## is a missing barrier, wait or copy of the CUDA code noticed by `make emulate`?
 	@[ -n "$(wildcard $(CUDA)/include/cuda_runtime.h)" ] || { \
-	    echo "skip emulate-mutants: no CUDA headers (see gpu/README.md)"; exit 77; }
+	    echo "skip emulate-mutants: $(NO_CUDA)"; exit 77; }
 	@$(MAKE) --no-print-directory $(many) $(EMULATED_TESTS) $(B)/test_block $(B)/test_exec_device
 	@tests/slow/emulate_mutants $(B)
 
@@ -311,6 +322,20 @@ $(CUDA_TESTS): $(B)/cuda/%: $(B)/tests/%.o $(CUDA_LIST) $(CUDA_OBJ) $(TEST_HELP_
                 $(B)/libmoesim.a
 	$(say) LINK $@
 	$(Q)$(CC) $(CFLAGS) $(APART_$(MODE)) $(LDFLAGS) -o $@ $^ -lcmocka $(CUDA_LDLIBS)
+
+# ---- the kit: what runs on a GPU machine with nothing installed ----
+
+# KIT_BIN=FOLDER takes moesim-cuda and test_device* from there.
+KIT_BIN ?=
+gpu-kit: ## build/gpu-kit and its .tar.gz, for a machine with a GPU and nothing else
+	@[ -n "$(CUDA_LIB)$(KIT_BIN)" ] || { echo "skip gpu-kit: $(NO_CUDA)"; exit 77; }
+	@$(MAKE) --no-print-directory $(many) $(B)/moesim \
+	    $(if $(KIT_BIN),,$(B)/moesim-cuda $(CUDA_TESTS))
+	@gpu/kit/assemble $(B) "$(CUDA)" $(KIT_BIN)
+
+kit-check: ## the kit, unpacked where there is only glibc, and run on the host device
+	@if [ -z "$(CUDA_LIB)$(KIT_BIN)" ]; then echo "skip kit: $(NO_CUDA)"; else \
+	    $(MAKE) --no-print-directory gpu-kit && tests/slow/kit; fi
 
 # ---- keeping it well ----
 
@@ -417,7 +442,8 @@ clean: ## remove build/ and out/
 	rm -rf build out
 
 .PHONY: demo test moesim ranks help setup need-mpi tests objects flags benches fuzzers layers headers \
-        lint analyzed format bench fuzz faults gpu sanitize-gpu emulate emulate-mutants cuda-flags threads mpi papers data compare instructions \
+        lint analyzed format bench fuzz faults gpu sanitize-gpu emulate emulate-mutants cuda-flags gpu-kit \
+        kit-check threads mpi papers data compare instructions \
         memory valgrind install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:

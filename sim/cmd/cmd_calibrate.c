@@ -208,9 +208,17 @@ int calibrate(int argc, char **argv, calibrate_fit *fit)
 
 /* ---- where the fit is another program's ---- */
 
+/* Owned. */
+static char *fitting_program(void)
+{
+    const char *named = getenv("MOESIM_FIT");
+
+    return named != NULL ? mem_strdup(named) : child_beside("moesim");
+}
+
 static int fit_apart(const char *folder, const char *out, struct err *e)
 {
-    char *program = child_beside("moesim");
+    char *program = fitting_program();
     char fit[] = "fit", tables[] = "--tables", to[] = "-o";
     char *from = mem_strdup(folder), *machine = mem_strdup(out);
     char *argument[] = {program, fit, tables, from, to, machine, NULL};
@@ -221,10 +229,11 @@ static int fit_apart(const char *folder, const char *out, struct err *e)
     free(from);
     free(machine);
     if (status == EXIT_CANNOT)
-        (void)err_set(e,
-                      "the tables are in %s, but %s, which fits them, cannot be run; run "
-                      "'moesim fit --tables %s -o %s' where it is",
-                      folder, program, folder, out);
+        (void)err_set(
+            e,
+            "the tables are in %s, but %s, which fits them, cannot be run; name "
+            "it in MOESIM_FIT, or run 'moesim fit --tables %s -o %s' where it is",
+            folder, program, folder, out);
     free(program);
     return status == EXIT_CANNOT ? EXIT_BAD : status;
 }
