@@ -270,7 +270,7 @@ emulate-mutants: ## is a missing barrier, wait or copy of the CUDA code noticed 
 	@[ -n "$(wildcard $(CUDA)/include/cuda_runtime.h)" ] || { \
 	    echo "skip emulate-mutants: $(NO_CUDA)"; exit 77; }
 	@$(MAKE) --no-print-directory $(many) $(EMULATED_TESTS) $(B)/test_block $(B)/test_exec_device
-	@tests/slow/emulate_mutants $(B)
+	@tests/slow/emulate_mutants $(B) $(MUTANTS)
 
 cuda-flags: # for tests/slow/emulate_mutants
 	@printf '%s\n' 'COMPILE=$(CC) $(CPPFLAGS) $(CFLAGS) $(APART_$(MODE))' \
@@ -370,7 +370,7 @@ build/lint/%.ok: %.c Makefile
 format: ## what .clang-format would change (fails if anything)
 	@clang-format --dry-run --Werror $(PROTOS) $(SRC) $(CMD_SRC) $(TEST_SRC) \
 	    $(RANKS_SRC) $(NCCL_SRC) $(TEST_HELP) $(BENCH_SRC) $(wildcard tests/fuzz/*.[ch]) \
-	    tests/faults/preload.c $(wildcard gpu/*.cu gpu/*.cuh)
+	    tests/faults/preload.c $(wildcard gpu/*.cu gpu/*.cuh tests/cuda_on_cpu/*.cpp tests/cuda_on_cpu/*.h)
 
 bench: setup ## print the benchmark figures (CSV)
 	@$(MAKE) --no-print-directory $(many) moesim benches >&2

@@ -81,9 +81,9 @@ struct cuda {
     uint32_t processors;
     struct cublasContext *blas;
     struct CUstream_st *trial; /* for captures that are thrown away */
-    struct cuda_sizes *sizes; /* of grouped GEMMs outside graphs */
-    struct err failure;       /* the first; "" while there is none */
-    struct cuda_block *block; /* all that was allocated and not freed */
+    struct cuda_sizes *sizes;  /* of grouped GEMMs outside graphs */
+    struct err failure;        /* the first; "" while there is none */
+    struct cuda_block *block;  /* all that was allocated and not freed */
     size_t blocks, block_room;
     struct device_stream *streams;
     struct device_event *events;

@@ -42,7 +42,8 @@ static struct job *make_job(struct experiment *x, const struct policy *p)
     return job;
 }
 
-/* The options that all plug-ins of a slot share; NULL where one GPU has no use for them. */
+/* The options that all plug-ins of a slot share; NULL where one GPU has no use for them.
+ */
 static const struct option *shared_options(const struct experiment *x,
                                            const struct policy *p, enum policy_slot slot)
 {
