@@ -16,7 +16,9 @@ static const struct {
 #ifndef MOESIM_CUDA /* these link GSL, which the program with CUDA may not */
     {"run", cmd_run, "replay a trace under one or more policies, side by side"},
     {"check", cmd_check, "published tables against what is predicted"},
+#endif
     {"explain", cmd_explain, "where the time of a result went, and what would help"},
+#ifndef MOESIM_CUDA
     {"report", cmd_report, "the HTML page and the figures of results"},
     {"fit", cmd_fit, "fit a machine file to measured tables, or to the steps of a run"},
     {"calibrate", cmd_calibrate, "measure this machine, and fit a machine file"},

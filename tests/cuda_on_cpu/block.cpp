@@ -27,6 +27,7 @@ namespace
 {
 
 enum { WARP = 32, STACK_BYTES = 256 << 10 };
+
 /* ---- from one stack to another ---- */
 
 /* Where a stack is left: what a call must preserve lies on it. glibc's own swapcontext()
@@ -376,8 +377,9 @@ void emulated_run(dim3 grid, uint32_t count, size_t shared,
 {
     work = &kernel;
     dynamic_shared = (char *)aligned_alloc(16, (shared + 15) / 16 * 16 + 16);
-    for (uint32_t i = 0; i < grid.x * grid.y * grid.z && !broken; i++) {
-        emulated_block = uint3{i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y};
+    for (uint64_t i = 0; i < (uint64_t)grid.x * grid.y * grid.z && !broken; i++) {
+        emulated_block = uint3{(uint32_t)(i % grid.x), (uint32_t)(i / grid.x % grid.y),
+                               (uint32_t)(i / grid.x / grid.y)};
         run_block(count, shared);
     }
     free(dynamic_shared);
