@@ -63,18 +63,17 @@ static uint16_t *draw_routing(const struct model *m)
     return expert;
 }
 
-/* The device's elements: fp32, or bf16, in which sums of groups are rounded one by one.
+/* A device of bf16 gets a model of as many bits; sums of groups are rounded one by one.
  */
 static void take_elements(struct tiny *t)
 {
     struct device_info info;
-    uint32_t bits;
 
     t->device->ops->info(t->device, &info);
-    bits = info.element == DEVICE_F32 ? 32 : 16;
-    t->model.expert_bits = t->model.dense_bits = t->model.activation_bits = bits;
     t->emulated = info.emulated;
     t->close = info.element == DEVICE_F32 ? 1e-5 : 3e-2;
+    if (info.element == DEVICE_BF16)
+        t->model.expert_bits = t->model.dense_bits = t->model.activation_bits = 16;
 }
 
 void tiny_open(struct tiny *t, const struct model *m, uint64_t expert_budget_bytes)

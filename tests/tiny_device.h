@@ -24,7 +24,7 @@ struct tiny {
 /* Opens everything, on the host device; fails the test on an error. expert_budget_bytes
  * 0: all are distinct. */
 void tiny_open(struct tiny *t, const struct model *m, uint64_t expert_budget_bytes);
-/* The same on another device, such as cuda:0; the model gets its elements' bits. */
+/* The same on another device, such as cuda:0; one of bf16 gets a model of 16 bits. */
 void tiny_open_on(struct tiny *t, const struct model *m, uint64_t expert_budget_bytes,
                   const char *device);
 void tiny_close(struct tiny *t);
