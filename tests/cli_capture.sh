@@ -283,6 +283,7 @@ done
 import os, signal, subprocess, sys, time
 python, folder = sys.argv[1:]
 failed = False
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, by children too
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     run = subprocess.Popen([python, "traces/importers/", "npz", f"{folder}/big.npz", "-o",
                             f"{folder}/out/x.h5"], stderr=subprocess.PIPE)
