@@ -5,23 +5,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 . tests/shell.sh
 
-cat >"$folder/tiny.yaml" <<'END'
-{name: tiny, source: made up, layers: 3, hidden: 64, expert_ffn: 48, experts: 8, top_k: 2,
- heads: 4, kv_heads: 2, head_dim: 16, vocab: 96, gate: softmax, expert_bits: 16,
- dense_bits: 16, activation_bits: 16}
-END
-generate "$folder/trace.h5" model=tiny layers=3 experts=8 top_k=2 requests=3 || exit 1
-cat >"$folder/study.yaml" <<'END'
-trace: trace.h5
-model: ./tiny.yaml
-machine: rtx4090-pcie4
-workload: {batch: 2}
-policies:
-  - {name: lru, preset: lru-on-demand, cache: {slots: 3}}
-  - {name: resident, preset: lru-on-demand, cache: {slots: 8, preload: linear}}
-  - {name: oracle, preset: oracle-prefetch, cache: {slots: 3}}
-  - {name: host, preset: lru-on-demand, cache: {slots: 3, preload: linear}, offload: host}
-END
+tiny_study || exit 1
 
 # validate [flags]: leaves $status, and what it said in out and err.
 validate() {

@@ -39,6 +39,27 @@ generate() {
         prompt_tokens=20 output_tokens=24 scores=yes "$@"
 }
 
+# tiny_study: $folder/study.yaml, four policies of a model that any device runs in moments.
+tiny_study() {
+    cat >"$folder/tiny.yaml" <<'END'
+{name: tiny, source: made up, layers: 3, hidden: 64, expert_ffn: 48, experts: 8, top_k: 2,
+ heads: 4, kv_heads: 2, head_dim: 16, vocab: 96, gate: softmax, expert_bits: 16,
+ dense_bits: 16, activation_bits: 16}
+END
+    generate "$folder/trace.h5" model=tiny layers=3 experts=8 top_k=2 requests=3 || return 1
+    cat >"$folder/study.yaml" <<'END'
+trace: trace.h5
+model: ./tiny.yaml
+machine: rtx4090-pcie4
+workload: {batch: 2}
+policies:
+  - {name: lru, preset: lru-on-demand, cache: {slots: 3}}
+  - {name: resident, preset: lru-on-demand, cache: {slots: 8, preload: linear}}
+  - {name: oracle, preset: oracle-prefetch, cache: {slots: 3}}
+  - {name: host, preset: lru-on-demand, cache: {slots: 3, preload: linear}, offload: host}
+END
+}
+
 # prints NAME STATUS ARGUMENT...: one test, that moesim ends with the status and says what stdin
 # holds, to the letter: standard output first, then standard error.
 prints() {

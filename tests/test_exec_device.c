@@ -22,46 +22,6 @@
 
 /* ---- policies ---- */
 
-static void tallies_equal(const char *policy, const struct tally *a,
-                          const struct tally *b)
-{
-    struct err e = {.text = ""};
-
-    if (tally_compare(policy, a, b, &e) != 0)
-        fail_msg("%s", e.text);
-}
-
-/* Executes and simulates; the outputs must be `expected`, or are put there if it is
- * empty.
- */
-static void check_policy(struct tiny *t, const char *policy, bool event_driven,
-                         struct tiny_outputs *expected)
-{
-    struct tiny_case c = {.policy = policy, .event_driven = event_driven};
-    struct tiny_outputs outputs;
-    struct run_result done, said;
-    struct tally did, predicted;
-
-    tiny_execute(t, &c, &done, &outputs, &did);
-    tiny_simulate(t, &c, &said, &predicted);
-    run_counts_equal(&done.total.counts, &said.total.counts, false);
-    for (uint32_t l = 0; l < said.layers; l++)
-        run_counts_equal(&done.layer[l].counts, &said.layer[l].counts, false);
-    tallies_equal(policy, &predicted, &did);
-    if (expected->count == 0) {
-        *expected = outputs;
-    } else {
-        if (!(tiny_difference(&outputs, expected) < 1e-5))
-            fail_msg("%s: outputs differ by %g", policy,
-                     tiny_difference(&outputs, expected));
-        free(outputs.value);
-    }
-    run_result_release(&done);
-    run_result_release(&said);
-    tally_release(&did);
-    tally_release(&predicted);
-}
-
 struct tour {
     struct tiny *t;
     struct tiny_outputs expected;
@@ -101,7 +61,7 @@ static void try_cache(struct tour *tour, const char *cache)
                                       "schedule: %s}",
                                       cache, prefetch->name, schedule->name);
 
-            check_policy(tour->t, policy, true, &tour->expected);
+            tiny_check(tour->t, policy, true, &tour->expected);
             tour->runs++;
             free(policy);
         }
@@ -118,7 +78,7 @@ static void test_every_plugin(void **state)
     (void)state;
     tiny_open(&t, &m, 0);
     tour.t = &t;
-    check_policy(&t, RESIDENT, false, &tour.expected);
+    tiny_check(&t, RESIDENT, false, &tour.expected);
     for (size_t i = 0; (cache = next_lossless(SLOT_CACHE, &i)) != NULL;)
         try_cache(&tour, cache->name);
     assert_true(tour.runs >= 100);
@@ -136,7 +96,7 @@ static void test_every_offload(void **state)
 
     (void)state;
     tiny_open(&t, &m, 0);
-    check_policy(&t, RESIDENT, false, &expected);
+    tiny_check(&t, RESIDENT, false, &expected);
     for (size_t i = 0; (offload = next_lossless(SLOT_OFFLOAD, &i)) != NULL;) {
         for (size_t k = 0; (schedule = next_lossless(SLOT_SCHEDULE, &k)) != NULL;) {
             char *alone = mem_format("{cache: {name: lru, slots: 3, preload: linear}, "
@@ -146,8 +106,8 @@ static void test_every_offload(void **state)
                                      "prefetch: previous-token, schedule: %s}",
                                      offload->name, schedule->name);
 
-            check_policy(&t, alone, false, &expected);
-            check_policy(&t, early, true, &expected);
+            tiny_check(&t, alone, false, &expected);
+            tiny_check(&t, early, true, &expected);
             free(alone);
             free(early);
         }
@@ -180,7 +140,7 @@ static void test_slots(void **state)
     (void)state;
     tiny_open(&t, &m, 0);
     for (size_t i = 0; i < sizeof policies / sizeof *policies; i++)
-        check_policy(&t, policies[i], true, &expected);
+        tiny_check(&t, policies[i], true, &expected);
     free(expected.value);
     tiny_close(&t);
 }
@@ -204,9 +164,9 @@ static void test_gates(void **state)
             "{gate: %s, cache: {name: lru, slots: 3, preload: linear}, offload: host}",
             gates[i]);
 
-        check_policy(&t, resident, false, &expected);
-        check_policy(&t, lru, false, &expected);
-        check_policy(&t, host, false, &expected);
+        tiny_check(&t, resident, false, &expected);
+        tiny_check(&t, lru, false, &expected);
+        tiny_check(&t, host, false, &expected);
         free(resident);
         free(lru);
         free(host);
@@ -223,8 +183,8 @@ static void check_model(const struct model *m, uint64_t expert_budget_bytes)
     struct tiny t;
 
     tiny_open(&t, m, expert_budget_bytes);
-    check_policy(&t, RESIDENT, false, &expected);
-    check_policy(&t, "{cache: {name: lru, slots: 3}}", false, &expected);
+    tiny_check(&t, RESIDENT, false, &expected);
+    tiny_check(&t, "{cache: {name: lru, slots: 3}}", false, &expected);
     free(expected.value);
     tiny_close(&t);
 }

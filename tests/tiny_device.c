@@ -227,3 +227,33 @@ void tiny_simulate(struct tiny *t, const struct tiny_case *c, struct run_result 
     run_world_run(t->world, &run, r);
     exec_sim_free(tally_exec_free(x));
 }
+
+void tiny_check(struct tiny *t, const char *policy, bool event_driven,
+                struct tiny_outputs *expected)
+{
+    struct tiny_case c = {.policy = policy, .event_driven = event_driven};
+    struct tiny_outputs outputs;
+    struct run_result done, said;
+    struct tally did, predicted;
+    struct err e = {.text = ""};
+
+    tiny_execute(t, &c, &done, &outputs, &did);
+    tiny_simulate(t, &c, &said, &predicted);
+    run_counts_equal(&done.total.counts, &said.total.counts, false);
+    for (uint32_t l = 0; l < said.layers; l++)
+        run_counts_equal(&done.layer[l].counts, &said.layer[l].counts, false);
+    if (tally_compare(policy, &predicted, &did, &e) != 0)
+        fail_msg("%s", e.text);
+    if (expected->count == 0) {
+        *expected = outputs;
+    } else {
+        if (!(tiny_difference(&outputs, expected) < t->close))
+            fail_msg("%s: outputs differ by %g", policy,
+                     tiny_difference(&outputs, expected));
+        free(outputs.value);
+    }
+    run_result_release(&done);
+    run_result_release(&said);
+    tally_release(&did);
+    tally_release(&predicted);
+}

@@ -52,5 +52,9 @@ void tiny_execute(struct tiny *t, const struct tiny_case *c, struct run_result *
 /* The same, simulated. */
 void tiny_simulate(struct tiny *t, const struct tiny_case *c, struct run_result *r,
                    struct tally *done);
+/* Both, with equal counts; the outputs must be close to `expected`, or are put there if
+ * it is empty. */
+void tiny_check(struct tiny *t, const char *policy, bool event_driven,
+                struct tiny_outputs *expected);
 
 #endif

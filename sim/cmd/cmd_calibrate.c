@@ -78,7 +78,7 @@ static bool is_emulated(struct device *d)
 }
 
 /* To the new folder `out`; all tables appear together under the name `folder`. */
-static int measure(struct device *d, const struct calibrate_flags *flags,
+static int measure(struct device *d, const struct calibrate_flags *flags, bool emulated,
                    const char *folder, const char *out, struct err *e)
 {
     struct progress_line *line = flags->quiet ? NULL : progress_new("measuring");
@@ -100,14 +100,14 @@ static int measure(struct device *d, const struct calibrate_flags *flags,
     free(date);
     if (status == 1)
         return err_set(e, "stopped by a signal; nothing was written");
-    if (status == 0 && !is_emulated(d))
+    if (status == 0 && !emulated)
         print_summary(summary, tables, folder);
     return status;
 }
 
-/* 0, 1 where the device is emulated: all was run, and nothing is left of it; or -1. */
+/* Of an emulated device all is run, and nothing is left of it. 0 or -1. */
 static int measure_all(struct device *d, const struct calibrate_flags *flags,
-                       const char *folder, struct err *e)
+                       bool emulated, const char *folder, struct err *e)
 {
     struct folder_out *f = folder_out_new(folder, e);
     int status;
@@ -115,11 +115,11 @@ static int measure_all(struct device *d, const struct calibrate_flags *flags,
     if (f == NULL)
         return -1;
     bench_own_files(f);
-    status = measure(d, flags, folder, folder_out_name(f), e);
-    if (status == 0 && !is_emulated(d))
+    status = measure(d, flags, emulated, folder, folder_out_name(f), e);
+    if (status == 0 && !emulated)
         return folder_out_commit(f, e);
     folder_out_abandon(f, e);
-    return status == 0 ? 1 : -1;
+    return status;
 }
 
 /* The output can be written: better known before measuring for minutes. */
@@ -142,23 +142,23 @@ static int run(const struct calibrate_flags *flags, calibrate_fit *fit, struct e
             ? mem_strdup(flags->tables)
             : mem_format("%.*s-tables", (int)strlen(flags->out) - 5, flags->out);
     struct device *d;
-    bool missing;
-    int measured, status;
+    bool missing, emulated;
+    int status;
 
     if (device_open(flags->device, &d, &missing, e) != 0) {
         free(folder);
         return missing ? EXIT_CANNOT : EXIT_BAD;
     }
     file_catch_signals();
-    measured = measure_all(d, flags, folder, e);
-    status = measured >= 0 ? EXIT_GOOD : EXIT_BAD;
+    emulated = is_emulated(d);
+    status = measure_all(d, flags, emulated, folder, e) == 0 ? EXIT_GOOD : EXIT_BAD;
     device_close(d);
     cmd_end_on_signals();
-    if (status == EXIT_GOOD && file_interrupted()) {
+    if (status == EXIT_GOOD && file_interrupted() && !emulated) {
         (void)err_set(e, "stopped by a signal; the tables are in %s", folder);
         status = EXIT_BAD;
     }
-    if (measured == 1 && status == EXIT_GOOD)
+    if (status == EXIT_GOOD && emulated)
         plain_printf(stdout,
                      "emulated: every benchmark ran, but this device's times measure "
                      "nothing; neither tables nor %s are written\n",

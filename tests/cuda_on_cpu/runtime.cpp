@@ -2,8 +2,8 @@
  * until somebody waits for it or looks: then the scheduler takes work from the heads of
  * the queues, in an order that the seed chooses, as far as holds allow. So a program that
  * waits too little, or holds too little, reads what is not there yet. With one seed in
- * four nothing is done before it must. The clock is
- * this machine's, which orders what is done and measures no GPU. */
+ * four nothing is done before it must. The clock is this machine's, which orders what is
+ * done and measures no GPU. */
 #include "emulated.h"
 
 #include <cuda_runtime_api.h>
@@ -514,28 +514,23 @@ cudaError_t cudaEventDestroy(cudaEvent_t v)
     return give(cudaSuccess);
 }
 
-cudaError_t cudaEventRecordWithFlags(cudaEvent_t v, cudaStream_t s, unsigned flags)
+/* In a capture only external records and holds are allowed, and nowhere else. */
+static cudaError_t put_event(cudaStream_t s, bool external, const node &n)
 {
     ENTER();
-    node n;
+    if (emulated_captures(s) == external)
+        return put(s, n);
+    return give(external ? cudaErrorIllegalState : cudaErrorStreamCaptureIsolation);
+}
 
-    if (emulated_captures(s) != (flags == cudaEventRecordExternal))
-        return give(emulated_captures(s) ? cudaErrorStreamCaptureIsolation
-                                         : cudaErrorIllegalState);
-    n.record = v;
-    return put(s, n);
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t v, cudaStream_t s, unsigned flags)
+{
+    return put_event(s, flags == cudaEventRecordExternal, node{nullptr, v, nullptr});
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t v, unsigned flags)
 {
-    ENTER();
-    node n;
-
-    if (emulated_captures(s) != (flags == cudaEventWaitExternal))
-        return give(emulated_captures(s) ? cudaErrorStreamCaptureIsolation
-                                         : cudaErrorIllegalState);
-    n.hold = v;
-    return put(s, n);
+    return put_event(s, flags == cudaEventWaitExternal, node{nullptr, nullptr, v});
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t v)
