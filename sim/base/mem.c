@@ -38,6 +38,16 @@ void *mem_zalloc(size_t count, size_t size)
     return block;
 }
 
+void *mem_aligned(size_t alignment, size_t size)
+{
+    size_t whole = (size + alignment - 1) & ~(alignment - 1);
+    void *block = aligned_alloc(alignment, whole);
+
+    if (block == NULL)
+        out_of_memory(1, whole);
+    return block;
+}
+
 void *mem_resize(void *block, size_t count, size_t size)
 {
     void *moved = realloc(block, product(count, size));

@@ -7,6 +7,8 @@
 
 void *mem_alloc(size_t count, size_t size);  /* uninitialised */
 void *mem_zalloc(size_t count, size_t size); /* zeroed */
+/* Uninitialised, at a multiple of `alignment`, a power of two. */
+void *mem_aligned(size_t alignment, size_t size);
 void *mem_resize(void *block, size_t count, size_t size);
 /* Room for one more behind `count`, in a block that only this function makes larger: it
  * doubles, so that many of them take no longer than their number. */
