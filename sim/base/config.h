@@ -27,11 +27,12 @@ enum opt_type {
     OPT_BYTES,  /* uint64_t: number with unit B KiB MiB GiB TiB kB MB GB TB, or 0 */
     OPT_TIME,   /* sim_time: number with unit ps ns us ms s */
     OPT_NODE,   /* const struct cfg_node *: left to the caller */
+    OPT_NAMED,  /* the same, where a name is usual and a mapping says more */
 };
 
 /* One parameter. `min` and `max` bound the numeric types (both 0: no bound); OPT_BYTES
  * and OPT_TIME bound in bytes and seconds. `def` is the default as it would be written
- * in YAML, or NULL: the key is required. For OPT_NODE "" means absent is NULL; for
+ * in YAML, or NULL: the key is required. For OPT_NODE and OPT_NAMED "" means absent is NULL; for
  * OPT_STRING the default "" is the empty string. A table ends with {.name = NULL}. */
 struct option {
     const char *name;
@@ -53,6 +54,17 @@ void cfg_free(struct cfg *c);
 /* Applies "a.b.0.c=value": replaces or adds one scalar (sequence items by index). The
  * value is parsed as YAML, so lists and mappings in flow style work too. */
 int cfg_override(struct cfg *c, const char *assignment, struct err *e);
+
+/* Puts a copy of `value`, or the scalar `text` where that is NULL, under "a.b.0.c", as
+ * cfg_override() does. In messages it stands where it was written: its key where `key`
+ * has its key, a text where `key` has its value. Both may be another document's. */
+int cfg_put(struct cfg *c, const char *path, const struct cfg_node *key,
+            const struct cfg_node *value, const char *text, struct err *e);
+/* Makes a scalar under `key` of the root the mapping {below: scalar}, so that more can be
+ * put beside it. Anything else stays as it is. */
+void cfg_nest(struct cfg *c, const char *key, const char *below);
+/* Takes a key of the root and all below it away, if it is there. */
+void cfg_remove(struct cfg *c, const char *key);
 
 /* Replaces the text of scalar `n` of `c`, which keeps its place for messages. */
 void cfg_set_text(struct cfg *c, const struct cfg_node *n, const char *text);

@@ -2,6 +2,7 @@
 #include "sim/base/file_kind.h"
 #include "sim/base/folder.h"
 #include "sim/base/mem.h"
+#include "sim/experiment/experiment.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,8 @@ static void resolve(struct cfg *c, const char *config_path, const char *section,
     if (*section != '\0')
         n = cfg_find(n, section);
     n = n == NULL ? NULL : cfg_find(n, key);
+    if (n != NULL && may_be_name && cfg_is_map(n))
+        n = cfg_find(n, "name");
     value = n == NULL ? NULL : cfg_text(n);
     if (value == NULL || *value == '\0' || *value == '/' || slash == NULL ||
         (may_be_name && !is_file(value)))
@@ -56,8 +59,10 @@ struct cfg *config_load(const char *path, const struct flag_list *set, struct er
     /* Paths in the file count from its folder, paths of --set from where one is. */
     for (size_t i = 0; status == 0 && i < sizeof paths / sizeof *paths; i++)
         resolve(c, path, paths[i].section, paths[i].key, paths[i].may_be_name);
-    for (size_t i = 0; status == 0 && i < set->count; i++)
+    for (size_t i = 0; status == 0 && i < set->count; i++) {
+        experiment_open_key(c, set->item[i]);
         status = cfg_override(c, set->item[i], e);
+    }
     if (status == 0)
         return c;
     cfg_free(c);

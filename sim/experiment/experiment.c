@@ -1,6 +1,7 @@
 #include "experiment.h"
 
 #include "experiment_state.h"
+#include "models/catalogue.h"
 #include "sim/base/mem.h"
 #include "sim/workload/row_block.h"
 #include "sim/base/text.h"
@@ -27,24 +28,47 @@ static int load_trace(struct experiment *x, struct err *e)
 
 static int load_model(struct experiment *x, struct err *e)
 {
-    const char *model = *x->p.model != '\0' ? x->p.model : x->info->model;
+    const struct cfg_node *given = x->p.model;
+    char *changed;
+    struct cfg *c = catalogue_load_changed(FILE_MODEL, given, x->info->model,
+                                           x->folders->models, &changed, e);
 
-    x->model = model_load(model, x->folders->models, e);
+    x->model = c == NULL ? NULL : model_from_cfg(c, e);
+    cfg_free(c);
+    free(changed);
     if (x->model == NULL)
-        return cfg_locate(x->root, *x->p.model != '\0' ? "model" : "trace", e);
+        return cfg_locate(x->root, given != NULL ? "model" : "trace", e);
     if (x->hooks->element_bits > 0)
         x->model->expert_bits = x->model->dense_bits = x->model->activation_bits =
             x->hooks->element_bits;
     return 0;
 }
 
+/* A machine some of whose numbers the study replaced says so in its source. */
+static int load_own_machine(struct experiment *x, struct err *e)
+{
+    char *changed;
+    struct cfg *c = catalogue_load_changed(FILE_MACHINE, x->p.machine, NULL,
+                                           x->folders->machines, &changed, e);
+    struct machine *m = c == NULL ? NULL : machine_from_cfg(c, e);
+    char *source;
+
+    cfg_free(c);
+    if (m != NULL && changed != NULL) {
+        source = mem_format("%s; replaced by the study: %s", m->source, changed);
+        free(m->source);
+        m->source = source;
+    }
+    free(changed);
+    x->own_machine = m;
+    return m == NULL ? -1 : 0;
+}
+
 static int load_machine(struct experiment *x, struct err *e)
 {
-    if (x->hooks->machine == NULL)
-        x->own_machine = machine_load(x->p.machine, x->folders->machines, e);
-    x->machine = x->hooks->machine != NULL ? x->hooks->machine : x->own_machine;
-    if (x->machine == NULL)
+    if (x->hooks->machine == NULL && load_own_machine(x, e) != 0)
         return -1;
+    x->machine = x->hooks->machine != NULL ? x->hooks->machine : x->own_machine;
     x->gpu_bytes = x->machine->gpu.memory_bytes;
     if (x->p.gpu_bytes > x->gpu_bytes)
         return err_set_key(

@@ -16,12 +16,17 @@ struct experiment_folders {
     const char *models, *machines, *presets;
 };
 
+/* Before something is put under `key`: a number of the model or machine ("machine.gpu.
+ * memory") goes beside its name. */
+void experiment_open_key(struct cfg *config, const char *key);
+
 enum experiment_launch { LAUNCH_AUTO, LAUNCH_EAGER, LAUNCH_GRAPH };
 enum experiment_home { HOME_AUTO, HOME_HOST, HOME_STORAGE };
 enum experiment_engine { ENGINE_AUTO, ENGINE_FIFO, ENGINE_EVENT, ENGINE_COUNT };
 
 struct experiment_params {
-    const char *trace, *model, *machine, *profile;
+    const char *trace, *profile;
+    const struct cfg_node *model, *machine; /* as catalogue_load_changed() takes them */
     int64_t seed;
     int launch;          /* enum experiment_launch */
     int home;            /* enum experiment_home */

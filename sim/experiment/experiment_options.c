@@ -13,10 +13,12 @@ static const char *const engine_names[] = {"auto", "fifo", "event", "count", NUL
 const struct option experiment_options[] = {
     {"trace", OPT_STRING, AT(trace), NULL, 0, 0, NULL,
      "trace file, relative to the configuration's folder"},
-    {"model", OPT_STRING, AT(model), "", 0, 0, NULL,
-     "name in models/arch or a file; default: the trace's model"},
-    {"machine", OPT_STRING, AT(machine), NULL, 0, 0, NULL,
-     "name in models/machine or a file"},
+    {"model", OPT_NAMED, AT(model), "", 0, 0, NULL,
+     "name in models/arch or a file; default: the trace's model. As below, some of its "
+     "numbers may be replaced"},
+    {"machine", OPT_NAMED, AT(machine), NULL, 0, 0, NULL,
+     "name in models/machine or a file; or {name: NAME, gpu: {hbm_bandwidth: 3 TB/s}}, "
+     "with what replaces its numbers"},
     {"profile", OPT_STRING, AT(profile), "", 0, 0, NULL,
      "trace whose expert loads policies may know beforehand; default: the trace itself"},
     {"seed", OPT_INT, AT(seed), "1", 0, 9e15, NULL, "of every random stream"},
@@ -50,6 +52,18 @@ const struct option experiment_options[] = {
      "list of presets or mappings of slots"},
     {.name = NULL},
 };
+
+void experiment_open_key(struct cfg *config, const char *key)
+{
+    static const char *const named[] = {"model", "machine"};
+
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        size_t length = strlen(named[i]);
+
+        if (strncmp(key, named[i], length) == 0 && key[length] == '.')
+            cfg_nest(config, named[i], "name");
+    }
+}
 
 /* ---- where a fault was written ---- */
 
