@@ -10,6 +10,7 @@
 #include "sim/base/config.h"
 #include "sim/exec/op.h"
 #include "sim/result/result.h"
+#include "shared.h"
 
 /* Where models, machines and presets are found; borrowed. */
 struct experiment_folders {
@@ -75,6 +76,8 @@ struct experiment_hooks {
     const char *timeline_path;     /* NULL: no timeline */
     const struct machine *machine; /* instead of the configuration's; borrowed; or NULL */
     const struct experiment_executor *executor; /* borrowed; NULL: simulated */
+    struct shared *shared; /* with other experiments; borrowed; NULL: with none. Without
+                              an executor, machine or element_bits of these hooks */
     bool timeless;         /* refuse a workload whose passes depend on time */
     uint32_t element_bits; /* of every weight and activation; 0: as model and trace say */
     /* Told every operation of every policy's run, in its thread. NULL: nobody. */
