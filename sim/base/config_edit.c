@@ -139,18 +139,41 @@ void cfg_set_text(struct cfg *c, const struct cfg_node *n, const char *text)
     put_child(n->parent, n->index, n->key, value);
 }
 
-void cfg_nest(struct cfg *c, const char *key, const char *below)
+/* What stands under "a.b.0.c" of the root, or NULL. */
+static struct cfg_node *find_path(const struct cfg *c, const char *path)
 {
-    const struct cfg_node *found = cfg_find(c->root, key);
-    struct cfg_node *old, *map;
+    char *names = mem_strdup(path);
+    size_t parts = split_path(names);
+    struct cfg_node *at = parts == 0 ? NULL : c->root;
+    struct err ignored = {.text = ""};
 
-    if (found == NULL || found->kind != CFG_SCALAR || cfg_is_null(found))
+    for (const char *name = names; at != NULL && parts > 0; parts--) {
+        size_t slot = 0;
+
+        if (at->kind == CFG_SCALAR ||
+            find_slot(at, name, at->place, &slot, &ignored) != 0 || slot == at->count)
+            at = NULL;
+        else
+            at = at->items[slot];
+        name += strlen(name) + 1;
+    }
+    free(names);
+    return at;
+}
+
+void cfg_nest(struct cfg *c, const char *path, const char *below)
+{
+    struct cfg_node *old = find_path(c, path), *parent, *map;
+    char *key;
+
+    if (old == NULL || old == c->root || old->kind != CFG_SCALAR || cfg_is_null(old))
         return;
-    old = c->root->items[found->index];
+    parent = old->parent;
+    key = old->key;
     map = cfg_node_new(c, CFG_MAP, old->place);
     map->keyed = old->keyed;
-    put_child(c->root, old->index, key, map);
-    free(old->key);
+    put_child(parent, old->index, key, map);
+    free(key);
     old->key = mem_strdup(below);
     cfg_node_add(map, old);
 }

@@ -485,6 +485,12 @@ static void name_shared(struct experiment *x)
 
 static int bind(struct experiment *x, struct err *e)
 {
+    const struct cfg_node *sweep = cfg_find(x->root, "sweep");
+
+    if (sweep != NULL)
+        return cfg_error(sweep, e,
+                         "'sweep' stands for many runs; run them with moesim sweep, or "
+                         "take it out");
     if (cfg_bind(x->root, experiment_options, &x->p, e) != 0)
         return -1;
     name_shared(x);
@@ -492,31 +498,33 @@ static int bind(struct experiment *x, struct err *e)
 }
 
 /* Loads and checks part after part; a fault is written under `key` unless its sentence
- * knows better. NULL: only such a sentence is about the configuration. */
-static int prepare(struct experiment *x, struct err *e)
-{
-    static const struct {
-        int (*take)(struct experiment *x, struct err *e);
-        const char *key;
-    } steps[] = {
-        {bind, NULL},
-        {load_trace, "trace"},
-        {load_model, "model"},
-        {load_machine, "machine"},
-        {load_parallel, "parallel"},
-        {check_model, "model"},
-        {find_home, "host_memory"},
-        {load_policies, "policies"},
-        {size_workload, NULL},
-        {experiment_check_policies, "policies"},
-        {estimate, NULL},
-        {find_profile, "profile"},
-        {ignored_refuse, NULL},
-        {look_ahead, NULL},
-    };
+ * knows better. NULL: only such a sentence is about the configuration. The last ones read
+ * the trace, and only a run needs them. */
+static const struct step {
+    int (*take)(struct experiment *x, struct err *e);
+    const char *key;
+    bool reads;
+} steps[] = {
+    {bind, NULL, false},
+    {load_trace, "trace", false},
+    {load_model, "model", false},
+    {load_machine, "machine", false},
+    {load_parallel, "parallel", false},
+    {check_model, "model", false},
+    {find_home, "host_memory", false},
+    {load_policies, "policies", false},
+    {size_workload, NULL, false},
+    {experiment_check_policies, "policies", false},
+    {estimate, NULL, false},
+    {find_profile, "profile", true},
+    {ignored_refuse, NULL, false},
+    {look_ahead, NULL, true},
+};
 
+static int prepare(struct experiment *x, bool reads, struct err *e)
+{
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        if (steps[i].take(x, e) == 0)
+        if ((steps[i].reads && !reads) || steps[i].take(x, e) == 0)
             continue;
         if (steps[i].key == NULL && err_key(e) == NULL)
             return -1;
@@ -550,7 +558,7 @@ int experiment_run(struct cfg *config, const struct experiment_folders *folders,
     struct experiment x = {.hooks = hooks, .folders = folders, .root = cfg_root(config)};
     int status = -1;
 
-    if (prepare(&x, e) == 0) {
+    if (prepare(&x, true, e) == 0) {
         if (hooks->executor != NULL) {
             x.p.bounds = false;
             threads = 1;
@@ -560,6 +568,17 @@ int experiment_run(struct cfg *config, const struct experiment_folders *folders,
         if (hooks->timeline_path == NULL || x.timeline != NULL)
             status = plan_run(&x, config, threads, r, e);
     }
+    experiment_release(&x);
+    return status;
+}
+
+int experiment_check(struct cfg *config, const struct experiment_folders *folders,
+                     struct err *e)
+{
+    static const struct experiment_hooks none = {.progress = NULL};
+    struct experiment x = {.hooks = &none, .folders = folders, .root = cfg_root(config)};
+    int status = prepare(&x, false, e);
+
     experiment_release(&x);
     return status;
 }

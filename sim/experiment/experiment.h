@@ -17,9 +17,11 @@ struct experiment_folders {
     const char *models, *machines, *presets;
 };
 
-/* Before something is put under `key`: a number of the model or machine ("machine.gpu.
- * memory") goes beside its name. */
+/* Before something is put under `key`: an option of what is only named so far goes beside
+ * the name ("machine.gpu.memory", "policies.0.cache.slots"). */
 void experiment_open_key(struct cfg *config, const char *key);
+/* Whether "workload.batch" or the like begins with a key of a configuration. */
+bool experiment_has_key(const char *key);
 
 enum experiment_launch { LAUNCH_AUTO, LAUNCH_EAGER, LAUNCH_GRAPH };
 enum experiment_home { HOME_AUTO, HOME_HOST, HOME_STORAGE };
@@ -93,5 +95,10 @@ struct experiment_hooks {
 int experiment_run(struct cfg *config, const struct experiment_folders *folders,
                    unsigned threads, const struct experiment_hooks *hooks,
                    struct result *r, struct err *e);
+
+/* Whether the configuration could be run, as far as is known without reading the trace's
+ * rows. 0 or -1. */
+int experiment_check(struct cfg *config, const struct experiment_folders *folders,
+                     struct err *e);
 
 #endif
