@@ -1,3 +1,5 @@
+#define _XOPEN_SOURCE 700 /* realpath */
+
 #include "cmd.h"
 #include "sim/base/file_kind.h"
 #include "sim/base/folder.h"
@@ -27,27 +29,78 @@ static bool is_file(const char *value)
            (length > 5 && strcmp(value + length - 5, ".yaml") == 0);
 }
 
+/* What a path in a configuration should be, or NULL if it may stay; owned. */
+typedef char *rewrite(const char *value, const char *config_path);
+
 /* A relative file is meant from the configuration's folder. */
-static void resolve(struct cfg *c, const char *config_path, const char *section,
-                    const char *key, bool may_be_name)
+static char *from_folder(const char *value, const char *config_path)
 {
-    const struct cfg_node *n = cfg_root(c);
     const char *slash = strrchr(config_path, '/');
-    const char *value;
+
+    if (*value == '/' || slash == NULL)
+        return NULL;
+    return mem_format("%.*s/%s", (int)(slash - config_path), config_path, value);
+}
+
+static char *from_root(const char *value, const char *config_path)
+{
+    (void)config_path;
+    return realpath(value, NULL); /* NULL: it is not there, as the run will say */
+}
+
+static void rewrite_one(struct cfg *c, const struct cfg_node *n, bool may_be_name,
+                        rewrite *change, const char *config_path)
+{
+    const char *value = cfg_text(n);
     char *path;
 
-    if (*section != '\0')
-        n = cfg_find(n, section);
-    n = n == NULL ? NULL : cfg_find(n, key);
-    if (n != NULL && may_be_name && cfg_is_map(n))
-        n = cfg_find(n, "name");
-    value = n == NULL ? NULL : cfg_text(n);
-    if (value == NULL || *value == '\0' || *value == '/' || slash == NULL ||
-        (may_be_name && !is_file(value)))
+    if (value == NULL || *value == '\0' || (may_be_name && !is_file(value)))
         return;
-    path = mem_format("%.*s/%s", (int)(slash - config_path), config_path, value);
-    cfg_set_text(c, n, path);
+    path = change(value, config_path);
+    if (path != NULL)
+        cfg_set_text(c, n, path);
     free(path);
+}
+
+/* The values that a sweep has for a key that is a path. */
+static void rewrite_swept(struct cfg *c, size_t i, rewrite *change,
+                          const char *config_path)
+{
+    const struct cfg_node *sweep = cfg_find(cfg_root(c), "sweep"), *n;
+    bool inside = *paths[i].section != '\0';
+    char *keys[] = {
+        mem_format("%s%s%s", paths[i].section, inside ? "." : "", paths[i].key),
+        mem_format("%s.name", paths[i].key)};
+
+    for (int k = 0; k < 2; k++) {
+        n = sweep == NULL ? NULL : cfg_find(sweep, keys[k]);
+        free(keys[k]);
+        if (n != NULL && cfg_is_scalar(n))
+            rewrite_one(c, n, paths[i].may_be_name, change, config_path);
+        for (size_t v = 0; n != NULL && cfg_is_list(n) && v < cfg_count(n); v++)
+            rewrite_one(c, cfg_item(n, v), paths[i].may_be_name, change, config_path);
+    }
+}
+
+static void rewrite_paths(struct cfg *c, rewrite *change, const char *config_path)
+{
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        const struct cfg_node *n = cfg_root(c);
+
+        if (*paths[i].section != '\0')
+            n = cfg_find(n, paths[i].section);
+        n = n == NULL ? NULL : cfg_find(n, paths[i].key);
+        if (n != NULL && paths[i].may_be_name && cfg_is_map(n))
+            n = cfg_find(n, "name");
+        if (n != NULL)
+            rewrite_one(c, n, paths[i].may_be_name, change, config_path);
+        rewrite_swept(c, i, change, config_path);
+    }
+}
+
+void config_make_absolute(struct cfg *c)
+{
+    rewrite_paths(c, from_root, NULL);
 }
 
 struct cfg *config_load(const char *path, const struct flag_list *set, struct err *e)
@@ -57,8 +110,8 @@ struct cfg *config_load(const char *path, const struct flag_list *set, struct er
     int status = c == NULL ? -1 : 0;
 
     /* Paths in the file count from its folder, paths of --set from where one is. */
-    for (size_t i = 0; status == 0 && i < sizeof paths / sizeof *paths; i++)
-        resolve(c, path, paths[i].section, paths[i].key, paths[i].may_be_name);
+    if (status == 0)
+        rewrite_paths(c, from_folder, path);
     for (size_t i = 0; status == 0 && i < set->count; i++) {
         experiment_open_key(c, set->item[i]);
         status = cfg_override(c, set->item[i], e);
