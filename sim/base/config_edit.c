@@ -61,7 +61,7 @@ static int put_value(struct cfg *c, const char *path, size_t parts,
 
         if (cfg_is_null(at))
             at->kind = CFG_MAP;
-        if (find_slot(at, path, value->place, &slot, e) != 0)
+        if (find_slot(at, path, value->keyed, &slot, e) != 0)
             return -1;
         if (--parts == 0) {
             put_child(at, slot, path, value);
