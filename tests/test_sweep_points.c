@@ -199,6 +199,10 @@ static void test_grid(void **state)
         says(&p, i, 2, "7");
     }
     release(&p);
+    p = good_points("sweep: {cache: {slots: [4, 8], name: [lru]}, seed: [1]}\n");
+    assert_int_equal(sweep_points_keys(p.points), 3);
+    assert_string_equal(sweep_points_key(p.points, 1), "cache.name");
+    release(&p);
 }
 
 /* What the configuration of a point says, as it is dumped. */
@@ -333,7 +337,7 @@ static void test_refusals(void **state)
         {"sweep: 7\n", "s.yaml:7:8: there is no mapping 'sweep' of keys"},
         {"sweep: {points: {method: grid}}\n", "s.yaml:7:8: 'sweep' names no key"},
         {"sweep: {a.x: []}\n", "s.yaml:7:14: 'a.x' has no values; list some"},
-        {"sweep: {a.x: {b: 1}}\n", "s.yaml:7:14: 'a.x' is a mapping; expected a list"},
+        {"sweep: {a: {b: []}}\n", "s.yaml:7:16: 'a.b' has no values"},
         {"sweep: {a.x: 1..}\n", "s.yaml:7:14: '1..' is no range: there is no number"},
         {"sweep: {a.x: 0.5..0.9}\n",
          "s.yaml:7:14: '0.5..0.9' does not say which numbers"},
