@@ -288,6 +288,13 @@ static void clear_folder(const char *path, const char *name)
     walk(path, clear_file);
 }
 
+/* What was being written by those who were killed. */
+static void clear_abandoned(const struct sweep *s, const char *points)
+{
+    walk(s->folder, clear_file);
+    walk(points, clear_folder);
+}
+
 int sweep_claim(struct sweep *s, struct err *e)
 {
     char *points = mem_format("%s/points", s->folder);
@@ -302,8 +309,8 @@ int sweep_claim(struct sweep *s, struct err *e)
             status = err_set(e, "%s: %s", lock, strerror(errno));
         else
             status = claim_study(s, alone, e);
-        if (status == 0 && alone) /* what was being written by those who were killed */
-            walk(points, clear_folder);
+        if (status == 0 && alone)
+            clear_abandoned(s, points);
         if (status == 0 && alone && flock(s->lock, LOCK_SH) != 0)
             status = err_set(e, "%s: %s", lock, strerror(errno));
     }
