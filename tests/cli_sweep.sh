@@ -133,7 +133,7 @@ report $? "the same study shares a folder, another waits for its turn"
 
 # Other values are other points, another name of the trace is not.
 cp "$folder/trace.h5" "$folder/other.h5"
-sweep whole --set trace="$folder/other.h5" --jsonl -
+sweep again --set trace="$folder/other.h5" --jsonl -
 [ "$(grep -c '"was done"' "$folder/out")" -eq 12 ]
 report $? "points are known by what a trace holds"
 
