@@ -397,7 +397,7 @@ threads: ## what uses threads; for MODE=tsan
 
 mpi: ## what runs on several MPI ranks
 	@$(MAKE) --no-print-directory $(many) ranks
-	@tests/run $(B) cli_ranks
+	@tests/run $(B) cli_ranks cli_sweep_ranks
 
 papers: ## published tables against predictions; their fitted constants, fitted again
 	@$(MAKE) --no-print-directory $(many) moesim
