@@ -27,8 +27,9 @@ struct sweep {
     const char *folder;
     const struct experiment_folders *folders;
     struct sweep_points *points;
-    struct hash_value *identity; /* [points] */
-    struct place *order;         /* [points] in which they are worked on */
+    struct hash_value *identity; /* [points]; of those in the part */
+    struct place *order;         /* [part] in which they are worked on */
+    uint64_t part;               /* points in it */
     char **trace;                /* [traces] paths of those that are read */
     size_t traces;
     int lock;
@@ -132,31 +133,71 @@ static void note_trace(struct sweep *s, const struct cfg *point, const char *key
     s->trace[s->traces++] = mem_strdup(path);
 }
 
-static int identify(struct sweep *s, struct err *e)
+/* Places all points in the order of work, or the only one of the part. */
+static int place(struct sweep *s, const struct sweep_part *part, struct err *e)
 {
     uint64_t count = sweep_points_count(s->points);
-    struct sweep_identity *ids = sweep_identity_new(s->folders);
-    int status = 0;
+    uint64_t first = part->single ? part->index : 0;
 
-    s->identity = mem_alloc(count, sizeof *s->identity);
-    s->order = mem_alloc(count, sizeof *s->order);
-    for (uint64_t p = 0; p < count && status == 0; p++) {
-        struct cfg *c = config_of(s, p, e);
+    s->part = part->single ? 1 : count;
+    s->order = mem_alloc(s->part, sizeof *s->order);
+    for (uint64_t i = 0; i < s->part; i++) {
+        struct cfg *c = config_of(s, first + i, e);
 
-        if (c == NULL) {
+        if (c == NULL)
+            return -1;
+        s->order[i] = (struct place){first + i, frame_of(c)};
+        cfg_free(c);
+    }
+    qsort(s->order, s->part, sizeof *s->order, by_frame);
+    if (!part->single) {
+        first = count * part->shard / part->shards;
+        s->part = count * (part->shard + 1) / part->shards - first;
+        memmove(s->order, s->order + first, s->part * sizeof *s->order);
+    }
+    return 0;
+}
+
+int sweep_identify(struct sweep *s, const struct sweep_part *part, struct shared *shared,
+                   struct err *e)
+{
+    struct sweep_identity *ids;
+    int status = place(s, part, e);
+
+    if (status != 0)
+        return -1;
+    ids = sweep_identity_new(s->folders, shared);
+    s->identity = mem_alloc(sweep_points_count(s->points), sizeof *s->identity);
+    for (uint64_t i = 0; i < s->part && status == 0; i++) {
+        uint64_t point = s->order[i].point;
+        struct cfg *c = config_of(s, point, e);
+
+        if (c == NULL)
             status = -1;
-            break;
-        }
-        s->identity[p] = sweep_identity_of(ids, c);
-        s->order[p] = (struct place){p, frame_of(c)};
+        else
+            s->identity[point] = sweep_identity_of(ids, c);
+        cfg_free(c);
+    }
+    sweep_identity_free(ids);
+    return status;
+}
+
+/* The traces that points name; each value of a key that is one counts, whether or not its
+ * points are in the part. */
+static void find_traces(struct sweep *s)
+{
+    uint64_t count = sweep_points_count(s->points), tries = count < 4096 ? count : 4096;
+    struct err ignored = {.text = ""};
+
+    for (uint64_t i = 0; i < tries; i++) {
+        struct cfg *c = config_of(s, i * count / tries, &ignored);
+
+        if (c == NULL)
+            continue;
         note_trace(s, c, "trace");
         note_trace(s, c, "profile");
         cfg_free(c);
     }
-    if (status == 0)
-        qsort(s->order, count, sizeof *s->order, by_frame);
-    sweep_identity_free(ids);
-    return status;
 }
 
 struct sweep *sweep_new(const struct cfg *study, const char *folder,
@@ -169,8 +210,10 @@ struct sweep *sweep_new(const struct cfg *study, const char *folder,
     s->folders = folders;
     s->lock = -1;
     s->points = sweep_points_new(study, e);
-    if (s->points != NULL && check_keys(s, e) == 0 && identify(s, e) == 0)
+    if (s->points != NULL && check_keys(s, e) == 0) {
+        find_traces(s);
         return s;
+    }
     sweep_free(s);
     return NULL;
 }
@@ -199,6 +242,11 @@ size_t sweep_traces(const struct sweep *s, const char *const **path)
 {
     *path = (const char *const *)s->trace;
     return s->traces;
+}
+
+uint64_t sweep_part_count(const struct sweep *s)
+{
+    return s->part;
 }
 
 struct hash_text sweep_point_name(const struct sweep *s, uint64_t point)
@@ -338,26 +386,6 @@ struct crew {
     struct err *e;
 };
 
-/* The part's places in the order of work. */
-static struct unit places_of(const struct sweep *s, const struct sweep_part *part)
-{
-    uint64_t count = sweep_points_count(s->points);
-    uint64_t first = count * part->shard / part->shards;
-
-    if (!part->single)
-        return (struct unit){first, count * (part->shard + 1) / part->shards - first};
-    for (uint64_t i = 0; i < count; i++) {
-        if (s->order[i].point == part->index)
-            return (struct unit){i, 1};
-    }
-    return (struct unit){0, 0};
-}
-
-uint64_t sweep_part_count(const struct sweep *s, const struct sweep_part *part)
-{
-    return places_of(s, part).count;
-}
-
 /* How many places from `first` on are of the same frame, and before `end`. */
 static uint64_t frame_length(const struct sweep *s, uint64_t first, uint64_t end)
 {
@@ -372,10 +400,9 @@ static uint64_t frame_length(const struct sweep *s, uint64_t first, uint64_t end
  * much left for each worker, then less and less. */
 static void cut(struct crew *c)
 {
-    struct unit all = places_of(c->s, &c->work->part);
-    uint64_t end = all.first + all.count, workers = c->work->workers;
+    uint64_t end = c->s->part, workers = c->work->workers;
 
-    for (uint64_t at = all.first; at < end;) {
+    for (uint64_t at = 0; at < end;) {
         uint64_t most = (end - at) / (4 * workers);
         uint64_t frame = frame_length(c->s, at, end);
 
