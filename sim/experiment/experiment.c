@@ -363,7 +363,7 @@ static int bind(struct experiment *x, struct err *e)
 
 /* Loads and checks part after part; a fault is written under `key` unless its sentence
  * knows better. NULL: only such a sentence is about the configuration. */
-static int prepare(struct experiment *x, struct err *e)
+int experiment_prepare(struct experiment *x, struct err *e)
 {
     static const struct {
         int (*take)(struct experiment *x, struct err *e);
@@ -395,7 +395,7 @@ static int prepare(struct experiment *x, struct err *e)
     return 0;
 }
 
-static void experiment_release(struct experiment *x)
+void experiment_release(struct experiment *x)
 {
     for (uint32_t i = 0; i < x->policies; i++)
         policy_free(x->policy[i]);
@@ -419,7 +419,7 @@ int experiment_run(struct cfg *config, const struct experiment_folders *folders,
     struct experiment x = {.hooks = hooks, .folders = folders, .root = cfg_root(config)};
     int status = -1;
 
-    if (prepare(&x, e) == 0) {
+    if (experiment_prepare(&x, e) == 0) {
         if (hooks->executor != NULL) {
             x.p.bounds = false;
             threads = 1;

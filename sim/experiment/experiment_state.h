@@ -74,11 +74,16 @@ struct job {
 struct jobs {
     struct job **job;
     size_t count;
-    size_t next;
-    pthread_mutex_t lock;
+    pthread_mutex_t lock; /* of the books of progress */
     struct experiment *x;
     uint64_t rows_total;
 };
+
+/* Loads and checks part after part of what `x` names: configuration, folders and hooks;
+ * the rest is zero. 0 or -1; either way release it. */
+int experiment_prepare(struct experiment *x, struct err *e);
+/* Does not free `x` itself. */
+void experiment_release(struct experiment *x);
 
 /* Puts policy and place before a sentence about a key of the policy; the place alone
  * where it is about another key of the configuration. Returns -1. */

@@ -367,3 +367,23 @@ struct future_step future_reader_peek(const struct future_reader *r, uint32_t ah
     at = p->words + p->layer_at[layer];
     return (struct future_step){at[0], at + 1, uses_of(at + 1, at[0])};
 }
+
+int future_walk(struct future *f, future_visit *visit, void *context, struct err *e)
+{
+    struct future_reader *r = future_reader_new(f);
+    int status = 0;
+
+    for (uint64_t pass = 0; pass < f->passes && status == 0; pass++) {
+        for (uint32_t l = 0; l < f->layers && status == 0; l++) {
+            struct future_step step;
+
+            status = future_reader_next(r, e);
+            if (status != 0)
+                break;
+            step = future_reader_peek(r, 0);
+            status = visit(context, l, &step);
+        }
+    }
+    future_reader_free(r);
+    return status;
+}

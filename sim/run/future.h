@@ -45,4 +45,9 @@ struct future_step future_reader_peek(const struct future_reader *r, uint32_t ah
 /* Moves to the next step; the first call moves to step 0. 0 or -1. */
 int future_reader_next(struct future_reader *r, struct err *e);
 
+/* Visits every step in order, with a reader of its own. Returns 0, -1, or what a visit
+ * returned that was not 0, which ends the walk. */
+typedef int future_visit(void *context, uint32_t layer, const struct future_step *step);
+int future_walk(struct future *f, future_visit *visit, void *context, struct err *e);
+
 #endif
