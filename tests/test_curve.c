@@ -74,13 +74,15 @@ struct steps {
     uint32_t *most_distinct;
 };
 
-/* Up to half of the experts in most steps, any number in some, often those of before. */
-static struct steps draw_steps(struct rng *r)
+/* Up to half of the experts in most steps, any number in some; in every tenth case many
+ * experts, few of them in a step. */
+static struct steps draw_steps(struct rng *r, bool large)
 {
-    struct steps s = {.layers = 1 + property_draw(r, 3),
-                      .experts = 1 + property_draw(r, 12),
+    uint32_t layers = 1 + property_draw(r, 3), passes = 1 + property_draw(r, 60);
+    uint32_t experts = large ? 50 + property_draw(r, 40) : 1 + property_draw(r, 12);
+    struct steps s = {.layers = layers,
+                      .experts = experts,
                       .order = (enum cache_order)property_draw(r, CACHE_ORDERS)};
-    uint32_t passes = 1 + property_draw(r, 60);
     uint16_t *active = mem_alloc(s.experts, sizeof *active);
     struct err e = {.text = ""};
     struct future_writer *w = future_writer_new(s.layers, s.experts, s.order, &e);
@@ -88,7 +90,9 @@ static struct steps draw_steps(struct rng *r)
     s.most_distinct = mem_zalloc(s.layers, sizeof *s.most_distinct);
     assert_non_null(w);
     for (uint32_t step = 0; step < passes * s.layers; step++) {
-        uint32_t most = property_draw(r, 6) == 0 ? s.experts : (s.experts + 1) / 2;
+        uint32_t most = large                      ? 9
+                        : property_draw(r, 6) == 0 ? s.experts
+                                                   : (s.experts + 1) / 2;
         uint32_t wanted = property_draw(r, most + 1), count = 0;
 
         for (uint32_t x = 0; x < s.experts && count < wanted; x++)
@@ -137,31 +141,30 @@ static struct replay replay_of(const struct steps *s, const char *name, bool glo
     return replay;
 }
 
-static void check_distances(uint32_t number, const struct steps *s, bool belady,
+static void check_distances(uint32_t number, const struct steps *s, enum distances_of of,
                             bool global, int protect)
 {
+    static const char *const names[] = {"lru", "belady", "belady-bypass"};
     const struct distances_shape shape = {.layers = s->layers,
                                           .experts = s->experts,
                                           .global = global,
                                           .protect = protect,
                                           .most_distinct = s->most_distinct};
     uint32_t objects = global ? s->layers * s->experts : s->experts;
-    struct distances *d =
-        distances_new(belady ? DISTANCES_BELADY : DISTANCES_LRU, &shape);
+    struct distances *d = distances_new(of, &shape);
     uint64_t *hits = mem_zalloc(s->layers, sizeof *hits);
     struct err e = {.text = ""};
 
     assert_int_equal(future_walk(s->future, distances_step, d, &e), 0);
     for (uint32_t slots = 1; slots <= objects; slots++) {
-        struct replay replay =
-            replay_of(s, belady ? "belady" : "lru", global, protect, slots);
+        struct replay replay = replay_of(s, names[of], global, protect, slots);
 
         for (uint32_t l = 0; l < s->layers; l++) {
             hits[l] += distances_counts(d)[(size_t)l * (objects + 1) + slots];
             if (hits[l] != replay.layer[l].hits)
                 fail_msg("case %u, %s %s %s: %u slots have %llu hits in layer %u, "
                          "replayed %llu",
-                         number, belady ? "belady" : "lru", global ? "global" : "layer",
+                         number, names[of], global ? "global" : "layer",
                          protections[protect], slots, (unsigned long long)hits[l], l,
                          (unsigned long long)replay.layer[l].hits);
         }
@@ -176,11 +179,13 @@ static void test_distances(void **state)
     (void)state;
     for (uint32_t number = 0; number < 120; number++) {
         struct rng r = rng_stream(number, "distances", 0);
-        struct steps s = draw_steps(&r);
+        struct steps s = draw_steps(&r, number % 10 == 9);
 
         for (int protect = 0; protect < 3; protect++)
-            for (int which = 0; which < 4; which++)
-                check_distances(number, &s, which % 2 != 0, which / 2 != 0, protect);
+            for (int of = 0; of < (protect == CACHE_PROTECT_PREFER ? 2 : 3); of++)
+                for (int global = 0; global < 2; global++)
+                    check_distances(number, &s, (enum distances_of)of, global != 0,
+                                    protect);
         future_free(s.future);
         free(s.most_distinct);
     }

@@ -64,12 +64,25 @@ static int set_shared(struct cfg *c, const struct cfg_node *cache, const char *a
     return status;
 }
 
+/* The label of a policy is its own, which its options make it. */
+static int set_label(struct cfg *c, const struct cfg_node *policy, const char *label,
+                     struct err *e)
+{
+    const struct cfg_node *all = cfg_find(cfg_root(c), "policies");
+
+    for (size_t i = 0; cfg_item(all, i) != policy; i++)
+        if (strcmp(cfg_text(cfg_find(cfg_item(all, i), "name")), label) == 0)
+            return cfg_error(policy, e, "is there twice; leave one out");
+    cfg_set_text(c, cfg_find(policy, "name"), label);
+    return 0;
+}
+
 /* `at`: where the cache of the policy is in `c`. */
 static int fill_policy(struct cfg *c, const char *at, const struct cfg_node *policy,
                        const struct curve_flags *flags, struct err *e)
 {
     const struct cfg_node *cache = cfg_find(policy, "cache");
-    char *label = label_of(cache);
+    char *label = label_of(cache); /* of what the user wrote */
     int status = set_shared(c, cache, at, "scope", flags->scope, e);
 
     if (status == 0)
@@ -77,7 +90,7 @@ static int fill_policy(struct cfg *c, const char *at, const struct cfg_node *pol
     if (status == 0)
         status = set_shared(c, cache, at, "order", flags->order, e);
     if (status == 0)
-        cfg_set_text(c, cfg_find(policy, "name"), label);
+        status = set_label(c, policy, label, e);
     free(label);
     return status;
 }
@@ -128,6 +141,15 @@ static int add_policies(struct cfg *c, const struct curve_flags *flags, struct e
     return status;
 }
 
+static int set_model(struct cfg *c, const char *model, struct err *e)
+{
+    char *source = mem_format("--model %s", model);
+    int status = set_text(c, source, "model", model, e);
+
+    free(source);
+    return status;
+}
+
 static int set_batch(struct cfg *c, unsigned batch, struct err *e)
 {
     char *source = mem_format("--batch %u", batch);
@@ -155,16 +177,16 @@ static int override(struct cfg *c, const char *assignment, struct err *e)
 static struct cfg *make_config(const char *trace, const struct curve_flags *flags,
                                struct err *e)
 {
-    /* The machine has no part in counts. */
-    static const char *const fixed[][2] = {
-        {"machine", "h200"}, {"engine", "count"}, {"bounds", "no"}, {"passes", "no"}};
     struct cfg *c = cfg_new();
     int status = set_text(c, NULL, "trace", trace, e);
 
-    for (size_t i = 0; status == 0 && i < sizeof fixed / sizeof *fixed; i++)
-        status = cfg_set(c, NULL, fixed[i][0], fixed[i][1], e);
+    /* The machine has no part in counts. */
+    if (status == 0)
+        status = cfg_set(c, NULL, "machine", "h200", e);
+    if (status == 0)
+        status = cfg_set(c, NULL, "bounds", "no", e);
     if (status == 0 && flags->model != NULL)
-        status = set_text(c, NULL, "model", flags->model, e);
+        status = set_model(c, flags->model, e);
     if (status == 0 && flags->batch > 0)
         status = set_batch(c, flags->batch, e);
     for (size_t i = 0; status == 0 && i < flags->set.count; i++)
@@ -340,8 +362,7 @@ int cmd_curve(int argc, char **argv)
         .scope = "layer", .protect = "strict", .order = "id", .threads = 1};
     struct flag table[] = {
         {"--policy", 'p', FLAG_LIST, &flags.policy, "CACHE",
-         "a cache of `moesim list policies`, or e.g. '{name: lfu-aging, decay: 0.98}';\n"
-         "                             may be given again (default lru and belady)"},
+         "a cache; may be given again and again (default lru and belady)"},
         {"--slots", 's', FLAG_TEXT, &flags.slots, "LIST",
          "sizes to show, and to replay policies at, e.g. 4,8,16"},
         {"--batch", 'b', FLAG_COUNT, &flags.batch, "N",
@@ -349,7 +370,7 @@ int cmd_curve(int argc, char **argv)
         {"--scope", 0, FLAG_TEXT, &flags.scope, "SCOPE",
          "layer (default): each layer has so many slots; global: all together"},
         {"--protect", 0, FLAG_TEXT, &flags.protect, "HOW",
-         "evict experts active in this step: strict (default) never, prefer last, none"},
+         "experts of the step: strict (default) stay, prefer go last, none go as others"},
         {"--order", 0, FLAG_TEXT, &flags.order, "ORDER",
          "accesses of a step by id (default) or recorded"},
         {"--model", 'm', FLAG_TEXT, &flags.model, "MODEL",
@@ -371,7 +392,9 @@ int cmd_curve(int argc, char **argv)
         "capacity, before any timing: for LRU and Belady at every capacity at once, for\n"
         "other policies at up to 64; with the knee, the working sets and the distances "
         "of\n"
-        "reuse. Caches begin empty. The README of sim/experiment defines each figure.",
+        "reuse. CACHE is a name of `moesim list policies`, or a mapping such as\n"
+        "'{name: lfu-aging, decay: 0.98}'. Caches begin empty. sim/experiment/README.md\n"
+        "defines each figure.",
         "moesim curve traces/samples/gpt-oss-20b-like.h5 --policy lru --policy belady "
         "--batch 4",
         table};

@@ -125,11 +125,17 @@ static bool is_algorithm(const struct policy *p, const char *name)
     return p->plugin[SLOT_CACHE] == registry_find(SLOT_CACHE, name);
 }
 
-/* Whether each capacity's residents are among the next larger one's, as distances.h has
- * them. */
-static bool is_nested(const struct policy *p)
+/* Sets whose distances a policy has; false where its residents at one capacity need not
+ * be among those at the next larger one. */
+static bool find_distances(const struct policy *p, enum distances_of *of)
 {
-    return (is_algorithm(p, "lru") || is_algorithm(p, "belady")) &&
+    bool bypass = is_algorithm(p, "belady-bypass");
+
+    *of = bypass                      ? DISTANCES_BYPASS
+          : is_algorithm(p, "belady") ? DISTANCES_BELADY
+                                      : DISTANCES_LRU;
+    return (*of != DISTANCES_LRU || is_algorithm(p, "lru")) &&
+           (!bypass || p->cache.protect != CACHE_PROTECT_PREFER) &&
            p->cache.admission == CACHE_ADMIT_ALWAYS &&
            p->cache.preload == CACHE_PRELOAD_NONE;
 }
@@ -170,11 +176,14 @@ static int run_distances(struct task *t)
                                           .global = c->global,
                                           .protect = t->policy->cache.protect,
                                           .most_distinct = t->all->most_distinct};
-    bool belady = t->result != NULL && t->result->bound;
-    struct distances *d =
-        distances_new(belady ? DISTANCES_BELADY : DISTANCES_LRU, &shape);
-    int status = walk(t, distances_step, d);
+    enum distances_of of = DISTANCES_LRU;
+    struct distances *d;
+    int status;
 
+    if (t->result != NULL)
+        (void)find_distances(t->policy, &of);
+    d = distances_new(of, &shape);
+    status = walk(t, distances_step, d);
     if (t->result != NULL)
         take_hits(c, distances_counts(d), t->result);
     if (t->reuse)
@@ -306,6 +315,13 @@ static int check(const struct experiment *x, const struct curve *c,
 {
     if (x->is_parallel)
         return err_set(e, "a curve is of one GPU's cache; leave 'parallel' out");
+    if (!x->timeless) {
+        (void)err_set_key(
+            e, "workload.arrivals",
+            "which rows a pass has depends on time here, and a curve has no "
+            "times; choose arrivals: closed");
+        return cfg_locate(x->root, NULL, e);
+    }
     for (uint32_t i = 0; i < x->policies; i++)
         if (check_policy(x, x->policy[i], e) != 0)
             return -1;
@@ -316,10 +332,11 @@ static void add_policy(struct curve *c, const struct policy *p,
                        const struct curve_request *r)
 {
     struct curve_policy *out = &c->policy[c->policies++];
+    enum distances_of of;
 
     out->label = mem_strdup(p->label);
-    out->bound = is_algorithm(p, "belady");
-    out->replayed = !is_nested(p);
+    out->replayed = !find_distances(p, &of);
+    out->bound = of != DISTANCES_LRU;
     if (out->replayed) {
         copy_sizes(r, c->largest, CURVE_REPLAYS, &out->slots, &out->points);
     } else {

@@ -10,12 +10,12 @@
 /* Below 2^63, as priority_stack.h wants it. */
 #define LAST_KEY ((UINT64_C(1) << 63) - 1)
 
-/* Objects that share slots. Of LRU the stack knows the capacities below `whole`, the most
- * distinct experts of a step, and `recency` the others: they hold what was used last,
- * and whether an expert is there is settled when its step begins. */
+/* Objects that share slots. Of a large set's LRU the stack knows the capacities below
+ * `whole`, the most distinct experts of a step, and `recency` the others: they hold what
+ * was used last, and whether an expert is there is settled when its step begins. */
 struct set {
     struct priority_stack *stack;
-    struct recency *recency; /* NULL: of Belady, whose stack knows all capacities */
+    struct recency *recency; /* NULL: the stack knows all capacities */
     uint32_t whole;
     uint64_t clock;
 };
@@ -33,6 +33,14 @@ struct distances {
 static uint32_t sets_of(const struct distances *d)
 {
     return d->global ? 1 : d->layers;
+}
+
+/* Whether a rank is found sooner by recency than by going down a stack of all objects. */
+static bool is_large(uint32_t objects, uint32_t whole)
+{
+    enum { SMALL = 64 };
+
+    return objects > SMALL && whole <= objects / 2;
 }
 
 struct distances *distances_new(enum distances_of of, const struct distances_shape *shape)
@@ -60,10 +68,10 @@ struct distances *distances_new(enum distances_of of, const struct distances_sha
 
         if (s->whole == 0 || d->protect == CACHE_PROTECT_NONE)
             s->whole = 1;
-        s->stack = priority_stack_new(
-            d->objects, of == DISTANCES_LRU ? s->whole - 1 : d->objects, d->protect);
-        if (of == DISTANCES_LRU)
+        if (of == DISTANCES_LRU && is_large(d->objects, s->whole))
             s->recency = recency_new(d->objects);
+        s->stack = priority_stack_new(
+            d->objects, s->recency != NULL ? s->whole - 1 : d->objects, d->protect);
     }
     return d;
 }
@@ -89,7 +97,7 @@ const uint64_t *distances_counts(const struct distances *d)
 
 /* ---- a step; `first` is the layer's first object in its set ---- */
 
-/* Without protection a cache of any size holds what was used last. */
+/* Without protection a large cache holds what was used last at any moment; */
 static void access_plain(struct set *s, const struct future_step *step, uint32_t first,
                          uint64_t *counts)
 {
@@ -99,19 +107,16 @@ static void access_plain(struct set *s, const struct future_step *step, uint32_t
     }
 }
 
-static void access_recent(struct set *s, const struct future_step *step, uint32_t first,
-                          uint32_t *rank, uint64_t *counts)
+/* ... with it, when a step begins. */
+static void rank_step(struct set *s, const struct future_step *step, uint32_t first,
+                      uint32_t *rank)
 {
     for (uint32_t i = 0; i < step->count; i++)
         rank[i] = recency_rank(s->recency, first + step->active[i]);
     for (uint32_t i = 0; i < step->count; i++) {
-        uint32_t object = first + step->active[i];
-        uint32_t least = priority_stack_access(s->stack, object, LAST_KEY - ++s->clock);
-
-        if (least == 0 && rank[i] > 0)
-            least = rank[i] > s->whole ? rank[i] : s->whole;
-        counts[least]++;
-        recency_touch(s->recency, object);
+        recency_touch(s->recency, first + step->active[i]);
+        if (rank[i] > 0 && rank[i] < s->whole)
+            rank[i] = s->whole;
     }
 }
 
@@ -121,12 +126,31 @@ static uint64_t key_of(struct cache_use use)
     return (uint64_t)use.pass << 31 | use.place;
 }
 
-static void access_next(struct set *s, const struct future_step *step, uint32_t first,
-                        uint64_t *counts)
+static uint32_t access_stack(enum distances_of of, struct set *s, uint32_t object,
+                             struct cache_use next)
 {
-    for (uint32_t i = 0; i < step->count; i++)
-        counts[priority_stack_access(s->stack, first + step->active[i],
-                                     key_of(step->next_use[i]))]++;
+    switch (of) {
+    case DISTANCES_BELADY:
+        return priority_stack_access(s->stack, object, key_of(next));
+    case DISTANCES_BYPASS:
+        return priority_stack_offer(s->stack, object, key_of(next));
+    case DISTANCES_LRU:
+        break;
+    }
+    return priority_stack_access(s->stack, object, LAST_KEY - ++s->clock);
+}
+
+static void access_step(struct distances *d, struct set *s,
+                        const struct future_step *step, uint32_t first, uint64_t *counts)
+{
+    priority_stack_begin_step(s->stack, first, step->active, step->count);
+    for (uint32_t i = 0; i < step->count; i++) {
+        uint32_t least =
+            access_stack(d->of, s, first + step->active[i], step->next_use[i]);
+
+        counts[least > 0 || s->recency == NULL ? least : d->rank[i]]++;
+    }
+    priority_stack_end_step(s->stack, first, step->active, step->count);
 }
 
 int distances_step(void *context, uint32_t layer, const struct future_step *step)
@@ -136,15 +160,12 @@ int distances_step(void *context, uint32_t layer, const struct future_step *step
     uint32_t first = d->global ? layer * d->experts : 0;
     uint64_t *counts = d->counts + (size_t)layer * (d->objects + 1);
 
-    if (d->of == DISTANCES_LRU && d->protect == CACHE_PROTECT_NONE) {
+    if (s->recency != NULL && d->protect == CACHE_PROTECT_NONE) {
         access_plain(s, step, first, counts);
         return 0;
     }
-    priority_stack_begin_step(s->stack, first, step->active, step->count);
-    if (d->of == DISTANCES_LRU)
-        access_recent(s, step, first, d->rank, counts);
-    else
-        access_next(s, step, first, counts);
-    priority_stack_end_step(s->stack, first, step->active, step->count);
+    if (s->recency != NULL)
+        rank_step(s, step, first, d->rank);
+    access_step(d, s, step, first, counts);
     return 0;
 }

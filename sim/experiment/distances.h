@@ -1,14 +1,15 @@
 /* Stack distances over a look-ahead: for every access the smallest capacity at which LRU,
- * or Belady, hits it, so that one walk gives the hits of all capacities. Caches begin
- * empty, admit everything, and hold so many slots of each layer, or of all (global). Give
- * distances_step to future_walk(). Memory is of the sets alone. */
+ * Belady or Belady with bypass (not with CACHE_PROTECT_PREFER) hits it, so that one walk
+ * gives the hits of all capacities. Caches begin empty, admit everything, and hold so
+ * many slots of each layer, or of all (global). Give distances_step to future_walk().
+ * Memory is of the sets alone. */
 #ifndef MOESIM_EXPERIMENT_DISTANCES_H
 #define MOESIM_EXPERIMENT_DISTANCES_H
 
 #include "sim/run/future.h"
 #include "sim/policy/cache.h"
 
-enum distances_of { DISTANCES_LRU, DISTANCES_BELADY };
+enum distances_of { DISTANCES_LRU, DISTANCES_BELADY, DISTANCES_BYPASS };
 
 struct distances_shape {
     uint32_t layers, experts;

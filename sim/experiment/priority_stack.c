@@ -62,14 +62,13 @@ static uint32_t count_kept(const struct priority_stack *s, uint32_t object)
     return i;
 }
 
-/* Which of two moves on cannot be predicted, so that there is no branch on it. */
-uint32_t priority_stack_access(struct priority_stack *s, uint32_t object, uint64_t key)
+/* The object comes in at entry `i` with `moving_key`, its own or one before all others.
+ * Which of two moves on cannot be predicted, so that there is no branch on it. */
+static uint32_t push(struct priority_stack *s, uint32_t object, uint32_t i,
+                     uint64_t moving_key)
 {
-    uint32_t i = count_kept(s, object), moving = object;
-    uint64_t moving_key = 0; /* it enters, whatever its place in the order */
+    uint32_t moving = object;
 
-    assert(key < UNPROTECTED);
-    s->key[object] = key;
     for (; i < s->count; i++) {
         uint32_t here = s->object[i];
         uint64_t here_key = s->key[here];
@@ -86,4 +85,18 @@ uint32_t priority_stack_access(struct priority_stack *s, uint32_t object, uint64
     if (s->count < s->depth)
         s->object[s->count++] = moving;
     return 0;
+}
+
+uint32_t priority_stack_access(struct priority_stack *s, uint32_t object, uint64_t key)
+{
+    assert(key < UNPROTECTED);
+    s->key[object] = key;
+    return push(s, object, count_kept(s, object), 0);
+}
+
+uint32_t priority_stack_offer(struct priority_stack *s, uint32_t object, uint64_t key)
+{
+    assert(key < UNPROTECTED && s->strict == s->protects);
+    s->key[object] = key;
+    return push(s, object, 0, s->protects ? key | UNPROTECTED : key);
 }

@@ -35,5 +35,8 @@ void priority_stack_end_step(struct priority_stack *s, uint32_t first,
  * have the same one. Returns the smallest capacity at which it is a hit, 0 where it is
  * one at none. */
 uint32_t priority_stack_access(struct priority_stack *s, uint32_t object, uint64_t key);
+/* The same where an object that comes later in the order than all that might go for it is
+ * itself not kept. Not with CACHE_PROTECT_PREFER, which then is not nested. */
+uint32_t priority_stack_offer(struct priority_stack *s, uint32_t object, uint64_t key);
 
 #endif

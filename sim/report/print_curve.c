@@ -12,6 +12,8 @@
 
 /* ---- the table ---- */
 
+#define CONTINUED "             "
+
 enum { LEAST_WIDTH = 8, LABEL_WIDTH = 20, LOADS_WIDTH = 9 };
 
 static double loads_per_pass(const struct curve *c, const struct curve_point *p)
@@ -109,25 +111,33 @@ static void say_knees(const struct curve *c, FILE *out)
 {
     for (uint32_t i = 0; i < c->policies; i++) {
         const struct curve_policy *p = &c->policy[i];
-        uint32_t knee = curve_knee(c, p), half = curve_half(c, p);
+        uint32_t knee = curve_knee(c, p);
         struct curve_point at;
 
-        if (knee > 0) {
-            at = curve_point(c, p, curve_find(p, knee), CURVE_ALL);
-            text_paragraph(
-                out, "knee         ", "             ",
-                "%s: %u slots (%s): %s hits, %s loaded per pass; from there on "
-                "slots bring less than on average",
-                p->label, knee, text_bytes((double)curve_slots_bytes(c, knee)).text,
-                text_share(at.hit_rate).text, text_bytes(loads_per_pass(c, &at)).text);
-        }
+        if (knee == 0)
+            continue;
+        at = curve_point(c, p, curve_find(p, knee), CURVE_ALL);
+        text_paragraph(out, "knee         ", CONTINUED,
+                       "%s: %u slots (%s), %s hits, %s loaded per pass", p->label, knee,
+                       text_bytes((double)curve_slots_bytes(c, knee)).text,
+                       text_share(at.hit_rate).text,
+                       text_bytes(loads_per_pass(c, &at)).text);
+    }
+}
+
+static void say_thrashing(const struct curve *c, FILE *out)
+{
+    for (uint32_t i = 0; i < c->policies; i++) {
+        const struct curve_policy *p = &c->policy[i];
+        uint32_t half = curve_half(c, p);
+
         if (p->bound && half == 0)
-            text_paragraph(out, "thrashing    ", "             ",
+            text_paragraph(out, "thrashing    ", CONTINUED,
                            "with any number of slots even %s loads more often than it "
                            "hits",
                            p->label);
         else if (p->bound && half > 1)
-            text_paragraph(out, "thrashing    ", "             ",
+            text_paragraph(out, "thrashing    ", CONTINUED,
                            "below %u slots even %s loads more often than it hits", half,
                            p->label);
     }
@@ -140,10 +150,9 @@ static void say_working_set(const struct curve *c, FILE *out)
 
     for (uint32_t l = 0; l < c->layers; l++)
         used += c->layer[l].used;
-    text_paragraph(out, "working set  ", "             ",
+    text_paragraph(out, "working set  ", CONTINUED,
                    "a token uses %u experts of each layer (%s over all layers), a pass "
-                   "%.1f (%s), at most %.0f of a layer (%s if all layers have their "
-                   "largest step at once), the trace %u of all %u",
+                   "%.1f (%s), at most %.0f (%s), the trace %u of all %u",
                    c->top_k, text_bytes((double)curve_token_bytes(c)).text, w.mean,
                    text_bytes(w.mean_bytes).text, w.most, text_bytes(w.most_bytes).text,
                    used, c->layers * c->experts);
@@ -174,7 +183,7 @@ static void say_reuse(const struct curve *c, FILE *out)
                           curve_bucket_to(b), text_share(share).text);
     }
     if (fclose(memory) == 0)
-        text_paragraph(out, "reuse        ", "             ",
+        text_paragraph(out, "reuse        ", CONTINUED,
                        "accesses by distance, the least slots that LRU hits with: %s",
                        text);
     free(text);
@@ -186,7 +195,7 @@ static void say_replays(const struct curve *c, FILE *out)
         const struct curve_policy *p = &c->policy[i];
 
         if (p->replayed && p->points < c->largest)
-            text_paragraph(out, "sizes        ", "             ",
+            text_paragraph(out, "sizes        ", CONTINUED,
                            "%s was replayed at %u of %u sizes; --slots chooses others",
                            p->label, p->points, c->largest);
     }
@@ -198,6 +207,7 @@ void curve_print(const struct curve *c, FILE *out)
     print_table_of(c, out);
     (void)fputc('\n', out);
     say_knees(c, out);
+    say_thrashing(c, out);
     say_working_set(c, out);
     say_reuse(c, out);
     say_replays(c, out);

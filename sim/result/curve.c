@@ -165,12 +165,3 @@ uint64_t curve_token_bytes(const struct curve *c)
         bytes += c->top_k * c->layer[l].expert_bytes;
     return bytes;
 }
-
-uint32_t curve_most_distinct(const struct curve *c)
-{
-    uint32_t most = 0;
-
-    for (uint32_t l = 0; l < c->layers; l++)
-        most = c->layer[l].most_distinct > most ? c->layer[l].most_distinct : most;
-    return most;
-}

@@ -90,7 +90,4 @@ struct curve_working_set {
 struct curve_working_set curve_batch(const struct curve *c);
 /* ... of one token: top_k of each layer. */
 uint64_t curve_token_bytes(const struct curve *c);
-/* The most distinct experts of a step in any layer. */
-uint32_t curve_most_distinct(const struct curve *c);
-
 #endif
