@@ -403,9 +403,10 @@ data: ## the tests that read real data (MOESIM_DATA), the slow ones too with MOE
 	@: $${MOESIM_DATA:?names the folder of the real data}
 	@tests/run $(B) $(DATA_TESTS)
 
-compare: ## hit counts against libCacheSim's, on recorded routing (MOESIM_DATA)
+compare: ## hit counts and curves against libCacheSim's, on recorded routing (MOESIM_DATA)
 	@$(MAKE) --no-print-directory $(many) moesim benches
 	@tests/slow/compare $(B)
+	@tests/slow/curve $(B)
 
 instructions: ## instructions per expert activation, against those known
 	@$(MAKE) --no-print-directory $(many) moesim $(B)/bench_replay

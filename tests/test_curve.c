@@ -365,13 +365,14 @@ static void test_cyclic(void **state)
 static struct curve hand_curve(uint64_t *hits, uint32_t *slots, struct curve_layer *layer,
                                struct curve_policy *policy)
 {
-    *layer = (struct curve_layer){
-        .expert_bytes = 10, .accesses = 100, .steps = 50, .most_distinct = 3};
+    *layer =
+        (struct curve_layer){.expert_bytes = 10, .accesses = 100, .most_distinct = 3};
     *policy =
         (struct curve_policy){.points = 5, .slots = slots, .hits = hits, .bound = true};
     return (struct curve){.layers = 1,
                           .experts = 5,
                           .top_k = 2,
+                          .passes = 50,
                           .largest = 5,
                           .layer = layer,
                           .policies = 1,

@@ -29,7 +29,6 @@ struct tasks {
     struct experiment *x;
     const struct curve_request *request;
     struct curve *curve;
-    uint32_t *most_distinct; /* [layers] */
     struct task *task;
     size_t count;
     pthread_mutex_t lock; /* of `noted` */
@@ -171,11 +170,12 @@ static void take_reuse(struct curve *c, const uint64_t *counts)
 static int run_distances(struct task *t)
 {
     struct curve *c = t->all->curve;
+    const struct future *f = t->all->x->future[t->policy->cache.order];
     const struct distances_shape shape = {.layers = c->layers,
                                           .experts = c->experts,
                                           .global = c->global,
                                           .protect = t->policy->cache.protect,
-                                          .most_distinct = t->all->most_distinct};
+                                          .most_distinct = future_largest_steps(f)};
     enum distances_of of = DISTANCES_LRU;
     struct distances *d;
     int status;
@@ -368,23 +368,25 @@ static void begin_curve(struct curve *c, const struct experiment *x)
 
 /* ---- the trace ---- */
 
-static int tally_step(void *context, uint32_t layer, const struct future_step *step)
+/* What a look-ahead, in any order, tells of the layers. */
+static void take_layers(struct curve *c, const struct future *f)
 {
-    struct curve *c = context;
-    struct curve_layer *at = &c->layer[layer];
+    c->passes = future_passes(f);
+    for (uint32_t l = 0; l < c->layers; l++) {
+        struct curve_layer *at = &c->layer[l];
+        const uint64_t *uses = future_uses(f) + (size_t)l * c->experts;
 
-    at->accesses += step->count;
-    at->steps += step->count > 0;
-    if (step->count > at->most_distinct)
-        at->most_distinct = step->count;
-    return layer == 0 && file_interrupted() ? STOPPED : 0;
+        at->most_distinct = future_largest_steps(f)[l];
+        for (uint32_t i = 0; i < c->experts; i++) {
+            at->accesses += uses[i];
+            at->used += uses[i] > 0;
+        }
+    }
 }
 
-/* Looks ahead in each order that a policy takes, and tallies the steps. */
+/* Looks ahead in each order that a policy takes. */
 static int look(struct experiment *x, struct curve *c, struct err *e)
 {
-    struct future *f;
-
     for (uint32_t i = 0; i < x->policies; i++) {
         struct future **future = &x->future[x->policy[i]->cache.order];
 
@@ -393,27 +395,18 @@ static int look(struct experiment *x, struct curve *c, struct err *e)
         if (*future == NULL)
             return -1;
     }
-    f = x->future[x->policy[0]->cache.order];
-    c->passes = future_passes(f);
-    for (uint32_t l = 0; l < c->layers; l++)
-        for (uint32_t i = 0; i < c->experts; i++)
-            c->layer[l].used += future_uses(f)[(size_t)l * c->experts + i] > 0;
-    return future_walk(f, tally_step, c, e) == -1 ? -1 : 0;
+    take_layers(c, x->future[x->policy[0]->cache.order]);
+    return 0;
 }
 
 static int run(struct experiment *x, const struct curve_request *r, struct curve *c,
                struct err *e)
 {
     struct tasks all = {.x = x, .request = r, .curve = c};
-    int status;
+    int status = look(x, c, e);
 
-    if (look(x, c, e) != 0)
-        return -1;
-    all.most_distinct = mem_alloc(c->layers, sizeof *all.most_distinct);
-    for (uint32_t l = 0; l < c->layers; l++)
-        all.most_distinct[l] = c->layer[l].most_distinct;
-    status = run_tasks(&all, e);
-    free(all.most_distinct);
+    if (status == 0)
+        status = run_tasks(&all, e);
     free(all.task);
     return status;
 }

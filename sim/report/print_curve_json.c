@@ -52,7 +52,7 @@ static double mean_distinct(const struct curve *c, const struct curve_policy *p,
                             uint32_t l)
 {
     (void)p;
-    return (double)c->layer[l].accesses / (double)c->layer[l].steps;
+    return (double)c->layer[l].accesses / (double)c->passes;
 }
 
 static double most_distinct(const struct curve *c, const struct curve_policy *p,

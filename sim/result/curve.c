@@ -140,20 +140,17 @@ uint32_t curve_half(const struct curve *c, const struct curve_policy *p)
 struct curve_working_set curve_batch(const struct curve *c)
 {
     struct curve_working_set w = {.mean = 0};
-    double accesses = 0, steps = 0;
+    double steps = (double)c->passes * c->layers;
 
     for (uint32_t l = 0; l < c->layers; l++) {
         const struct curve_layer *at = &c->layer[l];
         double bytes = (double)at->expert_bytes;
 
-        accesses += (double)at->accesses;
-        steps += (double)at->steps;
+        w.mean += (double)at->accesses / steps;
+        w.mean_bytes += (double)at->accesses / (double)c->passes * bytes;
         w.most = at->most_distinct > w.most ? at->most_distinct : w.most;
         w.most_bytes += at->most_distinct * bytes;
-        if (at->steps > 0)
-            w.mean_bytes += (double)at->accesses / (double)at->steps * bytes;
     }
-    w.mean = steps > 0 ? accesses / steps : NAN;
     return w;
 }
 

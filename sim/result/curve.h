@@ -19,7 +19,6 @@ struct curve_layer {
     uint16_t decoder_layer;
     uint64_t expert_bytes;
     uint64_t accesses;      /* distinct experts of a step, summed over the steps */
-    uint64_t steps;         /* that have any */
     uint32_t most_distinct; /* of a step */
     uint32_t used;          /* distinct experts of the whole trace */
     /* Accesses by reuse distance: [0] first uses, [b] distances above 2^(b-2) up to

@@ -30,6 +30,8 @@ void future_free(struct future *f);
 uint64_t future_passes(const struct future *f);
 /* (layer, expert) steps in which each expert is active; borrowed. */
 const uint64_t *future_uses(const struct future *f);
+/* [layers] accesses of the largest step; borrowed. */
+const uint32_t *future_largest_steps(const struct future *f);
 
 /* Borrows `f`. Steps are read in order, with sight of all layers of the next pass. */
 struct future_reader *future_reader_new(struct future *f);
