@@ -12,7 +12,7 @@
 #include "sim/experiment/curve_run.h"
 #include "sim/experiment/distances.h"
 #include "sim/experiment/recency.h"
-#include "sim/experiment/replay.h"
+#include "sim/experiment/hit_count.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -116,8 +116,8 @@ static struct steps draw_steps(struct rng *r, bool large)
 }
 
 /* Hits by layer of a cache with so many slots; owned. */
-static struct replay replay_of(const struct steps *s, const char *name, bool global,
-                               int protect, uint32_t slots)
+static struct hit_count replay_of(const struct steps *s, const char *name, bool global,
+                                  int protect, uint32_t slots)
 {
     uint64_t bytes[] = {1, 1, 1};
     struct cache_config config = {
@@ -132,13 +132,13 @@ static struct replay replay_of(const struct steps *s, const char *name, bool glo
         .future = true};
     struct err e = {.text = ""};
     struct cache *cache = cache_new(&config, &e);
-    struct replay replay;
+    struct hit_count count;
 
     assert_non_null(cache);
-    replay_init(&replay, cache, s->layers);
-    assert_int_equal(future_walk(s->future, replay_step, &replay, &e), 0);
+    hit_count_init(&count, cache, s->layers);
+    assert_int_equal(future_walk(s->future, hit_count_step, &count, &e), 0);
     cache_free(cache);
-    return replay;
+    return count;
 }
 
 static void check_distances(uint32_t number, const struct steps *s, enum distances_of of,
@@ -157,18 +157,18 @@ static void check_distances(uint32_t number, const struct steps *s, enum distanc
 
     assert_int_equal(future_walk(s->future, distances_step, d, &e), 0);
     for (uint32_t slots = 1; slots <= objects; slots++) {
-        struct replay replay = replay_of(s, names[of], global, protect, slots);
+        struct hit_count count = replay_of(s, names[of], global, protect, slots);
 
         for (uint32_t l = 0; l < s->layers; l++) {
             hits[l] += distances_counts(d)[(size_t)l * (objects + 1) + slots];
-            if (hits[l] != replay.layer[l].hits)
+            if (hits[l] != count.layer[l].hits)
                 fail_msg("case %u, %s %s %s: %u slots have %llu hits in layer %u, "
                          "replayed %llu",
                          number, names[of], global ? "global" : "layer",
                          protections[protect], slots, (unsigned long long)hits[l], l,
-                         (unsigned long long)replay.layer[l].hits);
+                         (unsigned long long)count.layer[l].hits);
         }
-        replay_release(&replay);
+        hit_count_release(&count);
     }
     free(hits);
     distances_free(d);

@@ -1,6 +1,6 @@
 #include "bounds.h"
 
-#include "replay.h"
+#include "hit_count.h"
 #include "sim/base/mem.h"
 
 #include <stdlib.h>
@@ -22,7 +22,7 @@ int bounds_count(struct future *f, uint32_t layers, uint32_t experts,
                  bool preloaded, struct bounds_counts *b, struct err *e)
 {
     uint64_t *bytes = mem_alloc(layers, sizeof *bytes);
-    struct replay replay;
+    struct hit_count count;
     uint64_t smallest = expert_bytes[0];
     uint64_t largest = expert_bytes[0];
     struct cache_config config = {.params = *params,
@@ -47,14 +47,14 @@ int bounds_count(struct future *f, uint32_t layers, uint32_t experts,
     *b = (struct bounds_counts){0, 0, 0};
     cache = cache_new(&config, e);
     if (cache != NULL) {
-        replay_init(&replay, cache, layers);
-        status = future_walk(f, replay_step, &replay, e);
+        hit_count_init(&count, cache, layers);
+        status = future_walk(f, hit_count_step, &count, e);
         for (uint32_t l = 0; l < layers; l++) {
-            b->accesses += replay.layer[l].accesses;
-            b->hits += replay.layer[l].hits;
-            b->load_bytes += (replay.layer[l].accesses - replay.layer[l].hits) * bytes[l];
+            b->accesses += count.layer[l].accesses;
+            b->hits += count.layer[l].hits;
+            b->load_bytes += (count.layer[l].accesses - count.layer[l].hits) * bytes[l];
         }
-        replay_release(&replay);
+        hit_count_release(&count);
         if (status == 0 && preloaded)
             grant_preload(cache, largest, b);
     }

@@ -2,7 +2,7 @@
 
 #include "distances.h"
 #include "experiment_state.h"
-#include "replay.h"
+#include "hit_count.h"
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
 #include "sim/base/pool.h"
@@ -103,16 +103,16 @@ static int run_replay(struct task *t)
     uint64_t *hits = t->result->hits + (size_t)t->point * layers;
     struct cache *cache =
         make_cache(t->all->x, t->policy, t->result->slots[t->point], &t->err);
-    struct replay replay;
+    struct hit_count count;
     int status;
 
     if (cache == NULL)
         return -1;
-    replay_init(&replay, cache, layers);
-    status = walk(t, replay_step, &replay);
+    hit_count_init(&count, cache, layers);
+    status = walk(t, hit_count_step, &count);
     for (uint32_t l = 0; l < layers; l++)
-        hits[l] = replay.layer[l].hits;
-    replay_release(&replay);
+        hits[l] = count.layer[l].hits;
+    hit_count_release(&count);
     cache_free(cache);
     return status;
 }
@@ -215,21 +215,22 @@ static void add_task(struct tasks *all, const struct policy *p, struct curve_pol
  * one, of an LRU with the first policy's options. */
 static void plan_tasks(struct tasks *all)
 {
-    struct curve *c = all->curve;
-    struct task *reuse = NULL;
+    const struct curve *c = all->curve;
+    size_t reuse = SIZE_MAX;
 
-    for (uint32_t i = 0; i < c->policies; i++)
-        for (uint32_t k = 0; k < (c->policy[i].replayed ? c->policy[i].points : 1); k++)
-            add_task(all, all->x->policy[i], &c->policy[i], k);
-    add_task(all, all->x->policy[0], NULL, 0);
-    for (size_t i = all->count; i-- > 0;) {
-        const struct curve_policy *r = all->task[i].result;
+    for (uint32_t i = 0; i < c->policies; i++) {
+        struct curve_policy *p = &c->policy[i];
 
-        if (r == NULL || (!r->replayed && !r->bound))
-            reuse = &all->task[i];
+        if (reuse == SIZE_MAX && !p->replayed && !p->bound)
+            reuse = all->count;
+        for (uint32_t k = 0; k < (p->replayed ? p->points : 1); k++)
+            add_task(all, all->x->policy[i], p, k);
     }
-    reuse->reuse = true;
-    all->count -= reuse != &all->task[all->count - 1];
+    if (reuse == SIZE_MAX) {
+        reuse = all->count;
+        add_task(all, all->x->policy[0], NULL, 0);
+    }
+    all->task[reuse].reuse = true;
 }
 
 static int run_tasks(struct tasks *all, struct err *e)
