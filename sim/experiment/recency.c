@@ -5,7 +5,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { WORD = 64, LEAST_WORDS = 8, UNTOUCHED = UINT32_MAX };
+enum { WORD = 64, LEAST_WORDS = 8 };
+#define UNTOUCHED UINT32_MAX
 
 struct recency {
     uint32_t words, now; /* moments are 0 .. WORD * words - 1; now: the next one */

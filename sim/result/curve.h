@@ -12,7 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CURVE_BUCKETS = 33, CURVE_ALL = UINT32_MAX };
+enum { CURVE_BUCKETS = 33 };
+#define CURVE_ALL UINT32_MAX /* layers */
 
 /* A MoE layer. A step is the layer in one pass. */
 struct curve_layer {
