@@ -174,6 +174,12 @@ $usage
 END
 done
 
+# A disk that takes 20 kB of a file.
+(ulimit -f 40 && "$moesim" curve "$trace" --set workload.prefill=skip --set workload.max_passes=5 --out "$folder/full" \
+    >"$folder/printed" 2>"$folder/said")
+[ $? -eq 1 ] && grep -q "^moesim: $folder/full/curve.csv: .*File too large" "$folder/said" && [ ! -e "$folder/full" ]
+report $? curve_no_room
+
 # Told to stop, it leaves nothing.
 {
     echo TIMESTAMP,ContextTokens,GeneratedTokens
@@ -189,4 +195,33 @@ wait $!
 [ $? -eq 143 ] && [ ! -s "$folder/printed" ] && [ ! -e "$folder/stopped" ] &&
     grep -q '^moesim: stopped by a signal' "$folder/said"
 report $? curve_stopped
+
+# All that it says, to the letter.
+tiny_study >/dev/null || exit 1
+prints curve_table 0 curve "$trace" --model "$folder/tiny.yaml" -p lru -p clock -p belady-bypass --batch 2 \
+    --slots 1,4,7 <<END
+tiny: 3 MoE layers of 8 experts; trace $trace, 41 passes
+Slots of each layer, and their GPU memory; of all layers together: hits of all accesses, and bytes
+loaded per pass.
+
+                        lru     loads    clock     loads belady-bypass     loads
+slots       memory     hits  per pass     hits  per pass          hits  per pass
+1          55.3 kB   28.0 %   95.8 kB   28.0 %   95.8 kB        32.8 %   89.5 kB
+4           221 kB   75.3 %   32.8 kB   75.0 %   33.3 kB        81.4 %   24.7 kB
+7           387 kB   91.9 %   10.8 kB   91.6 %   11.2 kB        91.9 %   10.8 kB
+
+knee         lru: 4 slots (221 kB), 75.3 % hits, 32.8 kB loaded per pass
+knee         clock: 4 slots (221 kB), 75.0 % hits, 33.3 kB loaded per pass
+knee         belady-bypass: 4 slots (221 kB), 81.4 % hits, 24.7 kB loaded per pass
+thrashing    below 2 slots even belady-bypass loads more often than it hits
+working set  a token uses 2 experts of each layer (111 kB over all layers), a pass 2.4 (133 kB), at
+             most 7 (387 kB), the trace 24 of all 24
+reuse        accesses by distance, the least slots that LRU hits with: first use 8.1 %, 1: 28.0 %,
+             2: 21.3 %, 3-4: 26.0 %, 5-8: 16.6 %
+sizes        clock was replayed at 3 of 8 sizes; --slots chooses others
+END
+"$moesim" curve "$trace" --model "$folder/tiny.yaml" -p lru --batch 2 --json >"$folder/printed" &&
+    grep -q '^ "scope": "layer", "layers": 3, "experts": 8, "top_k": 2, "passes": 41,$' "$folder/printed" &&
+    [ "$(sed -n '/^ "reuse"/,/\]\],/p' "$folder/printed" | tr -cd ',' | wc -c)" -eq $((3 * 5)) ]
+report $? curve_json_of_few
 exit "$failed"

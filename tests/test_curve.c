@@ -401,6 +401,14 @@ static void test_sayings(void **state)
     assert_int_equal(point.load_bytes, 200);
     assert_true(point.hit_rate == 0.8);
     assert_int_equal(curve_find(&policy, 4), 3);
+    assert_int_equal(curve_buckets(&c), 1);
+    layer.reuse[3] = 7;
+    assert_int_equal(curve_buckets(&c), 4);
+    assert_int_equal(curve_bucket_from(3), 3);
+    assert_int_equal(curve_bucket_to(3), 4);
+    assert_int_equal(curve_bucket_from(2), 2);
+    assert_int_equal(curve_bucket_from(1), 1);
+    assert_int_equal(curve_bucket_to(0), 0);
     policy.hits = flat;
     assert_int_equal(curve_knee(&c, &policy), 0);
     assert_int_equal(curve_half(&c, &policy), 0);
