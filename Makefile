@@ -82,7 +82,7 @@ OBJ := $(SRC:%.c=$(B)/%.o)
 CMD_OBJ := $(CMD_SRC:%.c=$(B)/%.o)
 TEST_HELP_OBJ := $(TEST_HELP:%.c=$(B)/%.o)
 TESTS := $(TEST_SRC:tests/%.c=$(B)/%)
-THREADED := test_device test_device_failures test_device_kernels test_exec_device \
+THREADED := test_curve test_device test_device_failures test_device_kernels test_exec_device \
             test_exec_failures test_file test_file_ends test_speed test_timeline test_trace
 BENCHES := $(BENCH_SRC:tests/bench/%.c=$(B)/%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/%)
