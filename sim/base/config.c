@@ -215,9 +215,12 @@ static bool has_place(const struct cfg_node *n, const struct err *e)
 
     while (n->parent != NULL)
         n = n->parent;
+    if (strncmp(e->text, "--", 2) == 0) /* of the command line */
+        return true;
+    if (n->place.source == NULL)
+        return false;
     length = strlen(n->place.source);
-    return strncmp(e->text, "--set ", strlen("--set ")) == 0 ||
-           (strncmp(e->text, n->place.source, length) == 0 && e->text[length] == ':');
+    return strncmp(e->text, n->place.source, length) == 0 && e->text[length] == ':';
 }
 
 int cfg_locate(const struct cfg_node *n, const char *key, struct err *e)

@@ -3,6 +3,7 @@
 
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
+#include "sim/base/pool.h"
 #include "sim/result/result.h"
 
 #include <pthread.h>
@@ -155,11 +156,13 @@ static int finish_point(struct crew *c, uint64_t point, struct err *e)
     return status;
 }
 
-static void *work(void *context)
+/* One of the threads. */
+static void work(void *context, size_t thread)
 {
     struct crew *c = context;
     uint64_t point;
 
+    (void)thread;
     while (next_point(c, &point)) {
         struct err e = {.text = ""};
         int status = finish_point(c, point, &e);
@@ -174,26 +177,17 @@ static void *work(void *context)
         }
         (void)pthread_mutex_unlock(&c->lock);
     }
-    return NULL;
 }
 
 int sweep_run(struct sweep *s, const struct sweep_work *how, struct err *e)
 {
     struct crew c = {.s = s, .work = how, .e = e};
-    pthread_t *thread = mem_alloc(how->threads, sizeof *thread);
-    unsigned started = 0;
 
     (void)pthread_mutex_init(&c.lock, NULL);
     cut(&c);
-    while (started + 1 < how->threads &&
-           pthread_create(&thread[started], NULL, work, &c) == 0)
-        started++;
-    (void)work(&c);
-    while (started > 0)
-        (void)pthread_join(thread[--started], NULL);
+    pool_run(how->threads, how->threads, work, &c);
     (void)pthread_mutex_destroy(&c.lock);
     free(c.unit);
-    free(thread);
     if (c.status != 0)
         return -1;
     return file_interrupted() ? 1 : 0;
