@@ -28,6 +28,8 @@ void cfg_free(struct cfg *c)
 
 const char *cfg_keep_source(struct cfg *c, const char *source)
 {
+    if (source == NULL)
+        return NULL;
     c->sources = mem_resize(c->sources, c->source_count + 1, sizeof *c->sources);
     c->sources[c->source_count] = mem_strdup(source);
     return c->sources[c->source_count++];
