@@ -5,7 +5,7 @@
 #include "sim/base/json.h"
 #include "sim/base/mem.h"
 #include "sim/base/text.h"
-#include "sim/report/columns.h"
+#include "sim/result/columns.h"
 #include "sim/report/print.h"
 
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 /* A table in HDF5: one data set of one dimension for each column, double where each cell
  * is a number or empty (NaN), else text. */
-#ifndef MOESIM_REPORT_COLUMNS_H
-#define MOESIM_REPORT_COLUMNS_H
+#ifndef MOESIM_RESULT_COLUMNS_H
+#define MOESIM_RESULT_COLUMNS_H
 
 #include "sim/base/err.h"
 
