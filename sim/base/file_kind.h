@@ -17,6 +17,7 @@ enum file_kind {
     FILE_MACHINE,
     FILE_MODEL,
     FILE_TABLE, /* published figures */
+    FILE_BASELINE, /* of moesim check */
     FILE_TEXT,  /* wanted only: lines of values */
     FILE_KINDS
 };

@@ -47,21 +47,67 @@ static void resolve(struct cfg *c, const char *config_path, const char *section,
     free(path);
 }
 
-struct cfg *config_load(const char *path, const struct flag_list *set, struct err *e)
+static struct cfg *load(const char *path, struct err *e)
 {
     struct cfg *c =
         file_kind_check(path, FILE_CONFIGURATION, e) == 0 ? cfg_load(path, e) : NULL;
-    int status = c == NULL ? -1 : 0;
 
-    /* Paths in the file count from its folder, paths of --set from where one is. */
-    for (size_t i = 0; status == 0 && i < sizeof paths / sizeof *paths; i++)
+    for (size_t i = 0; c != NULL && i < sizeof paths / sizeof *paths; i++)
         resolve(c, path, paths[i].section, paths[i].key, paths[i].may_be_name);
-    for (size_t i = 0; status == 0 && i < set->count; i++)
-        status = cfg_override(c, set->item[i], e);
+    return c;
+}
+
+/* Frees a document that could not be made whole. */
+static struct cfg *whole(struct cfg *c, int status)
+{
     if (status == 0)
         return c;
     cfg_free(c);
     return NULL;
+}
+
+/* Paths in the file count from its folder, paths of --set from where one is. */
+struct cfg *config_load(const char *path, const struct flag_list *set, struct err *e)
+{
+    struct cfg *c = load(path, e);
+    int status = c == NULL ? -1 : 0;
+
+    for (size_t i = 0; status == 0 && i < set->count; i++)
+        status = cfg_override(c, set->item[i], e);
+    return whole(c, status);
+}
+
+/* Resolves what an assignment has just set. */
+static void resolve_set(struct cfg *c, const char *from, const char *assignment)
+{
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        char *key = mem_format("%s%s%s=", paths[i].section,
+                               *paths[i].section == '\0' ? "" : ".", paths[i].key);
+
+        if (strncmp(assignment, key, strlen(key)) == 0)
+            resolve(c, from, paths[i].section, paths[i].key, paths[i].may_be_name);
+        free(key);
+    }
+}
+
+struct cfg *config_load_from(const char *path, const struct cfg_node *set,
+                             const char *from, struct err *e)
+{
+    struct cfg *c = load(path, e);
+    int status = c == NULL ? -1 : 0;
+
+    for (size_t i = 0; status == 0 && set != NULL && i < cfg_count(set); i++) {
+        const char *assignment = cfg_text(cfg_item(set, i));
+
+        if (assignment == NULL)
+            status = cfg_error(cfg_item(set, i), e,
+                               "expected KEY=VALUE, such as workload.batch=8");
+        else
+            status = cfg_override(c, assignment, e);
+        if (status == 0)
+            resolve_set(c, from, assignment);
+    }
+    return whole(c, status);
 }
 
 /* Refuses an output folder whose own files are among what the configuration reads. */

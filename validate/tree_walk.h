@@ -1,0 +1,32 @@
+/* Two documents side by side, value by value: mappings by key, lists by number, lists of
+ * mappings with a key `label` by that. */
+#ifndef MOESIM_VALIDATE_TREE_WALK_H
+#define MOESIM_VALIDATE_TREE_WALK_H
+
+#include "sim/base/config.h"
+
+enum { TREE_DEPTH = 32 };
+
+/* Keys, labels and numbers on the way to a value; borrowed from the documents. */
+struct tree_path {
+    const char *part[TREE_DEPTH];
+    size_t parts;
+};
+
+/* The texts of one value; NULL where a document does not have it. Where one has a single
+ * value and the other a list or mapping, the latter's values are told one by one. */
+typedef void tree_visit(void *context, const struct tree_path *path, const char *before,
+                        const char *after);
+
+/* Tells every value of either (both may be NULL): those of `after` in its order, each
+ * mapping or list followed by what only `before` has there. */
+void tree_walk(const struct cfg_node *before, const struct cfg_node *after,
+               tree_visit *visit, void *context);
+
+/* The value at keys and labels below `n`, each but the last followed by another; NULL
+ * ends them. NULL if there is none, or `n` is NULL. */
+const struct cfg_node *tree_find(const struct cfg_node *n, ...) __attribute__((sentinel));
+/* The item of a list whose `label` it is, or NULL. */
+const struct cfg_node *tree_item(const struct cfg_node *list, const char *label);
+
+#endif
