@@ -4,6 +4,7 @@
 #include "tree_walk.h"
 
 #include "sim/base/mem.h"
+#include "sim/base/text.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -31,11 +32,22 @@ static bool is(const char *a, const char *b)
     return strcmp(a, b) == 0;
 }
 
+/* Whether the last name on the way is "NAME_UNIT"; an item of a list has its list's. */
+static bool has_unit(const struct tree_path *p, const char *unit)
+{
+    const char *name = p->part[p->parts - 1];
+    size_t length, tail = strlen(unit);
+
+    if (p->parts > 1 && *name >= '0' && *name <= '9')
+        name = p->part[p->parts - 2];
+    length = strlen(name);
+    return length > tail && is(name + length - tail, unit) && !is(name, "tokens_per_s");
+}
+
 /* Of policies, the parts that are times; the rest are counts. */
 static enum nature nature_in_policy(const struct tree_path *p)
 {
     const char *part = p->parts > 2 ? p->part[2] : "label", *last = p->part[p->parts - 1];
-    size_t length = strlen(p->part[p->parts > 3 ? 3 : p->parts - 1]);
 
     if (is(part, "label") || is(part, "made_of"))
         return NATURE_INPUT;
@@ -43,10 +55,7 @@ static enum nature nature_in_policy(const struct tree_path *p)
         return NATURE_TIME;
     if (is(part, "operations"))
         return is(last, "number") ? NATURE_COUNT : NATURE_TIME;
-    if (is(part, "layers") && p->parts > 3 && length > 3 &&
-        is(p->part[3] + length - 3, "_ps"))
-        return NATURE_TIME;
-    return NATURE_COUNT;
+    return is(part, "layers") && has_unit(p, "_ps") ? NATURE_TIME : NATURE_COUNT;
 }
 
 static enum nature nature_of(const struct tree_path *p)
@@ -131,6 +140,28 @@ static double change_of(const char *before, const char *after, enum nature natur
     return numbers[1] / numbers[0] - 1.0;
 }
 
+/* A value as people read it, by its name's unit; owned. */
+static char *value_text(const struct tree_path *p, const char *text, enum nature nature)
+{
+    double value = strtod(text, NULL);
+
+    if (nature == NATURE_TIME && (has_unit(p, "_ps") || has_unit(p, "_s")))
+        return mem_strdup(text_time(has_unit(p, "_ps") ? value * 1e-12 : value).text);
+    if (nature == NATURE_ERROR)
+        return mem_strdup(text_share(value).text);
+    if (has_unit(p, "_bytes"))
+        return mem_strdup(text_bytes(value).text);
+    return mem_strdup(text);
+}
+
+static const char *unit_of(const struct tree_path *p)
+{
+    return has_unit(p, "_ps")      ? "ps"
+           : has_unit(p, "_s")     ? "s"
+           : has_unit(p, "_bytes") ? "B"
+                                   : "";
+}
+
 static void judge_row(struct judge *j, struct check_row *row, enum nature nature)
 {
     const struct baseline *b = j->baseline;
@@ -188,8 +219,9 @@ static void visit(void *context, const struct tree_path *path, const char *befor
     }
     name = name_of(path);
     row = check_add_row(j->c, group, name, CHECK_FAILED);
-    row->before = before == NULL ? NULL : mem_strdup(before);
-    row->after = after == NULL ? NULL : mem_strdup(after);
+    row->before = before == NULL ? NULL : value_text(path, before, nature);
+    row->after = after == NULL ? NULL : value_text(path, after, nature);
+    row->unit = unit_of(path);
     row->change = change_of(before, after, nature, row->numbers);
     judge_row(j, row, nature);
     j->failed = j->failed || check_fails(row->verdict);

@@ -25,6 +25,16 @@ int record_accuracy(const struct baseline *b, const struct result *r, FILE *out,
 /* Adds what differs and, where something fails, why (baseline_cause()). */
 void baseline_judge(const struct baseline *b, const struct cfg_node *now,
                     struct check_case *c);
+/* What of the inputs is another, and so what it explains. */
+enum baseline_input {
+    BASELINE_COSTS = 1 << 0,   /* numbers of the machine: times */
+    BASELINE_ROUTING = 1 << 1, /* trace, model, settings: everything */
+};
+/* Adds a sentence for each; `c` has the rows that differ. Bits of enum baseline_input. */
+unsigned baseline_inputs(const struct cfg_node *stored, const struct cfg_node *now,
+                         struct check_case *c);
+/* "layer 3 (decoder layer 5)"; owned. */
+char *baseline_layer(const struct cfg_node *now, size_t layer);
 /* Adds the sentences: causes of what failed, from inputs to effects. */
 void baseline_cause(const struct cfg_node *stored, const struct cfg_node *now,
                     struct check_case *c);

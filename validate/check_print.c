@@ -18,67 +18,78 @@ static bool is_quiet(const struct check_row *row)
            (row->verdict == CHECK_OK && (equal || row->note == NULL));
 }
 
-/* Whether as many rows of its group as people want to see have been shown. */
-struct limit {
-    const char *group;
-    size_t shown, hidden;
+/* How rows are shown that are not quiet: a few of each group, and not too many in all. */
+struct view {
+    const struct check_case *c;
+    FILE *out;
+    void (*group)(const struct check_row *row, FILE *out); /* before its first row */
+    void (*row)(const struct check_row *row, FILE *out);
+    void (*rest)(size_t rows, FILE *out); /* in the end, of those that were left out */
 };
 
-enum { SHOWN_OF_A_GROUP = 6 };
-
-/* The rows that are to be seen, a few of each group; `end` is told of the rest. */
-static void each_loud(const struct check_case *c, FILE *out,
-                      void (*print)(const struct check_case *, const struct check_row *,
-                                    FILE *),
-                      void (*rest)(const struct limit *, FILE *))
+static void show(const struct view *v)
 {
-    struct limit limit = {.group = NULL};
+    enum { OF_A_GROUP = 4, IN_ALL = 32 };
+    const char *group = NULL;
+    size_t of_group = 0, shown = 0, hidden = 0;
 
-    for (size_t i = 0; i < c->rows; i++) {
-        const struct check_row *row = &c->row[i];
+    for (size_t i = 0; i < v->c->rows; i++) {
+        const struct check_row *row = &v->c->row[i];
 
         if (is_quiet(row))
             continue;
-        if (limit.group == NULL || strcmp(limit.group, row->group) != 0) {
-            if (limit.hidden > 0)
-                rest(&limit, out);
-            limit = (struct limit){.group = row->group};
+        if (group == NULL || strcmp(group, row->group) != 0) {
+            of_group = 0;
+            group = row->group;
         }
-        if (limit.shown < SHOWN_OF_A_GROUP) {
-            print(c, row, out);
-            limit.shown++;
-        } else {
-            limit.hidden++;
+        if (of_group++ >= OF_A_GROUP || shown >= IN_ALL) {
+            hidden++;
+            continue;
         }
+        shown++;
+        if (of_group == 1)
+            v->group(row, v->out);
+        v->row(row, v->out);
     }
-    if (limit.hidden > 0)
-        rest(&limit, out);
+    if (hidden > 0)
+        v->rest(hidden, v->out);
 }
 
 /* ---- for people ---- */
 
-static void text_row(const struct check_case *c, const struct check_row *row, FILE *out)
+/* To the right of its column, cut where it is longer. */
+static void text_value(const char *value, FILE *out)
+{
+    enum { WIDTH = 16 };
+    size_t width = value == NULL ? 1 : text_width(value, WIDTH);
+
+    (void)fprintf(out, " %*s", (int)(WIDTH - width), "");
+    text_name(out, value == NULL ? "-" : value, WIDTH);
+}
+
+static void text_group(const struct check_row *row, FILE *out)
+{
+    plain_printf(out, "  %s\n", row->group);
+}
+
+static void text_row(const struct check_row *row, FILE *out)
 {
     char *change = check_change_text(row->change);
 
-    (void)c;
-    (void)fputs("  ", out);
-    text_cell(out, row->group, 24);
-    (void)fputc(' ', out);
-    text_cell(out, row->name, 28);
-    plain_printf(out, " %15.40s %15.40s", row->before == NULL ? "-" : row->before,
-                 row->after == NULL ? "-" : row->after);
-    plain_printf(out, " %8s", change);
-    if (row->verdict == CHECK_OK)
-        plain_printf(out, "  %s\n", row->note == NULL ? "ok" : row->note);
-    else
-        (void)fprintf(out, "  %s\n", check_verdict_name(row->verdict));
+    (void)fputs("    ", out);
+    text_cell(out, row->name, 36);
+    text_value(row->before, out);
+    text_value(row->after, out);
+    plain_printf(out, " %9s  %s\n", change,
+                 row->verdict == CHECK_OK && row->note != NULL
+                     ? row->note
+                     : check_verdict_name(row->verdict));
     free(change);
 }
 
-static void text_rest(const struct limit *limit, FILE *out)
+static void text_rest(size_t rows, FILE *out)
 {
-    plain_printf(out, "  ... and %zu more of %s\n", limit->hidden, limit->group);
+    (void)fprintf(out, "  and %zu more, which --json has\n", rows);
 }
 
 static void text_counts(const struct check_counts *n, FILE *out)
@@ -114,9 +125,8 @@ void check_print(const struct check_case *c, FILE *out)
         text_paragraph(out, "  * ", "    ", "%s", c->finding[i]);
     if (!any_loud(c))
         return;
-    plain_printf(out, "\n  %-24s %-28s %15s %15s %8s\n", "", "", c->before, c->after,
-                 "change");
-    each_loud(c, out, text_row, text_rest);
+    (void)fprintf(out, "\n  %-38s %16s %16s %9s\n", "", c->before, c->after, "change");
+    show(&(struct view){c, out, text_group, text_row, text_rest});
     (void)fputc('\n', out);
 }
 
@@ -149,7 +159,13 @@ static void mark_text(FILE *out, const char *text)
     }
 }
 
-static void mark_row(const struct check_case *c, const struct check_row *row, FILE *out)
+static void mark_group(const struct check_row *row, FILE *out)
+{
+    (void)row;
+    (void)out;
+}
+
+static void mark_row(const struct check_row *row, FILE *out)
 {
     char *change = check_change_text(row->change);
     const char *cell[] = {row->group,
@@ -161,7 +177,6 @@ static void mark_row(const struct check_case *c, const struct check_row *row, FI
                               ? row->note
                               : check_verdict_name(row->verdict)};
 
-    (void)c;
     for (size_t i = 0; i < sizeof cell / sizeof *cell; i++) {
         (void)fputs("| ", out);
         mark_text(out, cell[i]);
@@ -171,11 +186,9 @@ static void mark_row(const struct check_case *c, const struct check_row *row, FI
     free(change);
 }
 
-static void mark_rest(const struct limit *limit, FILE *out)
+static void mark_rest(size_t rows, FILE *out)
 {
-    (void)fputs("| ", out);
-    mark_text(out, limit->group);
-    (void)fprintf(out, " | ... and %zu more | | | | |\n", limit->hidden);
+    (void)fprintf(out, "| | and %zu more, which `--json` has | | | | |\n", rows);
 }
 
 static void mark_case(const struct check_case *c, FILE *out)
@@ -194,7 +207,7 @@ static void mark_case(const struct check_case *c, FILE *out)
     if (any_loud(c)) {
         (void)fprintf(out, "\n| | | %s | %s | change | |\n|---|---|---|---|---|---|\n",
                       c->before, c->after);
-        each_loud(c, out, mark_row, mark_rest);
+        show(&(struct view){c, out, mark_group, mark_row, mark_rest});
     }
     (void)fputc('\n', out);
 }

@@ -24,6 +24,8 @@
 struct kind_total {
     uint64_t count;
     sim_time time, least, most;
+    sim_time launch; /* least above 0 from when what is before it on its lane was
+                        launched until it was; 0: never */
 };
 
 /* Of one policy; sums, so that the order of what runs side by side is no matter. */
@@ -31,6 +33,7 @@ struct policy_total {
     struct kind_total kind[OP_KINDS];
     uint32_t *loads; /* (layer, expert) grown as layers come */
     size_t layers;
+    sim_time issued[OP_LANES];
 };
 
 struct totals {
@@ -61,11 +64,14 @@ static void add_operation(void *context, uint32_t policy, op_id id, enum op_kind
     struct policy_total *p = &t->policy[policy];
     struct kind_total *k = &p->kind[kind];
     sim_time duration = times->end - times->start;
+    sim_time launch = times->issued - p->issued[lane];
 
     (void)id;
-    (void)lane;
     if (times->cancelled)
         return;
+    p->issued[lane] = times->issued;
+    if (launch > 0 && (k->launch == 0 || launch < k->launch))
+        k->launch = launch;
     k->least = k->count == 0 || duration < k->least ? duration : k->least;
     k->most = duration > k->most ? duration : k->most;
     k->time += duration;
@@ -306,7 +312,8 @@ static void put_figures(FILE *out, const struct result_policy *p)
     record_end(&f);
 }
 
-static void put_operations(FILE *out, const struct policy_total *t)
+/* `alone`: on one GPU, so that its operations are the only ones on their lanes. */
+static void put_operations(FILE *out, const struct policy_total *t, bool alone)
 {
     (void)fputs("      operations:\n", out);
     for (int k = 0; k < OP_KINDS; k++) {
@@ -321,6 +328,8 @@ static void put_operations(FILE *out, const struct policy_total *t)
         record_number(&f, "total_ps", (uint64_t)kind->time);
         record_number(&f, "shortest_ps", (uint64_t)kind->least);
         record_number(&f, "longest_ps", (uint64_t)kind->most);
+        if (alone && kind->launch > 0)
+            record_number(&f, "launch_ps", (uint64_t)kind->launch);
         record_end(&f);
     }
 }
@@ -378,15 +387,15 @@ static void put_policy(FILE *out, const struct result_policy *p, const struct to
     record_pair(out, 8, "engine", p->event_driven ? "event" : "fifo");
     record_pair(out, 8, "launch", p->graph ? "graph" : "eager");
     put_fields(out, "counts", result_policy_fields, p, false);
+    if (!p->run.counts_only) {
+        put_figures(out, p);
+        put_fields(out, "times", result_policy_fields, p, true);
+        put_operations(out, total, p->run.gpus <= 1);
+        (void)snprintf(digest, sizeof digest, "x%016" PRIx64, p->run.digest);
+        record_pair(out, 6, "digest", digest);
+        put_loads(out, t, total, p->run.layers);
+    }
     put_layers(out, &p->run);
-    if (p->run.counts_only)
-        return;
-    put_loads(out, t, total, p->run.layers);
-    put_figures(out, p);
-    put_fields(out, "times", result_policy_fields, p, true);
-    put_operations(out, total);
-    (void)snprintf(digest, sizeof digest, "x%016" PRIx64, p->run.digest);
-    record_pair(out, 6, "digest", digest);
 }
 
 /* ---- the whole ---- */

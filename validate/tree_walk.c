@@ -1,7 +1,9 @@
 #include "tree_walk.h"
 
 #include <stdarg.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct walk {
@@ -44,6 +46,44 @@ const struct cfg_node *tree_find(const struct cfg_node *n, ...)
     va_end(names);
     return n;
 }
+
+const struct cfg_node *tree_at(const struct cfg_node *list, size_t i)
+{
+    return list != NULL && cfg_is_list(list) && i < cfg_count(list) ? cfg_item(list, i)
+                                                                    : NULL;
+}
+
+const char *tree_text(const struct cfg_node *n)
+{
+    const char *text = n == NULL ? NULL : cfg_text(n);
+
+    return text == NULL ? "" : text;
+}
+
+double tree_number(const struct cfg_node *n)
+{
+    return n == NULL || cfg_text(n) == NULL ? NAN : strtod(cfg_text(n), NULL);
+}
+
+bool tree_differ(const struct cfg_node *a, const struct cfg_node *b)
+{
+    return strcmp(tree_text(a), tree_text(b)) != 0;
+}
+
+size_t tree_changed(const struct cfg_node *a, const struct cfg_node *b, size_t *first)
+{
+    size_t changed = 0;
+
+    for (size_t i = b == NULL ? 0 : cfg_count(b); i-- > 0;) {
+        if (tree_differ(tree_at(a, i), tree_at(b, i))) {
+            changed++;
+            *first = i;
+        }
+    }
+    return changed;
+}
+
+/* ---- side by side ---- */
 
 static void walk(struct walk *w, const struct cfg_node *before,
                  const struct cfg_node *after);

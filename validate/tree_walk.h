@@ -28,5 +28,15 @@ void tree_walk(const struct cfg_node *before, const struct cfg_node *after,
 const struct cfg_node *tree_find(const struct cfg_node *n, ...) __attribute__((sentinel));
 /* The item of a list whose `label` it is, or NULL. */
 const struct cfg_node *tree_item(const struct cfg_node *list, const char *label);
+/* Item i of a list; NULL if there is none. */
+const struct cfg_node *tree_at(const struct cfg_node *list, size_t i);
+/* The text of a value ("") and the number in it (NaN); of NULL too. */
+const char *tree_text(const struct cfg_node *n);
+double tree_number(const struct cfg_node *n);
+/* Whether two values are others. */
+bool tree_differ(const struct cfg_node *a, const struct cfg_node *b);
+/* How many items of list `b` are others than those of `a`; `first` is the number of the
+ * first one, if any is. */
+size_t tree_changed(const struct cfg_node *a, const struct cfg_node *b, size_t *first);
 
 #endif
