@@ -91,6 +91,95 @@ struct cfg *catalogue_load(enum file_kind kind, const char *path_or_name,
     return c;
 }
 
+/* ---- replaced numbers ---- */
+
+/* A number of a machine stands with its source; one of a model alone. */
+static int replace_number(struct cfg *c, enum file_kind kind, const char *path,
+                          const struct cfg_node *to, const struct cfg_node *from,
+                          struct err *e)
+{
+    bool sourced = to != NULL ? cfg_is_map(to) && cfg_find(to, "value") != NULL
+                              : kind == FILE_MACHINE;
+    char *value, *source, *words;
+    int status;
+
+    if (!sourced)
+        return cfg_put(c, path, from, from, NULL, e);
+    value = mem_format("%s.value", path);
+    source = mem_format("%s.source", path);
+    words = to == NULL ? mem_strdup("replaced by the study")
+                       : mem_format("replaced by the study; was %s",
+                                    cfg_text(cfg_find(to, "value")));
+    status = cfg_put(c, value, from, from, NULL, e);
+    if (status == 0)
+        status = cfg_put(c, source, from, NULL, words, e);
+    free(words);
+    free(source);
+    free(value);
+    return status;
+}
+
+/* Replaces what `from` lists below `path` of the file. The depth of a document, and so of
+ * this recursion, is bounded. */
+static int replace(struct cfg *c, enum file_kind kind, const char *path,
+                   const struct cfg_node *to, const struct cfg_node *from, char **changed,
+                   struct err *e)
+{
+    int status = 0;
+
+    for (size_t i = 0; i < cfg_count(from) && status == 0; i++) {
+        const char *key = cfg_key(from, i);
+        const struct cfg_node *item = cfg_item(from, i);
+        const struct cfg_node *at = to == NULL ? NULL : cfg_find(to, key);
+        char *below, *longer;
+
+        if (*path == '\0' && strcmp(key, "name") == 0)
+            continue;
+        below = mem_format("%s%s%s", path, *path == '\0' ? "" : ".", key);
+        if (cfg_is_map(item)) {
+            status = replace(c, kind, below, at, item, changed, e);
+        } else {
+            status = replace_number(c, kind, below, at, item, e);
+            longer = *changed == NULL ? mem_strdup(below)
+                                      : mem_format("%s, %s", *changed, below);
+            free(*changed);
+            *changed = longer;
+        }
+        free(below);
+    }
+    return status;
+}
+
+struct cfg *catalogue_load_changed(enum file_kind kind, const struct cfg_node *given,
+                                   const char *otherwise, const char *folder,
+                                   char **changed, struct err *e)
+{
+    const char *what = kind == FILE_MODEL ? "model" : "machine";
+    const struct cfg_node *named =
+        given != NULL && cfg_is_map(given) ? cfg_find(given, "name") : given;
+    const char *name = named != NULL ? cfg_text(named) : otherwise;
+    struct cfg *c;
+
+    *changed = NULL;
+    if (name == NULL || *name == '\0') {
+        (void)cfg_error(named != NULL ? named : given, e,
+                        "'%s' names no %s; expected its name or file, or {name: NAME, "
+                        "KEY: VALUE} to replace some of its numbers",
+                        what, what);
+        return NULL;
+    }
+    c = catalogue_load(kind, name, folder, e);
+    if (c == NULL || given == NULL || !cfg_is_map(given) ||
+        replace(c, kind, "", cfg_root(c), given, changed, e) == 0)
+        return c;
+    free(*changed);
+    *changed = NULL;
+    cfg_free(c);
+    return NULL;
+}
+
+/* ---- all of a folder ---- */
+
 static int by_bytes(const void *a, const void *b)
 {
     const char *const *x = a;

@@ -14,6 +14,15 @@
 struct cfg *catalogue_load(enum file_kind kind, const char *path_or_name,
                            const char *folder, struct err *e);
 
+/* A model or machine as a configuration gives it: a name or path, or the mapping
+ * {name: NAME OR PATH, KEY: VALUE, ...} of one some of whose numbers are replaced, by
+ * keys such as gpu.hbm_bandwidth, nested as in its file. `otherwise` (NULL: none) is the
+ * name where the mapping has none. `changed` (owned) lists the replaced keys, or is NULL.
+ */
+struct cfg *catalogue_load_changed(enum file_kind kind, const struct cfg_node *given,
+                                   const char *otherwise, const char *folder,
+                                   char **changed, struct err *e);
+
 /* Names of the folder's files, sorted by byte, without ".yaml". Returns an owned array of
  * owned strings (catalogue_free), or NULL if the folder cannot be read. */
 char **catalogue_names(const char *folder, size_t *count, struct err *e);

@@ -90,6 +90,7 @@ static size_t option_size(const struct option *o)
     case OPT_TIME:
         return sizeof(int64_t);
     case OPT_NODE:
+    case OPT_NAMED:
         break;
     }
     fail_msg("option %s: a plug-in's options are scalars", o->name);

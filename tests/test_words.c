@@ -55,6 +55,7 @@ static void ranges_have_two_ends_or_one(void **state)
     describes(OPT_BYTES, 0, 0, "a size with its unit, such as 64 MiB");
     describes(OPT_TIME, 0, 0, "a time with its unit, such as 2.5 us");
     describes(OPT_NODE, 0, 0, "a list or a mapping");
+    describes(OPT_NAMED, 0, 0, "a name or a mapping");
 }
 
 /* A third of 1 needs 16 digits to come back, a tenth of 3 the full 17. */

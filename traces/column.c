@@ -45,12 +45,14 @@ void column_release(struct column *c)
 void column_cache_release(struct column_cache *cache)
 {
     for (uint32_t i = 0; i < cache->blocks; i++)
-        free(cache->block[i].rows);
+        if (!cache->block[i].lent)
+            free(cache->block[i].rows);
     free(cache->block);
     *cache = (struct column_cache){.limit = cache->limit};
 }
 
-/* Frees the block used longest ago; the last one takes its slot. */
+/* Frees the block used longest ago; the last one takes its slot. A trace's columns are
+ * all lent or none, so that it is no lent one. */
 static void drop_oldest(struct column_cache *cache)
 {
     uint32_t oldest = 0, last = cache->blocks - 1;
@@ -68,6 +70,19 @@ static void drop_oldest(struct column_cache *cache)
     cache->blocks--;
 }
 
+/* Returns its slot. */
+static uint32_t add_block(struct column_cache *cache, struct column_block block)
+{
+    if (cache->blocks == cache->room) {
+        cache->room = cache->room * 2 + 16;
+        cache->block = mem_resize(cache->block, cache->room, sizeof cache->block[0]);
+    }
+    block.stamp = ++cache->clock;
+    cache->block[cache->blocks] = block;
+    block.owner->slot[block.number] = ++cache->blocks;
+    return cache->blocks;
+}
+
 uint32_t column_fetch(struct column *c, uint64_t number, struct err *e)
 {
     struct column_cache *cache = c->cache;
@@ -83,18 +98,20 @@ uint32_t column_fetch(struct column *c, uint64_t number, struct err *e)
         free(rows);
         return 0;
     }
-    if (cache->blocks == cache->room) {
-        cache->room = cache->room * 2 + 16;
-        cache->block = mem_resize(cache->block, cache->room, sizeof cache->block[0]);
-    }
-    cache->block[cache->blocks] = (struct column_block){.owner = c,
-                                                        .number = number,
-                                                        .stamp = ++cache->clock,
-                                                        .rows = rows,
-                                                        .bytes = bytes};
     cache->used += bytes;
-    c->slot[number] = ++cache->blocks;
-    return cache->blocks;
+    return add_block(cache,
+                     (struct column_block){
+                         .owner = c, .number = number, .rows = rows, .bytes = bytes});
+}
+
+void column_lend(struct column *c, unsigned char *rows)
+{
+    free(c->slot);
+    c->slot = mem_zalloc(1, sizeof c->slot[0]);
+    c->block_rows = c->rows;
+    c->shift = 63; /* all in block 0 */
+    (void)add_block(c->cache,
+                    (struct column_block){.owner = c, .rows = rows, .lent = true});
 }
 
 int column_read(struct column *c, uint64_t first, uint64_t count, void *out,

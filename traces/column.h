@@ -8,6 +8,7 @@
 
 #include "sim/base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,7 @@ struct column_block {
     uint64_t stamp; /* the cache's clock when last used */
     unsigned char *rows;
     size_t bytes;
+    bool lent; /* somebody else's, and stays */
 };
 
 struct column_cache {
@@ -48,6 +50,10 @@ void column_init(struct column *c, struct column_cache *cache, uint64_t rows,
                  size_t row_bytes, uint64_t block_rows, column_load *load, void *context);
 void column_release(struct column *c);
 void column_cache_release(struct column_cache *cache);
+
+/* All rows are in memory already, checked: nothing is loaded from here on. `rows`
+ * outlives the column. */
+void column_lend(struct column *c, unsigned char *rows);
 
 /* Loads block `number`; its slot, or 0 on failure. */
 uint32_t column_fetch(struct column *c, uint64_t number, struct err *e);

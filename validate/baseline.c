@@ -1,6 +1,7 @@
 #include "baseline_parts.h"
 
 #include "sim/base/file.h"
+#include "sim/base/file_kind.h"
 #include "sim/base/mem.h"
 #include "sim/experiment/experiment.h"
 

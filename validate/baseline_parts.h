@@ -5,8 +5,6 @@
 
 #include "baseline.h"
 
-#include "sim/base/file_kind.h"
-
 #include <stdio.h>
 
 /* What `stored:` is to hold, without that key, two spaces in. 0; 1: a signal stopped it;
@@ -70,9 +68,8 @@ void record_end(struct record_flow *f);
 /* The values of a document, flat: "gpu.memory: 24 GB". Of a mapping with a `value` that;
  * without the keys in `but` (NULL ends them). Files are written without their folder. */
 void record_flat(FILE *out, int indent, const struct cfg_node *n, const char *const *but);
-/* KEY: and the values of a machine or model below it. 0 or -1. */
-int record_document(FILE *out, const char *key, enum file_kind kind, const char *name,
-                    const char *folder, struct err *e);
+/* KEY: and the values of a machine or model (taken; NULL fails) below it. 0 or -1. */
+int record_document(FILE *out, const char *key, struct cfg *c);
 /* "{points: 96, mean: 0.07, ...}": how far predictions are from measurements, as shares:
  * mean and median of |predicted / measured - 1|, the largest, and the mean with its sign.
  */

@@ -84,12 +84,14 @@ static int find_number(const struct machine_fit_setup *setup,
 static int load_machine(const struct machine_fit_setup *setup,
                         struct machine_fit_result *r, struct err *e)
 {
-    const struct cfg_node *name = cfg_find(cfg_root(setup->config), "machine");
+    const struct cfg_node *given = cfg_find(cfg_root(setup->config), "machine");
+    char *changed;
 
-    if (name == NULL || cfg_text(name) == NULL)
+    if (given == NULL)
         return err_set(e, "the configuration names no machine to start from");
-    r->machine =
-        catalogue_load(FILE_MACHINE, cfg_text(name), setup->folders->machines, e);
+    r->machine = catalogue_load_changed(FILE_MACHINE, given, NULL,
+                                        setup->folders->machines, &changed, e);
+    free(changed);
     if (r->machine == NULL)
         return -1;
     for (size_t i = 0; i < setup->parameters; i++) {

@@ -15,21 +15,40 @@ static bool is_judged(const struct paper_row *row)
     return paper_row_is_published(row) && row->verdict != PAPER_BROKEN;
 }
 
+/* How many of the rows before it are called the same. */
+static size_t count_before(const struct paper *p, size_t i)
+{
+    size_t count = 0;
+
+    for (size_t k = 0; k < i; k++)
+        count += is_judged(&p->row[k]) && strcmp(p->row[k].what, p->row[i].what) == 0;
+    return count;
+}
+
+static void put_row(struct record_flow *f, const struct paper *p, size_t i)
+{
+    size_t before = count_before(p, i);
+    char *label = before == 0 ? mem_strdup(p->row[i].what)
+                              : mem_format("%s (%zu)", p->row[i].what, before + 1);
+
+    record_item_text(f, "label", label);
+    record_share(f, "error", p->row[i].error);
+    free(label);
+}
+
 static void put_paper(const struct paper *p, FILE *out)
 {
     (void)fputs("    - label: ", out);
     record_text(out, p->name);
     (void)fputs("\n      rows:\n", out);
     for (size_t i = 0; i < p->rows; i++) {
-        const struct paper_row *row = &p->row[i];
         struct record_flow f;
 
-        if (!is_judged(row))
+        if (!is_judged(&p->row[i]))
             continue;
         (void)fputs("        - ", out);
         f = record_begin(out, 8, '{', '}');
-        record_item_text(&f, "label", row->what);
-        record_share(&f, "error", row->error);
+        put_row(&f, p, i);
         record_end(&f);
     }
 }

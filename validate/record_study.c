@@ -201,11 +201,9 @@ static int record_files(FILE *out, const struct cfg *config, struct err *e)
     return status;
 }
 
-int record_document(FILE *out, const char *key, enum file_kind kind, const char *name,
-                    const char *folder, struct err *e)
+int record_document(FILE *out, const char *key, struct cfg *c)
 {
     static const char *const but[] = {"source", "error", "notes", "from_memory", NULL};
-    struct cfg *c = catalogue_load(kind, name, folder, e);
 
     if (c == NULL)
         return -1;
@@ -215,19 +213,32 @@ int record_document(FILE *out, const char *key, enum file_kind kind, const char 
     return 0;
 }
 
+/* The model or machine of a study, as it is with the numbers that the study replaces. */
+static int record_changed(FILE *out, const char *key, enum file_kind kind,
+                          const struct cfg *config, const char *otherwise,
+                          const char *folder, struct err *e)
+{
+    char *changed = NULL;
+    int status =
+        record_document(out, key,
+                        catalogue_load_changed(kind, cfg_find(cfg_root(config), key),
+                                               otherwise, folder, &changed, e));
+
+    free(changed);
+    return status;
+}
+
 static int record_inputs(FILE *out, const struct cfg *config, const struct result *r,
                          const struct experiment_folders *folders, struct err *e)
 {
     static const char *const all[] = {NULL};
-    const char *model = text_at(cfg_root(config), "model");
 
     if (record_trace(out, text_at(cfg_root(config), "trace"), e) != 0 ||
         record_files(out, config, e) != 0 ||
-        record_document(out, "machine", FILE_MACHINE,
-                        text_at(cfg_root(config), "machine"), folders->machines,
-                        e) != 0 ||
-        record_document(out, "model", FILE_MODEL, *model != '\0' ? model : r->model,
-                        folders->models, e) != 0)
+        record_changed(out, "machine", FILE_MACHINE, config, NULL, folders->machines,
+                       e) != 0 ||
+        record_changed(out, "model", FILE_MODEL, config, r->model, folders->models, e) !=
+            0)
         return -1;
     (void)fputs("  config:\n", out);
     record_flat(out, 4, cfg_root(config), all);

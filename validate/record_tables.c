@@ -3,6 +3,7 @@
 #include "baseline_parts.h"
 
 #include "models/calibration.h"
+#include "models/catalogue.h"
 #include "sim/base/mem.h"
 
 #include <stdlib.h>
@@ -57,7 +58,8 @@ static int tables_of(FILE *out, const char *folder, const char *machine,
     int status = m == NULL ? -1 : samples_read_device(folder, &device, e);
 
     if (status == 0) {
-        status = record_document(out, "machine", FILE_MACHINE, machine, machines, e);
+        status = record_document(out, "machine",
+                                 catalogue_load(FILE_MACHINE, machine, machines, e));
         if (status == 0)
             status = record_table_files(out, folder, e);
         (void)fputs("  accuracy:\n", out);

@@ -131,6 +131,14 @@ int cfg_error(const struct cfg_node *n, struct err *e, const char *format, ...)
     return -1;
 }
 
+bool cfg_blames_key(const struct cfg_node *n, const struct err *e)
+{
+    struct err place = {.text = ""};
+
+    (void)cfg_error_at(n->keyed, &place, "%s", "");
+    return strncmp(e->text, place.text, strlen(place.text)) == 0;
+}
+
 int cfg_error_at(struct cfg_place place, struct err *e, const char *format, ...)
 {
     va_list args;

@@ -27,12 +27,14 @@ enum opt_type {
     OPT_BYTES,  /* uint64_t: number with unit B KiB MiB GiB TiB kB MB GB TB, or 0 */
     OPT_TIME,   /* sim_time: number with unit ps ns us ms s */
     OPT_NODE,   /* const struct cfg_node *: left to the caller */
+    OPT_NAMED,  /* the same, where a name is usual and a mapping says more */
 };
 
 /* One parameter. `min` and `max` bound the numeric types (both 0: no bound); OPT_BYTES
  * and OPT_TIME bound in bytes and seconds. `def` is the default as it would be written
- * in YAML, or NULL: the key is required. For OPT_NODE "" means absent is NULL; for
- * OPT_STRING the default "" is the empty string. A table ends with {.name = NULL}. */
+ * in YAML, or NULL: the key is required. For OPT_NODE and OPT_NAMED "" means absent is
+ * NULL; for OPT_STRING the default "" is the empty string. A table ends with {.name =
+ * NULL}. */
 struct option {
     const char *name;
     enum opt_type type;
@@ -54,6 +56,17 @@ void cfg_free(struct cfg *c);
  * value is parsed as YAML, so lists and mappings in flow style work too. */
 int cfg_override(struct cfg *c, const char *assignment, struct err *e);
 
+/* Puts a copy of `value`, or the scalar `text` where that is NULL, under "a.b.0.c", as
+ * cfg_override() does. In messages it stands where it was written: its key where `key`
+ * has its key, a text where `key` has its value. Both may be another document's. */
+int cfg_put(struct cfg *c, const char *path, const struct cfg_node *key,
+            const struct cfg_node *value, const char *text, struct err *e);
+/* Makes a scalar under "a.b.0.c" the mapping {below: scalar}, so that more can be put
+ * beside it. Anything else stays as it is. */
+void cfg_nest(struct cfg *c, const char *path, const char *below);
+/* Takes a key of the root and all below it away, if it is there. */
+void cfg_remove(struct cfg *c, const char *key);
+
 /* Replaces the text of scalar `n` of `c`, which keeps its place for messages. */
 void cfg_set_text(struct cfg *c, const struct cfg_node *n, const char *text);
 
@@ -74,6 +87,9 @@ const char *cfg_text(const struct cfg_node *n);
 /* Writes "file:line:column: " + sentence into `e`; returns -1. */
 int cfg_error(const struct cfg_node *n, struct err *e, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Whether the sentence is about the key of `n`, by its place. */
+bool cfg_blames_key(const struct cfg_node *n, const struct err *e);
 
 /* Puts a place before a sentence that has none in this document: that of the value which
  * err_key(), or else `key` (NULL: n itself), names below `n`, or of the nearest to it

@@ -80,7 +80,7 @@ static int bind_default(const struct cfg_node *n, const struct option *o, void *
 
     if (o->def == NULL)
         return missing_key(n, o, e);
-    if (o->type == OPT_NODE) {
+    if (o->type >= OPT_NODE) {
         assert(o->def[0] == '\0');
         store_node(NULL, o, target);
         return 0;
@@ -99,13 +99,13 @@ int cfg_bind_value(const struct cfg_node *n, const struct option *o, void *targe
     const char *mark;
 
     if (cfg_is_null(n)) {
-        if (o->type == OPT_NODE && o->def != NULL) {
+        if (o->type >= OPT_NODE && o->def != NULL) {
             store_node(NULL, o, target);
             return 0;
         }
         return wrong_value(n->place, "empty", "", o, e);
     }
-    if (o->type == OPT_NODE) {
+    if (o->type >= OPT_NODE) {
         store_node(n, o, target);
         return 0;
     }

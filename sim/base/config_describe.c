@@ -40,6 +40,7 @@ static char *describe_value(const struct option *o, const void *target)
     case OPT_TIME:
         return mem_format("%" PRId64 "ps", *(const sim_time *)(const void *)at);
     case OPT_NODE:
+    case OPT_NAMED:
         break;
     }
     return mem_strdup("...");

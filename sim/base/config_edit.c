@@ -1,5 +1,4 @@
-/* Changes to a document from the command line, copies of its parts, and its way back to
- * text. */
+/* Changes to a document, copies of its parts, and its way back to text. */
 #include "config_node.h"
 
 #include "mem.h"
@@ -72,7 +71,7 @@ static int put_value(struct cfg *c, const char *path, size_t parts,
             at = at->items[slot];
             continue;
         }
-        next = cfg_node_new(c, CFG_MAP, value->place);
+        next = cfg_node_new(c, CFG_MAP, value->keyed);
         put_child(at, slot, path, next);
         at = next;
     }
@@ -140,6 +139,58 @@ void cfg_set_text(struct cfg *c, const struct cfg_node *n, const char *text)
     put_child(n->parent, n->index, n->key, value);
 }
 
+/* What stands under "a.b.0.c" of the root, or NULL. */
+static struct cfg_node *find_path(const struct cfg *c, const char *path)
+{
+    char *names = mem_strdup(path);
+    size_t parts = split_path(names);
+    struct cfg_node *at = parts == 0 ? NULL : c->root;
+    struct err ignored = {.text = ""};
+
+    for (const char *name = names; at != NULL && parts > 0; parts--) {
+        size_t slot = 0;
+
+        if (at->kind == CFG_SCALAR ||
+            find_slot(at, name, at->place, &slot, &ignored) != 0 || slot == at->count)
+            at = NULL;
+        else
+            at = at->items[slot];
+        name += strlen(name) + 1;
+    }
+    free(names);
+    return at;
+}
+
+void cfg_nest(struct cfg *c, const char *path, const char *below)
+{
+    struct cfg_node *old = find_path(c, path), *parent, *map;
+    char *key;
+
+    if (old == NULL || old == c->root || old->kind != CFG_SCALAR || cfg_is_null(old))
+        return;
+    parent = old->parent;
+    key = old->key;
+    map = cfg_node_new(c, CFG_MAP, old->place);
+    map->keyed = old->keyed;
+    put_child(parent, old->index, key, map);
+    free(key);
+    old->key = mem_strdup(below);
+    cfg_node_add(map, old);
+}
+
+void cfg_remove(struct cfg *c, const char *key)
+{
+    const struct cfg_node *found = cfg_find(c->root, key);
+
+    if (found == NULL)
+        return;
+    for (size_t i = found->index + 1; i < c->root->count; i++) {
+        c->root->items[i - 1] = c->root->items[i];
+        c->root->items[i - 1]->index = i - 1;
+    }
+    c->root->count--;
+}
+
 /* ---- cfg_copy ---- */
 
 /* The depth of a document, and so of this recursion, is bounded. */
@@ -162,6 +213,34 @@ static struct cfg_node *copy_node(struct cfg *c, const char *source,
         cfg_node_add(to, item);
     }
     return to;
+}
+
+int cfg_put(struct cfg *c, const char *path, const struct cfg_node *key,
+            const struct cfg_node *value, const char *text, struct err *e)
+{
+    const char *source = cfg_keep_source(c, key->keyed.source);
+    struct cfg_node *copy;
+    char *names = mem_strdup(path);
+    size_t parts = split_path(names);
+    int status;
+
+    if (value != NULL) {
+        copy = copy_node(c, source, value);
+    } else {
+        copy = cfg_node_new(c, CFG_SCALAR, key->place);
+        copy->text = mem_strdup(text);
+    }
+    copy->keyed = key->keyed;
+    copy->place.source = copy->keyed.source = source;
+    if (parts == 0 || parts > CFG_DEPTH_MAX / 2)
+        status = cfg_error_at(copy->keyed, e,
+                              "'%s' is no key; expected names and numbers with dots "
+                              "between, such as workload.batch",
+                              cfg_show(path, 60).text);
+    else
+        status = put_value(c, names, parts, copy, e);
+    free(names);
+    return status;
 }
 
 struct cfg *cfg_copy(const struct cfg_node *n)

@@ -80,8 +80,8 @@ struct cfg_words cfg_show_path(const struct cfg_node *n);
 
 /* What an option accepts, such as "an integer from 1 to 65536". */
 struct cfg_words cfg_expected(const struct option *o);
-/* Parses and checks `text` by `o` (any type but OPT_NODE) and stores it in the member
- * of `target` that `o` names. False: it is not what `o` expects. */
+/* Parses and checks `text` by `o` (any type that is not left to the caller) and stores it
+ * in the member of `target` that `o` names. False: it is not what `o` expects. */
 bool cfg_store(const char *text, const struct option *o, void *target);
 
 #endif

@@ -269,7 +269,7 @@ bool cfg_store(const char *text, const struct option *o, void *target)
     void *member = (char *)target + o->offset;
     bool truth;
 
-    assert(o->type != OPT_NODE && o->min <= o->max);
+    assert(o->type < OPT_NODE && o->min <= o->max);
     switch (o->type) {
     case OPT_STRING:
         memcpy(member, &text, sizeof text);
@@ -393,6 +393,8 @@ struct cfg_words cfg_expected(const struct option *o)
         break;
     case OPT_NODE:
         break;
+    case OPT_NAMED:
+        return (struct cfg_words){"a name or a mapping"};
     }
     return words;
 }

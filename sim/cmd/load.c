@@ -2,6 +2,7 @@
 #include "sim/base/file_kind.h"
 #include "sim/base/folder.h"
 #include "sim/base/mem.h"
+#include "sim/experiment/experiment.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,8 @@ static void resolve(struct cfg *c, const char *config_path, const char *section,
     if (*section != '\0')
         n = cfg_find(n, section);
     n = n == NULL ? NULL : cfg_find(n, key);
+    if (n != NULL && may_be_name && cfg_is_map(n))
+        n = cfg_find(n, "name");
     value = n == NULL ? NULL : cfg_text(n);
     if (value == NULL || *value == '\0' || *value == '/' || slash == NULL ||
         (may_be_name && !is_file(value)))
@@ -66,6 +69,13 @@ static struct cfg *whole(struct cfg *c, int status)
     return NULL;
 }
 
+/* One KEY=VALUE, which may also replace a number of model or machine. 0 or -1. */
+static int set_key(struct cfg *c, const char *assignment, struct err *e)
+{
+    experiment_open_key(c, assignment);
+    return cfg_override(c, assignment, e);
+}
+
 /* Paths in the file count from its folder, paths of --set from where one is. */
 struct cfg *config_load(const char *path, const struct flag_list *set, struct err *e)
 {
@@ -73,7 +83,7 @@ struct cfg *config_load(const char *path, const struct flag_list *set, struct er
     int status = c == NULL ? -1 : 0;
 
     for (size_t i = 0; status == 0 && i < set->count; i++)
-        status = cfg_override(c, set->item[i], e);
+        status = set_key(c, set->item[i], e);
     return whole(c, status);
 }
 
@@ -81,10 +91,13 @@ struct cfg *config_load(const char *path, const struct flag_list *set, struct er
 static void resolve_set(struct cfg *c, const char *from, const char *assignment)
 {
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
-        char *key = mem_format("%s%s%s=", paths[i].section,
+        char *key = mem_format("%s%s%s", paths[i].section,
                                *paths[i].section == '\0' ? "" : ".", paths[i].key);
+        size_t length = strlen(key);
 
-        if (strncmp(assignment, key, strlen(key)) == 0)
+        if (strncmp(assignment, key, length) == 0 &&
+            (assignment[length] == '=' ||
+             strncmp(assignment + length, ".name=", strlen(".name=")) == 0))
             resolve(c, from, paths[i].section, paths[i].key, paths[i].may_be_name);
         free(key);
     }
@@ -103,7 +116,7 @@ struct cfg *config_load_from(const char *path, const struct cfg_node *set,
             status = cfg_error(cfg_item(set, i), e,
                                "expected KEY=VALUE, such as workload.batch=8");
         else
-            status = cfg_override(c, assignment, e);
+            status = set_key(c, assignment, e);
         if (status == 0)
             resolve_set(c, from, assignment);
     }

@@ -52,6 +52,18 @@ static void grant_preload(struct cache *cache, uint64_t largest, struct bounds_c
         b->load_bytes < granted * largest ? b->load_bytes : granted * largest;
 }
 
+struct cache_params bounds_params(const struct cache_params *p)
+{
+    struct cache_params bound = *p;
+
+    bound.protect = CACHE_PROTECT_NONE;
+    bound.preload = CACHE_PRELOAD_NONE;
+    bound.admission = CACHE_ADMIT_ALWAYS;
+    bound.write_back = false;
+    bound.staging = 1;
+    return bound;
+}
+
 int bounds_count(struct future *f, uint32_t layers, uint32_t experts,
                  const uint64_t *expert_bytes, const struct cache_params *params,
                  bool preloaded, struct bounds_counts *b, struct err *e)
@@ -59,7 +71,7 @@ int bounds_count(struct future *f, uint32_t layers, uint32_t experts,
     uint64_t *bytes = mem_alloc(layers, sizeof *bytes);
     uint64_t smallest = expert_bytes[0];
     uint64_t largest = expert_bytes[0];
-    struct cache_config config = {.params = *params,
+    struct cache_config config = {.params = bounds_params(params),
                                   .layers = layers,
                                   .experts = experts,
                                   .expert_bytes = bytes,
@@ -75,9 +87,6 @@ int bounds_count(struct future *f, uint32_t layers, uint32_t experts,
         bytes[l] = params->scope == CACHE_GLOBAL ? smallest : expert_bytes[l];
     config.algorithm =
         (const struct cache_algorithm *)registry_find(SLOT_CACHE, "belady-bypass");
-    config.params.protect = CACHE_PROTECT_NONE;
-    config.params.preload = CACHE_PRELOAD_NONE;
-    config.params.admission = CACHE_ADMIT_ALWAYS;
     *b = (struct bounds_counts){0, 0, 0};
     cache = cache_new(&config, e);
     if (cache != NULL) {

@@ -1,6 +1,7 @@
 #include "experiment.h"
 
 #include "experiment_state.h"
+#include "models/catalogue.h"
 #include "sim/base/mem.h"
 #include "sim/workload/row_block.h"
 #include "sim/base/text.h"
@@ -13,7 +14,7 @@
 static int load_trace(struct experiment *x, struct err *e)
 {
     x->trace_path = mem_strdup(x->p.trace);
-    x->trace = trace_open(x->trace_path, NULL, e);
+    x->trace = shared_open_trace(x->hooks->shared, x->trace_path, e);
     if (x->trace == NULL)
         return -1;
     x->info = trace_get_info(x->trace);
@@ -27,24 +28,47 @@ static int load_trace(struct experiment *x, struct err *e)
 
 static int load_model(struct experiment *x, struct err *e)
 {
-    const char *model = *x->p.model != '\0' ? x->p.model : x->info->model;
+    const struct cfg_node *given = x->p.model;
+    char *changed;
+    struct cfg *c = catalogue_load_changed(FILE_MODEL, given, x->info->model,
+                                           x->folders->models, &changed, e);
 
-    x->model = model_load(model, x->folders->models, e);
+    x->model = c == NULL ? NULL : model_from_cfg(c, e);
+    cfg_free(c);
+    free(changed);
     if (x->model == NULL)
-        return cfg_locate(x->root, *x->p.model != '\0' ? "model" : "trace", e);
+        return cfg_locate(x->root, given != NULL ? "model" : "trace", e);
     if (x->hooks->element_bits > 0)
         x->model->expert_bits = x->model->dense_bits = x->model->activation_bits =
             x->hooks->element_bits;
     return 0;
 }
 
+/* A machine some of whose numbers the study replaced says so in its source. */
+static int load_own_machine(struct experiment *x, struct err *e)
+{
+    char *changed;
+    struct cfg *c = catalogue_load_changed(FILE_MACHINE, x->p.machine, NULL,
+                                           x->folders->machines, &changed, e);
+    struct machine *m = c == NULL ? NULL : machine_from_cfg(c, e);
+    char *source;
+
+    cfg_free(c);
+    if (m != NULL && changed != NULL) {
+        source = mem_format("%s; replaced by the study: %s", m->source, changed);
+        free(m->source);
+        m->source = source;
+    }
+    free(changed);
+    x->own_machine = m;
+    return m == NULL ? -1 : 0;
+}
+
 static int load_machine(struct experiment *x, struct err *e)
 {
-    if (x->hooks->machine == NULL)
-        x->own_machine = machine_load(x->p.machine, x->folders->machines, e);
-    x->machine = x->hooks->machine != NULL ? x->hooks->machine : x->own_machine;
-    if (x->machine == NULL)
+    if (x->hooks->machine == NULL && load_own_machine(x, e) != 0)
         return -1;
+    x->machine = x->hooks->machine != NULL ? x->hooks->machine : x->own_machine;
     x->gpu_bytes = x->machine->gpu.memory_bytes;
     if (x->p.gpu_bytes > x->gpu_bytes)
         return err_set_key(
@@ -189,13 +213,18 @@ static int load_policies(struct experiment *x, struct err *e)
 
 /* ---- the profile ---- */
 
-/* Enters a row in the profile and in one of its samples. */
-static void profile_row(struct experiment *x, const uint16_t *choice, uint64_t sample)
+static const char *profile_path(const struct experiment *x)
 {
-    const struct trace_info *t = x->info;
+    return *x->p.profile != '\0' ? x->p.profile : x->trace_path;
+}
+
+/* Enters a row in the profile and in one of its samples. */
+static void profile_row(struct profile *p, const struct trace_info *t,
+                        const uint16_t *choice, uint64_t sample)
+{
     size_t cells = (size_t)t->layers * t->experts;
-    uint64_t *total = x->profile;
-    uint32_t *part = x->history == NULL ? NULL : x->history + sample * cells;
+    uint64_t *total = p->load;
+    uint32_t *part = p->history == NULL ? NULL : p->history + sample * cells;
 
     for (uint32_t l = 0; l < t->layers; l++) {
         for (uint32_t k = 0; k < t->top_k; k++) {
@@ -211,48 +240,86 @@ static void profile_row(struct experiment *x, const uint16_t *choice, uint64_t s
     }
 }
 
-/* Tokens of each expert over a whole trace: what a profile knows. */
-static int load_profile(struct experiment *x, struct err *e)
+static int read_profile(struct profile *p, struct trace *t, struct err *e)
 {
-    enum { BLOCK = 256, MOST_SAMPLES = 64 };
-    const char *path = *x->p.profile != '\0' ? x->p.profile : x->trace_path;
-    const struct trace_info *t = x->info;
-    uint32_t width = t->layers * t->candidates;
-    uint16_t *expert;
-    struct trace *profile = trace_open(path, NULL, e);
-    uint64_t rows;
+    enum { BLOCK = 256 };
+    const struct trace_info *info = trace_get_info(t);
+    uint32_t width = info->layers * info->candidates;
+    uint16_t *expert = mem_alloc((size_t)width * BLOCK, sizeof *expert);
     int status = 0;
 
-    if (profile == NULL)
-        return -1;
-    rows = trace_get_info(profile)->rows;
-    if (trace_get_info(profile)->layers != t->layers ||
-        trace_get_info(profile)->experts != t->experts ||
-        trace_get_info(profile)->candidates != t->candidates) {
-        trace_close(profile);
-        return err_set(e, "%s: is of another shape than %s; profile with the same model",
-                       path, x->trace_path);
-    }
-    x->profile = mem_zalloc((size_t)t->layers * t->experts, sizeof *x->profile);
-    if (x->is_parallel) {
-        x->samples = rows < MOST_SAMPLES ? (uint32_t)rows : MOST_SAMPLES;
-        x->history =
-            mem_zalloc((size_t)x->samples * t->layers * t->experts, sizeof *x->history);
-    }
-    expert = mem_alloc((size_t)width * BLOCK, sizeof *expert);
-    for (uint64_t row = 0; row < rows && status == 0;) {
-        uint64_t left = rows - row;
+    for (uint64_t row = 0; row < info->rows && status == 0;) {
+        uint64_t left = info->rows - row;
         uint64_t count = left < BLOCK ? left : BLOCK;
 
-        status = trace_read_expert(profile, row, count, expert, e);
+        status = trace_read_expert(t, row, count, expert, e);
         for (uint64_t i = 0; status == 0 && i < count; i++)
-            profile_row(x, expert + i * width,
-                        x->history == NULL ? 0 : (row + i) * x->samples / rows);
+            profile_row(p, info, expert + i * width,
+                        p->history == NULL ? 0 : (row + i) * p->samples / info->rows);
         row += count;
     }
     free(expert);
-    trace_close(profile);
     return status;
+}
+
+static void free_profile(void *value)
+{
+    struct profile *p = value;
+
+    free(p->load);
+    free(p->history);
+    free(p);
+}
+
+static void *make_profile(void *context, struct err *e)
+{
+    enum { MOST_SAMPLES = 64 };
+    const struct experiment *x = context;
+    const struct trace_info *t = x->info, *found;
+    size_t cells = (size_t)t->layers * t->experts;
+    struct trace *trace = shared_open_trace(x->hooks->shared, profile_path(x), e);
+    struct profile *p;
+
+    if (trace == NULL)
+        return NULL;
+    found = trace_get_info(trace);
+    if (found->layers != t->layers || found->experts != t->experts ||
+        found->candidates != t->candidates) {
+        trace_close(trace);
+        (void)err_set(e, "%s: is of another shape than %s; profile with the same model",
+                      profile_path(x), x->trace_path);
+        return NULL;
+    }
+    p = mem_zalloc(1, sizeof *p);
+    p->load = mem_zalloc(cells, sizeof *p->load);
+    if (x->is_parallel) {
+        p->samples = found->rows < MOST_SAMPLES ? (uint32_t)found->rows : MOST_SAMPLES;
+        p->history = mem_zalloc(p->samples * cells, sizeof *p->history);
+    }
+    if (read_profile(p, trace, e) != 0) {
+        free_profile(p);
+        p = NULL;
+    }
+    trace_close(trace);
+    return p;
+}
+
+static const struct shared_kind profiles = {make_profile, free_profile};
+
+/* Tokens of each expert over a whole trace: what a profile knows. */
+static int load_profile(struct experiment *x, struct err *e)
+{
+    char *text = mem_format("%s of %s, %s", profile_path(x), x->trace_path,
+                            x->is_parallel ? "in samples" : "whole");
+
+    x->known = shared_take(x->hooks->shared, &profiles, text, x, e);
+    free(text);
+    if (x->known == NULL)
+        return -1;
+    x->profile = x->known->load;
+    x->history = x->known->history;
+    x->samples = x->known->samples;
+    return 0;
 }
 
 /* ---- the whole ---- */
@@ -297,6 +364,26 @@ static int find_profile(struct experiment *x, struct err *e)
     return (union_of_needs(x) & NEED_PROFILE) != 0 ? load_profile(x, e) : 0;
 }
 
+/* Of the first policy of an order of accesses. */
+struct look_ahead {
+    struct experiment *x;
+    const struct policy *policy;
+};
+
+static void *make_look_ahead(void *context, struct err *e)
+{
+    const struct look_ahead *l = context;
+
+    return job_look_ahead(l->x, l->policy, NULL, e);
+}
+
+static void free_look_ahead(void *value)
+{
+    future_free(value);
+}
+
+static const struct shared_kind look_aheads = {make_look_ahead, free_look_ahead};
+
 static int look_ahead(struct experiment *x, struct err *e)
 {
     if (x->is_parallel || !x->timeless ||
@@ -305,11 +392,16 @@ static int look_ahead(struct experiment *x, struct err *e)
     /* The first policy of each order of accesses that takes routing as it is recorded
      * serves for all of them. */
     for (uint32_t i = 0; i < x->policies; i++) {
-        struct future **future = &x->future[x->policy[i]->cache.order];
+        int order = x->policy[i]->cache.order;
+        struct future **future = &x->future[order];
+        char *text;
 
         if (policy_does(x->policy[i], ACT_REROUTE) || *future != NULL)
             continue;
-        *future = job_look_ahead(x, x->policy[i], NULL, e);
+        text = mem_format("%d %s", order, x->routing_text);
+        *future = shared_take(x->hooks->shared, &look_aheads, text,
+                              &(struct look_ahead){x, x->policy[i]}, e);
+        free(text);
         if (*future == NULL)
             return -1;
     }
@@ -354,39 +446,85 @@ static int estimate(struct experiment *x, struct err *e)
     return 0;
 }
 
+/* The keys that are listed, or all others, with what is below them. */
+static char *dump_keys(const struct cfg_node *root, const char *const *keys, bool listed)
+{
+    char *text = mem_strdup("");
+
+    for (size_t i = 0; i < cfg_count(root); i++) {
+        const char *key = cfg_key(root, i);
+        const char *const *found = keys;
+        struct cfg *part;
+        char *value, *longer;
+
+        while (*found != NULL && strcmp(*found, key) != 0)
+            found++;
+        if ((*found != NULL) != listed)
+            continue;
+        part = cfg_copy(cfg_item(root, i));
+        value = cfg_dump(part);
+        longer = mem_format("%s%s: %s", text, key, value);
+        cfg_free(part);
+        free(value);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+/* What the routing of every pass depends on, and what the runs of all but the policies'
+ * own do: texts under which they are shared. */
+static void name_shared(struct experiment *x)
+{
+    static const char *const routing[] = {"trace", "model", "workload", "seed", NULL};
+    static const char *const own[] = {"policies", "passes", "timeline_passes", NULL};
+
+    x->routing_text = dump_keys(x->root, routing, true);
+    x->frame_text = dump_keys(x->root, own, false);
+}
+
 static int bind(struct experiment *x, struct err *e)
 {
+    const struct cfg_node *sweep = cfg_find(x->root, "sweep");
+
+    if (sweep != NULL)
+        return cfg_error(sweep, e,
+                         "'sweep' stands for many runs; run them with moesim sweep, or "
+                         "take it out");
     if (cfg_bind(x->root, experiment_options, &x->p, e) != 0)
         return -1;
+    name_shared(x);
     return cfg_bind(x->p.workload, workload_options, &x->workload, e);
 }
 
 /* Loads and checks part after part; a fault is written under `key` unless its sentence
- * knows better. NULL: only such a sentence is about the configuration. */
-static int prepare(struct experiment *x, struct err *e)
-{
-    static const struct {
-        int (*take)(struct experiment *x, struct err *e);
-        const char *key;
-    } steps[] = {
-        {bind, NULL},
-        {load_trace, "trace"},
-        {load_model, "model"},
-        {load_machine, "machine"},
-        {load_parallel, "parallel"},
-        {check_model, "model"},
-        {find_home, "host_memory"},
-        {load_policies, "policies"},
-        {size_workload, NULL},
-        {experiment_check_policies, "policies"},
-        {estimate, NULL},
-        {find_profile, "profile"},
-        {ignored_refuse, NULL},
-        {look_ahead, NULL},
-    };
+ * knows better. NULL: only such a sentence is about the configuration. The last ones read
+ * the trace, and only a run needs them. */
+static const struct step {
+    int (*take)(struct experiment *x, struct err *e);
+    const char *key;
+    bool reads;
+} steps[] = {
+    {bind, NULL, false},
+    {load_trace, "trace", false},
+    {load_model, "model", false},
+    {load_machine, "machine", false},
+    {load_parallel, "parallel", false},
+    {check_model, "model", false},
+    {find_home, "host_memory", false},
+    {load_policies, "policies", false},
+    {size_workload, NULL, false},
+    {experiment_check_policies, "policies", false},
+    {estimate, NULL, false},
+    {find_profile, "profile", true},
+    {ignored_refuse, NULL, false},
+    {look_ahead, NULL, true},
+};
 
+static int prepare(struct experiment *x, bool reads, struct err *e)
+{
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        if (steps[i].take(x, e) == 0)
+        if ((steps[i].reads && !reads) || steps[i].take(x, e) == 0)
             continue;
         if (steps[i].key == NULL && err_key(e) == NULL)
             return -1;
@@ -400,11 +538,12 @@ static void experiment_release(struct experiment *x)
     for (uint32_t i = 0; i < x->policies; i++)
         policy_free(x->policy[i]);
     free(x->policy);
-    free(x->profile);
-    free(x->history);
+    shared_give_back(x->hooks->shared, &profiles, x->known);
     free(x->expert_bytes);
     for (int order = 0; order < CACHE_ORDERS; order++)
-        future_free(x->future[order]);
+        shared_give_back(x->hooks->shared, &look_aheads, x->future[order]);
+    free(x->routing_text);
+    free(x->frame_text);
     model_free(x->model);
     machine_free(x->own_machine);
     trace_close(x->trace);
@@ -419,7 +558,7 @@ int experiment_run(struct cfg *config, const struct experiment_folders *folders,
     struct experiment x = {.hooks = hooks, .folders = folders, .root = cfg_root(config)};
     int status = -1;
 
-    if (prepare(&x, e) == 0) {
+    if (prepare(&x, true, e) == 0) {
         if (hooks->executor != NULL) {
             x.p.bounds = false;
             threads = 1;
@@ -429,6 +568,17 @@ int experiment_run(struct cfg *config, const struct experiment_folders *folders,
         if (hooks->timeline_path == NULL || x.timeline != NULL)
             status = plan_run(&x, config, threads, r, e);
     }
+    experiment_release(&x);
+    return status;
+}
+
+int experiment_check(struct cfg *config, const struct experiment_folders *folders,
+                     struct err *e)
+{
+    static const struct experiment_hooks none = {.progress = NULL};
+    struct experiment x = {.hooks = &none, .folders = folders, .root = cfg_root(config)};
+    int status = prepare(&x, false, e);
+
     experiment_release(&x);
     return status;
 }

@@ -10,18 +10,26 @@
 #include "sim/base/config.h"
 #include "sim/exec/op.h"
 #include "sim/result/result.h"
+#include "shared.h"
 
 /* Where models, machines and presets are found; borrowed. */
 struct experiment_folders {
     const char *models, *machines, *presets;
 };
 
+/* Before something is put under `key`: an option of what is only named so far goes beside
+ * the name ("machine.gpu.memory", "policies.0.cache.slots"). */
+void experiment_open_key(struct cfg *config, const char *key);
+/* Whether "workload.batch" or the like begins with a key of a configuration. */
+bool experiment_has_key(const char *key);
+
 enum experiment_launch { LAUNCH_AUTO, LAUNCH_EAGER, LAUNCH_GRAPH };
 enum experiment_home { HOME_AUTO, HOME_HOST, HOME_STORAGE };
 enum experiment_engine { ENGINE_AUTO, ENGINE_FIFO, ENGINE_EVENT, ENGINE_COUNT };
 
 struct experiment_params {
-    const char *trace, *model, *machine, *profile;
+    const char *trace, *profile;
+    const struct cfg_node *model, *machine; /* as catalogue_load_changed() takes them */
     int64_t seed;
     int launch;          /* enum experiment_launch */
     int home;            /* enum experiment_home */
@@ -70,6 +78,8 @@ struct experiment_hooks {
     const char *timeline_path;     /* NULL: no timeline */
     const struct machine *machine; /* instead of the configuration's; borrowed; or NULL */
     const struct experiment_executor *executor; /* borrowed; NULL: simulated */
+    struct shared *shared; /* with other experiments; borrowed; NULL: with none. Without
+                              an executor, machine or element_bits of these hooks */
     bool timeless;         /* refuse a workload whose passes depend on time */
     uint32_t element_bits; /* of every weight and activation; 0: as model and trace say */
     /* Told every operation of every policy's run, in its thread. NULL: nobody. */
@@ -85,5 +95,10 @@ struct experiment_hooks {
 int experiment_run(struct cfg *config, const struct experiment_folders *folders,
                    unsigned threads, const struct experiment_hooks *hooks,
                    struct result *r, struct err *e);
+
+/* Whether the configuration could be run, as far as is known without reading the trace's
+ * rows. 0 or -1. */
+int experiment_check(struct cfg *config, const struct experiment_folders *folders,
+                     struct err *e);
 
 #endif

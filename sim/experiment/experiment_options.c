@@ -1,7 +1,9 @@
 /* The keys of a configuration, and where a fault in one was written. */
 #include "experiment_state.h"
+#include "sim/base/mem.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define AT(field) offsetof(struct experiment_params, field)
@@ -13,10 +15,12 @@ static const char *const engine_names[] = {"auto", "fifo", "event", "count", NUL
 const struct option experiment_options[] = {
     {"trace", OPT_STRING, AT(trace), NULL, 0, 0, NULL,
      "trace file, relative to the configuration's folder"},
-    {"model", OPT_STRING, AT(model), "", 0, 0, NULL,
-     "name in models/arch or a file; default: the trace's model"},
-    {"machine", OPT_STRING, AT(machine), NULL, 0, 0, NULL,
-     "name in models/machine or a file"},
+    {"model", OPT_NAMED, AT(model), "", 0, 0, NULL,
+     "name in models/arch or a file; default: the trace's model. As below, some of its "
+     "numbers may be replaced"},
+    {"machine", OPT_NAMED, AT(machine), NULL, 0, 0, NULL,
+     "name in models/machine or a file; or {name: NAME, gpu: {hbm_bandwidth: 3 TB/s}}, "
+     "with what replaces its numbers"},
     {"profile", OPT_STRING, AT(profile), "", 0, 0, NULL,
      "trace whose expert loads policies may know beforehand; default: the trace itself"},
     {"seed", OPT_INT, AT(seed), "1", 0, 9e15, NULL, "of every random stream"},
@@ -51,9 +55,39 @@ const struct option experiment_options[] = {
     {.name = NULL},
 };
 
+/* Whether a name may stand where the key leads: a model, a machine, a policy's slot. */
+static bool may_be_name(const char *key, size_t length)
+{
+    static const char policies[] = "policies.";
+    size_t head = strlen(policies), number;
+
+    if (length == strlen("model") && strncmp(key, "model", length) == 0)
+        return true;
+    if (length == strlen("machine") && strncmp(key, "machine", length) == 0)
+        return true;
+    if (length <= head || strncmp(key, policies, head) != 0)
+        return false;
+    number = strspn(key + head, "0123456789");
+    return number > 0 && key[head + number] == '.' && head + number + 1 < length &&
+           memchr(key + head + number + 1, '.', length - head - number - 1) == NULL;
+}
+
+void experiment_open_key(struct cfg *config, const char *key)
+{
+    for (const char *dot = strchr(key, '.'); dot != NULL; dot = strchr(dot + 1, '.')) {
+        char *path;
+
+        if (!may_be_name(key, (size_t)(dot - key)))
+            continue;
+        path = mem_format("%.*s", (int)(dot - key), key);
+        cfg_nest(config, path, "name");
+        free(path);
+    }
+}
+
 /* ---- where a fault was written ---- */
 
-static bool is_own_key(const char *key)
+bool experiment_has_key(const char *key)
 {
     size_t length = strcspn(key, ".");
 
@@ -69,7 +103,7 @@ int experiment_blame(const struct experiment *x, const struct policy *p, struct 
     static const char opening[] = "policy '";
     struct err named = {.text = ""};
 
-    if (err_key(e) != NULL && is_own_key(err_key(e)))
+    if (err_key(e) != NULL && experiment_has_key(err_key(e)))
         return cfg_locate(x->root, NULL, e);
     if (strncmp(e->text, opening, strlen(opening)) != 0) {
         (void)err_set_key(&named, err_key(e) != NULL ? err_key(e) : "", "policy '%s': %s",

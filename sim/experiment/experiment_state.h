@@ -10,6 +10,13 @@
 
 #include <pthread.h>
 
+/* Expert loads that policies may know beforehand; owned arrays. */
+struct profile {
+    uint64_t *load;    /* (layer, expert) */
+    uint32_t *history; /* (sample, layer, expert) of the rows in turn; NULL on one GPU */
+    uint32_t samples;
+};
+
 struct experiment {
     const struct experiment_folders *folders;
     const struct cfg_node *root; /* of the configuration, for places in messages */
@@ -33,16 +40,19 @@ struct experiment {
     bool scores, predicted; /* some policy needs them */
     struct policy **policy;
     uint32_t policies;
-    uint64_t *profile; /* (layer, expert), or NULL */
+    struct profile *known;   /* where the next three are from; shared */
+    const uint64_t *profile; /* (layer, expert), or NULL */
     /* Several GPUs. */
     bool is_parallel;
     struct parallel_params parallel;
     struct topology topology;
-    uint32_t
+    const uint32_t
         *history; /* (sample, layer, expert) of the profile's rows in turn; or NULL */
     uint32_t samples;
-    /* Of the recorded routing, by enum cache_order, for timeless workloads; or NULL. */
+    /* Of the recorded routing, by enum cache_order, for timeless workloads; or NULL.
+     * Shared. */
     struct future *future[CACHE_ORDERS];
+    char *routing_text, *frame_text; /* under which things are shared; owned */
     struct timeline *timeline;
 };
 
@@ -59,7 +69,8 @@ struct job {
     uint32_t number;      /* of the policy */
     int process;          /* in the timeline; -1: not drawn */
     bool reference;       /* no pass records, no memory check */
-    bool ideal;           /* every expert resident, nothing to decide */
+    char *shared_as; /* a reference that other experiments may have run; owned; or NULL */
+    bool ideal;      /* every expert resident, nothing to decide */
     bool event_driven, graph;
     struct parallel_setup *parallel; /* NULL: one GPU */
     enum exec_network network;

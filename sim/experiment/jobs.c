@@ -245,6 +245,52 @@ static struct exec *open_exec(struct job *job, const struct cost *cost, struct e
     return executor->open(executor->context, &info, observed ? observe : NULL, job, e);
 }
 
+/* What bounds are counted from. */
+struct counted {
+    const struct job *job;
+    struct future *future;
+    const struct cache_params *params;
+    bool preloaded;
+};
+
+static void *count_bounds(void *context, struct err *e)
+{
+    const struct counted *c = context;
+    const struct experiment *x = c->job->x;
+    struct bounds_counts *b = mem_alloc(1, sizeof *b);
+
+    if (bounds_count(c->future, x->info->layers, x->info->experts, x->expert_bytes,
+                     c->params, c->preloaded, b, e) == 0)
+        return b;
+    free(b);
+    return NULL;
+}
+
+static const struct shared_kind counted_bounds = {count_bounds, free};
+
+/* Fills in the job's bounds; those of recorded routing are shared. */
+static int take_bounds(struct job *job, struct future *future, bool recorded,
+                       bool preloaded, struct err *e)
+{
+    const struct experiment *x = job->x;
+    struct shared *shared = recorded ? x->hooks->shared : NULL;
+    struct cache_params params = bounds_params(&job->policy.cache);
+    char *described = cfg_describe(cache_options, &params);
+    char *text = mem_format("%s, %s %s", described, preloaded ? "preloaded" : "empty",
+                            x->routing_text);
+    struct bounds_counts *b =
+        shared_take(shared, &counted_bounds, text,
+                    &(struct counted){job, future, &params, preloaded}, e);
+
+    free(text);
+    free(described);
+    if (b == NULL)
+        return -1;
+    *job->bounds = *b;
+    shared_give_back(shared, &counted_bounds, b);
+    return 0;
+}
+
 /* What the policy's books need once the run is over. */
 static int finish_run(struct job *job, struct exec *exec, struct future_writer *record,
                       struct future *future, struct err *e)
@@ -271,8 +317,7 @@ static int finish_run(struct job *job, struct exec *exec, struct future_writer *
             return -1;
         future = recorded;
     }
-    status = bounds_count(future, x->info->layers, x->info->experts, x->expert_bytes,
-                          &p->cache, preloaded, job->bounds, e);
+    status = take_bounds(job, future, recorded == NULL, preloaded, e);
     future_free(recorded);
     return status;
 }
@@ -366,7 +411,7 @@ struct future *job_look_ahead(struct experiment *x, const struct policy *p,
                           .kv_room_bytes = UINT64_MAX,
                           .seed = (uint64_t)x->p.seed};
     struct future *future = NULL;
-    struct trace *t = trace_open(x->trace_path, NULL, e);
+    struct trace *t = shared_open_trace(x->hooks->shared, x->trace_path, e);
 
     if (t == NULL)
         return NULL;
@@ -388,24 +433,68 @@ struct future *job_look_ahead(struct experiment *x, const struct policy *p,
     return future;
 }
 
-static void run_job(struct job *job, struct jobs *jobs)
+static int run_alone(struct job *job, struct jobs *jobs, struct err *e)
 {
     struct experiment *x = job->x;
-    struct trace *t = trace_open(x->trace_path, NULL, &job->err);
+    struct trace *t = shared_open_trace(x->hooks->shared, x->trace_path, e);
     struct future *own = NULL;
     struct future *future = x->future[job->policy.cache.order];
     bool wants = x->timeless &&
                  (job->bounds != NULL || (policy_needs(&job->policy) & NEED_FUTURE) != 0);
+    int status = -1;
 
-    job->status = -1;
     if (t != NULL) {
         if (wants && (job->parallel != NULL || policy_does(&job->policy, ACT_REROUTE)))
-            future = own = job_look_ahead(x, &job->policy, job->parallel, &job->err);
+            future = own = job_look_ahead(x, &job->policy, job->parallel, e);
         if (!wants || future != NULL)
-            job->status = run_with(job, t, jobs, wants ? future : NULL, &job->err);
+            status = run_with(job, t, jobs, wants ? future : NULL, e);
     }
     future_free(own);
     trace_close(t);
+    return status;
+}
+
+/* What bounds need to know of the run of a reference. */
+struct reference_run {
+    bool finished;
+    sim_time latency;
+    uint64_t hits;
+};
+
+static void *run_reference(void *context, struct err *e)
+{
+    struct progress *p = context;
+    const struct run_result *r = &p->job->result;
+    struct reference_run *run;
+
+    if (run_alone(p->job, p->jobs, e) != 0)
+        return NULL;
+    run = mem_alloc(1, sizeof *run);
+    *run = (struct reference_run){r->finished, r->total.latency, r->total.counts.hits};
+    return run;
+}
+
+static const struct shared_kind reference_runs = {run_reference, free};
+
+static int take_reference(struct job *job, struct jobs *jobs, struct err *e)
+{
+    struct shared *shared = job->x->hooks->shared;
+    struct reference_run *run = shared_take(shared, &reference_runs, job->shared_as,
+                                            &(struct progress){jobs, job}, e);
+
+    if (run == NULL)
+        return -1;
+    job->result.finished = run->finished;
+    job->result.total.latency = run->latency;
+    job->result.total.counts.hits = run->hits;
+    shared_give_back(shared, &reference_runs, run);
+    return 0;
+}
+
+static void run_job(struct job *job, struct jobs *jobs)
+{
+    job->status = job->shared_as == NULL ? run_alone(job, jobs, &job->err)
+                                         : take_reference(job, jobs, &job->err);
 }
 
 /* ---- all of them ---- */

@@ -196,6 +196,8 @@ static struct job *find_reference(struct plan *plan, struct experiment *x,
         job->graph = kind == REFERENCE_GRAPH;
         job->event_driven = false;
     }
+    if (text != NULL && x->hooks->shared != NULL)
+        job->shared_as = mem_format("%s\n%s", text, x->frame_text);
     plan->text[plan->count] = text;
     plan->job[plan->count++] = job;
     return job;
@@ -277,6 +279,7 @@ static void plan_release(struct plan *plan)
             parallel_setup_release(plan->job[i]->parallel);
         free(plan->job[i]->parallel);
         free(plan->job[i]->watcher);
+        free(plan->job[i]->shared_as);
         free(plan->job[i]);
         free(plan->text[i]);
     }

@@ -1,0 +1,144 @@
+#include "sweep_identity.h"
+
+#include "sim/base/file.h"
+#include "sim/base/mem.h"
+#include "traces/trace_digest.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct known {
+    char *path;
+    struct hash_value hash;
+};
+
+struct sweep_identity {
+    const struct experiment_folders *folders;
+    struct known *known;
+    size_t count;
+};
+
+struct sweep_identity *sweep_identity_new(const struct experiment_folders *folders)
+{
+    struct sweep_identity *s = mem_zalloc(1, sizeof *s);
+
+    s->folders = folders;
+    return s;
+}
+
+void sweep_identity_free(struct sweep_identity *s)
+{
+    if (s == NULL)
+        return;
+    for (size_t i = 0; i < s->count; i++)
+        free(s->known[i].path);
+    free(s->known);
+    free(s);
+}
+
+typedef struct hash_value reader(const char *path);
+
+static struct hash_value read_trace(const char *path)
+{
+    struct err ignored = {.text = ""};
+    struct trace *t = trace_open(path, NULL, &ignored);
+    struct trace_digest d = {.requests = 0};
+    struct hash_value value = {0, 0};
+
+    if (t != NULL && trace_digest(t, &d, &ignored) == 0)
+        value = d.whole;
+    trace_digest_release(&d);
+    trace_close(t);
+    return value;
+}
+
+static struct hash_value read_text(const char *path)
+{
+    enum { LIMIT = 16 << 20 };
+    struct err ignored = {.text = ""};
+    size_t size = 0;
+    char *text = file_read(path, LIMIT, &size, &ignored);
+    struct hash *h = hash_new();
+    struct hash_value value;
+
+    if (text != NULL)
+        hash_add(h, text, size);
+    value = hash_now(h);
+    hash_free(h);
+    free(text);
+    return value;
+}
+
+/* Of a file, read once. */
+static struct hash_value hash_file(struct sweep_identity *s, const char *path,
+                                   reader *read)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        if (strcmp(s->known[i].path, path) == 0)
+            return s->known[i].hash;
+    }
+    s->known = mem_grow(s->known, s->count, sizeof *s->known);
+    s->known[s->count] = (struct known){mem_strdup(path), read(path)};
+    return s->known[s->count++].hash;
+}
+
+/* Puts the hash of what a file holds in the place of its path. */
+static void replace(struct cfg *c, const struct cfg_node *n, struct hash_value v)
+{
+    cfg_set_text(c, n, hash_text(v).text);
+}
+
+static void replace_file(struct sweep_identity *s, struct cfg *c,
+                         const struct cfg_node *below, const char *key, reader *read)
+{
+    const struct cfg_node *n = below == NULL ? NULL : cfg_find(below, key);
+
+    if (n != NULL && cfg_text(n) != NULL && *cfg_text(n) != '\0')
+        replace(c, n, hash_file(s, cfg_text(n), read));
+}
+
+/* The same for what is found by name or path; the name stays out of it, too. */
+static void replace_named(struct sweep_identity *s, struct cfg *c,
+                          const struct cfg_node *below, const char *key,
+                          const char *folder)
+{
+    const struct cfg_node *n = cfg_find(below, key);
+    const char *name;
+    char *path;
+
+    if (n != NULL && cfg_is_map(n))
+        n = cfg_find(n, "name");
+    name = n == NULL ? NULL : cfg_text(n);
+    if (name == NULL || *name == '\0')
+        return;
+    path = strchr(name, '/') != NULL || strstr(name, ".yaml") != NULL
+               ? mem_strdup(name)
+               : mem_format("%s/%s.yaml", folder, name);
+    replace(c, n, hash_file(s, path, read_text));
+    free(path);
+}
+
+struct hash_value sweep_identity_of(struct sweep_identity *s, const struct cfg *point)
+{
+    struct cfg *c = cfg_copy(cfg_root(point));
+    const struct cfg_node *root = cfg_root(c), *policies = cfg_find(root, "policies");
+    struct hash *h = hash_new();
+    struct hash_value value;
+    char *text;
+
+    replace_file(s, c, root, "trace", read_trace);
+    replace_file(s, c, root, "profile", read_trace);
+    replace_file(s, c, cfg_find(root, "workload"), "file", read_text);
+    replace_named(s, c, root, "model", s->folders->models);
+    replace_named(s, c, root, "machine", s->folders->machines);
+    for (size_t i = 0; policies != NULL && i < cfg_count(policies); i++)
+        replace_named(s, c, cfg_item(policies, i), "preset", s->folders->presets);
+    text = cfg_dump(c);
+    hash_add_text(h, "moesim " MOESIM_VERSION);
+    hash_add_text(h, text);
+    value = hash_now(h);
+    hash_free(h);
+    free(text);
+    cfg_free(c);
+    return value;
+}
