@@ -29,7 +29,7 @@ struct view {
 
 static void show(const struct view *v)
 {
-    enum { OF_A_GROUP = 4, IN_ALL = 32 };
+    enum { OF_A_GROUP = 6, IN_ALL = 36 };
     const char *group = NULL;
     size_t of_group = 0, shown = 0, hidden = 0;
 
@@ -173,9 +173,8 @@ static void mark_row(const struct check_row *row, FILE *out)
                           row->before == NULL ? "-" : row->before,
                           row->after == NULL ? "-" : row->after,
                           change,
-                          row->verdict == CHECK_OK && row->note != NULL
-                              ? row->note
-                              : check_verdict_name(row->verdict)};
+                          row->note == NULL ? check_verdict_name(row->verdict)
+                                            : row->note};
 
     for (size_t i = 0; i < sizeof cell / sizeof *cell; i++) {
         (void)fputs("| ", out);

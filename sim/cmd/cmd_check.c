@@ -169,9 +169,11 @@ static int update_baseline(struct job *job, const char *path)
     struct err e = {.text = ""};
     struct baseline b;
     uint64_t values, changed;
+    bool renewed = false;
     int status = load_baseline(job->flags, path, &b, &e);
 
     if (status == 0) {
+        renewed = b.stored != NULL;
         status = baseline_update(&b, &job->world, &values, &changed, &e);
         baseline_release(&b);
     }
@@ -179,9 +181,11 @@ static int update_baseline(struct job *job, const char *path)
         (void)cmd_fail(&e);
         job->refused = true;
     } else if (status == 0) {
-        plain_printf(stdout,
-                     "Written: %s (%llu values, %llu of them others than before)\n", path,
-                     (unsigned long long)values, (unsigned long long)changed);
+        plain_printf(stdout, "Written: %s, %llu values", path,
+                     (unsigned long long)values);
+        if (renewed)
+            (void)printf(", %llu of them changed", (unsigned long long)changed);
+        (void)printf("\n");
     }
     return status == 1;
 }
@@ -367,9 +371,10 @@ static const char *refuse_flags(const struct check_flags *f, int count)
 
 static int help(void)
 {
-    (void)printf("\nA baseline says `study: FILE`, `tables: FOLDER` or `papers: all`; "
-                 "validate/README.md has its\nkeys.\n\nfigures of a replay that a row of "
-                 "a table may name:\n");
+    (void)printf(
+        "\nA baseline says `study: FILE`, `tables: FOLDER` or `papers: all`; "
+        "validate/README.md has its\nkeys.\n\nfigures of a replay that a row may "
+        "name:\n");
     paper_figure_help(stdout);
     (void)printf("\nformulas:\n");
     paper_formula_help(stdout);

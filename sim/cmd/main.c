@@ -15,7 +15,8 @@ static const struct {
 } commands[] = {
 #ifndef MOESIM_CUDA /* these link GSL, which the program with CUDA may not */
     {"run", cmd_run, "replay a trace under one or more policies, side by side"},
-    {"check", cmd_check, "published tables against what is predicted"},
+    {"check", cmd_check,
+     "stored predictions and published tables against new predictions"},
 #endif
     {"explain", cmd_explain, "where the time of a result went, and what would help"},
 #ifndef MOESIM_CUDA
