@@ -63,11 +63,12 @@ CFLAGS += -std=c17 -pedantic -ffp-contract=off $(WARN) $(MODE_$(MODE)) \
 
 # What needs MPI or NCCL is no part of the program: `make ranks` and `make gpu` build it.
 RANKS_SRC := gpu/communicator_mpi.c gpu/ranks.c
+SWEEP_SRC := sim/cmd/ranks_mpi.c
 NCCL_SRC := gpu/communicator_nccl.c
 SRC := $(sort $(filter-out $(RANKS_SRC) $(NCCL_SRC),\
                  $(filter-out sim/cmd/%,$(wildcard sim/*/*.c)) \
                  $(wildcard models/*.c traces/*.c validate/*.c gpu/*.c)))
-CMD_SRC := $(sort $(wildcard sim/cmd/*.c))
+CMD_SRC := $(sort $(filter-out $(SWEEP_SRC),$(wildcard sim/cmd/*.c)))
 TEST_SRC := $(sort $(wildcard tests/test_*.c))
 TEST_HELP := $(sort $(filter-out $(wildcard tests/test_*.c),$(wildcard tests/*.c)))
 BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
@@ -88,7 +89,7 @@ BENCHES := $(BENCH_SRC:tests/bench/%.c=$(B)/%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/%)
 REPLAYS := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(B)/replay_%)
 MPI_CFLAGS := $(call isystem,ompi-c)
-LINTED := $(patsubst %.c,build/lint/%.ok,$(SRC) $(CMD_SRC) $(if $(MPI_CFLAGS),$(RANKS_SRC)))
+LINTED := $(patsubst %.c,build/lint/%.ok,$(SRC) $(CMD_SRC) $(if $(MPI_CFLAGS),$(RANKS_SRC) $(SWEEP_SRC)))
 
 # ---- what a user calls ----
 
@@ -104,7 +105,8 @@ test: setup ## build and run every test of the fast tier
 moesim: $(B)/moesim ## build the program
 	@ln -sfn $(B:build/%=%)/moesim build/moesim
 
-ranks: $(B)/moesim-ranks ## collectives between MPI ranks, checked and timed
+ranks: $(B)/moesim-mpi $(B)/moesim-ranks ## with MPI: moesim-mpi (sweeps), moesim-ranks (collectives)
+	@ln -sfn $(B:build/%=%)/moesim-mpi build/moesim-mpi
 	@ln -sfn $(B:build/%=%)/moesim-ranks build/moesim-ranks
 
 help: ## list the targets
@@ -164,11 +166,17 @@ $(B)/fuzz_result $(B)/replay_result: $(B)/tests/made_result.o
 
 # Only what it uses of the library is linked, so neither HDF5 nor GSL.
 $(RANKS_SRC:%.c=$(B)/%.o) $(RANKS_SRC:%.c=build/lint/%.ok): CPPFLAGS += $(MPI_CFLAGS)
-$(RANKS_SRC:%.c=$(B)/%.o): | need-mpi
+$(SWEEP_SRC:%.c=$(B)/%.o) $(SWEEP_SRC:%.c=build/lint/%.ok): CPPFLAGS += $(MPI_CFLAGS)
+$(RANKS_SRC:%.c=$(B)/%.o) $(SWEEP_SRC:%.c=$(B)/%.o): | need-mpi
 $(B)/moesim-ranks: $(RANKS_SRC:%.c=$(B)/%.o) $(B)/libmoesim.a
 	$(say) LINK $@
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $^ $(LIB_LDLIBS) \
 	    $(shell pkg-config --libs ompi-c)
+
+# The plain program's objects, but for what makes its process one of several.
+$(B)/moesim-mpi: $(SWEEP_SRC:%.c=$(B)/%.o) $(filter-out %/ranks_alone.o,$(CMD_OBJ)) $(OBJ)
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS) $(shell pkg-config --libs ompi-c)
 
 need-mpi:
 	@pkg-config --exists ompi-c || { \

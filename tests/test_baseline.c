@@ -22,7 +22,8 @@ static void bad_files_are_told(void **state)
     static const char *const bad[][2] = {
         {"study: a.yaml\nstudies: b\n",
          "b.yaml:2:1: unknown key 'studies'; allowed: study, set"},
-        {"study: a.yaml\nstudy: b\n", "b.yaml:2:1: key 'study' is given already in line 1"},
+        {"study: a.yaml\nstudy: b\n",
+         "b.yaml:2:1: key 'study' is given already in line 1"},
         {"tolerance: {times: 0 %}\n",
          "b.yaml:1:1: expected one of study, tables and papers, which say what is to be "
          "predicted"},
@@ -144,9 +145,9 @@ static void paths_count_from_the_file(void **state)
     "    request: [xa, xb, xc]\n    layer: [xd, xe]\n"
 #define INPUTS                                                                           \
     TRACE                                                                                \
-        "  machine:\n    name: h9\n    gpu.memory: 80 GB\n    h2d.bandwidth: 50 GB/s\n"  \
-        "  model:\n    name: m\n    hidden: 2880\n"                                      \
-        "  config:\n    workload.batch: 8\n    seed: 1\n"
+    "  machine:\n    name: h9\n    gpu.memory: 80 GB\n    h2d.bandwidth: 50 GB/s\n"      \
+    "  model:\n    name: m\n    hidden: 2880\n"                                          \
+    "  config:\n    workload.batch: 8\n    seed: 1\n"
 #define POLICY(label, cache, engine)                                                     \
     "    - label: " label "\n"                                                           \
     "      made_of: {gate: dropless, cache: " cache " slots=12, prefetch: none, "        \

@@ -6,7 +6,7 @@
  * of a `struct file_out`: the first failure is kept, what comes behind it is dropped, and
  * the library sees none. Whoever writes asks hdf_out_check() now and then, to stop early;
  * hdf_out_commit() refuses a file any write to which failed. Between hdf_enter() and
- * hdf_leave(), or as result_hdf.h has it, like every call of HDF5. */
+ * hdf_leave(), like every call of HDF5. */
 #ifndef MOESIM_TRACES_HDF_OUT_H
 #define MOESIM_TRACES_HDF_OUT_H
 

@@ -202,10 +202,12 @@ char *baseline_path(const char *baseline, const char *path)
 static int predict(const struct baseline *b, const struct baseline_world *w,
                    struct check_case *c, char **text, struct err *e)
 {
-    size_t size;
-    FILE *out = open_memstream(text, &size);
+    struct mem_stream m;
+    FILE *out;
     int status;
 
+    mem_stream_open(&m);
+    out = m.out;
     (void)fprintf(out, "stored:\n  format: %d\n", BASELINE_FORMAT);
     record_pair(out, 2, "moesim", MOESIM_VERSION);
     if (*b->study != '\0')
@@ -214,7 +216,7 @@ static int predict(const struct baseline *b, const struct baseline_world *w,
         status = record_tables(b, w->folders->machines, out, e);
     else
         status = record_papers(b, w, c, out, e);
-    (void)fclose(out);
+    *text = mem_stream_close(&m);
     return status;
 }
 

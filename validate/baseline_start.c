@@ -50,10 +50,11 @@ static char *relative(const char *folder, const char *file)
 /* The user's part; owned. */
 static char *first_part(const char *study, const char *const *set, size_t sets)
 {
-    char *text = NULL;
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
+    struct mem_stream m;
+    FILE *out;
 
+    mem_stream_open(&m);
+    out = m.out;
     (void)fputs("# `moesim check` predicts this again and compares.\nstudy: ", out);
     record_text(out, study);
     (void)fputs(sets > 0 ? "\nset:\n" : "\n", out);
@@ -63,8 +64,7 @@ static char *first_part(const char *study, const char *const *set, size_t sets)
         (void)fputc('\n', out);
     }
     (void)fputs("tolerance: {times: 0 %, counts: 0 %}\n", out);
-    (void)fclose(out);
-    return text;
+    return mem_stream_close(&m);
 }
 
 int baseline_start(const char *path, const char *study, const char *const *set,

@@ -294,16 +294,15 @@ static void put_fields(FILE *out, const char *key, const struct result_field *f,
 
 static void put_figure(struct record_flow *f, const char *key, double value)
 {
-    char *text = NULL;
-    size_t size;
-    FILE *out;
+    struct mem_stream m;
+    char *text;
 
     if (!isfinite(value))
         return;
-    out = open_memstream(&text, &size);
-    (void)fprintf(out, "%s: ", key);
-    json_number(out, value);
-    (void)fclose(out);
+    mem_stream_open(&m);
+    (void)fprintf(m.out, "%s: ", key);
+    json_number(m.out, value);
+    text = mem_stream_close(&m);
     record_item(f, text);
     free(text);
 }

@@ -91,14 +91,14 @@ void record_item(struct record_flow *f, const char *text)
 
 void record_item_text(struct record_flow *f, const char *key, const char *text)
 {
-    char *item = NULL;
-    size_t size;
-    FILE *out = open_memstream(&item, &size);
+    struct mem_stream m;
+    char *item;
 
+    mem_stream_open(&m);
     if (key != NULL)
-        record_key(out, 0, key);
-    record_text(out, text);
-    (void)fclose(out);
+        record_key(m.out, 0, key);
+    record_text(m.out, text);
+    item = mem_stream_close(&m);
     record_item(f, item);
     free(item);
 }

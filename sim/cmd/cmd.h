@@ -18,6 +18,7 @@ int cmd_run(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_report(int argc, char **argv);
+int cmd_sweep(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_fit(int argc, char **argv);
 int cmd_trace_gen(int argc, char **argv);
@@ -93,6 +94,8 @@ struct cfg *config_load(const char *path, const struct flag_list *set, struct er
  * that file's folder. */
 struct cfg *config_load_from(const char *path, const struct cfg_node *set,
                              const char *from, struct err *e);
+/* Makes its paths count from the root, so that it means the same from everywhere. */
+void config_make_absolute(struct cfg *c);
 /* Begins an output folder for the files called `own`, NULL behind the last. Refuses one
  * whose files are among what the configuration reads. Owned, or NULL. */
 struct folder_out;
@@ -116,6 +119,8 @@ struct progress_line;
 /* NULL where standard error is no terminal; the other functions take NULL. */
 struct progress_line *progress_new(const char *what);
 void progress_show(void *line, unsigned long long done, unsigned long long total);
+/* The same for the points of a sweep. */
+void progress_points(void *line, unsigned long long done, unsigned long long total);
 /* The same where what is done has parts with names instead of a rate. */
 void progress_part(void *line, const char *part, unsigned long long done,
                    unsigned long long total);

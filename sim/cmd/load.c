@@ -1,3 +1,5 @@
+#define _XOPEN_SOURCE 700 /* realpath */
+
 #include "cmd.h"
 #include "sim/base/file_kind.h"
 #include "sim/base/folder.h"
@@ -27,37 +29,101 @@ static bool is_file(const char *value)
            (length > 5 && strcmp(value + length - 5, ".yaml") == 0);
 }
 
+/* What a path in a configuration should be, or NULL if it may stay; owned. */
+typedef char *rewrite(const char *value, const char *config_path);
+
 /* A relative file is meant from the configuration's folder. */
-static void resolve(struct cfg *c, const char *config_path, const char *section,
-                    const char *key, bool may_be_name)
+static char *from_folder(const char *value, const char *config_path)
 {
-    const struct cfg_node *n = cfg_root(c);
     const char *slash = strrchr(config_path, '/');
-    const char *value;
+
+    if (*value == '/' || slash == NULL)
+        return NULL;
+    return mem_format("%.*s/%s", (int)(slash - config_path), config_path, value);
+}
+
+static char *from_root(const char *value, const char *config_path)
+{
+    (void)config_path;
+    return realpath(value, NULL); /* NULL: it is not there, as the run will say */
+}
+
+static void rewrite_one(struct cfg *c, const struct cfg_node *n, bool may_be_name,
+                        rewrite *change, const char *config_path)
+{
+    const char *value = cfg_text(n);
     char *path;
 
-    if (*section != '\0')
-        n = cfg_find(n, section);
-    n = n == NULL ? NULL : cfg_find(n, key);
-    if (n != NULL && may_be_name && cfg_is_map(n))
-        n = cfg_find(n, "name");
-    value = n == NULL ? NULL : cfg_text(n);
-    if (value == NULL || *value == '\0' || *value == '/' || slash == NULL ||
-        (may_be_name && !is_file(value)))
+    if (value == NULL || *value == '\0' || (may_be_name && !is_file(value)))
         return;
-    path = mem_format("%.*s/%s", (int)(slash - config_path), config_path, value);
-    cfg_set_text(c, n, path);
+    path = change(value, config_path);
+    if (path != NULL)
+        cfg_set_text(c, n, path);
     free(path);
 }
 
+/* The values that a sweep has for a key that is a path. */
+static void rewrite_swept(struct cfg *c, size_t i, rewrite *change,
+                          const char *config_path)
+{
+    const struct cfg_node *sweep = cfg_find(cfg_root(c), "sweep"), *n;
+    bool inside = *paths[i].section != '\0';
+    char *keys[] = {
+        mem_format("%s%s%s", paths[i].section, inside ? "." : "", paths[i].key),
+        mem_format("%s.name", paths[i].key)};
+
+    for (int k = 0; k < 2; k++) {
+        n = sweep == NULL ? NULL : cfg_find(sweep, keys[k]);
+        free(keys[k]);
+        if (n != NULL && cfg_is_scalar(n))
+            rewrite_one(c, n, paths[i].may_be_name, change, config_path);
+        for (size_t v = 0; n != NULL && cfg_is_list(n) && v < cfg_count(n); v++)
+            rewrite_one(c, cfg_item(n, v), paths[i].may_be_name, change, config_path);
+    }
+}
+
+static void rewrite_key(struct cfg *c, size_t i, rewrite *change, const char *config_path)
+{
+    const struct cfg_node *n = cfg_root(c);
+
+    if (*paths[i].section != '\0')
+        n = cfg_find(n, paths[i].section);
+    n = n == NULL ? NULL : cfg_find(n, paths[i].key);
+    if (n != NULL && paths[i].may_be_name && cfg_is_map(n))
+        n = cfg_find(n, "name");
+    if (n != NULL)
+        rewrite_one(c, n, paths[i].may_be_name, change, config_path);
+}
+
+static void rewrite_paths(struct cfg *c, rewrite *change, const char *config_path)
+{
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        rewrite_key(c, i, change, config_path);
+        rewrite_swept(c, i, change, config_path);
+    }
+}
+
+void config_make_absolute(struct cfg *c)
+{
+    rewrite_paths(c, from_root, NULL);
+}
+
+/* Paths in the file count from its folder. */
 static struct cfg *load(const char *path, struct err *e)
 {
     struct cfg *c =
         file_kind_check(path, FILE_CONFIGURATION, e) == 0 ? cfg_load(path, e) : NULL;
 
-    for (size_t i = 0; c != NULL && i < sizeof paths / sizeof *paths; i++)
-        resolve(c, path, paths[i].section, paths[i].key, paths[i].may_be_name);
+    if (c != NULL)
+        rewrite_paths(c, from_folder, path);
     return c;
+}
+
+/* One KEY=VALUE, which may also replace a number of model or machine. 0 or -1. */
+static int set_key(struct cfg *c, const char *assignment, struct err *e)
+{
+    experiment_open_key(c, assignment);
+    return cfg_override(c, assignment, e);
 }
 
 /* Frees a document that could not be made whole. */
@@ -69,14 +135,6 @@ static struct cfg *whole(struct cfg *c, int status)
     return NULL;
 }
 
-/* One KEY=VALUE, which may also replace a number of model or machine. 0 or -1. */
-static int set_key(struct cfg *c, const char *assignment, struct err *e)
-{
-    experiment_open_key(c, assignment);
-    return cfg_override(c, assignment, e);
-}
-
-/* Paths in the file count from its folder, paths of --set from where one is. */
 struct cfg *config_load(const char *path, const struct flag_list *set, struct err *e)
 {
     struct cfg *c = load(path, e);
@@ -87,8 +145,8 @@ struct cfg *config_load(const char *path, const struct flag_list *set, struct er
     return whole(c, status);
 }
 
-/* Resolves what an assignment has just set. */
-static void resolve_set(struct cfg *c, const char *from, const char *assignment)
+/* Makes a path that was just set count from where it is written. */
+static void rewrite_set(struct cfg *c, const char *assignment, const char *from)
 {
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         char *key = mem_format("%s%s%s", paths[i].section,
@@ -98,7 +156,7 @@ static void resolve_set(struct cfg *c, const char *from, const char *assignment)
         if (strncmp(assignment, key, length) == 0 &&
             (assignment[length] == '=' ||
              strncmp(assignment + length, ".name=", strlen(".name=")) == 0))
-            resolve(c, from, paths[i].section, paths[i].key, paths[i].may_be_name);
+            rewrite_key(c, i, from_folder, from);
         free(key);
     }
 }
@@ -118,7 +176,7 @@ struct cfg *config_load_from(const char *path, const struct cfg_node *set,
         else
             status = set_key(c, assignment, e);
         if (status == 0)
-            resolve_set(c, from, assignment);
+            rewrite_set(c, assignment, from);
     }
     return whole(c, status);
 }

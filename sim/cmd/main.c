@@ -15,6 +15,7 @@ static const struct {
 } commands[] = {
 #ifndef MOESIM_CUDA /* these link GSL, which the program with CUDA may not */
     {"run", cmd_run, "replay a trace under one or more policies, side by side"},
+    {"sweep", cmd_sweep, "run a study at many points: grids, random and Sobol points"},
     {"check", cmd_check,
      "stored predictions and published tables against new predictions"},
 #endif

@@ -44,22 +44,32 @@ static bool is_due(struct progress_line *p)
     return true;
 }
 
-void progress_show(void *line, unsigned long long done, unsigned long long total)
+static void show(struct progress_line *p, const char *unit, int digits,
+                 unsigned long long done, unsigned long long total)
 {
-    struct progress_line *p = line;
     double rate;
 
     if (p == NULL || !is_due(p))
         return;
     rate = (double)done / (p->shown - p->begun);
     if (total > done && rate > 0)
-        (void)fprintf(stderr, "\r%s %3.0f %%, %.0f tokens/s, %.0f s left   \033[K",
-                      p->what, 100.0 * (double)done / (double)total, rate,
+        (void)fprintf(stderr, "\r%s %3.0f %%, %.*f %s/s, %.0f s left   \033[K", p->what,
+                      100.0 * (double)done / (double)total, digits, rate, unit,
                       (double)(total - done) / rate);
     else
-        (void)fprintf(stderr, "\r%s %llu tokens, %.0f tokens/s   \033[K", p->what, done,
-                      rate);
+        (void)fprintf(stderr, "\r%s %llu %s, %.*f %s/s   \033[K", p->what, done, unit,
+                      digits, rate, unit);
     (void)fflush(stderr);
+}
+
+void progress_show(void *line, unsigned long long done, unsigned long long total)
+{
+    show(line, "tokens", 0, done, total);
+}
+
+void progress_points(void *line, unsigned long long done, unsigned long long total)
+{
+    show(line, "points", 1, done, total);
 }
 
 void progress_part(void *line, const char *part, unsigned long long done,

@@ -28,6 +28,8 @@ struct sweep {
     struct sweep_points *points;
     struct hash_value *identity; /* [points] */
     struct place *order;         /* [points] in which they are worked on */
+    char **trace;                /* [traces] paths of those that are read */
+    size_t traces;
     int lock;
 };
 
@@ -113,6 +115,22 @@ static int by_frame(const void *a, const void *b)
     return order != 0 ? order : p->point < q->point ? -1 : p->point > q->point;
 }
 
+/* Notes a trace that a point reads. */
+static void note_trace(struct sweep *s, const struct cfg *point, const char *key)
+{
+    const struct cfg_node *n = cfg_find(cfg_root(point), key);
+    const char *path = n == NULL ? NULL : cfg_text(n);
+
+    if (path == NULL || *path == '\0')
+        return;
+    for (size_t i = 0; i < s->traces; i++) {
+        if (strcmp(s->trace[i], path) == 0)
+            return;
+    }
+    s->trace = mem_grow(s->trace, s->traces, sizeof *s->trace);
+    s->trace[s->traces++] = mem_strdup(path);
+}
+
 static int identify(struct sweep *s, struct err *e)
 {
     uint64_t count = sweep_points_count(s->points);
@@ -130,6 +148,8 @@ static int identify(struct sweep *s, struct err *e)
         }
         s->identity[p] = sweep_identity_of(ids, c);
         s->order[p] = (struct place){p, frame_of(c)};
+        note_trace(s, c, "trace");
+        note_trace(s, c, "profile");
         cfg_free(c);
     }
     if (status == 0)
@@ -161,6 +181,9 @@ void sweep_free(struct sweep *s)
     if (s->lock >= 0)
         (void)close(s->lock);
     sweep_points_free(s->points);
+    for (size_t i = 0; i < s->traces; i++)
+        free(s->trace[i]);
+    free(s->trace);
     free(s->identity);
     free(s->order);
     free(s);
@@ -169,6 +192,12 @@ void sweep_free(struct sweep *s)
 const struct sweep_points *sweep_get_points(const struct sweep *s)
 {
     return s->points;
+}
+
+size_t sweep_traces(const struct sweep *s, const char *const **path)
+{
+    *path = (const char *const *)s->trace;
+    return s->traces;
 }
 
 struct hash_text sweep_point_name(const struct sweep *s, uint64_t point)

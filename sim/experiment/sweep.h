@@ -35,6 +35,9 @@ struct hash_text sweep_point_name(const struct sweep *s, uint64_t point);
 char *sweep_point_file(const struct sweep *s, uint64_t point, bool failed);
 bool sweep_point_done(const struct sweep *s, uint64_t point);
 
+/* The traces that its points read; borrowed paths. */
+size_t sweep_traces(const struct sweep *s, const char *const **path);
+
 /* Makes the folder, or takes it over; no other study gets it before sweep_free(). 0 or
  * -1.
  */

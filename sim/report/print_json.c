@@ -286,11 +286,12 @@ void result_print_json(const struct result *r, FILE *out)
 
 /* ---- CSV ---- */
 
-static void csv_head(FILE *out)
+size_t result_print_csv_head(FILE *out)
 {
     struct result nothing = {.path = NULL};
     struct result_policy none = {.label = NULL};
     struct figure figure[FIGURES];
+    size_t columns = 7 + POLICY_SLOTS + FIGURES + 1;
 
     (void)fputs("label,status,variant,model,machine,trace_path,seed", out);
     for (int slot = 0; slot < POLICY_SLOTS; slot++)
@@ -302,11 +303,13 @@ static void csv_head(FILE *out)
     for (const struct result_field *f = result_policy_fields; f->name != NULL; f++) {
         (void)fputc(',', out);
         print_name(f, out);
+        columns++;
     }
-    (void)fputc('\n', out);
+    return columns;
 }
 
-static void csv_row(const struct result *r, const struct result_policy *p, FILE *out)
+void result_print_csv_row(const struct result *r, const struct result_policy *p,
+                          FILE *out)
 {
     struct figure figure[FIGURES];
     struct result_port port;
@@ -336,12 +339,14 @@ static void csv_row(const struct result *r, const struct result_policy *p, FILE 
         (void)fputc(',', out);
         print_value(f, p, !p->run.counts_only, csv_number, out);
     }
-    (void)fputc('\n', out);
 }
 
 void result_print_csv(const struct result *r, FILE *out)
 {
-    csv_head(out);
-    for (uint32_t i = 0; i < r->policies; i++)
-        csv_row(r, &r->policy[i], out);
+    (void)result_print_csv_head(out);
+    (void)fputc('\n', out);
+    for (uint32_t i = 0; i < r->policies; i++) {
+        result_print_csv_row(r, &r->policy[i], out);
+        (void)fputc('\n', out);
+    }
 }

@@ -38,19 +38,6 @@ const struct result_text result_policy_texts[] = {
     {NULL, 0},
 };
 
-void result_hdf_enter(struct result_hdf_quiet *q)
-{
-    (void)H5dont_atexit(); /* before any other call: see hdf_enter() in traces/hdf.c */
-    (void)H5Eget_auto2(H5E_DEFAULT, &q->handler, &q->data);
-    (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-}
-
-void result_hdf_leave(const struct result_hdf_quiet *q)
-{
-    (void)H5Eclear2(H5E_DEFAULT);
-    (void)H5Eset_auto2(H5E_DEFAULT, q->handler, q->data);
-}
-
 hid_t result_hdf_disk_type(enum result_kind kind)
 {
     switch (kind) {

@@ -1,18 +1,11 @@
 /* The few HDF5 calls that result files need, for the writer and the reader of results.
- * The library's own error printing is off between result_hdf_enter and _leave. */
+ * Between hdf_enter() and hdf_leave() of traces/hdf.h. */
 #ifndef MOESIM_RESULT_RESULT_HDF_H
 #define MOESIM_RESULT_RESULT_HDF_H
 
 #include "result_fields.h"
 
 #include <hdf5.h>
-
-struct result_hdf_quiet {
-    H5E_auto2_t handler;
-    void *data;
-};
-void result_hdf_enter(struct result_hdf_quiet *q);
-void result_hdf_leave(const struct result_hdf_quiet *q);
 
 /* The type on disk (little endian) and in memory; not to be closed. */
 hid_t result_hdf_disk_type(enum result_kind kind);

@@ -2,6 +2,7 @@
 #include "result_reader.h"
 
 #include "sim/base/file_kind.h"
+#include "traces/hdf.h"
 #include "sim/base/mem.h"
 
 #include <assert.h>
@@ -274,18 +275,17 @@ static int open_file(struct result_reader *r)
 int result_read(const char *path, struct result *result, struct err *e)
 {
     struct result_reader r = {.path = path, .e = e};
-    struct result_hdf_quiet quiet;
     int status;
 
     assert(e->text[0] == '\0');
     *result = (struct result){.path = NULL};
-    result_hdf_enter(&quiet);
+    hdf_enter();
     status = open_file(&r);
     if (status == 0) {
         status = read_all(&r, result);
         (void)H5Fclose(r.file);
     }
-    result_hdf_leave(&quiet);
+    hdf_leave();
     if (status == 0)
         result->path = mem_strdup(path);
     else
@@ -339,7 +339,6 @@ int result_read_passes(const struct result *r, uint32_t policy, uint64_t first,
 {
     uint64_t rows = result_pass_count(r, policy);
     struct result_reader reader = {.path = r->path, .e = e};
-    struct result_hdf_quiet quiet;
     int status;
 
     assert(e->text[0] == '\0');
@@ -348,8 +347,8 @@ int result_read_passes(const struct result *r, uint32_t policy, uint64_t first,
         return 0;
     if (r->policy[policy].run.pass_spool != NULL)
         return read_spool(&r->policy[policy].run, first, count, pass, e);
-    result_hdf_enter(&quiet);
+    hdf_enter();
     status = read_file_passes(&reader, policy, rows, first, count, pass);
-    result_hdf_leave(&quiet);
+    hdf_leave();
     return status;
 }

@@ -1,8 +1,10 @@
 /* Writing a result: everything goes to a temporary file, which is read back and takes its
  * name when it is whole. Object times are off, so that equal results are equal files. */
 #include "result_hdf.h"
+#include "traces/hdf.h"
 
 #include "sim/base/mem.h"
+#include "traces/hdf.h"
 #include "traces/hdf_out.h"
 
 #include <inttypes.h>
@@ -395,19 +397,20 @@ static int verify(const struct result *r, const char *name, const char *path,
 
 int result_write(const struct result *r, const char *path, struct err *e)
 {
-    struct result_hdf_quiet quiet;
     struct hdf_out *out;
     int status;
 
-    result_hdf_enter(&quiet);
+    hdf_enter();
     out = hdf_out_new(path, e);
     status = out == NULL ? -1 : write_file(r, out, path, e);
+    hdf_leave();
     if (status == 0)
         status = verify(r, hdf_out_name(out), path, e);
+    hdf_enter();
     if (status == 0)
         status = hdf_out_commit(out, e);
     else
         hdf_out_abandon(out);
-    result_hdf_leave(&quiet);
+    hdf_leave();
     return status;
 }
