@@ -7,6 +7,7 @@
  * only; when operations run depends on the schedule once they are the same ones and each
  * takes as long. */
 #include "baseline_parts.h"
+#include "policy_pair.h"
 #include "tree_walk.h"
 
 #include "sim/base/mem.h"
@@ -79,19 +80,14 @@ static void tell_blames(struct cause *k)
 
 /* ---- policies ---- */
 
-struct pair {
-    const char *label;
-    const struct cfg_node *old, *new;
-};
-
 /* The policy number i of what is predicted now; false where it was not stored. */
-static bool pair_at(const struct cause *k, size_t i, struct pair *p)
+static bool pair_at(const struct cause *k, size_t i, struct policy_pair *p)
 {
     const struct cfg_node *list = cfg_find(k->now, "policies");
 
     p->new = cfg_item(list, i);
     p->label = tree_text(cfg_find(p->new, "label"));
-    p->old = tree_item(tree_find(k->stored, "policies", NULL), p->label);
+    p->old = tree_item(TREE(k->stored, "policies"), p->label);
     return p->old != NULL;
 }
 
@@ -102,82 +98,27 @@ static size_t count_policies(const struct cause *k)
     return list == NULL ? 0 : cfg_count(list);
 }
 
-static bool changed(const struct pair *p, const char *part, const char *key)
-{
-    return tree_differ(tree_find(p->old, part, key, NULL),
-                       tree_find(p->new, part, key, NULL));
-}
-
 /* "cache 'lru'": the plug-in of a slot; owned. */
-static char *plugin_text(const struct pair *p, const char *slot)
+static char *plugin_text(const struct policy_pair *p, const char *slot)
 {
-    const char *name = tree_text(tree_find(p->new, "made_of", slot, NULL));
+    const char *name = tree_text(TREE(p->new, "made_of", slot));
 
     return mem_format("%s '%.*s'", slot, (int)strcspn(name, " "), name);
 }
 
 /* Whether what it decides depends on times: copies that may be late, experts on the host
  * where that is quicker, requests that arrive. */
-static bool follows_times(const struct cause *k, const struct pair *p)
+static bool follows_times(const struct cause *k, const struct policy_pair *p)
 {
-    const char *arrivals =
-        tree_text(tree_find(k->now, "config", "workload.arrivals", NULL));
-    const char *offload = tree_text(tree_find(p->new, "made_of", "offload", NULL));
+    const char *arrivals = tree_text(TREE(k->now, "config", "workload.arrivals"));
+    const char *offload = tree_text(TREE(p->new, "made_of", "offload"));
 
-    return is(tree_text(tree_find(p->new, "made_of", "engine", NULL)), "event") ||
+    return is(tree_text(TREE(p->new, "made_of", "engine")), "event") ||
            strncmp(offload, "fiddler", strlen("fiddler")) == 0 ||
            (*arrivals != '\0' && !is(arrivals, "closed"));
 }
 
 /* ---- what policies decide ---- */
-
-static const struct {
-    const char *what;     /* is decided otherwise */
-    const char *slot;     /* ... by the plug-in of this slot, or NULL */
-    const char *count[9]; /* ... if one of these is another */
-} decisions[] = {
-    {"which rows form which pass",
-     NULL,
-     {"total_rows", "passes", "requests", "total_outputs", "prefill_rows",
-      "decode_rows"}},
-    {"which experts run, as decided by ",
-     "gate",
-     {"total_activations", "total_accesses", "total_dropped"}},
-    {"which GPU computes what, as decided by ",
-     "place",
-     {"total_computed_rows", "total_busiest_rows", "total_sent_rows", "total_sent_bytes",
-      "total_migrations", "total_migrated_bytes"}},
-    {"what is loaded early by ",
-     "prefetch",
-     {"total_prefetches", "total_prefetch_bytes", "total_prefetch_used"}},
-    {"eviction order of ",
-     "cache",
-     {"total_hits", "total_loads", "total_bypasses", "total_demand_bytes",
-      "total_wasted_bytes", "total_out_bytes"}},
-    {"which experts run on the host, as decided by ", "offload", {"total_host_runs"}},
-};
-
-enum { DECISIONS = sizeof decisions / sizeof *decisions, EVICTION = 4 };
-
-/* The first of them that is another; DECISIONS: none. `count` is what tells. */
-static size_t changed_decision(const struct pair *p, const char **count)
-{
-    size_t ignored;
-
-    for (size_t i = 0; i < DECISIONS; i++) {
-        for (const char *const *c = decisions[i].count; *c != NULL; c++) {
-            if (changed(p, "counts", *c)) {
-                *count = *c;
-                return i;
-            }
-        }
-    }
-    *count = NULL;
-    return tree_changed(tree_find(p->old, "loaded", NULL),
-                        tree_find(p->new, "loaded", NULL), &ignored) > 0
-               ? EVICTION
-               : DECISIONS;
-}
 
 /* "loads 812, were 809", of the policy or of a layer; owned. */
 static char *count_text(const struct cfg_node *old, const struct cfg_node *new,
@@ -196,13 +137,13 @@ static const char *short_name(const char *count)
 }
 
 /* "; first in layer 3 (decoder layer 5): hits 12, were 13", or "". Owned. */
-static char *where(const struct cause *k, const struct pair *p, const char *count)
+static char *where(const struct cause *k, const struct policy_pair *p, const char *count)
 {
     const char *name = count == NULL ? NULL : short_name(count);
-    const struct cfg_node *old = count == NULL ? tree_find(p->old, "loaded", NULL)
-                                               : tree_find(p->old, "layers", name, NULL);
-    const struct cfg_node *new = count == NULL ? tree_find(p->new, "loaded", NULL)
-                                               : tree_find(p->new, "layers", name, NULL);
+    const struct cfg_node *old =
+        count == NULL ? TREE(p->old, "loaded") : TREE(p->old, "layers", name);
+    const struct cfg_node *new =
+        count == NULL ? TREE(p->new, "loaded") : TREE(p->new, "layers", name);
     size_t first = 0;
     char *layer, *what, *text;
 
@@ -217,21 +158,22 @@ static char *where(const struct cause *k, const struct pair *p, const char *coun
     return text;
 }
 
-static void blame_decision(struct cause *k, const struct pair *p, size_t decision,
+static void blame_decision(struct cause *k, const struct policy_pair *p, size_t decision,
                            const char *count)
 {
-    const char *slot = decisions[decision].slot;
+    const char *slot = policy_decisions[decision].slot;
     char *plugin = slot == NULL ? mem_strdup("") : plugin_text(p, slot);
     char *place = where(k, p, count);
-    char *total = count == NULL ? mem_strdup("as many loads")
-                                : count_text(tree_find(p->old, "counts", count, NULL),
-                                             tree_find(p->new, "counts", count, NULL),
-                                             short_name(count));
-    char *sentence = mem_format("%s%s (in the program): with the same trace and settings "
-                                "policy %s has %s%s",
-                                decisions[decision].what, plugin, p->label, total, place);
+    char *total = count == NULL
+                      ? mem_strdup("as many loads")
+                      : count_text(TREE(p->old, "counts", count),
+                                   TREE(p->new, "counts", count), short_name(count));
+    char *sentence =
+        mem_format("%s%s (in the program): with the same trace and settings "
+                   "policy %s has %s%s",
+                   policy_decisions[decision].what, plugin, p->label, total, place);
 
-    add_blame(k, mem_format("%s%s", decisions[decision].what, plugin), p->label,
+    add_blame(k, mem_format("%s%s", policy_decisions[decision].what, plugin), p->label,
               sentence);
     free(total);
     free(place);
@@ -240,61 +182,14 @@ static void blame_decision(struct cause *k, const struct pair *p, size_t decisio
 
 /* ---- what operations cost ---- */
 
-static double operation(const struct cfg_node *policy, const char *kind, const char *key)
+static void blame_cost(struct cause *k, const struct policy_pair *p, const char *kind)
 {
-    return tree_number(tree_find(policy, "operations", kind, key, NULL));
-}
-
-static double number_of(const struct cfg_node *policy, const char *kind)
-{
-    double number = operation(policy, kind, "number");
-
-    return isnan(number) ? 0.0 : number;
-}
-
-/* Whether operations of the kind take as long whatever the cache holds. */
-static bool is_apart(const char *kind)
-{
-    return is(kind, "dense") || is(kind, "gate") || is(kind, "head");
-}
-
-/* Whether they share a link with others, so that they may take longer beside those. */
-static bool is_shared(const struct pair *p, const char *kind)
-{
-    bool compute = is_apart(kind) || is(kind, "experts") || is(kind, "host experts") ||
-                   is(kind, "encode") || is(kind, "decode");
-
-    return !compute &&
-           is(tree_text(tree_find(p->new, "made_of", "engine", NULL)), "event");
-}
-
-/* Their costs are others if, done as often for the same decisions, they take another
- * time; where they share a link only the shortest one tells. */
-static bool costs_changed(const struct pair *p, const char *kind)
-{
-    const char *ignored;
-    double old = operation(p->old, kind, "shortest_ps");
-    bool decided = changed_decision(p, &ignored) < DECISIONS;
-
-    if (isnan(old))
-        return false;
-    if (decided && !is_apart(kind) && (!is(kind, "copy in") || is_shared(p, kind)))
-        return false;
-    if (old != operation(p->new, kind, "shortest_ps"))
-        return true;
-    return !decided && !is_shared(p, kind) &&
-           operation(p->old, kind, "number") == operation(p->new, kind, "number") &&
-           operation(p->old, kind, "total_ps") != operation(p->new, kind, "total_ps");
-}
-
-static void blame_cost(struct cause *k, const struct pair *p, const char *kind)
-{
-    double old[] = {operation(p->old, kind, "shortest_ps"),
-                    operation(p->old, kind, "total_ps") /
-                        operation(p->old, kind, "number")};
-    double new[] = {operation(p->new, kind, "shortest_ps"),
-                    operation(p->new, kind, "total_ps") /
-                        operation(p->new, kind, "number")};
+    double old[] = {policy_operation(p->old, kind, "shortest_ps"),
+                    policy_operation(p->old, kind, "total_ps") /
+                        policy_operation(p->old, kind, "number")};
+    double new[] = {policy_operation(p->new, kind, "shortest_ps"),
+                    policy_operation(p->new, kind, "total_ps") /
+                        policy_operation(p->new, kind, "number")};
     char *shortest = check_change_text(new[0] / old[0] - 1.0);
     char *mean = check_change_text(new[1] / old[1] - 1.0);
 
@@ -312,10 +207,10 @@ static void blame_costs(struct cause *k)
 {
     for (int kind = 0; kind < OP_KINDS; kind++) {
         const char *name = op_kind_name((enum op_kind)kind);
-        struct pair p;
+        struct policy_pair p;
 
         for (size_t i = 0; i < count_policies(k); i++) {
-            if (!pair_at(k, i, &p) || !costs_changed(&p, name))
+            if (!pair_at(k, i, &p) || !policy_costs_changed(&p, name))
                 continue;
             blame_cost(k, &p, name);
             k->costs = true;
@@ -326,64 +221,11 @@ static void blame_costs(struct cause *k)
 
 /* ---- when operations run ---- */
 
-/* A kind of which there are more or fewer operations; NULL: none. */
-static const char *changed_number(const struct pair *p)
-{
-    for (int kind = 0; kind < OP_KINDS; kind++) {
-        const char *name = op_kind_name((enum op_kind)kind);
-
-        if (tree_differ(tree_find(p->old, "operations", name, "number", NULL),
-                        tree_find(p->new, "operations", name, "number", NULL)))
-            return name;
-    }
-    return NULL;
-}
-
-/* A kind that the host launches slower or sooner after what was before; NULL: none. */
-static const char *changed_launch(const struct pair *p)
-{
-    for (int kind = 0; kind < OP_KINDS; kind++) {
-        const char *name = op_kind_name((enum op_kind)kind);
-        double old = operation(p->old, name, "launch_ps");
-        double new = operation(p->new, name, "launch_ps");
-
-        if (!isnan(old) && !isnan(new) && old != new)
-            return name;
-    }
-    return NULL;
-}
-
-/* The share of the passes' time that changed most; NULL: none did. */
-static const char *most_changed_share(const struct pair *p, double *old, double *new)
-{
-    static const char *const share[] = {
-        "total_dense_compute_ps",         "total_expert_compute_ps",
-        "total_host_experts_ps",          "total_exposed_copy_ps",
-        "total_exposed_communication_ps", "total_imbalance_wait_ps",
-        "total_launch_and_host_ps",
-    };
-    const char *most = NULL;
-    double largest = 0.0;
-
-    for (size_t i = 0; i < sizeof share / sizeof *share; i++) {
-        double a = tree_number(tree_find(p->old, "times", share[i], NULL));
-        double b = tree_number(tree_find(p->new, "times", share[i], NULL));
-
-        if (fabs(b - a) > largest) {
-            largest = fabs(b - a);
-            most = share[i];
-            *old = a;
-            *new = b;
-        }
-    }
-    return most;
-}
-
 /* "; most of it is exposed_copy, 12 ms, was 11 ms (+9.1 %)", or "". Owned. */
-static char *share_text(const struct pair *p)
+static char *share_text(const struct policy_pair *p)
 {
     double old = 0.0, new = 0.0;
-    const char *share = most_changed_share(p, &old, &new);
+    const char *share = policy_share_changed(p, &old, &new);
     char *change, *text;
 
     if (share == NULL)
@@ -396,10 +238,10 @@ static char *share_text(const struct pair *p)
     return text;
 }
 
-static void blame_launch(struct cause *k, const struct pair *p, const char *kind)
+static void blame_launch(struct cause *k, const struct policy_pair *p, const char *kind)
 {
-    double old = operation(p->old, kind, "launch_ps");
-    double new = operation(p->new, kind, "launch_ps");
+    double old = policy_operation(p->old, kind, "launch_ps");
+    double new = policy_operation(p->new, kind, "launch_ps");
     char *change = check_change_text(new / old - 1.0), *share = share_text(p);
 
     add_blame(
@@ -412,11 +254,11 @@ static void blame_launch(struct cause *k, const struct pair *p, const char *kind
 }
 
 /* With the same decisions, and operations that each take as long. */
-static void blame_schedule(struct cause *k, const struct pair *p)
+static void blame_schedule(struct cause *k, const struct policy_pair *p)
 {
     bool same = !tree_differ(cfg_find(p->old, "digest"), cfg_find(p->new, "digest"));
-    const char *number = changed_number(p);
-    const char *launch = number == NULL && !same ? changed_launch(p) : NULL;
+    const char *number = policy_number_changed(p);
+    const char *launch = number == NULL && !same ? policy_launch_changed(p) : NULL;
     char *share = share_text(p), *plugin = plugin_text(p, "schedule"), *sentence;
 
     if (launch != NULL) {
@@ -426,8 +268,8 @@ static void blame_schedule(struct cause *k, const struct pair *p)
             sentence = mem_format(
                 "%s (in the program): with the same decisions policy %s has %.0f "
                 "operations '%s', were %.0f%s",
-                plugin, p->label, number_of(p->new, number), number,
-                number_of(p->old, number), share);
+                plugin, p->label, policy_operations(p->new, number), number,
+                policy_operations(p->old, number), share);
         else
             sentence = mem_format("%s, or order and overlap (in the program): the same "
                                   "operations of policy %s, each as long, run at other "
@@ -446,10 +288,10 @@ static void blame_schedule(struct cause *k, const struct pair *p)
 }
 
 /* What is blamed already for a decision that follows times, or another decision. */
-static bool is_known(struct cause *k, const struct pair *p)
+static bool is_known(struct cause *k, const struct policy_pair *p)
 {
     char *cache = plugin_text(p, "cache"), *schedule = plugin_text(p, "schedule");
-    char *key = mem_format("%s%s", decisions[EVICTION].what, cache);
+    char *key = mem_format("%s%s", policy_decisions[POLICY_EVICTION].what, cache);
     const char *known = find_blame(k, key) != NULL        ? key
                         : find_blame(k, schedule) != NULL ? schedule
                                                           : NULL;
@@ -462,12 +304,12 @@ static bool is_known(struct cause *k, const struct pair *p)
     return known != NULL;
 }
 
-static void blame_policy(struct cause *k, const struct pair *p, bool follows)
+static void blame_policy(struct cause *k, const struct policy_pair *p, bool follows)
 {
     const char *count;
-    size_t decision = changed_decision(p, &count);
+    size_t decision = policy_decision_of(p, &count);
 
-    if (decision < DECISIONS) {
+    if (decision < POLICY_DECISIONS) {
         if (!follows || (!k->costs && !is_known(k, p)))
             blame_decision(k, p, decision, count);
     } else if (!k->costs) {
@@ -478,7 +320,7 @@ static void blame_policy(struct cause *k, const struct pair *p, bool follows)
 /* Those that follow times come last: what they decide may be an effect. */
 static void blame_policies(struct cause *k)
 {
-    struct pair p;
+    struct policy_pair p;
 
     for (int follows = 0; follows < 2; follows++) {
         for (size_t i = 0; i < count_policies(k); i++) {
@@ -494,15 +336,15 @@ static void blame_policies(struct cause *k)
 static void tell_effect(struct cause *k)
 {
     double most = 0.0;
-    struct pair p, worst = {.label = NULL};
+    struct policy_pair p, worst = {.label = NULL};
 
     for (size_t i = 0; i < count_policies(k); i++) {
         double change;
 
         if (!pair_at(k, i, &p))
             continue;
-        change = tree_number(tree_find(p.new, "times", "total_latency_ps", NULL)) /
-                     tree_number(tree_find(p.old, "times", "total_latency_ps", NULL)) -
+        change = tree_number(TREE(p.new, "times", "total_latency_ps")) /
+                     tree_number(TREE(p.old, "times", "total_latency_ps")) -
                  1.0;
         if (fabs(change) > fabs(most)) {
             most = change;

@@ -31,16 +31,15 @@ static bool ends(const char *text, const char *end)
 
 char *baseline_layer(const struct cfg_node *now, size_t layer)
 {
-    return mem_format(
-        "layer %zu (decoder layer %s)", layer,
-        tree_text(tree_at(tree_find(now, "trace", "decoder_layer", NULL), layer)));
+    return mem_format("layer %zu (decoder layer %s)", layer,
+                      tree_text(tree_at(TREE(now, "trace", "decoder_layer"), layer)));
 }
 
 /* "request 17 (rows 512 to 530)"; owned. */
 static char *request_text(const struct inputs *k, size_t hash)
 {
-    const struct cfg_node *rows = tree_find(k->now, "trace", "rows_a_hash", NULL);
-    double each = tree_number(tree_find(k->now, "trace", "requests_a_hash", NULL));
+    const struct cfg_node *rows = TREE(k->now, "trace", "rows_a_hash");
+    double each = tree_number(TREE(k->now, "trace", "requests_a_hash"));
     double first = 0.0, count = tree_number(tree_at(rows, hash));
     char *requests;
 
@@ -63,8 +62,8 @@ static char *request_text(const struct inputs *k, size_t hash)
 static void blame_routing(struct inputs *k, size_t requests, size_t first_request)
 {
     size_t first_layer = 0;
-    size_t layers = tree_changed(tree_find(k->stored, "trace", "layer", NULL),
-                                 tree_find(k->now, "trace", "layer", NULL), &first_layer);
+    size_t layers = tree_changed(TREE(k->stored, "trace", "layer"),
+                                 TREE(k->now, "trace", "layer"), &first_layer);
     char *request = request_text(k, first_request),
          *layer = baseline_layer(k->now, first_layer);
     char *others = requests > 1 ? mem_format(", and %zu other%s", requests - 1,
@@ -87,23 +86,20 @@ static void blame_trace(struct inputs *k)
 {
     static const char *const shape[] = {"model",   "requests", "rows",
                                         "experts", "top_k",    NULL};
-    const struct cfg_node *old = tree_find(k->stored, "trace", NULL);
-    const struct cfg_node *new = tree_find(k->now, "trace", NULL);
+    const struct cfg_node *old = TREE(k->stored, "trace");
+    const struct cfg_node *new = TREE(k->now, "trace");
     size_t first = 0, requests, named = k->c->findings;
 
-    if (new == NULL ||
-        !tree_differ(tree_find(old, "digest", NULL), cfg_find(new, "digest")))
+    if (new == NULL || !tree_differ(TREE(old, "digest"), cfg_find(new, "digest")))
         return;
     k->changed |= BASELINE_ROUTING;
     for (int i = 0; shape[i] != NULL; i++) {
-        if (tree_differ(tree_find(old, shape[i], NULL), cfg_find(new, shape[i])))
-            check_add_finding(k->c,
-                              mem_format("trace: %s is %s, was %s", shape[i],
-                                         tree_text(cfg_find(new, shape[i])),
-                                         tree_text(tree_find(old, shape[i], NULL))));
+        if (tree_differ(TREE(old, shape[i]), cfg_find(new, shape[i])))
+            check_add_finding(k->c, mem_format("trace: %s is %s, was %s", shape[i],
+                                               tree_text(cfg_find(new, shape[i])),
+                                               tree_text(TREE(old, shape[i]))));
     }
-    requests =
-        tree_changed(tree_find(old, "request", NULL), cfg_find(new, "request"), &first);
+    requests = tree_changed(TREE(old, "request"), cfg_find(new, "request"), &first);
     if (requests > 0)
         blame_routing(k, requests, first);
     else if (k->c->findings == named)
@@ -140,9 +136,8 @@ static char *input_sentence(const struct inputs *k, const struct check_row *row)
     char *change = check_change_text(row->change), *what, *sentence;
 
     if (is(row->group, "machine") || is(row->group, "model"))
-        what =
-            mem_format("%s %s: %s", row->group,
-                       tree_text(tree_find(k->now, row->group, "name", NULL)), row->name);
+        what = mem_format("%s %s: %s", row->group,
+                          tree_text(TREE(k->now, row->group, "name")), row->name);
     else if (ends(row->group, ", made_of"))
         what = mem_format("policy %.*s: its %s", (int)strcspn(row->group, ","),
                           row->group, row->name);

@@ -252,10 +252,10 @@ void baseline_judge(const struct baseline *b, const struct cfg_node *now,
 {
     struct judge j = {.baseline = b, .c = c};
 
-    add_fact(c, "stored by moesim", tree_find(b->stored, "moesim", NULL));
-    add_fact(c, "trace", tree_find(now, "config", "trace", NULL));
-    add_fact(c, "machine", tree_find(now, "machine", "name", NULL));
-    add_fact(c, "model", tree_find(now, "model", "name", NULL));
+    add_fact(c, "stored by moesim", TREE(b->stored, "moesim"));
+    add_fact(c, "trace", TREE(now, "config", "trace"));
+    add_fact(c, "machine", TREE(now, "machine", "name"));
+    add_fact(c, "model", TREE(now, "model", "name"));
     tree_walk(b->stored, now, visit, &j);
     add_equal(&j);
     if (j.failed)

@@ -1,6 +1,5 @@
 #include "tree_walk.h"
 
-#include <stdarg.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,20 +29,10 @@ const struct cfg_node *tree_item(const struct cfg_node *list, const char *label)
     return NULL;
 }
 
-static const struct cfg_node *step(const struct cfg_node *n, const char *name)
+const struct cfg_node *tree_find(const struct cfg_node *n, const char *const *names)
 {
-    return cfg_is_list(n) ? tree_item(n, name) : cfg_find(n, name);
-}
-
-const struct cfg_node *tree_find(const struct cfg_node *n, ...)
-{
-    const char *name;
-    va_list names;
-
-    va_start(names, n);
-    while (n != NULL && (name = va_arg(names, const char *)) != NULL)
-        n = step(n, name);
-    va_end(names);
+    for (; n != NULL && *names != NULL; names++)
+        n = cfg_is_list(n) ? tree_item(n, *names) : cfg_find(n, *names);
     return n;
 }
 

@@ -5,6 +5,8 @@
 
 #include "sim/base/config.h"
 
+#include <stddef.h>
+
 enum { TREE_DEPTH = 32 };
 
 /* Keys, labels and numbers on the way to a value; borrowed from the documents. */
@@ -23,9 +25,10 @@ typedef void tree_visit(void *context, const struct tree_path *path, const char 
 void tree_walk(const struct cfg_node *before, const struct cfg_node *after,
                tree_visit *visit, void *context);
 
-/* The value at keys and labels below `n`, each but the last followed by another; NULL
- * ends them. NULL if there is none, or `n` is NULL. */
-const struct cfg_node *tree_find(const struct cfg_node *n, ...) __attribute__((sentinel));
+/* The value at keys and labels below `n`, each below the one before: TREE(n, "policies",
+ * "lru", "digest"). NULL if there is none, or `n` is NULL. */
+#define TREE(n, ...) tree_find(n, (const char *const[]){__VA_ARGS__, NULL})
+const struct cfg_node *tree_find(const struct cfg_node *n, const char *const *names);
 /* The item of a list whose `label` it is, or NULL. */
 const struct cfg_node *tree_item(const struct cfg_node *list, const char *label);
 /* Item i of a list; NULL if there is none. */
