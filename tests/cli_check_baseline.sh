@@ -35,6 +35,11 @@ check 0 guards/guard.yaml && grep -q '^guards/guard.yaml (study ../study.yaml): 
 report $? "what is stored is found again"
 mkdir elsewhere && (cd elsewhere && "$moesim" check ../guards/guard.yaml >../out)
 report $? "from wherever one is"
+mkdir data && cp trace.h5 data/other.h5 && (cd data && "$moesim" check --update ../guards/other.yaml \
+    --study ../study.yaml --set trace=other.h5 --set engine=count --set machine=h200 >../out) &&
+    grep -qx '  - trace=../data/other.h5' guards/other.yaml && grep -qx '  - machine=h200' guards/other.yaml &&
+    check 0 guards/other.yaml && rm guards/other.yaml
+report $? "files that --set names"
 
 # ---- what changed is named ----
 

@@ -187,15 +187,6 @@ void baseline_release(struct baseline *b)
     *b = (struct baseline){.path = NULL};
 }
 
-char *baseline_path(const char *baseline, const char *path)
-{
-    const char *slash = strrchr(baseline, '/');
-
-    if (*path == '/' || slash == NULL)
-        return mem_strdup(path);
-    return mem_format("%.*s/%s", (int)(slash - baseline), baseline, path);
-}
-
 /* ---- predicting ---- */
 
 /* `c` as record_papers() takes it. Owned text in `text`. Returns as baseline_check(). */
@@ -327,5 +318,40 @@ int baseline_update(const struct baseline *b, const struct baseline_world *w,
         *changed += item->row[i].before != NULL || item->row[i].after != NULL;
     free(text);
     check_release(&c);
+    return status;
+}
+
+/* ---- starting ---- */
+
+/* The user's part; owned. */
+static char *first_part(const char *study, const char *const *set, size_t sets)
+{
+    struct mem_stream m;
+    FILE *out;
+
+    mem_stream_open(&m);
+    out = m.out;
+    (void)fputs("# `moesim check` predicts this again and compares.\nstudy: ", out);
+    record_text(out, study);
+    (void)fputs(sets > 0 ? "\nset:\n" : "\n", out);
+    for (size_t i = 0; i < sets; i++) {
+        (void)fputs("  - ", out);
+        record_text(out, set[i]);
+        (void)fputc('\n', out);
+    }
+    (void)fputs("tolerance: {times: 0 %, counts: 0 %}\n", out);
+    return mem_stream_close(&m);
+}
+
+int baseline_start(const char *path, const char *study, const char *const *set,
+                   size_t sets, struct baseline *b, struct err *e)
+{
+    char *from = baseline_relative(path, study, e);
+    int status;
+
+    if (from == NULL)
+        return -1;
+    status = baseline_read(path, first_part(from, set, sets), b, e);
+    free(from);
     return status;
 }

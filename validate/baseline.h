@@ -64,12 +64,17 @@ int baseline_check(const struct baseline *b, const struct baseline_world *w,
  * as baseline_check(); unless 0 the file is as it was. */
 int baseline_update(const struct baseline *b, const struct baseline_world *w,
                     uint64_t *values, uint64_t *changed, struct err *e);
-/* A new one, which has only a user's part; baseline_update() writes the file. 0 or -1. */
+/* A new one of a study (a path from where one is; those in `set` count from the
+ * baseline's folder already), which has only a user's part; baseline_update() writes the
+ * file. 0 or -1. */
 int baseline_start(const char *path, const char *study, const char *const *set,
                    size_t sets, struct baseline *b, struct err *e);
 
 /* A path of the baseline as it is to be opened: it counts from the file's folder. Owned.
  */
 char *baseline_path(const char *baseline, const char *path);
+/* The other way: a file from where one is, as the baseline has to call it. Owned, or
+ * NULL. */
+char *baseline_relative(const char *baseline, const char *file, struct err *e);
 
 #endif

@@ -94,6 +94,8 @@ struct cfg *config_load(const char *path, const struct flag_list *set, struct er
  * that file's folder. */
 struct cfg *config_load_from(const char *path, const struct cfg_node *set,
                              const char *from, struct err *e);
+/* The relative path in a KEY=VALUE that names a file; NULL: it names none. */
+const char *config_file_set(const char *assignment);
 /* Makes its paths count from the root, so that it means the same from everywhere. */
 void config_make_absolute(struct cfg *c);
 /* Begins an output folder for the files called `own`, NULL behind the last. Refuses one

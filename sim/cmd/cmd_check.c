@@ -150,18 +150,43 @@ static int check_baseline(struct job *job, const char *path)
     return status == 1;
 }
 
+/* Files of --set count from where one is, those in a baseline from its folder. */
+static int start_baseline(const struct check_flags *flags, const char *path,
+                          struct baseline *b, struct err *e)
+{
+    size_t count = flags->set.count;
+    char **set = mem_zalloc(count + 1, sizeof *set);
+    int status = 0;
+
+    for (size_t i = 0; i < count && status == 0; i++) {
+        const char *given = flags->set.item[i], *file = config_file_set(given);
+        char *from = file == NULL ? NULL : baseline_relative(path, file, e);
+
+        set[i] = from == NULL ? mem_strdup(given)
+                              : mem_format("%.*s%s", (int)(file - given), given, from);
+        status = file != NULL && from == NULL ? -1 : 0;
+        free(from);
+    }
+    if (status == 0)
+        status =
+            baseline_start(path, flags->study, (const char *const *)set, count, b, e);
+    for (size_t i = 0; i < count; i++)
+        free(set[i]);
+    free(set);
+    return status;
+}
+
 /* With --study a new file. */
 static int load_baseline(const struct check_flags *flags, const char *path,
                          struct baseline *b, struct err *e)
 {
     if (flags->study == NULL)
         return baseline_load(path, b, e);
-    if (access(path, F_OK) == 0)
-        return err_set(e,
-                       "%s: is there already; say in it what to predict, and leave "
-                       "--study out",
-                       path);
-    return baseline_start(path, flags->study, flags->set.item, flags->set.count, b, e);
+    if (access(path, F_OK) != 0)
+        return start_baseline(flags, path, b, e);
+    return err_set(
+        e, "%s: is there already; say in it what to predict, and leave --study out",
+        path);
 }
 
 static int update_baseline(struct job *job, const char *path)

@@ -145,20 +145,37 @@ struct cfg *config_load(const char *path, const struct flag_list *set, struct er
     return whole(c, status);
 }
 
-/* Makes a path that was just set count from where it is written. */
-static void rewrite_set(struct cfg *c, const char *assignment, const char *from)
+enum { PATHS = sizeof paths / sizeof *paths };
+
+/* Which of them KEY=VALUE sets; PATHS: none. */
+static size_t path_set(const char *assignment)
 {
-    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+    size_t i = 0;
+
+    for (bool found = false; i < PATHS; i++) {
         char *key = mem_format("%s%s%s", paths[i].section,
                                *paths[i].section == '\0' ? "" : ".", paths[i].key);
         size_t length = strlen(key);
 
-        if (strncmp(assignment, key, length) == 0 &&
-            (assignment[length] == '=' ||
-             strncmp(assignment + length, ".name=", strlen(".name=")) == 0))
-            rewrite_key(c, i, from_folder, from);
+        found = strncmp(assignment, key, length) == 0 &&
+                (assignment[length] == '=' ||
+                 strncmp(assignment + length, ".name=", strlen(".name=")) == 0);
         free(key);
+        if (found)
+            break;
     }
+    return i;
+}
+
+const char *config_file_set(const char *assignment)
+{
+    size_t i = path_set(assignment);
+    const char *value = i == PATHS ? NULL : strchr(assignment, '=') + 1;
+
+    if (value == NULL || *value == '\0' || *value == '/' || *value == '{' ||
+        (paths[i].may_be_name && !is_file(value)))
+        return NULL;
+    return value;
 }
 
 struct cfg *config_load_from(const char *path, const struct cfg_node *set,
@@ -175,8 +192,8 @@ struct cfg *config_load_from(const char *path, const struct cfg_node *set,
                                "expected KEY=VALUE, such as workload.batch=8");
         else
             status = set_key(c, assignment, e);
-        if (status == 0)
-            rewrite_set(c, assignment, from);
+        if (status == 0 && path_set(assignment) < PATHS)
+            rewrite_key(c, path_set(assignment), from_folder, from);
     }
     return whole(c, status);
 }
