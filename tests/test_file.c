@@ -280,11 +280,11 @@ static void foreign_files_are_left_alone(void **state)
 
 static void too_many_outputs_are_refused(void **state)
 {
-    struct file_out *open[65];
+    struct file_out *open[257];
     struct err e = {.text = ""};
     int count = 0;
 
-    for (; count < 65; count++) {
+    for (; count < 257; count++) {
         char *path = mem_format("%s/%d", (char *)*state, count);
 
         open[count] = file_out_new(path, &e);
@@ -292,9 +292,9 @@ static void too_many_outputs_are_refused(void **state)
         if (open[count] == NULL)
             break;
     }
-    assert_int_equal(count, 64);
-    assert_non_null(strstr(e.text, "64 output files"));
-    assert_int_equal(entries(*state, 0), 64);
+    assert_int_equal(count, 256);
+    assert_non_null(strstr(e.text, "256 output files"));
+    assert_int_equal(entries(*state, 0), 256);
     while (count-- > 0)
         file_out_abandon(open[count]);
     assert_int_equal(entries(*state, 0), 0);

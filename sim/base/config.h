@@ -52,7 +52,8 @@ struct cfg *cfg_parse(const char *name, const char *text, size_t size, struct er
 struct cfg *cfg_copy(const struct cfg_node *n);
 void cfg_free(struct cfg *c);
 
-/* Applies "a.b.0.c=value": replaces or adds one scalar (sequence items by index). The
+/* Applies "a.b.0.c=value": replaces or adds one scalar (sequence items by index; a key
+ * that is itself written with dots, "b.0.c" of a, is found, too). The
  * value is parsed as YAML, so lists and mappings in flow style work too. */
 int cfg_override(struct cfg *c, const char *assignment, struct err *e);
 

@@ -48,6 +48,29 @@ static void put_child(struct cfg_node *at, size_t slot, const char *name,
     at->items[slot] = child;
 }
 
+/* Whether a mapping has a key that is written with dots, "a.b.c", of these names. */
+static bool find_dotted(const struct cfg_node *at, const char *path, size_t parts,
+                        size_t *slot)
+{
+    for (size_t i = 0; at->kind == CFG_MAP && i < at->count; i++) {
+        const char *key = at->items[i]->key, *name = path;
+        size_t left = parts;
+
+        for (; left > 0 && strncmp(key, name, strlen(name)) == 0; left--) {
+            key += strlen(name);
+            name += strlen(name) + 1;
+            if (*key != (left > 1 ? '.' : '\0'))
+                break;
+            key++;
+        }
+        if (left == 0) {
+            *slot = i;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Puts `value` under `path`, a sequence of `parts` NUL-terminated names. Nothing changes
  * unless all names fit: only names below the last one that exists make new mappings. */
 static int put_value(struct cfg *c, const char *path, size_t parts,
@@ -61,7 +84,11 @@ static int put_value(struct cfg *c, const char *path, size_t parts,
 
         if (cfg_is_null(at))
             at->kind = CFG_MAP;
-        if (find_slot(at, path, value->place, &slot, e) != 0)
+        if (parts > 1 && find_dotted(at, path, parts, &slot)) {
+            put_child(at, slot, at->items[slot]->key, value);
+            return 0;
+        }
+        if (find_slot(at, path, value->keyed, &slot, e) != 0)
             return -1;
         if (--parts == 0) {
             put_child(at, slot, path, value);

@@ -25,7 +25,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LIVE_MAX 64
+#define LIVE_MAX 256
 #define CUT_NAME "%.200s" /* file names have at most 255 bytes, with what is added */
 #define STOP_STATUS 128   /* plus the signal's number, as shells have it */
 

@@ -7,6 +7,7 @@
 #include "sim/base/mem.h"
 #include "sim/result/result.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -256,6 +257,44 @@ static int claim_study(const struct sweep *s, bool alone, struct err *e)
     return status;
 }
 
+/* Calls `each` with the path of everything in a folder. */
+static void walk(const char *folder, void (*each)(const char *path, const char *name))
+{
+    DIR *d = opendir(folder);
+    const struct dirent *entry;
+
+    while (d != NULL && (entry = readdir(d)) != NULL) {
+        char *path = mem_format("%s/%s", folder, entry->d_name);
+
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            each(path, entry->d_name);
+        free(path);
+    }
+    if (d != NULL)
+        (void)closedir(d);
+}
+
+static void clear_file(const char *path, const char *name)
+{
+    size_t length = strlen(name);
+
+    if (name[0] == '.' && length > 4 && strcmp(name + length - 4, ".tmp") == 0)
+        (void)unlink(path);
+}
+
+static void clear_folder(const char *path, const char *name)
+{
+    (void)name;
+    walk(path, clear_file);
+}
+
+/* What was being written by those who were killed. */
+static void clear_abandoned(const struct sweep *s, const char *points)
+{
+    walk(s->folder, clear_file);
+    walk(points, clear_folder);
+}
+
 int sweep_claim(struct sweep *s, struct err *e)
 {
     char *points = mem_format("%s/points", s->folder);
@@ -270,6 +309,8 @@ int sweep_claim(struct sweep *s, struct err *e)
             status = err_set(e, "%s: %s", lock, strerror(errno));
         else
             status = claim_study(s, alone, e);
+        if (status == 0 && alone)
+            clear_abandoned(s, points);
         if (status == 0 && alone && flock(s->lock, LOCK_SH) != 0)
             status = err_set(e, "%s: %s", lock, strerror(errno));
     }

@@ -30,7 +30,7 @@ static const struct option design_options[] = {
 
 /* A key and its values: items of a list, numbers of a range, or any number of it. */
 struct axis {
-    const char *key;
+    char *key;
     const struct cfg_node *node;
     bool ranged;
     struct sweep_range range;
@@ -81,7 +81,7 @@ static int read_axis(struct sweep_points *s, const char *key, const struct cfg_n
 
     s->axis = mem_grow(s->axis, s->axes, sizeof *s->axis);
     a = &s->axis[s->axes++];
-    *a = (struct axis){.key = key, .node = n};
+    *a = (struct axis){.key = mem_strdup(key), .node = n};
     if (cfg_is_list(n)) {
         a->count = cfg_count(n);
         return a->count > 0 ? 0
@@ -91,11 +91,6 @@ static int read_axis(struct sweep_points *s, const char *key, const struct cfg_n
                                         key);
     }
     a->count = 1;
-    if (cfg_is_map(n))
-        return cfg_error(n, e,
-                         "'%s' is a mapping; expected a list of values or a range, such "
-                         "as [4, 8, 16] or 1..64 log2",
-                         key);
     a->ranged = sweep_range_is(cfg_text(n));
     if (!a->ranged)
         return 0;
@@ -103,14 +98,33 @@ static int read_axis(struct sweep_points *s, const char *key, const struct cfg_n
     return read_range(s, a, e);
 }
 
+/* The keys of a mapping, with what stands above it before them; as in {cache: {slots:
+ * [4, 8]}}. The depth of a document, and so of this recursion, is bounded. */
+static int read_keys(struct sweep_points *s, const char *above,
+                     const struct cfg_node *map, struct err *e)
+{
+    int status = 0;
+
+    for (size_t i = 0; i < cfg_count(map) && status == 0; i++) {
+        const struct cfg_node *n = cfg_item(map, i);
+        char *key = mem_format("%s%s", above, cfg_key(map, i)), *below;
+
+        if (cfg_is_map(n) && strcmp(key, "points") != 0) {
+            below = mem_format("%s.", key);
+            status = read_keys(s, below, n, e);
+            free(below);
+        } else if (strcmp(key, "points") != 0) {
+            status = read_axis(s, key, n, e);
+        }
+        free(key);
+    }
+    return status;
+}
+
 static int read_axes(struct sweep_points *s, const struct cfg_node *sweep, struct err *e)
 {
-    for (size_t i = 0; i < cfg_count(sweep); i++) {
-        const char *key = cfg_key(sweep, i);
-
-        if (strcmp(key, "points") != 0 && read_axis(s, key, cfg_item(sweep, i), e) != 0)
-            return -1;
-    }
+    if (read_keys(s, "", sweep, e) != 0)
+        return -1;
     if (s->axes == 0)
         return cfg_error(sweep, e,
                          "'sweep' names no key; expected keys with values, such "
@@ -232,8 +246,10 @@ void sweep_points_free(struct sweep_points *s)
 {
     if (s == NULL)
         return;
-    for (size_t a = 0; a < s->axes; a++)
+    for (size_t a = 0; a < s->axes; a++) {
         free(s->axis[a].number);
+        free(s->axis[a].key);
+    }
     free(s->axis);
     free(s->u);
     free(s);
