@@ -83,7 +83,7 @@ OBJ := $(SRC:%.c=$(B)/%.o)
 CMD_OBJ := $(CMD_SRC:%.c=$(B)/%.o)
 TEST_HELP_OBJ := $(TEST_HELP:%.c=$(B)/%.o)
 TESTS := $(TEST_SRC:tests/%.c=$(B)/%)
-THREADED := test_device test_device_failures test_device_kernels test_exec_device \
+THREADED := test_curve test_device test_device_failures test_device_kernels test_exec_device \
             test_exec_failures test_file test_file_ends test_speed test_timeline test_trace
 BENCHES := $(BENCH_SRC:tests/bench/%.c=$(B)/%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/%)
@@ -397,7 +397,7 @@ threads: ## what uses threads; for MODE=tsan
 
 mpi: ## what runs on several MPI ranks
 	@$(MAKE) --no-print-directory $(many) ranks
-	@tests/run $(B) cli_ranks
+	@tests/run $(B) cli_ranks cli_sweep_ranks
 
 papers: ## published tables against predictions; their fitted constants, fitted again
 	@$(MAKE) --no-print-directory $(many) moesim
@@ -419,9 +419,10 @@ data: ## the tests that read real data (MOESIM_DATA), the slow ones too with MOE
 	@: $${MOESIM_DATA:?names the folder of the real data}
 	@tests/run $(B) $(DATA_TESTS)
 
-compare: ## hit counts against libCacheSim's, on recorded routing (MOESIM_DATA)
+compare: ## hit counts and curves against libCacheSim's, on recorded routing (MOESIM_DATA)
 	@$(MAKE) --no-print-directory $(many) moesim benches
 	@tests/slow/compare $(B)
+	@tests/slow/curve $(B)
 
 instructions: ## instructions per expert activation, against those known
 	@$(MAKE) --no-print-directory $(many) moesim $(B)/bench_replay

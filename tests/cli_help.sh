@@ -11,7 +11,8 @@ usage: moesim COMMAND ...
 What will this Mixture-of-Experts policy cost on that machine, and why?
 
   moesim run       replay a trace under one or more policies, side by side
-  moesim check     stored predictions and published tables against new predictions
+  moesim curve     hit rate and bytes against capacity: how many slots?
+  moesim check     stored predictions, published tables against new predictions
   moesim explain   where the time of a result went, and what would help
   moesim report    the HTML page and the figures of results
   moesim fit       fit a machine file to measured tables, or to the steps of a run
@@ -86,6 +87,7 @@ while IFS='	' read -r command wanted; do
     echo "$command: $got" && bad=1
 done <<'END'
 run	o:out s:set t:threads -:json -:csv q:quiet
+curve	p:policy s:slots b:batch -:scope -:protect -:order m:model -:set o:out t:threads -:json -:csv q:quiet
 check	u:update -:study s:set p:papers -:refit -:json -:junit -:markdown t:threads q:quiet
 explain	
 report	o:out

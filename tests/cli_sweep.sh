@@ -151,6 +151,41 @@ for moment in 0.03 0.06 0.09 0.13; do
 done
 report $all "a sweep that was killed goes on, and ends in the same bytes"
 
+# Asked to stop: what was finished is whole, nothing else is there, and it goes on.
+sed 's/^  cache.slots: .*/&\n  seed: 1..300/' "$folder/sweep.yaml" >"$folder/long.yaml"
+"$moesim" sweep "$folder/long.yaml" --out "$folder/stopped" >"$folder/out" 2>"$folder/err" &
+job=$!
+while [ ! -e "$folder/stopped/study.yaml" ] && kill -0 $job 2>/dev/null; do sleep 0.01; done
+sleep 0.1
+kill -TERM $job
+wait $job
+[ $? -eq 143 ] && [ ! -e "$folder/stopped/sweep.csv" ] && [ ! -s "$folder/out" ] &&
+    grep -q '^moesim: stopped by a signal; the points that were finished are kept' "$folder/err" &&
+    ! find "$folder/stopped" -name '*.tmp' | grep -q .
+report $? "SIGTERM ends a sweep in good order"
+
+# All points draw the same numbers: requests come at the same times whatever the cache.
+cat >"$folder/arrive.yaml" <<'END'
+trace: trace.h5
+model: ./tiny.yaml
+machine: rtx4090-pcie4
+workload: {mode: continuous, arrivals: poisson, rate: 50, requests: 3}
+policies: [{name: p, cache: {name: lru, slots: 2}}]
+sweep: {cache.slots: [2, 5]}
+END
+"$moesim" sweep "$folder/arrive.yaml" --out "$folder/arrive" >/dev/null 2>"$folder/err" &&
+    "$python" - "$folder" <<'END'
+import glob, h5py, sys
+times = []
+for path in glob.glob(sys.argv[1] + "/arrive/points/*/*.h5"):
+    found = []
+    h5py.File(path).visititems(lambda name, x: found.append(x[:].tolist())
+                               if name.endswith("request/arrival_ps") else None)
+    times += found
+assert len(times) == 2 and len(times[0]) > 1 and times[0] == times[1], times
+END
+report $? "points draw the same random numbers"
+
 mkdir "$folder/full"
 if mount -t tmpfs -o size=64k none "$folder/full" 2>/dev/null; then
     sweep full/it

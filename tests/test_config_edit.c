@@ -229,6 +229,38 @@ static void parts_can_be_copied(void **state)
     cfg_free(part);
 }
 
+/* A configuration that no file holds: sentences name what a value came from, or nothing;
+ * a place is written once. */
+static void documents_are_made_of_values(void **state)
+{
+    struct cfg *c = cfg_new();
+    struct sample s;
+    struct err e = {.text = ""};
+    char *dump;
+
+    (void)state;
+    assert_int_equal(cfg_set(c, "--batch 0", "batch", "0", &e), 0);
+    assert_int_equal(cfg_set(c, NULL, "extra", "[]", &e), 0);
+    assert_int_equal(cfg_set(c, NULL, "extra.0.x", "{y: 1}", &e), 0);
+    dump = cfg_dump(c);
+    assert_string_equal(dump, "batch: 0\nextra:\n  - x:\n      y: 1\n");
+    free(dump);
+    assert_int_equal(cfg_bind(cfg_root(c), sample_options, &s, &e), -1);
+    assert_string_equal(e.text,
+                        "--batch 0: 'batch' is 0; expected an integer from 1 to 65536");
+    assert_int_equal(cfg_locate(cfg_root(c), "extra", &e), -1);
+    assert_string_equal(e.text,
+                        "--batch 0: 'batch' is 0; expected an integer from 1 to 65536");
+    e.text[0] = '\0';
+    (void)err_set(&e, "nothing is extra");
+    assert_int_equal(cfg_locate(cfg_root(c), "extra", &e), -1);
+    assert_string_equal(e.text, "nothing is extra");
+    e.text[0] = '\0';
+    assert_int_equal(cfg_set(c, "--batch [", "batch", "[", &e), -1);
+    assert_true(strncmp(e.text, "--batch [: not valid YAML: ", 27) == 0);
+    cfg_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +272,7 @@ int main(void)
         cmocka_unit_test(dumps_parse_to_the_same_dump),
         cmocka_unit_test(dumps_are_readable),
         cmocka_unit_test(parts_can_be_copied),
+        cmocka_unit_test(documents_are_made_of_values),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,6 +28,8 @@ void cfg_free(struct cfg *c)
 
 const char *cfg_keep_source(struct cfg *c, const char *source)
 {
+    if (source == NULL)
+        return NULL;
     c->sources = mem_resize(c->sources, c->source_count + 1, sizeof *c->sources);
     c->sources[c->source_count] = mem_strdup(source);
     return c->sources[c->source_count++];
@@ -215,9 +217,12 @@ static bool has_place(const struct cfg_node *n, const struct err *e)
 
     while (n->parent != NULL)
         n = n->parent;
+    if (strncmp(e->text, "--", 2) == 0) /* of the command line */
+        return true;
+    if (n->place.source == NULL)
+        return false;
     length = strlen(n->place.source);
-    return strncmp(e->text, "--set ", strlen("--set ")) == 0 ||
-           (strncmp(e->text, n->place.source, length) == 0 && e->text[length] == ':');
+    return strncmp(e->text, n->place.source, length) == 0 && e->text[length] == ':';
 }
 
 int cfg_locate(const struct cfg_node *n, const char *key, struct err *e)

@@ -52,6 +52,13 @@ struct cfg *cfg_parse(const char *name, const char *text, size_t size, struct er
 struct cfg *cfg_copy(const struct cfg_node *n);
 void cfg_free(struct cfg *c);
 
+/* An empty mapping that was written nowhere, to be filled with cfg_set(). Owned. */
+struct cfg *cfg_new(void);
+/* Puts `value`, parsed as YAML, under `path`, "a.b.0.c". `source`, such as "--batch 4",
+ * stands before sentences about it; NULL: nothing does. 0 or -1. */
+int cfg_set(struct cfg *c, const char *source, const char *path, const char *value,
+            struct err *e);
+
 /* Applies "a.b.0.c=value": replaces or adds one scalar (sequence items by index; a key
  * that is itself written with dots, "b.0.c" of a, is found, too). The
  * value is parsed as YAML, so lists and mappings in flow style work too. */

@@ -125,13 +125,49 @@ static size_t split_path(char *path)
     return length == 0 ? 0 : parts;
 }
 
+static int set_value(struct cfg *c, struct cfg_place place, const char *path,
+                     const char *value, struct err *e)
+{
+    char *names = mem_strdup(path);
+    size_t parts = split_path(names);
+    struct cfg_node *node;
+    int status = -1;
+
+    if (parts == 0 || parts > CFG_DEPTH_MAX) {
+        (void)cfg_error_at(place, e,
+                           "expected KEY=VALUE, where KEY is names and numbers with dots "
+                           "between, such as seed=2");
+    } else {
+        node = cfg_read(c, place.source, false, value, strlen(value), parts, e);
+        status = node == NULL ? -1 : put_value(c, names, parts, node, e);
+    }
+    free(names);
+    return status;
+}
+
+int cfg_set(struct cfg *c, const char *source, const char *path, const char *value,
+            struct err *e)
+{
+    struct cfg_place place = {.source = NULL};
+
+    if (source != NULL)
+        place.source = cfg_keep_source(c, source);
+    return set_value(c, place, path, value, e);
+}
+
+struct cfg *cfg_new(void)
+{
+    struct cfg *c = mem_zalloc(1, sizeof *c);
+
+    c->root = cfg_node_new(c, CFG_MAP, (struct cfg_place){.source = NULL});
+    return c;
+}
+
 int cfg_override(struct cfg *c, const char *assignment, struct err *e)
 {
     const char *equals = strchr(assignment, '=');
     char *shown = mem_format("--set %s", cfg_show(assignment, 160).text);
     struct cfg_place place = {.source = cfg_keep_source(c, shown)};
-    struct cfg_node *value;
-    size_t parts;
     char *path;
     int status;
 
@@ -141,15 +177,7 @@ int cfg_override(struct cfg *c, const char *assignment, struct err *e)
     if (strlen(equals) > CFG_SIZE_MAX)
         return cfg_error_at(place, e, "the value is longer than %zu bytes", CFG_SIZE_MAX);
     path = mem_format("%.*s", (int)(equals - assignment), assignment);
-    parts = split_path(path);
-    if (parts == 0 || parts > CFG_DEPTH_MAX) {
-        free(path);
-        return cfg_error_at(place, e,
-                            "expected KEY=VALUE, where KEY is names and numbers "
-                            "with dots between, such as seed=2");
-    }
-    value = cfg_read(c, place.source, false, equals + 1, strlen(equals + 1), parts, e);
-    status = value == NULL ? -1 : put_value(c, path, parts, value, e);
+    status = set_value(c, place, path, equals + 1, e);
     free(path);
     return status;
 }

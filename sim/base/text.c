@@ -184,8 +184,10 @@ size_t text_columns(FILE *out)
 static void print_part(FILE *out, const struct text_table *t, size_t label, size_t first,
                        size_t last)
 {
+    const char *head = t->label_head == NULL ? "policy" : t->label_head;
+
     for (size_t line = 0; line < 2; line++) {
-        text_cell(out, line == 0 ? "" : "policy", label);
+        text_cell(out, line == 0 ? "" : head, label);
         for (size_t c = first; c < last; c++)
             (void)fprintf(out, " %*s", (int)t->column[c].width, t->column[c].head[line]);
         (void)fputc('\n', out);

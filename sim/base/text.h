@@ -60,6 +60,7 @@ struct text_table {
     const struct text_column *column;
     size_t columns, rows;
     size_t label_columns;
+    const char *label_head;           /* NULL: "policy" */
     const char *const *label;         /* [rows] */
     const struct text_figure *figure; /* (row, column) */
     char *const *sentence;            /* [rows]: what a row has instead, or NULL */

@@ -16,6 +16,7 @@ enum { EXIT_GOOD = 0, EXIT_BAD = 1, EXIT_MISUSE = 2, EXIT_CANNOT = 77 };
 
 int cmd_run(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_curve(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_sweep(int argc, char **argv);

@@ -247,30 +247,27 @@ static uint64_t take(void *context)
 }
 
 /* This rank's share. 0, 1, -1 as sweep_run(). */
-static int work(struct sweep *s, const struct sweep_flags *flags, struct telling *t,
-                struct err *e)
+static int work(struct sweep *s, const struct sweep_flags *flags, struct shared *shared,
+                struct telling *t, struct err *e)
 {
-    enum { KEPT_EACH = 64 }; /* of what is shared, for each thread */
-    struct sweep_work how = {.part = flags->part,
-                             .threads = flags->threads,
+    struct sweep_work how = {.threads = flags->threads,
                              .workers = ranks_count(),
                              .take = take,
                              .finished = tell,
                              .context = t,
-                             .shared = shared_new(KEPT_EACH * flags->threads)};
+                             .shared = shared};
     int status;
 
-    take_traces(how.shared, s);
-    t->total = sweep_part_count(s, &flags->part);
+    t->total = sweep_part_count(s);
     status = sweep_run(s, &how, e);
     if (status != 0)
         ranks_stop();
-    shared_free(how.shared);
     return status;
 }
 
 /* A study is run by all ranks, what is there then gathered by the first. */
-static int run(struct sweep *s, const struct sweep_flags *flags, struct err *e)
+static int run(struct sweep *s, const struct sweep_flags *flags, struct shared *shared,
+               struct err *e)
 {
     struct telling t = {.s = s};
     int status;
@@ -285,7 +282,7 @@ static int run(struct sweep *s, const struct sweep_flags *flags, struct err *e)
     if (ranks_agree(status == 0 && e->text[0] == '\0' ? 0 : -1) != 0)
         return -1;
     t.line = flags->quiet || ranks_number() != 0 ? NULL : progress_new("sweeping");
-    status = work(s, flags, &t, e);
+    status = work(s, flags, shared, &t, e);
     progress_free(t.line);
     if (close_jsonl(t.jsonl, flags->jsonl, e) != 0)
         status = -1;
@@ -317,36 +314,51 @@ static int conclude(const struct sweep *s, const char *folder, bool quiet, bool 
     return status == 0 ? EXIT_GOOD : EXIT_BAD;
 }
 
-static int sweep(struct cfg *config, const char *path, const struct folders *folders,
-                 const struct sweep_flags *flags, struct err *e)
+/* What was asked for, of a sweep that all ranks have found. An exit status. */
+static int carry_out(struct sweep *s, const char *study, const struct sweep_flags *flags,
+                     struct shared *shared, struct err *e)
 {
-    struct experiment_folders where = {folders->models, folders->machines,
-                                       folders->presets};
     bool whole = flags->shard == NULL && flags->index == NULL;
-    struct sweep *s;
+    bool says = flags->jsonl == NULL || strcmp(flags->jsonl, "-") != 0;
     int status;
 
-    config_make_absolute(config);
-    s = sweep_new(config, flags->out, &where, e);
-    if (ranks_agree(s == NULL ? -1 : 0) != 0) {
-        sweep_free(s);
+    if (flags->part.single &&
+        flags->part.index >= sweep_points_count(sweep_get_points(s))) {
+        (void)err_set(e, "--index %" PRIu64 " is beyond the last point, %" PRIu64,
+                      flags->part.index, sweep_points_count(sweep_get_points(s)) - 1);
         return EXIT_BAD;
     }
-    if (flags->part.single && sweep_part_count(s, &flags->part) == 0)
-        status = err_set(e, "--index %" PRIu64 " is beyond the last point, %" PRIu64,
-                         flags->part.index, sweep_points_count(sweep_get_points(s)) - 1);
-    else if (flags->list)
-        status = ranks_number() == 0 ? list_points(s, path, flags) : 0;
-    else
-        status = run(s, flags, e);
+    take_traces(shared, s);
+    if (ranks_agree(sweep_identify(s, &flags->part, shared, e)) != 0)
+        return EXIT_BAD;
+    if (flags->list)
+        return ranks_number() == 0 ? list_points(s, study, flags) : EXIT_GOOD;
+    status = run(s, flags, shared, e);
     if (status == 1)
         (void)err_set(e, "stopped by a signal; the points that were finished are kept, "
                          "and the same command goes on from there");
-    if (status == 0 && !flags->list && whole && ranks_number() == 0)
-        status = conclude(s, flags->out, flags->quiet,
-                          flags->jsonl == NULL || strcmp(flags->jsonl, "-") != 0, e);
-    sweep_free(s);
+    if (status == 0 && whole && ranks_number() == 0)
+        return conclude(s, flags->out, flags->quiet, says, e);
     return status == 0 ? EXIT_GOOD : EXIT_BAD;
+}
+
+static int sweep(struct cfg *config, const char *path, const struct folders *folders,
+                 const struct sweep_flags *flags, struct err *e)
+{
+    enum { KEPT_EACH = 64 }; /* of what is shared, for each thread */
+    struct experiment_folders where = {folders->models, folders->machines,
+                                       folders->presets};
+    struct shared *shared = shared_new(KEPT_EACH * flags->threads);
+    struct sweep *s;
+    int status = EXIT_BAD;
+
+    config_make_absolute(config);
+    s = sweep_new(config, flags->out, &where, e);
+    if (ranks_agree(s == NULL ? -1 : 0) == 0)
+        status = carry_out(s, path, flags, shared, e);
+    sweep_free(s);
+    shared_free(shared);
+    return status;
 }
 
 /* `moesim sweep collect FOLDER`: by the study that is kept there. */
@@ -358,8 +370,10 @@ static int collect(const char *folder, const struct folders *folders,
     char *study = mem_format("%s/study.yaml", folder);
     struct cfg *config = cfg_load(study, e);
     struct sweep *s = config == NULL ? NULL : sweep_new(config, folder, &where, e);
-    int status = s == NULL ? EXIT_BAD : conclude(s, folder, flags->quiet, true, e);
+    int status = EXIT_BAD;
 
+    if (s != NULL && sweep_identify(s, &flags->part, NULL, e) == 0)
+        status = conclude(s, folder, flags->quiet, true, e);
     sweep_free(s);
     cfg_free(config);
     free(study);

@@ -16,8 +16,8 @@ static const struct {
 #ifndef MOESIM_CUDA /* these link GSL, which the program with CUDA may not */
     {"run", cmd_run, "replay a trace under one or more policies, side by side"},
     {"sweep", cmd_sweep, "run a study at many points: grids, random and Sobol points"},
-    {"check", cmd_check,
-     "stored predictions and published tables against new predictions"},
+    {"curve", cmd_curve, "hit rate and bytes against capacity: how many slots?"},
+    {"check", cmd_check, "stored predictions, published tables against new predictions"},
 #endif
     {"explain", cmd_explain, "where the time of a result went, and what would help"},
 #ifndef MOESIM_CUDA

@@ -157,42 +157,30 @@ static int gather_all(struct gather *g, void *line, struct err *e)
     return 0;
 }
 
-static int write_table(const char *folder, const char *csv, struct err *e)
+int sweep_collect(const struct sweep *s, const char *folder, void *line,
+                  struct sweep_collected *c, struct err *e)
 {
     char *table = mem_format("%s/sweep.csv", folder);
     char *columns = mem_format("%s/sweep.h5", folder);
     struct file_out *f = file_out_new(table, e);
+    struct gather g = {.s = s, .c = c};
     int status = f == NULL ? -1 : 0;
 
+    *c = (struct sweep_collected){.done = 0};
     if (status == 0) {
-        (void)fputs(csv, file_out_stream(f));
-        status = columns_write(columns, csv, FORMAT, e);
-        if (status == 0)
-            status = file_out_commit(f, e);
-        else
-            file_out_abandon(f);
+        g.out = file_out_stream(f);
+        status = gather_all(&g, line, e);
     }
+    if (status == 0 && fflush(g.out) != 0)
+        status = err_set(e, "%s cannot be written; is the disk full?", table);
+    if (status == 0)
+        status = columns_write(columns, file_out_name(f), FORMAT, e);
+    if (status == 0)
+        status = file_out_commit(f, e);
+    else
+        file_out_abandon(f);
     free(columns);
     free(table);
-    return status;
-}
-
-int sweep_collect(const struct sweep *s, const char *folder, void *line,
-                  struct sweep_collected *c, struct err *e)
-{
-    char *csv = NULL;
-    size_t size = 0;
-    struct gather g = {.s = s, .out = open_memstream(&csv, &size), .c = c};
-    int status;
-
-    *c = (struct sweep_collected){.done = 0};
-    if (g.out == NULL)
-        return err_set(e, "no memory for the table of the sweep; free some");
-    status = gather_all(&g, line, e);
-    (void)fclose(g.out);
-    if (status == 0)
-        status = write_table(folder, csv, e);
-    free(csv);
     return status;
 }
 

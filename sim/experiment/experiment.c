@@ -521,7 +521,7 @@ static const struct step {
     {look_ahead, NULL, true},
 };
 
-static int prepare(struct experiment *x, bool reads, struct err *e)
+int experiment_prepare(struct experiment *x, bool reads, struct err *e)
 {
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         if ((steps[i].reads && !reads) || steps[i].take(x, e) == 0)
@@ -533,7 +533,7 @@ static int prepare(struct experiment *x, bool reads, struct err *e)
     return 0;
 }
 
-static void experiment_release(struct experiment *x)
+void experiment_release(struct experiment *x)
 {
     for (uint32_t i = 0; i < x->policies; i++)
         policy_free(x->policy[i]);
@@ -558,7 +558,7 @@ int experiment_run(struct cfg *config, const struct experiment_folders *folders,
     struct experiment x = {.hooks = hooks, .folders = folders, .root = cfg_root(config)};
     int status = -1;
 
-    if (prepare(&x, true, e) == 0) {
+    if (experiment_prepare(&x, true, e) == 0) {
         if (hooks->executor != NULL) {
             x.p.bounds = false;
             threads = 1;
@@ -577,7 +577,7 @@ int experiment_check(struct cfg *config, const struct experiment_folders *folder
 {
     static const struct experiment_hooks none = {.progress = NULL};
     struct experiment x = {.hooks = &none, .folders = folders, .root = cfg_root(config)};
-    int status = prepare(&x, false, e);
+    int status = experiment_prepare(&x, false, e);
 
     experiment_release(&x);
     return status;

@@ -85,11 +85,17 @@ struct job {
 struct jobs {
     struct job **job;
     size_t count;
-    size_t next;
-    pthread_mutex_t lock;
+    pthread_mutex_t lock; /* of the books of progress */
     struct experiment *x;
     uint64_t rows_total;
 };
+
+/* Loads and checks part after part of what `x` names: configuration, folders and hooks;
+ * the rest is zero. Without `reads` leaves out what reads the trace's rows, which only a
+ * run needs. 0 or -1; either way release it. */
+int experiment_prepare(struct experiment *x, bool reads, struct err *e);
+/* Does not free `x` itself. */
+void experiment_release(struct experiment *x);
 
 /* Puts policy and place before a sentence about a key of the policy; the place alone
  * where it is about another key of the configuration. Returns -1. */

@@ -4,6 +4,7 @@
 #include "experiment_state.h"
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
+#include "sim/base/pool.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -499,20 +500,12 @@ static void run_job(struct job *job, struct jobs *jobs)
 
 /* ---- all of them ---- */
 
-static void *work(void *context)
+static void run_nth(void *context, size_t number)
 {
     struct jobs *jobs = context;
 
-    for (;;) {
-        struct job *job;
-
-        pthread_mutex_lock(&jobs->lock);
-        job = jobs->next < jobs->count ? jobs->job[jobs->next++] : NULL;
-        pthread_mutex_unlock(&jobs->lock);
-        if (job == NULL || file_interrupted())
-            return NULL;
-        run_job(job, jobs);
-    }
+    if (!file_interrupted())
+        run_job(jobs->job[number], jobs);
 }
 
 int jobs_run(struct experiment *x, struct job **job, size_t count, unsigned threads,
@@ -520,20 +513,12 @@ int jobs_run(struct experiment *x, struct job **job, size_t count, unsigned thre
 {
     struct jobs jobs = {
         .job = job, .count = count, .x = x, .rows_total = count * x->rows_total};
-    pthread_t *thread = mem_alloc(threads < count ? threads : count, sizeof *thread);
-    unsigned started = 0;
 
     pthread_mutex_init(&jobs.lock, NULL);
     for (size_t i = 0; i < count; i++)
         job[i]->status = 1; /* not run */
-    while (started + 1 < threads && started + 1 < count &&
-           pthread_create(&thread[started], NULL, work, &jobs) == 0)
-        started++;
-    work(&jobs);
-    while (started > 0)
-        pthread_join(thread[--started], NULL);
+    pool_run(threads, count, run_nth, &jobs);
     pthread_mutex_destroy(&jobs.lock);
-    free(thread);
     for (size_t i = 0; i < count; i++) {
         if (job[i]->status != -1)
             continue;

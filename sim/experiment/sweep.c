@@ -1,43 +1,22 @@
 #define _GNU_SOURCE /* flock */
 
-#include "sweep.h"
+#include "sweep_state.h"
 
 #include "sweep_identity.h"
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
-#include "sim/result/result.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <time.h>
 #include <unistd.h>
-
-struct place {
-    uint64_t point;
-    struct hash_value frame;
-};
-
-struct sweep {
-    const struct cfg *study;
-    const char *folder;
-    const struct experiment_folders *folders;
-    struct sweep_points *points;
-    struct hash_value *identity; /* [points] */
-    struct place *order;         /* [points] in which they are worked on */
-    char **trace;                /* [traces] paths of those that are read */
-    size_t traces;
-    int lock;
-};
 
 /* ---- which points ---- */
 
-/* A point's whole configuration: without a record per pass, unless the study wants it. */
-static struct cfg *config_of(const struct sweep *s, uint64_t point, struct err *e)
+struct cfg *sweep_config(const struct sweep *s, uint64_t point, struct err *e)
 {
     struct cfg *c = sweep_points_config(s->points, point, e);
 
@@ -69,7 +48,7 @@ static int check_keys(const struct sweep *s, struct err *e)
 
     for (uint64_t i = 0; i < tries; i++) {
         struct err why = {.text = ""};
-        struct cfg *c = config_of(s, i * count / tries, &why);
+        struct cfg *c = sweep_config(s, i * count / tries, &why);
         int status = c == NULL ? -1 : experiment_check(c, s->folders, &why);
 
         cfg_free(c);
@@ -101,7 +80,7 @@ static struct hash_value frame_of(const struct cfg *point)
     return value;
 }
 
-static int by_hash(struct hash_value a, struct hash_value b)
+int sweep_by_hash(struct hash_value a, struct hash_value b)
 {
     if (a.high != b.high)
         return a.high < b.high ? -1 : 1;
@@ -111,7 +90,7 @@ static int by_hash(struct hash_value a, struct hash_value b)
 static int by_frame(const void *a, const void *b)
 {
     const struct place *p = a, *q = b;
-    int order = by_hash(p->frame, q->frame);
+    int order = sweep_by_hash(p->frame, q->frame);
 
     return order != 0 ? order : p->point < q->point ? -1 : p->point > q->point;
 }
@@ -132,31 +111,71 @@ static void note_trace(struct sweep *s, const struct cfg *point, const char *key
     s->trace[s->traces++] = mem_strdup(path);
 }
 
-static int identify(struct sweep *s, struct err *e)
+/* Places all points in the order of work, or the only one of the part. */
+static int place(struct sweep *s, const struct sweep_part *part, struct err *e)
 {
     uint64_t count = sweep_points_count(s->points);
-    struct sweep_identity *ids = sweep_identity_new(s->folders);
-    int status = 0;
+    uint64_t first = part->single ? part->index : 0;
 
-    s->identity = mem_alloc(count, sizeof *s->identity);
-    s->order = mem_alloc(count, sizeof *s->order);
-    for (uint64_t p = 0; p < count && status == 0; p++) {
-        struct cfg *c = config_of(s, p, e);
+    s->part = part->single ? 1 : count;
+    s->order = mem_alloc(s->part, sizeof *s->order);
+    for (uint64_t i = 0; i < s->part; i++) {
+        struct cfg *c = sweep_config(s, first + i, e);
 
-        if (c == NULL) {
+        if (c == NULL)
+            return -1;
+        s->order[i] = (struct place){first + i, frame_of(c)};
+        cfg_free(c);
+    }
+    qsort(s->order, s->part, sizeof *s->order, by_frame);
+    if (!part->single) {
+        first = count * part->shard / part->shards;
+        s->part = count * (part->shard + 1) / part->shards - first;
+        memmove(s->order, s->order + first, s->part * sizeof *s->order);
+    }
+    return 0;
+}
+
+int sweep_identify(struct sweep *s, const struct sweep_part *part, struct shared *shared,
+                   struct err *e)
+{
+    struct sweep_identity *ids;
+    int status = place(s, part, e);
+
+    if (status != 0)
+        return -1;
+    ids = sweep_identity_new(s->folders, shared);
+    s->identity = mem_alloc(sweep_points_count(s->points), sizeof *s->identity);
+    for (uint64_t i = 0; i < s->part && status == 0; i++) {
+        uint64_t point = s->order[i].point;
+        struct cfg *c = sweep_config(s, point, e);
+
+        if (c == NULL)
             status = -1;
-            break;
-        }
-        s->identity[p] = sweep_identity_of(ids, c);
-        s->order[p] = (struct place){p, frame_of(c)};
+        else
+            s->identity[point] = sweep_identity_of(ids, c);
+        cfg_free(c);
+    }
+    sweep_identity_free(ids);
+    return status;
+}
+
+/* The traces that points name; each value of a key that is one counts, whether or not its
+ * points are in the part. */
+static void find_traces(struct sweep *s)
+{
+    uint64_t count = sweep_points_count(s->points), tries = count < 4096 ? count : 4096;
+    struct err ignored = {.text = ""};
+
+    for (uint64_t i = 0; i < tries; i++) {
+        struct cfg *c = sweep_config(s, i * count / tries, &ignored);
+
+        if (c == NULL)
+            continue;
         note_trace(s, c, "trace");
         note_trace(s, c, "profile");
         cfg_free(c);
     }
-    if (status == 0)
-        qsort(s->order, count, sizeof *s->order, by_frame);
-    sweep_identity_free(ids);
-    return status;
 }
 
 struct sweep *sweep_new(const struct cfg *study, const char *folder,
@@ -169,8 +188,10 @@ struct sweep *sweep_new(const struct cfg *study, const char *folder,
     s->folders = folders;
     s->lock = -1;
     s->points = sweep_points_new(study, e);
-    if (s->points != NULL && check_keys(s, e) == 0 && identify(s, e) == 0)
+    if (s->points != NULL && check_keys(s, e) == 0) {
+        find_traces(s);
         return s;
+    }
     sweep_free(s);
     return NULL;
 }
@@ -201,6 +222,11 @@ size_t sweep_traces(const struct sweep *s, const char *const **path)
     return s->traces;
 }
 
+uint64_t sweep_part_count(const struct sweep *s)
+{
+    return s->part;
+}
+
 struct hash_text sweep_point_name(const struct sweep *s, uint64_t point)
 {
     return hash_text(s->identity[point]);
@@ -225,7 +251,7 @@ bool sweep_point_done(const struct sweep *s, uint64_t point)
 
 /* ---- the folder ---- */
 
-static int write_text(const char *path, const char *text, struct err *e)
+int sweep_write_text(const char *path, const char *text, struct err *e)
 {
     struct file_out *f = file_out_new(path, e);
 
@@ -246,7 +272,7 @@ static int claim_study(const struct sweep *s, bool alone, struct err *e)
     int status = 0;
 
     if (old == NULL || strcmp(old, text) != 0)
-        status = alone ? write_text(path, text, e)
+        status = alone ? sweep_write_text(path, text, e)
                        : err_set(e,
                                  "%s: the sweep of another study is at work there; wait "
                                  "for its end, or choose another folder",
@@ -317,215 +343,4 @@ int sweep_claim(struct sweep *s, struct err *e)
     free(lock);
     free(points);
     return status;
-}
-
-/* ---- work ---- */
-
-struct unit {
-    uint64_t first, count; /* places in the order of work */
-};
-
-/* Shared by the threads of a program. */
-struct crew {
-    struct sweep *s;
-    const struct sweep_work *work;
-    pthread_mutex_t lock;
-    struct unit *unit;
-    uint64_t units;
-    struct unit now; /* what is left of the one that was taken last */
-    bool ended;
-    int status;
-    struct err *e;
-};
-
-/* The part's places in the order of work. */
-static struct unit places_of(const struct sweep *s, const struct sweep_part *part)
-{
-    uint64_t count = sweep_points_count(s->points);
-    uint64_t first = count * part->shard / part->shards;
-
-    if (!part->single)
-        return (struct unit){first, count * (part->shard + 1) / part->shards - first};
-    for (uint64_t i = 0; i < count; i++) {
-        if (s->order[i].point == part->index)
-            return (struct unit){i, 1};
-    }
-    return (struct unit){0, 0};
-}
-
-uint64_t sweep_part_count(const struct sweep *s, const struct sweep_part *part)
-{
-    return places_of(s, part).count;
-}
-
-/* How many places from `first` on are of the same frame, and before `end`. */
-static uint64_t frame_length(const struct sweep *s, uint64_t first, uint64_t end)
-{
-    uint64_t last = first + 1;
-
-    while (last < end && by_hash(s->order[last].frame, s->order[first].frame) == 0)
-        last++;
-    return last - first;
-}
-
-/* Cuts the part into units, the same for every worker: whole frames as long as there is
- * much left for each worker, then less and less. */
-static void cut(struct crew *c)
-{
-    struct unit all = places_of(c->s, &c->work->part);
-    uint64_t end = all.first + all.count, workers = c->work->workers;
-
-    for (uint64_t at = all.first; at < end;) {
-        uint64_t most = (end - at) / (4 * workers);
-        uint64_t frame = frame_length(c->s, at, end);
-
-        if (most == 0)
-            most = 1;
-        if (workers == 1 || frame < most)
-            most = frame;
-        c->unit = mem_grow(c->unit, c->units, sizeof *c->unit);
-        c->unit[c->units++] = (struct unit){at, most};
-        at += most;
-    }
-}
-
-/* The next point to work on; false: there is none. */
-static bool next_point(struct crew *c, uint64_t *point)
-{
-    bool found = false;
-
-    (void)pthread_mutex_lock(&c->lock);
-    while (!c->ended && c->now.count == 0) {
-        uint64_t number = c->work->take(c->work->context);
-
-        if (number < c->units)
-            c->now = c->unit[number];
-        else
-            c->ended = true;
-    }
-    if (!c->ended && !file_interrupted()) {
-        *point = c->s->order[c->now.first++].point;
-        c->now.count--;
-        found = true;
-    }
-    (void)pthread_mutex_unlock(&c->lock);
-    return found;
-}
-
-static double clock_seconds(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* Makes the folder of a point's files, and writes the result or the sentence. */
-static int keep(const struct sweep *s, const struct sweep_finished *f, struct err *e)
-{
-    char *result = sweep_point_file(s, f->point, false);
-    char *failed = sweep_point_file(s, f->point, true);
-    char *folder = mem_format("%.*s", (int)(strrchr(result, '/') - result), result);
-    char *sentence = f->why == NULL ? NULL : mem_format("%s\n", f->why);
-    int status = file_make_folder(folder, e);
-
-    if (status == 0)
-        status = f->why != NULL ? write_text(failed, sentence, e)
-                                : result_write(f->r, result, e);
-    if (status == 0 && f->why == NULL)
-        (void)unlink(failed); /* of an earlier try */
-    free(sentence);
-    free(folder);
-    free(failed);
-    free(result);
-    return status;
-}
-
-/* Runs a point. 0, 1 if a signal stopped it, -1. */
-static int run_point(struct crew *c, struct sweep_finished *f, struct result *r,
-                     struct err *why)
-{
-    struct experiment_hooks hooks = {.shared = c->work->shared};
-    struct cfg *config = config_of(c->s, f->point, why);
-    int status = -1;
-
-    if (config != NULL)
-        status = experiment_run(config, c->s->folders, 1, &hooks, r, why);
-    cfg_free(config);
-    return status;
-}
-
-static int finish_point(struct crew *c, uint64_t point, struct err *e)
-{
-    double begun = clock_seconds();
-    struct sweep_finished f = {.point = point, .outcome = SWEEP_WAS_DONE};
-    struct err why = {.text = ""};
-    struct result r;
-    int status = 0;
-
-    if (!sweep_point_done(c->s, point)) {
-        int ran = run_point(c, &f, &r, &why);
-
-        if (ran == 1) {
-            result_release(&r);
-            return 1;
-        }
-        f.outcome = ran == 0 ? SWEEP_DONE : SWEEP_FAILED;
-        f.why = ran == 0 ? NULL : why.text;
-        f.r = ran == 0 ? &r : NULL;
-        status = keep(c->s, &f, e);
-        f.seconds = clock_seconds() - begun;
-    }
-    if (status == 0) {
-        (void)pthread_mutex_lock(&c->lock);
-        c->work->finished(c->work->context, &f);
-        (void)pthread_mutex_unlock(&c->lock);
-    }
-    if (f.r != NULL)
-        result_release(&r);
-    return status;
-}
-
-static void *work(void *context)
-{
-    struct crew *c = context;
-    uint64_t point;
-
-    while (next_point(c, &point)) {
-        struct err e = {.text = ""};
-        int status = finish_point(c, point, &e);
-
-        if (status == 0)
-            continue;
-        (void)pthread_mutex_lock(&c->lock);
-        c->ended = true;
-        if (status < 0 && c->status == 0) {
-            c->status = -1;
-            *c->e = e;
-        }
-        (void)pthread_mutex_unlock(&c->lock);
-    }
-    return NULL;
-}
-
-int sweep_run(struct sweep *s, const struct sweep_work *how, struct err *e)
-{
-    struct crew c = {.s = s, .work = how, .e = e};
-    pthread_t *thread = mem_alloc(how->threads, sizeof *thread);
-    unsigned started = 0;
-
-    (void)pthread_mutex_init(&c.lock, NULL);
-    cut(&c);
-    while (started + 1 < how->threads &&
-           pthread_create(&thread[started], NULL, work, &c) == 0)
-        started++;
-    (void)work(&c);
-    while (started > 0)
-        (void)pthread_join(thread[--started], NULL);
-    (void)pthread_mutex_destroy(&c.lock);
-    free(c.unit);
-    free(thread);
-    if (c.status != 0)
-        return -1;
-    return file_interrupted() ? 1 : 0;
 }

@@ -22,33 +22,38 @@
 
 struct sweep; /* opaque, owned by the caller */
 
-/* Finds the points and their identities (which reads the traces); refuses a key that no
- * point knows. `config` is the study, paths in it absolute. Borrows both. Owned, or NULL.
- */
+/* Finds the points; refuses a key that none of them knows. Paths in the study are
+ * absolute. Borrows all. Owned, or NULL. */
 struct sweep *sweep_new(const struct cfg *study, const char *folder,
                         const struct experiment_folders *folders, struct err *e);
 void sweep_free(struct sweep *s);
 
 const struct sweep_points *sweep_get_points(const struct sweep *s);
+/* The traces that its points read; borrowed paths. */
+size_t sweep_traces(const struct sweep *s, const char *const **path);
+
+/* Which of the points, in the order of work: part `shard` of `shards` (from 0). */
+struct sweep_part {
+    uint64_t shard, shards; /* 0 of 1: all */
+    bool single;            /* only `index`, which is one of the points */
+    uint64_t index;
+};
+
+/* Finds the identities of a part's points, for which it reads the traces (as experiments
+ * that share `shared` do), and the order of work. Everything below wants that. 0 or -1.
+ */
+int sweep_identify(struct sweep *s, const struct sweep_part *part, struct shared *shared,
+                   struct err *e);
+uint64_t sweep_part_count(const struct sweep *s);
 struct hash_text sweep_point_name(const struct sweep *s, uint64_t point);
 /* Where a point's result is, or the sentence why there is none. Owned. */
 char *sweep_point_file(const struct sweep *s, uint64_t point, bool failed);
 bool sweep_point_done(const struct sweep *s, uint64_t point);
 
-/* The traces that its points read; borrowed paths. */
-size_t sweep_traces(const struct sweep *s, const char *const **path);
-
 /* Makes the folder, or takes it over; no other study gets it before sweep_free(). 0 or
  * -1.
  */
 int sweep_claim(struct sweep *s, struct err *e);
-
-/* Which of the points, in the order of work: part `shard` of `shards` (from 0). */
-struct sweep_part {
-    uint64_t shard, shards; /* 0 of 1: all */
-    bool single;            /* only `index` */
-    uint64_t index;
-};
 
 enum sweep_outcome { SWEEP_DONE, SWEEP_FAILED, SWEEP_WAS_DONE };
 
@@ -61,7 +66,6 @@ struct sweep_finished {
 };
 
 struct sweep_work {
-    struct sweep_part part;
     unsigned threads;
     unsigned workers; /* programs that share the work */
     /* The next number, from 0; each once over all workers. Called by one thread at a
@@ -73,10 +77,7 @@ struct sweep_work {
     struct shared *shared;
 };
 
-/* Works until nothing is left to take. 0; 1 if a signal stopped it; -1: a file could not
- * be written, and the sweep should end. */
+/* Works on the part until nothing is left to take. 0; 1 if a signal stopped it; -1: a
+ * file could not be written, and the sweep should end. */
 int sweep_run(struct sweep *s, const struct sweep_work *work, struct err *e);
-/* How many points a part has. */
-uint64_t sweep_part_count(const struct sweep *s, const struct sweep_part *part);
-
 #endif

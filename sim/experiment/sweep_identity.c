@@ -14,15 +14,18 @@ struct known {
 
 struct sweep_identity {
     const struct experiment_folders *folders;
+    struct shared *shared;
     struct known *known;
     size_t count;
 };
 
-struct sweep_identity *sweep_identity_new(const struct experiment_folders *folders)
+struct sweep_identity *sweep_identity_new(const struct experiment_folders *folders,
+                                          struct shared *shared)
 {
     struct sweep_identity *s = mem_zalloc(1, sizeof *s);
 
     s->folders = folders;
+    s->shared = shared;
     return s;
 }
 
@@ -36,12 +39,12 @@ void sweep_identity_free(struct sweep_identity *s)
     free(s);
 }
 
-typedef struct hash_value reader(const char *path);
+typedef struct hash_value reader(const struct sweep_identity *s, const char *path);
 
-static struct hash_value read_trace(const char *path)
+static struct hash_value read_trace(const struct sweep_identity *s, const char *path)
 {
     struct err ignored = {.text = ""};
-    struct trace *t = trace_open(path, NULL, &ignored);
+    struct trace *t = shared_open_trace(s->shared, path, &ignored);
     struct trace_digest d = {.requests = 0};
     struct hash_value value = {0, 0};
 
@@ -52,7 +55,7 @@ static struct hash_value read_trace(const char *path)
     return value;
 }
 
-static struct hash_value read_text(const char *path)
+static struct hash_value read_text(const struct sweep_identity *s, const char *path)
 {
     enum { LIMIT = 16 << 20 };
     struct err ignored = {.text = ""};
@@ -61,6 +64,7 @@ static struct hash_value read_text(const char *path)
     struct hash *h = hash_new();
     struct hash_value value;
 
+    (void)s;
     if (text != NULL)
         hash_add(h, text, size);
     value = hash_now(h);
@@ -78,7 +82,7 @@ static struct hash_value hash_file(struct sweep_identity *s, const char *path,
             return s->known[i].hash;
     }
     s->known = mem_grow(s->known, s->count, sizeof *s->known);
-    s->known[s->count] = (struct known){mem_strdup(path), read(path)};
+    s->known[s->count] = (struct known){mem_strdup(path), read(s, path)};
     return s->known[s->count++].hash;
 }
 

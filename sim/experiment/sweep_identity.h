@@ -9,7 +9,9 @@
 
 struct sweep_identity; /* remembers what it has read; owned by the caller */
 
-struct sweep_identity *sweep_identity_new(const struct experiment_folders *folders);
+/* Reads traces as the experiments that share `shared` (NULL: none) do. Borrows both. */
+struct sweep_identity *sweep_identity_new(const struct experiment_folders *folders,
+                                          struct shared *shared);
 void sweep_identity_free(struct sweep_identity *s);
 
 /* A file that cannot be read counts as empty: the run will say what is wrong. */

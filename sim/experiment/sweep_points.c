@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_POINTS = 1000000, MOST_SOBOL = 40 };
+enum { MOST_POINTS = 1000000, MOST_VALUES = 20000000, MOST_SOBOL = 40 };
 
 enum method { GRID, RANDOM, LATIN_HYPERCUBE, SOBOL };
 
@@ -212,6 +212,10 @@ static int choose(struct sweep_points *s, const struct cfg_node *sweep, struct e
                          "'count' is missing; say how many points, such as "
                          "{method: sobol, count: 200}");
     s->points = (uint64_t)s->design.count;
+    if (s->points > MOST_VALUES / s->axes)
+        return cfg_error(points, e,
+                         "%zu keys can have at most %zu points; take fewer of either",
+                         s->axes, MOST_VALUES / s->axes);
     s->u = mem_alloc(s->points * s->axes, sizeof *s->u);
     if (s->design.method == SOBOL)
         return draw_sobol(s, sweep, e);

@@ -4,55 +4,75 @@
 #include "traces/hdf.h"
 #include "traces/hdf_out.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Cells in the order of the text: those of the header first. */
-struct table {
-    char *text;   /* the cells, each with its end */
-    size_t *cell; /* [cells] where it begins */
-    size_t cells, columns;
+enum { BLOCK = 512 }; /* lines that are written at once */
+
+/* ---- the text ---- */
+
+struct reader {
+    FILE *in;
+    char *cell; /* the one that was read last */
+    size_t room;
+    int behind; /* what stood behind it: ',', '\n' or EOF */
 };
 
-/* Takes a cell from `from` to `to`; returns what stands behind it. */
-static const char *take_cell(const char *from, char **to)
+static void add(struct reader *r, size_t length, int c)
 {
-    bool quoted = *from == '"';
+    if (length == r->room) {
+        r->room = r->room * 2 + 64;
+        r->cell = mem_resize(r->cell, r->room, 1);
+    }
+    r->cell[length] = (char)c;
+}
 
-    from += quoted;
-    while (*from != '\0' && (quoted || (*from != ',' && *from != '\n'))) {
-        if (quoted && *from == '"' && *++from != '"')
+/* False at the end of the text. */
+static bool read_cell(struct reader *r)
+{
+    size_t length = 0;
+    int c = getc(r->in);
+    bool quoted = c == '"';
+
+    if (c == EOF)
+        return false;
+    if (quoted)
+        c = getc(r->in);
+    while (c != EOF && (quoted || (c != ',' && c != '\n'))) {
+        if (quoted && c == '"' && (c = getc(r->in)) != '"')
             break;
-        *(*to)++ = *from++;
+        add(r, length++, c);
+        c = getc(r->in);
     }
-    *(*to)++ = '\0';
-    return from;
+    add(r, length, '\0');
+    r->behind = c;
+    return true;
 }
 
-static struct table split(const char *csv)
+static const char *cell_text(const struct reader *r)
 {
-    struct table t = {.text = mem_alloc(strlen(csv) + 2, 1)};
-    char *to = t.text;
-
-    while (*csv != '\0') {
-        t.cell = mem_grow(t.cell, t.cells, sizeof *t.cell);
-        t.cell[t.cells++] = (size_t)(to - t.text);
-        csv = take_cell(csv, &to);
-        if (*csv == '\n' && t.columns == 0)
-            t.columns = t.cells;
-        csv += *csv != '\0';
-    }
-    return t;
+    return r->cell + (*r->cell == '\'');
 }
 
-static const char *cell(const struct table *t, size_t row, size_t column)
-{
-    const char *text = t->text + t->cell[row * t->columns + column];
+/* ---- the columns ---- */
 
-    return text + (*text == '\'');
-}
+struct column_set {
+    char *name;
+    bool texts;   /* some cell is no number */
+    size_t width; /* of the longest text and its end */
+    hid_t type, id;
+    char *block; /* [BLOCK] values of `width` bytes, or doubles */
+};
+
+struct table {
+    struct column_set *column;
+    size_t columns;
+    hsize_t rows;
+};
 
 static bool is_number(const char *text)
 {
@@ -62,109 +82,147 @@ static bool is_number(const char *text)
     return *end == '\0' && strspn(text, "+-0123456789.eE") == strlen(text);
 }
 
-static hid_t new_set(hid_t file, const char *name, hid_t type, hsize_t rows)
+/* Finds the columns: their names, what they hold, how many lines there are. */
+static void survey(struct table *t, struct reader *r)
+{
+    size_t at = 0;
+
+    do {
+        if (!read_cell(r))
+            return;
+        t->column = mem_grow(t->column, t->columns, sizeof *t->column);
+        t->column[t->columns++] = (struct column_set){
+            .name = mem_strdup(cell_text(r)), .width = 1, .type = -1, .id = -1};
+    } while (r->behind == ',');
+    while (read_cell(r)) {
+        struct column_set *c = &t->column[at];
+        size_t size = strlen(cell_text(r)) + 1;
+
+        c->texts = c->texts || !is_number(cell_text(r));
+        c->width = size > c->width ? size : c->width;
+        at = at + 1 == t->columns ? 0 : at + 1;
+        t->rows += at == 0;
+    }
+}
+
+static bool create(struct column_set *c, hid_t file, hsize_t rows)
 {
     hid_t plist = H5Pcreate(H5P_DATASET_CREATE);
     hid_t space = H5Screate_simple(1, &rows, NULL);
-    hid_t id;
 
+    if (!c->texts)
+        c->width = sizeof(double);
+    c->block = mem_zalloc(BLOCK, c->width);
+    c->type = H5Tcopy(c->texts ? H5T_C_S1 : H5T_NATIVE_DOUBLE);
+    if (c->texts) {
+        (void)H5Tset_size(c->type, c->width);
+        (void)H5Tset_cset(c->type, H5T_CSET_UTF8);
+    }
     (void)H5Pset_obj_track_times(plist, false);
-    id = H5Dcreate2(file, name, type, space, H5P_DEFAULT, plist, H5P_DEFAULT);
+    c->id = H5Dcreate2(file, c->name, c->type, space, H5P_DEFAULT, plist, H5P_DEFAULT);
     (void)H5Sclose(space);
     (void)H5Pclose(plist);
-    return id;
+    return c->id >= 0;
 }
 
-static bool write_set(hid_t file, const char *name, hid_t type, hsize_t rows,
-                      const void *values)
+static void store(const struct column_set *c, size_t row, const char *text)
 {
-    hid_t id = new_set(file, name, type, rows);
-    bool good = id >= 0 && H5Dwrite(id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
+    char *to = c->block + row * c->width;
+    double number = *text == '\0' ? NAN : strtod(text, NULL);
 
-    return (id < 0 || H5Dclose(id) >= 0) && good;
+    if (c->texts)
+        (void)strncpy(to, text, c->width);
+    else
+        memcpy(to, &number, sizeof number);
 }
 
-static bool write_numbers(hid_t file, const struct table *t, size_t column, size_t rows)
+static bool write_block(const struct column_set *c, hsize_t first, hsize_t count)
 {
-    double *value = mem_alloc(rows, sizeof *value);
-    bool good;
+    hid_t disk = H5Dget_space(c->id);
+    hid_t memory = H5Screate_simple(1, &count, NULL);
+    bool good =
+        H5Sselect_hyperslab(disk, H5S_SELECT_SET, &first, NULL, &count, NULL) >= 0 &&
+        H5Dwrite(c->id, c->type, memory, disk, H5P_DEFAULT, c->block) >= 0;
 
-    for (size_t r = 0; r < rows; r++) {
-        const char *text = cell(t, r + 1, column);
-
-        value[r] = *text == '\0' ? NAN : strtod(text, NULL);
-    }
-    good = write_set(file, cell(t, 0, column), H5T_NATIVE_DOUBLE, rows, value);
-    free(value);
+    (void)H5Sclose(memory);
+    (void)H5Sclose(disk);
     return good;
 }
 
-static bool write_texts(hid_t file, const struct table *t, size_t column, size_t rows)
+static bool write_rows(const struct table *t, struct reader *r)
 {
-    hid_t type = H5Tcopy(H5T_C_S1);
-    size_t width = 1;
-    char *value;
-    bool good;
+    bool good = true;
 
-    for (size_t r = 0; r < rows; r++) {
-        size_t length = strlen(cell(t, r + 1, column)) + 1;
+    for (size_t i = 0; i < t->columns; i++) /* the header */
+        (void)read_cell(r);
+    for (hsize_t row = 0; row < t->rows && good; row++) {
+        size_t at = (size_t)(row % BLOCK);
 
-        width = length > width ? length : width;
+        for (size_t i = 0; i < t->columns && read_cell(r); i++)
+            store(&t->column[i], at, cell_text(r));
+        for (size_t i = 0; i < t->columns && (at + 1 == BLOCK || row + 1 == t->rows); i++)
+            good = write_block(&t->column[i], row - at, at + 1) && good;
     }
-    value = mem_zalloc(rows, width);
-    for (size_t r = 0; r < rows; r++)
-        (void)strcpy(value + r * width, cell(t, r + 1, column));
-    (void)H5Tset_size(type, width);
-    (void)H5Tset_cset(type, H5T_CSET_UTF8);
-    good = write_set(file, cell(t, 0, column), type, rows, value);
-    (void)H5Tclose(type);
-    free(value);
     return good;
 }
 
-static bool write_column(hid_t file, const struct table *t, size_t column, size_t rows)
-{
-    for (size_t r = 0; r < rows; r++) {
-        if (!is_number(cell(t, r + 1, column)))
-            return write_texts(file, t, column, rows);
-    }
-    return write_numbers(file, t, column, rows);
-}
-
-static int write_all(struct hdf_out *out, const struct table *t, size_t rows,
+static int write_all(struct hdf_out *out, const struct table *t, struct reader *r,
                      const char *path, const char *format, struct err *e)
 {
     hid_t file = hdf_out_file(out);
+    bool good = true;
 
     if (hdf_attribute_put_text(file, path, "format", format, e) != 0)
         return -1;
-    for (size_t c = 0; c < t->columns; c++) {
-        bool good = write_column(file, t, c, rows);
-
-        if (hdf_out_check(out, e) != 0)
-            return -1;
-        if (!good)
-            return err_set(e, "%s: column '%s' cannot be written", path, cell(t, 0, c));
+    for (size_t i = 0; i < t->columns; i++)
+        good = create(&t->column[i], file, t->rows) && good;
+    good = good && write_rows(t, r);
+    for (size_t i = 0; i < t->columns; i++) {
+        good = (t->column[i].id < 0 || H5Dclose(t->column[i].id) >= 0) && good;
+        (void)H5Tclose(t->column[i].type);
+        free(t->column[i].block);
     }
+    if (hdf_out_check(out, e) != 0)
+        return -1;
+    if (!good)
+        return err_set(e, "%s: the HDF5 library cannot write the table", path);
     return hdf_out_close(out, e);
 }
 
-int columns_write(const char *path, const char *csv, const char *format, struct err *e)
+static int write_table(const char *path, const struct table *t, struct reader *r,
+                       const char *format, struct err *e)
 {
-    struct table t = split(csv);
-    size_t rows = t.columns == 0 ? 0 : t.cells / t.columns - 1;
     struct hdf_out *out;
     int status;
 
     hdf_enter();
     out = hdf_out_new(path, e);
-    status = out == NULL ? -1 : write_all(out, &t, rows, path, format, e);
+    status = out == NULL ? -1 : write_all(out, t, r, path, format, e);
     if (status == 0)
         status = hdf_out_commit(out, e);
     else
         hdf_out_abandon(out);
     hdf_leave();
-    free(t.cell);
-    free(t.text);
+    return status;
+}
+
+int columns_write(const char *path, const char *csv, const char *format, struct err *e)
+{
+    struct reader r = {.in = fopen(csv, "r")};
+    struct table t = {.columns = 0};
+    int status;
+
+    if (r.in == NULL)
+        return err_set(e, "%s: %s", csv, strerror(errno));
+    survey(&t, &r);
+    rewind(r.in);
+    status = write_table(path, &t, &r, format, e);
+    if (status == 0 && ferror(r.in) != 0)
+        status = err_set(e, "%s cannot be read", csv);
+    (void)fclose(r.in);
+    for (size_t i = 0; i < t.columns; i++)
+        free(t.column[i].name);
+    free(t.column);
+    free(r.cell);
     return status;
 }

@@ -5,9 +5,10 @@
 
 #include "sim/base/err.h"
 
-/* Writes the table of a CSV text (RFC 4180, a header line, all lines of its length; the
- * apostrophe that csv_string() puts before a formula is taken away). `format` becomes an
- * attribute of the file. 0 or -1. */
+/* Writes the table of the CSV file `csv` (RFC 4180, a header line, all lines of its
+ * length; the apostrophe that csv_string() puts before a formula is taken away), which it
+ * reads twice: memory does not grow with its lines. `format` becomes an attribute of the
+ * file. 0 or -1. */
 int columns_write(const char *path, const char *csv, const char *format, struct err *e);
 
 #endif

@@ -74,8 +74,8 @@ bool report_figure_suits(enum report_figure figure, const struct result *r)
 
 /* ---- data ---- */
 
-/* A label that gnuplot's CSV reader takes as it is: no quotes, commas, controls. */
-static void print_label(FILE *out, const char *label)
+/* No quotes, commas, controls. */
+void report_plot_label(FILE *out, const char *label)
 {
     char *text = NULL;
     size_t size = 0;
@@ -99,7 +99,7 @@ static void print_head(FILE *out, const char *first, const struct report_entry *
     (void)fputs(first, out);
     for (size_t i = 0; i < count; i++) {
         (void)fputc(',', out);
-        print_label(out, entry[i].label);
+        report_plot_label(out, entry[i].label);
     }
     (void)fputc('\n', out);
 }
@@ -135,7 +135,7 @@ static bool print_shares(FILE *out, const struct report_entry *entry, size_t cou
         (void)fprintf(out, ",%s (ms)", run_share_name((enum run_share)s));
     (void)fputc('\n', out);
     for (size_t i = 0; i < count; i++) {
-        print_label(out, entry[i].label);
+        report_plot_label(out, entry[i].label);
         for (int s = 0; s < RUN_SHARES; s++) {
             (void)fputc(',', out);
             csv_number(out, (double)run_of(&entry[i])->total.share[s] /
@@ -190,7 +190,7 @@ static bool print_bounds(FILE *out, const struct report_entry *entry, size_t cou
         bool bounds = p->bounds.present;
         double ms = 1e-9 / passes_of(&entry[i]);
 
-        print_label(out, entry[i].label);
+        report_plot_label(out, entry[i].label);
         (void)fputc(',', out);
         csv_number(out, (double)p->run.total.latency * ms);
         (void)fputc(',', out);
@@ -388,13 +388,14 @@ static enum report_drawn run_gnuplot(char *const argument[])
     return status == 0 ? DRAWN : NOT_DRAWN_FAILED;
 }
 
-static int draw(enum report_figure figure, size_t count, const char *data,
-                const char *drawing, const char *plots_folder, enum report_drawn *drawn,
-                struct err *e)
+int report_plot_draw(const char *name, size_t series, const char *data,
+                     const char *drawing, const char *plots_folder,
+                     enum report_drawn *drawn, struct err *e)
 {
     char *folder = safe_path(plots_folder, "", "");
-    char *script = safe_path(plots_folder, report_figure_name(figure), ".gp");
-    char *input = mem_strdup(data), *series = mem_format("%zu", count);
+    char *script = safe_path(plots_folder, name, ".gp");
+    char *input = safe_path(data, "", ""), *count = mem_format("%zu", series);
+    char *target = safe_path(drawing, "", "");
     struct file_out *out = NULL;
     int status = -1;
 
@@ -402,12 +403,12 @@ static int draw(enum report_figure figure, size_t count, const char *data,
         (void)err_set(e, "%s: cannot be read: %s; give the folder of the plot scripts",
                       script, strerror(errno));
     else
-        out = file_out_new(drawing, e);
+        out = file_out_new(target, e);
     if (out != NULL) {
         char *output = mem_strdup(file_out_name(out));
         char gnuplot[] = "gnuplot", defaults[] = "-d", call[] = "-c";
-        char *argument[] = {gnuplot, defaults, call,   script, folder,
-                            input,   output,   series, NULL};
+        char *argument[] = {gnuplot, defaults, call,  script, folder,
+                            input,   output,   count, NULL};
 
         *drawn = run_gnuplot(argument);
         free(output);
@@ -420,7 +421,8 @@ static int draw(enum report_figure figure, size_t count, const char *data,
     free(folder);
     free(script);
     free(input);
-    free(series);
+    free(target);
+    free(count);
     return status;
 }
 
@@ -439,7 +441,8 @@ int report_plot(enum report_figure figure, const struct report_entry *entry, siz
     status = write_data(figure, entry, count, data, &any, e);
     *drawn = NOT_DRAWN_NO_DATA;
     if (status == 0 && any)
-        status = draw(figure, count, data, drawing, plots_folder, drawn, e);
+        status = report_plot_draw(report_figure_name(figure), count, data, drawing,
+                                  plots_folder, drawn, e);
     free(data);
     free(drawing);
     return status;

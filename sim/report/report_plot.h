@@ -41,6 +41,14 @@ bool report_figure_suits(enum report_figure figure, const struct result *r);
 /* Policies that it shows at most. */
 size_t report_figure_most(enum report_figure figure);
 
+/* A label as a field of the data: cut, and as gnuplot's CSV reader takes it. */
+void report_plot_label(FILE *out, const char *label);
+/* Draws `data` with the script PLOTS_FOLDER/NAME.gp, whose last argument is `series`. -1
+ * if the drawing cannot be written. */
+int report_plot_draw(const char *name, size_t series, const char *data,
+                     const char *drawing, const char *plots_folder,
+                     enum report_drawn *drawn, struct err *e);
+
 /* Writes FOLDER/NAME.csv and, if gnuplot is there, FOLDER/NAME.svg. -1 if a file cannot
  * be written or a pass record not be read; what became of the drawing goes to `drawn`. */
 int report_plot(enum report_figure figure, const struct report_entry *entry, size_t count,

@@ -32,6 +32,7 @@ struct future {
     size_t block_count, block_capacity;
     size_t largest_pass, largest_block; /* in words */
     uint64_t *uses;                     /* (layer, expert) */
+    uint32_t *largest_step;             /* [layers] in accesses */
 };
 
 struct future_writer {
@@ -81,6 +82,7 @@ struct future_writer *future_writer_new(uint32_t layers, uint32_t experts,
     w->future->experts = experts;
     w->future->order = order;
     w->future->uses = mem_zalloc((size_t)layers * experts, sizeof(uint64_t));
+    w->future->largest_step = mem_zalloc(layers, sizeof(uint32_t));
     w->capacity = BLOCK_WORDS;
     w->buffer = mem_alloc(w->capacity, sizeof *w->buffer);
     return w;
@@ -147,6 +149,8 @@ int future_writer_step(struct future_writer *w, const uint16_t *active, uint32_t
     struct future *f = w->future;
     uint64_t *uses = f->uses + (size_t)w->layer * f->experts;
 
+    if (count > f->largest_step[w->layer])
+        f->largest_step[w->layer] = count;
     reserve(w, 2 + ACCESS_WORDS * (size_t)count);
     if (w->layer == 0)
         w->count++; /* the pass's length, known at its end */
@@ -268,6 +272,7 @@ void future_free(struct future *f)
     (void)fclose(f->file);
     free(f->blocks);
     free(f->uses);
+    free(f->largest_step);
     free(f);
 }
 
@@ -279,6 +284,11 @@ uint64_t future_passes(const struct future *f)
 const uint64_t *future_uses(const struct future *f)
 {
     return f->uses;
+}
+
+const uint32_t *future_largest_steps(const struct future *f)
+{
+    return f->largest_step;
 }
 
 struct future_reader *future_reader_new(struct future *f)
@@ -366,4 +376,24 @@ struct future_step future_reader_peek(const struct future_reader *r, uint32_t ah
         return (struct future_step){0, NULL, NULL};
     at = p->words + p->layer_at[layer];
     return (struct future_step){at[0], at + 1, uses_of(at + 1, at[0])};
+}
+
+int future_walk(struct future *f, future_visit *visit, void *context, struct err *e)
+{
+    struct future_reader *r = future_reader_new(f);
+    int status = 0;
+
+    for (uint64_t pass = 0; pass < f->passes && status == 0; pass++) {
+        for (uint32_t l = 0; l < f->layers && status == 0; l++) {
+            struct future_step step;
+
+            status = future_reader_next(r, e);
+            if (status != 0)
+                break;
+            step = future_reader_peek(r, 0);
+            status = visit(context, l, &step);
+        }
+    }
+    future_reader_free(r);
+    return status;
 }

@@ -30,6 +30,8 @@ void future_free(struct future *f);
 uint64_t future_passes(const struct future *f);
 /* (layer, expert) steps in which each expert is active; borrowed. */
 const uint64_t *future_uses(const struct future *f);
+/* [layers] accesses of the largest step; borrowed. */
+const uint32_t *future_largest_steps(const struct future *f);
 
 /* Borrows `f`. Steps are read in order, with sight of all layers of the next pass. */
 struct future_reader *future_reader_new(struct future *f);
@@ -44,5 +46,10 @@ struct future_step {
 struct future_step future_reader_peek(const struct future_reader *r, uint32_t ahead);
 /* Moves to the next step; the first call moves to step 0. 0 or -1. */
 int future_reader_next(struct future_reader *r, struct err *e);
+
+/* Visits every step in order, with a reader of its own. Returns 0, -1, or what a visit
+ * returned that was not 0, which ends the walk. */
+typedef int future_visit(void *context, uint32_t layer, const struct future_step *step);
+int future_walk(struct future *f, future_visit *visit, void *context, struct err *e);
 
 #endif

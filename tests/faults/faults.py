@@ -75,6 +75,8 @@ def commands(moesim, inputs):
                            "oracleGeneral", "-o", "out/e.bin"], old=("e.bin",)),
         Command("report", [moesim, "report", f"{inputs}/result/result.h5", "-o", "out"],
                 old=("report.html", "shares.csv", "result.h5")),
+        Command("curve", [moesim, "curve", f"{inputs}/in.h5", "--out", "out"],
+                old=("curve.csv", "curve.svg", "mine.txt")),
         Command("calibrate", [moesim, "calibrate", "--quick", "--quiet", "-o",
                               "out/m.yaml"], same=False, share=0.03),
     ]
