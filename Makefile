@@ -403,6 +403,14 @@ papers: ## published tables against predictions; their fitted constants, fitted 
 	@$(MAKE) --no-print-directory $(many) moesim
 	@tests/slow/papers
 
+guard: ## every baseline against what is predicted now; changes of the program, named by it
+	@$(MAKE) --no-print-directory $(many) moesim
+	@tests/slow/guard $(B)
+
+baselines: ## store what is predicted now in validate/baselines; look at the difference in git
+	@$(MAKE) --no-print-directory $(many) moesim
+	@build/moesim check --update validate/baselines
+
 DATA_TESTS = $(notdir $(basename \
     $(shell grep -lE 'MOESIM_(DATA|SLOW)|data_table' tests/test_*.c tests/cli_*.sh)))
 data: ## the tests that read real data (MOESIM_DATA), the slow ones too with MOESIM_SLOW
@@ -452,7 +460,7 @@ clean: ## remove build/ and out/
 
 .PHONY: demo test moesim ranks help setup need-mpi tests objects flags benches fuzzers layers headers \
         lint analyzed format bench fuzz faults gpu sanitize-gpu emulate emulate-mutants cuda-flags gpu-kit \
-        kit-check threads mpi papers data compare instructions \
+        kit-check threads mpi papers guard baselines data compare instructions \
         memory valgrind install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:

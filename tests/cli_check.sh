@@ -61,19 +61,19 @@ check 1 --papers "$folder/small.yaml" "$folder/off.yaml" "$folder/told.yaml" --j
 import json, sys, xml.etree.ElementTree as xml
 folder = sys.argv[1]
 j = json.load(open(folder + "/out"))
-assert (j["rows"], j["ok"], j["missed"], j["failed"]) == (15, 13, 1, 1)
-assert [t["name"] for t in j["tables"]] == ["small", "off", "off"]
-rows = [r for t in j["tables"] for r in t["table"]]
+assert (j["rows"], j["ok"], j["explained"], j["failed"]) == (15, 13, 1, 1)
+assert [t["name"] for t in j["cases"]] == ["small", "off", "off"]
+rows = [r for t in j["cases"] for r in t["table"]]
 suites = xml.parse(folder + "/junit.xml").getroot()
 cases = list(suites.iter("testcase"))
-assert [c.get("name") for c in cases] == [r["what"] for r in rows]
+assert [c.get("name") for c in cases] == ["held-out: " + r["name"] for r in rows]
 for c, r in zip(cases, rows):
-    kind = {"ok": "system-out", "missed": "skipped"}.get(r["verdict"], "failure")
+    kind = {"ok": "system-out", "explained": "skipped"}.get(r["verdict"], "failure")
     assert [x.tag for x in c] == [kind]
     assert r["fails"] == (kind == "failure")
-    assert abs(r["predicted"] / r["published"] - 1 - r["error"]) < 1e-9
+    assert abs(r["predicted"] / r["published"] - 1 - r["change"]) < 1e-9
 assert [s.get("failures") for s in suites] == ["0", "1", "0"]
-assert rows[4]["predicted"] == 12.8 and rows[-1]["why"] == "made up"
+assert rows[4]["predicted"] == 12.8 and rows[-1]["note"].endswith("made up")
 END
 report $? "JSON and JUnit agree"
 
@@ -106,7 +106,7 @@ sed 's/SLOW/100/;s/FEW/60/' "$folder/base.yaml" >"$folder/fitted.yaml"
 edit=$("$python" - "$folder/out" <<'END'
 import json
 import sys
-rows = json.load(open(sys.argv[1]))["tables"][0]["table"]
+rows = json.load(open(sys.argv[1]))["cases"][0]["table"]
 print("s/SLOW/%.9g/;s/FEW/%.9g/" % tuple(1e3 * r["predicted"] for r in rows[:2]))
 END
 )
@@ -128,7 +128,7 @@ report $? "a constant is fitted again"
 check 0 -p "$folder/other.yaml" --json && "$python" - "$folder/out" <<'END'
 import json
 import sys
-for r in json.load(open(sys.argv[1]))["tables"][0]["table"][:2]:
+for r in json.load(open(sys.argv[1]))["cases"][0]["table"][:2]:
     assert abs(r["predicted"] - r["published"] - 17 * 4e-6) < 1e-9, r
 END
 report $? "a pass has 17 round trips"
@@ -139,8 +139,8 @@ cp "$folder/small.yaml" "$folder/elsewhere/validate/papers/b.yaml"
 cp "$folder/off.yaml" "$folder/elsewhere/validate/papers/a.yaml"
 all() { MOESIM_HOME=$folder/elsewhere check "$@"; }
 all 1 --papers &&
-    [ "$(grep -o '^[a-z]*: Two replays\|^All tables: .*' "$folder/out" | tr '\n' ' ')" = \
-        "off: Two replays small: Two replays All tables: 10 rows, 10 held out; 9 ok, 0 miss as explained, 1 fail " ] &&
+    [ "$(grep -o '^[a-z]*: Two replays\|^All 2: .*' "$folder/out" | tr '\n' ' ')" = \
+        "off: Two replays small: Two replays All 2: 10 values, 1 FAILED " ] &&
     [ ! -s "$folder/err" ]
 report $? "all tables"
 all 0 --papers b --junit "$folder/b.xml" && grep -q 'tests="5"' "$folder/b.xml" &&
@@ -156,7 +156,8 @@ check 2 && check 2 --papers --refit "$folder/small.yaml" extra
 report $? "misuse"
 check 1 --papers nowhere && grep -q "there is no table 'nowhere'" "$folder/err" && [ ! -s "$folder/out" ] &&
     check 1 --papers --refit "$folder/small.yaml" && grep -q 'was fitted' "$folder/err" &&
-    check 1 --papers "$folder/small.yaml" --junit "$folder/none/x.xml" && grep -q 'none' "$folder/err"
+    check 1 --papers "$folder/small.yaml" --junit "$folder/none/x.xml" && grep -q 'none' "$folder/err" &&
+    check 1 --papers "$folder/small.yaml" --markdown "$folder/none/x.md" && grep -q 'none' "$folder/err"
 report $? "what cannot be is said in one sentence"
 [ -z "$(ls -A "$TMPDIR")" ]
 report $? "no temporary file stays"

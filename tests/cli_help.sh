@@ -12,7 +12,7 @@ What will this Mixture-of-Experts policy cost on that machine, and why?
 
   moesim run       replay a trace under one or more policies, side by side
   moesim curve     hit rate and bytes against capacity: how many slots?
-  moesim check     published tables against what is predicted
+  moesim check     stored predictions, published tables against new predictions
   moesim explain   where the time of a result went, and what would help
   moesim report    the HTML page and the figures of results
   moesim fit       fit a machine file to measured tables, or to the steps of a run
@@ -88,7 +88,7 @@ while IFS='	' read -r command wanted; do
 done <<'END'
 run	o:out s:set t:threads -:json -:csv q:quiet
 curve	p:policy s:slots b:batch -:scope -:protect -:order m:model -:set o:out t:threads -:json -:csv q:quiet
-check	p:papers -:refit -:json -:junit t:threads q:quiet
+check	u:update -:study s:set p:papers -:refit -:json -:junit -:markdown t:threads q:quiet
 explain	
 report	o:out
 fit	m:measured p:parameter -:match -:total -:first-pass -:train -:weight o:out -:source s:set -:csv -:tables
@@ -127,7 +127,7 @@ END
 report $? help_of_parameters
 "$moesim" check --help >"$folder/out" &&
     grep -q '^figures of a replay that a row may name:$' "$folder/out" &&
-    grep -q '^formulas:$' "$folder/out" && [ "$(grep -c '^$' "$folder/out")" -eq 5 ]
+    grep -q '^formulas:$' "$folder/out" && [ "$(grep -c '^$' "$folder/out")" -eq 6 ]
 report $? help_of_figures
 
 # Each way to write a flag.
@@ -228,8 +228,15 @@ validate takes one configuration file, such as study.yaml	validate
 validate takes one configuration file, such as study.yaml	validate a b
 calibrate takes flags only	calibrate a
 calibrate needs --out	calibrate
-check needs --papers	check
-check needs --papers	check moeshard
+check takes baselines (files or folders), or --papers	check
+check takes baselines (files or folders), or --papers	check --json
+--update compares nothing; leave --json, --junit and --markdown out	check --update a --json
+--update compares nothing; leave --json, --junit and --markdown out	check --update a --markdown b
+--study starts one new baseline: moesim check --update FILE --study STUDY	check a --study b
+--study starts one new baseline: moesim check --update FILE --study STUDY	check --update a b --study c
+--set goes with --study; in a baseline that is there, change set:	check a --set b=c
+--update and --study are for baselines; one with papers: all stores what --papers predicts	check --papers --update
+--refit takes one table and nothing else	check --refit a
 --refit takes one table and nothing else	check --papers --refit a b
 --refit takes one table and nothing else	check --papers --refit a --json
 --refit takes one table and nothing else	check --papers --refit a --junit b

@@ -101,6 +101,11 @@ for check in counts by_id belady times; do
     report $? "phone_$check"
 done
 
+# What is stored of it is found again: inputs, counts, times, and how far those are off.
+mkdir "$folder/guard" && cp validate/phone/*.yaml "$folder/guard" && cp "$metrics" "$folder/guard" &&
+    cp "$folder/qwen.h5" "$folder/guard/qwen3-phone.h5" && "$moesim" check "$folder/guard/guard.yaml"
+report $? phone_guard
+
 # From far-off numbers the fit finds those of models/machine/phone-flash.yaml again.
 sed -e '/memory_efficiency/s/value: 0.3032/value: 0.6/' -e '/round_trip/s/value: 22.5/value: 100/' \
     -e '/copy_call/s/value: 343/value: 5/' -e '/bandwidth/s/value: 3.573/value: 2/' \

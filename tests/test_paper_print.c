@@ -7,6 +7,8 @@
 #include <cmocka.h>
 
 #include "sim/base/mem.h"
+#include "validate/check_print.h"
+#include "validate/paper_check.h"
 #include "validate/paper_formula.h"
 #include "validate/paper_print.h"
 #include "validate/paper_replay.h"
@@ -114,32 +116,39 @@ static const struct paper table = {.name = "t",
 static const struct paper bare = {
     .name = "u", .title = "two", .source = "here", .notes = "", .row = rows, .rows = 2};
 
-enum how { TEXT, TOTAL, JSON, JUNIT };
+enum how { TEXT, TOTAL, JSON, JUNIT, MARKDOWN };
 
 static void printed(enum how how, const struct paper *p, size_t count, const char *wanted)
 {
+    struct check c = {.cases = 0};
     char *said = NULL;
     size_t size;
     FILE *out = open_memstream(&said, &size);
 
     assert_non_null(out);
+    for (size_t i = 0; i < count; i++)
+        (void)paper_check(&p[i], &c);
     switch (how) {
     case TEXT:
         paper_print(p, out);
         break;
     case TOTAL:
-        paper_print_total(p, count, out);
+        check_print_total(&c, out);
         break;
     case JSON:
-        paper_print_json(p, count, out);
+        check_print_json(&c, out);
         break;
     case JUNIT:
-        paper_print_junit(p, count, out);
+        check_print_junit(&c, out);
+        break;
+    case MARKDOWN:
+        check_print_markdown(&c, out);
         break;
     }
     assert_int_equal(fclose(out), 0);
     assert_string_equal(said, wanted);
     free(said);
+    check_release(&c);
 }
 
 /* Held out: all published rows but the one of the fit. Their mean error is over those
@@ -208,10 +217,8 @@ static void totals_are_sums(void **state)
 
     (void)state;
     printed(TOTAL, both, 2,
-            "All tables: 12 rows, 9 held out; 5 ok, 1 miss as explained, 5 fail, 1 not "
-            "published\n");
-    printed(TOTAL, both, 0,
-            "All tables: 0 rows, 0 held out; 0 ok, 0 miss as explained, 0 fail\n");
+            "All 2: 12 values, 5 FAILED, 1 off as explained, 1 not judged\n");
+    printed(TOTAL, both, 0, "All 0: 0 values, none failed\n");
 }
 
 static void programs_see_every_row(void **state)
@@ -221,104 +228,147 @@ static void programs_see_every_row(void **state)
     (void)state;
     printed(
         JSON, both, 2,
-        "{\"rows\": 12, \"held_out\": 9, \"shown\": 1, \"ok\": 5, \"missed\": 1, "
-        "\"failed\": 5, \"tables\": [\n"
-        " {\"name\": \"t\", \"title\": \"a & b\", \"source\": \"there\", \"notes\": \"of "
-        "note\", \"counts\": {\"rows\": 10, \"held_out\": 8, \"shown\": 1, \"ok\": 3, "
-        "\"missed\": 1, \"failed\": 5, \"mean_error_fit\": 0.05, "
-        "\"mean_error_held_out\": 0.355},\n"
-        "  \"constants\": [\n"
-        "   {\"name\": \"floor\", \"value\": \"7.39 us\", \"provenance\": \"fitted\", "
-        "\"source\": \"of this table\"},\n"
-        "   {\"name\": \"width\", \"value\": \"12\", \"provenance\": \"published\", "
-        "\"source\": \"of that one\"}],\n"
+        "{\"values\": 12, \"rows\": 12, \"ok\": 5, \"shown\": 1, \"explained\": 1, "
+        "\"failed\": 3, \"broken\": 2, \"cases\": [\n"
+        " {\"kind\": \"papers\", \"name\": \"t\", \"title\": \"a & b\", \"counts\": "
+        "{\"values\": 10, \"rows\": 10, \"ok\": 3, \"shown\": 1, \"explained\": 1, "
+        "\"failed\": 3, \"broken\": 2},\n"
+        "  \"facts\": [\n"
+        "   {\"name\": \"source\", \"value\": \"there\"},\n"
+        "   {\"name\": \"notes\", \"value\": \"of note\"},\n"
+        "   {\"name\": \"floor\", \"value\": \"7.39 us, fitted: of this table\"},\n"
+        "   {\"name\": \"width\", \"value\": \"12, published: of that one\"}],\n"
+        "  \"findings\": [],\n"
         "  \"table\": [\n"
-        "   {\"what\": \"good\", \"unit\": \"s\", \"published\": 0.01, \"predicted\": "
-        "0.0105, \"error\": 0.05, \"tolerance\": 0.1, \"is\": \"about\", \"fit\": true, "
+        "   {\"group\": \"fit\", \"name\": \"good\", \"values\": 1, \"unit\": \"s\", "
+        "\"published\": 0.01, \"predicted\": 0.0105, \"change\": 0.05, \"tolerance\": "
+        "0.1, \"verdict\": \"ok\", \"fails\": false},\n"
+        "   {\"group\": \"held-out\", \"name\": \"least\", \"values\": 1, \"unit\": "
+        "\"\", \"published\": 3, \"predicted\": 4.5, \"change\": 0.5, \"tolerance\": 0, "
         "\"verdict\": \"ok\", \"fails\": false},\n"
-        "   {\"what\": \"least\", \"unit\": \"\", \"published\": 3, \"predicted\": 4.5, "
-        "\"error\": 0.5, \"tolerance\": 0, \"is\": \"at-least\", \"fit\": false, "
-        "\"verdict\": \"ok\", \"fails\": false},\n"
-        "   {\"what\": \"most\", \"unit\": \"B\", \"published\": 2500000, \"predicted\": "
-        "2400000, \"error\": -0.04, \"tolerance\": 0.2, \"is\": \"at-most\", \"fit\": "
-        "false, \"verdict\": \"ok\", \"fails\": false},\n"
-        "   {\"what\": \"shown\", \"unit\": \"s\", \"published\": null, \"predicted\": "
-        "0.0123, \"error\": null, \"tolerance\": 0, \"is\": \"about\", \"fit\": false, "
-        "\"verdict\": \"shown\", \"fails\": false},\n"
-        "   {\"what\": \"missed\", \"unit\": \"\", \"published\": 0.5, \"predicted\": "
-        "0.25, \"error\": -0.5, \"tolerance\": 0.05, \"is\": \"about\", \"fit\": false, "
-        "\"verdict\": \"missed\", \"fails\": false, \"explained_error\": -0.48, \"why\": "
-        "\"a < b\"},\n"
-        "   {\"what\": \"bad\", \"unit\": \"s\", \"published\": 0.002, \"predicted\": "
-        "0.003, \"error\": 0.5, \"tolerance\": 0.01, \"is\": \"about\", \"fit\": false, "
-        "\"verdict\": \"unexplained\", \"fails\": true},\n"
-        "   {\"what\": \"stale\", \"unit\": \"\", \"published\": 5, \"predicted\": 7, "
-        "\"error\": 0.4, \"tolerance\": 0.1, \"is\": \"about\", \"fit\": false, "
-        "\"verdict\": \"stale\", \"fails\": true, \"explained_error\": 0.1, \"why\": "
-        "\"old\"},\n"
-        "   {\"what\": \"needless\", \"unit\": \"\", \"published\": 50, \"predicted\": "
-        "51, \"error\": 0.02, \"tolerance\": 0.1, \"is\": \"about\", \"fit\": false, "
-        "\"verdict\": \"needless\", \"fails\": true, \"explained_error\": 0.3, \"why\": "
-        "\"none\"},\n"
-        "   {\"what\": \"broken\", \"unit\": \"\", \"published\": 1, \"predicted\": "
-        "null, \"error\": null, \"tolerance\": 0.1, \"is\": \"about\", \"fit\": "
-        "false, \"verdict\": \"broken\", \"fails\": true, \"broken\": \"no replay\"},\n"
-        "   {\"what\": \"open\", \"unit\": \"\", \"published\": 1, \"predicted\": null, "
-        "\"error\": null, \"tolerance\": 0.1, \"is\": \"about\", \"fit\": false, "
-        "\"verdict\": \"open\", \"fails\": true}]},\n"
-        " {\"name\": \"u\", \"title\": \"two\", \"source\": \"here\", \"notes\": \"\", "
-        "\"counts\": {\"rows\": 2, \"held_out\": 1, \"shown\": 0, \"ok\": 2, \"missed\": "
-        "0, \"failed\": 0, \"mean_error_fit\": 0.05, \"mean_error_held_out\": null},\n"
-        "  \"constants\": [],\n"
+        "   {\"group\": \"held-out\", \"name\": \"most\", \"values\": 1, \"unit\": "
+        "\"B\", \"published\": 2500000, \"predicted\": 2400000, \"change\": -0.04, "
+        "\"tolerance\": 0.2, \"verdict\": \"ok\", \"fails\": false},\n"
+        "   {\"group\": \"shown\", \"name\": \"shown\", \"values\": 1, \"unit\": \"s\", "
+        "\"published\": null, \"predicted\": 0.0123, \"change\": null, \"tolerance\": "
+        "null, \"verdict\": \"shown\", \"fails\": false, \"note\": \"not published\"},\n"
+        "   {\"group\": \"held-out\", \"name\": \"missed\", \"values\": 1, \"unit\": "
+        "\"\", \"published\": 0.5, \"predicted\": 0.25, \"change\": -0.5, \"tolerance\": "
+        "0.05, \"verdict\": \"explained\", \"fails\": false, \"note\": \"MISS; explained "
+        "-48.0 %: a < b\"},\n"
+        "   {\"group\": \"held-out\", \"name\": \"bad\", \"values\": 1, \"unit\": \"s\", "
+        "\"published\": 0.002, \"predicted\": 0.003, \"change\": 0.5, \"tolerance\": "
+        "0.01, \"verdict\": \"failed\", \"fails\": true, \"note\": \"MISS, "
+        "unexplained\"},\n"
+        "   {\"group\": \"held-out\", \"name\": \"stale\", \"values\": 1, \"unit\": "
+        "\"\", \"published\": 5, \"predicted\": 7, \"change\": 0.4, \"tolerance\": 0.1, "
+        "\"verdict\": \"failed\", \"fails\": true, \"note\": \"MISS, explained "
+        "otherwise; explained +10.0 %: old\"},\n"
+        "   {\"group\": \"held-out\", \"name\": \"needless\", \"values\": 1, \"unit\": "
+        "\"\", \"published\": 50, \"predicted\": 51, \"change\": 0.02, \"tolerance\": "
+        "0.1, \"verdict\": \"failed\", \"fails\": true, \"note\": \"ok, yet a miss is "
+        "explained; explained +30.0 %: none\"},\n"
+        "   {\"group\": \"held-out\", \"name\": \"broken\", \"values\": 1, \"unit\": "
+        "\"\", \"published\": 1, \"predicted\": null, \"change\": null, \"tolerance\": "
+        "0.1, \"verdict\": \"broken\", \"fails\": true, \"note\": \"not predictable: no "
+        "replay\"},\n"
+        "   {\"group\": \"held-out\", \"name\": \"open\", \"values\": 1, \"unit\": \"\", "
+        "\"published\": 1, \"predicted\": null, \"change\": null, \"tolerance\": 0.1, "
+        "\"verdict\": \"broken\", \"fails\": true, \"note\": \"not predicted\"}]},\n"
+        " {\"kind\": \"papers\", \"name\": \"u\", \"title\": \"two\", \"counts\": "
+        "{\"values\": 2, \"rows\": 2, \"ok\": 2, \"shown\": 0, \"explained\": 0, "
+        "\"failed\": 0, \"broken\": 0},\n"
+        "  \"facts\": [\n"
+        "   {\"name\": \"source\", \"value\": \"here\"}],\n"
+        "  \"findings\": [],\n"
         "  \"table\": [\n"
-        "   {\"what\": \"good\", \"unit\": \"s\", \"published\": 0.01, \"predicted\": "
-        "0.0105, \"error\": 0.05, \"tolerance\": 0.1, \"is\": \"about\", \"fit\": true, "
-        "\"verdict\": \"ok\", \"fails\": false},\n"
-        "   {\"what\": \"least\", \"unit\": \"\", \"published\": 3, \"predicted\": 4.5, "
-        "\"error\": 0.5, \"tolerance\": 0, \"is\": \"at-least\", \"fit\": false, "
+        "   {\"group\": \"fit\", \"name\": \"good\", \"values\": 1, \"unit\": \"s\", "
+        "\"published\": 0.01, \"predicted\": 0.0105, \"change\": 0.05, \"tolerance\": "
+        "0.1, \"verdict\": \"ok\", \"fails\": false},\n"
+        "   {\"group\": \"held-out\", \"name\": \"least\", \"values\": 1, \"unit\": "
+        "\"\", \"published\": 3, \"predicted\": 4.5, \"change\": 0.5, \"tolerance\": 0, "
         "\"verdict\": \"ok\", \"fails\": false}]}]}\n");
 }
-
-#define CASE "    <testcase classname=\"papers."
 
 static void junit_sees_every_row(void **state)
 {
     const struct paper both[] = {table, bare};
 
     (void)state;
-    printed(JUNIT, both, 2,
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-            "<testsuites>\n"
-            "  <testsuite name=\"papers.t\" tests=\"10\" failures=\"3\" errors=\"2\" "
-            "skipped=\"1\">\n" CASE
-            "t\" name=\"good\"><system-out>ok: published 10.0 ms, predicted "
-            "10.50 ms (+5.0 %)</system-out></testcase>\n" CASE
-            "t\" name=\"least\"><system-out>ok: published &gt;= 3, predicted 4 "
-            "(+50.0 %)</system-out></testcase>\n" CASE
-            "t\" name=\"most\"><system-out>ok: published &lt;= 2.5 MB, predicted "
-            "2.40 MB (-4.0 %)</system-out></testcase>\n" CASE
-            "t\" name=\"shown\"><system-out>not published: predicted 12.3 "
-            "ms</system-out></testcase>\n" CASE
-            "t\" name=\"missed\"><skipped message=\"MISS: published 50 %, predicted "
-            "25.0 % (-50.0 %); explained -48.0 %: a &lt; b\"/></testcase>\n" CASE
-            "t\" name=\"bad\"><failure message=\"MISS, unexplained: published 2 ms, "
-            "predicted 3.0 ms (+50.0 %)\"/></testcase>\n" CASE
-            "t\" name=\"stale\"><failure message=\"MISS, explained otherwise: published "
-            "5, predicted 7.0 (+40.0 %); explained +10.0 %: old\"/></testcase>\n" CASE
-            "t\" name=\"needless\"><failure message=\"ok, yet a miss is explained: "
-            "published 50, predicted 51.0 (+2.0 %); explained +30.0 %: "
-            "none\"/></testcase>\n" CASE
-            "t\" name=\"broken\"><error message=\"no replay\"/></testcase>\n" CASE
-            "t\" name=\"open\"><error message=\"\"/></testcase>\n"
-            "  </testsuite>\n"
-            "  <testsuite name=\"papers.u\" tests=\"2\" failures=\"0\" errors=\"0\" "
-            "skipped=\"0\">\n" CASE
-            "u\" name=\"good\"><system-out>ok: published 10.0 ms, predicted "
-            "10.50 ms (+5.0 %)</system-out></testcase>\n" CASE
-            "u\" name=\"least\"><system-out>ok: published &gt;= 3, predicted 4 "
-            "(+50.0 %)</system-out></testcase>\n"
-            "  </testsuite>\n"
-            "</testsuites>\n");
+    printed(
+        JUNIT, both, 2,
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+        "<testsuites>\n"
+        "  <testsuite name=\"papers.t\" tests=\"10\" failures=\"3\" errors=\"2\" "
+        "skipped=\"1\">\n"
+        "    <testcase classname=\"papers.t\" name=\"fit: good\"><system-out>published "
+        "10.0 ms, predicted 10.50 ms (+5.0 %)</system-out></testcase>\n"
+        "    <testcase classname=\"papers.t\" name=\"held-out: "
+        "least\"><system-out>published &gt;= 3, predicted 4 (+50.0 "
+        "%)</system-out></testcase>\n"
+        "    <testcase classname=\"papers.t\" name=\"held-out: "
+        "most\"><system-out>published &lt;= 2.5 MB, predicted 2.40 MB (-4.0 "
+        "%)</system-out></testcase>\n"
+        "    <testcase classname=\"papers.t\" name=\"shown: "
+        "shown\"><system-out>published nothing, predicted 12.3 ms; not "
+        "published</system-out></testcase>\n"
+        "    <testcase classname=\"papers.t\" name=\"held-out: missed\"><skipped "
+        "message=\"published 50 %, predicted 25.0 % (-50.0 %); MISS; explained -48.0 %: "
+        "a &lt; b\"/></testcase>\n"
+        "    <testcase classname=\"papers.t\" name=\"held-out: bad\"><failure "
+        "message=\"published 2 ms, predicted 3.0 ms (+50.0 %); MISS, "
+        "unexplained\"/></testcase>\n"
+        "    <testcase classname=\"papers.t\" name=\"held-out: stale\"><failure "
+        "message=\"published 5, predicted 7.0 (+40.0 %); MISS, explained otherwise; "
+        "explained +10.0 %: old\"/></testcase>\n"
+        "    <testcase classname=\"papers.t\" name=\"held-out: needless\"><failure "
+        "message=\"published 50, predicted 51.0 (+2.0 %); ok, yet a miss is explained; "
+        "explained +30.0 %: none\"/></testcase>\n"
+        "    <testcase classname=\"papers.t\" name=\"held-out: broken\"><error "
+        "message=\"published 1, predicted nothing; not predictable: no "
+        "replay\"/></testcase>\n"
+        "    <testcase classname=\"papers.t\" name=\"held-out: open\"><error "
+        "message=\"published 1, predicted nothing; not predicted\"/></testcase>\n"
+        "  </testsuite>\n"
+        "  <testsuite name=\"papers.u\" tests=\"2\" failures=\"0\" errors=\"0\" "
+        "skipped=\"0\">\n"
+        "    <testcase classname=\"papers.u\" name=\"fit: good\"><system-out>published "
+        "10.0 ms, predicted 10.50 ms (+5.0 %)</system-out></testcase>\n"
+        "    <testcase classname=\"papers.u\" name=\"held-out: "
+        "least\"><system-out>published &gt;= 3, predicted 4 (+50.0 "
+        "%)</system-out></testcase>\n"
+        "  </testsuite>\n"
+        "</testsuites>\n");
+}
+
+static void markdown_shows_what_is_off(void **state)
+{
+    const struct paper both[] = {table, bare};
+
+    (void)state;
+    printed(MARKDOWN, both, 2,
+            "## moesim check\n"
+            "\n"
+            "### t\n"
+            "\n"
+            "**Fails:** 10 values, 5 FAILED, 1 off as explained, 1 not judged\n"
+            "\n"
+            "| | | published | predicted | change | |\n"
+            "|---|---|---|---|---|---|\n"
+            "| held-out | missed | 50 % | 25.0 % | -50.0 % | MISS; explained -48.0 %: a "
+            "\\< b |\n"
+            "| held-out | bad | 2 ms | 3.0 ms | +50.0 % | MISS, unexplained |\n"
+            "| held-out | stale | 5 | 7.0 | +40.0 % | MISS, explained otherwise; "
+            "explained +10.0 %: old |\n"
+            "| held-out | needless | 50 | 51.0 | +2.0 % | ok, yet a miss is explained; "
+            "explained +30.0 %: none |\n"
+            "| held-out | broken | 1 | - |  | not predictable: no replay |\n"
+            "| held-out | open | 1 | - |  | not predicted |\n"
+            "\n"
+            "### u\n"
+            "\n"
+            "Passes: 2 values, none failed\n"
+            "\n");
 }
 
 static void fits_are_told(void **state)
@@ -546,6 +596,7 @@ int main(void)
         cmocka_unit_test(totals_are_sums),
         cmocka_unit_test(programs_see_every_row),
         cmocka_unit_test(junit_sees_every_row),
+        cmocka_unit_test(markdown_shows_what_is_off),
         cmocka_unit_test(fits_are_told),
         cmocka_unit_test(figures_follow_by_hand),
         cmocka_unit_test(rows_join_two_replays),

@@ -29,6 +29,7 @@ static const struct {
     [FILE_MACHINE] = {"a machine", "name it in a configuration (machine: FILE)"},
     [FILE_MODEL] = {"a model", "name it in a configuration (model: FILE)"},
     [FILE_TABLE] = {"a published table", "check it with `moesim check --papers`"},
+    [FILE_BASELINE] = {"a baseline", "check it with `moesim check`"},
 };
 
 static const char *const wanted_names[FILE_KINDS] = {
@@ -37,6 +38,7 @@ static const char *const wanted_names[FILE_KINDS] = {
     [FILE_MACHINE] = "a machine",
     [FILE_MODEL] = "a model",
     [FILE_TABLE] = "a published table",
+    [FILE_BASELINE] = "a baseline",
     [FILE_CONFIGURATION] = "a configuration",
     [FILE_PARAMETERS] = "a file of parameters",
     [FILE_TEXT] = "a text table",
@@ -105,6 +107,7 @@ static enum file_kind text_kind(const char *text)
         const char *key;
         enum file_kind kind;
     } keys[] = {
+        {"stored:", FILE_BASELINE},          {"study:", FILE_BASELINE},
         {"policies:", FILE_CONFIGURATION},   {"gpu:", FILE_MACHINE},
         {"expert_ffn:", FILE_MODEL},         {"rows:", FILE_TABLE},
         {"prompt_tokens:", FILE_PARAMETERS}, {"output_tokens:", FILE_PARAMETERS},

@@ -16,8 +16,9 @@ enum file_kind {
     FILE_PARAMETERS, /* of the trace generator */
     FILE_MACHINE,
     FILE_MODEL,
-    FILE_TABLE, /* published figures */
-    FILE_TEXT,  /* wanted only: lines of values */
+    FILE_TABLE,    /* published figures */
+    FILE_BASELINE, /* of moesim check */
+    FILE_TEXT,     /* wanted only: lines of values */
     FILE_KINDS
 };
 

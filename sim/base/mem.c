@@ -87,3 +87,18 @@ char *mem_format(const char *format, ...)
     va_end(args);
     return text;
 }
+
+void mem_stream_open(struct mem_stream *m)
+{
+    *m = (struct mem_stream){.text = NULL};
+    m->out = open_memstream(&m->text, &m->size);
+    if (m->out == NULL)
+        out_of_memory(1, sizeof *m->out);
+}
+
+char *mem_stream_close(struct mem_stream *m)
+{
+    if (ferror(m->out) != 0 || fclose(m->out) != 0)
+        out_of_memory(1, m->size);
+    return m->text;
+}

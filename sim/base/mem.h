@@ -4,6 +4,7 @@
 #define MOESIM_BASE_MEM_H
 
 #include <stddef.h>
+#include <stdio.h>
 
 void *mem_alloc(size_t count, size_t size);  /* uninitialised */
 void *mem_zalloc(size_t count, size_t size); /* zeroed */
@@ -15,5 +16,15 @@ void *mem_resize(void *block, size_t count, size_t size);
 void *mem_grow(void *block, size_t count, size_t size);
 char *mem_strdup(const char *text);
 char *mem_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* A text that is written to a stream. */
+struct mem_stream {
+    FILE *out;
+    char *text;
+    size_t size;
+};
+void mem_stream_open(struct mem_stream *m);
+/* Closes it; returns the text, owned. */
+char *mem_stream_close(struct mem_stream *m);
 
 #endif

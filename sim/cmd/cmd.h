@@ -91,6 +91,12 @@ int flags_misuse(const struct command *c, const char *sentence);
 /* Loads a configuration; paths in it count from its folder. Then applies the overrides of
  * --set, whose paths count from where one is. Returns owned, or NULL. */
 struct cfg *config_load(const char *path, const struct flag_list *set, struct err *e);
+/* The same with a list of KEY=VALUE in a file `from` (or NULL), whose paths count from
+ * that file's folder. */
+struct cfg *config_load_from(const char *path, const struct cfg_node *set,
+                             const char *from, struct err *e);
+/* The relative path in a KEY=VALUE that names a file; NULL: it names none. */
+const char *config_file_set(const char *assignment);
 /* Makes its paths count from the root, so that it means the same from everywhere. */
 void config_make_absolute(struct cfg *c);
 /* Begins an output folder for the files called `own`, NULL behind the last. Refuses one

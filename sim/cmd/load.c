@@ -82,18 +82,23 @@ static void rewrite_swept(struct cfg *c, size_t i, rewrite *change,
     }
 }
 
+static void rewrite_key(struct cfg *c, size_t i, rewrite *change, const char *config_path)
+{
+    const struct cfg_node *n = cfg_root(c);
+
+    if (*paths[i].section != '\0')
+        n = cfg_find(n, paths[i].section);
+    n = n == NULL ? NULL : cfg_find(n, paths[i].key);
+    if (n != NULL && paths[i].may_be_name && cfg_is_map(n))
+        n = cfg_find(n, "name");
+    if (n != NULL)
+        rewrite_one(c, n, paths[i].may_be_name, change, config_path);
+}
+
 static void rewrite_paths(struct cfg *c, rewrite *change, const char *config_path)
 {
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
-        const struct cfg_node *n = cfg_root(c);
-
-        if (*paths[i].section != '\0')
-            n = cfg_find(n, paths[i].section);
-        n = n == NULL ? NULL : cfg_find(n, paths[i].key);
-        if (n != NULL && paths[i].may_be_name && cfg_is_map(n))
-            n = cfg_find(n, "name");
-        if (n != NULL)
-            rewrite_one(c, n, paths[i].may_be_name, change, config_path);
+        rewrite_key(c, i, change, config_path);
         rewrite_swept(c, i, change, config_path);
     }
 }
@@ -103,23 +108,94 @@ void config_make_absolute(struct cfg *c)
     rewrite_paths(c, from_root, NULL);
 }
 
-struct cfg *config_load(const char *path, const struct flag_list *set, struct err *e)
+/* Paths in the file count from its folder. */
+static struct cfg *load(const char *path, struct err *e)
 {
     struct cfg *c =
         file_kind_check(path, FILE_CONFIGURATION, e) == 0 ? cfg_load(path, e) : NULL;
-    int status = c == NULL ? -1 : 0;
 
-    /* Paths in the file count from its folder, paths of --set from where one is. */
-    if (status == 0)
+    if (c != NULL)
         rewrite_paths(c, from_folder, path);
-    for (size_t i = 0; status == 0 && i < set->count; i++) {
-        experiment_open_key(c, set->item[i]);
-        status = cfg_override(c, set->item[i], e);
-    }
+    return c;
+}
+
+/* One KEY=VALUE, which may also replace a number of model or machine. 0 or -1. */
+static int set_key(struct cfg *c, const char *assignment, struct err *e)
+{
+    experiment_open_key(c, assignment);
+    return cfg_override(c, assignment, e);
+}
+
+/* Frees a document that could not be made whole. */
+static struct cfg *whole(struct cfg *c, int status)
+{
     if (status == 0)
         return c;
     cfg_free(c);
     return NULL;
+}
+
+struct cfg *config_load(const char *path, const struct flag_list *set, struct err *e)
+{
+    struct cfg *c = load(path, e);
+    int status = c == NULL ? -1 : 0;
+
+    for (size_t i = 0; status == 0 && i < set->count; i++)
+        status = set_key(c, set->item[i], e);
+    return whole(c, status);
+}
+
+enum { PATHS = sizeof paths / sizeof *paths };
+
+/* Which of them KEY=VALUE sets; PATHS: none. */
+static size_t path_set(const char *assignment)
+{
+    size_t i = 0;
+
+    for (bool found = false; i < PATHS; i++) {
+        char *key = mem_format("%s%s%s", paths[i].section,
+                               *paths[i].section == '\0' ? "" : ".", paths[i].key);
+        size_t length = strlen(key);
+
+        found = strncmp(assignment, key, length) == 0 &&
+                (assignment[length] == '=' ||
+                 strncmp(assignment + length, ".name=", strlen(".name=")) == 0);
+        free(key);
+        if (found)
+            break;
+    }
+    return i;
+}
+
+const char *config_file_set(const char *assignment)
+{
+    size_t i = path_set(assignment);
+    const char *value = i == PATHS ? NULL : strchr(assignment, '=') + 1;
+
+    if (value == NULL || *value == '\0' || *value == '/' || *value == '{' ||
+        (paths[i].may_be_name && !is_file(value)))
+        return NULL;
+    return value;
+}
+
+struct cfg *config_load_from(const char *path, const struct cfg_node *set,
+                             const char *from, struct err *e)
+{
+    struct cfg *c = load(path, e);
+    int status = c == NULL ? -1 : 0;
+
+    for (size_t i = 0; status == 0 && set != NULL && i < cfg_count(set); i++) {
+        const char *assignment = cfg_text(cfg_item(set, i));
+
+        if (assignment == NULL)
+            status = cfg_error(cfg_item(set, i), e,
+                               "expected KEY=VALUE, such as workload.batch=8");
+        else
+            status = set_key(c, assignment, e);
+        if (status == 0 && path_set(assignment) < PATHS)
+            rewrite_key(c, path_set(assignment), from_folder, from);
+    }
+    return whole(c, status);
 }
 
 /* Refuses an output folder whose own files are among what the configuration reads. */

@@ -17,7 +17,7 @@ static const struct {
     {"run", cmd_run, "replay a trace under one or more policies, side by side"},
     {"sweep", cmd_sweep, "run a study at many points: grids, random and Sobol points"},
     {"curve", cmd_curve, "hit rate and bytes against capacity: how many slots?"},
-    {"check", cmd_check, "published tables against what is predicted"},
+    {"check", cmd_check, "stored predictions, published tables against new predictions"},
 #endif
     {"explain", cmd_explain, "where the time of a result went, and what would help"},
 #ifndef MOESIM_CUDA
