@@ -104,15 +104,15 @@ static int replace_number(struct cfg *c, enum file_kind kind, const char *path,
     int status;
 
     if (!sourced)
-        return cfg_put(c, path, from, from, NULL, e);
+        return cfg_put(c, path, from, from, e);
     value = mem_format("%s.value", path);
     source = mem_format("%s.source", path);
     words = to == NULL ? mem_strdup("replaced by the study")
                        : mem_format("replaced by the study; was %s",
                                     cfg_text(cfg_find(to, "value")));
-    status = cfg_put(c, value, from, from, NULL, e);
+    status = cfg_put(c, value, from, from, e);
     if (status == 0)
-        status = cfg_put(c, source, from, NULL, words, e);
+        status = cfg_put_text(c, source, from, words, e);
     free(words);
     free(source);
     free(value);

@@ -368,7 +368,7 @@ static void what_cannot_be_is_refused(void **state)
     assert_int_equal(cfg_override(config, "machine=nowhere", &e), 0);
     refused(&setup, "there is no machine 'nowhere'");
     assert_int_equal(cfg_override(config, "machine=[]", &e), 0);
-    refused(&setup, "the configuration names no machine to start from");
+    refused(&setup, "'machine' names no machine; expected its name or file");
     measured_release(&measured);
     cfg_free(config);
 }

@@ -33,20 +33,42 @@ static const struct kind_facts {
     [HDF_TEXT] = {"text", H5T_STRING, 0, false},
 };
 
-static pthread_mutex_t library_lock = PTHREAD_MUTEX_INITIALIZER;
+/* Recursive: a result that is written may be read from another file meanwhile. */
+static pthread_mutex_t library_lock;
+static pthread_once_t made = PTHREAD_ONCE_INIT;
+/* What the lock guards: how often it is held, and what prints errors otherwise. */
+static unsigned entered;
+static H5E_auto2_t handler;
+static void *handler_data;
+
+static void make_lock(void)
+{
+    pthread_mutexattr_t kind;
+
+    (void)pthread_mutexattr_init(&kind);
+    (void)pthread_mutexattr_settype(&kind, PTHREAD_MUTEX_RECURSIVE);
+    (void)pthread_mutex_init(&library_lock, &kind);
+    (void)pthread_mutexattr_destroy(&kind);
+}
 
 void hdf_enter(void)
 {
+    (void)pthread_once(&made, make_lock);
     (void)pthread_mutex_lock(&library_lock);
+    if (entered++ > 0)
+        return;
     /* After a damaged file the library's own clean-up at exit may complain; there is
      * nothing left for it to do. It heeds this only before its first use. */
     (void)H5dont_atexit();
+    (void)H5Eget_auto2(H5E_DEFAULT, &handler, &handler_data);
     (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 
 void hdf_leave(void)
 {
     (void)H5Eclear2(H5E_DEFAULT);
+    if (--entered == 0)
+        (void)H5Eset_auto2(H5E_DEFAULT, handler, handler_data);
     (void)pthread_mutex_unlock(&library_lock);
 }
 

@@ -3,8 +3,9 @@
  *
  * The library is not safe for threads and prints its own errors unless told otherwise, so
  * every call of HDF5 in the program stands between hdf_enter() and hdf_leave(): one lock,
- * errors silent. All functions below but these two expect the lock to be held. Data sets
- * are read along their first dimension ("rows"). Messages name file, data set and row. */
+ * which a thread may take again, errors silent. All functions below but these two expect
+ * the lock to be held. Data sets are read along their first dimension ("rows"). Messages
+ * name file, data set and row. */
 #ifndef MOESIM_TRACES_HDF_H
 #define MOESIM_TRACES_HDF_H
 

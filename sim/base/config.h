@@ -64,11 +64,13 @@ int cfg_set(struct cfg *c, const char *source, const char *path, const char *val
  * value is parsed as YAML, so lists and mappings in flow style work too. */
 int cfg_override(struct cfg *c, const char *assignment, struct err *e);
 
-/* Puts a copy of `value`, or the scalar `text` where that is NULL, under "a.b.0.c", as
- * cfg_override() does. In messages it stands where it was written: its key where `key`
- * has its key, a text where `key` has its value. Both may be another document's. */
+/* Puts a copy of `value`, or a scalar, under "a.b.0.c", as cfg_override() does. In
+ * messages it stands where it was written: its key where `key` has its key, a text where
+ * `key` has its value. Both may be another document's. 0 or -1. */
 int cfg_put(struct cfg *c, const char *path, const struct cfg_node *key,
-            const struct cfg_node *value, const char *text, struct err *e);
+            const struct cfg_node *value, struct err *e);
+int cfg_put_text(struct cfg *c, const char *path, const struct cfg_node *key,
+                 const char *text, struct err *e);
 /* Makes a scalar under "a.b.0.c" the mapping {below: scalar}, so that more can be put
  * beside it. Anything else stays as it is. */
 void cfg_nest(struct cfg *c, const char *path, const char *below);

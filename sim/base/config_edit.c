@@ -270,32 +270,45 @@ static struct cfg_node *copy_node(struct cfg *c, const char *source,
     return to;
 }
 
-int cfg_put(struct cfg *c, const char *path, const struct cfg_node *key,
-            const struct cfg_node *value, const char *text, struct err *e)
+/* Puts a new node where `path` leads, with its key where `key` has its. */
+static int put_new(struct cfg *c, const char *path, const struct cfg_node *key,
+                   struct cfg_node *value, struct err *e)
 {
-    const char *source = cfg_keep_source(c, key->keyed.source);
-    struct cfg_node *copy;
     char *names = mem_strdup(path);
     size_t parts = split_path(names);
     int status;
 
-    if (value != NULL) {
-        copy = copy_node(c, source, value);
-    } else {
-        copy = cfg_node_new(c, CFG_SCALAR, key->place);
-        copy->text = mem_strdup(text);
-    }
-    copy->keyed = key->keyed;
-    copy->place.source = copy->keyed.source = source;
+    value->keyed = key->keyed;
+    value->keyed.source = value->place.source;
     if (parts == 0 || parts > CFG_DEPTH_MAX / 2)
-        status = cfg_error_at(copy->keyed, e,
+        status = cfg_error_at(value->keyed, e,
                               "'%s' is no key; expected names and numbers with dots "
                               "between, such as workload.batch",
                               cfg_show(path, 60).text);
     else
-        status = put_value(c, names, parts, copy, e);
+        status = put_value(c, names, parts, value, e);
     free(names);
     return status;
+}
+
+int cfg_put(struct cfg *c, const char *path, const struct cfg_node *key,
+            const struct cfg_node *value, struct err *e)
+{
+    const char *source = cfg_keep_source(c, key->keyed.source);
+
+    return put_new(c, path, key, copy_node(c, source, value), e);
+}
+
+int cfg_put_text(struct cfg *c, const char *path, const struct cfg_node *key,
+                 const char *text, struct err *e)
+{
+    struct cfg_place place = key->place;
+    struct cfg_node *value;
+
+    place.source = cfg_keep_source(c, key->keyed.source);
+    value = cfg_node_new(c, CFG_SCALAR, place);
+    value->text = mem_strdup(text);
+    return put_new(c, path, key, value, e);
 }
 
 struct cfg *cfg_copy(const struct cfg_node *n)

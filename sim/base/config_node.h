@@ -48,8 +48,8 @@ struct cfg {
     size_t source_count;
 };
 
-/* Keeps a copy of `source` for as long as the document lives; returns that copy. NULL stays
- * NULL. */
+/* Keeps a copy of `source` for as long as the document lives; returns that copy. NULL
+ * stays NULL. */
 const char *cfg_keep_source(struct cfg *c, const char *source);
 struct cfg_node *cfg_node_new(struct cfg *c, enum cfg_kind kind, struct cfg_place place);
 /* Appends `child` to a list or mapping; for a mapping `child->key` is set already. */

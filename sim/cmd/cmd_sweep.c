@@ -265,24 +265,31 @@ static int work(struct sweep *s, const struct sweep_flags *flags, struct shared 
     return status;
 }
 
-/* A study is run by all ranks, what is there then gathered by the first. */
+/* The first rank makes the folder; the others find its study there. 0, or -1 on all. */
+static int claim(struct sweep *s, struct err *e)
+{
+    int status = ranks_number() == 0 ? sweep_claim(s, e) : 0;
+
+    if (ranks_agree(status) != 0)
+        return -1;
+    return ranks_agree(ranks_number() == 0 ? 0 : sweep_claim(s, e));
+}
+
+/* All ranks run a study. 0, 1, -1 as sweep_run(). */
 static int run(struct sweep *s, const struct sweep_flags *flags, struct shared *shared,
                struct err *e)
 {
     struct telling t = {.s = s};
-    int status;
+    int status = claim(s, e);
 
-    /* The first rank makes the folder; the others find its study there. */
-    status = ranks_number() == 0 ? sweep_claim(s, e) : 0;
-    if (ranks_agree(status) != 0)
-        return status;
-    if (ranks_number() != 0)
-        status = sweep_claim(s, e);
-    t.jsonl = status == 0 ? open_jsonl(flags->jsonl, e) : NULL;
-    if (ranks_agree(status == 0 && e->text[0] == '\0' ? 0 : -1) != 0)
+    if (status != 0)
         return -1;
+    if (flags->jsonl != NULL) {
+        t.jsonl = open_jsonl(flags->jsonl, e);
+        status = t.jsonl == NULL ? -1 : 0;
+    }
     t.line = flags->quiet || ranks_number() != 0 ? NULL : progress_new("sweeping");
-    status = work(s, flags, shared, &t, e);
+    status = ranks_agree(status) == 0 ? work(s, flags, shared, &t, e) : -1;
     progress_free(t.line);
     if (close_jsonl(t.jsonl, flags->jsonl, e) != 0)
         status = -1;

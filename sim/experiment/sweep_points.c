@@ -341,7 +341,8 @@ static int put(struct cfg *c, const char *path, const struct axis *a,
                const struct cfg_node *item, const char *text, struct err *e)
 {
     experiment_open_key(c, path);
-    return cfg_put(c, path, a->node, item, text, e);
+    return item != NULL ? cfg_put(c, path, a->node, item, e)
+                        : cfg_put_text(c, path, a->node, text, e);
 }
 
 /* A key that is none of the configuration's is one of every policy. */

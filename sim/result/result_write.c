@@ -403,10 +403,8 @@ int result_write(const struct result *r, const char *path, struct err *e)
     hdf_enter();
     out = hdf_out_new(path, e);
     status = out == NULL ? -1 : write_file(r, out, path, e);
-    hdf_leave();
     if (status == 0)
         status = verify(r, hdf_out_name(out), path, e);
-    hdf_enter();
     if (status == 0)
         status = hdf_out_commit(out, e);
     else
