@@ -101,8 +101,7 @@ report $? "three shards and collect give the same"
 
 sweep index --list
 [ $status -eq 0 ] && [ "$(wc -l <"$folder/out")" -eq 12 ] && [ ! -e "$folder/index" ] &&
-    (cd "$folder" && PATH=$(dirname "$(realpath "$OLDPWD/$moesim" 2>/dev/null || realpath "$moesim")"):$PATH \
-        sh "$folder/out") && sweep index --list && [ ! -s "$folder/out" ] &&
+    sh "$folder/out" && sweep index --list && [ ! -s "$folder/out" ] &&
     "$moesim" sweep collect "$folder/index" >/dev/null && same whole index
 report $? "the commands of --list, one for each point, give the same"
 
@@ -186,6 +185,54 @@ assert len(times) == 2 and len(times[0]) > 1 and times[0] == times[1], times
 END
 report $? "points draw the same random numbers"
 
+# A list of a part, with one point of it done.
+sweep part --index 3 && sweep part --list --shard 1/2
+[ $status -eq 0 ] && [ "$(wc -l <"$folder/out")" -ge 5 ] && [ "$(wc -l <"$folder/out")" -le 6 ] &&
+    ! grep -q 'index 3$' "$folder/out"
+report $? "--list of a shard"
+
+# A model that only the trace names is part of what a point is.
+mkdir -p "$folder/home/models" && cp -r models/machine "$folder/home/models/machine" &&
+    mkdir "$folder/home/models/arch" && cp "$folder/tiny.yaml" "$folder/home/models/arch/tiny.yaml" &&
+    mkdir -p "$folder/home/sim/policy" && cp -r sim/policy/presets "$folder/home/sim/policy/"
+sed '/^model:/d' "$folder/sweep.yaml" >"$folder/named.yaml"
+for width in 48 96; do
+    sed "s/expert_ffn: 48/expert_ffn: $width/" "$folder/tiny.yaml" >"$folder/home/models/arch/tiny.yaml"
+    MOESIM_HOME="$folder/home" "$moesim" sweep "$folder/named.yaml" --out "$folder/named" \
+        --jsonl - >"$folder/out" 2>"$folder/err"
+done
+[ "$(grep -c '"done"' "$folder/out")" -eq 12 ]
+report $? "another model under the same name makes other points"
+
+# What holds another key is put first, whatever their order; the specific wins.
+sweep order --set 'sweep={policies.0.cache.slots: [3], policies.1.cache.slots: [4], cache: [lru, arc], machine.h2d_pinned.bandwidth: [10 GB/s, 20 GB/s], machine: [rtx4090-pcie4]}'
+[ $status -eq 0 ] && [ "$(find "$folder/order/points" -name '*.h5' | wc -l)" -eq 4 ] &&
+    [ "$(grep -c 'lru scope=layer slots=3\|arc scope=layer slots=3' "$folder/order/sweep.csv")" -eq 4 ]
+report $? "keys in keys"
+
+# Other people's files stay.
+mkdir -p "$folder/theirs/points/aa"
+touch "$folder/theirs/.notes.tmp" "$folder/theirs/points/aa/.z.tmp" "$folder/theirs/.sweep.csv.x.tmp"
+sweep theirs
+[ $status -eq 0 ] && [ -e "$folder/theirs/.notes.tmp" ] && [ -e "$folder/theirs/points/aa/.z.tmp" ] &&
+    [ -e "$folder/theirs/.sweep.csv.x.tmp" ]
+report $? "only what sweeps left behind is cleared"
+
+# A trace that is gone, a point that is damaged.
+cp -r "$folder/whole" "$folder/gone" && mv "$folder/trace.h5" "$folder/away.h5"
+cp "$folder/gone/sweep.csv" "$folder/before.csv"
+refuses "collect without the trace" 1 "trace.h5" collect "$folder/gone"
+cmp -s "$folder/before.csv" "$folder/gone/sweep.csv"
+report $? "... leaves the tables alone"
+refuses "what is wrong alike is said once" 1 "trace.h5" "$folder/sweep.yaml" --out "$folder/no"
+mv "$folder/away.h5" "$folder/trace.h5"
+one=$(find "$folder/gone/points" -name '*.h5' | head -1)
+truncate -s 1000 "$one"
+refuses "a damaged point" 1 "is no whole result; delete it, and run the sweep again" \
+    "$folder/sweep.yaml" --out "$folder/gone"
+rm "$one" && sweep gone && [ $status -eq 0 ] && same whole gone
+report $? "... is made again"
+
 mkdir "$folder/full"
 if mount -t tmpfs -o size=64k none "$folder/full" 2>/dev/null; then
     sweep full/it
@@ -206,6 +253,11 @@ refuses "a wrong key" 1 "wrong.yaml:9:3: unknown key 'slot' in" \
     --out "$folder/no"
 refuses "no sweep" 1 "there is no mapping 'sweep'" "$folder/run.yaml" --out "$folder/no"
 refuses "no folder" 2 "sweep needs --out FOLDER" "$folder/sweep.yaml"
+refuses "a folder without a name" 2 "--out needs the name of a folder" "$folder/sweep.yaml" --out ""
+refuses "a list with --jsonl" 2 "--list runs nothing" "$folder/sweep.yaml" --out "$folder/no" \
+    --list --jsonl "$folder/no"
+refuses "a line to a folder" 1 "cannot be written: Is a directory; give another file" \
+    "$folder/sweep.yaml" --out "$folder/whole" --jsonl "$folder"
 refuses "no study" 2 "sweep takes one configuration file" --out "$folder/no"
 refuses "a shard of none" 2 "--shard takes I/N" "$folder/sweep.yaml" --out "$folder/no" --shard 0/3
 refuses "shard and index" 2 "exclude each other" "$folder/sweep.yaml" --out "$folder/no" \
@@ -213,7 +265,7 @@ refuses "shard and index" 2 "exclude each other" "$folder/sweep.yaml" --out "$fo
 refuses "a point too many" 1 "--index 12 is beyond the last point, 11" "$folder/sweep.yaml" \
     --out "$folder/no" --index 12
 refuses "collect with flags" 2 "sweep collect takes the folder" collect "$folder/whole" --index 2
-refuses "collect nothing" 1 "study.yaml" collect "$folder/nowhere"
+refuses "collect nothing" 1 "holds no sweep (study.yaml is not there)" collect "$folder/nowhere"
 OMPI_COMM_WORLD_SIZE=2 refuses "under mpirun" 1 "start moesim-mpi (make ranks) instead" \
     "$folder/sweep.yaml" --out "$folder/no"
 [ ! -e "$folder/no" ]

@@ -67,6 +67,9 @@ static void test_values(void **state)
         {"0.25..0.75", "none"},
         {"8..64 GiB", "none"},
         {"5..9 in 1", "5"},
+        {"1e-10..4e-10 s log2", "1e-10 s|2e-10 s|4e-10 s"},
+        {"68719476736..68719476738 B step 1",
+         "68719476736 B|68719476737 B|68719476738 B"},
     };
 
     (void)state;
@@ -335,6 +338,16 @@ static void test_refusals(void **state)
         {"", "s.yaml:1:1: there is no mapping 'sweep' of keys to values; add such as "
              "sweep: {cache.slots: [4, 8, 16]}"},
         {"sweep: 7\n", "s.yaml:7:8: there is no mapping 'sweep' of keys"},
+        {"sweep: {a.x: [1], b.y: {}}\n", "s.yaml:7:24: 'b.y' has no values"},
+        {"sweep: {a.x: [1], a: {x: [2]}}\n", "s.yaml:7:26: 'a.x' is given already"},
+        {"sweep: {policies.0.cache.slots: [3], cache.slots: [4]}\n",
+         "s.yaml:7:51: 'policies.0.cache.slots' and 'cache.slots' are the same for a "
+         "policy"},
+        {"sweep: {a.x: [1..4, 7]}\n", "s.yaml:7:15: '1..4' is a range, which stands"},
+        {"sweep: {a.x: 1e300..2e300 step 1}\n", "s.yaml:7:14: '1e300..2e300 step 1' has "
+                                                "more than 100000 values"},
+        {"sweep: {a.x: [1], points: {method: sobol, count: 4, seed: 7}}\n",
+         "s.yaml:7:59: 'seed' has no effect on a method that draws nothing"},
         {"sweep: {points: {method: grid}}\n", "s.yaml:7:8: 'sweep' names no key"},
         {"sweep: {a.x: []}\n", "s.yaml:7:14: 'a.x' has no values; list some"},
         {"sweep: {a: {b: []}}\n", "s.yaml:7:16: 'a.b' has no values"},

@@ -161,9 +161,15 @@ static int set_batch(struct cfg *c, unsigned batch, struct err *e)
     return status;
 }
 
-static int override(struct cfg *c, const char *assignment, struct err *e)
+static int override(struct cfg *c, const struct curve_flags *flags,
+                    const char *assignment, struct err *e)
 {
     static const char *const known[] = {"workload.", "profile=", "seed="};
+    static const char batch[] = "workload.batch=";
+
+    if (flags->batch > 0 && strncmp(assignment, batch, strlen(batch)) == 0)
+        return err_set(e, "--batch %u and --set %s say the same twice; give one of them",
+                       flags->batch, assignment);
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strncmp(assignment, known[i], strlen(known[i])) == 0)
@@ -190,7 +196,7 @@ static struct cfg *make_config(const char *trace, const struct curve_flags *flag
     if (status == 0 && flags->batch > 0)
         status = set_batch(c, flags->batch, e);
     for (size_t i = 0; status == 0 && i < flags->set.count; i++)
-        status = override(c, flags->set.item[i], e);
+        status = override(c, flags, flags->set.item[i], e);
     if (status == 0)
         status = add_policies(c, flags, e);
     if (status == 0)

@@ -1,12 +1,14 @@
 #include "cmd.h"
 #include "ranks.h"
 #include "sweep_collect.h"
+#include "sim/base/child.h"
 #include "sim/base/file.h"
 #include "sim/base/json.h"
 #include "sim/base/mem.h"
 #include "sim/base/plain.h"
 #include "traces/trace_image.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,30 +63,45 @@ static const char *read_part(struct sweep_flags *f)
 
 static void print_quoted(const char *text)
 {
-    (void)fputs(" '", stdout);
+    (void)fputc('\'', stdout);
     for (; *text != '\0'; text++)
         (void)fputs(*text == '\'' ? "'\\''" : (char[]){*text, '\0'}, stdout);
-    (void)fputs("'", stdout);
+    (void)fputc('\'', stdout);
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const uint64_t *p = a, *q = b;
+
+    return *p < *q ? -1 : *p > *q;
 }
 
 static int list_points(const struct sweep *s, const char *study,
                        const struct sweep_flags *flags)
 {
-    uint64_t count = sweep_points_count(sweep_get_points(s));
+    uint64_t count = sweep_part_count(s);
+    uint64_t *point = mem_alloc(count, sizeof *point);
+    char *program = child_own_path();
 
-    for (uint64_t p = 0; p < count; p++) {
-        if (sweep_point_done(s, p))
+    for (uint64_t i = 0; i < count; i++)
+        point[i] = sweep_part_point(s, i);
+    qsort(point, count, sizeof *point, by_number);
+    for (uint64_t i = 0; i < count; i++) {
+        if (sweep_point_done(s, point[i]))
             continue;
-        (void)fputs("moesim sweep", stdout);
+        print_quoted(program == NULL ? "moesim" : program);
+        (void)fputs(" sweep ", stdout);
         print_quoted(study);
-        (void)fputs(" --out", stdout);
+        (void)fputs(" --out ", stdout);
         print_quoted(flags->out);
-        for (size_t i = 0; i < flags->set.count; i++) {
-            (void)fputs(" --set", stdout);
-            print_quoted(flags->set.item[i]);
+        for (size_t k = 0; k < flags->set.count; k++) {
+            (void)fputs(" --set ", stdout);
+            print_quoted(flags->set.item[k]);
         }
-        (void)printf(" --index %" PRIu64 "\n", p);
+        (void)printf(" --index %" PRIu64 "\n", point[i]);
     }
+    free(program);
+    free(point);
     return EXIT_GOOD;
 }
 
@@ -181,8 +198,8 @@ static FILE *open_jsonl(const char *path, struct err *e)
                                : mem_format("%s.%u", path, ranks_number());
     out = fopen(name, "a");
     if (out == NULL)
-        (void)err_set(e, "%s cannot be written; make its folder, or give another --jsonl",
-                      name);
+        (void)err_set(e, "'%s' cannot be written: %s; give another file with --jsonl",
+                      name, strerror(errno));
     free(name);
     return out;
 }
@@ -375,10 +392,15 @@ static int collect(const char *folder, const struct folders *folders,
     struct experiment_folders where = {folders->models, folders->machines,
                                        folders->presets};
     char *study = mem_format("%s/study.yaml", folder);
-    struct cfg *config = cfg_load(study, e);
+    struct cfg *config = access(study, F_OK) == 0 ? cfg_load(study, e) : NULL;
     struct sweep *s = config == NULL ? NULL : sweep_new(config, folder, &where, e);
     int status = EXIT_BAD;
 
+    if (config == NULL)
+        (void)err_set(e,
+                      "%s: holds no sweep (study.yaml is not there); name the folder "
+                      "that moesim sweep had as --out",
+                      folder);
     if (s != NULL && sweep_identify(s, &flags->part, NULL, e) == 0)
         status = conclude(s, folder, flags->quiet, true, e);
     sweep_free(s);
@@ -459,8 +481,14 @@ int cmd_sweep(int argc, char **argv)
         wrong = "sweep needs --out FOLDER, where points are kept";
     if (wrong == NULL && collects &&
         (flags.out != NULL || flags.shard != NULL || flags.index != NULL || flags.list ||
-         flags.jsonl != NULL || flags.set.count > 0))
+         flags.jsonl != NULL || flags.set.count > 0 || flags.threads > 1))
         wrong = "sweep collect takes the folder of a sweep, and --quiet";
+    if (wrong == NULL && !collects && *flags.out == '\0')
+        wrong = "--out needs the name of a folder";
+    if (wrong == NULL && flags.jsonl != NULL && *flags.jsonl == '\0')
+        wrong = "--jsonl needs the name of a file";
+    if (wrong == NULL && flags.list && (flags.jsonl != NULL || flags.threads > 1))
+        wrong = "--list runs nothing; give --jsonl and --threads to what runs the points";
     if (wrong != NULL)
         return flags_misuse(&command, wrong);
     file_catch_signals();
@@ -468,7 +496,7 @@ int cmd_sweep(int argc, char **argv)
         status = cmd_fail(&e);
     } else {
         status = sweep_or_collect(argv, count, &flags, &e);
-        if (e.text[0] != '\0')
+        if (ranks_speaks(e.text[0] != '\0'))
             (void)cmd_fail(&e);
         status = ranks_end(status);
     }

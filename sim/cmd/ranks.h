@@ -15,6 +15,9 @@ int ranks_begin(int *argc, char ***argv, struct err *e);
  * the first alone says so. All ranks come here, whatever became of them. */
 int ranks_end(int status);
 
+/* Of the ranks that have something to say, whether this one is the first. */
+bool ranks_speaks(bool has);
+
 unsigned ranks_number(void); /* of this one, from 0 */
 unsigned ranks_count(void);
 

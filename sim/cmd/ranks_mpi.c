@@ -44,8 +44,8 @@ int ranks_begin(int *argc, char ***argv, struct err *e)
         return err_set(e, "MPI cannot be started");
     (void)MPI_Comm_rank(MPI_COMM_WORLD, &number);
     (void)MPI_Comm_size(MPI_COMM_WORLD, &count);
-    (void)MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, number,
-                              MPI_INFO_NULL, &machine);
+    (void)MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, number, MPI_INFO_NULL,
+                              &machine);
     (void)MPI_Comm_rank(machine, &number_here);
     bytes = number == 0 ? COUNTERS * (MPI_Aint)sizeof *memory : 0;
     (void)MPI_Win_allocate(bytes, sizeof *memory, MPI_INFO_NULL, MPI_COMM_WORLD, &memory,
@@ -60,19 +60,32 @@ int ranks_begin(int *argc, char ***argv, struct err *e)
     return 0;
 }
 
+/* Whether this is the first rank of those for which something holds. */
+static bool is_first(bool holds)
+{
+    int mine = holds ? number : count, first;
+
+    (void)MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
+    return first == number;
+}
+
+bool ranks_speaks(bool has)
+{
+    return is_first(has);
+}
+
 int ranks_end(int status)
 {
-    int first = status != 0 ? number : count, all;
+    bool says = is_first(status != 0);
 
     atomic_store(&ended, true);
     if (helped)
         (void)pthread_join(helper, NULL);
-    (void)MPI_Allreduce(&first, &all, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
     (void)MPI_Win_unlock_all(counters);
     (void)MPI_Win_free(&counters);
     (void)MPI_Comm_free(&machine);
     (void)MPI_Finalize();
-    return all == number ? status : 0;
+    return says ? status : 0;
 }
 
 unsigned ranks_number(void)

@@ -89,8 +89,11 @@ static int gather_result(struct gather *g, uint64_t point, const char *file,
 {
     struct result r;
 
-    if (result_read(file, &r, e) != 0)
-        return -1;
+    struct err why = {.text = ""};
+
+    if (result_read(file, &r, &why) != 0)
+        return err_set(e, "%s is no whole result; delete it, and run the sweep again",
+                       file);
     for (uint32_t i = 0; i < r.policies; i++) {
         print_point(g, point, "done", "");
         (void)fputc(',', g->out);

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -38,13 +39,14 @@ static bool blames_key(const struct sweep *s, const struct err *e)
 }
 
 /* A key may be one that only some points know, such as an option of one cache. Some have
- * to know all. */
+ * to know all. And where all points would say the same, it is said once. */
 static int check_keys(const struct sweep *s, struct err *e)
 {
     enum { TRIES = 256 };
     uint64_t count = sweep_points_count(s->points);
     uint64_t tries = count < TRIES ? count : TRIES;
-    struct err first = {.text = ""};
+    struct err blamed = {.text = ""}, first = {.text = ""};
+    bool alike = true;
 
     for (uint64_t i = 0; i < tries; i++) {
         struct err why = {.text = ""};
@@ -54,12 +56,15 @@ static int check_keys(const struct sweep *s, struct err *e)
         cfg_free(c);
         if (status == 0)
             return 0;
-        if (first.text[0] == '\0' && blames_key(s, &why))
+        if (i == 0)
             first = why;
+        if (blamed.text[0] == '\0' && blames_key(s, &why))
+            blamed = why;
+        alike = alike && strcmp(first.text, why.text) == 0;
     }
-    if (first.text[0] == '\0')
+    if (blamed.text[0] == '\0' && !alike)
         return 0;
-    *e = first;
+    *e = blamed.text[0] != '\0' ? blamed : first;
     return -1;
 }
 
@@ -120,10 +125,10 @@ static int place(struct sweep *s, const struct sweep_part *part, struct err *e)
     s->part = part->single ? 1 : count;
     s->order = mem_alloc(s->part, sizeof *s->order);
     for (uint64_t i = 0; i < s->part; i++) {
-        struct cfg *c = sweep_config(s, first + i, e);
+        struct cfg *c = file_interrupted() ? NULL : sweep_config(s, first + i, e);
 
         if (c == NULL)
-            return -1;
+            return err_set(e, "stopped by a signal, before the first point");
         s->order[i] = (struct place){first + i, frame_of(c)};
         cfg_free(c);
     }
@@ -148,10 +153,10 @@ int sweep_identify(struct sweep *s, const struct sweep_part *part, struct shared
     s->identity = mem_alloc(sweep_points_count(s->points), sizeof *s->identity);
     for (uint64_t i = 0; i < s->part && status == 0; i++) {
         uint64_t point = s->order[i].point;
-        struct cfg *c = sweep_config(s, point, e);
+        struct cfg *c = file_interrupted() ? NULL : sweep_config(s, point, e);
 
         if (c == NULL)
-            status = -1;
+            status = err_set(e, "stopped by a signal, before the first point");
         else
             s->identity[point] = sweep_identity_of(ids, c);
         cfg_free(c);
@@ -300,11 +305,28 @@ static void walk(const char *folder, void (*each)(const char *path, const char *
         (void)closedir(d);
 }
 
+/* Whether file.h made the name for a file of a sweep: ".NAME.PID-COUNT.tmp". */
+static bool is_temporary(const char *name)
+{
+    static const char *const files[] = {".study.yaml.", ".sweep.csv.", ".sweep.h5."};
+    size_t stem = strspn(name + (*name == '.'), "0123456789abcdef");
+    const char *rest = NULL;
+    unsigned long pid, count;
+    char end[8] = "";
+
+    if (*name == '.' && stem == sizeof(struct hash_text) - 1)
+        rest = strchr(name + 1 + stem + 1, '.');
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        if (strncmp(name, files[i], strlen(files[i])) == 0)
+            rest = name + strlen(files[i]) - 1;
+    }
+    return rest != NULL && sscanf(rest, ".%lu-%lu.%7s", &pid, &count, end) == 3 &&
+           strcmp(end, "tmp") == 0;
+}
+
 static void clear_file(const char *path, const char *name)
 {
-    size_t length = strlen(name);
-
-    if (name[0] == '.' && length > 4 && strcmp(name + length - 4, ".tmp") == 0)
+    if (is_temporary(name))
         (void)unlink(path);
 }
 
@@ -319,6 +341,11 @@ static void clear_abandoned(const struct sweep *s, const char *points)
 {
     walk(s->folder, clear_file);
     walk(points, clear_folder);
+}
+
+uint64_t sweep_part_point(const struct sweep *s, uint64_t i)
+{
+    return s->order[i].point;
 }
 
 int sweep_claim(struct sweep *s, struct err *e)

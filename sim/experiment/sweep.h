@@ -22,8 +22,8 @@
 
 struct sweep; /* opaque, owned by the caller */
 
-/* Finds the points; refuses a key that none of them knows. Paths in the study are
- * absolute. Borrows all. Owned, or NULL. */
+/* Finds the points; refuses a key that none of them knows, and what is wrong alike in
+ * all. Paths in the study are absolute. Borrows all. Owned, or NULL. */
 struct sweep *sweep_new(const struct cfg *study, const char *folder,
                         const struct experiment_folders *folders, struct err *e);
 void sweep_free(struct sweep *s);
@@ -45,6 +45,8 @@ struct sweep_part {
 int sweep_identify(struct sweep *s, const struct sweep_part *part, struct shared *shared,
                    struct err *e);
 uint64_t sweep_part_count(const struct sweep *s);
+/* The i-th of the part, in the order of work. */
+uint64_t sweep_part_point(const struct sweep *s, uint64_t i);
 struct hash_text sweep_point_name(const struct sweep *s, uint64_t point);
 /* Where a point's result is, or the sentence why there is none. Owned. */
 char *sweep_point_file(const struct sweep *s, uint64_t point, bool failed);

@@ -10,6 +10,7 @@
 struct known {
     char *path;
     struct hash_value hash;
+    char *model; /* that a trace names; else NULL */
 };
 
 struct sweep_identity {
@@ -33,57 +34,59 @@ void sweep_identity_free(struct sweep_identity *s)
 {
     if (s == NULL)
         return;
-    for (size_t i = 0; i < s->count; i++)
+    for (size_t i = 0; i < s->count; i++) {
         free(s->known[i].path);
+        free(s->known[i].model);
+    }
     free(s->known);
     free(s);
 }
 
-typedef struct hash_value reader(const struct sweep_identity *s, const char *path);
+/* Fills in what is known of a file, whose path is there. */
+typedef void reader(const struct sweep_identity *s, struct known *k);
 
-static struct hash_value read_trace(const struct sweep_identity *s, const char *path)
+static void read_trace(const struct sweep_identity *s, struct known *k)
 {
     struct err ignored = {.text = ""};
-    struct trace *t = shared_open_trace(s->shared, path, &ignored);
+    struct trace *t = shared_open_trace(s->shared, k->path, &ignored);
     struct trace_digest d = {.requests = 0};
-    struct hash_value value = {0, 0};
 
-    if (t != NULL && trace_digest(t, &d, &ignored) == 0)
-        value = d.whole;
+    if (t != NULL && trace_digest(t, &d, &ignored) == 0) {
+        k->hash = d.whole;
+        k->model = mem_strdup(trace_get_info(t)->model);
+    }
     trace_digest_release(&d);
     trace_close(t);
-    return value;
 }
 
-static struct hash_value read_text(const struct sweep_identity *s, const char *path)
+static void read_text(const struct sweep_identity *s, struct known *k)
 {
     enum { LIMIT = 16 << 20 };
     struct err ignored = {.text = ""};
     size_t size = 0;
-    char *text = file_read(path, LIMIT, &size, &ignored);
+    char *text = file_read(k->path, LIMIT, &size, &ignored);
     struct hash *h = hash_new();
-    struct hash_value value;
 
     (void)s;
     if (text != NULL)
         hash_add(h, text, size);
-    value = hash_now(h);
+    k->hash = hash_now(h);
     hash_free(h);
     free(text);
-    return value;
 }
 
-/* Of a file, read once. */
-static struct hash_value hash_file(struct sweep_identity *s, const char *path,
+/* What is known of a file, read once. Until the next call. */
+static const struct known *look_up(struct sweep_identity *s, const char *path,
                                    reader *read)
 {
     for (size_t i = 0; i < s->count; i++) {
         if (strcmp(s->known[i].path, path) == 0)
-            return s->known[i].hash;
+            return &s->known[i];
     }
     s->known = mem_grow(s->known, s->count, sizeof *s->known);
-    s->known[s->count] = (struct known){mem_strdup(path), read(s, path)};
-    return s->known[s->count++].hash;
+    s->known[s->count] = (struct known){.path = mem_strdup(path)};
+    read(s, &s->known[s->count]);
+    return &s->known[s->count++];
 }
 
 /* Puts the hash of what a file holds in the place of its path. */
@@ -98,7 +101,7 @@ static void replace_file(struct sweep_identity *s, struct cfg *c,
     const struct cfg_node *n = below == NULL ? NULL : cfg_find(below, key);
 
     if (n != NULL && cfg_text(n) != NULL && *cfg_text(n) != '\0')
-        replace(c, n, hash_file(s, cfg_text(n), read));
+        replace(c, n, look_up(s, cfg_text(n), read)->hash);
 }
 
 /* The same for what is found by name or path; the name stays out of it, too. */
@@ -118,7 +121,27 @@ static void replace_named(struct sweep_identity *s, struct cfg *c,
     path = strchr(name, '/') != NULL || strstr(name, ".yaml") != NULL
                ? mem_strdup(name)
                : mem_format("%s/%s.yaml", folder, name);
-    replace(c, n, hash_file(s, path, read_text));
+    replace(c, n, look_up(s, path, read_text)->hash);
+    free(path);
+}
+
+/* The model that only the trace names. */
+static void add_model(struct sweep_identity *s, const struct cfg *point, struct hash *h)
+{
+    const struct cfg_node *root = cfg_root(point), *model = cfg_find(root, "model");
+    const struct cfg_node *trace = cfg_find(root, "trace");
+    const char *name;
+    char *path;
+
+    if (model != NULL && (!cfg_is_map(model) || cfg_find(model, "name") != NULL))
+        return;
+    if (trace == NULL || cfg_text(trace) == NULL)
+        return;
+    name = look_up(s, cfg_text(trace), read_trace)->model;
+    if (name == NULL)
+        return;
+    path = mem_format("%s/%s.yaml", s->folders->models, name);
+    hash_add_text(h, hash_text(look_up(s, path, read_text)->hash).text);
     free(path);
 }
 
@@ -140,6 +163,7 @@ struct hash_value sweep_identity_of(struct sweep_identity *s, const struct cfg *
     text = cfg_dump(c);
     hash_add_text(h, "moesim " MOESIM_VERSION);
     hash_add_text(h, text);
+    add_model(s, point, h);
     value = hash_now(h);
     hash_free(h);
     free(text);

@@ -36,12 +36,14 @@ struct axis {
     struct sweep_range range;
     double *number; /* [count] of a range; NULL: of a list, or any number */
     size_t count;   /* 0: any number of the range */
+    unsigned depth; /* of what it names: deeper keys are put later */
 };
 
 struct sweep_points {
     const struct cfg *study;
     struct design design;
-    struct axis *axis;
+    struct axis *axis; /* as they are written */
+    size_t *order;     /* [axes] in which they are put: what holds another one first */
     size_t axes;
     uint64_t points;
     double *u; /* (point, axis) in [0, 1); NULL: the grid */
@@ -74,16 +76,71 @@ static int read_range(struct sweep_points *s, struct axis *a, struct err *e)
     return 0;
 }
 
+/* How deep the configuration is where a key leads; one of every policy is in the list. */
+static unsigned depth_of(const char *key)
+{
+    unsigned depth = experiment_has_key(key) ? 1 : 3;
+
+    for (; *key != '\0'; key++)
+        depth += *key == '.';
+    return depth;
+}
+
+/* A key of one policy without the policy, "cache.slots" of "policies.0.cache.slots", or
+ * NULL. */
+static const char *of_one_policy(const char *key)
+{
+    static const char policies[] = "policies.";
+    size_t head = strlen(policies), number;
+
+    if (strncmp(key, policies, head) != 0)
+        return NULL;
+    number = strspn(key + head, "0123456789");
+    return number > 0 && key[head + number] == '.' ? key + head + number + 1 : NULL;
+}
+
+/* Refuses a key that another one takes the effect from. */
+static int check_key(const struct sweep_points *s, const char *key,
+                     const struct cfg_node *n, struct err *e)
+{
+    for (size_t a = 0; a < s->axes; a++) {
+        const char *other = s->axis[a].key;
+        const char *mine = of_one_policy(key), *its = of_one_policy(other);
+
+        if (strcmp(key, other) == 0)
+            return cfg_error(n, e, "'%s' is given already; give it once", key);
+        if ((mine != NULL && strcmp(mine, other) == 0) ||
+            (its != NULL && strcmp(its, key) == 0))
+            return cfg_error(n, e,
+                             "'%s' and '%s' are the same for a policy; give it for all "
+                             "of them, or for each by its number",
+                             other, key);
+    }
+    return 0;
+}
+
 static int read_axis(struct sweep_points *s, const char *key, const struct cfg_node *n,
                      struct err *e)
 {
     struct axis *a;
 
+    if (check_key(s, key, n, e) != 0)
+        return -1;
     s->axis = mem_grow(s->axis, s->axes, sizeof *s->axis);
     a = &s->axis[s->axes++];
     *a = (struct axis){.key = mem_strdup(key), .node = n};
+    a->depth = depth_of(key);
     if (cfg_is_list(n)) {
         a->count = cfg_count(n);
+        for (size_t i = 0; i < a->count; i++) {
+            const char *text = cfg_text(cfg_item(n, i));
+
+            if (text != NULL && sweep_range_is(text))
+                return cfg_error(cfg_item(n, i), e,
+                                 "'%.80s' is a range, which stands alone and not in a "
+                                 "list; write the numbers, or only the range",
+                                 text);
+        }
         return a->count > 0 ? 0
                             : cfg_error(n, e,
                                         "'%s' has no values; list some, such as "
@@ -109,7 +166,10 @@ static int read_keys(struct sweep_points *s, const char *above,
         const struct cfg_node *n = cfg_item(map, i);
         char *key = mem_format("%s%s", above, cfg_key(map, i)), *below;
 
-        if (cfg_is_map(n) && strcmp(key, "points") != 0) {
+        if (cfg_is_map(n) && cfg_count(n) == 0 && strcmp(key, "points") != 0) {
+            status =
+                cfg_error(n, e, "'%s' has no values; list some, such as [4, 8, 16]", key);
+        } else if (cfg_is_map(n) && strcmp(key, "points") != 0) {
             below = mem_format("%s.", key);
             status = read_keys(s, below, n, e);
             free(below);
@@ -200,7 +260,12 @@ static int draw_sobol(struct sweep_points *s, const struct cfg_node *sweep, stru
 static int choose(struct sweep_points *s, const struct cfg_node *sweep, struct err *e)
 {
     const struct cfg_node *points = cfg_find(sweep, "points");
+    bool drawn = s->design.method == RANDOM || s->design.method == LATIN_HYPERCUBE;
 
+    if (!drawn && points != NULL && cfg_find(points, "seed") != NULL)
+        return cfg_error(cfg_find(points, "seed"), e,
+                         "'seed' has no effect on a method that draws nothing; take it "
+                         "out, or choose method: random or latin-hypercube");
     if (s->design.method == GRID && s->design.count > 0)
         return cfg_error(points, e,
                          "a grid has all its points, whatever 'count' says; "
@@ -226,6 +291,19 @@ static int choose(struct sweep_points *s, const struct cfg_node *sweep, struct e
     return 0;
 }
 
+/* A few keys: by insertion, which keeps the order of equals. */
+static void order_axes(struct sweep_points *s)
+{
+    s->order = mem_alloc(s->axes, sizeof *s->order);
+    for (size_t i = 0; i < s->axes; i++) {
+        size_t at = i;
+
+        for (; at > 0 && s->axis[s->order[at - 1]].depth > s->axis[i].depth; at--)
+            s->order[at] = s->order[at - 1];
+        s->order[at] = i;
+    }
+}
+
 struct sweep_points *sweep_points_new(const struct cfg *study, struct err *e)
 {
     const struct cfg_node *sweep = cfg_find(cfg_root(study), "sweep");
@@ -240,8 +318,10 @@ struct sweep_points *sweep_points_new(const struct cfg *study, struct err *e)
     s = mem_zalloc(1, sizeof *s);
     s->study = study;
     if (cfg_bind(cfg_find(sweep, "points"), design_options, &s->design, e) == 0 &&
-        read_axes(s, sweep, e) == 0 && choose(s, sweep, e) == 0)
+        read_axes(s, sweep, e) == 0 && choose(s, sweep, e) == 0) {
+        order_axes(s);
         return s;
+    }
     sweep_points_free(s);
     return NULL;
 }
@@ -255,6 +335,7 @@ void sweep_points_free(struct sweep_points *s)
         free(s->axis[a].key);
     }
     free(s->axis);
+    free(s->order);
     free(s->u);
     free(s);
 }
@@ -370,7 +451,8 @@ struct cfg *sweep_points_config(const struct sweep_points *s, uint64_t point,
     int status = 0;
 
     cfg_remove(c, "sweep");
-    for (size_t k = 0; k < s->axes && status == 0; k++) {
+    for (size_t i = 0; i < s->axes && status == 0; i++) {
+        size_t k = s->order[i];
         char *text;
         const struct cfg_node *item = value_of(s, point, k, &text);
 

@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,7 +149,7 @@ static double next_value(const struct sweep_range *r, size_t i)
 
 double *sweep_range_values(const struct sweep_range *r, size_t *count)
 {
-    double slack = 1e-9 * (r->step > 0 ? r->step : 1);
+    double slack = r->base > 0 ? 1e-9 * r->high : r->step > 0 ? 1e-9 * r->step : 0;
     double *value = NULL;
 
     *count = 0;
@@ -161,6 +162,10 @@ double *sweep_range_values(const struct sweep_range *r, size_t *count)
             v = round(v);
         if (v > r->high + slack || *count > SWEEP_MOST_VALUES)
             break;
+        if (i > SWEEP_MOST_VALUES) { /* a step too small to change such numbers */
+            *count = SWEEP_MOST_VALUES + 1;
+            break;
+        }
         if (*count > 0 && v == value[*count - 1])
             continue;
         value = mem_grow(value, *count, sizeof *value);
@@ -182,6 +187,14 @@ double sweep_range_at(const struct sweep_range *r, double u)
 
 char *sweep_range_text(const struct sweep_range *r, double value)
 {
-    return mem_format(r->whole ? "%.0f%s%s" : "%.9g%s%s", value,
-                      *r->unit == '\0' ? "" : " ", r->unit);
+    const char *gap = *r->unit == '\0' ? "" : " ";
+    int digits = 9; /* or as many as it takes to read back what it is */
+    char number[40];
+
+    if (r->whole)
+        return mem_format("%.0f%s%s", value, gap, r->unit);
+    do
+        (void)snprintf(number, sizeof number, "%.*g", digits, value);
+    while (digits++ < 17 && fabs(strtod(number, NULL) - value) > 1e-14 * fabs(value));
+    return mem_format("%s%s%s", number, gap, r->unit);
 }
