@@ -172,8 +172,8 @@ static int add_predicted(struct hash *h, struct trace *t, struct err *e)
 static int add_passes(struct hash *h, struct trace *t, struct err *e)
 {
     for (uint64_t p = 0; p < trace_get_info(t)->passes; p++) {
-        uint64_t *rows, count;
-        int64_t start;
+        uint64_t *rows = NULL, count = 0;
+        int64_t start = 0;
 
         if (trace_read_pass(t, p, &rows, &count, &start, e) != 0)
             return -1;
