@@ -232,6 +232,73 @@ static char *slurp(const char *path)
     return text;
 }
 
+/* ---- the same in any company ---- */
+
+/* Of each order of accesses, with experts that nobody chose, and other choices. */
+static const char *const company[] = {
+    "{name: dense, cache: {name: lru, slots: 4}, schedule: {empty: yes}}",
+    "{name: serial, cache: {name: lru, slots: 4}, schedule: {experts: serial}}",
+    "{name: plain, cache: {name: lru, slots: 4}}",
+    "{name: belady, cache: {name: belady, slots: 4}}",
+    "{name: recorded, cache: {name: lru, slots: 4, order: recorded}}",
+    "{name: full, cache: {name: lru, slots: 4, preload: linear}}",
+    "{name: pin, cache: {name: pin, slots: 4}}",
+    "{name: static, cache: {name: lru, slots: 4}, gate: {name: capacity-fraction, cf: "
+    "0.3}}",
+};
+enum { COMPANY = sizeof company / sizeof *company };
+
+/* A policy's run and bounds are what they are alone: beside others, whoever comes first,
+ * and in experiments that share what they have in common. */
+static void test_company(void **state)
+{
+    const struct lab *lab = *state;
+    struct shared *shared = shared_new(3);
+    struct experiment_hooks hooks = {.shared = shared};
+    struct result alone[COMPANY], all[2];
+    char *text[2] = {mem_strdup("policies:\n"), mem_strdup("policies:\n")};
+
+    for (int i = 0; i < COMPANY; i++) {
+        char *one = mem_format("policies: [%s]\n", company[i]);
+
+        alone[i] = result_of(lab, one, 1);
+        free(one);
+        for (int k = 0; k < 2; k++) {
+            char *longer =
+                mem_format("%s- %s\n", text[k], company[k == 0 ? i : COMPANY - 1 - i]);
+
+            free(text[k]);
+            text[k] = longer;
+        }
+    }
+    all[0] = result_of(lab, text[0], 2);
+    all[1] = result_of(lab, text[1], 1);
+    for (int i = 0; i < COMPANY; i++) {
+        char *one = mem_format("policies: [%s]\n", company[i]);
+        const struct result_policy *is = &alone[i].policy[0];
+        struct err e = {.text = ""};
+        struct result r;
+
+        assert_int_equal(run_hooked(lab, one, 1, &hooks, &r, &e), 0);
+        for (int k = 0; k < 3; k++) {
+            const struct result_policy *other =
+                k == 2 ? &r.policy[0] : &all[k].policy[k == 0 ? i : COMPANY - 1 - i];
+
+            compare_runs(&is->run, &other->run);
+            assert_memory_equal(&is->bounds, &other->bounds, sizeof is->bounds);
+        }
+        result_release(&r);
+        free(one);
+    }
+    for (int i = 0; i < COMPANY; i++)
+        result_release(&alone[i]);
+    for (int k = 0; k < 2; k++) {
+        result_release(&all[k]);
+        free(text[k]);
+    }
+    shared_free(shared);
+}
+
 /* The timeline is the same to the byte, and absent where the run fails. */
 static void test_timeline(void **state)
 {
@@ -595,15 +662,11 @@ static void test_stopped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_engines),
-        cmocka_unit_test(test_timeline),
-        cmocka_unit_test(test_notes),
-        cmocka_unit_test(test_least_launching),
-        cmocka_unit_test(test_bounds_alone),
-        cmocka_unit_test(test_hosted),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_more_than_all),
+        cmocka_unit_test(test_threads),      cmocka_unit_test(test_engines),
+        cmocka_unit_test(test_company),      cmocka_unit_test(test_timeline),
+        cmocka_unit_test(test_notes),        cmocka_unit_test(test_least_launching),
+        cmocka_unit_test(test_bounds_alone), cmocka_unit_test(test_hosted),
+        cmocka_unit_test(test_refusals),     cmocka_unit_test(test_more_than_all),
         cmocka_unit_test(test_stopped), /* leaves the signal behind */
     };
 

@@ -389,11 +389,7 @@ static void take_layers(struct curve *c, const struct future *f)
 static int look(struct experiment *x, struct curve *c, struct err *e)
 {
     for (uint32_t i = 0; i < x->policies; i++) {
-        struct future **future = &x->future[x->policy[i]->cache.order];
-
-        if (*future == NULL)
-            *future = job_look_ahead(x, x->policy[i], NULL, e);
-        if (*future == NULL)
+        if (experiment_look_ahead(x, x->policy[i], e) != 0)
             return -1;
     }
     take_layers(c, x->future[x->policy[0]->cache.order]);

@@ -6,6 +6,7 @@
 #include "sim/workload/row_block.h"
 #include "sim/base/text.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -364,7 +365,7 @@ static int find_profile(struct experiment *x, struct err *e)
     return (union_of_needs(x) & NEED_PROFILE) != 0 ? load_profile(x, e) : 0;
 }
 
-/* Of the first policy of an order of accesses. */
+/* Of the first policy of an order of accesses, which serves for all of them. */
 struct look_ahead {
     struct experiment *x;
     const struct policy *policy;
@@ -384,28 +385,32 @@ static void free_look_ahead(void *value)
 
 static const struct shared_kind look_aheads = {make_look_ahead, free_look_ahead};
 
+int experiment_look_ahead(struct experiment *x, const struct policy *p, struct err *e)
+{
+    struct future **future = &x->future[p->cache.order];
+    char *text;
+
+    if (*future != NULL)
+        return 0;
+    text = mem_format("%d %s", p->cache.order, x->routing_text);
+    *future = shared_take(x->hooks->shared, &look_aheads, text,
+                          &(struct look_ahead){x, p}, e);
+    free(text);
+    return *future == NULL ? -1 : 0;
+}
+
 static int look_ahead(struct experiment *x, struct err *e)
 {
+    int status = 0;
+
     if (x->is_parallel || !x->timeless ||
         (!x->p.bounds && (union_of_needs(x) & NEED_FUTURE) == 0))
         return 0;
-    /* The first policy of each order of accesses that takes routing as it is recorded
-     * serves for all of them. */
-    for (uint32_t i = 0; i < x->policies; i++) {
-        int order = x->policy[i]->cache.order;
-        struct future **future = &x->future[order];
-        char *text;
-
-        if (policy_does(x->policy[i], ACT_REROUTE) || *future != NULL)
-            continue;
-        text = mem_format("%d %s", order, x->routing_text);
-        *future = shared_take(x->hooks->shared, &look_aheads, text,
-                              &(struct look_ahead){x, x->policy[i]}, e);
-        free(text);
-        if (*future == NULL)
-            return -1;
+    for (uint32_t i = 0; i < x->policies && status == 0; i++) {
+        if (job_takes_recorded(x->policy[i]))
+            status = experiment_look_ahead(x, x->policy[i], e);
     }
-    return 0;
+    return status;
 }
 
 /* Says beforehand what will take much memory or time. */
@@ -558,6 +563,8 @@ int experiment_run(struct cfg *config, const struct experiment_folders *folders,
     struct experiment x = {.hooks = hooks, .folders = folders, .root = cfg_root(config)};
     int status = -1;
 
+    assert(hooks->shared == NULL || (hooks->executor == NULL && hooks->machine == NULL &&
+                                     hooks->element_bits == 0));
     if (experiment_prepare(&x, true, e) == 0) {
         if (hooks->executor != NULL) {
             x.p.bounds = false;

@@ -94,6 +94,9 @@ struct jobs {
  * the rest is zero. Without `reads` leaves out what reads the trace's rows, which only a
  * run needs. 0 or -1; either way release it. */
 int experiment_prepare(struct experiment *x, bool reads, struct err *e);
+/* The look-ahead in a policy's order, if it is not there yet. The policy takes routing as it
+ * is recorded (job_takes_recorded). 0 or -1. */
+int experiment_look_ahead(struct experiment *x, const struct policy *p, struct err *e);
 /* Does not free `x` itself. */
 void experiment_release(struct experiment *x);
 
@@ -113,6 +116,9 @@ int ignored_refuse(struct experiment *x, struct err *e);
  * engine: count, leaves without effect. Owned; "" without any. */
 char *ignored_notes(const struct experiment *x);
 
+/* Whether a policy accesses the experts that are recorded, no others and no fewer, so that
+ * one look-ahead serves all such policies. */
+bool job_takes_recorded(const struct policy *p);
 /* policy_reads_routing() of the policy on one GPU. */
 bool job_reads_routing(const struct experiment *x, const struct policy *p);
 /* GPU memory for experts, staging slots included. */

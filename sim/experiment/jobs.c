@@ -9,6 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool job_takes_recorded(const struct policy *p)
+{
+    return !policy_does(p, ACT_REROUTE) && !p->schedule.empty;
+}
+
 bool job_reads_routing(const struct experiment *x, const struct policy *p)
 {
     bool whole =
@@ -445,7 +450,7 @@ static int run_alone(struct job *job, struct jobs *jobs, struct err *e)
     int status = -1;
 
     if (t != NULL) {
-        if (wants && (job->parallel != NULL || policy_does(&job->policy, ACT_REROUTE)))
+        if (wants && (job->parallel != NULL || !job_takes_recorded(&job->policy)))
             future = own = job_look_ahead(x, &job->policy, job->parallel, e);
         if (!wants || future != NULL)
             status = run_with(job, t, jobs, wants ? future : NULL, e);

@@ -47,9 +47,9 @@ static struct job *make_job(struct experiment *x, const struct policy *p)
 static const struct option *shared_options(const struct experiment *x,
                                            const struct policy *p, enum policy_slot slot)
 {
-    bool grouped = p->schedule.experts == EXPERTS_GROUPED;
+    bool usual = p->schedule.experts == EXPERTS_GROUPED && !p->schedule.empty;
 
-    if (!x->is_parallel && (slot == SLOT_PLACE || (slot == SLOT_SCHEDULE && grouped)))
+    if (!x->is_parallel && (slot == SLOT_PLACE || (slot == SLOT_SCHEDULE && usual)))
         return NULL;
     return policy_shared_options(slot);
 }
