@@ -84,7 +84,8 @@ CMD_OBJ := $(CMD_SRC:%.c=$(B)/%.o)
 TEST_HELP_OBJ := $(TEST_HELP:%.c=$(B)/%.o)
 TESTS := $(TEST_SRC:tests/%.c=$(B)/%)
 THREADED := test_curve test_device test_device_failures test_device_kernels test_exec_device \
-            test_exec_failures test_file test_file_ends test_speed test_timeline test_trace
+            test_exec_failures test_file test_file_ends test_shared test_speed test_timeline \
+            test_trace
 BENCHES := $(BENCH_SRC:tests/bench/%.c=$(B)/%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/%)
 REPLAYS := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(B)/replay_%)
@@ -165,9 +166,9 @@ $(addprefix $(B)/,fuzz_trace replay_trace fuzz_experiment replay_experiment): \
 $(B)/fuzz_result $(B)/replay_result: $(B)/tests/made_result.o
 
 # Only what it uses of the library is linked, so neither HDF5 nor GSL.
-$(RANKS_SRC:%.c=$(B)/%.o) $(RANKS_SRC:%.c=build/lint/%.ok): CPPFLAGS += $(MPI_CFLAGS)
-$(SWEEP_SRC:%.c=$(B)/%.o) $(SWEEP_SRC:%.c=build/lint/%.ok): CPPFLAGS += $(MPI_CFLAGS)
-$(RANKS_SRC:%.c=$(B)/%.o) $(SWEEP_SRC:%.c=$(B)/%.o): | need-mpi
+MPI_SRC := $(RANKS_SRC) $(SWEEP_SRC)
+$(MPI_SRC:%.c=$(B)/%.o) $(MPI_SRC:%.c=build/lint/%.ok): CPPFLAGS += $(MPI_CFLAGS)
+$(MPI_SRC:%.c=$(B)/%.o): | need-mpi
 $(B)/moesim-ranks: $(RANKS_SRC:%.c=$(B)/%.o) $(B)/libmoesim.a
 	$(say) LINK $@
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -Wl,--as-needed -o $@ $^ $(LIB_LDLIBS) \
@@ -377,7 +378,7 @@ build/lint/%.ok: %.c Makefile
 
 format: ## what .clang-format would change (fails if anything)
 	@clang-format --dry-run --Werror $(PROTOS) $(SRC) $(CMD_SRC) $(TEST_SRC) \
-	    $(RANKS_SRC) $(NCCL_SRC) $(TEST_HELP) $(BENCH_SRC) $(wildcard tests/fuzz/*.[ch]) \
+	    $(RANKS_SRC) $(SWEEP_SRC) $(NCCL_SRC) $(TEST_HELP) $(BENCH_SRC) $(wildcard tests/fuzz/*.[ch]) \
 	    tests/faults/preload.c $(wildcard gpu/*.cu gpu/*.cuh tests/cuda_on_cpu/*.cpp tests/cuda_on_cpu/*.h)
 
 bench: setup ## print the benchmark figures (CSV)
@@ -393,7 +394,7 @@ fuzz: ## libFuzzer on every target of tests/fuzz, FUZZ_SECONDS each
 
 threads: ## what uses threads; for MODE=tsan
 	@$(MAKE) --no-print-directory $(many) moesim $(THREADED:%=$(B)/%)
-	@tests/run $(B) $(THREADED) cli_digest cli_signal
+	@tests/run $(B) $(THREADED) cli_digest cli_signal cli_sweep
 
 mpi: ## what runs on several MPI ranks
 	@$(MAKE) --no-print-directory $(many) ranks

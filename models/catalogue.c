@@ -73,19 +73,28 @@ static int refuse_name(enum file_kind kind, const char *name, const char *folder
     return -1;
 }
 
+bool catalogue_is_path(const char *path_or_name)
+{
+    return strchr(path_or_name, '/') != NULL || stem_length(path_or_name) > 0;
+}
+
+char *catalogue_path(const char *path_or_name, const char *folder)
+{
+    return catalogue_is_path(path_or_name)
+               ? mem_strdup(path_or_name)
+               : mem_format("%s/%s.yaml", folder, path_or_name);
+}
+
 struct cfg *catalogue_load(enum file_kind kind, const char *path_or_name,
                            const char *folder, struct err *e)
 {
+    bool named = !catalogue_is_path(path_or_name);
+    char *path = catalogue_path(path_or_name, folder);
     struct cfg *c = NULL;
-    char *path;
 
-    if (strchr(path_or_name, '/') != NULL || stem_length(path_or_name) > 0)
-        return file_kind_check(path_or_name, kind, e) == 0 ? cfg_load(path_or_name, e)
-                                                           : NULL;
-    path = mem_format("%s/%s.yaml", folder, path_or_name);
-    if (access(path, R_OK) != 0)
+    if (named && access(path, R_OK) != 0)
         (void)refuse_name(kind, path_or_name, folder, path, e);
-    else
+    else if (named || file_kind_check(path, kind, e) == 0)
         c = cfg_load(path, e);
     free(path);
     return c;

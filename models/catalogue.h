@@ -6,11 +6,18 @@
 #include "sim/base/err.h"
 #include "sim/base/file_kind.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
-/* Loads `path_or_name`: a path if it has a slash or ends in ".yaml", else the file
- * FOLDER/NAME.yaml. `kind` is what is wanted; a file of another kind is refused, and a
- * name that is not there gets a suggestion. Returns owned, or NULL. */
+/* Whether a file is meant, not a name of the catalogue: it has a slash or ends in
+ * ".yaml".
+ */
+bool catalogue_is_path(const char *path_or_name);
+/* Its path, or else FOLDER/NAME.yaml. Owned. */
+char *catalogue_path(const char *path_or_name, const char *folder);
+
+/* Loads the file of catalogue_path(). `kind` is what is wanted; a file of another kind is
+ * refused, and a name that is not there gets a suggestion. Returns owned, or NULL. */
 struct cfg *catalogue_load(enum file_kind kind, const char *path_or_name,
                            const char *folder, struct err *e);
 

@@ -4,20 +4,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 . tests/shell.sh
-program=$(dirname "$moesim")/moesim-ranks
-if ! command -v mpirun >/dev/null 2>&1; then
-    echo "skip cli_ranks: needs mpirun (openmpi-bin)"
-    exit 0
-fi
-if [ ! -x "$program" ]; then
-    echo "skip cli_ranks: needs moesim-ranks (make ranks)"
-    exit 0
-fi
-# Root may, ranks may outnumber cores, and memory is copied by means that every container
-# allows. Open MPI leaks by itself.
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
-export ASAN_OPTIONS=detect_leaks=0
+mpi_program moesim-ranks
 
 # ranks COUNT [flags]: runs it; leaves $status, and what it said in out and err. COUNT 1
 # is without mpirun, which takes its time to end ranks that refuse.

@@ -48,9 +48,9 @@ sweep whole --threads 2
 report $? "a grid is run"
 
 # Point 7 is slots 3, s3fifo, 20 GB/s: what `run` says of it.
-"$moesim" run "$folder/sweep.yaml" --set sweep= --csv >/dev/null 2>"$folder/err"
-grep -q "'sweep' stands for many runs; run them with moesim sweep" "$folder/err" ||
-    grep -q 'sweep' "$folder/err"
+"$moesim" run "$folder/sweep.yaml" >"$folder/out" 2>"$folder/err"
+[ $? -eq 1 ] && [ ! -s "$folder/out" ] && grep -q \
+    "^moesim: .*sweep.yaml:9:3: 'sweep' stands for many runs; run them with moesim sweep" "$folder/err"
 report $? "run refuses a study with a sweep"
 sed '/^sweep:/,$d' "$folder/sweep.yaml" >"$folder/run.yaml"
 "$moesim" run "$folder/run.yaml" --csv --set policies.0.cache.slots=3 \
@@ -192,13 +192,13 @@ sweep part --index 3 && sweep part --list --shard 1/2
 report $? "--list of a shard"
 
 # A model that only the trace names is part of what a point is.
-mkdir -p "$folder/home/models" && cp -r models/machine "$folder/home/models/machine" &&
-    mkdir "$folder/home/models/arch" && cp "$folder/tiny.yaml" "$folder/home/models/arch/tiny.yaml" &&
-    mkdir -p "$folder/home/sim/policy" && cp -r sim/policy/presets "$folder/home/sim/policy/"
+mkdir -p "$folder/own/models" && cp -r models/machine "$folder/own/models/machine" &&
+    mkdir "$folder/own/models/arch" && cp "$folder/tiny.yaml" "$folder/own/models/arch/tiny.yaml" &&
+    mkdir -p "$folder/own/sim/policy" && cp -r sim/policy/presets "$folder/own/sim/policy/"
 sed '/^model:/d' "$folder/sweep.yaml" >"$folder/named.yaml"
 for width in 48 96; do
-    sed "s/expert_ffn: 48/expert_ffn: $width/" "$folder/tiny.yaml" >"$folder/home/models/arch/tiny.yaml"
-    MOESIM_HOME="$folder/home" "$moesim" sweep "$folder/named.yaml" --out "$folder/named" \
+    sed "s/expert_ffn: 48/expert_ffn: $width/" "$folder/tiny.yaml" >"$folder/own/models/arch/tiny.yaml"
+    MOESIM_HOME="$folder/own" "$moesim" sweep "$folder/named.yaml" --out "$folder/named" \
         --jsonl - >"$folder/out" 2>"$folder/err"
 done
 [ "$(grep -c '"done"' "$folder/out")" -eq 12 ]
@@ -209,6 +209,21 @@ sweep order --set 'sweep={policies.0.cache.slots: [3], policies.1.cache.slots: [
 [ $status -eq 0 ] && [ "$(find "$folder/order/points" -name '*.h5' | wc -l)" -eq 4 ] &&
     [ "$(grep -c 'lru scope=layer slots=3\|arc scope=layer slots=3' "$folder/order/sweep.csv")" -eq 4 ]
 report $? "keys in keys"
+
+# Paths in a sweep count from the study's folder, flat or nested, also in a mapping's name.
+mkdir "$folder/elsewhere"
+cat >"$folder/paths.yaml" <<'END'
+trace: trace.h5
+model: ./tiny.yaml
+machine: rtx4090-pcie4
+policies: [{name: p, cache: {name: pin, slots: 2}}]
+sweep: {trace: [trace.h5, ./other.h5], model: {name: [./tiny.yaml]}, profile: trace.h5}
+END
+program=$(realpath "$moesim")
+(cd "$folder/elsewhere" && "$program" sweep ../paths.yaml --out ../paths >"$folder/out" 2>"$folder/err")
+[ $? -eq 0 ] && grep -q '^2 points: 2 done' "$folder/out" &&
+    [ "$(find "$folder/paths/points" -name '*.h5' | wc -l)" -eq 1 ]
+report $? "paths of a sweep count from its folder"
 
 # Other people's files stay.
 mkdir -p "$folder/theirs/points/aa"

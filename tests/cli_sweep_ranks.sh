@@ -5,19 +5,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 . tests/shell.sh
-program=$(dirname "$moesim")/moesim-mpi
-if ! command -v mpirun >/dev/null 2>&1; then
-    echo "skip cli_sweep_ranks: needs mpirun (openmpi-bin)"
-    exit 0
-fi
-if [ ! -x "$program" ]; then
-    echo "skip cli_sweep_ranks: needs moesim-mpi (make ranks)"
-    exit 0
-fi
-# As in cli_ranks.sh.
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
-export ASAN_OPTIONS=detect_leaks=0
+mpi_program moesim-mpi
 tiny_study || exit 1
 sed -n '1,/^policies/p' "$folder/study.yaml" >"$folder/sweep.yaml"
 cat >>"$folder/sweep.yaml" <<'END'

@@ -60,6 +60,22 @@ policies:
 END
 }
 
+# mpi_program NAME: leaves $program, beside $moesim, and what MPI needs here; ends the test
+# where there is no MPI, or no such program.
+mpi_program() {
+    program=$(dirname "$moesim")/$1
+    for need in mpirun "$program"; do
+        command -v "$need" >/dev/null 2>&1 && continue
+        echo "skip $(basename "$0" .sh): needs $need (openmpi-bin, make ranks)"
+        exit 0
+    done
+    # Root may, ranks may outnumber cores, and memory is copied by means that every container
+    # allows. Open MPI leaks by itself.
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
+    export ASAN_OPTIONS=detect_leaks=0
+}
+
 # prints NAME STATUS ARGUMENT...: one test, that moesim ends with the status and says what stdin
 # holds, to the letter: standard output first, then standard error.
 prints() {

@@ -270,9 +270,8 @@ static const struct {
      {"cost of 'dense' (a coefficient in the program): with the same machine and model "
       "+1.0 % on average (303 ns), +0.0 % for the shortest (300 ns)"}},
     {{{"plain", "launch_ps: 5000", "launch_ps: 5050"}, {"plain", "x1", "x9"}},
-     {"cost of launches on the host (a coefficient in the program): of 'dense' +1.0 % "
-      "for "
-      "the quickest (5.05 ns), in policy plain"}},
+     {"cost of launches on the host (a coefficient in the program): of 'dense' "
+      "+1.0 % for the quickest (5.05 ns), in policy plain"}},
     /* What policies decide; the one that looks at times follows. */
     {{{"plain", "total_hits: 80, total_loads: 20", "total_hits: 79, total_loads: 21"},
       {"plain", "hits: [40, 40]", "hits: [40, 39]"},

@@ -271,9 +271,9 @@ static void blame_schedule(struct cause *k, const struct policy_pair *p)
                 plugin, p->label, policy_operations(p->new, number), number,
                 policy_operations(p->old, number), share);
         else
-            sentence = mem_format("%s, or order and overlap (in the program): the same "
-                                  "operations of policy %s, each as long, run at other "
-                                  "times%s",
+            sentence = mem_format("%s, or order and overlap (in the program): the "
+                                  "same operations of policy %s, each as long, run "
+                                  "at other times%s",
                                   plugin, p->label, share);
         add_blame(k, mem_strdup(plugin), p->label, sentence);
     } else if (*share != '\0') {

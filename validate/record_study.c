@@ -2,6 +2,7 @@
  * what it did (counts, layers, which experts were loaded) and how long that took (shares,
  * operations by kind). */
 #include "baseline_parts.h"
+#include "tree_walk.h"
 
 #include "models/catalogue.h"
 #include "sim/base/file.h"
@@ -126,6 +127,7 @@ static void put_trace(FILE *out, const struct trace *t, const struct trace_diges
     const struct trace_info *info = trace_get_info(t);
     struct record_flow f;
 
+    (void)fputs("  trace:\n", out);
     record_pair(out, 4, "digest", hash_text(d->whole).text);
     record_pair(out, 4, "model", info->model);
     record_count(out, 4, "rows", info->rows);
@@ -145,19 +147,28 @@ static void put_trace(FILE *out, const struct trace *t, const struct trace_diges
     record_end(&f);
 }
 
-static int record_trace(FILE *out, const char *path, struct err *e)
+/* Puts what `put` takes of a trace. 0 or -1. */
+static int record_digest(FILE *out, const char *path,
+                         void (*put)(FILE *out, const struct trace *t,
+                                     const struct trace_digest *d),
+                         struct err *e)
 {
     struct trace *t = trace_open(path, NULL, e);
     struct trace_digest d;
     int status = t == NULL ? -1 : trace_digest(t, &d, e);
 
     if (status == 0) {
-        (void)fputs("  trace:\n", out);
-        put_trace(out, t, &d);
+        put(out, t, &d);
         trace_digest_release(&d);
     }
     trace_close(t);
     return status;
+}
+
+static void put_profile(FILE *out, const struct trace *t, const struct trace_digest *d)
+{
+    (void)t;
+    record_pair(out, 4, "profile", hash_text(d->whole).text);
 }
 
 int record_file(FILE *out, const char *key, const char *path, struct err *e)
@@ -177,25 +188,17 @@ int record_file(FILE *out, const char *key, const char *path, struct err *e)
     return 0;
 }
 
-static const char *text_at(const struct cfg_node *n, const char *key)
-{
-    const struct cfg_node *value = n == NULL ? NULL : cfg_find(n, key);
-    const char *text = value == NULL ? NULL : cfg_text(value);
-
-    return text == NULL ? "" : text;
-}
-
 static int record_files(FILE *out, const struct cfg *config, struct err *e)
 {
-    const char *profile = text_at(cfg_root(config), "profile");
-    const char *requests = text_at(cfg_find(cfg_root(config), "workload"), "file");
+    const char *profile = tree_text(TREE(cfg_root(config), "profile"));
+    const char *requests = tree_text(TREE(cfg_root(config), "workload", "file"));
     int status = 0;
 
     if (*profile == '\0' && *requests == '\0')
         return 0;
     (void)fputs("  files:\n", out);
     if (*profile != '\0')
-        status = record_file(out, "profile", profile, e);
+        status = record_digest(out, profile, put_profile, e);
     if (status == 0 && *requests != '\0')
         status = record_file(out, "workload.file", requests, e);
     return status;
@@ -233,7 +236,8 @@ static int record_inputs(FILE *out, const struct cfg *config, const struct resul
 {
     static const char *const all[] = {NULL};
 
-    if (record_trace(out, text_at(cfg_root(config), "trace"), e) != 0 ||
+    if (record_digest(out, tree_text(TREE(cfg_root(config), "trace")), put_trace, e) !=
+            0 ||
         record_files(out, config, e) != 0 ||
         record_changed(out, "machine", FILE_MACHINE, config, NULL, folders->machines,
                        e) != 0 ||

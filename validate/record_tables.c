@@ -76,9 +76,8 @@ int record_tables(const struct baseline *b, const char *machines, FILE *out,
                   struct err *e)
 {
     char *folder = baseline_path(b->path, b->tables);
-    char *machine = strchr(b->machine, '/') != NULL || strchr(b->machine, '.') != NULL
-                        ? baseline_path(b->path, b->machine)
-                        : mem_strdup(b->machine);
+    char *machine = catalogue_is_path(b->machine) ? baseline_path(b->path, b->machine)
+                                                  : mem_strdup(b->machine);
     int status = tables_of(out, folder, machine, machines, e);
 
     free(machine);

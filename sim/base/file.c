@@ -124,22 +124,42 @@ void live_drop(live_slot *slot)
         free_live(l);
 }
 
+/* Takes digits that end at `end` and the character before them; where that is, or NULL.
+ */
+static const char *take_number(const char *begin, const char *end, char before)
+{
+    const char *digits = end;
+
+    while (digits > begin && digits[-1] >= '0' && digits[-1] <= '9')
+        digits--;
+    return digits < end && digits > begin && digits[-1] == before ? digits - 1 : NULL;
+}
+
+size_t file_temporary_of(const char *entry, long *process)
+{
+    static const char ending[] = ".tmp";
+    size_t length = strlen(entry), tail = sizeof ending - 1;
+    const char *at = NULL;
+
+    if (entry[0] == '.' && length > tail && strcmp(entry + length - tail, ending) == 0)
+        at = take_number(entry, entry + length - tail, '-');
+    at = at == NULL ? NULL : take_number(entry, at, '.');
+    if (at == NULL || at - entry < 2)
+        return 0;
+    *process = strtol(at + 1, NULL, 10);
+    return (size_t)(at - entry) - 1;
+}
+
 /* The process that made a temporary for the file `name`; 0: the entry is no such thing.
  */
 static pid_t owner_of(const char *entry, const char *name)
 {
-    size_t length = strlen(name);
-    char *end;
-    long pid;
+    long pid = 0;
+    size_t length = file_temporary_of(entry, &pid);
 
-    if (entry[0] != '.' || strncmp(entry + 1, name, length) != 0 ||
-        entry[1 + length] != '.')
+    if (length != strlen(name) || strncmp(entry + 1, name, length) != 0)
         return 0;
-    pid = strtol(entry + length + 2, &end, 10);
-    if (*end != '-')
-        return 0;
-    (void)strtoul(end + 1, &end, 10);
-    return strcmp(end, ".tmp") == 0 && pid > 0 && pid <= INT_MAX ? (pid_t)pid : 0;
+    return pid > 0 && pid <= INT_MAX ? (pid_t)pid : 0;
 }
 
 /* Removes what processes left that were killed while they wrote this file. The folder may

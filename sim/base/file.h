@@ -25,6 +25,10 @@ int file_out_commit(struct file_out *f, struct err *e);
 /* Removes the temporary file and frees. NULL is fine. */
 void file_out_abandon(struct file_out *f);
 
+/* How many bytes of a folder's entry, behind its dot, are the name of the file that it is
+ * a temporary of, and which process made it; 0: it is none. */
+size_t file_temporary_of(const char *entry, long *process);
+
 /* Removes all temporaries, for a program that ends without exit(). Async-signal-safe. */
 void file_remove_temporaries(void);
 

@@ -387,8 +387,8 @@ static const char *refuse_flags(const struct check_flags *f, int count)
     if (f->update && reports)
         return "--update compares nothing; leave --json, --junit and --markdown out";
     if (f->study != NULL && (!f->update || count != 1))
-        return "--study starts one new baseline: moesim check --update FILE --study "
-               "STUDY";
+        return "--study starts one new baseline: moesim check --update FILE "
+               "--study STUDY";
     if (f->set.count > 0 && f->study == NULL)
         return "--set goes with --study; in a baseline that is there, change set:";
     return NULL;
@@ -396,10 +396,9 @@ static const char *refuse_flags(const struct check_flags *f, int count)
 
 static int help(void)
 {
-    (void)printf(
-        "\nA baseline says `study: FILE`, `tables: FOLDER` or `papers: all`; "
-        "validate/README.md has its\nkeys.\n\nfigures of a replay that a row may "
-        "name:\n");
+    (void)printf("\nA baseline says `study: FILE`, `tables: FOLDER` or `papers: all`;\n"
+                 "validate/README.md has its keys.\n\n"
+                 "figures of a replay that a row may name:\n");
     paper_figure_help(stdout);
     (void)printf("\nformulas:\n");
     paper_formula_help(stdout);

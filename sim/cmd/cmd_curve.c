@@ -170,7 +170,6 @@ static int override(struct cfg *c, const struct curve_flags *flags,
     if (flags->batch > 0 && strncmp(assignment, batch, strlen(batch)) == 0)
         return err_set(e, "--batch %u and --set %s say the same twice; give one of them",
                        flags->batch, assignment);
-
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strncmp(assignment, known[i], strlen(known[i])) == 0)
             return cfg_override(c, assignment, e);
@@ -396,9 +395,8 @@ int cmd_curve(int argc, char **argv)
         "moesim curve TRACE [flags]",
         "How many slots does a cache of experts need? Hit rate and bytes loaded against\n"
         "capacity, before any timing: for LRU and Belady at every capacity at once, for\n"
-        "other policies at up to 64; with the knee, the working sets and the distances "
-        "of\n"
-        "reuse. CACHE is a name of `moesim list policies`, or a mapping such as\n"
+        "other policies at up to 64; with the knee, working sets, distances of reuse.\n"
+        "CACHE is a name of `moesim list policies`, or a mapping such as\n"
         "'{name: lfu-aging, decay: 0.98}'. Caches begin empty. sim/experiment/README.md\n"
         "defines each figure.",
         "moesim curve traces/samples/gpt-oss-20b-like.h5 --policy lru --policy belady "

@@ -40,6 +40,7 @@ static bool take_whole(const char *text, char until, uint64_t *value, const char
 /* NULL, or what is wrong. */
 static const char *read_part(struct sweep_flags *f)
 {
+    enum { MOST_SHARDS = 1000000 };
     const char *rest;
     struct sweep_part *p = &f->part;
 
@@ -49,8 +50,8 @@ static const char *read_part(struct sweep_flags *f)
     if (f->shard != NULL) {
         if (!take_whole(f->shard, '/', &p->shard, &rest) ||
             !take_whole(rest, '\0', &p->shards, &rest) || p->shard < 1 ||
-            p->shard > p->shards)
-            return "--shard takes I/N, I from 1 to N, such as 2/8";
+            p->shard > p->shards || p->shards > MOST_SHARDS)
+            return "--shard takes I/N, I from 1 to N, N up to a million, such as 2/8";
         p->shard--;
     }
     p->single = f->index != NULL;
@@ -112,7 +113,6 @@ struct telling {
     struct progress_line *line;
     FILE *jsonl; /* NULL: none */
     uint64_t total;
-    uint64_t failed; /* of this rank */
 };
 
 static void json_policies(const struct result *r, FILE *out)
@@ -176,22 +176,17 @@ static void tell(void *context, const struct sweep_finished *f)
 {
     struct telling *t = context;
 
-    t->failed += f->outcome == SWEEP_FAILED;
     if (t->jsonl != NULL)
         print_line(t, f);
     progress_points(t->line, ranks_done(1), t->total);
 }
 
-/* Lines are added to a file; each rank but the first has its own. NULL: none, or an
- * error.
- */
+/* Lines are added to a file; each rank but the first has its own. NULL on failure. */
 static FILE *open_jsonl(const char *path, struct err *e)
 {
     char *name;
     FILE *out;
 
-    if (path == NULL)
-        return NULL;
     if (strcmp(path, "-") == 0)
         return stdout;
     name = ranks_number() == 0 ? mem_strdup(path)
@@ -453,18 +448,17 @@ int cmd_sweep(int argc, char **argv)
     const struct command command = {
         "moesim sweep CONFIG --out FOLDER [flags]\n"
         "       moesim sweep collect FOLDER",
-        "Runs CONFIG once for each point of its `sweep:`, a mapping of keys to "
-        "values:\n\n"
+        "Runs CONFIG once for each point of its `sweep:`, of keys to values:\n\n"
         "    sweep:\n"
         "      cache.slots: [4, 8, 16]            # of every policy\n"
         "      workload.batch: 1..64 log2         # 1, 2, 4, ... 64\n"
         "      machine.h2d_pinned.bandwidth: 16..64 GB/s in 4\n"
         "      points: {method: sobol, count: 200}   # without: the whole grid\n\n"
-        "Methods: grid, random, latin-hypercube, sobol (at most 40 keys). Each point is "
-        "a "
-        "file in\nFOLDER/points; stopped or killed, the same command goes on from there. "
-        "All points draw the\nsame random numbers. `mpirun -n 8 build/moesim-mpi sweep "
-        "...` (make ranks) spreads the work\nover ranks and machines.",
+        "Methods: grid, random, latin-hypercube, sobol (at most 40 keys). Each point is\n"
+        "a result in FOLDER/points, without a record per pass unless CONFIG says\n"
+        "`passes: yes`; stopped or killed, the same command goes on from there. All\n"
+        "points draw the same random numbers. `mpirun -n 8 build/moesim-mpi sweep ...`\n"
+        "(make ranks) spreads the work over ranks and machines.",
         "moesim sweep study.yaml --out out/sweep --threads 2", table};
     struct err e = {.text = ""};
     const char *wrong;

@@ -1,6 +1,7 @@
 #define _XOPEN_SOURCE 700 /* realpath */
 
 #include "cmd.h"
+#include "models/catalogue.h"
 #include "sim/base/file_kind.h"
 #include "sim/base/folder.h"
 #include "sim/base/mem.h"
@@ -11,22 +12,34 @@
 
 /* Where a configuration names files. */
 static const struct {
-    const char *section, *key;
+    const char *key;
     bool may_be_name;
-} paths[] = {{"", "trace", false},
-             {"", "profile", false},
-             {"workload", "file", false},
-             {"", "model", true},
-             {"", "machine", true}};
+} paths[] = {{"trace", false},
+             {"profile", false},
+             {"workload.file", false},
+             {"model", true},
+             {"machine", true}};
+enum { PATHS = sizeof paths / sizeof *paths };
 
-/* True if a model or machine is given as a file, not by name (as catalogue_load has it).
- */
-static bool is_file(const char *value)
+/* What names a file: a text, or one that is below `name`, beside what replaces numbers.
+ * NULL where there is none. */
+static const struct cfg_node *file_of(const struct cfg_node *n, size_t i)
 {
-    size_t length = strlen(value);
+    if (n != NULL && paths[i].may_be_name && cfg_is_map(n))
+        n = cfg_find(n, "name");
+    return n == NULL || cfg_text(n) == NULL ? NULL : n;
+}
 
-    return strchr(value, '/') != NULL ||
-           (length > 5 && strcmp(value + length - 5, ".yaml") == 0);
+/* The file that path i of a configuration names, or NULL. */
+static const struct cfg_node *find_file(const struct cfg *c, size_t i)
+{
+    const struct cfg_node *n = cfg_root(c);
+    const char *dot = strchr(paths[i].key, '.');
+
+    if (dot == NULL)
+        return file_of(cfg_find(n, paths[i].key), i);
+    n = cfg_find(n, "workload");
+    return n == NULL ? NULL : file_of(cfg_find(n, dot + 1), i);
 }
 
 /* What a path in a configuration should be, or NULL if it may stay; owned. */
@@ -48,13 +61,14 @@ static char *from_root(const char *value, const char *config_path)
     return realpath(value, NULL); /* NULL: it is not there, as the run will say */
 }
 
-static void rewrite_one(struct cfg *c, const struct cfg_node *n, bool may_be_name,
+static void rewrite_one(struct cfg *c, const struct cfg_node *n, size_t i,
                         rewrite *change, const char *config_path)
 {
-    const char *value = cfg_text(n);
+    const char *value = n == NULL ? NULL : cfg_text(n);
     char *path;
 
-    if (value == NULL || *value == '\0' || (may_be_name && !is_file(value)))
+    if (value == NULL || *value == '\0' ||
+        (paths[i].may_be_name && !catalogue_is_path(value)))
         return;
     path = change(value, config_path);
     if (path != NULL)
@@ -62,45 +76,51 @@ static void rewrite_one(struct cfg *c, const struct cfg_node *n, bool may_be_nam
     free(path);
 }
 
-/* The values that a sweep has for a key that is a path. */
-static void rewrite_swept(struct cfg *c, size_t i, rewrite *change,
-                          const char *config_path)
+/* Which path a key is; PATHS: none. "machine.name" is that of "machine". */
+static size_t path_of(const char *key, size_t length)
 {
-    const struct cfg_node *sweep = cfg_find(cfg_root(c), "sweep"), *n;
-    bool inside = *paths[i].section != '\0';
-    char *keys[] = {
-        mem_format("%s%s%s", paths[i].section, inside ? "." : "", paths[i].key),
-        mem_format("%s.name", paths[i].key)};
+    size_t i = 0;
 
-    for (int k = 0; k < 2; k++) {
-        n = sweep == NULL ? NULL : cfg_find(sweep, keys[k]);
-        free(keys[k]);
-        if (n != NULL && cfg_is_scalar(n))
-            rewrite_one(c, n, paths[i].may_be_name, change, config_path);
-        for (size_t v = 0; n != NULL && cfg_is_list(n) && v < cfg_count(n); v++)
-            rewrite_one(c, cfg_item(n, v), paths[i].may_be_name, change, config_path);
+    for (; i < PATHS; i++) {
+        size_t own = strlen(paths[i].key);
+
+        if (strncmp(key, paths[i].key, own) == 0 &&
+            (length == own || (paths[i].may_be_name && length == own + 5 &&
+                               strncmp(key + own, ".name", 5) == 0)))
+            break;
     }
+    return i;
 }
 
-static void rewrite_key(struct cfg *c, size_t i, rewrite *change, const char *config_path)
+/* The values that a sweep has for keys that are paths: one, or a list. The depth of a
+ * document, and so of this recursion, is bounded. */
+static void rewrite_swept(struct cfg *c, const char *above, const struct cfg_node *map,
+                          rewrite *change, const char *config_path)
 {
-    const struct cfg_node *n = cfg_root(c);
+    for (size_t k = 0; k < cfg_count(map); k++) {
+        const struct cfg_node *n = cfg_item(map, k);
+        char *key =
+            mem_format("%s%s%s", above, *above == '\0' ? "" : ".", cfg_key(map, k));
+        size_t i = path_of(key, strlen(key));
 
-    if (*paths[i].section != '\0')
-        n = cfg_find(n, paths[i].section);
-    n = n == NULL ? NULL : cfg_find(n, paths[i].key);
-    if (n != NULL && paths[i].may_be_name && cfg_is_map(n))
-        n = cfg_find(n, "name");
-    if (n != NULL)
-        rewrite_one(c, n, paths[i].may_be_name, change, config_path);
+        if (cfg_is_map(n))
+            rewrite_swept(c, key, n, change, config_path);
+        else if (i < PATHS && cfg_is_scalar(n))
+            rewrite_one(c, n, i, change, config_path);
+        for (size_t v = 0; i < PATHS && cfg_is_list(n) && v < cfg_count(n); v++)
+            rewrite_one(c, file_of(cfg_item(n, v), i), i, change, config_path);
+        free(key);
+    }
 }
 
 static void rewrite_paths(struct cfg *c, rewrite *change, const char *config_path)
 {
-    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
-        rewrite_key(c, i, change, config_path);
-        rewrite_swept(c, i, change, config_path);
-    }
+    const struct cfg_node *sweep = cfg_find(cfg_root(c), "sweep");
+
+    for (size_t i = 0; i < PATHS; i++)
+        rewrite_one(c, find_file(c, i), i, change, config_path);
+    if (sweep != NULL && cfg_is_map(sweep))
+        rewrite_swept(c, "", sweep, change, config_path);
 }
 
 void config_make_absolute(struct cfg *c)
@@ -145,35 +165,13 @@ struct cfg *config_load(const char *path, const struct flag_list *set, struct er
     return whole(c, status);
 }
 
-enum { PATHS = sizeof paths / sizeof *paths };
-
-/* Which of them KEY=VALUE sets; PATHS: none. */
-static size_t path_set(const char *assignment)
-{
-    size_t i = 0;
-
-    for (bool found = false; i < PATHS; i++) {
-        char *key = mem_format("%s%s%s", paths[i].section,
-                               *paths[i].section == '\0' ? "" : ".", paths[i].key);
-        size_t length = strlen(key);
-
-        found = strncmp(assignment, key, length) == 0 &&
-                (assignment[length] == '=' ||
-                 strncmp(assignment + length, ".name=", strlen(".name=")) == 0);
-        free(key);
-        if (found)
-            break;
-    }
-    return i;
-}
-
 const char *config_file_set(const char *assignment)
 {
-    size_t i = path_set(assignment);
+    size_t i = path_of(assignment, strcspn(assignment, "="));
     const char *value = i == PATHS ? NULL : strchr(assignment, '=') + 1;
 
     if (value == NULL || *value == '\0' || *value == '/' || *value == '{' ||
-        (paths[i].may_be_name && !is_file(value)))
+        (paths[i].may_be_name && !catalogue_is_path(value)))
         return NULL;
     return value;
 }
@@ -186,14 +184,16 @@ struct cfg *config_load_from(const char *path, const struct cfg_node *set,
 
     for (size_t i = 0; status == 0 && set != NULL && i < cfg_count(set); i++) {
         const char *assignment = cfg_text(cfg_item(set, i));
+        size_t file;
 
         if (assignment == NULL)
             status = cfg_error(cfg_item(set, i), e,
                                "expected KEY=VALUE, such as workload.batch=8");
         else
             status = set_key(c, assignment, e);
-        if (status == 0 && path_set(assignment) < PATHS)
-            rewrite_key(c, path_set(assignment), from_folder, from);
+        file = status == 0 ? path_of(assignment, strcspn(assignment, "=")) : PATHS;
+        if (file < PATHS)
+            rewrite_one(c, find_file(c, file), file, from_folder, from);
     }
     return whole(c, status);
 }
@@ -204,12 +204,9 @@ static int check_apart(const struct cfg *c, const char *path,
 {
     int status = folder_out_check_apart(out, path, e);
 
-    for (size_t i = 0; status == 0 && i < sizeof paths / sizeof *paths; i++) {
-        const struct cfg_node *n = cfg_root(c);
+    for (size_t i = 0; status == 0 && i < PATHS; i++) {
+        const struct cfg_node *n = find_file(c, i);
 
-        if (*paths[i].section != '\0')
-            n = cfg_find(n, paths[i].section);
-        n = n == NULL ? NULL : cfg_find(n, paths[i].key);
         if (n != NULL)
             status = folder_out_check_apart(out, cfg_text(n), e);
     }

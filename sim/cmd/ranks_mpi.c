@@ -14,7 +14,6 @@ enum { TAKEN, DONE, COUNTERS };
 static MPI_Win counters = MPI_WIN_NULL;
 static MPI_Comm machine = MPI_COMM_NULL; /* the ranks of this machine */
 static int number, count, number_here;
-static bool threaded;
 static pthread_t helper;
 static bool helped;
 static atomic_bool ended;
@@ -41,7 +40,12 @@ int ranks_begin(int *argc, char ***argv, struct err *e)
     MPI_Aint bytes;
 
     if (MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS)
-        return err_set(e, "MPI cannot be started");
+        return err_set(e,
+                       "MPI cannot be started; see what it says above, or run the plain "
+                       "moesim with --shard");
+    if (provided < MPI_THREAD_SERIALIZED)
+        return err_set(e, "this MPI cannot be called from threads; choose one that can "
+                          "(MPI_THREAD_SERIALIZED)");
     (void)MPI_Comm_rank(MPI_COMM_WORLD, &number);
     (void)MPI_Comm_size(MPI_COMM_WORLD, &count);
     (void)MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, number, MPI_INFO_NULL,
@@ -54,8 +58,7 @@ int ranks_begin(int *argc, char ***argv, struct err *e)
         memset(memory, 0, (size_t)bytes);
     (void)MPI_Barrier(MPI_COMM_WORLD);
     (void)MPI_Win_lock_all(0, counters);
-    threaded = provided == MPI_THREAD_MULTIPLE;
-    helped = threaded && number == 0 && count > 1 &&
+    helped = provided == MPI_THREAD_MULTIPLE && number == 0 && count > 1 &&
              pthread_create(&helper, NULL, help, NULL) == 0;
     return 0;
 }

@@ -302,8 +302,8 @@ static int check_policy(const struct experiment *x, const struct policy *p, stru
 
     if (p->cache.slots > 0 || p->cache.bytes > 0)
         status = err_set_key(e, p->cache.bytes > 0 ? "cache.bytes" : "cache.slots",
-                             "a curve goes over all sizes of the cache; leave its size "
-                             "out");
+                             "a curve goes over all sizes of the cache; leave its "
+                             "size out");
     else if (p->cache.scope != x->policy[0]->cache.scope)
         status = err_set_key(e, "cache.scope",
                              "the policies of a curve share one scope, so that their "

@@ -351,7 +351,7 @@ static int size_workload(struct experiment *x, struct err *e)
                             &x->sizes, e);
 }
 
-static unsigned union_of_needs(const struct experiment *x)
+unsigned experiment_needs(const struct experiment *x)
 {
     unsigned needs = 0;
 
@@ -362,7 +362,7 @@ static unsigned union_of_needs(const struct experiment *x)
 
 static int find_profile(struct experiment *x, struct err *e)
 {
-    return (union_of_needs(x) & NEED_PROFILE) != 0 ? load_profile(x, e) : 0;
+    return (experiment_needs(x) & NEED_PROFILE) != 0 ? load_profile(x, e) : 0;
 }
 
 /* Of the first policy of an order of accesses, which serves for all of them. */
@@ -404,7 +404,7 @@ static int look_ahead(struct experiment *x, struct err *e)
     int status = 0;
 
     if (x->is_parallel || !x->timeless ||
-        (!x->p.bounds && (union_of_needs(x) & NEED_FUTURE) == 0))
+        (!x->p.bounds && (experiment_needs(x) & NEED_FUTURE) == 0))
         return 0;
     for (uint32_t i = 0; i < x->policies && status == 0; i++) {
         if (job_takes_recorded(x->policy[i]))

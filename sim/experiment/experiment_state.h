@@ -94,6 +94,8 @@ struct jobs {
  * the rest is zero. Without `reads` leaves out what reads the trace's rows, which only a
  * run needs. 0 or -1; either way release it. */
 int experiment_prepare(struct experiment *x, bool reads, struct err *e);
+/* What any of its policies needs; enum policy_need bits. */
+unsigned experiment_needs(const struct experiment *x);
 /* The look-ahead in a policy's order, if it is not there yet. The policy takes routing as it
  * is recorded (job_takes_recorded). 0 or -1. */
 int experiment_look_ahead(struct experiment *x, const struct policy *p, struct err *e);

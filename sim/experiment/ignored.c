@@ -53,7 +53,7 @@ static bool is_unified(const struct setting *s)
 
 static bool no_profile(const struct setting *s)
 {
-    return s->x->profile == NULL;
+    return (experiment_needs(s->x) & NEED_PROFILE) == 0;
 }
 
 static bool no_tensor(const struct setting *s)

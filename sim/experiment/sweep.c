@@ -9,7 +9,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -116,22 +115,40 @@ static void note_trace(struct sweep *s, const struct cfg *point, const char *key
     s->trace[s->traces++] = mem_strdup(path);
 }
 
-/* Places all points in the order of work, or the only one of the part. */
-static int place(struct sweep *s, const struct sweep_part *part, struct err *e)
+/* Finds identity and place of a point. */
+static int identify(struct sweep *s, struct sweep_identity *ids, struct place *place,
+                    uint64_t point, struct err *e)
 {
+    struct cfg *c = sweep_config(s, point, e);
+
+    if (c == NULL)
+        return -1;
+    s->identity[point] = sweep_identity_of(ids, c);
+    *place = (struct place){point, frame_of(c)};
+    cfg_free(c);
+    return 0;
+}
+
+int sweep_identify(struct sweep *s, const struct sweep_part *part, struct shared *shared,
+                   struct err *e)
+{
+    struct sweep_identity *ids = sweep_identity_new(s->folders, shared);
     uint64_t count = sweep_points_count(s->points);
     uint64_t first = part->single ? part->index : 0;
+    int status = 0;
 
     s->part = part->single ? 1 : count;
+    s->identity = mem_alloc(count, sizeof *s->identity);
     s->order = mem_alloc(s->part, sizeof *s->order);
-    for (uint64_t i = 0; i < s->part; i++) {
-        struct cfg *c = file_interrupted() ? NULL : sweep_config(s, first + i, e);
-
-        if (c == NULL)
-            return err_set(e, "stopped by a signal, before the first point");
-        s->order[i] = (struct place){first + i, frame_of(c)};
-        cfg_free(c);
+    for (uint64_t i = 0; i < s->part && status == 0; i++) {
+        if (file_interrupted())
+            status = err_set(e, "stopped by a signal, before the first point");
+        else
+            status = identify(s, ids, &s->order[i], first + i, e);
     }
+    sweep_identity_free(ids);
+    if (status != 0)
+        return -1;
     qsort(s->order, s->part, sizeof *s->order, by_frame);
     if (!part->single) {
         first = count * part->shard / part->shards;
@@ -139,30 +156,6 @@ static int place(struct sweep *s, const struct sweep_part *part, struct err *e)
         memmove(s->order, s->order + first, s->part * sizeof *s->order);
     }
     return 0;
-}
-
-int sweep_identify(struct sweep *s, const struct sweep_part *part, struct shared *shared,
-                   struct err *e)
-{
-    struct sweep_identity *ids;
-    int status = place(s, part, e);
-
-    if (status != 0)
-        return -1;
-    ids = sweep_identity_new(s->folders, shared);
-    s->identity = mem_alloc(sweep_points_count(s->points), sizeof *s->identity);
-    for (uint64_t i = 0; i < s->part && status == 0; i++) {
-        uint64_t point = s->order[i].point;
-        struct cfg *c = file_interrupted() ? NULL : sweep_config(s, point, e);
-
-        if (c == NULL)
-            status = err_set(e, "stopped by a signal, before the first point");
-        else
-            s->identity[point] = sweep_identity_of(ids, c);
-        cfg_free(c);
-    }
-    sweep_identity_free(ids);
-    return status;
 }
 
 /* The traces that points name; each value of a key that is one counts, whether or not its
@@ -305,23 +298,20 @@ static void walk(const char *folder, void (*each)(const char *path, const char *
         (void)closedir(d);
 }
 
-/* Whether file.h made the name for a file of a sweep: ".NAME.PID-COUNT.tmp". */
-static bool is_temporary(const char *name)
+/* Whether an entry is a temporary of a file of a sweep: of a point, the study, a table.
+ */
+static bool is_temporary(const char *entry)
 {
-    static const char *const files[] = {".study.yaml.", ".sweep.csv.", ".sweep.h5."};
-    size_t stem = strspn(name + (*name == '.'), "0123456789abcdef");
-    const char *rest = NULL;
-    unsigned long pid, count;
-    char end[8] = "";
+    static const char *const files[] = {"study.yaml", "sweep.csv", "sweep.h5"};
+    enum { DIGITS = sizeof(struct hash_text) - 1 };
+    long process;
+    size_t length = file_temporary_of(entry, &process);
 
-    if (*name == '.' && stem == sizeof(struct hash_text) - 1)
-        rest = strchr(name + 1 + stem + 1, '.');
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        if (strncmp(name, files[i], strlen(files[i])) == 0)
-            rest = name + strlen(files[i]) - 1;
+        if (length == strlen(files[i]) && strncmp(entry + 1, files[i], length) == 0)
+            return true;
     }
-    return rest != NULL && sscanf(rest, ".%lu-%lu.%7s", &pid, &count, end) == 3 &&
-           strcmp(end, "tmp") == 0;
+    return length > DIGITS && strspn(entry + 1, "0123456789abcdef") == DIGITS;
 }
 
 static void clear_file(const char *path, const char *name)

@@ -1,5 +1,6 @@
 #include "sweep_identity.h"
 
+#include "models/catalogue.h"
 #include "sim/base/file.h"
 #include "sim/base/mem.h"
 #include "traces/trace_digest.h"
@@ -118,9 +119,7 @@ static void replace_named(struct sweep_identity *s, struct cfg *c,
     name = n == NULL ? NULL : cfg_text(n);
     if (name == NULL || *name == '\0')
         return;
-    path = strchr(name, '/') != NULL || strstr(name, ".yaml") != NULL
-               ? mem_strdup(name)
-               : mem_format("%s/%s.yaml", folder, name);
+    path = catalogue_path(name, folder);
     replace(c, n, look_up(s, path, read_text)->hash);
     free(path);
 }
@@ -140,7 +139,7 @@ static void add_model(struct sweep_identity *s, const struct cfg *point, struct 
     name = look_up(s, cfg_text(trace), read_trace)->model;
     if (name == NULL)
         return;
-    path = mem_format("%s/%s.yaml", s->folders->models, name);
+    path = catalogue_path(name, s->folders->models);
     hash_add_text(h, hash_text(look_up(s, path, read_text)->hash).text);
     free(path);
 }

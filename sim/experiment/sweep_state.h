@@ -14,7 +14,7 @@ struct sweep {
     const char *folder;
     const struct experiment_folders *folders;
     struct sweep_points *points;
-    struct hash_value *identity; /* [points]; of those in the part */
+    struct hash_value *identity; /* [points]; of a single point only its own */
     struct place *order;         /* [part] in which they are worked on */
     uint64_t part;               /* points in it */
     char **trace;                /* [traces] paths of those that are read */

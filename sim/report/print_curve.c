@@ -36,15 +36,11 @@ static void fill_row(const struct curve *c, uint32_t slots, struct text_figure *
 /* A label as the table's head has it; owned. */
 static char *short_label(const char *label)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *memory = open_memstream(&text, &size);
+    struct mem_stream m;
 
-    if (memory == NULL)
-        return mem_strdup("");
-    text_name(memory, label, LABEL_WIDTH);
-    (void)fclose(memory);
-    return text;
+    mem_stream_open(&m);
+    text_name(m.out, label, LABEL_WIDTH);
+    return mem_stream_close(&m);
 }
 
 static void print_table_of(const struct curve *c, FILE *out)
@@ -133,8 +129,8 @@ static void say_thrashing(const struct curve *c, FILE *out)
 
         if (p->bound && half == 0)
             text_paragraph(out, "thrashing    ", CONTINUED,
-                           "with any number of slots even %s loads more often than it "
-                           "hits",
+                           "with any number of slots even %s loads more often "
+                           "than it hits",
                            p->label);
         else if (p->bound && half > 1)
             text_paragraph(out, "thrashing    ", CONTINUED,
@@ -161,12 +157,10 @@ static void say_working_set(const struct curve *c, FILE *out)
 static void say_reuse(const struct curve *c, FILE *out)
 {
     uint64_t reuse[CURVE_BUCKETS], accesses = 0;
-    char *text = NULL;
-    size_t size = 0;
-    FILE *memory = open_memstream(&text, &size);
+    struct mem_stream m;
+    char *text;
 
-    if (memory == NULL)
-        return;
+    mem_stream_open(&m);
     curve_reuse(c, reuse);
     for (uint32_t b = 0; b < CURVE_BUCKETS; b++)
         accesses += reuse[b];
@@ -174,18 +168,17 @@ static void say_reuse(const struct curve *c, FILE *out)
         double share = (double)reuse[b] / (double)accesses;
 
         if (b == 0)
-            (void)fprintf(memory, "first use %s", text_share(share).text);
+            (void)fprintf(m.out, "first use %s", text_share(share).text);
         else if (curve_bucket_from(b) == curve_bucket_to(b))
-            (void)fprintf(memory, ", %" PRIu64 ": %s", curve_bucket_to(b),
+            (void)fprintf(m.out, ", %" PRIu64 ": %s", curve_bucket_to(b),
                           text_share(share).text);
         else
-            (void)fprintf(memory, ", %" PRIu64 "-%" PRIu64 ": %s", curve_bucket_from(b),
+            (void)fprintf(m.out, ", %" PRIu64 "-%" PRIu64 ": %s", curve_bucket_from(b),
                           curve_bucket_to(b), text_share(share).text);
     }
-    if (fclose(memory) == 0)
-        text_paragraph(out, "reuse        ", CONTINUED,
-                       "accesses by distance, the least slots that LRU hits with: %s",
-                       text);
+    text = mem_stream_close(&m);
+    text_paragraph(out, "reuse        ", CONTINUED,
+                   "accesses by distance, the least slots that LRU hits with: %s", text);
     free(text);
 }
 

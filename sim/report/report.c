@@ -194,16 +194,13 @@ static int print_details(const struct report_page *p, const char *summary,
                          int (*print)(const struct result *, FILE *, struct err *),
                          const struct result *r, struct err *e)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *memory = open_memstream(&text, &size);
+    struct mem_stream m;
+    char *text;
     int status;
 
-    if (memory == NULL)
-        return err_set(e, "no memory for the text of the report");
-    status = print(r, memory, e);
-    if (fclose(memory) != 0)
-        status = err_set(e, "no memory for the text of the report");
+    mem_stream_open(&m);
+    status = print(r, m.out, e);
+    text = mem_stream_close(&m);
     if (status == 0) {
         (void)fprintf(p->out, "<details><summary>%s</summary><pre>", summary);
         text_markup(p->out, text);

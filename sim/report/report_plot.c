@@ -77,19 +77,16 @@ bool report_figure_suits(enum report_figure figure, const struct result *r)
 /* No quotes, commas, controls. */
 void report_plot_label(FILE *out, const char *label)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *memory = open_memstream(&text, &size);
+    struct mem_stream m;
+    char *text;
 
-    if (memory == NULL)
-        return;
-    text_name(memory, label, LABEL_COLUMNS);
-    if (fclose(memory) == 0) {
-        for (char *c = text; *c != '\0'; c++)
-            if (strchr(",\"\\", *c) != NULL)
-                *c = ' ';
-        csv_string(out, *text == '\0' ? "-" : text);
-    }
+    mem_stream_open(&m);
+    text_name(m.out, label, LABEL_COLUMNS);
+    text = mem_stream_close(&m);
+    for (char *c = text; *c != '\0'; c++)
+        if (strchr(",\"\\", *c) != NULL)
+            *c = ' ';
+    csv_string(out, *text == '\0' ? "-" : text);
     free(text);
 }
 
