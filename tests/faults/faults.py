@@ -39,6 +39,9 @@ policies:
   - {name: lru, cache: {name: lru, slots: 8}}
   - {name: markov, cache: {name: lru, slots: 8}, prefetch: markov}
 """
+SWEEP = CONFIG + """\
+sweep: {policies.0.cache.slots: [4, 6, 9]}
+"""
 SHAPE = ["model=gpt-oss-20b", "requests=4", "prompt_tokens=6", "output_tokens=8",
          "scores=yes"]
 
@@ -47,11 +50,13 @@ class Command:
     """What is run, what it leaves, and what was there before."""
 
     def __init__(self, name, argv, *, old=(), program="moesim", kinds=("disk", "memory"),
-                 same=True, share=1):
+                 same=True, share=1, keeps=False, once=False):
         self.name, self.argv, self.program, self.kinds = name, argv, program, kinds
         self.old = old  # names in the output folder before; "own" ones go, others stay
         self.same = same  # whether two runs give equal bytes
         self.share = share  # of the points that others get
+        self.once = once  # refuses to do again what is done
+        self.keeps = keeps  # files that are whole stay, and the next run goes on from them
 
 
 def settings(values):
@@ -77,6 +82,10 @@ def commands(moesim, inputs):
                 old=("report.html", "shares.csv", "result.h5")),
         Command("curve", [moesim, "curve", f"{inputs}/in.h5", "--out", "out"],
                 old=("curve.csv", "curve.svg", "mine.txt")),
+        Command("sweep", [moesim, "sweep", f"{inputs}/sweep.yaml", "--out", "out"],
+                old=("mine.txt",), keeps=True),
+        Command("baseline", [moesim, "check", "--update", "out/guard.yaml", "--study",
+                             f"{inputs}/run.yaml"], once=True),
         Command("calibrate", [moesim, "calibrate", "--quick", "--quiet", "-o",
                               "out/m.yaml"], same=False, share=0.03),
     ]
@@ -89,6 +98,8 @@ def make_inputs(moesim, folder):
     run(moesim, "trace", "gen", "-o", f"{folder}/in.h5", *settings(SHAPE))
     with open(f"{folder}/run.yaml", "w") as stream:
         stream.write(CONFIG)
+    with open(f"{folder}/sweep.yaml", "w") as stream:
+        stream.write(SWEEP)
     run(moesim, "run", f"{folder}/run.yaml", "--out", f"{folder}/result")
     run(PYTHON, "-c", f"""
 import numpy as np
@@ -143,6 +154,7 @@ class Work:
                 if not os.listdir(f"{at}/{name}") and f"{at}/{name}" != self.out:
                     found[os.path.normpath(f"{place}/{name}/")] = b"empty folder"
         found.pop("../stdout", None)
+        found.pop(".lock", None)  # of a sweep, which others may share
         return found
 
     def remove(self):
@@ -195,11 +207,19 @@ class Tester:
                  "policies.0.cache.slots=4", "--set", "policies.1.cache.slots=4"],
                 capture_output=True).returncode == 0
 
-    def is_unchanged(self, command, found, before):
+    def is_unchanged(self, command, found, before, wanted):
+        if command.keeps:  # why a point failed is there, too, and tables that say so
+            failed = any(name.endswith(".failed") for name in found)
+            return all(text in (wanted.get(name), before.get(name), b"empty folder")
+                       or name.endswith(".failed") or failed and name.startswith("sweep.")
+                       for name, text in found.items())
         if command.name == "calibrate":  # its tables stand alone: all of them or none
             found = {name: text for name, text in found.items()
                      if not name.startswith("m-tables/")}
         return found == before
+
+    def goes_on(self, work, wanted):
+        return work.run()[0] == 0 and work.contents() == wanted
 
     def judge(self, command, wanted, kind, at, mode, cause):
         work = Work(command, self.base)
@@ -214,8 +234,10 @@ class Tester:
             wrong = f"status {status}"
         elif not said.startswith("moesim: ") or "Traceback" in said:
             wrong = "no sentence"
-        elif not whole and not self.is_unchanged(command, found, work.before):
+        elif not whole and not self.is_unchanged(command, found, work.before, wanted):
             wrong = "half of the files, or something left behind"
+        elif command.keeps and not self.goes_on(work, wanted):
+            wrong = "the next run fails or gives other files"
         else:
             wrong = ""
         work.remove()
@@ -268,9 +290,12 @@ class Tester:
                  or command.program != "moesim" and said.endswith("KeyboardInterrupt\n"))
         if status not in (0, STOPPED[number]) and not early:
             wrong = f"status {status}"
-        elif not (self.is_whole(command, visible, wanted) or visible == work.before):
+        elif not (self.is_whole(command, visible, wanted)
+                  or self.is_unchanged(command, visible, work.before, wanted)):
             wrong = "a half-written file or something left behind"
-        elif number == signal.SIGKILL:
+        elif command.once and self.is_whole(command, visible, wanted):
+            pass
+        elif number == signal.SIGKILL or command.keeps:
             status, said = work.run()
             found = work.contents()
             if status != 0 or not self.is_whole(command, found, wanted):
