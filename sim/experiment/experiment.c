@@ -393,8 +393,8 @@ int experiment_look_ahead(struct experiment *x, const struct policy *p, struct e
     if (*future != NULL)
         return 0;
     text = mem_format("%d %s", p->cache.order, x->routing_text);
-    *future = shared_take(x->hooks->shared, &look_aheads, text,
-                          &(struct look_ahead){x, p}, e);
+    *future =
+        shared_take(x->hooks->shared, &look_aheads, text, &(struct look_ahead){x, p}, e);
     free(text);
     return *future == NULL ? -1 : 0;
 }

@@ -96,8 +96,8 @@ struct jobs {
 int experiment_prepare(struct experiment *x, bool reads, struct err *e);
 /* What any of its policies needs; enum policy_need bits. */
 unsigned experiment_needs(const struct experiment *x);
-/* The look-ahead in a policy's order, if it is not there yet. The policy takes routing as it
- * is recorded (job_takes_recorded). 0 or -1. */
+/* The look-ahead in a policy's order, if it is not there yet. The policy takes routing as
+ * it is recorded (job_takes_recorded). 0 or -1. */
 int experiment_look_ahead(struct experiment *x, const struct policy *p, struct err *e);
 /* Does not free `x` itself. */
 void experiment_release(struct experiment *x);
@@ -118,8 +118,8 @@ int ignored_refuse(struct experiment *x, struct err *e);
  * engine: count, leaves without effect. Owned; "" without any. */
 char *ignored_notes(const struct experiment *x);
 
-/* Whether a policy accesses the experts that are recorded, no others and no fewer, so that
- * one look-ahead serves all such policies. */
+/* Whether a policy accesses the experts that are recorded, no others and no fewer, so
+ * that one look-ahead serves all such policies. */
 bool job_takes_recorded(const struct policy *p);
 /* policy_reads_routing() of the policy on one GPU. */
 bool job_reads_routing(const struct experiment *x, const struct policy *p);
