@@ -351,15 +351,6 @@ static int size_workload(struct experiment *x, struct err *e)
                             &x->sizes, e);
 }
 
-unsigned experiment_needs(const struct experiment *x)
-{
-    unsigned needs = 0;
-
-    for (uint32_t i = 0; i < x->policies; i++)
-        needs |= policy_needs(x->policy[i]);
-    return needs;
-}
-
 static int find_profile(struct experiment *x, struct err *e)
 {
     return (experiment_needs(x) & NEED_PROFILE) != 0 ? load_profile(x, e) : 0;

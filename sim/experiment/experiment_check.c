@@ -96,6 +96,15 @@ static int check_policy(const struct experiment *x, struct policy *p, struct err
     return x->is_parallel ? check_gpu(x, p, e) : check_memory(x, p, e);
 }
 
+unsigned experiment_needs(const struct experiment *x)
+{
+    unsigned needs = 0;
+
+    for (uint32_t i = 0; i < x->policies; i++)
+        needs |= policy_needs(x->policy[i]);
+    return needs;
+}
+
 int experiment_check_policies(struct experiment *x, struct err *e)
 {
     for (uint32_t i = 0; i < x->policies; i++) {
