@@ -243,8 +243,7 @@ static const char *const company[] = {
     "{name: recorded, cache: {name: lru, slots: 4, order: recorded}}",
     "{name: full, cache: {name: lru, slots: 4, preload: linear}}",
     "{name: pin, cache: {name: pin, slots: 4}}",
-    "{name: static, cache: {name: lru, slots: 4}, gate: {name: capacity-fraction, cf: "
-    "0.3}}",
+    "{name: cf, cache: {name: lru, slots: 4}, gate: {name: capacity-fraction, cf: 0.3}}",
 };
 enum { COMPANY = sizeof company / sizeof *company };
 
