@@ -362,6 +362,8 @@ static int read_number(const struct cfg_node *n, const struct number *number,
         return cfg_error(n, e,
                          "the source of '%s' is empty; say where the number is from",
                          number->name);
+    m->numbers++;
+    m->estimates += strncmp(entry.source, "estimate", strlen("estimate")) == 0;
     return store(&entry, number, (char *)m + number->offset, e);
 }
 

@@ -104,6 +104,7 @@ struct machine_collective {
 struct machine {
     char *name;
     char *source;
+    uint32_t numbers, estimates; /* in its file; those whose source says "estimate" */
     uint32_t gpus; /* per node */
     uint32_t nodes;
     bool unified; /* GPU and host share one memory */

@@ -97,15 +97,15 @@ report $? curve_never_reused
     tail -1 "$folder/printed" | grep -q "^Written: $folder/out/curve.csv, reuse.csv, hit_rate.csv"
 report $? curve_out
 if command -v gnuplot >/dev/null; then
-    [ ! -s "$folder/said" ] && grep -q '</svg>' "$folder/out/curve.svg" && grep -q belady "$folder/out/curve.svg" &&
-        grep -q 'slots of each layer' "$folder/out/curve.svg"
+    [ ! -s "$folder/said" ] && grep -q '</svg>' "$folder/out/hit_rate.svg" && grep -q belady "$folder/out/hit_rate.svg" &&
+        grep -q 'slots of each layer' "$folder/out/hit_rate.svg"
     report $? curve_svg
 else
     echo "skip curve_svg: needs gnuplot"
 fi
 PATH=/nonexistent "$moesim" curve "$trace" --csv --out "$folder/out" >"$folder/printed" 2>"$folder/said" &&
-    cmp "$folder/one.csv" "$folder/printed" && [ ! -e "$folder/out/curve.svg" ] && [ -s "$folder/out/hit_rate.csv" ] &&
-    [ "$(cat "$folder/said")" = "moesim: note: curve.svg is missing, because gnuplot is not installed or failed; its \
+    cmp "$folder/one.csv" "$folder/printed" && [ ! -e "$folder/out/hit_rate.svg" ] && [ -s "$folder/out/hit_rate.csv" ] &&
+    [ "$(cat "$folder/said")" = "moesim: note: hit_rate.svg is missing, because gnuplot is not installed or failed; its \
 data are in hit_rate.csv" ]
 report $? curve_without_gnuplot
 mkdir "$folder/own" && ln "$trace" "$folder/own/curve.csv"

@@ -5,7 +5,7 @@
 #include "sim/base/plain.h"
 #include "sim/experiment/curve_run.h"
 #include "sim/report/print_curve.h"
-#include "sim/report/report_plot.h"
+#include "sim/report/plot.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -262,9 +262,13 @@ static int write_file(const struct curve *c, const char *folder, const char *nam
 static int write_files(const struct curve *c, const char *folder, const char *plots,
                        struct err *e)
 {
-    char *data = mem_format("%s/hit_rate.csv", folder);
-    char *drawing = mem_format("%s/curve.svg", folder);
-    enum report_drawn drawn = DRAWN;
+    const struct plot figure = {.kind = "lines",
+                                .name = "hit_rate",
+                                .title = "How many slots",
+                                .x = "",
+                                .y = "hits (% of accesses)",
+                                .series = curve_figure_series(c)};
+    enum plot_drawn drawn = DRAWN;
     int status = 0;
 
     if (write_file(c, folder, "curve.csv", curve_print_csv, e) != 0 ||
@@ -272,14 +276,11 @@ static int write_files(const struct curve *c, const char *folder, const char *pl
         write_file(c, folder, "hit_rate.csv", curve_print_figure, e) != 0)
         status = -1;
     if (status == 0)
-        status = report_plot_draw("curve", curve_figure_series(c), data, drawing, plots,
-                                  &drawn, e);
+        status = plot_draw(&figure, folder, plots, false, &drawn, e);
     if (drawn != DRAWN)
         (void)fprintf(stderr,
-                      "moesim: note: curve.svg is missing, because gnuplot is not "
+                      "moesim: note: hit_rate.svg is missing, because gnuplot is not "
                       "installed or failed; its data are in hit_rate.csv\n");
-    free(data);
-    free(drawing);
     return status;
 }
 
@@ -324,7 +325,7 @@ static int run_into(struct cfg *config, const char *trace, const struct folders 
                     struct err *e)
 {
     static const char *const own[] = {"curve.csv", "reuse.csv", "hit_rate.csv",
-                                      "curve.svg", NULL};
+                                      "hit_rate.svg", "hit_rate-narrow.svg", NULL};
     struct folder_out *f;
 
     if (flags->out == NULL)
@@ -340,7 +341,7 @@ static int run_into(struct cfg *config, const char *trace, const struct folders 
         return -1;
     if (!flags->json && !flags->csv)
         plain_printf(stdout,
-                     "\nWritten: %s/curve.csv, reuse.csv, hit_rate.csv, curve.svg\n",
+                     "\nWritten: %s/curve.csv, reuse.csv, hit_rate.csv, hit_rate.svg\n",
                      flags->out);
     return 0;
 }
@@ -383,7 +384,7 @@ int cmd_curve(int argc, char **argv)
         {"--set", 0, FLAG_LIST, &flags.set, "KEY=VALUE",
          "workload.KEY, profile or seed, e.g. workload.prefill=skip"},
         {"--out", 'o', FLAG_TEXT, &flags.out, "FOLDER",
-         "write curve.csv, reuse.csv, hit_rate.csv and curve.svg there"},
+         "write curve.csv, reuse.csv, hit_rate.csv and hit_rate.svg there"},
         {"--threads", 't', FLAG_COUNT, &flags.threads, "N",
          "policies and sizes in parallel (default 1); the result is the same"},
         {"--json", 0, FLAG_SWITCH, &flags.json, NULL, "print JSON instead of the table"},

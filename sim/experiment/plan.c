@@ -485,6 +485,15 @@ static void copy_trace_facts(const struct experiment *x, struct result *r)
         r->group_names[g] = mem_strdup(t->group_names[g]);
 }
 
+/* Its source, and how much of it is known. Owned. */
+static char *describe_machine(const struct machine *m)
+{
+    if (m->estimates == 0)
+        return mem_strdup(m->source);
+    return mem_format("%s; %u of its %u numbers are estimates", m->source, m->estimates,
+                      m->numbers);
+}
+
 static void fill_result(const struct experiment *x, const struct plan *plan,
                         const struct cfg *config, bool stopped, struct result *r)
 {
@@ -492,7 +501,7 @@ static void fill_result(const struct experiment *x, const struct plan *plan,
     copy_trace_facts(x, r);
     r->model = mem_strdup(x->model->name);
     r->machine = mem_strdup(x->machine->name);
-    r->machine_source = mem_strdup(x->machine->source);
+    r->machine_source = describe_machine(x->machine);
     r->config = cfg_dump(config);
     r->version = mem_strdup("moesim " MOESIM_VERSION);
     r->seed = (uint64_t)x->p.seed;

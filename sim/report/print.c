@@ -71,15 +71,37 @@ static void print_one_gpu(const struct result *r, FILE *out)
     free(s);
 }
 
+/* The policies that foresee, "a, b"; empty: none does. Owned. */
+static char *list_bounds(const struct result *r)
+{
+    char *list = mem_strdup("");
+
+    for (uint32_t i = 0; i < r->policies; i++) {
+        char *shorter = list;
+
+        if (!result_foresees(&r->policy[i]))
+            continue;
+        list = mem_format("%s%s%s", list, *list == '\0' ? "" : ", ", r->policy[i].label);
+        free(shorter);
+    }
+    return list;
+}
+
 static void print_notes(const struct result *r, FILE *out)
 {
     const char *at = r->notes == NULL ? "" : r->notes;
+    char *bounds = list_bounds(r);
     bool lossy = false;
 
     for (uint32_t i = 0; i < r->policies; i++)
         lossy = lossy || !r->policy[i].lossless;
-    if (*at != '\0' || lossy)
+    if (*at != '\0' || lossy || *bounds != '\0')
         (void)fputc('\n', out);
+    if (*bounds != '\0')
+        text_paragraph(out, "note: ", "      ",
+                       "bounds, which know what comes and which nobody can have: %s",
+                       bounds);
+    free(bounds);
     while (*at != '\0') {
         int length = (int)strcspn(at, "\n");
 

@@ -1,6 +1,6 @@
 #include "print_curve.h"
 
-#include "report_plot.h"
+#include "plot.h"
 #include "sim/base/json.h"
 #include "sim/base/mem.h"
 #include "sim/base/plain.h"
@@ -257,7 +257,7 @@ void curve_print_reuse_csv(const struct curve *c, FILE *out)
 
 size_t curve_figure_series(const struct curve *c)
 {
-    return c->policies < REPORT_MAX_SERIES ? c->policies : REPORT_MAX_SERIES;
+    return c->policies < PLOT_LINES ? c->policies : PLOT_LINES;
 }
 
 void curve_print_figure(const struct curve *c, FILE *out)
@@ -267,7 +267,7 @@ void curve_print_figure(const struct curve *c, FILE *out)
     (void)fprintf(out, "slots %s", slots_of(c));
     for (size_t i = 0; i < series; i++) {
         (void)fputc(',', out);
-        report_plot_label(out, c->policy[i].label);
+        plot_label(out, c->policy[i].label);
     }
     (void)fputc('\n', out);
     for (size_t i = 0; i < series; i++) {

@@ -16,7 +16,7 @@ void curve_print_reuse_csv(const struct curve *c, FILE *out);
 void curve_print_json(const struct curve *c, FILE *out);
 /* Hit rates in % by slots, a column a policy, for the figure. */
 void curve_print_figure(const struct curve *c, FILE *out);
-/* Policies in it: up to REPORT_MAX_SERIES. */
+/* Policies in it: up to PLOT_LINES. */
 size_t curve_figure_series(const struct curve *c);
 
 #endif

@@ -1,185 +1,50 @@
+/* The page of results: who belongs on it, in which order, and its lower parts. */
 #include "report.h"
 
-#include "sim/base/file.h"
-#include "sim/base/folder.h"
-#include "sim/base/mem.h"
 #include "explain.h"
-#include "report_state.h"
-#include "sim/base/text.h"
 #include "print.h"
+#include "report_state.h"
+#include "sim/base/file.h"
+#include "sim/base/mem.h"
+#include "sim/base/text.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char style[] =
-    "body{margin:0;background:#f6f7f8;color:#222;font:15px/1.5 system-ui,\"Segoe UI\","
-    "Roboto,Helvetica,Arial,sans-serif}\n"
-    "main{max-width:1160px;margin:0 auto;padding:24px 20px 60px}\n"
-    "h1{font-size:26px;margin:8px 0 2px}h2{font-size:19px;margin:36px 0 10px}\n"
-    "h3{font-size:16px;margin:0 0 4px}\n"
-    ".sub{color:#666;margin:0 0 14px}\n"
-    ".card{background:#fff;border:1px solid #e2e4e7;border-radius:8px;padding:14px 18px;"
-    "margin:0 0 14px}\n"
-    ".scroll{overflow-x:auto}\n"
-    "table{border-collapse:collapse;width:100%;background:#fff;font-size:14px}\n"
-    "th,td{padding:6px 10px;border-bottom:1px solid #e8eaed;text-align:right;"
-    "white-space:nowrap}\n"
-    "th{color:#555;font-weight:600;vertical-align:bottom}\n"
-    "th:first-child,td:first-child,.left{text-align:left}\n"
-    "td.wrap,table.facts td{white-space:normal;text-align:left;overflow-wrap:anywhere}\n"
-    "table.facts th{text-align:left;vertical-align:top;width:15em}\n"
-    "tbody tr:hover{background:#f3f7fb}\n"
-    "td.best{font-weight:700}\n"
-    ".chip{display:inline-block;border-radius:10px;padding:1px 10px;font-size:13px;"
-    "white-space:nowrap}\n"
-    ".v0{background:#e8eaed}.v1{background:#fde3d3;color:#8a3a00}\n"
-    ".v2{background:#fdf1c8;color:#6b5200}.v3{background:#f9dcdc;color:#8c1d1d}\n"
-    ".v4{background:#d9f0e3;color:#0f5c37}.v5{background:#dcebf9;color:#114a7d}\n"
-    ".figures{display:grid;grid-template-columns:1fr 1fr;gap:14px}\n"
-    ".figures figure{margin:0;background:#fff;border:1px solid #e2e4e7;border-radius:8px;"
-    "padding:10px}\n"
-    ".figures .wide{grid-column:1/-1}\n"
-    "@media(max-width:820px){.figures{grid-template-columns:1fr}}\n"
-    "figure svg{width:100%;height:auto;display:block}\n"
-    "figcaption{color:#555;font-size:13px;padding:6px 6px 0}\n"
-    ".note{border-left:4px solid #e69f00;padding:2px 12px;margin:6px 0}\n"
-    "details{margin:8px 0}summary{cursor:pointer;color:#0b5cad}\n"
-    "pre{background:#fff;border:1px solid #e2e4e7;border-radius:8px;padding:12px;"
-    "overflow-x:auto;font:12.5px/1.45 ui-monospace,Menlo,Consolas,monospace}\n";
-
-static void print_notes(const struct report_page *p)
-{
-    for (size_t i = 0; i < p->count; i++) {
-        char *notes =
-            mem_strdup(p->results[i]->notes == NULL ? "" : p->results[i]->notes);
-        char *rest = notes, *line;
-
-        while ((line = rest) != NULL && *line != '\0') {
-            rest = strchr(line, '\n');
-            if (rest != NULL)
-                *rest++ = '\0';
-            if (*line == '\0')
-                continue;
-            (void)fputs("<p class=note>", p->out);
-            if (p->count > 1)
-                (void)fprintf(p->out, "R%zu: ", i + 1);
-            text_markup(p->out, line);
-            (void)fputs("</p>\n", p->out);
-        }
-        free(notes);
-    }
-}
-
-/* ---- figures ---- */
-
-static void print_not_drawn(FILE *out, enum report_drawn drawn, enum report_figure figure)
-{
-    const char *name = report_figure_name(figure);
-
-    (void)fputs("<p class=note>", out);
-    if (drawn == NOT_DRAWN_NO_GNUPLOT)
-        (void)fprintf(out,
-                      "gnuplot is not installed, so this figure is not drawn; its data "
-                      "are in %s.csv.",
-                      name);
-    else if (drawn == NOT_DRAWN_FAILED)
-        (void)fprintf(out, "gnuplot could not draw this figure; its data are in %s.csv.",
-                      name);
-    else if (figure == FIGURE_PASSES)
-        (void)fputs("The run kept no pass records, so there is no figure of them.", out);
-    else
-        (void)fputs("There is nothing to draw.", out);
-    (void)fputs("</p>\n", out);
-}
-
-static int print_figure(const struct report_page *p, enum report_figure figure,
-                        const struct report_entry *entry, size_t count,
-                        const char *caption, const char *plots_folder, struct err *e)
-{
-    size_t most = report_figure_most(figure);
-    bool wide =
-        figure == FIGURE_SHARES || figure == FIGURE_BOUNDS || figure == FIGURE_PASSES;
-    enum report_drawn drawn;
-
-    (void)fprintf(p->out, "<figure%s>\n", wide ? " class=wide" : "");
-    if (report_plot(figure, entry, count, p->folder, plots_folder, &drawn, e) != 0)
-        return -1;
-    if (drawn == NOT_DRAWN_NO_GNUPLOT || drawn == NOT_DRAWN_FAILED)
-        *p->undrawn = true;
-    if (drawn != DRAWN)
-        print_not_drawn(p->out, drawn, figure);
-    else if (report_plot_inline(figure, p->folder, p->out, e) != 0)
-        return -1;
-    (void)fprintf(p->out, "<figcaption>%s", caption);
-    if (count > most)
-        (void)fprintf(p->out, " The first %zu of %zu policies are shown.", most, count);
-    (void)fputs("</figcaption></figure>\n", p->out);
-    return 0;
-}
-
-static int print_figures(const struct report_page *p, const char *plots_folder,
-                         struct err *e)
-{
-    static const char *const caption[REPORT_FIGURES] = {
-        ("Every picosecond of a pass belongs to one share; the bars are means over all "
-         "passes."),
-        "Each mark is a policy. Right is more hits, down is faster.",
-        "Time that each MoE layer waited for weights, mean over all passes.",
-        ("Bars: time per pass. Marks: with the rows spread evenly over the GPUs, all "
-         "experts resident and nothing padded or moved; and over a network that takes no "
-         "time."),
-        "Rows of the busiest GPU over the mean, pass by pass; 1 is even.",
-        "Rows that each GPU's experts ran on in the whole run, over their mean.",
-        "Each point is the mean of consecutive passes; at most 200 points per policy.",
-    };
-
-    struct report_entry *shown = mem_alloc(p->entries, sizeof *shown);
-    int status = 0;
-
-    (void)fputs("<h2>Figures</h2>\n<div class=figures>\n", p->out);
-    for (int i = 0; i < REPORT_FIGURES && status == 0; i++) {
-        enum report_figure figure = (enum report_figure)i;
-        size_t count = 0;
-
-        for (size_t k = 0; k < p->entries; k++)
-            if (report_figure_suits(figure, p->entry[k].result))
-                shown[count++] = p->entry[k];
-        if (count > 0)
-            status = print_figure(p, figure, shown, count, caption[i], plots_folder, e);
-    }
-    (void)fputs("</div>\n", p->out);
-    free(shown);
-    return status;
-}
-
 /* ---- verdicts ---- */
+
+static void print_verdict(const struct report_page *p, const struct report_entry *entry)
+{
+    struct explain_finding f = explain_find(entry->policy);
+    char *verdict = explain_verdict_text(&f, entry->result, entry->number);
+    char *help = explain_help_text(&f, entry->result, entry->number);
+
+    (void)fputs("<div class=card><h3>", p->out);
+    text_markup(p->out, entry->row);
+    (void)fprintf(p->out, " <span class=chip>%s</span></h3>\n<div>",
+                  explain_verdict_name(f.verdict));
+    text_markup(p->out, verdict);
+    if (*help != '\0') {
+        (void)fputs("</div><div><b>What would help:</b> ", p->out);
+        text_markup(p->out, help);
+    }
+    (void)fputs("</div></div>\n", p->out);
+    free(verdict);
+    free(help);
+}
 
 static void print_verdicts(const struct report_page *p)
 {
-    (void)fputs("<h2>Verdicts</h2>\n", p->out);
+    (void)fputs("<h2>What limits each</h2>\n", p->out);
     for (size_t i = 0; i < p->entries; i++) {
-        const struct report_entry *entry = &p->entry[i];
-        const struct result_policy *policy = &entry->result->policy[entry->policy];
-        struct explain_finding f = explain_find(policy);
-        char *verdict = explain_verdict_text(&f, entry->result, entry->policy);
-        char *help = explain_help_text(&f, entry->result, entry->policy);
-
-        (void)fputs("<div class=card><h3>", p->out);
-        text_markup(p->out, entry->label);
-        (void)fputc(' ', p->out);
-        report_chip(p->out, f.verdict);
-        (void)fputs("</h3>\n<div>", p->out);
-        text_markup(p->out, verdict);
-        if (*help != '\0') {
-            (void)fputs("</div><div><b>What would help:</b> ", p->out);
-            text_markup(p->out, help);
-        }
-        (void)fputs("</div></div>\n", p->out);
-        free(verdict);
-        free(help);
+        if (i == 1)
+            (void)fputs("<details><summary>All others</summary>\n", p->out);
+        print_verdict(p, &p->entry[i]);
     }
+    if (p->entries > 1)
+        (void)fputs("</details>\n", p->out);
     for (int parallel = 0; parallel < 2; parallel++) {
         if (report_entries(p, parallel == 1) == 0)
             continue;
@@ -218,13 +83,6 @@ static int print_as_run(const struct result *r, FILE *out, struct err *e)
 }
 
 /* ---- configuration and provenance ---- */
-
-static void print_fact(FILE *out, const char *name, const char *value)
-{
-    (void)fprintf(out, "<tr><th>%s</th><td>", name);
-    text_markup(out, value);
-    (void)fputs("</td></tr>\n", out);
-}
 
 static void print_policy_facts(const struct result *r, FILE *out)
 {
@@ -281,16 +139,16 @@ static int print_provenance(const struct report_page *p, size_t i, struct err *e
         (void)fputs("<h2>Configuration and provenance</h2>\n", p->out);
     (void)fputs("<div class=\"card scroll\"><table class=facts><tbody>\n", p->out);
     if (r->path != NULL)
-        print_fact(p->out, "result", r->path);
-    print_fact(p->out, "trace", r->trace_path);
-    print_fact(p->out, "source of the trace", r->trace_source);
-    print_fact(p->out, "model", r->model);
-    print_fact(p->out, "shape of the trace", shape);
-    print_fact(p->out, "memory", memory);
-    print_fact(p->out, "machine", machine);
-    print_fact(p->out, "source of the machine", r->machine_source);
-    print_fact(p->out, "seed", seed);
-    print_fact(p->out, "program", r->version);
+        report_html_fact(p->out, "result", r->path);
+    report_html_fact(p->out, "trace", r->trace_path);
+    report_html_fact(p->out, "source of the trace", r->trace_source);
+    report_html_fact(p->out, "model", r->model);
+    report_html_fact(p->out, "shape of the trace", shape);
+    report_html_fact(p->out, "memory", memory);
+    report_html_fact(p->out, "machine", machine);
+    report_html_fact(p->out, "source of the machine", r->machine_source);
+    report_html_fact(p->out, "seed", seed);
+    report_html_fact(p->out, "program", r->version);
     (void)fputs("</tbody></table></div>\n", p->out);
     free(seed);
     free(shape);
@@ -306,49 +164,93 @@ static int print_provenance(const struct report_page *p, size_t i, struct err *e
                          r, e);
 }
 
-/* ---- the page ---- */
+/* ---- who is there ---- */
 
-static void print_head(const struct report_page *p)
+static bool any_number(const struct report_page *p,
+                       double (*figure)(const struct result_summary *))
 {
-    (void)fprintf(
-        p->out,
-        "<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8>\n"
-        "<meta name=viewport content=\"width=device-width, initial-scale=1\">\n"
-        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; "
-        "style-src 'unsafe-inline'\">\n"
-        "<title>moesim report</title>\n<style>\n%s</style></head><body><main>\n"
-        "<h1>moesim report</h1>\n",
-        style);
-    for (size_t i = 0; i < p->count; i++) {
-        char *machine = result_machine_text(p->results[i]);
-
-        (void)fputs("<p class=sub>", p->out);
-        if (p->count > 1)
-            (void)fprintf(p->out, "R%zu: ", i + 1);
-        text_markup(p->out, p->results[i]->model);
-        (void)fputs(" on ", p->out);
-        text_markup(p->out, machine);
-        (void)fputs("; trace ", p->out);
-        text_markup(p->out, p->results[i]->trace_path);
-        (void)fputs("</p>\n", p->out);
-        free(machine);
-    }
+    for (size_t i = 0; i < p->entries; i++)
+        if (!isnan(figure(&p->entry[i].s)))
+            return true;
+    return false;
 }
 
-static int print_page(const struct report_page *p, const char *plots_folder,
-                      struct err *e)
+static double tpot_of(const struct result_summary *s)
 {
-    print_head(p);
-    report_tables(p);
-    print_notes(p);
-    if (print_figures(p, plots_folder, e) != 0)
-        return -1;
-    print_verdicts(p);
-    for (size_t i = 0; i < p->count; i++)
-        if (print_provenance(p, i, e) != 0)
-            return -1;
-    (void)fputs("</main></body></html>\n", p->out);
-    return 0;
+    return s->tpot_p50;
+}
+
+static double ttft_of(const struct result_summary *s)
+{
+    return s->ttft_p50;
+}
+
+/* Policies that anyone can have first, then bounds, then what was stopped. */
+static int class_of(const struct report_entry *entry)
+{
+    if (!entry->policy->run.finished)
+        return 2;
+    return entry->bound ? 1 : 0;
+}
+
+static int by_rank(const void *a, const void *b)
+{
+    const struct report_entry *x = a, *y = b;
+
+    if (class_of(x) != class_of(y))
+        return class_of(x) - class_of(y);
+    if (isnan(x->measure) != isnan(y->measure))
+        return isnan(x->measure) - isnan(y->measure);
+    if (x->measure != y->measure && !isnan(x->measure))
+        return (x->measure > y->measure) - (x->measure < y->measure);
+    if (x->which != y->which)
+        return (x->which > y->which) - (x->which < y->which);
+    return (x->number > y->number) - (x->number < y->number);
+}
+
+/* A policy's label, with what its result differs in where there are several. Owned. */
+static char *label_of(const struct report_page *p, size_t which, const char *label)
+{
+    enum { MOST_KEYS = 2 };
+    char *differs, *text;
+
+    if (p->count == 1)
+        return mem_strdup(label == NULL ? "" : label);
+    differs = report_differs_text(&p->differs, which, MOST_KEYS);
+    if (*differs != '\0')
+        text = mem_format("%s, %s", label == NULL ? "" : label, differs);
+    else
+        text = mem_format("R%zu: %s", which + 1, label == NULL ? "" : label);
+    free(differs);
+    return text;
+}
+
+static void rank_entries(struct report_page *p)
+{
+    p->measure = any_number(p, tpot_of)   ? MEASURE_TPOT
+                 : any_number(p, ttft_of) ? MEASURE_TTFT
+                                          : MEASURE_HITS;
+    for (size_t i = 0; i < p->entries; i++) {
+        struct report_entry *entry = &p->entry[i];
+
+        entry->measure = p->measure == MEASURE_TPOT   ? entry->s.tpot_p50
+                         : p->measure == MEASURE_TTFT ? entry->s.ttft_p50
+                                                      : -entry->s.hit_rate;
+    }
+    if (p->entries > 1)
+        qsort(p->entry, p->entries, sizeof *p->entry, by_rank);
+    for (size_t i = 0; i < p->entries; i++) {
+        struct report_entry *entry = &p->entry[i];
+
+        if (class_of(entry) == 0) {
+            entry->rank = (unsigned)++p->ranked;
+            entry->row = mem_format("%u %s", entry->rank, entry->label);
+        } else {
+            entry->row = mem_format("%s%s",
+                                    class_of(entry) == 1 ? "bound " : "stopped ",
+                                    entry->label);
+        }
+    }
 }
 
 static void list_entries(struct report_page *p)
@@ -358,45 +260,113 @@ static void list_entries(struct report_page *p)
     for (size_t i = 0; i < p->count; i++)
         p->entries += p->results[i]->policies;
     p->entry = mem_alloc(p->entries, sizeof *p->entry);
-    p->label = mem_alloc(p->entries, sizeof *p->label);
     for (size_t i = 0; i < p->count; i++) {
         for (uint32_t k = 0; k < p->results[i]->policies; k++, at++) {
             const struct result_policy *policy = &p->results[i]->policy[k];
-            char *result = p->count > 1 ? mem_format("R%zu: ", i + 1) : mem_strdup("");
 
-            p->label[at] =
-                mem_format("%s%s%s", result, policy->label == NULL ? "" : policy->label,
-                           policy->run.finished ? "" : " (stopped)");
-            free(result);
-            p->entry[at] = (struct report_entry){p->results[i], k, p->label[at]};
+            p->entry[at] = (struct report_entry){.result = p->results[i],
+                                                 .policy = policy,
+                                                 .number = k,
+                                                 .which = i,
+                                                 .label = label_of(p, i, policy->label),
+                                                 .bound = result_foresees(policy),
+                                                 .s = result_summarise(policy)};
         }
     }
+    rank_entries(p);
 }
 
-void report_own_files(struct folder_out *f)
-{
-    folder_out_own(f, "report.html");
-    for (int i = 0; i < REPORT_FIGURES; i++) {
-        const char *name = report_figure_name((enum report_figure)i);
-        char *data = mem_format("%s.csv", name), *drawing = mem_format("%s.svg", name);
+/* ---- the page ---- */
 
-        folder_out_own(f, data);
-        folder_out_own(f, drawing);
-        free(data);
-        free(drawing);
+static void print_subject(const struct report_page *p)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        const struct result *r = p->results[i];
+        char *machine = result_machine_text(r);
+
+        (void)fputs("<p class=sub>", p->out);
+        if (p->count > 1)
+            (void)fprintf(p->out, "R%zu: ", i + 1);
+        text_markup(p->out, r->model);
+        (void)fputs(" on ", p->out);
+        text_markup(p->out, machine);
+        (void)fputs("; trace ", p->out);
+        text_markup(p->out, r->trace_path);
+        (void)fputs("</p>\n", p->out);
+        free(machine);
     }
 }
 
-int report_write(const struct result *const *results, size_t count, const char *folder,
-                 const char *plots_folder, struct err *e)
+/* What several results differ in, a row each. */
+static void print_differs(const struct report_page *p)
 {
-    bool undrawn = false;
-    struct report_page p = {
-        .results = results, .count = count, .folder = folder, .undrawn = &undrawn};
-    char *path = mem_format("%s/report.html", folder);
-    struct file_out *out = NULL;
-    int status = file_make_folder(folder, e);
+    const struct report_differs *d = &p->differs;
 
+    if (p->count == 1)
+        return;
+    (void)fputs("<h2>What the results differ in</h2>\n", p->out);
+    if (d->axes == 0) {
+        (void)fputs("<p class=sub>Their policies alone, or nothing.</p>\n", p->out);
+        return;
+    }
+    (void)fputs("<div class=\"card scroll\"><table class=sortable><thead><tr>"
+                "<th>result</th>",
+                p->out);
+    for (size_t a = 0; a < d->axes; a++) {
+        (void)fputs("<th>", p->out);
+        text_markup(p->out, d->axis[a].key);
+        (void)fputs("</th>", p->out);
+    }
+    (void)fputs("</tr></thead><tbody>\n", p->out);
+    for (size_t i = 0; i < p->count; i++) {
+        (void)fprintf(p->out, "<tr><td data-v=%zu>R%zu</td>", i, i + 1);
+        for (size_t a = 0; a < d->axes; a++) {
+            const char *value = d->axis[a].value[i];
+
+            (void)fputs("<td>", p->out);
+            text_markup(p->out, *value == '\0' ? "(default)" : value);
+            (void)fputs("</td>", p->out);
+        }
+        (void)fputs("</tr>\n", p->out);
+    }
+    (void)fputs("</tbody></table></div>\n", p->out);
+}
+
+static int print_page(struct report_page *p, struct err *e)
+{
+    char *title = p->ranked > 0 ? mem_format("%s - moesim report", p->entry[0].label)
+                                : mem_strdup("moesim report");
+    int status = report_html_begin(p->out, title, p->plots, e);
+
+    free(title);
+    if (status != 0)
+        return -1;
+    report_answer(p);
+    print_subject(p);
+    report_tables(p);
+    print_differs(p);
+    if (report_figures(p, e) != 0)
+        return -1;
+    print_verdicts(p);
+    for (size_t i = 0; i < p->count; i++)
+        if (print_provenance(p, i, e) != 0)
+            return -1;
+    return report_html_end(p->out, p->plots, e);
+}
+
+int report_write(const struct report_request *request, struct err *e)
+{
+    struct report_page p = {.results = request->results,
+                            .count = request->count,
+                            .curve = request->curve,
+                            .folder = request->folder,
+                            .plots = request->plots,
+                            .pdf = request->pdf};
+    char *path = mem_format("%s/report.html", p.folder);
+    struct file_out *out = NULL;
+    int status = file_make_folder(p.folder, e);
+
+    report_differs_find(p.results, p.count, &p.differs);
     list_entries(&p);
     if (status == 0) {
         out = file_out_new(path, e);
@@ -404,16 +374,18 @@ int report_write(const struct result *const *results, size_t count, const char *
     }
     if (status == 0) {
         p.out = file_out_stream(out);
-        status = print_page(&p, plots_folder, e);
+        status = print_page(&p, e);
         if (status == 0)
             status = file_out_commit(out, e);
         else
             file_out_abandon(out);
     }
-    for (size_t i = 0; i < p.entries; i++)
-        free(p.label[i]);
-    free(p.label);
+    for (size_t i = 0; i < p.entries; i++) {
+        free(p.entry[i].label);
+        free(p.entry[i].row);
+    }
     free(p.entry);
+    report_differs_release(&p.differs, p.count);
     free(path);
-    return status == 0 && undrawn ? 1 : status;
+    return status == 0 && p.undrawn ? 1 : status;
 }

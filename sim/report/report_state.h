@@ -3,24 +3,74 @@
 #define MOESIM_REPORT_REPORT_STATE_H
 
 #include "explain.h"
-#include "report_plot.h"
+#include "plot.h"
+#include "report.h"
+#include "report_differs.h"
+
+/* One policy of one of the results. */
+struct report_entry {
+    const struct result *result;
+    const struct result_policy *policy;
+    uint32_t number;  /* of the policy in its result */
+    size_t which;     /* of the result */
+    char *label;      /* unique: with what its result differs in, of several */
+    char *row;        /* "3 lru", "bound belady": its name in figures */
+    unsigned rank;    /* from 1, by report_measure; 0: a bound, or stopped */
+    bool bound;       /* it foresees (result_foresees()) */
+    double measure;   /* what it is ranked by, the less the better; NaN: none */
+    struct result_summary s;
+};
+
+/* What policies are ranked by: the first that any of them has. */
+enum report_measure {
+    MEASURE_TPOT, /* median time per output token */
+    MEASURE_TTFT, /* ... to the first token */
+    MEASURE_HITS  /* nothing was timed */
+};
 
 struct report_page {
     const struct result *const *results;
     size_t count;
-    struct report_entry *entry;
-    char **label; /* owns the entries' labels */
-    size_t entries;
-    const char *folder;
+    struct report_differs differs;
+    enum report_measure measure;
+    struct report_entry *entry; /* [entries] by rank, then bounds, then what was stopped */
+    size_t entries, ranked;     /* ranked: the first so many */
+    const struct curve *curve;  /* hits against slots of the first result's trace; or NULL */
+    const char *folder, *plots;
+    bool pdf;
     FILE *out;
-    bool *undrawn; /* set where gnuplot is missing or failed */
+    bool undrawn; /* gnuplot is missing or failed */
 };
 
+/* "time per output token", ...: of the page's measure. */
+const char *report_measure_name(const struct report_page *p);
+/* An entry's measure as text. */
+struct text_figure report_measure_text(const struct report_page *p,
+                                       const struct report_entry *entry);
 /* How many entries are of results of several GPUs, or of one. */
 size_t report_entries(const struct report_page *p, bool parallel);
-/* A verdict in its colour. */
-void report_chip(FILE *out, enum explain_verdict verdict);
+/* What bounds it, in a word or two: "cache choices", ... */
+const char *report_limit_name(enum explain_verdict verdict);
+
+/* The first screen: winner, reason, caveat. */
+void report_answer(const struct report_page *p);
 /* The tables of policies: of those on one GPU, and of those on several. */
 void report_tables(const struct report_page *p);
+/* All figures, and their files. 0 or -1. */
+int report_figures(struct report_page *p, struct err *e);
+
+/* ---- pieces of HTML, for the page of a sweep too (report_html.c) ---- */
+
+/* Begins a page; the style is PLOTS/report.css. 0 or -1. */
+int report_html_begin(FILE *out, const char *title, const char *plots, struct err *e);
+/* Ends it, with PLOTS/report.js. 0 or -1. */
+int report_html_end(FILE *out, const char *plots, struct err *e);
+/* A row of a table of facts. */
+void report_html_fact(FILE *out, const char *name, const char *value);
+/* Draws FOLDER/NAME.csv and writes the figure, or the sentence why there is none, which
+ * `none` is where there are no data. 0 or -1. */
+int report_html_figure(FILE *out, const struct plot *plot, const char *caption,
+                       const char *none, const char *folder, const char *plots, bool pdf,
+                       bool *undrawn, struct err *e);
 
 #endif

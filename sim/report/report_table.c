@@ -1,8 +1,8 @@
-/* The report's tables of policies. */
+/* The report's tables of policies: a body that can be sorted, and the bounds below it. */
 #include "report_state.h"
 
-#include "explain.h"
 #include "print_parallel.h"
+#include "sim/base/json.h"
 #include "sim/base/text.h"
 
 #include <math.h>
@@ -18,9 +18,34 @@ size_t report_entries(const struct report_page *p, bool parallel)
     return n;
 }
 
-/* ---- the table of policies ---- */
+const char *report_limit_name(enum explain_verdict verdict)
+{
+    switch (verdict) {
+    case EXPLAIN_UNKNOWN:
+        break;
+    case EXPLAIN_POLICY:
+        return "cache choices";
+    case EXPLAIN_WORKING_SET:
+        return "working set";
+    case EXPLAIN_BANDWIDTH:
+        return "link bandwidth";
+    case EXPLAIN_COMPUTE:
+        return "computing";
+    case EXPLAIN_HOST_BOUND:
+        return "launches, host";
+    case EXPLAIN_IMBALANCE:
+        return "imbalance";
+    case EXPLAIN_NETWORK:
+        return "network";
+    case EXPLAIN_FETCH:
+        return "fetching";
+    }
+    return "-";
+}
 
-/* The least, or greatest, of a column is bold; where several share it, all. */
+/* ---- the columns ---- */
+
+/* The least, or greatest, of a column is marked; where several share it, all. */
 enum best { NONE, LEAST, MOST };
 
 struct column {
@@ -34,18 +59,16 @@ struct column {
     {                                                                                    \
         head, offsetof(struct result_summary, field), text, best                         \
     }
-#define TIMES                                                                            \
-    COLUMN("TPOT<br>p50", tpot_p50, text_time, LEAST),                                   \
-        COLUMN("TPOT<br>p99", tpot_p99, text_time, LEAST),                               \
-        COLUMN("TTFT<br>p50", ttft_p50, text_time, LEAST),                               \
-        COLUMN("TTFT<br>p99", ttft_p99, text_time, LEAST),                               \
-        COLUMN("tokens<br>per s", tokens_per_s, text_number, MOST)
 
 enum { MOST_COLUMNS = 12 };
 
 static const struct column of_one[] = {
-    TIMES,
+    COLUMN("TPOT<br>p50", tpot_p50, text_time, LEAST),
+    COLUMN("tokens<br>per s", tokens_per_s, text_number, MOST),
     COLUMN("hit<br>rate", hit_rate, text_share, MOST),
+    COLUMN("TPOT<br>p99", tpot_p99, text_time, LEAST),
+    COLUMN("TTFT<br>p50", ttft_p50, text_time, LEAST),
+    COLUMN("TTFT<br>p99", ttft_p99, text_time, LEAST),
     COLUMN("over<br>the link", link_bytes, text_bytes, LEAST),
     COLUMN("GPU<br>busy", gpu_busy, text_share, NONE),
     COLUMN("gap to<br>offline", gap, text_share, NONE),
@@ -53,137 +76,175 @@ static const struct column of_one[] = {
 };
 
 static const struct column of_several[] = {
-    TIMES,
-    COLUMN("GPU<br>busy", gpu_busy, text_share, NONE),
+    COLUMN("TPOT<br>p50", tpot_p50, text_time, LEAST),
+    COLUMN("tokens<br>per s", tokens_per_s, text_number, MOST),
     COLUMN("imbal-<br>ance", imbalance, text_ratio, LEAST),
+    COLUMN("TPOT<br>p99", tpot_p99, text_time, LEAST),
+    COLUMN("TTFT<br>p50", ttft_p50, text_time, LEAST),
+    COLUMN("TTFT<br>p99", ttft_p99, text_time, LEAST),
     COLUMN("exposed<br>comm", comm_share, text_share, LEAST),
     COLUMN("between<br>GPUs", sent_bytes, text_bytes, LEAST),
+    COLUMN("GPU<br>busy", gpu_busy, text_share, NONE),
     COLUMN("gap to<br>even", balanced_gap, text_share, NONE),
     COLUMN("gap to<br>no net", network_gap, text_share, NONE),
     {NULL, 0, NULL, NONE},
 };
-
-static const struct result_policy *policy_of(const struct report_entry *entry)
-{
-    return &entry->result->policy[entry->policy];
-}
 
 static double value_of(const struct column *c, const struct result_summary *s)
 {
     return *(const double *)(const void *)((const char *)s + c->offset);
 }
 
-/* What is best of each column; infinite where nothing is. */
-static void find_bests(const struct report_page *p, const struct column *column,
-                       bool parallel, double best[MOST_COLUMNS])
+/* A table: the entries of one sort of results. */
+struct table {
+    const struct report_page *p;
+    const struct column *column;
+    bool parallel;
+    double best[MOST_COLUMNS]; /* infinite where nothing is */
+    const struct report_entry *first; /* the best of them; NULL: none is ranked */
+};
+
+static bool has(const struct table *t, const struct report_entry *entry)
 {
-    for (size_t k = 0; column[k].head != NULL; k++)
-        best[k] = column[k].best == MOST ? -INFINITY : INFINITY;
-    for (size_t i = 0; i < p->entries; i++) {
-        struct result_summary s = result_summarise(policy_of(&p->entry[i]));
+    return result_is_parallel(entry->result) == t->parallel;
+}
 
-        for (size_t k = 0; column[k].head != NULL; k++) {
-            double x = value_of(&column[k], &s);
+/* What is best of each column, of the policies that anyone can have. */
+static void find_bests(struct table *t)
+{
+    for (size_t k = 0; t->column[k].head != NULL; k++)
+        t->best[k] = t->column[k].best == MOST ? -INFINITY : INFINITY;
+    for (size_t i = 0; i < t->p->ranked; i++) {
+        const struct report_entry *entry = &t->p->entry[i];
 
-            if (result_is_parallel(p->entry[i].result) == parallel &&
-                policy_of(&p->entry[i])->run.finished && column[k].best != NONE &&
-                (column[k].best == MOST ? x > best[k] : x < best[k]))
-                best[k] = x;
+        if (!has(t, entry))
+            continue;
+        t->first = t->first == NULL ? entry : t->first;
+        for (size_t k = 0; t->column[k].head != NULL; k++) {
+            double x = value_of(&t->column[k], &entry->s);
+
+            if (t->column[k].best != NONE &&
+                (t->column[k].best == MOST ? x > t->best[k] : x < t->best[k]))
+                t->best[k] = x;
         }
     }
 }
 
-static void print_label(const struct report_page *p, const struct report_entry *entry)
+/* ---- the rows ---- */
+
+static void print_cell(FILE *out, double value, bool best, struct text_figure text)
 {
-    (void)fputs("<tr><td>", p->out);
-    text_markup(p->out, entry->label);
-    (void)fputs("</td>", p->out);
+    (void)fputs("<td data-v=\"", out);
+    csv_number(out, value);
+    (void)fprintf(out, "\"%s>%s</td>", best ? " class=best" : "", text.text);
 }
 
-/* Colours go by how bad a verdict is: see `style` in report.c. */
-static int chip_of(enum explain_verdict verdict)
+/* How much more it takes than the best: "+3.2 %". */
+static void print_excess(const struct table *t, const struct report_entry *entry)
 {
-    switch (verdict) {
-    case EXPLAIN_IMBALANCE:
-        return EXPLAIN_POLICY;
-    case EXPLAIN_NETWORK:
-        return EXPLAIN_BANDWIDTH;
-    case EXPLAIN_FETCH:
-        return EXPLAIN_WORKING_SET;
-    case EXPLAIN_UNKNOWN:
-    case EXPLAIN_POLICY:
-    case EXPLAIN_WORKING_SET:
-    case EXPLAIN_BANDWIDTH:
-    case EXPLAIN_COMPUTE:
-    case EXPLAIN_HOST_BOUND:
-        break;
-    }
-    return (int)verdict;
+    const struct report_page *p = t->p;
+    double excess = t->first == NULL ? NAN
+                    : p->measure == MEASURE_HITS
+                        ? t->first->s.hit_rate - entry->s.hit_rate
+                        : entry->measure / t->first->measure - 1;
+
+    (void)fputs("<td data-v=\"", p->out);
+    csv_number(p->out, excess);
+    (void)fprintf(p->out, "\">%s%s</td>", excess > 0 ? "+" : "",
+                  entry == t->first ? "best" : text_share(excess).text);
 }
 
-void report_chip(FILE *out, enum explain_verdict verdict)
+static size_t count_columns(const struct column *column)
 {
-    (void)fprintf(out, "<span class=\"chip v%d\">%s</span>", chip_of(verdict),
-                  explain_verdict_name(verdict));
+    size_t n = 0;
+
+    while (column[n].head != NULL)
+        n++;
+    return n;
 }
 
-static void print_row(const struct report_page *p, const struct report_entry *entry,
-                      const struct column *column, const double *best)
+static void print_row(const struct table *t, const struct report_entry *entry)
 {
-    struct result_summary s = result_summarise(policy_of(entry));
-    struct explain_finding f = explain_find(policy_of(entry));
+    FILE *out = t->p->out;
+    struct explain_finding f = explain_find(entry->policy);
+    char *stopped = result_stopped_text(entry->policy);
 
-    char *stopped = result_stopped_text(policy_of(entry));
-    size_t columns = 0;
-
-    print_label(p, entry);
-    while (column[columns].head != NULL)
-        columns++;
-    if (stopped != NULL)
-        (void)fprintf(p->out, "<td class=left colspan=%zu>%s</td></tr>\n", columns + 1,
-                      stopped);
-    free(stopped);
-    if (!policy_of(entry)->run.finished)
+    (void)fprintf(out, "<tr%s><td data-v=%zu>",
+                  entry == t->first ? " class=winner" : "",
+                  (size_t)(entry - t->p->entry));
+    if (entry->rank > 0)
+        (void)fprintf(out, "%u ", entry->rank);
+    text_markup(out, entry->label);
+    (void)fputs("</td>", out);
+    if (stopped != NULL) {
+        (void)fprintf(out, "<td class=left colspan=%zu>%s</td></tr>\n",
+                      count_columns(t->column) + 2, stopped);
+        free(stopped);
         return;
-    for (size_t k = 0; column[k].head != NULL; k++) {
-        double x = value_of(&column[k], &s);
-
-        (void)fprintf(p->out, "<td%s>%s</td>",
-                      column[k].best != NONE && x == best[k] ? " class=best" : "",
-                      column[k].text(x).text);
     }
-    (void)fputs("<td class=left>", p->out);
-    report_chip(p->out, f.verdict);
-    (void)fputs("</td></tr>\n", p->out);
+    for (size_t k = 0; t->column[k].head != NULL; k++) {
+        double x = value_of(&t->column[k], &entry->s);
+
+        print_cell(out, x,
+                   !entry->bound && t->column[k].best != NONE && x == t->best[k],
+                   t->column[k].text(x));
+        if (k == 0)
+            print_excess(t, entry);
+    }
+    (void)fprintf(out, "<td class=left><span class=chip>%s</span></td></tr>\n",
+                  report_limit_name(f.verdict));
+}
+
+/* The entries [first, end) that belong here; whether there are any. */
+static void print_body(const struct table *t, size_t first, size_t end, const char *head)
+{
+    bool any = false;
+
+    for (size_t i = first; i < end; i++) {
+        if (!has(t, &t->p->entry[i]))
+            continue;
+        if (!any)
+            (void)fprintf(t->p->out, "<tbody%s>\n", first > 0 ? " class=bounds" : "");
+        if (!any && head != NULL)
+            (void)fprintf(t->p->out, "<tr class=group><td colspan=%zu>%s</td></tr>\n",
+                          count_columns(t->column) + 3, head);
+        any = true;
+        print_row(t, &t->p->entry[i]);
+    }
+    if (any)
+        (void)fputs("</tbody>", t->p->out);
+    else if (first == 0)
+        (void)fputs("<tbody></tbody>", t->p->out);
 }
 
 static void print_summary(const struct report_page *p, const struct column *column,
                           bool parallel)
 {
-    double best[MOST_COLUMNS];
+    struct table t = {.p = p, .column = column, .parallel = parallel};
 
-    find_bests(p, column, parallel, best);
-    (void)fputs("<div class=\"card scroll\"><table><thead><tr><th>policy</th>", p->out);
+    find_bests(&t);
+    (void)fputs("<div class=\"card scroll\"><table class=\"policies sortable\"><thead>"
+                "<tr><th>policy</th>",
+                p->out);
     for (size_t k = 0; column[k].head != NULL; k++)
-        (void)fprintf(p->out, "<th>%s</th>", column[k].head);
-    (void)fputs("<th class=left>verdict</th></tr></thead><tbody>\n", p->out);
-    for (size_t i = 0; i < p->entries; i++)
-        if (result_is_parallel(p->entry[i].result) == parallel)
-            print_row(p, &p->entry[i], column, best);
-    (void)fputs("</tbody></table></div>\n", p->out);
+        (void)fprintf(p->out, "<th>%s</th>%s", column[k].head,
+                      k == 0 ? "<th>over<br>best</th>" : "");
+    (void)fputs("<th class=left>limited by</th></tr></thead>\n", p->out);
+    print_body(&t, 0, p->ranked, NULL);
+    print_body(&t, p->ranked, p->entries,
+               "Bounds, which know what comes and which nobody can have; and runs that "
+               "were stopped");
+    (void)fputs("</table></div>\n", p->out);
 }
 
 /* ---- what only some policies have ---- */
 
 static bool any_has(const struct report_page *p, const struct print_column *column)
 {
-    for (size_t i = 0; i < p->entries; i++) {
-        struct result_summary s = result_summarise(policy_of(&p->entry[i]));
-
+    for (size_t i = 0; i < p->entries; i++)
         if (result_is_parallel(p->entry[i].result) &&
-            column->has(policy_of(&p->entry[i]), &s))
+            column->has(p->entry[i].policy, &p->entry[i].s))
             return true;
-    }
     return false;
 }
 
@@ -196,24 +257,28 @@ static void print_extras(const struct report_page *p)
         any = any_has(p, &column[k]);
     if (!any)
         return;
-    (void)fputs("<div class=\"card scroll\"><table><thead><tr><th>policy</th>", p->out);
+    (void)fputs("<div class=\"card scroll\"><table class=\"policies sortable\"><thead>"
+                "<tr><th>policy</th>",
+                p->out);
     for (size_t k = 0; column[k].has != NULL; k++)
         if (any_has(p, &column[k]))
             (void)fprintf(p->out, "<th>%s<br>%s</th>", column[k].head[0],
                           column[k].head[1]);
     (void)fputs("</tr></thead><tbody>\n", p->out);
     for (size_t i = 0; i < p->entries; i++) {
-        const struct result_policy *policy = policy_of(&p->entry[i]);
-        struct result_summary s = result_summarise(policy);
+        const struct report_entry *entry = &p->entry[i];
 
-        if (!result_is_parallel(p->entry[i].result) || !policy->run.finished)
+        if (!result_is_parallel(entry->result) || !entry->policy->run.finished)
             continue;
-        print_label(p, &p->entry[i]);
+        (void)fprintf(p->out, "<tr><td data-v=%zu>", i);
+        text_markup(p->out, entry->row);
+        (void)fputs("</td>", p->out);
         for (size_t k = 0; column[k].has != NULL; k++)
             if (any_has(p, &column[k]))
-                (void)fprintf(
-                    p->out, "<td>%s</td>",
-                    column[k].has(policy, &s) ? column[k].figure(policy, &s).text : "-");
+                (void)fprintf(p->out, "<td>%s</td>",
+                              column[k].has(entry->policy, &entry->s)
+                                  ? column[k].figure(entry->policy, &entry->s).text
+                                  : "-");
         (void)fputs("</tr>\n", p->out);
     }
     (void)fputs("</tbody></table></div>\n", p->out);
@@ -225,22 +290,25 @@ void report_tables(const struct report_page *p)
     if (report_entries(p, false) > 0) {
         print_summary(p, of_one, false);
         (void)fputs(
-            "<p class=sub>TPOT: time per output token of a request; TTFT: time to its "
-            "first token; gap: time of all passes above the bound that no policy beats "
-            "at this capacity. The best of a column is bold.</p>\n",
+            "<p class=sub>A head sorts by its column. TPOT: time per output token of a "
+            "request; TTFT: time to its first token; gap: time of all passes above the "
+            "bound that no policy beats at this capacity. Limited by: what takes the "
+            "largest part of the time that could be saved. The best of a column is "
+            "bold.</p>\n",
             p->out);
     }
     if (report_entries(p, true) > 0) {
         print_summary(p, of_several, true);
         print_extras(p);
         (void)fputs(
-            "<p class=sub>TPOT: time per output token of a request; TTFT: time to its "
-            "first token. GPU busy and exposed communication (comm) are means over the "
-            "GPUs. Imbalance: rows of the busiest GPU over the mean, layer by layer and "
-            "pass by pass; 1 is even. Gaps: time of all passes above that of the rows "
-            "spread evenly, all experts resident and nothing padded or moved (even), "
-            "and above that of a network that takes no time (no net). The best of a "
-            "column is bold.</p>\n",
+            "<p class=sub>A head sorts by its column. TPOT: time per output token of a "
+            "request; TTFT: time to its first token. GPU busy and exposed communication "
+            "(comm) are means over the GPUs. Imbalance: rows of the busiest GPU over the "
+            "mean, layer by layer and pass by pass; 1 is even. Gaps: time of all passes "
+            "above that of the rows spread evenly, all experts resident and nothing "
+            "padded or moved (even), and above that of a network that takes no time (no "
+            "net). Limited by: what takes the largest part of the time that could be "
+            "saved. The best of a column is bold.</p>\n",
             p->out);
     }
 }

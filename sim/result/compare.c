@@ -103,15 +103,18 @@ uint32_t result_fastest(const struct result *r)
 {
     uint32_t best = 0;
     double least = INFINITY;
+    bool foresees = true; /* the best does */
 
     for (uint32_t i = 0; i < r->policies; i++) {
         struct result_summary s = result_summarise(&r->policy[i]);
         double t = isnan(s.tpot_p50) ? s.ttft_p50 : s.tpot_p50;
+        bool bound = result_foresees(&r->policy[i]);
 
-        if (t < least) {
-            least = t;
-            best = i;
-        }
+        if (isnan(t) || bound > foresees || (bound == foresees && !(t < least)))
+            continue;
+        least = t;
+        best = i;
+        foresees = bound;
     }
     return best;
 }

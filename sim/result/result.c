@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void release_policy(struct result_policy *p)
 {
@@ -114,6 +115,20 @@ static double ratio(double a, double b)
 bool result_is_parallel(const struct result *r)
 {
     return r->policies > 0 && r->policy[0].run.gpus > 0;
+}
+
+bool result_foresees(const struct result_policy *p)
+{
+    for (int slot = 0; slot < POLICY_SLOTS; slot++) {
+        const char *text = p->description[slot] == NULL ? "" : p->description[slot];
+        char *name = mem_format("%.*s", (int)strcspn(text, " "), text);
+        const struct plugin *plugin = registry_find((enum policy_slot)slot, name);
+
+        free(name);
+        if (plugin != NULL && (plugin->needs & NEED_FUTURE) != 0)
+            return true;
+    }
+    return false;
 }
 
 double result_seconds(const struct run_result *run, sim_time time)

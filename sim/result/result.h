@@ -115,6 +115,9 @@ struct result_summary result_summarise(const struct result_policy *p);
 /* "stopped after 3 of 12 requests" for a run that a signal cut short, whose figures must
  * not be read as those of a whole one; NULL for a whole one. Owned. */
 char *result_stopped_text(const struct result_policy *p);
+/* True if it knows the routing that is to come: a bound, not a policy that anyone can
+ * have. */
+bool result_foresees(const struct result_policy *p);
 /* True if the policies ran on several GPUs, or on one as the only one of several. */
 bool result_is_parallel(const struct result *r);
 /* In seconds; NaN where the run was not timed. */
@@ -139,7 +142,8 @@ struct result_comparison {
     bool significant;        /* the interval excludes 1, with Holm's correction over all
                                 pairs that are compared */
 };
-/* The policy with the least median TPOT (TTFT where it has none). */
+/* The policy with the least median TPOT (TTFT where it has none), of those that do not
+ * foresee, if there are any. */
 uint32_t result_fastest(const struct result *r);
 /* How many pairs are compared: all, in order of (a, b), of up to RESULT_ALL_PAIRS
  * policies; of more, whose pairs nobody reads, those with the fastest. */

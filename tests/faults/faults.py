@@ -81,7 +81,7 @@ def commands(moesim, inputs):
         Command("report", [moesim, "report", f"{inputs}/result/result.h5", "-o", "out"],
                 old=("report.html", "shares.csv", "result.h5")),
         Command("curve", [moesim, "curve", f"{inputs}/in.h5", "--out", "out"],
-                old=("curve.csv", "curve.svg", "mine.txt")),
+                old=("curve.csv", "hit_rate.svg", "mine.txt")),
         Command("sweep", [moesim, "sweep", f"{inputs}/sweep.yaml", "--out", "out"],
                 old=("mine.txt",), keeps=True),
         Command("baseline", [moesim, "check", "--update", "out/guard.yaml", "--study",
