@@ -59,13 +59,13 @@ array key_point[32]
 # Writes the first `names` of these.
 key(names, letters) = sprintf("do for [k = 1:%d] { set label 100 + k key_name[k] \
     at screen (24.0 + (38 + 7.6 * %d) * ((k - 1) %% %d)) / width, \
-    screen (below - 66.0 - 22 * ((k - 1) / %d)) / total \
+    screen (below - 76.0 - 22 * ((k - 1) / %d)) / total \
     left offset 1.2, 0 point pt key_point[k] ps 1.2 lc rgb key_colour[k] \
     textcolor rgb ink }", names, letters, key_across(letters), key_across(letters))
 
 # Opens a drawing whose plot is `high` pixels high, with `left` pixels before it, `names`
 # names up to `letters` letters in a key below.
-frame(high, left, names, letters) = sprintf("below = %d + 22 * key_rows(%d, %d) + 12; \
+frame(high, left, names, letters) = sprintf("below = %d + 22 * key_rows(%d, %d) + 14; \
     total = 34.0 + %d + below; \
     eval open(total); \
     set tmargin at screen 1 - 34 / total; \
@@ -73,7 +73,7 @@ frame(high, left, names, letters) = sprintf("below = %d + 22 * key_rows(%d, %d) 
     set lmargin at screen %f; \
     set rmargin at screen %f; \
     set output out", \
-    58, names, letters, high, 1.0 * left / width, narrow ? 0.93 : 0.95)
+    66, names, letters, high, 1.0 * left / width, narrow ? 0.93 : 0.95)
 # Pixels that the names of rows take.
 beside = 14 + (narrow ? 7.0 : 7.4) * longest
 # A step of the axis from 0 to `most` that leaves room for its numbers.

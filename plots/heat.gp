@@ -14,7 +14,7 @@ do for [i = 0:series - 1:nth] { set xtics add (head[i + 2] i) }
 set palette defined (0 "#e8f0f8", 0.25 "#9ecae1", 0.5 "#4292c6", 0.75 "#d98032", 1 "#8c2d04")
 unset ylabel
 set label 2 y_name at screen 0.5, screen 12 / total center textcolor rgb ink
-set colorbox horizontal user origin screen 0.2, screen 52 / total size screen 0.6, screen 9 / total
+set colorbox horizontal user origin screen 0.2, screen 50 / total size screen 0.6, screen 9 / total
 set cbtics offset 0, 0.6 textcolor rgb ink
 if (narrow) { set cbtics autofreq }
 if (log_wanted) { set logscale cb }

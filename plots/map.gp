@@ -9,9 +9,13 @@ stats data skip 1 using (panels = $4 > panels ? $4 : panels, across = $5 > acros
                          down = $6 > down ? $6 : down, winners = $7 > winners ? $7 : winners, \
                          widest = strlen(strcol(8)) > widest ? strlen(strcol(8)) : widest, 1) nooutput
 array who[winners]
+do for [k = 1:winners] { who[k] = "" }
 array over[across + 1]
 array up[down + 1]
 array above[panels + 1]
+do for [i = 0:across] { over[i + 1] = "" }
+do for [i = 0:down] { up[i + 1] = "" }
+do for [i = 0:panels] { above[i + 1] = "" }
 stats data skip 1 using (who[$7] = strcol(8), over[$5 + 1] = strcol(2), \
                          up[$6 + 1] = strcol(3), above[$4 + 1] = strcol(1), 1) nooutput
 beside_one = narrow || panels == 0
@@ -21,7 +25,8 @@ one = 110 + 30 * (down + 1)
 below = 22 * key_rows(winners, widest) + 72
 total = 34.0 + one * lines_of + below - 54
 eval open(total)
-do for [k = 1:8] { set linetype k lc rgb colour(k) }
+shade(k) = who[k] eq "tie" ? "#999999" : colour(k)
+do for [k = 1:winners] { set linetype k lc rgb shade(k) }
 set output out
 set multiplot title heading textcolor rgb ink
 unset grid
@@ -34,13 +39,16 @@ set xtics ("" 0)
 set ytics ("" 0)
 do for [i = 0:across] { set xtics add (over[i + 1] i) }
 do for [i = 0:down] { set ytics add (up[i + 1] i) }
+used = 0
 do for [k = 1:winners] {
-    key_name[k] = cut(who[k])
-    key_colour[k] = colour(k)
-    key_point[k] = 5
+    if (who[k] eq "") { continue }
+    used = used + 1
+    key_name[used] = cut(who[k])
+    key_colour[used] = shade(k)
+    key_point[used] = 5
 }
 do for [p = 0:panels] {
-    if (p == panels) { eval key(winners, widest) }
+    if (p == panels) { eval key(used, widest) }
     set title above[p + 1] font ",12" offset 0, -0.6
     column_of = p % per_row
     line_of = p / per_row

@@ -1,4 +1,6 @@
+#include "sim/experiment/curve_run.h"
 #include "sim/report/report.h"
+#include "sim/report/report_sweep.h"
 
 #include "cmd.h"
 #include "sim/base/file.h"
@@ -8,6 +10,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
 /* All files of the page appear together. */
 static int write_page(const struct report_request *page, struct err *e)
@@ -35,6 +39,68 @@ struct report_flags {
     bool pdf;
 };
 
+/* ---- hits against slots ---- */
+
+/* Keeps of a result's configuration what counts depend on, and puts LRU and Belady in the
+ * policies' place. 0 or -1. */
+static int make_curve_config(struct cfg *c, struct err *e)
+{
+    static const char *const others[] = {
+        "machine", "policies", "launch", "home",   "gpu_memory", "host_memory",
+        "bounds",  "pageable", "chunk",  "engine", "passes",     "timeline_passes"};
+
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        cfg_remove(c, others[i]);
+    /* The machine has no part in counts. */
+    if (cfg_set(c, NULL, "machine", "h200", e) != 0 ||
+        cfg_set(c, NULL, "bounds", "no", e) != 0)
+        return -1;
+    return cfg_set(c, NULL, "policies",
+                   "[{name: lru, cache: lru}, {name: belady, cache: belady}]", e);
+}
+
+/* Whether every policy has slots of its own in each layer, on one GPU. */
+static bool has_slots(const struct result *r)
+{
+    for (uint32_t i = 0; i < r->policies; i++) {
+        const char *cache = r->policy[i].description[SLOT_CACHE];
+
+        if (cache == NULL || strstr(cache, "scope=layer") == NULL)
+            return false;
+    }
+    return !result_is_parallel(r);
+}
+
+static void show_curve(void *line, const char *part, uint64_t done, uint64_t total)
+{
+    progress_part(line, part, done, total);
+}
+
+/* Counts again what LRU and Belady hit with any number of slots, if the trace is there.
+ * False: it cannot be had, which is said. */
+static bool find_curve(const struct result *r, const struct folders *folders,
+                       struct curve *curve)
+{
+    const struct experiment_folders where = {folders->models, folders->machines,
+                                             folders->presets};
+    const char *text = r->config == NULL ? "" : r->config;
+    struct err e = {.text = ""};
+    struct cfg *c = has_slots(r) ? cfg_parse("result", text, strlen(text), &e) : NULL;
+    struct progress_line *line = c == NULL ? NULL : progress_new("curve of");
+    const struct curve_request request = {
+        .threads = 1, .progress = line == NULL ? NULL : show_curve, .context = line};
+    bool found = c != NULL && make_curve_config(c, &e) == 0 &&
+                 curve_run(c, &where, &request, curve, &e) == 0;
+
+    progress_free(line);
+    cfg_free(c);
+    if (!found && e.text[0] != '\0')
+        (void)fprintf(stderr, "moesim: note: no figure of hits over slots: %s\n", e.text);
+    return found;
+}
+
+/* ---- pages ---- */
+
 static int report(char **paths, size_t count, const struct report_flags *flags,
                   const struct folders *folders, struct err *e)
 {
@@ -45,6 +111,7 @@ static int report(char **paths, size_t count, const struct report_flags *flags,
                                   .folder = flags->out,
                                   .plots = folders->plots,
                                   .pdf = flags->pdf};
+    struct curve curve;
     size_t read = 0;
     int status = 0;
 
@@ -52,13 +119,45 @@ static int report(char **paths, size_t count, const struct report_flags *flags,
         status = result_read(paths[read], &r[read], e);
         all[read] = &r[read];
     }
+    if (status == 0 && find_curve(all[0], folders, &curve))
+        page.curve = &curve;
     if (status == 0)
         status = write_page(&page, e);
+    if (page.curve != NULL)
+        curve_release(&curve);
     for (size_t i = 0; i < read; i++)
         result_release(&r[i]);
     free(all);
     free(r);
     return status;
+}
+
+/* The page of a sweep. */
+static int report_sweep(const char *sweep, const struct report_flags *flags,
+                        const struct folders *folders, struct err *e)
+{
+    struct folder_out *f = folder_out_new(flags->out, e);
+    struct report_sweep_request page = {
+        .sweep = sweep, .plots = folders->plots, .pdf = flags->pdf};
+    int status;
+
+    if (f == NULL)
+        return -1;
+    report_sweep_own_files(f);
+    page.folder = folder_out_name(f);
+    status = report_sweep_write(&page, e);
+    if (status >= 0)
+        return folder_out_commit(f, e) == 0 ? status : -1;
+    folder_out_abandon(f, e);
+    return -1;
+}
+
+/* Whether a path is a folder. */
+static bool is_folder(const char *path)
+{
+    struct stat s;
+
+    return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
 }
 
 int cmd_report(int argc, char **argv)
@@ -71,10 +170,18 @@ int cmd_report(int argc, char **argv)
         {.name = NULL},
     };
     const struct command command = {
-        "moesim report RESULT... -o FOLDER",
-        "Writes one self-contained HTML page: who wins, why, and what to beware of; then\n"
+        "moesim report RESULT... -o FOLDER\n"
+        "       moesim report SWEEP -o FOLDER",
+        "Writes one self-contained HTML page: who wins, why, and what to beware of; "
+        "then\n"
         "tables, figures, what limits each policy, configuration and provenance. The\n"
-        "figures (SVG, by gnuplot; PDF for papers) and their data (CSV) stand beside it.",
+        "figures (SVG, by gnuplot; PDF for papers) and their data (CSV) stand beside "
+        "it.\n"
+        "Several results are compared, over what their configurations differ in. SWEEP "
+        "is\n"
+        "the folder of `moesim sweep`: what decides, the knee of each axis, who wins "
+        "where,\n"
+        "the front.",
         "moesim report out/demo/result.h5 -o out/demo", table};
     struct folders folders = {.models = NULL};
     struct err e = {.text = ""};
@@ -87,7 +194,9 @@ int cmd_report(int argc, char **argv)
         return flags_misuse(&command,
                             "report takes one or more results and --out FOLDER");
     if (folders_find(&folders, &e) == 0)
-        status = report(argv, (size_t)count, &flags, &folders, &e);
+        status = count == 1 && is_folder(argv[0])
+                     ? report_sweep(argv[0], &flags, &folders, &e)
+                     : report(argv, (size_t)count, &flags, &folders, &e);
     folders_release(&folders);
     if (status < 0)
         return cmd_fail(&e);

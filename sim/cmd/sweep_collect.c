@@ -64,13 +64,13 @@ static void print_nothing(const struct gather *g)
     (void)fputc('\n', g->out);
 }
 
-/* Enters a policy among the best, if it is one. */
+/* Enters a policy among the best, if it is one; a bound is none. */
 static void rank(struct sweep_collected *c, uint64_t point, const struct result_policy *p)
 {
     struct result_summary s = result_summarise(p);
     size_t at = c->best_count;
 
-    if (!(s.tokens_per_s > 0) || !p->run.finished)
+    if (!(s.tokens_per_s > 0) || !p->run.finished || result_foresees(p))
         return;
     while (at > 0 && s.tokens_per_s > c->best[at - 1].tokens_per_s)
         at--;

@@ -87,8 +87,8 @@ static int draw(const struct plot *p, const struct drawing *d, const char *folde
     if (out != NULL) {
         char *output = mem_strdup(file_out_name(out));
         char gnuplot[] = "gnuplot", defaults[] = "-d", call[] = "-c";
-        char *argument[] = {gnuplot, defaults, call, script, kind,   data, output,
-                            terminal, width,   title, x,     y,      series, NULL};
+        char *argument[] = {gnuplot,  defaults, call,  script, kind, data,   output,
+                            terminal, width,    title, x,      y,    series, NULL};
 
         *drawn = run_gnuplot(argument);
         free(output);

@@ -246,8 +246,7 @@ static void rank_entries(struct report_page *p)
             entry->rank = (unsigned)++p->ranked;
             entry->row = mem_format("%u %s", entry->rank, entry->label);
         } else {
-            entry->row = mem_format("%s%s",
-                                    class_of(entry) == 1 ? "bound " : "stopped ",
+            entry->row = mem_format("%s%s", class_of(entry) == 1 ? "bound " : "stopped ",
                                     entry->label);
         }
     }
@@ -285,7 +284,7 @@ static void print_subject(const struct report_page *p)
         char *machine = result_machine_text(r);
 
         (void)fputs("<p class=sub>", p->out);
-        if (p->count > 1)
+        if (p->count > 1 && p->differs.axes == 0)
             (void)fprintf(p->out, "R%zu: ", i + 1);
         text_markup(p->out, r->model);
         (void)fputs(" on ", p->out);
@@ -294,6 +293,8 @@ static void print_subject(const struct report_page *p)
         text_markup(p->out, r->trace_path);
         (void)fputs("</p>\n", p->out);
         free(machine);
+        if (p->count > 1 && p->differs.axes > 0)
+            break; /* what others differ in stands in a table of its own */
     }
 }
 
@@ -343,8 +344,8 @@ static int print_page(struct report_page *p, struct err *e)
         return -1;
     report_answer(p);
     print_subject(p);
-    report_tables(p);
     print_differs(p);
+    report_tables(p);
     if (report_figures(p, e) != 0)
         return -1;
     print_verdicts(p);

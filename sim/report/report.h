@@ -19,10 +19,11 @@
 struct report_request {
     const struct result *const *results; /* [count] at least 1 */
     size_t count;
-    const struct curve *curve; /* hits against slots of the first one's trace; NULL: none */
-    const char *folder;        /* where the page goes; made if need be */
-    const char *plots;         /* where the scripts are */
-    bool pdf;                  /* figures as PDF too */
+    const struct curve
+        *curve;         /* hits against slots of the first one's trace; NULL: none */
+    const char *folder; /* where the page goes; made if need be */
+    const char *plots;  /* where the scripts are */
+    bool pdf;           /* figures as PDF too */
 };
 
 /* Names all files that report_write() may write. */

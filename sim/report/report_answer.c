@@ -42,9 +42,8 @@ static void paragraph(const struct report_page *p, const char *tag, char *text)
 /* Appends a sentence, which it takes, to the owned text. */
 static void say(char **text, char *sentence)
 {
-    char *longer =
-        mem_format("%s%s%s", *text, **text != '\0' && *sentence != '\0' ? " " : "",
-                   sentence);
+    char *longer = mem_format("%s%s%s", *text,
+                              **text != '\0' && *sentence != '\0' ? " " : "", sentence);
 
     free(*text);
     free(sentence);
@@ -201,8 +200,9 @@ static char *compare_amounts(const char *verb, const char *what, double a, doubl
 {
     if (!(a > 0) || !(b > 0) || fabs(a / b - 1) < 0.005)
         return mem_strdup("");
-    return mem_format("It %s %s %s %s (%s against %s).", verb, text_share(fabs(1 - a / b)).text,
-                      a < b ? "less" : "more", what, text(a).text, text(b).text);
+    return mem_format("It %s %s %s %s (%s against %s).", verb,
+                      text_share(fabs(1 - a / b)).text, a < b ? "fewer" : "more", what,
+                      text(a).text, text(b).text);
 }
 
 /* What lies behind the share that differs most. */
@@ -215,37 +215,39 @@ static char *describe_cause(const struct report_entry *w, const struct report_en
 
     switch ((enum run_share)share) {
     case SHARE_COPY:
-        say(&text, compare_amounts("copies", "in weights", w->s.link_bytes,
+        say(&text, compare_amounts("copies", "bytes of weights", w->s.link_bytes,
                                    n->s.link_bytes, text_bytes));
         say(&text, mem_format("Hit rate: %s against %s.", text_share(w->s.hit_rate).text,
                               text_share(n->s.hit_rate).text));
         if (a->late + b->late > 0)
-            say(&text, mem_format("Of the prefetched experts %s come late, against %s.",
-                                  text_share(a->prefetches > 0 ? (double)a->late /
-                                                                     (double)a->prefetches
-                                                               : 0)
-                                      .text,
-                                  text_share(b->prefetches > 0 ? (double)b->late /
-                                                                     (double)b->prefetches
-                                                               : 0)
-                                      .text));
+            say(&text,
+                mem_format(
+                    "Of the prefetched experts %s come late, against %s.",
+                    text_share(a->prefetches > 0 ? (double)a->late / (double)a->prefetches
+                                                 : 0)
+                        .text,
+                    text_share(b->prefetches > 0 ? (double)b->late / (double)b->prefetches
+                                                 : 0)
+                        .text));
         break;
     case SHARE_COMM:
-        say(&text, compare_amounts("sends", "between the GPUs", (double)a->sent_bytes,
-                                   (double)b->sent_bytes, text_bytes));
+        say(&text,
+            compare_amounts("sends", "bytes between the GPUs", (double)a->sent_bytes,
+                            (double)b->sent_bytes, text_bytes));
         break;
     case SHARE_IMBALANCE:
-        say(&text, mem_format("Imbalance: %s against %s.", text_ratio(w->s.imbalance).text,
-                              text_ratio(n->s.imbalance).text));
+        say(&text,
+            mem_format("Imbalance: %s against %s.", text_ratio(w->s.imbalance).text,
+                       text_ratio(n->s.imbalance).text));
         break;
     case SHARE_EXPERT:
     case SHARE_DENSE:
-        say(&text, compare_amounts("computes", "rows in experts",
-                                   (double)a->computed_rows, (double)b->computed_rows,
-                                   text_number));
-        say(&text, compare_amounts("launches", "products of experts",
-                                   (double)a->expert_gemms, (double)b->expert_gemms,
-                                   text_number));
+        say(&text,
+            compare_amounts("computes", "rows in experts", (double)a->computed_rows,
+                            (double)b->computed_rows, text_number));
+        say(&text,
+            compare_amounts("launches", "products of experts", (double)a->expert_gemms,
+                            (double)b->expert_gemms, text_number));
         break;
     case SHARE_HOSTED:
         say(&text, compare_amounts("runs", "experts on the host", (double)a->host_runs,
@@ -349,9 +351,8 @@ static char *shorten(const char *text)
 /* Whether the trace says of itself that nobody recorded it. */
 static bool is_synthetic(const struct result *r)
 {
-    return r->trace_source != NULL &&
-           (strstr(r->trace_source, "synthetic") != NULL ||
-            strstr(r->trace_source, "Synthetic") != NULL);
+    return r->trace_source != NULL && (strstr(r->trace_source, "synthetic") != NULL ||
+                                       strstr(r->trace_source, "Synthetic") != NULL);
 }
 
 static void print_notes(const struct report_page *p, size_t i)
@@ -386,7 +387,7 @@ static bool seen_before(const struct report_page *p, size_t i, bool machine)
     return false;
 }
 
-static void print_caveats(const struct report_page *p)
+void report_caveats(const struct report_page *p)
 {
     (void)fputs("<div class=caveat><b class=tag>Caveat</b><ul>\n", p->out);
     for (size_t i = 0; i < p->count; i++) {
@@ -448,6 +449,6 @@ void report_answer(const struct report_page *p)
         if (p->count > 1)
             print_each(p);
     }
-    print_caveats(p);
+    report_caveats(p);
     (void)fputs("</section>\n", p->out);
 }

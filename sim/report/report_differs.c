@@ -64,18 +64,24 @@ static void release_axis(struct report_axis *a, size_t count)
     free(a->key);
 }
 
+const char *report_number(const char *text, double *number)
+{
+    char *end;
+
+    *number = strtod(text, &end);
+    return end == text || !isfinite(*number) ? NULL : end;
+}
+
 static void read_numbers(struct report_axis *a, size_t count)
 {
     const char *unit = NULL; /* behind the first; the same behind all */
     bool all = true;
 
     for (size_t r = 0; r < count; r++) {
-        char *end;
+        const char *behind = report_number(a->value[r], &a->number[r]);
 
-        a->number[r] = strtod(a->value[r], &end);
-        unit = r == 0 ? end : unit;
-        all = all && end != a->value[r] && isfinite(a->number[r]) &&
-              strcmp(end, unit) == 0;
+        unit = r == 0 ? behind : unit;
+        all = all && behind != NULL && unit != NULL && strcmp(behind, unit) == 0;
     }
     for (size_t r = 0; r < count && !all; r++)
         a->number[r] = NAN;

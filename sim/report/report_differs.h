@@ -5,8 +5,8 @@
 #include "sim/result/result.h"
 
 struct report_axis {
-    char *key;    /* "workload.batch" */
-    char **value; /* [results] as it is written; "" where it is not */
+    char *key;      /* "workload.batch" */
+    char **value;   /* [results] as it is written; "" where it is not */
     double *number; /* [results]; NaN where some value is no number */
 };
 
@@ -25,6 +25,8 @@ bool report_differs_is_axis(const struct report_differs *d, size_t count);
 /* "batch 8, slots 4" of a result, with at most `most` keys; "" where there are more, or
  * none. Owned. */
 char *report_differs_text(const struct report_differs *d, size_t result, size_t most);
+/* A number and what stands behind it, "" or a unit; NULL: the text is no number. */
+const char *report_number(const char *text, double *number);
 /* The last part of a key: "batch" of "workload.batch". */
 const char *report_differs_short(const char *key);
 

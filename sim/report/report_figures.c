@@ -273,7 +273,8 @@ static int print_scatter(struct figure_data *d, struct err *e)
             point[count++] = (struct point){entry, 100 * entry->s.hit_rate,
                                             1e3 * entry->s.tpot_p50, 0};
     }
-    print_points(d, point, count, true);
+    if (count > 1) /* one alone tells nothing */
+        print_points(d, point, count, true);
     free(point);
     return 0;
 }
@@ -301,8 +302,7 @@ static int print_front(struct figure_data *d, struct err *e)
 
         if (isnan(d->entry[i]->s.tpot_p50) || !(x > 0))
             continue;
-        point[count++] =
-            (struct point){d->entry[i], x, 1e3 * d->entry[i]->s.tpot_p50, 0};
+        point[count++] = (struct point){d->entry[i], x, 1e3 * d->entry[i]->s.tpot_p50, 0};
         differs = differs || fabs(x - point[0].x) > 0.005 * x;
     }
     if (differs)
@@ -625,7 +625,7 @@ static const struct figure figures[] = {
     {{"points", "scatter", "Hit rate is not latency", "hit rate (%)",
       "time per output token, median (ms)", 0, false},
      "Right is more hits, down is faster. Numbers are those of the table.",
-     "There is nothing to draw.",
+     NULL,
      misses,
      print_scatter},
     {{"points", "front", "Memory against time", "GPU memory in use at most (GB)",

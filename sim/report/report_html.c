@@ -84,8 +84,7 @@ int report_html_figure(FILE *out, const struct plot *plot, const char *caption,
         (void)fprintf(out, "<p class=note>%s</p>\n", none);
         break;
     }
-    *undrawn =
-        *undrawn || drawn == NOT_DRAWN_NO_GNUPLOT || drawn == NOT_DRAWN_FAILED;
+    *undrawn = *undrawn || drawn == NOT_DRAWN_NO_GNUPLOT || drawn == NOT_DRAWN_FAILED;
     (void)fprintf(out, "<figcaption>");
     text_markup(out, caption);
     (void)fputs("</figcaption></figure>\n", out);

@@ -11,13 +11,13 @@
 struct report_entry {
     const struct result *result;
     const struct result_policy *policy;
-    uint32_t number;  /* of the policy in its result */
-    size_t which;     /* of the result */
-    char *label;      /* unique: with what its result differs in, of several */
-    char *row;        /* "3 lru", "bound belady": its name in figures */
-    unsigned rank;    /* from 1, by report_measure; 0: a bound, or stopped */
-    bool bound;       /* it foresees (result_foresees()) */
-    double measure;   /* what it is ranked by, the less the better; NaN: none */
+    uint32_t number; /* of the policy in its result */
+    size_t which;    /* of the result */
+    char *label;     /* unique: with what its result differs in, of several */
+    char *row;       /* "3 lru", "bound belady": its name in figures */
+    unsigned rank;   /* from 1, by report_measure; 0: a bound, or stopped */
+    bool bound;      /* it foresees (result_foresees()) */
+    double measure;  /* what it is ranked by, the less the better; NaN: none */
     struct result_summary s;
 };
 
@@ -33,9 +33,11 @@ struct report_page {
     size_t count;
     struct report_differs differs;
     enum report_measure measure;
-    struct report_entry *entry; /* [entries] by rank, then bounds, then what was stopped */
-    size_t entries, ranked;     /* ranked: the first so many */
-    const struct curve *curve;  /* hits against slots of the first result's trace; or NULL */
+    struct report_entry
+        *entry;             /* [entries] by rank, then bounds, then what was stopped */
+    size_t entries, ranked; /* ranked: the first so many */
+    const struct curve
+        *curve; /* hits against slots of the first result's trace; or NULL */
     const char *folder, *plots;
     bool pdf;
     FILE *out;
@@ -52,6 +54,8 @@ size_t report_entries(const struct report_page *p, bool parallel);
 /* What bounds it, in a word or two: "cache choices", ... */
 const char *report_limit_name(enum explain_verdict verdict);
 
+/* What a reader must beware of: of results, count, measure. */
+void report_caveats(const struct report_page *p);
 /* The first screen: winner, reason, caveat. */
 void report_answer(const struct report_page *p);
 /* The tables of policies: of those on one GPU, and of those on several. */

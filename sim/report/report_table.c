@@ -100,7 +100,7 @@ struct table {
     const struct report_page *p;
     const struct column *column;
     bool parallel;
-    double best[MOST_COLUMNS]; /* infinite where nothing is */
+    double best[MOST_COLUMNS];        /* infinite where nothing is */
     const struct report_entry *first; /* the best of them; NULL: none is ranked */
 };
 
@@ -169,8 +169,7 @@ static void print_row(const struct table *t, const struct report_entry *entry)
     struct explain_finding f = explain_find(entry->policy);
     char *stopped = result_stopped_text(entry->policy);
 
-    (void)fprintf(out, "<tr%s><td data-v=%zu>",
-                  entry == t->first ? " class=winner" : "",
+    (void)fprintf(out, "<tr%s><td data-v=%zu>", entry == t->first ? " class=winner" : "",
                   (size_t)(entry - t->p->entry));
     if (entry->rank > 0)
         (void)fprintf(out, "%u ", entry->rank);
@@ -185,8 +184,7 @@ static void print_row(const struct table *t, const struct report_entry *entry)
     for (size_t k = 0; t->column[k].head != NULL; k++) {
         double x = value_of(&t->column[k], &entry->s);
 
-        print_cell(out, x,
-                   !entry->bound && t->column[k].best != NONE && x == t->best[k],
+        print_cell(out, x, !entry->bound && t->column[k].best != NONE && x == t->best[k],
                    t->column[k].text(x));
         if (k == 0)
             print_excess(t, entry);
@@ -206,7 +204,8 @@ static void print_body(const struct table *t, size_t first, size_t end, const ch
         if (!any)
             (void)fprintf(t->p->out, "<tbody%s>\n", first > 0 ? " class=bounds" : "");
         if (!any && head != NULL)
-            (void)fprintf(t->p->out, "<tr class=group><td colspan=%zu>%s</td></tr>\n",
+            (void)fprintf(t->p->out,
+                          "<tr class=group><td colspan=%zu><span>%s</span></td></tr>\n",
                           count_columns(t->column) + 3, head);
         any = true;
         print_row(t, &t->p->entry[i]);
@@ -232,8 +231,7 @@ static void print_summary(const struct report_page *p, const struct column *colu
     (void)fputs("<th class=left>limited by</th></tr></thead>\n", p->out);
     print_body(&t, 0, p->ranked, NULL);
     print_body(&t, p->ranked, p->entries,
-               "Bounds, which know what comes and which nobody can have; and runs that "
-               "were stopped");
+               "Bounds, which know what comes; runs that were stopped");
     (void)fputs("</table></div>\n", p->out);
 }
 

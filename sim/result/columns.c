@@ -1,5 +1,6 @@
 #include "columns.h"
 
+#include "sim/base/csv.h"
 #include "sim/base/mem.h"
 #include "traces/hdf.h"
 #include "traces/hdf_out.h"
@@ -12,51 +13,6 @@
 #include <string.h>
 
 enum { BLOCK = 512 }; /* lines that are written at once */
-
-/* ---- the text ---- */
-
-struct reader {
-    FILE *in;
-    char *cell; /* the one that was read last */
-    size_t room;
-    int behind; /* what stood behind it: ',', '\n' or EOF */
-};
-
-static void add(struct reader *r, size_t length, int c)
-{
-    if (length == r->room) {
-        r->room = r->room * 2 + 64;
-        r->cell = mem_resize(r->cell, r->room, 1);
-    }
-    r->cell[length] = (char)c;
-}
-
-/* False at the end of the text. */
-static bool read_cell(struct reader *r)
-{
-    size_t length = 0;
-    int c = getc(r->in);
-    bool quoted = c == '"';
-
-    if (c == EOF)
-        return false;
-    if (quoted)
-        c = getc(r->in);
-    while (c != EOF && (quoted || (c != ',' && c != '\n'))) {
-        if (quoted && c == '"' && (c = getc(r->in)) != '"')
-            break;
-        add(r, length++, c);
-        c = getc(r->in);
-    }
-    add(r, length, '\0');
-    r->behind = c;
-    return true;
-}
-
-static const char *cell_text(const struct reader *r)
-{
-    return r->cell + (*r->cell == '\'');
-}
 
 /* ---- the columns ---- */
 
@@ -83,22 +39,22 @@ static bool is_number(const char *text)
 }
 
 /* Finds the columns: their names, what they hold, how many lines there are. */
-static void survey(struct table *t, struct reader *r)
+static void survey(struct table *t, struct csv_reader *r)
 {
     size_t at = 0;
 
     do {
-        if (!read_cell(r))
+        if (!csv_read(r))
             return;
         t->column = mem_grow(t->column, t->columns, sizeof *t->column);
         t->column[t->columns++] = (struct column_set){
-            .name = mem_strdup(cell_text(r)), .width = 1, .type = -1, .id = -1};
+            .name = mem_strdup(csv_text(r)), .width = 1, .type = -1, .id = -1};
     } while (r->behind == ',');
-    while (read_cell(r)) {
+    while (csv_read(r)) {
         struct column_set *c = &t->column[at];
-        size_t size = strlen(cell_text(r)) + 1;
+        size_t size = strlen(csv_text(r)) + 1;
 
-        c->texts = c->texts || !is_number(cell_text(r));
+        c->texts = c->texts || !is_number(csv_text(r));
         c->width = size > c->width ? size : c->width;
         at = at + 1 == t->columns ? 0 : at + 1;
         t->rows += at == 0;
@@ -149,24 +105,24 @@ static bool write_block(const struct column_set *c, hsize_t first, hsize_t count
     return good;
 }
 
-static bool write_rows(const struct table *t, struct reader *r)
+static bool write_rows(const struct table *t, struct csv_reader *r)
 {
     bool good = true;
 
     for (size_t i = 0; i < t->columns; i++) /* the header */
-        (void)read_cell(r);
+        (void)csv_read(r);
     for (hsize_t row = 0; row < t->rows && good; row++) {
         size_t at = (size_t)(row % BLOCK);
 
-        for (size_t i = 0; i < t->columns && read_cell(r); i++)
-            store(&t->column[i], at, cell_text(r));
+        for (size_t i = 0; i < t->columns && csv_read(r); i++)
+            store(&t->column[i], at, csv_text(r));
         for (size_t i = 0; i < t->columns && (at + 1 == BLOCK || row + 1 == t->rows); i++)
             good = write_block(&t->column[i], row - at, at + 1) && good;
     }
     return good;
 }
 
-static int write_all(struct hdf_out *out, const struct table *t, struct reader *r,
+static int write_all(struct hdf_out *out, const struct table *t, struct csv_reader *r,
                      const char *path, const char *format, struct err *e)
 {
     hid_t file = hdf_out_file(out);
@@ -189,7 +145,7 @@ static int write_all(struct hdf_out *out, const struct table *t, struct reader *
     return hdf_out_close(out, e);
 }
 
-static int write_table(const char *path, const struct table *t, struct reader *r,
+static int write_table(const char *path, const struct table *t, struct csv_reader *r,
                        const char *format, struct err *e)
 {
     struct hdf_out *out;
@@ -208,7 +164,7 @@ static int write_table(const char *path, const struct table *t, struct reader *r
 
 int columns_write(const char *path, const char *csv, const char *format, struct err *e)
 {
-    struct reader r = {.in = fopen(csv, "r")};
+    struct csv_reader r = {.in = fopen(csv, "r")};
     struct table t = {.columns = 0};
     int status;
 
@@ -223,6 +179,6 @@ int columns_write(const char *path, const char *csv, const char *format, struct 
     for (size_t i = 0; i < t.columns; i++)
         free(t.column[i].name);
     free(t.column);
-    free(r.cell);
+    csv_release(&r);
     return status;
 }

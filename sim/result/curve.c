@@ -1,5 +1,8 @@
 #include "curve.h"
 
+#include "sim/base/knee.h"
+#include "sim/base/mem.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -107,23 +110,17 @@ uint64_t curve_bucket_to(uint32_t bucket)
 
 uint32_t curve_knee(const struct curve *c, const struct curve_policy *p)
 {
-    double first = curve_point(c, p, 0, CURVE_ALL).hit_rate, farthest = 1e-9;
-    double rise = curve_point(c, p, p->points - 1, CURVE_ALL).hit_rate - first;
-    double width = (double)p->slots[p->points - 1] - p->slots[0];
-    uint32_t knee = 0;
+    double *x = mem_alloc(p->points, sizeof *x), *y = mem_alloc(p->points, sizeof *y);
+    uint32_t knee;
 
-    if (!(rise > 0))
-        return 0;
-    for (uint32_t i = 1; i + 1 < p->points; i++) {
-        double y = (curve_point(c, p, i, CURVE_ALL).hit_rate - first) / rise;
-        double above = y - ((double)p->slots[i] - p->slots[0]) / width;
-
-        if (above > farthest) {
-            farthest = above;
-            knee = p->slots[i];
-        }
+    for (uint32_t i = 0; i < p->points; i++) {
+        x[i] = p->slots[i];
+        y[i] = curve_point(c, p, i, CURVE_ALL).hit_rate;
     }
-    return knee;
+    knee = (uint32_t)knee_find(x, y, p->points);
+    free(x);
+    free(y);
+    return knee == 0 ? 0 : p->slots[knee];
 }
 
 uint32_t curve_half(const struct curve *c, const struct curve_policy *p)

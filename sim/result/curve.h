@@ -73,10 +73,7 @@ uint32_t curve_buckets(const struct curve *c);
 uint64_t curve_bucket_from(uint32_t bucket);
 uint64_t curve_bucket_to(uint32_t bucket);
 
-/* The slots where more begin to bring less: farthest above the chord from the first to
- * the last point of hit rate over slots, both scaled to 0 .. 1 (Satopaa, Albrecht, Irwin,
- * Raghavan, "Finding a kneedle in a haystack", ICDCS Workshops 2011). 0 where no point is
- * above. */
+/* The slots at the knee of hit rate over slots (sim/base/knee.h); 0 where it has none. */
 uint32_t curve_knee(const struct curve *c, const struct curve_policy *p);
 /* The least slots of which half of the accesses or more are hits; 0: never. Below it the
  * policy loads more often than it hits. */

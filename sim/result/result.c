@@ -117,18 +117,23 @@ bool result_is_parallel(const struct result *r)
     return r->policies > 0 && r->policy[0].run.gpus > 0;
 }
 
+bool result_slot_foresees(enum policy_slot slot, const char *description)
+{
+    const char *text = description == NULL ? "" : description;
+    char *name = mem_format("%.*s", (int)strcspn(text, " "), text);
+    const struct plugin *plugin = registry_find(slot, name);
+
+    free(name);
+    return plugin != NULL && (plugin->needs & NEED_FUTURE) != 0;
+}
+
 bool result_foresees(const struct result_policy *p)
 {
-    for (int slot = 0; slot < POLICY_SLOTS; slot++) {
-        const char *text = p->description[slot] == NULL ? "" : p->description[slot];
-        char *name = mem_format("%.*s", (int)strcspn(text, " "), text);
-        const struct plugin *plugin = registry_find((enum policy_slot)slot, name);
+    bool any = false;
 
-        free(name);
-        if (plugin != NULL && (plugin->needs & NEED_FUTURE) != 0)
-            return true;
-    }
-    return false;
+    for (int slot = 0; slot < POLICY_SLOTS; slot++)
+        any = any || result_slot_foresees((enum policy_slot)slot, p->description[slot]);
+    return any;
 }
 
 double result_seconds(const struct run_result *run, sim_time time)

@@ -118,6 +118,8 @@ char *result_stopped_text(const struct result_policy *p);
 /* True if it knows the routing that is to come: a bound, not a policy that anyone can
  * have. */
 bool result_foresees(const struct result_policy *p);
+/* The same of what fills one slot, by its description. */
+bool result_slot_foresees(enum policy_slot slot, const char *description);
 /* True if the policies ran on several GPUs, or on one as the only one of several. */
 bool result_is_parallel(const struct result *r);
 /* In seconds; NaN where the run was not timed. */

@@ -1,0 +1,540 @@
+#include "report_sweep.h"
+
+#include "report_state.h"
+#include "report_sweep_state.h"
+#include "sim/base/file.h"
+#include "sim/base/json.h"
+#include "sim/base/knee.h"
+#include "sim/base/mem.h"
+#include "sim/base/text.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TABLE_ROWS = 200 };
+
+/* ---- what there is to say ---- */
+
+double sweep_goal(const struct sweep_page *p, const struct sweep_row *row)
+{
+    return p->timed ? row->figure[ROW_TOKENS] : 100 * row->figure[ROW_HITS];
+}
+
+const char *sweep_goal_name(const struct sweep_page *p)
+{
+    return p->timed ? "tokens per s" : "hits (% of accesses)";
+}
+
+char *sweep_row_name(const struct sweep_page *p, const struct sweep_row *row)
+{
+    char *name = mem_strdup(p->labels || p->t.keys == 0 ? row->label : "");
+
+    for (size_t k = 0; k < p->t.keys; k++) {
+        const struct sweep_key *key = &p->t.key[k];
+        bool bare = key->number == NULL; /* a name says itself what it is */
+        char *longer = mem_format("%s%s%s%s%s", name, *name == '\0' ? "" : ", ",
+                                  bare ? "" : report_differs_short(key->name),
+                                  bare ? "" : " ", row->value[k]);
+
+        free(name);
+        name = longer;
+    }
+    return name;
+}
+
+double sweep_best_at(const struct sweep_page *p, size_t key, size_t level)
+{
+    for (size_t i = 0; i < p->ranked; i++)
+        if (strcmp(p->order[i]->value[key], p->t.key[key].level[level]) == 0)
+            return sweep_goal(p, p->order[i]);
+    return NAN;
+}
+
+size_t sweep_knee(const struct sweep_page *p, size_t key)
+{
+    const struct sweep_key *k = &p->t.key[key];
+    double *y = mem_alloc(k->levels, sizeof *y);
+    size_t knee = 0;
+    bool whole = true;
+
+    for (size_t i = 0; i < k->levels; i++) {
+        y[i] = sweep_best_at(p, key, i);
+        whole = whole && !isnan(y[i]);
+    }
+    if (k->number != NULL && whole)
+        knee = knee_find(k->number, y, k->levels);
+    free(y);
+    return knee;
+}
+
+double sweep_row_tail(const struct sweep_row *row)
+{
+    return row->figure[ROW_TPOT_TAIL];
+}
+
+const struct sweep_row **sweep_front(const struct sweep_page *p, sweep_cost *cost,
+                                     size_t *count)
+{
+    const struct sweep_row **front = NULL;
+    double least = INFINITY;
+
+    *count = 0;
+    for (size_t i = 0; i < p->ranked; i++) {
+        const struct sweep_row *row = p->order[i];
+        size_t end = i; /* of those with the same goal: the one that costs least */
+
+        while (end < p->ranked && sweep_goal(p, p->order[end]) == sweep_goal(p, row)) {
+            if (cost(p->order[end]) < cost(row))
+                row = p->order[end];
+            end++;
+        }
+        if (cost(row) < least) {
+            front = mem_grow(front, *count, sizeof *front);
+            front[(*count)++] = row;
+            least = cost(row);
+        }
+        i = end - 1;
+    }
+    return front;
+}
+
+static const struct sweep_page *sorting; /* what by_goal() compares by */
+
+static int by_goal(const void *a, const void *b)
+{
+    const struct sweep_row *x = *(struct sweep_row *const *)a;
+    const struct sweep_row *y = *(struct sweep_row *const *)b;
+    double p = sweep_goal(sorting, x), q = sweep_goal(sorting, y);
+
+    if (p != q)
+        return (p < q) - (p > q);
+    return (x->point > y->point) - (x->point < y->point);
+}
+
+static int by_share(const void *a, const void *b)
+{
+    const struct sweep_effect *x = a, *y = b;
+
+    if (x->share != y->share)
+        return (x->share < y->share) - (x->share > y->share);
+    return (x->key > y->key) - (x->key < y->key);
+}
+
+static struct sweep_effect effect_of(const struct sweep_page *p, size_t key)
+{
+    struct sweep_effect effect = {.key = key, .left = INFINITY};
+
+    for (size_t i = 0; i < p->t.key[key].levels; i++) {
+        double left = sweep_best_at(p, key, i);
+
+        if (left < effect.left) {
+            effect.left = left;
+            effect.worst = i;
+        }
+    }
+    effect.share = 1 - effect.left / sweep_goal(p, p->order[0]);
+    return effect;
+}
+
+static void rank_rows(struct sweep_page *p)
+{
+    struct sweep_rows *t = &p->t;
+
+    for (size_t i = 0; i < t->rows; i++) {
+        p->timed = p->timed || !isnan(t->row[i].figure[ROW_TOKENS]);
+        p->labels = p->labels || strcmp(t->row[i].label, t->row[0].label) != 0;
+    }
+    p->order = mem_alloc(t->rows, sizeof(struct sweep_row *));
+    for (size_t i = 0; i < t->rows; i++)
+        if (!t->row[i].bound && !isnan(sweep_goal(p, &t->row[i])))
+            p->order[p->ranked++] = &t->row[i];
+    sorting = p;
+    if (p->ranked > 1)
+        qsort(p->order, p->ranked, sizeof(struct sweep_row *), by_goal);
+    p->effect = mem_alloc(t->keys, sizeof *p->effect);
+    for (size_t k = 0; k < t->keys && p->ranked > 0; k++)
+        p->effect[k] = effect_of(p, k);
+    if (t->keys > 1 && p->ranked > 0)
+        qsort(p->effect, t->keys, sizeof *p->effect, by_share);
+}
+
+/* ---- the answer ---- */
+
+static void paragraph(const struct sweep_page *p, const char *tag, char *text)
+{
+    if (*text != '\0') {
+        (void)fprintf(p->out, "<p><b class=tag>%s</b> ", tag);
+        text_markup(p->out, text);
+        (void)fputs("</p>\n", p->out);
+    }
+    free(text);
+}
+
+static char *goal_text(const struct sweep_page *p, double goal)
+{
+    return p->timed ? mem_format("%s tokens per s", text_number(goal).text)
+                    : mem_format("%s hits", text_share(goal / 100).text);
+}
+
+static char *describe_winner(const struct sweep_page *p)
+{
+    const struct sweep_row *w = p->order[0];
+    char *text = mem_format("point %" PRIu64 ", policy %s", w->point, w->label), *longer;
+
+    if (p->timed) {
+        longer = mem_format("%s: %s per output token (median; 99 %%: %s), GPU memory %s.",
+                            text, text_time(w->figure[ROW_TPOT]).text,
+                            text_time(w->figure[ROW_TPOT_TAIL]).text,
+                            text_bytes(sweep_row_memory(w)).text);
+        free(text);
+        text = longer;
+    }
+    if (p->ranked > 1) {
+        char *name = sweep_row_name(p, p->order[1]);
+
+        longer = mem_format(
+            "%s Next, %s less: %s.", text,
+            text_share(1 - sweep_goal(p, p->order[1]) / sweep_goal(p, w)).text, name);
+        free(name);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+static char *describe_reason(const struct sweep_page *p)
+{
+    enum { MOST = 3 };
+    char *text = mem_strdup("");
+
+    for (size_t i = 0; i < p->t.keys && i < MOST; i++) {
+        const struct sweep_effect *f = &p->effect[i];
+        const struct sweep_key *key = &p->t.key[f->key];
+        char *longer;
+
+        if (key->levels < 2)
+            continue;
+        longer = mem_format("%s%s%s: with %s the best point has %s less.", text,
+                            *text == '\0' ? "What decides most is " : " Then ", key->name,
+                            key->level[f->worst], text_share(f->share).text);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+static char *describe_knees(const struct sweep_page *p)
+{
+    char *text = mem_strdup("");
+
+    for (size_t k = 0; k < p->t.keys; k++) {
+        const struct sweep_key *key = &p->t.key[k];
+        size_t knee = sweep_knee(p, k);
+        char *longer;
+
+        if (knee == 0)
+            continue;
+        longer = mem_format("%s%s%s at %s (%s): more brings less from there on.", text,
+                            *text == '\0' ? "" : " ", key->name, key->level[knee],
+                            p->timed ? text_number(sweep_best_at(p, k, knee)).text
+                                     : text_share(sweep_best_at(p, k, knee) / 100).text);
+        free(text);
+        text = longer;
+    }
+    return text;
+}
+
+/* "3 points, down to 40 tokens per s with 10 ms at 99 %." */
+static char *describe_front(const struct sweep_page *p, const char *what,
+                            sweep_cost *cost, struct text_figure (*text)(double))
+{
+    size_t count;
+    const struct sweep_row **front = sweep_front(p, cost, &count);
+    char *sentence = mem_strdup("");
+
+    if (count > 1) {
+        char *goal = goal_text(p, sweep_goal(p, front[count - 1]));
+
+        free(sentence);
+        sentence = mem_format("%zu points trade against %s: from the winner's %s to %s "
+                              "with %s.",
+                              count, what, text(cost(front[0])).text,
+                              text(cost(front[count - 1])).text, goal);
+        free(goal);
+    } else if (count == 1) {
+        free(sentence);
+        sentence = mem_format("No point has less %s than the winner.", what);
+    }
+    free(front);
+    return sentence;
+}
+
+static char *describe_fronts(const struct sweep_page *p)
+{
+    char *tail = p->timed ? describe_front(p, "time per output token at 99 %",
+                                           sweep_row_tail, text_time)
+                          : mem_strdup("");
+    char *memory = describe_front(p, "GPU memory", sweep_row_memory, text_bytes);
+    char *both =
+        mem_format("%s%s%s", tail, *tail == '\0' || *memory == '\0' ? "" : " ", memory);
+
+    free(tail);
+    free(memory);
+    return both;
+}
+
+/* ... of the best point's result, and of the sweep. */
+static void print_caveats(const struct sweep_page *p, const struct result *best)
+{
+    const struct result *results[1] = {best};
+    const struct report_page page = {.results = results,
+                                     .count = 1,
+                                     .measure = p->timed ? MEASURE_TPOT : MEASURE_HITS,
+                                     .out = p->out};
+
+    report_caveats(&page);
+    if (p->t.failed + p->t.missing == 0)
+        return;
+    (void)fprintf(p->out,
+                  "<p class=note>%" PRIu64 " points failed, %" PRIu64
+                  " rows are missing or stopped.",
+                  p->t.failed, p->t.missing);
+    if (p->t.first_failure != NULL) {
+        (void)fputs(" The first failure: ", p->out);
+        text_markup(p->out, p->t.first_failure);
+    }
+    (void)fputs("</p>\n", p->out);
+}
+
+static void print_answer(const struct sweep_page *p, const struct result *best)
+{
+    char *name = sweep_row_name(p, p->order[0]);
+    char *goal = goal_text(p, sweep_goal(p, p->order[0]));
+
+    (void)fputs("<section class=\"card answer\">\n<h1>", p->out);
+    text_markup(p->out, name);
+    (void)fprintf(p->out, " wins: %s</h1>\n", goal);
+    paragraph(p, "Winner", describe_winner(p));
+    paragraph(p, "Reason", describe_reason(p));
+    paragraph(p, "Knee", describe_knees(p));
+    paragraph(p, "Front", describe_fronts(p));
+    print_caveats(p, best);
+    (void)fputs("</section>\n", p->out);
+    free(goal);
+    free(name);
+}
+
+/* ---- the table ---- */
+
+static void print_cell(FILE *out, double value, struct text_figure text)
+{
+    (void)fputs("<td data-v=\"", out);
+    csv_number(out, value);
+    (void)fprintf(out, "\">%s</td>", text.text);
+}
+
+static void print_row(const struct sweep_page *p, const struct sweep_row *row,
+                      size_t rank)
+{
+    char *name = sweep_row_name(p, row);
+
+    (void)fprintf(p->out, "<tr%s><td data-v=%zu>", rank == 1 ? " class=winner" : "",
+                  rank);
+    if (!row->bound)
+        (void)fprintf(p->out, "%zu ", rank);
+    text_markup(p->out, name);
+    (void)fputs("</td>", p->out);
+    free(name);
+    print_cell(p->out, row->figure[ROW_TOKENS], text_number(row->figure[ROW_TOKENS]));
+    print_cell(p->out, row->figure[ROW_TPOT], text_time(row->figure[ROW_TPOT]));
+    print_cell(p->out, row->figure[ROW_HITS], text_share(row->figure[ROW_HITS]));
+    print_cell(p->out, sweep_row_memory(row), text_bytes(sweep_row_memory(row)));
+    print_cell(p->out, row->figure[ROW_TPOT_TAIL], text_time(row->figure[ROW_TPOT_TAIL]));
+    print_cell(p->out, row->figure[ROW_TTFT], text_time(row->figure[ROW_TTFT]));
+    print_cell(p->out, row->figure[ROW_LINK], text_bytes(row->figure[ROW_LINK]));
+    (void)fprintf(p->out, "<td>%" PRIu64 "</td></tr>\n", row->point);
+}
+
+static void print_bounds(const struct sweep_page *p)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < p->t.rows; i++) {
+        if (!p->t.row[i].bound)
+            continue;
+        if (!any)
+            (void)fputs("<tbody class=bounds>\n<tr class=group><td colspan=9><span>"
+                        "Bounds: they know what comes</span></td></tr>\n",
+                        p->out);
+        any = true;
+        print_row(p, &p->t.row[i], i);
+    }
+    if (any)
+        (void)fputs("</tbody>", p->out);
+}
+
+static void begin_table(const struct sweep_page *p)
+{
+    (void)fputs(
+        "<div class=\"card scroll\"><table class=\"policies sortable\"><thead><tr>"
+        "<th>point</th><th>tokens<br>per s</th><th>TPOT<br>p50</th><th>hit<br>"
+        "rate</th><th>GPU<br>memory</th><th>TPOT<br>p99</th><th>TTFT<br>p50</th>"
+        "<th>over<br>the link</th><th>number</th></tr></thead><tbody>\n",
+        p->out);
+}
+
+static size_t rank_of(const struct sweep_page *p, const struct sweep_row *row)
+{
+    size_t i = 0;
+
+    while (p->order[i] != row)
+        i++;
+    return i + 1;
+}
+
+/* The points that trade GPU memory for what is ranked by. */
+static void print_front(const struct sweep_page *p)
+{
+    enum { MOST = 24 };
+    size_t count;
+    const struct sweep_row **front = sweep_front(p, sweep_row_memory, &count);
+
+    if (count > 1) {
+        (void)fputs("<h2>The front: less GPU memory for less of the goal</h2>\n", p->out);
+        begin_table(p);
+        /* Of many, evenly spread ones, both ends among them. */
+        for (size_t i = 0; i < count && i < MOST; i++) {
+            size_t at = count <= MOST ? i : i * (count - 1) / (MOST - 1);
+
+            print_row(p, front[at], rank_of(p, front[at]));
+        }
+        (void)fputs("</tbody></table></div>\n", p->out);
+    }
+    free(front);
+}
+
+static void print_table(const struct sweep_page *p)
+{
+    (void)fprintf(p->out, "<h2>Points</h2>\n");
+    if (p->ranked > TABLE_ROWS)
+        (void)fprintf(p->out, "<p class=sub>The best %d of %zu; sweep.csv has all.</p>\n",
+                      TABLE_ROWS, p->ranked);
+    begin_table(p);
+    for (size_t i = 0; i < p->ranked && i < TABLE_ROWS; i++)
+        print_row(p, p->order[i], i + 1);
+    (void)fputs("</tbody>", p->out);
+    print_bounds(p);
+    (void)fputs("</table></div>\n<p class=sub>A head sorts by its column.</p>\n", p->out);
+}
+
+/* ---- the page ---- */
+
+static void print_file(FILE *out, const char *summary, const char *text)
+{
+    (void)fprintf(out, "<details><summary>%s</summary><pre>", summary);
+    text_markup(out, text);
+    (void)fputs("</pre></details>\n", out);
+}
+
+static int print_provenance(const struct sweep_page *p, const struct result *best,
+                            struct err *e)
+{
+    enum { LIMIT = 16 << 20 };
+    char *path = mem_format("%s/study.yaml", p->request->sweep);
+    char *study = file_read(path, LIMIT, &(size_t){0}, e);
+
+    free(path);
+    if (study == NULL)
+        return -1;
+    (void)fputs("<h2>Configuration and provenance</h2>\n<div class=\"card scroll\">"
+                "<table class=facts><tbody>\n",
+                p->out);
+    report_html_fact(p->out, "sweep", p->request->sweep);
+    report_html_fact(p->out, "trace", best->trace_path);
+    report_html_fact(p->out, "source of the trace", best->trace_source);
+    report_html_fact(p->out, "model", best->model);
+    report_html_fact(p->out, "machine", best->machine);
+    report_html_fact(p->out, "source of the machine", best->machine_source);
+    report_html_fact(p->out, "identity of the best point", p->order[0]->identity);
+    report_html_fact(p->out, "program", best->version);
+    (void)fputs("</tbody></table></div>\n", p->out);
+    print_file(p->out, "The study", study);
+    print_file(p->out, "Configuration of the best point",
+               best->config == NULL ? "" : best->config);
+    free(study);
+    return 0;
+}
+
+static int print_page(struct sweep_page *p, const struct result *best, struct err *e)
+{
+    if (report_html_begin(p->out, "sweep - moesim report", p->request->plots, e) != 0)
+        return -1;
+    print_answer(p, best);
+    (void)fprintf(p->out, "<p class=sub>%zu rows of policies in points; ", p->t.rows);
+    for (size_t k = 0; k < p->t.keys; k++) {
+        (void)fputs(k == 0 ? "" : ", ", p->out);
+        text_markup(p->out, p->t.key[k].name);
+        (void)fprintf(p->out, " (%zu values)", p->t.key[k].levels);
+    }
+    (void)fputs("</p>\n", p->out);
+    if (sweep_figures(p, e) != 0)
+        return -1;
+    print_front(p);
+    print_table(p);
+    if (print_provenance(p, best, e) != 0)
+        return -1;
+    return report_html_end(p->out, p->request->plots, e);
+}
+
+/* Writes the page on a sweep whose best point's result is at hand. */
+static int write_page(struct sweep_page *p, const struct result *best, struct err *e)
+{
+    char *path = mem_format("%s/report.html", p->request->folder);
+    struct file_out *out =
+        file_make_folder(p->request->folder, e) == 0 ? file_out_new(path, e) : NULL;
+    int status = -1;
+
+    free(path);
+    if (out == NULL)
+        return -1;
+    p->out = file_out_stream(out);
+    status = print_page(p, best, e);
+    if (status == 0)
+        return file_out_commit(out, e);
+    file_out_abandon(out);
+    return -1;
+}
+
+int report_sweep_write(const struct report_sweep_request *request, struct err *e)
+{
+    struct sweep_page p = {.request = request};
+    char *table = mem_format("%s/sweep.csv", request->sweep), *file;
+    struct result best;
+    int status = sweep_rows_read(table, &p.t, e);
+
+    if (status == 0) {
+        rank_rows(&p);
+        if (p.ranked == 0)
+            status = err_set(e,
+                             "%s: no point has a figure to rank by; its column 'why' "
+                             "says what failed",
+                             table);
+    }
+    if (status == 0) {
+        file = mem_format("%s/points/%.2s/%s.h5", request->sweep, p.order[0]->identity,
+                          p.order[0]->identity);
+        status = result_read(file, &best, e);
+        free(file);
+        if (status == 0) {
+            status = write_page(&p, &best, e);
+            result_release(&best);
+        }
+    }
+    free(p.order);
+    free(p.effect);
+    sweep_rows_release(&p.t);
+    free(table);
+    return status == 0 && p.undrawn ? 1 : status;
+}

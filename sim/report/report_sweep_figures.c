@@ -1,0 +1,531 @@
+/* The figures of a sweep's page. */
+#include "report_differs.h"
+#include "report_state.h"
+#include "report_sweep_state.h"
+#include "sim/base/file.h"
+#include "sim/base/json.h"
+#include "sim/base/mem.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MOST_AXES = 6,    /* figures of keys, those that decide most */
+    MOST_LEVELS = 24, /* of an axis of a map; of one that is not cut into bins */
+    BINS = 12,
+    MOST_PANELS = 6
+};
+
+/* Writes a figure's data by `print`, which sets what is drawn; nothing where it sets no
+ * series. */
+static int figure(struct sweep_page *p, struct plot *plot, const char *caption,
+                  void (*print)(const struct sweep_page *, struct plot *, const void *,
+                                FILE *),
+                  const void *context, struct err *e)
+{
+    char *path = mem_format("%s/%s.csv", p->request->folder, plot->name);
+    struct file_out *out = file_out_new(path, e);
+    int status;
+
+    free(path);
+    if (out == NULL)
+        return -1;
+    print(p, plot, context, file_out_stream(out));
+    if (plot->series == 0) {
+        file_out_abandon(out);
+        return 0;
+    }
+    status = file_out_commit(out, e);
+    if (status == 0)
+        status = report_html_figure(p->out, plot, caption, NULL, p->request->folder,
+                                    p->request->plots, p->request->pdf, &p->undrawn, e);
+    return status;
+}
+
+static void add(FILE *out, double value)
+{
+    (void)fputc(',', out);
+    csv_number(out, value);
+}
+
+/* ---- what decides ---- */
+
+static void print_effects(const struct sweep_page *p, struct plot *plot,
+                          const void *context, FILE *out)
+{
+    (void)context;
+    (void)fputs("key,loss\n", out);
+    for (size_t i = 0; i < p->t.keys; i++) {
+        if (p->t.key[p->effect[i].key].levels < 2)
+            continue;
+        plot_label(out, p->t.key[p->effect[i].key].name);
+        add(out, 100 * p->effect[i].share);
+        (void)fputc('\n', out);
+        plot->series = 1;
+    }
+}
+
+/* ---- axes ---- */
+
+/* The key whose values are the lines of a figure over `axis`: the one of few names that
+ * decides most; SIZE_MAX: none. */
+static size_t key_of_lines(const struct sweep_page *p, size_t axis)
+{
+    for (size_t i = 0; i < p->t.keys; i++) {
+        size_t k = p->effect[i].key;
+
+        if (k != axis && p->t.key[k].number == NULL && p->t.key[k].levels > 1 &&
+            p->t.key[k].levels < PLOT_LINES)
+            return k;
+    }
+    return SIZE_MAX;
+}
+
+/* Which bin of an axis a level is in; where there are few, each is one. */
+static size_t bin_of(const struct sweep_key *key, size_t level)
+{
+    return key->levels <= MOST_LEVELS ? level : level * BINS / key->levels;
+}
+
+static size_t bins_of(const struct sweep_key *key)
+{
+    return key->levels <= MOST_LEVELS ? key->levels : BINS;
+}
+
+/* The best goal of each bin and line: [bins * lines]; NaN: none. Owned. */
+static double *best_of_bins(const struct sweep_page *p, size_t axis, size_t by,
+                            size_t lines)
+{
+    const struct sweep_key *key = &p->t.key[axis];
+    double *best = mem_alloc(bins_of(key) * lines, sizeof *best);
+
+    for (size_t i = 0; i < bins_of(key) * lines; i++)
+        best[i] = NAN;
+    for (size_t i = 0; i < p->ranked; i++) {
+        size_t bin = bin_of(key, sweep_row_level(&p->t, p->order[i], axis));
+        size_t line = by == SIZE_MAX ? 0 : sweep_row_level(&p->t, p->order[i], by);
+        double *at = &best[bin * lines + line];
+
+        if (isnan(*at)) /* rows come from the best on */
+            *at = sweep_goal(p, p->order[i]);
+    }
+    return best;
+}
+
+/* The middle of a bin. */
+static double bin_number(const struct sweep_key *key, size_t bin)
+{
+    size_t first = 0, last;
+
+    while (bin_of(key, first) != bin)
+        first++;
+    last = first;
+    while (last + 1 < key->levels && bin_of(key, last + 1) == bin)
+        last++;
+    return key->number[first + (last - first) / 2];
+}
+
+static void print_axis(const struct sweep_page *p, struct plot *plot, const void *context,
+                       FILE *out)
+{
+    size_t axis = *(const size_t *)context, by = key_of_lines(p, axis);
+    const struct sweep_key *key = &p->t.key[axis];
+    size_t lines = by == SIZE_MAX ? 1 : p->t.key[by].levels;
+    size_t knee = key->levels <= MOST_LEVELS ? sweep_knee(p, axis) : 0;
+    double *best = best_of_bins(p, axis, by, lines);
+
+    (void)fputs("x", out);
+    for (size_t k = 0; k < lines; k++) {
+        (void)fputc(',', out);
+        plot_label(out, by == SIZE_MAX ? "the best point" : p->t.key[by].level[k]);
+    }
+    (void)fputs(knee > 0 ? ",knee\n" : "\n", out);
+    for (size_t b = 0; b < bins_of(key); b++) {
+        csv_number(out, bin_number(key, b));
+        for (size_t k = 0; k < lines; k++)
+            add(out, best[b * lines + k]);
+        if (knee > 0)
+            add(out, b == knee ? sweep_best_at(p, axis, b) : NAN);
+        (void)fputc('\n', out);
+    }
+    free(best);
+    plot->x = key->name;
+    plot->series = lines + (knee > 0);
+    plot->log = key->number[0] > 0 && key->number[key->levels - 1] >= 32 * key->number[0];
+}
+
+static int draw_axes(struct sweep_page *p, struct err *e)
+{
+    int status = 0, number = 0;
+
+    for (size_t i = 0; i < p->t.keys && number < MOST_AXES && status == 0; i++) {
+        size_t k = p->effect[i].key;
+        char *name, *title;
+        struct plot plot;
+
+        if (p->t.key[k].number == NULL || p->t.key[k].levels < 2)
+            continue;
+        name = mem_format("axis-%d", ++number);
+        title = mem_format("Over %s", p->t.key[k].name);
+        plot = (struct plot){.kind = "lines",
+                             .name = name,
+                             .title = title,
+                             .x = "",
+                             .y = sweep_goal_name(p)};
+        status = figure(p, &plot,
+                        p->t.key[k].levels > MOST_LEVELS
+                            ? "The best of the points in each of twelve equal parts of "
+                              "the values, whatever their other keys."
+                            : "The best point at each value, whatever its other keys.",
+                        print_axis, &k, e);
+        free(title);
+        free(name);
+    }
+    return status;
+}
+
+/* ---- the front ---- */
+
+/* A cost that points trade for the goal. */
+struct trade {
+    sweep_cost *cost;
+    double scale; /* of the axis */
+};
+
+static void print_front(const struct sweep_page *p, struct plot *plot,
+                        const void *context, FILE *out)
+{
+    const struct trade *trade = context;
+    size_t count;
+    const struct sweep_row **front = sweep_front(p, trade->cost, &count);
+
+    (void)fputs("point,number,x,y,sort\n", out);
+    for (size_t pass = 0; pass < 2; pass++) {
+        for (size_t i = p->ranked; i-- > 0;) { /* the front in ascending order of x */
+            const struct sweep_row *row = p->order[i];
+            bool on_front = false;
+            char *name;
+
+            for (size_t k = 0; k < count; k++)
+                on_front = on_front || front[k] == row;
+            if (isnan(trade->cost(row)) || on_front != (pass == 0))
+                continue;
+            name = sweep_row_name(p, row);
+            plot_label(out, name);
+            free(name);
+            (void)fprintf(out, ",%zu", i + 1);
+            add(out, sweep_goal(p, row));
+            add(out, trade->scale * trade->cost(row));
+            (void)fprintf(out, ",%d\n", on_front ? 1 : 0);
+        }
+    }
+    plot->series = count > 1 ? 4 : 0; /* one point is no trade */
+    free(front);
+}
+
+static int draw_fronts(struct sweep_page *p, struct err *e)
+{
+    struct plot tail = {.kind = "points",
+                        .name = "front",
+                        .title = "Throughput against latency",
+                        .x = sweep_goal_name(p),
+                        .y = "time per output token at 99 % (ms)"};
+    struct plot memory = {.kind = "points",
+                          .name = "memory",
+                          .title = "What GPU memory buys",
+                          .x = sweep_goal_name(p),
+                          .y = "GPU memory in use at most (GB)"};
+    const struct trade by_tail = {sweep_row_tail, 1e3},
+                       by_memory = {sweep_row_memory, 1e-9};
+    static const char caption[] =
+        "Right is better, and down. On the green line nothing "
+        "else is better in both. Numbers are the points' ranks.";
+
+    if (figure(p, &tail, caption, print_front, &by_tail, e) != 0)
+        return -1;
+    return figure(p, &memory, caption, print_front, &by_memory, e);
+}
+
+/* ---- who wins where ---- */
+
+/* The keys of a map. */
+struct map {
+    size_t who;         /* names: its values compete */
+    size_t x, y, panel; /* numbers; y and panel may be SIZE_MAX: there is none */
+    size_t columns, lines, panels;
+    double *best; /* [panels * lines * columns * competitors] */
+};
+
+static size_t levels_of(const struct sweep_page *p, size_t key)
+{
+    return key == SIZE_MAX ? 1 : p->t.key[key].levels;
+}
+
+static const char *level_name(const struct sweep_page *p, size_t key, size_t level)
+{
+    return key == SIZE_MAX ? "" : p->t.key[key].level[level];
+}
+
+static size_t level_of(const struct sweep_page *p, const struct sweep_row *row,
+                       size_t key)
+{
+    return key == SIZE_MAX ? 0 : sweep_row_level(&p->t, row, key);
+}
+
+/* Chooses the keys: false where there is no map to draw. */
+static bool choose_map(const struct sweep_page *p, struct map *m)
+{
+    size_t *number[] = {&m->x, &m->y, &m->panel};
+    size_t most[] = {MOST_LEVELS, MOST_LEVELS, MOST_PANELS}, found = 0;
+
+    *m = (struct map){SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, 1, 1, 1, NULL};
+    for (size_t i = 0; i < p->t.keys; i++) {
+        size_t k = p->effect[i].key, levels = p->t.key[k].levels;
+
+        if (levels < 2)
+            continue;
+        if (p->t.key[k].number == NULL) {
+            if (m->who == SIZE_MAX && levels < PLOT_LINES)
+                m->who = k;
+        } else if (found < 3 && levels <= most[found]) {
+            *number[found++] = k;
+        }
+    }
+    m->columns = levels_of(p, m->x);
+    m->lines = levels_of(p, m->y);
+    m->panels = levels_of(p, m->panel);
+    return m->who != SIZE_MAX && m->x != SIZE_MAX;
+}
+
+static void fill_map(const struct sweep_page *p, struct map *m)
+{
+    size_t rivals = p->t.key[m->who].levels;
+    size_t cells = m->panels * m->lines * m->columns;
+
+    m->best = mem_alloc(cells * rivals, sizeof *m->best);
+    for (size_t i = 0; i < cells * rivals; i++)
+        m->best[i] = NAN;
+    for (size_t i = 0; i < p->ranked; i++) {
+        const struct sweep_row *row = p->order[i];
+        size_t cell = (level_of(p, row, m->panel) * m->lines + level_of(p, row, m->y)) *
+                          m->columns +
+                      level_of(p, row, m->x);
+        double *at = &m->best[cell * rivals + level_of(p, row, m->who)];
+
+        if (isnan(*at))
+            *at = sweep_goal(p, row);
+    }
+}
+
+#define TIE 0.05 /* a lead in % below which nobody wins */
+
+/* The best of a cell and its lead over the next in %; false where fewer than two are
+ * there. */
+static bool find_winner(const double *best, size_t rivals, size_t *winner, double *lead)
+{
+    double first = -INFINITY, second = -INFINITY;
+
+    for (size_t i = 0; i < rivals; i++) {
+        if (isnan(best[i]))
+            continue;
+        if (best[i] > first) {
+            second = first;
+            first = best[i];
+            *winner = i;
+        } else if (best[i] > second) {
+            second = best[i];
+        }
+    }
+    *lead = 100 * (first / second - 1);
+    return second > 0;
+}
+
+/* "batch 8" above a panel. Owned. */
+static char *panel_name(const struct sweep_page *p, const struct map *m, size_t panel)
+{
+    if (m->panel == SIZE_MAX)
+        return mem_strdup("");
+    return mem_format("%s %s", report_differs_short(p->t.key[m->panel].name),
+                      level_name(p, m->panel, panel));
+}
+
+static void print_cell(const struct sweep_page *p, const struct map *m, size_t at[3],
+                       const double *best, FILE *out)
+{
+    char *panel = panel_name(p, m, at[0]);
+    size_t winner = 0;
+    double lead;
+
+    if (find_winner(best, p->t.key[m->who].levels, &winner, &lead)) {
+        bool tie = lead < TIE;
+        size_t rivals = p->t.key[m->who].levels;
+
+        plot_label(out, panel);
+        (void)fputc(',', out);
+        plot_label(out, level_name(p, m->x, at[2]));
+        (void)fputc(',', out);
+        plot_label(out, level_name(p, m->y, at[1]));
+        (void)fprintf(out, ",%zu,%zu,%zu,%zu,", at[0], at[2], at[1],
+                      tie ? rivals + 1 : winner + 1);
+        plot_label(out, tie ? "tie" : level_name(p, m->who, winner));
+        add(out, lead);
+        (void)fputc('\n', out);
+    }
+    free(panel);
+}
+
+static void print_map(const struct sweep_page *p, struct plot *plot, const void *context,
+                      FILE *out)
+{
+    const struct map *m = context;
+    size_t rivals = p->t.key[m->who].levels, at[3], cell = 0, shown = 0, winner;
+    double lead;
+
+    (void)fputs("panel,x,y,panel,x,y,winner,name,lead\n", out);
+    for (at[0] = 0; at[0] < m->panels; at[0]++)
+        for (at[1] = 0; at[1] < m->lines; at[1]++)
+            for (at[2] = 0; at[2] < m->columns; at[2]++, cell++) {
+                shown += find_winner(m->best + cell * rivals, rivals, &winner, &lead);
+                print_cell(p, m, at, m->best + cell * rivals, out);
+            }
+    /* Points at random have few cells in common: there is nothing to compare. */
+    if (2 * shown >= cell)
+        plot->series = rivals;
+}
+
+static int draw_map(struct sweep_page *p, struct err *e)
+{
+    struct map m;
+    struct plot plot = {.kind = "map", .name = "map"};
+    char *title;
+    int status;
+
+    if (!choose_map(p, &m))
+        return 0;
+    fill_map(p, &m);
+    title = mem_format("Which %s wins where", p->t.key[m.who].name);
+    plot.title = title;
+    plot.x = p->t.key[m.x].name;
+    plot.y = m.y == SIZE_MAX ? "" : p->t.key[m.y].name;
+    status = figure(p, &plot,
+                    "The colour is the winner's, the number its lead over the next in %, "
+                    "each at its best over all other keys. Where the lead is small, the "
+                    "border is where a small error of the model may move it.",
+                    print_map, &m, e);
+    free(title);
+    free(m.best);
+    return status;
+}
+
+/* ---- names ---- */
+
+/* The points of each value of a key: how their goals spread. */
+static int ascending(const void *a, const void *b)
+{
+    double x, y;
+
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return (x > y) - (x < y);
+}
+
+static double quantile(const double *sorted, size_t count, double at)
+{
+    double place = at * (double)(count - 1);
+    size_t below = (size_t)place;
+
+    if (below + 1 >= count)
+        return sorted[count - 1];
+    return sorted[below] + (place - (double)below) * (sorted[below + 1] - sorted[below]);
+}
+
+static void print_levels(const struct sweep_page *p, struct plot *plot,
+                         const void *context, FILE *out)
+{
+    static const double share[] = {0.05, 0.25, 0.50, 0.75, 0.95, 0.99};
+    size_t key = *(const size_t *)context;
+    double *value = mem_alloc(p->ranked, sizeof *value);
+
+    (void)fputs("value,5 %,25 %,50 %,75 %,95 %,99 %\n", out);
+    for (size_t level = 0; level < p->t.key[key].levels; level++) {
+        size_t count = 0;
+
+        for (size_t i = 0; i < p->ranked; i++)
+            if (sweep_row_level(&p->t, p->order[i], key) == level)
+                value[count++] = sweep_goal(p, p->order[i]);
+        if (count == 0)
+            continue;
+        if (count > 1)
+            qsort(value, count, sizeof *value, ascending);
+        plot_label(out, p->t.key[key].level[level]);
+        for (size_t k = 0; k < sizeof share / sizeof *share; k++)
+            add(out, quantile(value, count, share[k]));
+        (void)fputc('\n', out);
+        plot->series = sizeof share / sizeof *share;
+    }
+    free(value);
+}
+
+static int draw_levels(struct sweep_page *p, struct err *e)
+{
+    int status = 0, number = 0;
+
+    for (size_t i = 0; i < p->t.keys && number < MOST_AXES && status == 0; i++) {
+        size_t k = p->effect[i].key;
+        char *name, *title;
+        struct plot plot;
+
+        if (p->t.key[k].number != NULL || p->t.key[k].levels < 2)
+            continue;
+        name = mem_format("values-%d", ++number);
+        title = mem_format("By %s", p->t.key[k].name);
+        plot = (struct plot){.kind = "boxes",
+                             .name = name,
+                             .title = title,
+                             .x = sweep_goal_name(p),
+                             .y = ""};
+        status = figure(p, &plot, "How all points with each value spread.", print_levels,
+                        &k, e);
+        free(title);
+        free(name);
+    }
+    return status;
+}
+
+/* ---- all of them ---- */
+
+int sweep_figures(struct sweep_page *p, struct err *e)
+{
+    struct plot effects = {.kind = "bars",
+                           .name = "effects",
+                           .title = "What decides",
+                           .x = "loss of the best point with a key's worst value (%)",
+                           .y = ""};
+
+    (void)fputs("<h2>Figures</h2>\n", p->out);
+    if (figure(p, &effects,
+               "The keys, by what the best point loses with their worst "
+               "value.",
+               print_effects, NULL, e) != 0 ||
+        draw_axes(p, e) != 0 || draw_map(p, e) != 0 || draw_fronts(p, e) != 0)
+        return -1;
+    return draw_levels(p, e);
+}
+
+void report_sweep_own_files(struct folder_out *f)
+{
+    folder_out_own(f, "report.html");
+    plot_own(f, "effects");
+    plot_own(f, "front");
+    plot_own(f, "memory");
+    plot_own(f, "map");
+    for (int i = 1; i <= MOST_AXES; i++) {
+        char *axis = mem_format("axis-%d", i), *values = mem_format("values-%d", i);
+
+        plot_own(f, axis);
+        plot_own(f, values);
+        free(axis);
+        free(values);
+    }
+}
