@@ -19,7 +19,7 @@ do for [i = 1:series] {
     key_colour[i] = shade(head[i + 1], i)
     key_point[i] = 5
 }
-eval key(series, widest)
+if (series > 1) { eval key(series, widest) }
 set style fill solid 1.0 border rgb "#ffffff"
 plot for [i = 2:1 + series] data skip 1 \
     using (up_to(i)):0:(i == 2 ? 0 : up_to(i - 1)):(up_to(i)):($0 - 0.38):($0 + 0.38):ytic(cut(strcol(1))) \
