@@ -10,6 +10,10 @@
 
 enum { MOST_LEVELS = 24, BINS = 12 };
 
+/* How far a knee stands out above the chord, of its height. */
+#define CLEAR_IN_GRID 0.02
+#define CLEAR_AT_RANDOM 0.15
+
 static bool is_cut(const struct sweep_key *key)
 {
     return key->number != NULL && key->levels > MOST_LEVELS;
@@ -53,11 +57,6 @@ double sweep_bin_quantile(const struct sweep_page *p, size_t key, size_t bin, do
     return quantile;
 }
 
-double sweep_height(const struct sweep_page *p, size_t key, size_t bin)
-{
-    return sweep_bin_quantile(p, key, bin, p->grid ? 1.0 : 0.5);
-}
-
 /* The least-squares fit that never falls (pool adjacent violators; Ayer et al. 1955), in
  * the place of `y`: points at random scatter, and a knee of scatter is none. */
 static void never_fall(double *y, size_t count)
@@ -83,22 +82,43 @@ static void never_fall(double *y, size_t count)
     free(mean);
 }
 
+/* The heights of all bins; NaN where a bin has no points. Owned. */
+static double *heights(const struct sweep_page *p, size_t key)
+{
+    size_t bins = sweep_bins(&p->t.key[key]);
+    double *y = mem_alloc(bins, sizeof *y);
+    bool whole = true;
+
+    for (size_t b = 0; b < bins; b++) {
+        y[b] = sweep_bin_quantile(p, key, b, p->grid ? 1.0 : 0.5);
+        whole = whole && !isnan(y[b]);
+    }
+    if (whole && !p->grid)
+        never_fall(y, bins);
+    return y;
+}
+
+double sweep_height(const struct sweep_page *p, size_t key, size_t bin)
+{
+    double *y = heights(p, key), height = y[bin];
+
+    free(y);
+    return height;
+}
+
 size_t sweep_knee(const struct sweep_page *p, size_t key)
 {
     const struct sweep_key *k = &p->t.key[key];
     size_t bins = sweep_bins(k), knee = 0;
-    double *x = mem_alloc(bins, sizeof *x), *y = mem_alloc(bins, sizeof *y);
+    double *x = mem_alloc(bins, sizeof *x), *y = heights(p, key);
     bool whole = k->number != NULL;
 
     for (size_t b = 0; b < bins && whole; b++) {
         x[b] = k->number[sweep_bin_middle(k, b)];
-        y[b] = sweep_height(p, key, b);
         whole = !isnan(y[b]);
     }
-    if (whole && !p->grid)
-        never_fall(y, bins);
     if (whole)
-        knee = knee_find(x, y, bins);
+        knee = knee_find(x, y, bins, p->grid ? CLEAR_IN_GRID : CLEAR_AT_RANDOM);
     free(x);
     free(y);
     return knee;
