@@ -98,6 +98,31 @@ bool experiment_has_key(const char *key)
     return false;
 }
 
+static int put_one(struct cfg *c, const char *path, const struct cfg_node *at,
+                   const struct cfg_node *item, const char *text, struct err *e)
+{
+    experiment_open_key(c, path);
+    return item != NULL ? cfg_put(c, path, at, item, e)
+                        : cfg_put_text(c, path, at, text, e);
+}
+
+int experiment_put(struct cfg *config, const char *key, const struct cfg_node *at,
+                   const struct cfg_node *item, const char *text, struct err *e)
+{
+    const struct cfg_node *policies = cfg_find(cfg_root(config), "policies");
+    int status = 0;
+
+    if (experiment_has_key(key))
+        return put_one(config, key, at, item, text, e);
+    for (size_t i = 0; policies != NULL && i < cfg_count(policies) && status == 0; i++) {
+        char *path = mem_format("policies.%zu.%s", i, key);
+
+        status = put_one(config, path, at, item, text, e);
+        free(path);
+    }
+    return status;
+}
+
 int experiment_blame(const struct experiment *x, const struct policy *p, struct err *e)
 {
     static const char opening[] = "policy '";
