@@ -23,6 +23,11 @@ void experiment_open_key(struct cfg *config, const char *key);
 /* Whether "workload.batch" or the like begins with a key of a configuration. */
 bool experiment_has_key(const char *key);
 
+/* What item i of `policies:` is called there: its name, or else its preset, or else
+ * "policies.I". Owned. */
+char *experiment_policy_name(const struct cfg_node *policies, size_t i);
+/* Leaves only the policy of a name; NULL: the only one. 0 or -1. */
+int experiment_keep_policy(struct cfg *config, const char *name, struct err *e);
 /* Puts a value under a key of the configuration, of its model or machine, or else of every
  * policy: a copy of `item`, or where that is NULL `text`. In messages it stands where
  * `at` does (cfg_put()). 0 or -1. */

@@ -24,6 +24,7 @@ struct axis {
 struct sweep_axes {
     const struct cfg *study;
     const char *name; /* of the mapping; borrowed */
+    const char *but;  /* a key that is none; borrowed, or NULL */
     enum sweep_axes_use use;
     struct axis *axis; /* as they are written */
     size_t *order;     /* [axes] in which they are put: what holds another one first */
@@ -197,14 +198,18 @@ static int read_keys(struct sweep_axes *s, const char *above,
         const struct cfg_node *n = cfg_item(map, i);
         char *key = mem_format("%s%s", above, cfg_key(map, i)), *below;
 
-        if (cfg_is_map(n) && cfg_count(n) == 0 && strcmp(key, "points") != 0) {
+        if (s->but != NULL && strcmp(key, s->but) == 0) {
+            free(key);
+            continue;
+        }
+        if (cfg_is_map(n) && cfg_count(n) == 0) {
             status =
                 cfg_error(n, e, "'%s' has no values; list some, such as [4, 8, 16]", key);
-        } else if (cfg_is_map(n) && strcmp(key, "points") != 0) {
+        } else if (cfg_is_map(n)) {
             below = mem_format("%s.", key);
             status = read_keys(s, below, n, e);
             free(below);
-        } else if (strcmp(key, "points") != 0) {
+        } else {
             status = read_axis(s, key, n, e);
         }
         free(key);
@@ -238,13 +243,14 @@ static void order_axes(struct sweep_axes *s)
 }
 
 struct sweep_axes *sweep_axes_new(const struct cfg *study, const struct cfg_node *map,
-                                  const char *name, enum sweep_axes_use use,
-                                  struct err *e)
+                                  const char *name, const char *but,
+                                  enum sweep_axes_use use, struct err *e)
 {
     struct sweep_axes *s = mem_zalloc(1, sizeof *s);
 
     s->study = study;
     s->name = name;
+    s->but = but;
     s->use = use;
     if (read_axes(s, map, e) == 0) {
         order_axes(s);

@@ -24,11 +24,12 @@ enum sweep_axes_use {
     AXES_SEARCHED /* ... and one of a few whole numbers for all of them */
 };
 
-/* Reads the keys of a mapping of the study that is called `name` in sentences, without the
- * key `points`. Borrows all. Owned, or NULL. */
+/* Reads the keys of a mapping that is called `name` in sentences, but for the key `but`
+ * (NULL: all). They are the study's, which may be another document. Borrows all. Owned, or
+ * NULL. */
 struct sweep_axes *sweep_axes_new(const struct cfg *study, const struct cfg_node *map,
-                                  const char *name, enum sweep_axes_use use,
-                                  struct err *e);
+                                  const char *name, const char *but,
+                                  enum sweep_axes_use use, struct err *e);
 void sweep_axes_free(struct sweep_axes *s);
 
 size_t sweep_axes_count(const struct sweep_axes *s);

@@ -147,7 +147,7 @@ struct sweep_points *sweep_points_new(const struct cfg *study, struct err *e)
     }
     s = mem_zalloc(1, sizeof *s);
     if (cfg_bind(cfg_find(sweep, "points"), design_options, &s->design, e) == 0)
-        s->axis = sweep_axes_new(study, sweep, "sweep",
+        s->axis = sweep_axes_new(study, sweep, "sweep", "points",
                                  s->design.method == GRID ? AXES_GRID : AXES_DRAWN, e);
     if (s->axis != NULL) {
         s->axes = sweep_axes_count(s->axis);

@@ -45,6 +45,33 @@ double tune_miss(const struct tune_spec *s, const struct tune_trial *t)
 
 /* ---- runs ---- */
 
+/* The largest share of the trace that a point was run over; 0: none. */
+static double share_so_far(const struct search *w, const struct tune_point *p)
+{
+    double share = 0;
+
+    for (size_t i = 0; i < w->o->trials; i++) {
+        const struct tune_trial *t = &w->o->trial[i];
+
+        if (t->share > share && tune_space_same(w->s->space, &t->point, p))
+            share = t->share;
+    }
+    return share;
+}
+
+/* The share for a run of a point: what is wanted, or where that is no more than it was run
+ * over already, all of the trace. */
+static double share_for(const struct search *w, const struct tune_point *p, double wanted)
+{
+    struct experiment_facts facts = {.requests = 0};
+    struct err ignored = {.text = ""};
+    double share;
+
+    (void)tune_trial_check(w->s, p, &facts, &ignored);
+    share = tune_trial_share(&facts, wanted);
+    return share > share_so_far(w, p) ? share : 1;
+}
+
 /* Runs points over shares of the trace, a few at a time. Takes the points over. */
 static int run(struct search *w, struct tune_point *point, size_t count, double wanted)
 {
@@ -53,13 +80,10 @@ static int run(struct search *w, struct tune_point *point, size_t count, double 
     int status = 0;
 
     for (size_t i = 0; i < count; i++) {
-        struct experiment_facts facts = {.requests = 0};
-        struct err ignored = {.text = ""};
+        double share = share_for(w, &point[i], wanted);
 
-        (void)tune_trial_check(w->s, &point[i], &facts, &ignored);
         o->trial = mem_grow(o->trial, o->trials, sizeof *o->trial);
-        o->trial[o->trials++] = (struct tune_trial){
-            .point = point[i], .share = tune_trial_share(&facts, wanted)};
+        o->trial[o->trials++] = (struct tune_trial){.point = point[i], .share = share};
     }
     for (size_t at = first; at < o->trials && status == 0; at += TOGETHER) {
         size_t some = o->trials - at < TOGETHER ? o->trials - at : TOGETHER;

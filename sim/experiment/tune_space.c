@@ -1,5 +1,6 @@
 #include "tune_space.h"
 
+#include "experiment.h"
 #include "sim/base/mem.h"
 
 #include <stdlib.h>
@@ -25,22 +26,6 @@ static long owner_of(const char *key)
         return -1;
     number = strtol(key + strlen(policies), &end, 10);
     return *end == '.' ? number : -1;
-}
-
-/* What a policy is called in the study. Owned. */
-static char *label_of(const struct cfg_node *n, size_t i)
-{
-    static const char *const key[] = {"name", "preset"};
-
-    if (cfg_text(n) != NULL)
-        return mem_strdup(cfg_text(n));
-    for (size_t k = 0; k < sizeof key / sizeof *key; k++) {
-        const struct cfg_node *found = cfg_find(n, key[k]);
-
-        if (found != NULL && cfg_text(found) != NULL)
-            return mem_strdup(cfg_text(found));
-    }
-    return mem_format("policies.%zu", i);
 }
 
 /* ---- which points ---- */
@@ -110,7 +95,7 @@ struct tune_space *tune_space_new(const struct cfg *study, const struct cfg_node
                                   struct err *e)
 {
     const struct cfg_node *policies = cfg_find(cfg_root(study), "policies");
-    struct sweep_axes *axes = sweep_axes_new(study, over, "over", AXES_SEARCHED, e);
+    struct sweep_axes *axes = sweep_axes_new(study, over, "over", NULL, AXES_SEARCHED, e);
     struct tune_space *s;
 
     if (axes == NULL)
@@ -122,7 +107,7 @@ struct tune_space *tune_space_new(const struct cfg *study, const struct cfg_node
         s->policies = cfg_count(policies);
     s->label = mem_zalloc(s->policies + 1, sizeof *s->label);
     for (size_t i = 0; i < s->policies; i++)
-        s->label[i] = label_of(cfg_item(policies, i), i);
+        s->label[i] = experiment_policy_name(policies, i);
     s->policies += s->policies == 0; /* a run will say what is wrong with none */
     s->owner = mem_alloc(s->keys, sizeof *s->owner);
     for (size_t k = 0; k < s->keys; k++)
