@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "tune_largest.h"
 #include "tune_print.h"
 #include "sim/base/file.h"
 #include "sim/base/folder.h"
@@ -207,9 +208,6 @@ static int search(const struct tune_study *s, const struct tune_flags *flags,
     progress_free(line);
     if (status == 0)
         status = report(&r, flags, out, e);
-    if (status == 1)
-        (void)err_set(e, "stopped by a signal, before the search had ended; nothing was "
-                         "written");
     tune_outcome_release(&o);
     return status;
 }
@@ -225,30 +223,44 @@ static int check(const struct tune_spec *spec, const struct tune_space *space,
                      spec->against);
 }
 
-static int tune(struct cfg *config, const struct folders *folders,
-                const struct tune_flags *flags, const char *out, struct err *e)
+static int tune(struct cfg *config, const struct experiment_folders *folders,
+                struct shared *shared, const struct tune_flags *flags, const char *out,
+                struct err *e)
 {
-    enum { KEPT_EACH = 64 }; /* of what is shared, for each thread */
-    struct experiment_folders where = {folders->models, folders->machines,
-                                       folders->presets};
-    struct shared *shared = shared_new(KEPT_EACH * flags->threads);
     struct tune_spec spec;
     struct tune_space *space = NULL;
     int status = tune_spec_read(config, &spec, e);
-    void *image = NULL;
 
     if (status == 0) {
         space = tune_space_new(config, spec.over, e);
         status = space == NULL ? -1 : check(&spec, space, e);
     }
     if (status == 0) {
-        struct tune_study s = {config, &spec, space, &where, shared};
+        struct tune_study s = {config, &spec, space, folders, shared};
 
-        image = take_trace(shared, config);
         status = search(&s, flags, out, e);
     }
     tune_space_free(space);
     tune_spec_release(&spec);
+    return status;
+}
+
+static int tune_or_largest(struct cfg *config, const struct folders *folders,
+                           const struct tune_flags *flags, const char *out,
+                           struct err *e)
+{
+    enum { KEPT_EACH = 64 }; /* of what is shared, for each thread */
+    struct experiment_folders where = {folders->models, folders->machines,
+                                       folders->presets};
+    struct shared *shared = shared_new(KEPT_EACH * flags->threads);
+    struct tune_largest largest = {&where, shared, flags->threads, flags->json, out};
+    void *image = take_trace(shared, config);
+    int status = flags->largest ? tune_largest(config, &largest, e)
+                                : tune(config, &where, shared, flags, out, e);
+
+    if (status == 1)
+        (void)err_set(e, "stopped by a signal, before the search had ended; nothing was "
+                         "written");
     shared_free(shared);
     free(image);
     return status == 0 ? EXIT_GOOD : EXIT_BAD;
@@ -258,23 +270,24 @@ static int tune(struct cfg *config, const struct folders *folders,
 static int tune_into(struct cfg *config, const char *path, const struct folders *folders,
                      const struct tune_flags *flags, struct err *e)
 {
-    static const char *const own[] = {"tune.csv", "best.yaml", "result.h5", NULL};
+    static const char *const best[] = {"tune.csv", "best.yaml", "result.h5", NULL};
+    static const char *const largest[] = {"largest.csv", NULL};
     struct folder_out *f;
     int status;
 
     if (flags->out == NULL)
-        return tune(config, folders, flags, NULL, e);
-    f = config_folder(config, path, flags->out, own, e);
+        return tune_or_largest(config, folders, flags, NULL, e);
+    f = config_folder(config, path, flags->out, flags->largest ? largest : best, e);
     if (f == NULL)
         return EXIT_BAD;
-    status = tune(config, folders, flags, folder_out_name(f), e);
+    status = tune_or_largest(config, folders, flags, folder_out_name(f), e);
     if (status != EXIT_GOOD)
         folder_out_abandon(f, e);
     else if (folder_out_commit(f, e) != 0)
         status = EXIT_BAD;
     else if (!flags->json)
-        plain_printf(stdout, "\nWritten: %s/best.yaml, result.h5, tune.csv\n",
-                     flags->out);
+        plain_printf(stdout, "\nWritten: %s/%s\n", flags->out,
+                     flags->largest ? "largest.csv" : "best.yaml, result.h5, tune.csv");
     return status;
 }
 
@@ -288,6 +301,9 @@ int cmd_tune(int argc, char **argv)
          "override the configuration, e.g. tune.evaluations=100"},
         {"--threads", 't', FLAG_COUNT, &flags.threads, "N",
          "runs at a time (default 1); the outcome is the same"},
+        {"--largest-batch", 0, FLAG_SWITCH, &flags.largest, NULL,
+         "instead: of each policy the largest batch that GPU memory takes, and what it "
+         "gives"},
         {"--json", 0, FLAG_SWITCH, &flags.json, NULL, "print JSON instead of text"},
         {"--quiet", 'q', FLAG_SWITCH, &flags.quiet, NULL, "no progress line"},
         {.name = NULL},
