@@ -12,6 +12,7 @@ What will this Mixture-of-Experts policy cost on that machine, and why?
 
   moesim run       replay a trace under one or more policies, side by side
   moesim sweep     run a study at many points: grids, random and Sobol points
+  moesim tune      the best point of a study within so many runs
   moesim curve     hit rate and bytes against capacity: how many slots?
   moesim check     stored predictions, published tables against new predictions
   moesim explain   where the time of a result went, and what would help

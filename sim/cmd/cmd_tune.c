@@ -7,6 +7,7 @@
 #include "sim/base/plain.h"
 #include "traces/trace_image.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +75,6 @@ static int write_csv(const struct tune_report *r, const char *path, struct err *
     return file_out_commit(f, e);
 }
 
-/* Without a best there is only the table of runs. */
 static int write_files(const struct tune_report *r, const char *folder, struct err *e)
 {
     char *csv = mem_format("%s/tune.csv", folder);
@@ -82,9 +82,9 @@ static int write_files(const struct tune_report *r, const char *folder, struct e
     char *result = mem_format("%s/result.h5", folder);
     int status = write_csv(r, csv, e);
 
-    if (status == 0 && r->best != NULL)
+    if (status == 0)
         status = write_study(r, study, e);
-    if (status == 0 && r->best != NULL)
+    if (status == 0)
         status = result_write(r->best, result, e);
     free(csv);
     free(study);
@@ -94,43 +94,67 @@ static int write_files(const struct tune_report *r, const char *folder, struct e
 
 /* ---- the whole ---- */
 
-static int no_best(const struct tune_report *r, struct err *e)
+/* The limits that a trial misses. Owned. */
+static char *missed_text(const struct tune_spec *spec, const struct tune_trial *t)
 {
-    const struct tune_spec *spec = r->s->spec;
-    const struct tune_trial *t;
-    char *point, *missed = mem_strdup("");
+    char *text = mem_strdup("");
 
-    if (r->o->nearest == TUNE_NONE) {
-        free(missed);
-        for (size_t i = 0; i < r->o->trials; i++) {
-            if (!r->o->trial[i].ran)
-                return err_set(e, "no point could be run to its end; the first said: %s",
-                               r->o->trial[i].why);
-        }
-        return err_set(e, "no run has the figure %s; name another goal",
-                       result_figure[spec->goal[0].figure].name);
-    }
-    t = &r->o->trial[r->o->nearest];
     for (size_t i = 0; i < spec->limits; i++) {
         const struct tune_limit *l = &spec->limit[i];
         char *longer;
 
         if (tune_limit_holds(l, t->figure[l->figure]))
             continue;
-        longer = mem_format("%s%s%s %s, should be at %s %s", missed,
-                            *missed == '\0' ? "" : "; ", result_figure[l->figure].name,
+        longer = mem_format("%s%s%s %s, should be at %s %s", text,
+                            *text == '\0' ? "" : "; ", result_figure[l->figure].name,
                             result_figure_text(l->figure, t->figure[l->figure]).text,
                             l->least ? "least" : "most",
                             result_figure_text(l->figure, l->value).text);
-        free(missed);
-        missed = longer;
+        free(text);
+        text = longer;
     }
+    return text;
+}
+
+/* Why no trial ran that has all figures. Returns -1. */
+static int no_figures(const struct tune_report *r, struct err *e)
+{
+    const struct tune_spec *spec = r->s->spec;
+    const struct tune_outcome *o = r->o;
+    bool any = false;
+
+    for (size_t i = 0; i < o->trials; i++)
+        any = any || o->trial[i].ran;
+    if (!any)
+        return err_set(e, "no point could be run to its end; the first said: %s",
+                       o->trial[0].why);
+    for (size_t k = 0; k < spec->goals + spec->limits; k++) {
+        int figure = k < spec->goals ? spec->goal[k].figure
+                                     : spec->limit[k - spec->goals].figure;
+
+        any = false;
+        for (size_t i = 0; i < o->trials; i++)
+            any = any || (o->trial[i].ran && isfinite(o->trial[i].figure[figure]));
+        if (!any)
+            return err_set(e, "no run of this study has the figure %s; name another one",
+                           result_figure[figure].name);
+    }
+    return err_set(e, "no run over the whole trace has all figures that are goals and "
+                      "limits; name others");
+}
+
+static int no_best(const struct tune_report *r, struct err *e)
+{
+    const struct tune_trial *t;
+    char *point, *missed;
+
+    if (r->o->nearest == TUNE_NONE)
+        return no_figures(r, e);
+    t = &r->o->trial[r->o->nearest];
     point = tune_point_text(r->s, &t->point);
-    if (*missed == '\0') /* then a goal has no figure there */
-        (void)err_set(e, "no run has all figures that are goals; name other ones");
-    else
-        (void)err_set(e, "no point keeps to all limits; the nearest, %s, has %s", point,
-                      missed);
+    missed = missed_text(r->s->spec, t);
+    (void)err_set(e, "no point keeps to all limits; the nearest, %s, has %s", point,
+                  missed);
     free(point);
     free(missed);
     return -1;
@@ -178,10 +202,11 @@ static int report(struct tune_report *r, const struct tune_flags *flags, const c
                   struct err *e)
 {
     struct result best = {.path = NULL};
-    int status = 0;
+    int status;
 
-    if (r->o->best != TUNE_NONE)
-        status = look_closer(r, flags, &best, e);
+    if (r->o->best == TUNE_NONE)
+        return no_best(r, e);
+    status = look_closer(r, flags, &best, e);
     if (status == 0 && flags->json)
         tune_print_json(r, stdout);
     else if (status == 0)
@@ -189,8 +214,6 @@ static int report(struct tune_report *r, const struct tune_flags *flags, const c
     if (status == 0 && out != NULL)
         status = write_files(r, out, e);
     result_release(&best);
-    if (status == 0 && r->o->best == TUNE_NONE)
-        return no_best(r, e);
     return status;
 }
 

@@ -268,8 +268,6 @@ static void print_front(const struct tune_report *r, FILE *out)
 void tune_print(const struct tune_report *r, FILE *out)
 {
     print_task(r, out);
-    if (r->o->best == TUNE_NONE)
-        return;
     print_best(r, out);
     (void)fputc('\n', out);
     print_spread(r, out);

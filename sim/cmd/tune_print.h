@@ -1,4 +1,4 @@
-/* What a search found, for people, as JSON, and every run of it as CSV. */
+/* What a search that has a best found, for people, as JSON, and every run of it as CSV. */
 #ifndef MOESIM_CMD_TUNE_PRINT_H
 #define MOESIM_CMD_TUNE_PRINT_H
 
@@ -9,7 +9,7 @@
 struct tune_report {
     const struct tune_study *s;
     const struct tune_outcome *o;
-    const struct result *best; /* of o->best; or NULL without one */
+    const struct result *best; /* the whole run of o->best */
     struct tune_sure sure;
     struct tune_pair second;  /* the best and the second one */
     struct tune_pair against; /* the policy of `against:`, and the best of the others */

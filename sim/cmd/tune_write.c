@@ -94,16 +94,13 @@ void tune_print_json(const struct tune_report *r, FILE *out)
                   tune_space_count(r->s->space), o->trials, parts, o->refused,
                   o->foreseeing, o->whole ? "true" : "false");
     put_number(out, ",\n  \"seconds\": ", o->seconds);
-    if (o->best != TUNE_NONE) {
-        const struct tune_trial *t = &o->trial[o->best];
-
-        put_number(out, ",\n  \"objective\": ", t->figure[spec->goal[0].figure]);
-        (void)fputs(",\n  \"best\": ", out);
-        json_point(r->s, t, out);
-        json_sure(&r->sure, out);
-        json_pair(r, "second", &r->second, out);
-        json_pair(r, "against", &r->against, out);
-    }
+    put_number(out, ",\n  \"objective\": ",
+               o->trial[o->best].figure[spec->goal[0].figure]);
+    (void)fputs(",\n  \"best\": ", out);
+    json_point(r->s, &o->trial[o->best], out);
+    json_sure(&r->sure, out);
+    json_pair(r, "second", &r->second, out);
+    json_pair(r, "against", &r->against, out);
     (void)fputs(",\n  \"front\": [", out);
     for (size_t i = 0; i < o->fronts; i++) {
         (void)fputs(i > 0 ? ",\n    " : "\n    ", out);

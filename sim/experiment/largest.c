@@ -147,7 +147,6 @@ static int look(struct search *s, size_t policies, struct err *e)
     const struct cfg_node *workload = cfg_find(cfg_root(s->study), "workload");
     const struct cfg_node *mode = workload == NULL ? NULL : cfg_find(workload, "mode");
     struct experiment_facts facts = {.requests = 0};
-    struct err first = {.text = ""};
     int status = -1;
 
     s->continuous = mode != NULL && cfg_text(mode) != NULL &&
@@ -158,17 +157,20 @@ static int look(struct search *s, size_t policies, struct err *e)
                          "static or continuous");
     for (size_t i = 0; i < policies && status != 0; i++) {
         struct cfg *c = plain_study(s->study);
+        struct err why = {.text = ""};
 
         cfg_keep_item(c, "policies", i);
         status = put(c, s->continuous ? "workload.max_sequences" : "workload.batch", 1,
-                     &first);
+                     &why);
         if (status == 0)
-            status = experiment_check(c, s->folders, &facts, &first);
+            status = experiment_check(c, s->folders, &facts, &why);
+        if (status != 0 && i == 0)
+            *e = why;
         cfg_free(c);
     }
     s->most = facts.requests < MOST_BATCH ? facts.requests : MOST_BATCH;
-    if (status != 0)
-        *e = first;
+    if (status == 0)
+        *e = (struct err){.text = ""};
     return status;
 }
 

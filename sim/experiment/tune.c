@@ -284,6 +284,15 @@ static size_t least_cost(const struct search *w, size_t but)
     return best;
 }
 
+static bool has_goals(const struct tune_spec *s, const struct tune_trial *t)
+{
+    bool has = true;
+
+    for (size_t g = 0; g < s->goals; g++)
+        has = has && isfinite(tune_trial_cost(s, t, g));
+    return has;
+}
+
 static size_t least_miss(const struct search *w)
 {
     const struct tune_spec *s = w->s->spec;
@@ -292,7 +301,7 @@ static size_t least_miss(const struct search *w)
     for (size_t i = 0; i < w->o->trials; i++) {
         const struct tune_trial *t = &w->o->trial[i];
 
-        if (t->ran && t->share >= 1 && isfinite(tune_miss(s, t)) &&
+        if (t->share >= 1 && has_goals(s, t) && isfinite(tune_miss(s, t)) &&
             (nearest == TUNE_NONE || tune_miss(s, t) < tune_miss(s, &w->o->trial[nearest])))
             nearest = i;
     }

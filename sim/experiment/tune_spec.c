@@ -85,10 +85,10 @@ static int add_goals(struct tune_spec *s, const struct cfg_node *n, bool large,
 /* ---- limits ---- */
 
 /* "70 %", or a number. */
-static int read_share(const struct cfg_node *n, double *value, struct err *e)
+static int read_share(const struct cfg_node *n, const char *name, double *value,
+                      struct err *e)
 {
-    static const struct option number = {
-        "value", OPT_DOUBLE, 0, NULL, 0, 0, NULL, NULL};
+    const struct option number = {.name = name, .type = OPT_DOUBLE};
     const char *text = cfg_text(n);
     size_t length = text == NULL ? 0 : strcspn(text, "%");
     struct err why = {.text = ""};
@@ -106,13 +106,11 @@ static int read_share(const struct cfg_node *n, double *value, struct err *e)
     return status == 0 ? 0 : cfg_error(n, e, "expected a share, such as 0.7 or 70 %%");
 }
 
-static int read_value(const struct cfg_node *n, enum figure_kind kind, double *value,
-                      struct err *e)
+static int read_value(const struct cfg_node *n, const char *name, enum figure_kind kind,
+                      double *value, struct err *e)
 {
-    static const struct option as_time = {
-        "value", OPT_TIME, 0, NULL, 0, 1e6, NULL, NULL};
-    static const struct option as_bytes = {
-        "value", OPT_BYTES, 0, NULL, 0, 1e18, NULL, NULL};
+    const struct option as_time = {.name = name, .type = OPT_TIME, .max = 1e6};
+    const struct option as_bytes = {.name = name, .type = OPT_BYTES, .max = 1e18};
     sim_time time;
     uint64_t bytes;
 
@@ -128,7 +126,7 @@ static int read_value(const struct cfg_node *n, enum figure_kind kind, double *v
         *value = (double)bytes;
         return 0;
     }
-    return read_share(n, value, e);
+    return read_share(n, name, value, e);
 }
 
 static int add_limits(struct tune_spec *s, const struct cfg_node *map, bool least,
@@ -145,8 +143,8 @@ static int add_limits(struct tune_spec *s, const struct cfg_node *map, bool leas
         l = &s->limit[s->limits];
         l->least = least;
         if (read_figure(cfg_item(map, i), cfg_key(map, i), &l->figure, e) != 0 ||
-            read_value(cfg_item(map, i), result_figure[l->figure].kind, &l->value, e) !=
-                0)
+            read_value(cfg_item(map, i), cfg_key(map, i), result_figure[l->figure].kind,
+                       &l->value, e) != 0)
             return -1;
         s->limits++;
     }

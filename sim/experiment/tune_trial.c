@@ -30,10 +30,11 @@ enum tune_fate tune_trial_check(const struct tune_study *s, const struct tune_po
 double tune_trial_share(const struct experiment_facts *f, double wanted)
 {
     double all = f->recorded > 0 ? (double)f->recorded : (double)f->requests;
-    double least = 2 * (double)f->together, part = ceil(wanted * all);
+    double least = 2 * (double)f->together, part;
 
     if (f->recorded > 0 && f->most > 0 && (double)f->most < all)
         all = (double)f->most;
+    part = ceil(wanted * all - 1e-9);
     part = part < least ? least : part;
     return part < all ? part / all : 1;
 }
@@ -53,12 +54,14 @@ static int shorten(struct cfg *c, const struct experiment_facts *f, double share
 {
     double passes = f->most > 0 ? (double)f->most : (double)f->recorded;
 
+    if (f->recorded > 0 && (double)f->recorded < passes)
+        passes = (double)f->recorded;
     if (share >= 1)
         return 0;
     if (f->recorded == 0 &&
         limit(c, "requests", round(share * (double)f->requests), e) != 0)
         return -1;
-    return passes > 0 ? limit(c, "max_passes", ceil(share * passes), e) : 0;
+    return passes > 0 ? limit(c, "max_passes", ceil(share * passes - 1e-9), e) : 0;
 }
 
 struct cfg *tune_trial_config(const struct tune_study *s, const struct tune_point *p,
