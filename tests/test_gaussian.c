@@ -121,9 +121,8 @@ static void solve(const double *x, const double *length, double noise, const dou
 
     for (int i = 0; i < POINTS; i++)
         for (int k = 0; k < POINTS; k++)
-            c[i][k] =
-                correlation(x + i * COORDINATES, x + k * COORDINATES, length) +
-                (i == k ? noise : 0);
+            c[i][k] = correlation(x + i * COORDINATES, x + k * COORDINATES, length) +
+                      (i == k ? noise : 0);
     memcpy(s, b, POINTS * sizeof *b);
     eliminate(c, s);
 }

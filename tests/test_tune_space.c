@@ -1,6 +1,6 @@
-/* What a search is asked for, and the points it may choose: units, limits, names of figures;
- * points of a space counted by hand, each reached by its number; places; shares of a
- * trace. */
+/* What a search is asked for, and the points it may choose: units, limits, names of
+ * figures; points of a space counted by hand, each reached by its number; places; shares
+ * of a trace. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -47,9 +47,10 @@ static int figure(const char *name)
 
 static void a_task_has_units(void **state)
 {
-    struct cfg *c = parse("tune: {minimise: [tpot_p99, gpu_peak_bytes], over: {a: 1..2},\n"
-                          " at_most: {ttft_p99: 500 ms, gpu_peak: 70 GB},\n"
-                          " at_least: {hit_rate: 70 %, gpu_busy: 0.25, tokens_per_s: 30}}");
+    struct cfg *c =
+        parse("tune: {minimise: [tpot_p99, gpu_peak_bytes], over: {a: 1..2},\n"
+              " at_most: {ttft_p99: 500 ms, gpu_peak: 70 GB},\n"
+              " at_least: {hit_rate: 70 %, gpu_busy: 0.25, tokens_per_s: 30}}");
     static const double value[] = {0.5, 70e9, 0.7, 0.25, 30};
     struct tune_spec s;
     struct err e = {.text = ""};
@@ -65,9 +66,12 @@ static void a_task_has_units(void **state)
         assert_true(fabs(s.limit[i].value - value[i]) < 1e-12 * value[i]);
         assert_int_equal(s.limit[i].least, i >= 2);
     }
-    assert_true(tune_limit_holds(&s.limit[0], 0.5) && !tune_limit_holds(&s.limit[0], 0.6));
-    assert_true(tune_limit_holds(&s.limit[2], 0.7) && !tune_limit_holds(&s.limit[2], 0.6));
-    assert_false(tune_limit_holds(&s.limit[0], NAN) || tune_limit_holds(&s.limit[2], NAN));
+    assert_true(tune_limit_holds(&s.limit[0], 0.5) &&
+                !tune_limit_holds(&s.limit[0], 0.6));
+    assert_true(tune_limit_holds(&s.limit[2], 0.7) &&
+                !tune_limit_holds(&s.limit[2], 0.6));
+    assert_false(tune_limit_holds(&s.limit[0], NAN) ||
+                 tune_limit_holds(&s.limit[2], NAN));
     assert_int_equal(s.evaluations, 60);
     assert_int_equal(s.seeds, 5);
     tune_spec_release(&s);
@@ -76,8 +80,8 @@ static void a_task_has_units(void **state)
 
 static void a_goal_may_be_large_or_of_bounds(void **state)
 {
-    struct cfg *c =
-        parse("tune: {maximise: tokens_per_s, minimise: gap_to_offline, over: {a: 1..2}}");
+    struct cfg *c = parse(
+        "tune: {maximise: tokens_per_s, minimise: gap_to_offline, over: {a: 1..2}}");
     struct tune_spec s;
     struct err e = {.text = ""};
 
@@ -126,8 +130,8 @@ static const char *const study =
 static struct tune_space *space_of(const struct cfg *c)
 {
     struct err e = {.text = ""};
-    struct tune_space *s = tune_space_new(
-        c, cfg_find(cfg_find(cfg_root(c), "tune"), "over"), &e);
+    struct tune_space *s =
+        tune_space_new(c, cfg_find(cfg_find(cfg_root(c), "tune"), "over"), &e);
 
     if (s == NULL)
         fail_msg("%s", e.text);
@@ -194,8 +198,9 @@ static void a_point_is_a_configuration(void **state)
 static void a_space_may_have_no_end(void **state)
 {
     static const double u[] = {0, 0.25};
-    struct cfg *c = parse("policies: [lru-on-demand]\n"
-                          "tune: {over: {machine.h2d_pinned.bandwidth: 8..128 GB/s log2}}");
+    struct cfg *c =
+        parse("policies: [lru-on-demand]\n"
+              "tune: {over: {machine.h2d_pinned.bandwidth: 8..128 GB/s log2}}");
     struct tune_space *s = space_of(c);
     struct tune_point p = tune_space_draw(s, u);
     double x;

@@ -159,8 +159,8 @@ int cmd_run(int argc, char **argv)
         {"--json", 0, FLAG_SWITCH, &flags.json, NULL, "print JSON instead of the table"},
         {"--csv", 0, FLAG_SWITCH, &flags.csv, NULL, "print CSV instead of the table"},
         {"--params-json", 0, FLAG_TEXT, &flags.point.params, "FILE",
-         "a point of a search: one JSON object of keys as `sweep:` has them (- : standard "
-         "input); prints one line of JSON"},
+         "a point of a search: one JSON object of keys as `sweep:` has them (- : "
+         "standard input); prints one line of JSON"},
         {"--objective", 0, FLAG_TEXT, &flags.point.objective, "FIGURE",
          "with --params-json: what that line calls the objective, e.g. tpot_p99"},
         {"--policy", 0, FLAG_TEXT, &flags.point.policy, "NAME",

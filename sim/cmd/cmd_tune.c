@@ -30,9 +30,8 @@ static void *take_trace(struct shared *shared, const struct cfg *study)
     const size_t most =
         (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / 2;
     struct err ignored = {.text = ""};
-    struct trace *t = n == NULL || cfg_text(n) == NULL
-                          ? NULL
-                          : trace_open(cfg_text(n), NULL, &ignored);
+    struct trace *t =
+        n == NULL || cfg_text(n) == NULL ? NULL : trace_open(cfg_text(n), NULL, &ignored);
     size_t bytes = t == NULL ? 0 : trace_image_bytes(t);
     void *image = bytes > 0 && bytes <= most ? mem_aligned(64, bytes) : NULL;
     int status = image == NULL ? -1 : trace_image_fill(t, image, &ignored);
@@ -129,8 +128,8 @@ static int no_figures(const struct tune_report *r, struct err *e)
         return err_set(e, "no point could be run to its end; the first said: %s",
                        o->trial[0].why);
     for (size_t k = 0; k < spec->goals + spec->limits; k++) {
-        int figure = k < spec->goals ? spec->goal[k].figure
-                                     : spec->limit[k - spec->goals].figure;
+        int figure =
+            k < spec->goals ? spec->goal[k].figure : spec->limit[k - spec->goals].figure;
 
         any = false;
         for (size_t i = 0; i < o->trials; i++)
@@ -269,8 +268,7 @@ static int tune(struct cfg *config, const struct experiment_folders *folders,
 }
 
 static int tune_or_largest(struct cfg *config, const struct folders *folders,
-                           const struct tune_flags *flags, const char *out,
-                           struct err *e)
+                           const struct tune_flags *flags, const char *out, struct err *e)
 {
     enum { KEPT_EACH = 64 }; /* of what is shared, for each thread */
     struct experiment_folders where = {folders->models, folders->machines,
@@ -282,8 +280,8 @@ static int tune_or_largest(struct cfg *config, const struct folders *folders,
                                 : tune(config, &where, shared, flags, out, e);
 
     if (status == 1)
-        (void)err_set(e, "stopped by a signal, before the search had ended; nothing was "
-                         "written");
+        (void)err_set(e, "stopped by a signal, before the search had ended; "
+                         "nothing was written");
     shared_free(shared);
     free(image);
     return status == 0 ? EXIT_GOOD : EXIT_BAD;
@@ -325,8 +323,8 @@ int cmd_tune(int argc, char **argv)
         {"--threads", 't', FLAG_COUNT, &flags.threads, "N",
          "runs at a time (default 1); the outcome is the same"},
         {"--largest-batch", 0, FLAG_SWITCH, &flags.largest, NULL,
-         "instead: of each policy the largest batch that GPU memory takes, and what it "
-         "gives"},
+         "instead: of each policy the largest batch that GPU memory takes, and "
+         "what it gives"},
         {"--json", 0, FLAG_SWITCH, &flags.json, NULL, "print JSON instead of text"},
         {"--quiet", 'q', FLAG_SWITCH, &flags.quiet, NULL, "no progress line"},
         {.name = NULL},

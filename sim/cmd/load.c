@@ -92,8 +92,8 @@ static size_t path_of(const char *key, size_t length)
     return i;
 }
 
-/* The values that a sweep or a search has for keys that are paths: one, or a list. The depth of a
- * document, and so of this recursion, is bounded. */
+/* The values that a sweep or a search has for keys that are paths: one, or a list. The
+ * depth of a document, and so of this recursion, is bounded. */
 static void rewrite_swept(struct cfg *c, const char *above, const struct cfg_node *map,
                           rewrite *change, const char *config_path)
 {

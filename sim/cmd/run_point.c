@@ -28,7 +28,8 @@ static char *read_input(size_t *size, struct err *e)
     if (ferror(stdin))
         (void)err_set(e, "standard input cannot be read: %s", strerror(errno));
     else if (*size > MOST_BYTES)
-        (void)err_set(e, "standard input has more than %d bytes; expected one JSON object",
+        (void)err_set(e,
+                      "standard input has more than %d bytes; expected one JSON object",
                       MOST_BYTES);
     else
         return text;
@@ -40,9 +41,8 @@ static char *read_input(size_t *size, struct err *e)
 static struct cfg *read_object(const struct run_point *p, struct err *e)
 {
     size_t size = 0, at = 0;
-    char *text = strcmp(p->params, "-") == 0
-                     ? read_input(&size, e)
-                     : file_read(p->params, MOST_BYTES, &size, e);
+    char *text = strcmp(p->params, "-") == 0 ? read_input(&size, e)
+                                             : file_read(p->params, MOST_BYTES, &size, e);
     struct cfg *c = NULL;
 
     while (text != NULL && at < size && strchr(" \t\r\n", text[at]) != NULL)

@@ -13,8 +13,8 @@ struct run_point {
     unsigned threads;
 };
 
-/* Prints one line: {"objective": ..., "figures": {...}}. An exit status, with the sentence
- * in `e`. */
+/* Prints one line: {"objective": ..., "figures": {...}}. An exit status, with the
+ * sentence in `e`. */
 int run_point(const struct cfg *study, const struct experiment_folders *folders,
               const struct run_point *p, struct err *e);
 /* Prints {"error": ...} with the sentence, unless a signal stopped the run. */

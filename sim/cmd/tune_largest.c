@@ -13,8 +13,8 @@
 enum { COLUMNS = 7, LABEL_COLUMNS = 22 };
 
 static const struct text_column columns[COLUMNS] = {
-    {{"largest", "batch"}, 9},    {{"requests", "per s"}, 9}, {{"tokens", "per s"}, 9},
-    {{"GPU", "memory"}, 9},       {{"weights,", "slots"}, 9}, {{"KV", "cache"}, 9},
+    {{"largest", "batch"}, 9}, {{"requests", "per s"}, 9}, {{"tokens", "per s"}, 9},
+    {{"GPU", "memory"}, 9},    {{"weights,", "slots"}, 9}, {{"KV", "cache"}, 9},
     {{"activa-", "tions"}, 9},
 };
 
@@ -107,14 +107,15 @@ static void print_json(const struct largest *l, size_t count, FILE *out)
 
 static void print_csv(const struct largest *l, size_t count, FILE *out)
 {
-    (void)fputs("policy,batch,all,weight_bytes,buffer_bytes,kv_bytes,activation_bytes,why",
-                out);
+    (void)fputs(
+        "policy,batch,all,weight_bytes,buffer_bytes,kv_bytes,activation_bytes,why", out);
     for (int k = 0; k < RESULT_FIGURES; k++)
         (void)fprintf(out, ",%s", result_figure[k].name);
     (void)fputc('\n', out);
     for (size_t i = 0; i < count; i++) {
         csv_string(out, l[i].policy);
-        (void)fprintf(out, ",%" PRIu64 ",%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",",
+        (void)fprintf(out,
+                      ",%" PRIu64 ",%s,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",",
                       l[i].batch, l[i].all ? "true" : "false", l[i].memory.weights,
                       l[i].memory.buffers, l[i].memory.kv, l[i].memory.activations);
         csv_string(out, l[i].why);

@@ -12,8 +12,8 @@ struct tune_largest {
     const char *out; /* folder for largest.csv, or NULL */
 };
 
-/* Finds, prints and writes the largest batch of each policy. 0, 1 (stopped by a signal) or
- * -1. */
+/* Finds, prints and writes the largest batch of each policy. 0, 1 (stopped by a signal)
+ * or -1. */
 int tune_largest(const struct cfg *study, const struct tune_largest *t, struct err *e);
 
 #endif

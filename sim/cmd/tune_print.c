@@ -18,8 +18,7 @@ static bool has_key(const struct tune_study *s, const struct tune_point *p, size
 
 static char *append(char *text, const char *key, const char *value)
 {
-    char *longer =
-        mem_format("%s%s%s %s", text, *text == '\0' ? "" : ", ", key, value);
+    char *longer = mem_format("%s%s%s %s", text, *text == '\0' ? "" : ", ", key, value);
 
     free(text);
     return longer;
@@ -86,8 +85,8 @@ static void print_task(const struct tune_report *r, FILE *out)
                        o->refused, o->refusal);
     if (o->foreseeing > 0)
         text_paragraph(out, "note: ", "      ",
-                       "%zu points were left out, for their policies know what comes "
-                       "later",
+                       "%zu points were left out, for their policies know "
+                       "what comes later",
                        o->foreseeing);
     free(space);
 }
@@ -169,11 +168,11 @@ static char *ratio_text(const struct result_comparison *c)
 {
     if (isnan(c->ratio) || isnan(c->low))
         return mem_strdup("too few requests to compare one by one");
-    return mem_format("request by request it takes %s times as long (95 %% interval %s to "
-                      "%s)%s",
-                      text_ratio(c->ratio).text, text_ratio(c->low).text,
-                      text_ratio(c->high).text,
-                      c->significant ? "" : ", which is no significant difference");
+    return mem_format(
+        "request by request it takes %s times as long (95 %% interval "
+        "%s to %s)%s",
+        text_ratio(c->ratio).text, text_ratio(c->low).text, text_ratio(c->high).text,
+        c->significant ? "" : ", which is no significant difference");
 }
 
 static void print_second(const struct tune_report *r, FILE *out)
@@ -206,8 +205,8 @@ static void print_against(const struct tune_report *r, FILE *out)
     name = short_name(figure);
     point = tune_point_text(r->s, &r->o->trial[p->b].point);
     ratio = ratio_text(&p->c);
-    better =
-        tune_goal_cost(&spec->goal[0], p->b_goal) < tune_goal_cost(&spec->goal[0], p->a_goal);
+    better = tune_goal_cost(&spec->goal[0], p->b_goal) <
+             tune_goal_cost(&spec->goal[0], p->a_goal);
     text_paragraph(out, "", "  ",
                    "%s %s: %s %s, against %s of %s, which is %+.1f %%; %s.",
                    better ? "Worth it against" : "Not worth it against", spec->against,
@@ -230,8 +229,8 @@ static void print_front_line(const struct tune_report *r, size_t i, FILE *out)
     char *figures = mem_strdup("");
 
     for (size_t k = 0; k < spec->goals + spec->limits; k++) {
-        int figure = k < spec->goals ? spec->goal[k].figure
-                                     : spec->limit[k - spec->goals].figure;
+        int figure =
+            k < spec->goals ? spec->goal[k].figure : spec->limit[k - spec->goals].figure;
         char *longer = mem_format("%s%11s  ", figures,
                                   result_figure_text(figure, t->figure[figure]).text);
 

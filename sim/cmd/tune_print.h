@@ -1,4 +1,5 @@
-/* What a search that has a best found, for people, as JSON, and every run of it as CSV. */
+/* What a search that has a best found, for people, as JSON, and every run of it as CSV.
+ */
 #ifndef MOESIM_CMD_TUNE_PRINT_H
 #define MOESIM_CMD_TUNE_PRINT_H
 

@@ -94,8 +94,8 @@ void tune_print_json(const struct tune_report *r, FILE *out)
                   tune_space_count(r->s->space), o->trials, parts, o->refused,
                   o->foreseeing, o->whole ? "true" : "false");
     put_number(out, ",\n  \"seconds\": ", o->seconds);
-    put_number(out, ",\n  \"objective\": ",
-               o->trial[o->best].figure[spec->goal[0].figure]);
+    put_number(out,
+               ",\n  \"objective\": ", o->trial[o->best].figure[spec->goal[0].figure]);
     (void)fputs(",\n  \"best\": ", out);
     json_point(r->s, &o->trial[o->best], out);
     json_sure(&r->sure, out);

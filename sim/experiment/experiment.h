@@ -28,9 +28,9 @@ bool experiment_has_key(const char *key);
 char *experiment_policy_name(const struct cfg_node *policies, size_t i);
 /* Leaves only the policy of a name; NULL: the only one. 0 or -1. */
 int experiment_keep_policy(struct cfg *config, const char *name, struct err *e);
-/* Puts a value under a key of the configuration, of its model or machine, or else of every
- * policy: a copy of `item`, or where that is NULL `text`. In messages it stands where
- * `at` does (cfg_put()). 0 or -1. */
+/* Puts a value under a key of the configuration, of its model or machine, or else of
+ * every policy: a copy of `item`, or where that is NULL `text`. In messages it stands
+ * where `at` does (cfg_put()). 0 or -1. */
 int experiment_put(struct cfg *config, const char *key, const struct cfg_node *at,
                    const struct cfg_node *item, const char *text, struct err *e);
 

@@ -138,9 +138,9 @@ int experiment_keep_policy(struct cfg *config, const char *name, struct err *e)
         }
     }
     if (name != NULL && count > 0)
-        status = cfg_error(policies, e,
-                           "there is no policy '%.40s'; the first one is '%.40s'", name,
-                           first);
+        status =
+            cfg_error(policies, e, "there is no policy '%.40s'; the first one is '%.40s'",
+                      name, first);
     free(first);
     return status;
 }

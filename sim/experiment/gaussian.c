@@ -14,7 +14,7 @@
 
 struct gaussian {
     size_t lines, names, count;
-    double *x;      /* (point, coordinate) */
+    double *x; /* (point, coordinate) */
     double *y;
     double *length; /* [coordinates] */
     double noise;
@@ -47,8 +47,7 @@ static bool factorise(struct gaussian *g, double noise)
 
     for (size_t i = 0; i < g->count; i++) {
         for (size_t k = 0; k <= i; k++) {
-            double c =
-                correlation(g, g->x + i * coordinates, g->x + k * coordinates);
+            double c = correlation(g, g->x + i * coordinates, g->x + k * coordinates);
 
             gsl_matrix_set(g->factor, i, k, i == k ? c + noise : c);
             gsl_matrix_set(g->factor, k, i, gsl_matrix_get(g->factor, i, k));
@@ -162,7 +161,7 @@ static double take_logarithms(const struct gaussian_points *p, const gsl_vector 
     double prior = 0;
 
     for (size_t i = 0; i <= coordinates; i++) {
-        const struct prior *w = i < p->lines     ? &of_line
+        const struct prior *w = i < p->lines      ? &of_line
                                 : i < coordinates ? &of_name
                                                   : &of_noise;
         double value = gsl_vector_get(log_of, i), z = (value - w->mean) / w->deviation;
@@ -202,7 +201,7 @@ static void climb(const struct gaussian_points *p, gsl_vector *best)
 
     for (size_t i = 0; i < size; i++)
         gsl_vector_set(best, i,
-                       i < p->lines     ? of_line.mean
+                       i < p->lines   ? of_line.mean
                        : i < size - 1 ? of_name.mean
                                       : of_noise.mean);
     gsl_vector_set_all(step, 0.7);

@@ -1,18 +1,20 @@
-/* A Gaussian process: what is known of a function from its values at some points (Rasmussen
- * and Williams, "Gaussian Processes for Machine Learning", 2006, chapters 2 and 5).
+/* A Gaussian process: what is known of a function from its values at some points
+ * (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, chapters 2
+ * and 5).
  *
- * A point has coordinates on lines, from 0 to 1, and names behind them, which are the same
- * or not (their numbers count from 0). With lengths l the correlation of two points is
+ * A point has coordinates on lines, from 0 to 1, and names behind them, which are the
+ * same or not (their numbers count from 0). With lengths l the correlation of two points
+ * is
  *
  *     (1 + r + r^2 / 3) exp(-r) prod over names that differ exp(-1 / l),
  *     r^2 = 5 sum over lines ((x - x') / l)^2
  *
  * which is Matern's of 5/2, and a distance of Hamming's. To a point's correlation with
  * itself comes `noise`, for what is too rough to be followed. The mean and the variance
- * are those that make the values most likely; the variance has a prior of 1 that weighs as
- * much as one value, so values are best scaled to that. Of fitted ones the logarithms of
- * lengths and noise are as likely as can be, by Nelder and Mead's simplex (GSL's), under
- * wide normal priors. All is deterministic. */
+ * are those that make the values most likely; the variance has a prior of 1 that weighs
+ * as much as one value, so values are best scaled to that. Of fitted ones the logarithms
+ * of lengths and noise are as likely as can be, by Nelder and Mead's simplex (GSL's),
+ * under wide normal priors. All is deterministic. */
 #ifndef MOESIM_EXPERIMENT_GAUSSIAN_H
 #define MOESIM_EXPERIMENT_GAUSSIAN_H
 
@@ -28,8 +30,8 @@ struct gaussian_points {
 
 struct gaussian; /* opaque, owned by the caller */
 
-/* With lengths [lines + names] above zero, and noise. Copies all. Owned, or NULL where the
- * points are too much alike for that noise. */
+/* With lengths [lines + names] above zero, and noise. Copies all. Owned, or NULL where
+ * the points are too much alike for that noise. */
 struct gaussian *gaussian_new(const struct gaussian_points *p, const double *length,
                               double noise);
 /* With the most likely ones. Owned, never NULL. */

@@ -64,12 +64,12 @@ static int refuse(const struct result *r, const struct run_memory *m, struct err
 {
     struct text_sizes size = text_sizes(run_memory_bytes(m), r->gpu_memory_bytes);
 
-    return err_set(why,
-                   "a GPU has %s in use (weights %s, staging %s, KV cache %s, activations "
-                   "%s), of %s",
-                   size.a, text_bytes((double)m->weights).text,
-                   text_bytes((double)m->buffers).text, text_bytes((double)m->kv).text,
-                   text_bytes((double)m->activations).text, size.b);
+    return err_set(
+        why,
+        "a GPU has %s in use (weights %s, staging %s, KV cache %s, "
+        "activations %s), of %s",
+        size.a, text_bytes((double)m->weights).text, text_bytes((double)m->buffers).text,
+        text_bytes((double)m->kv).text, text_bytes((double)m->activations).text, size.b);
 }
 
 /* Tries a batch: 0 it fits, and the figures are its; 1 stopped; -1 it does not. */
@@ -80,8 +80,7 @@ static int try_batch(const struct search *s, size_t policy, uint64_t batch,
     struct largest *l = &s->found[policy];
     struct cfg *c = with_batch(s, policy, batch, why);
     struct result r;
-    int status =
-        c == NULL ? -1 : experiment_run(c, s->folders, 1, &hooks, &r, why);
+    int status = c == NULL ? -1 : experiment_run(c, s->folders, 1, &hooks, &r, why);
 
     cfg_free(c);
     if (status < 0)
@@ -141,7 +140,8 @@ static void search_nth(void *context, size_t policy)
     s->status[policy] = search_policy(s, policy);
 }
 
-/* What is known of the study with its smallest batch, by the first policy that can run. */
+/* What is known of the study with its smallest batch, by the first policy that can run.
+ */
 static int look(struct search *s, size_t policies, struct err *e)
 {
     const struct cfg_node *workload = cfg_find(cfg_root(s->study), "workload");
@@ -160,8 +160,8 @@ static int look(struct search *s, size_t policies, struct err *e)
         struct err why = {.text = ""};
 
         cfg_keep_item(c, "policies", i);
-        status = put(c, s->continuous ? "workload.max_sequences" : "workload.batch", 1,
-                     &why);
+        status =
+            put(c, s->continuous ? "workload.max_sequences" : "workload.batch", 1, &why);
         if (status == 0)
             status = experiment_check(c, s->folders, &facts, &why);
         if (status != 0 && i == 0)

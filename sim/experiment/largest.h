@@ -1,7 +1,7 @@
 /* The largest batch that fits: for each policy of a study, how many requests at once GPU
  * memory takes (`workload.batch`, or `workload.max_sequences` of continuous batching), by
- * doubling and halving. A batch fits if its run neither is refused nor has more in use, on
- * any GPU and in any pass, than may be used: weights, slots, staging, KV cache and the
+ * doubling and halving. A batch fits if its run neither is refused nor has more in use,
+ * on any GPU and in any pass, than may be used: weights, slots, staging, KV cache and the
  * activations of MoE layers. A static batch is run alone, as the workload's only one. */
 #ifndef MOESIM_EXPERIMENT_LARGEST_H
 #define MOESIM_EXPERIMENT_LARGEST_H

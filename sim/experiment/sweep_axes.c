@@ -189,8 +189,8 @@ static int read_axis(struct sweep_axes *s, const char *key, const struct cfg_nod
 
 /* The keys of a mapping, with what stands above it before them; as in {cache: {slots:
  * [4, 8]}}. The depth of a document, and so of this recursion, is bounded. */
-static int read_keys(struct sweep_axes *s, const char *above,
-                     const struct cfg_node *map, struct err *e)
+static int read_keys(struct sweep_axes *s, const char *above, const struct cfg_node *map,
+                     struct err *e)
 {
     int status = 0;
 

@@ -1,4 +1,5 @@
-/* Keys of a configuration and the values that each may take, as `sweep:` and `tune: {over:
+/* Keys of a configuration and the values that each may take, as `sweep:` and `tune:
+ * {over:
  * ...}` have them (sweep_points.h shows how they are written).
  *
  * A key is one of the configuration, of its machine or model, or else one of every
@@ -25,8 +26,8 @@ enum sweep_axes_use {
 };
 
 /* Reads the keys of a mapping that is called `name` in sentences, but for the key `but`
- * (NULL: all). They are the study's, which may be another document. Borrows all. Owned, or
- * NULL. */
+ * (NULL: all). They are the study's, which may be another document. Borrows all. Owned,
+ * or NULL. */
 struct sweep_axes *sweep_axes_new(const struct cfg *study, const struct cfg_node *map,
                                   const char *name, const char *but,
                                   enum sweep_axes_use use, struct err *e);

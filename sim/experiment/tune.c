@@ -59,8 +59,8 @@ static double share_so_far(const struct search *w, const struct tune_point *p)
     return share;
 }
 
-/* The share for a run of a point: what is wanted, or where that is no more than it was run
- * over already, all of the trace. */
+/* The share for a run of a point: what is wanted, or where that is no more than it was
+ * run over already, all of the trace. */
 static double share_for(const struct search *w, const struct tune_point *p, double wanted)
 {
     struct experiment_facts facts = {.requests = 0};
@@ -302,7 +302,8 @@ static size_t least_miss(const struct search *w)
         const struct tune_trial *t = &w->o->trial[i];
 
         if (t->share >= 1 && has_goals(s, t) && isfinite(tune_miss(s, t)) &&
-            (nearest == TUNE_NONE || tune_miss(s, t) < tune_miss(s, &w->o->trial[nearest])))
+            (nearest == TUNE_NONE ||
+             tune_miss(s, t) < tune_miss(s, &w->o->trial[nearest])))
             nearest = i;
     }
     return nearest;
@@ -325,8 +326,9 @@ static int conclude(struct search *w, struct err *e)
     if (o->trials == 0 && o->refused > 0)
         return err_set(e, "%s", o->refusal);
     if (o->trials == 0)
-        return err_set(e, "all points have policies that know what comes later, which none "
-                          "in service does; add others");
+        return err_set(e,
+                       "all points have policies that know what comes later, which none "
+                       "in service does; add others");
     o->best = least_cost(w, TUNE_NONE);
     o->second = o->best == TUNE_NONE ? TUNE_NONE : least_cost(w, o->best);
     o->nearest = o->best == TUNE_NONE ? least_miss(w) : TUNE_NONE;
@@ -344,8 +346,8 @@ int tune_search(const struct tune_study *s, const struct tune_hooks *hooks,
     double begun = clock_seconds();
     int status;
 
-    *o = (struct tune_outcome){.best = TUNE_NONE, .second = TUNE_NONE,
-                               .nearest = TUNE_NONE};
+    *o = (struct tune_outcome){
+        .best = TUNE_NONE, .second = TUNE_NONE, .nearest = TUNE_NONE};
     w.pick = tune_pick_new(s, o);
     if (points > 0 && points <= w.runs) {
         status = run_whole(&w);

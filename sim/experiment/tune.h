@@ -2,10 +2,10 @@
  *
  * Successive halving comes first (Jamieson and Talwalkar, "Non-stochastic best arm
  * identification and hyperparameter optimization", AISTATS 2016): points spread over the
- * space run over a first part of the trace, the best of them over a longer one, the best of
- * those over all of it. Every further run takes the whole trace, at the point with most
- * worth by what is known (tune_model.h), a few together. A space of no more points than
- * runs is run whole.
+ * space run over a first part of the trace, the best of them over a longer one, the best
+ * of those over all of it. Every further run takes the whole trace, at the point with
+ * most worth by what is known (tune_model.h), a few together. A space of no more points
+ * than runs is run whole.
  *
  * What is called the best was run over the whole trace and keeps to all limits. Points
  * whose policies know what comes later are left out. Where points are is drawn by

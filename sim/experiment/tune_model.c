@@ -161,7 +161,8 @@ static void goal_costs(const struct tune_spec *s, const struct tune_trial *t,
 static double *costs(const struct tune_spec *s, const struct tune_trial *t, size_t count,
                      double weight)
 {
-    const double some = 0.05; /* of the sum, so that of equal ones the better one counts */
+    const double some =
+        0.05; /* of the sum, so that of equal ones the better one counts */
     double *cost = mem_alloc(count, sizeof *cost);
     double *other = mem_alloc(count, sizeof *other);
 

@@ -4,11 +4,11 @@
  * worth. Figures above zero go in as logarithms.
  *
  * A point's worth is the expected improvement on the best that is allowed, times the
- * probability that all limits hold (Schonlau, Welch, Jones, "Global versus local search in
- * constrained optimization of computer models", 1998); as long as nothing is allowed,
+ * probability that all limits hold (Schonlau, Welch, Jones, "Global versus local search
+ * in constrained optimization of computer models", 1998); as long as nothing is allowed,
  * that probability alone. Of two goals it is that of one number, Chebyshev's, whose
- * weights change from round to round (Knowles, "ParEGO", IEEE Transactions on Evolutionary
- * Computation 10, 2006). */
+ * weights change from round to round (Knowles, "ParEGO", IEEE Transactions on
+ * Evolutionary Computation 10, 2006). */
 #ifndef MOESIM_EXPERIMENT_TUNE_MODEL_H
 #define MOESIM_EXPERIMENT_TUNE_MODEL_H
 

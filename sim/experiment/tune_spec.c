@@ -53,8 +53,9 @@ static int add_goal(struct tune_spec *s, const struct cfg_node *n, bool large,
     struct tune_goal *g = &s->goal[s->goals];
 
     if (s->goals == TUNE_GOALS)
-        return cfg_error(n, e, "there are %d goals already; make the others limits, such "
-                               "as at_most: {gpu_peak: 70 GB}",
+        return cfg_error(n, e,
+                         "there are %d goals already; make the others limits, such "
+                         "as at_most: {gpu_peak: 70 GB}",
                          TUNE_GOALS);
     if (cfg_text(n) == NULL)
         return cfg_error(n, e, "expected the name of a figure, such as tpot_p99");
@@ -134,8 +135,8 @@ static int add_limits(struct tune_spec *s, const struct cfg_node *map, bool leas
 {
     if (map != NULL && !cfg_is_map(map))
         return cfg_error(map, e,
-                         "expected figures with what they may be, such as {ttft_p99: 500 "
-                         "ms}");
+                         "expected figures with what they may be, "
+                         "such as {ttft_p99: 500 ms}");
     for (size_t i = 0; map != NULL && i < cfg_count(map); i++) {
         struct tune_limit *l;
 
@@ -172,9 +173,10 @@ int tune_spec_read(const struct cfg *study, struct tune_spec *s, struct err *e)
 
     *s = (struct tune_spec){.node = tune};
     if (tune == NULL || !cfg_is_map(tune))
-        return cfg_error(tune == NULL ? cfg_root(study) : tune, e,
-                         "there is no mapping 'tune' of what to search; add such as tune: "
-                         "{minimise: tpot_p99, over: {cache.slots: 4..16}}");
+        return cfg_error(
+            tune == NULL ? cfg_root(study) : tune, e,
+            "there is no mapping 'tune' of what to search; add such as tune: "
+            "{minimise: tpot_p99, over: {cache.slots: 4..16}}");
     if (cfg_bind(tune, tune_options, &keys, e) != 0 ||
         add_goals(s, keys.minimise, false, e) != 0 ||
         add_goals(s, keys.maximise, true, e) != 0 ||

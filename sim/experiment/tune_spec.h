@@ -7,8 +7,8 @@
  *       at_least: {hit_rate: 70 %}
  *       evaluations: 60
  *
- * Figures are those of sim/result/result_figures.h; times and sizes have units, shares are
- * numbers or have "%". */
+ * Figures are those of sim/result/result_figures.h; times and sizes have units, shares
+ * are numbers or have "%". */
 #ifndef MOESIM_EXPERIMENT_TUNE_SPEC_H
 #define MOESIM_EXPERIMENT_TUNE_SPEC_H
 

@@ -196,8 +196,9 @@ int tune_sure_spread(const struct tune_study *s, const struct tune_point *p,
     value[0] = figure[s->spec->goal[0].figure];
     if (count > 0) /* one tells whether anything is drawn */
         status = run_seeds(&w, 1, 1, threads, e);
-    sure->drawn = count > 0 && status == 0 &&
-                  (w.at[0].digest != best->policy[0].run.digest || w.at[0].goal != value[0]);
+    sure->drawn =
+        count > 0 && status == 0 &&
+        (w.at[0].digest != best->policy[0].run.digest || w.at[0].goal != value[0]);
     if (sure->drawn && count > 1)
         status = run_seeds(&w, 2, count - 1, threads, e);
     for (size_t i = 0; i < count; i++)

@@ -37,12 +37,12 @@ int tune_sure_run(const struct tune_study *s, const struct tune_point *p,
 int tune_sure_spread(const struct tune_study *s, const struct tune_point *p,
                      unsigned threads, const struct result *best, struct tune_sure *sure,
                      struct err *e);
-/* Trials a and b side by side; either may be TUNE_NONE, and then there is no pair. 0, 1 or
- * -1. */
+/* Trials a and b side by side; either may be TUNE_NONE, and then there is no pair. 0, 1
+ * or -1. */
 int tune_sure_pair(const struct tune_study *s, const struct tune_outcome *o, size_t a,
                    size_t b, unsigned threads, struct tune_pair *pair, struct err *e);
-/* The trial of least cost that is allowed and has (`has`), or has not, a policy; TUNE_NONE
- * without. */
+/* The trial of least cost that is allowed and has (`has`), or has not, a policy;
+ * TUNE_NONE without. */
 size_t tune_sure_best(const struct tune_study *s, const struct tune_outcome *o,
                       size_t policy, bool has);
 

@@ -1,4 +1,5 @@
-/* Runs of a search: a study at a point, over its whole trace or over a first part of it. */
+/* Runs of a search: a study at a point, over its whole trace or over a first part of it.
+ */
 #ifndef MOESIM_EXPERIMENT_TUNE_TRIAL_H
 #define MOESIM_EXPERIMENT_TUNE_TRIAL_H
 
