@@ -194,7 +194,7 @@ static void climb(const struct gaussian_points *p, gsl_vector *best)
 {
     size_t size = p->lines + p->names + 1;
     struct gaussian_points copy = *p;
-    gsl_multimin_function f = {.f = unlikelihood, .n = size, .params = &copy};
+    gsl_multimin_function cost = {.f = unlikelihood, .n = size, .params = &copy};
     gsl_multimin_fminimizer *m =
         gsl_multimin_fminimizer_alloc(gsl_multimin_fminimizer_nmsimplex2, size);
     gsl_vector *step = gsl_vector_alloc(size);
@@ -205,7 +205,7 @@ static void climb(const struct gaussian_points *p, gsl_vector *best)
                        : i < size - 1 ? of_name.mean
                                       : of_noise.mean);
     gsl_vector_set_all(step, 0.7);
-    (void)gsl_multimin_fminimizer_set(m, &f, best, step);
+    (void)gsl_multimin_fminimizer_set(m, &cost, best, step);
     for (size_t i = 0; i < STEPS + 20 * size; i++) {
         if (gsl_multimin_fminimizer_iterate(m) != GSL_SUCCESS ||
             gsl_multimin_fminimizer_size(m) < 0.02)

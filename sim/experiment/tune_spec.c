@@ -16,9 +16,9 @@ struct keys {
 
 #define AT(field) offsetof(struct keys, field)
 const struct option tune_options[] = {
-    {"minimise", OPT_NODE, AT(minimise), "", 0, 0, NULL,
+    {"minimise", OPT_NAMED, AT(minimise), "", 0, 0, NULL,
      "figure that should be small (a name as in summary.csv, such as tpot_p99); or two"},
-    {"maximise", OPT_NODE, AT(maximise), "", 0, 0, NULL, "figure that should be large"},
+    {"maximise", OPT_NAMED, AT(maximise), "", 0, 0, NULL, "figure that should be large"},
     {"over", OPT_NODE, AT(over), NULL, 0, 0, NULL,
      "keys and what they may be, as sweep has them; a policy of several is one more"},
     {"at_most", OPT_NODE, AT(at_most), "", 0, 0, NULL,
