@@ -168,11 +168,11 @@ static char *ratio_text(const struct result_comparison *c)
 {
     if (isnan(c->ratio) || isnan(c->low))
         return mem_strdup("too few requests to compare one by one");
-    return mem_format(
-        "request by request it takes %s times as long (95 %% interval "
-        "%s to %s)%s",
-        text_ratio(c->ratio).text, text_ratio(c->low).text, text_ratio(c->high).text,
-        c->significant ? "" : ", which is no significant difference");
+    return mem_format("request by request it takes %s times as long (95 %% interval "
+                      "%s to %s)%s",
+                      text_ratio(c->ratio).text, text_ratio(c->low).text,
+                      text_ratio(c->high).text,
+                      c->significant ? "" : ", which is no significant difference");
 }
 
 static void print_second(const struct tune_report *r, FILE *out)

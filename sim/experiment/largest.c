@@ -64,12 +64,12 @@ static int refuse(const struct result *r, const struct run_memory *m, struct err
 {
     struct text_sizes size = text_sizes(run_memory_bytes(m), r->gpu_memory_bytes);
 
-    return err_set(
-        why,
-        "a GPU has %s in use (weights %s, staging %s, KV cache %s, "
-        "activations %s), of %s",
-        size.a, text_bytes((double)m->weights).text, text_bytes((double)m->buffers).text,
-        text_bytes((double)m->kv).text, text_bytes((double)m->activations).text, size.b);
+    return err_set(why,
+                   "a GPU has %s in use (weights %s, staging %s, KV cache %s, "
+                   "activations %s), of %s",
+                   size.a, text_bytes((double)m->weights).text,
+                   text_bytes((double)m->buffers).text, text_bytes((double)m->kv).text,
+                   text_bytes((double)m->activations).text, size.b);
 }
 
 /* Tries a batch: 0 it fits, and the figures are its; 1 stopped; -1 it does not. */
