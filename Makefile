@@ -394,7 +394,7 @@ fuzz: ## libFuzzer on every target of tests/fuzz, FUZZ_SECONDS each
 
 threads: ## what uses threads; for MODE=tsan
 	@$(MAKE) --no-print-directory $(many) moesim $(THREADED:%=$(B)/%)
-	@tests/run $(B) $(THREADED) cli_digest cli_signal cli_sweep
+	@tests/run $(B) $(THREADED) cli_digest cli_signal cli_sweep cli_tune
 
 mpi: ## what runs on several MPI ranks
 	@$(MAKE) --no-print-directory $(many) ranks
@@ -419,6 +419,10 @@ data: ## the tests that read real data (MOESIM_DATA), the slow ones too with MOE
 	    $(addprefix $(B)/,$(filter test_%,$(DATA_TESTS)))
 	@: $${MOESIM_DATA:?names the folder of the real data}
 	@tests/run $(B) $(DATA_TESTS)
+
+tune-check: ## what `moesim tune` finds in 60 runs against whole grids, 20 seeds of each of four spaces
+	@$(MAKE) --no-print-directory $(many) moesim
+	@tests/slow/tune $(B)
 
 compare: ## hit counts and curves against libCacheSim's, on recorded routing (MOESIM_DATA)
 	@$(MAKE) --no-print-directory $(many) moesim benches
@@ -461,7 +465,7 @@ clean: ## remove build/ and out/
 
 .PHONY: demo test moesim ranks help setup need-mpi tests objects flags benches fuzzers layers headers \
         lint analyzed format bench fuzz faults gpu sanitize-gpu emulate emulate-mutants cuda-flags gpu-kit \
-        kit-check threads mpi papers guard baselines data compare instructions \
+        kit-check threads mpi papers guard baselines data tune-check compare instructions \
         memory valgrind install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:

@@ -12,6 +12,7 @@ What will this Mixture-of-Experts policy cost on that machine, and why?
 
   moesim run       replay a trace under one or more policies, side by side
   moesim sweep     run a study at many points: grids, random and Sobol points
+  moesim tune      the best point of a study within so many runs
   moesim curve     hit rate and bytes against capacity: how many slots?
   moesim check     stored predictions, published tables against new predictions
   moesim explain   where the time of a result went, and what would help
@@ -87,7 +88,8 @@ while IFS='	' read -r command wanted; do
         ! LC_ALL=C grep -q '[^ -~]' "$folder/out" && continue
     echo "$command: $got" && bad=1
 done <<'END'
-run	o:out s:set t:threads -:json -:csv q:quiet
+run	o:out s:set t:threads -:json -:csv -:params-json -:objective -:policy q:quiet
+tune	o:out s:set t:threads -:largest-batch -:json q:quiet
 curve	p:policy s:slots b:batch -:scope -:protect -:order m:model -:set o:out t:threads -:json -:csv q:quiet
 check	u:update -:study s:set p:papers -:refit -:json -:junit -:markdown t:threads q:quiet
 explain	

@@ -211,18 +211,30 @@ static struct cfg_place nearest_place(const struct cfg_node *n, const char *path
     return place;
 }
 
+static bool begins_with(const char *text, const char *source)
+{
+    size_t length = source == NULL ? 0 : strlen(source);
+
+    return length > 0 && strncmp(text, source, length) == 0 && text[length] == ':';
+}
+
+/* Values may have been put there from other documents. The depth of a document, and so of
+ * this recursion, is bounded. */
+static bool names_place(const struct cfg_node *n, const char *text)
+{
+    bool found = begins_with(text, n->place.source) || begins_with(text, n->keyed.source);
+
+    for (size_t i = 0; n->kind != CFG_SCALAR && i < n->count && !found; i++)
+        found = names_place(n->items[i], text);
+    return found;
+}
+
 static bool has_place(const struct cfg_node *n, const struct err *e)
 {
-    size_t length;
-
     while (n->parent != NULL)
         n = n->parent;
-    if (strncmp(e->text, "--", 2) == 0) /* of the command line */
-        return true;
-    if (n->place.source == NULL)
-        return false;
-    length = strlen(n->place.source);
-    return strncmp(e->text, n->place.source, length) == 0 && e->text[length] == ':';
+    return strncmp(e->text, "--", 2) == 0 || /* of the command line */
+           names_place(n, e->text);
 }
 
 int cfg_locate(const struct cfg_node *n, const char *key, struct err *e)

@@ -76,6 +76,8 @@ int cfg_put_text(struct cfg *c, const char *path, const struct cfg_node *key,
 void cfg_nest(struct cfg *c, const char *path, const char *below);
 /* Takes a key of the root and all below it away, if it is there. */
 void cfg_remove(struct cfg *c, const char *key);
+/* Leaves only item i of a list under a key of the root, if there is one. */
+void cfg_keep_item(struct cfg *c, const char *key, size_t i);
 
 /* Replaces the text of scalar `n` of `c`, which keeps its place for messages. */
 void cfg_set_text(struct cfg *c, const struct cfg_node *n, const char *text);

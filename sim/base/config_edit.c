@@ -246,6 +246,18 @@ void cfg_remove(struct cfg *c, const char *key)
     c->root->count--;
 }
 
+void cfg_keep_item(struct cfg *c, const char *key, size_t i)
+{
+    const struct cfg_node *found = cfg_find(c->root, key);
+    struct cfg_node *list = found == NULL ? NULL : c->root->items[found->index];
+
+    if (list == NULL || list->kind != CFG_LIST || i >= list->count)
+        return;
+    list->items[0] = list->items[i];
+    list->items[0]->index = 0;
+    list->count = 1;
+}
+
 /* ---- cfg_copy ---- */
 
 /* The depth of a document, and so of this recursion, is bounded. */

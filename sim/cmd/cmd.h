@@ -21,6 +21,7 @@ int cmd_explain(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_sweep(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
+int cmd_tune(int argc, char **argv);
 int cmd_fit(int argc, char **argv);
 int cmd_trace_gen(int argc, char **argv);
 int cmd_trace_info(int argc, char **argv);

@@ -8,6 +8,7 @@
 #include "sim/policy/policy.h"
 #include "sim/experiment/experiment.h"
 #include "sim/experiment/parallel.h"
+#include "sim/experiment/tune_spec.h"
 #include "sim/base/text.h"
 
 #include <stdio.h>
@@ -130,6 +131,8 @@ static int list_config(const struct folders *f, struct err *e)
     cfg_help(workload_options, 2, stdout);
     (void)printf("\nparallel:\n");
     cfg_help(parallel_options, 2, stdout);
+    (void)printf("\ntune (of moesim tune):\n");
+    cfg_help(tune_options, 2, stdout);
     (void)printf("\npolicies: a list; each item is a preset's name or a mapping of name, "
                  "preset, gate, select,\nplace, cache, prefetch, offload, schedule (see "
                  "moesim list policies, moesim list presets)\n");

@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "run_point.h"
 #include "sim/base/file.h"
 #include "sim/base/folder.h"
 #include "sim/base/mem.h"
@@ -16,6 +17,7 @@ struct run_flags {
     struct flag_list set;
     unsigned threads;
     bool json, csv, quiet;
+    struct run_point point; /* without params: no point */
 };
 
 static void show_note(const char *sentence)
@@ -112,6 +114,38 @@ static int run(struct cfg *config, const char *path, const struct folders *folde
     return status;
 }
 
+static int run_or_point(struct cfg *config, const char *path,
+                        const struct folders *folders, struct run_flags *flags,
+                        struct err *e)
+{
+    struct experiment_folders where = {folders->models, folders->machines,
+                                       folders->presets};
+
+    if (flags->point.params == NULL)
+        return run(config, path, folders, flags, e);
+    flags->point.threads = flags->threads;
+    return run_point(config, &where, &flags->point, e);
+}
+
+/* NULL, or what is wrong. */
+static const char *check_flags(const struct run_flags *f, int count)
+{
+    const struct run_point *p = &f->point;
+
+    if (count != 1)
+        return "run takes one configuration file, such as demo.yaml";
+    if (f->json && f->csv)
+        return "--json and --csv exclude each other; choose one";
+    if (p->params == NULL && (p->objective != NULL || p->policy != NULL))
+        return "--objective and --policy go with --params-json";
+    if (p->params != NULL && p->objective == NULL)
+        return "--params-json needs --objective FIGURE, such as tpot_p99";
+    if (p->params != NULL && (f->json || f->csv || f->out != NULL))
+        return "--params-json prints one line of JSON and writes nothing; leave --json, "
+               "--csv and --out out";
+    return NULL;
+}
+
 int cmd_run(int argc, char **argv)
 {
     struct run_flags flags = {.threads = 1};
@@ -124,6 +158,13 @@ int cmd_run(int argc, char **argv)
          "run policies in parallel (default 1); the result is the same"},
         {"--json", 0, FLAG_SWITCH, &flags.json, NULL, "print JSON instead of the table"},
         {"--csv", 0, FLAG_SWITCH, &flags.csv, NULL, "print CSV instead of the table"},
+        {"--params-json", 0, FLAG_TEXT, &flags.point.params, "FILE",
+         "a point of a search: one JSON object of keys as `sweep:` has them (- : "
+         "standard input); prints one line of JSON"},
+        {"--objective", 0, FLAG_TEXT, &flags.point.objective, "FIGURE",
+         "with --params-json: what that line calls the objective, e.g. tpot_p99"},
+        {"--policy", 0, FLAG_TEXT, &flags.point.policy, "NAME",
+         "with --params-json: which policy, if there are several"},
         {"--quiet", 'q', FLAG_SWITCH, &flags.quiet, NULL, "no progress line"},
         {.name = NULL},
     };
@@ -136,21 +177,22 @@ int cmd_run(int argc, char **argv)
     struct folders folders = {.models = NULL};
     struct err e = {.text = ""};
     struct cfg *config = NULL;
+    const char *wrong;
     int status = EXIT_BAD;
     int count = flags_parse(&command, argc, argv);
 
     if (count < 0)
         return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
-    if (count != 1)
-        return flags_misuse(&command,
-                            "run takes one configuration file, such as demo.yaml");
-    if (flags.json && flags.csv)
-        return flags_misuse(&command, "--json and --csv exclude each other; choose one");
+    wrong = check_flags(&flags, count);
+    if (wrong != NULL)
+        return flags_misuse(&command, wrong);
     file_catch_signals();
     if (folders_find(&folders, &e) == 0)
         config = config_load(argv[0], &flags.set, &e);
     if (config != NULL)
-        status = run(config, argv[0], &folders, &flags, &e);
+        status = run_or_point(config, argv[0], &folders, &flags, &e);
+    if (status != EXIT_GOOD && flags.point.params != NULL)
+        run_point_fail(&e);
     if (status != EXIT_GOOD)
         (void)cmd_fail(&e);
     cfg_free(config);

@@ -92,8 +92,8 @@ static size_t path_of(const char *key, size_t length)
     return i;
 }
 
-/* The values that a sweep has for keys that are paths: one, or a list. The depth of a
- * document, and so of this recursion, is bounded. */
+/* The values that a sweep or a search has for keys that are paths: one, or a list. The
+ * depth of a document, and so of this recursion, is bounded. */
 static void rewrite_swept(struct cfg *c, const char *above, const struct cfg_node *map,
                           rewrite *change, const char *config_path)
 {
@@ -116,11 +116,15 @@ static void rewrite_swept(struct cfg *c, const char *above, const struct cfg_nod
 static void rewrite_paths(struct cfg *c, rewrite *change, const char *config_path)
 {
     const struct cfg_node *sweep = cfg_find(cfg_root(c), "sweep");
+    const struct cfg_node *tune = cfg_find(cfg_root(c), "tune");
+    const struct cfg_node *over = tune == NULL ? NULL : cfg_find(tune, "over");
 
     for (size_t i = 0; i < PATHS; i++)
         rewrite_one(c, find_file(c, i), i, change, config_path);
     if (sweep != NULL && cfg_is_map(sweep))
         rewrite_swept(c, "", sweep, change, config_path);
+    if (over != NULL && cfg_is_map(over))
+        rewrite_swept(c, "", over, change, config_path);
 }
 
 void config_make_absolute(struct cfg *c)

@@ -16,6 +16,7 @@ static const struct {
 #ifndef MOESIM_CUDA /* these link GSL, which the program with CUDA may not */
     {"run", cmd_run, "replay a trace under one or more policies, side by side"},
     {"sweep", cmd_sweep, "run a study at many points: grids, random and Sobol points"},
+    {"tune", cmd_tune, "the best point of a study within so many runs"},
     {"curve", cmd_curve, "hit rate and bytes against capacity: how many slots?"},
     {"check", cmd_check, "stored predictions, published tables against new predictions"},
 #endif

@@ -337,6 +337,7 @@ static int size_workload(struct experiment *x, struct err *e)
         return -1;
     x->timeless = workload_is_timeless(probe);
     x->rows_total = workload_rows_total(probe);
+    x->requests = workload_request_count(probe);
     workload_free(probe);
     if (x->hooks->timeless && !x->timeless)
         return err_set_key(e, "workload.arrivals",
@@ -481,12 +482,17 @@ static void name_shared(struct experiment *x)
 
 static int bind(struct experiment *x, struct err *e)
 {
-    const struct cfg_node *sweep = cfg_find(x->root, "sweep");
+    static const char *const many[] = {"sweep", "tune"};
 
-    if (sweep != NULL)
-        return cfg_error(sweep, e,
-                         "'sweep' stands for many runs; run them with moesim sweep, or "
-                         "take it out");
+    for (size_t i = 0; i < sizeof many / sizeof *many; i++) {
+        const struct cfg_node *n = cfg_find(x->root, many[i]);
+
+        if (n != NULL)
+            return cfg_error(n, e,
+                             "'%s' stands for many runs; run them with moesim %s, or "
+                             "take it out",
+                             many[i], many[i]);
+    }
     if (cfg_bind(x->root, experiment_options, &x->p, e) != 0)
         return -1;
     name_shared(x);
@@ -570,13 +576,32 @@ int experiment_run(struct cfg *config, const struct experiment_folders *folders,
     return status;
 }
 
+static struct experiment_facts facts_of(const struct experiment *x)
+{
+    const struct workload_params *w = &x->workload;
+    struct experiment_facts f = {.requests = x->requests,
+                                 .most = (uint64_t)w->max_passes};
+
+    if (w->mode == WORKLOAD_STATIC)
+        f.together = (uint64_t)w->batch;
+    else if (w->mode == WORKLOAD_CONTINUOUS)
+        f.together = (uint64_t)w->max_sequences;
+    else
+        f.recorded = x->info->passes;
+    for (uint32_t i = 0; i < x->policies; i++)
+        f.foresees = f.foresees || policy_foresees(x->policy[i]);
+    return f;
+}
+
 int experiment_check(struct cfg *config, const struct experiment_folders *folders,
-                     struct err *e)
+                     struct experiment_facts *facts, struct err *e)
 {
     static const struct experiment_hooks none = {.progress = NULL};
     struct experiment x = {.hooks = &none, .folders = folders, .root = cfg_root(config)};
     int status = experiment_prepare(&x, false, e);
 
+    if (status == 0 && facts != NULL)
+        *facts = facts_of(&x);
     experiment_release(&x);
     return status;
 }

@@ -23,6 +23,17 @@ void experiment_open_key(struct cfg *config, const char *key);
 /* Whether "workload.batch" or the like begins with a key of a configuration. */
 bool experiment_has_key(const char *key);
 
+/* What item i of `policies:` is called there: its name, or else its preset, or else
+ * "policies.I". Owned. */
+char *experiment_policy_name(const struct cfg_node *policies, size_t i);
+/* Leaves only the policy of a name; NULL: the only one. 0 or -1. */
+int experiment_keep_policy(struct cfg *config, const char *name, struct err *e);
+/* Puts a value under a key of the configuration, of its model or machine, or else of
+ * every policy: a copy of `item`, or where that is NULL `text`. In messages it stands
+ * where `at` does (cfg_put()). 0 or -1. */
+int experiment_put(struct cfg *config, const char *key, const struct cfg_node *at,
+                   const struct cfg_node *item, const char *text, struct err *e);
+
 enum experiment_launch { LAUNCH_AUTO, LAUNCH_EAGER, LAUNCH_GRAPH };
 enum experiment_home { HOME_AUTO, HOME_HOST, HOME_STORAGE };
 enum experiment_engine { ENGINE_AUTO, ENGINE_FIFO, ENGINE_EVENT, ENGINE_COUNT };
@@ -96,9 +107,18 @@ int experiment_run(struct cfg *config, const struct experiment_folders *folders,
                    unsigned threads, const struct experiment_hooks *hooks,
                    struct result *r, struct err *e);
 
+/* What is known of an experiment before it is run. */
+struct experiment_facts {
+    bool foresees;     /* some policy knows what comes later */
+    uint64_t requests; /* that it serves */
+    uint64_t together; /* most of them at once; 0: as recorded */
+    uint64_t recorded; /* passes of the trace that it replays; else 0 */
+    uint64_t most;     /* passes, where the configuration has a limit; else 0 */
+};
+
 /* Whether the configuration could be run, as far as is known without reading the trace's
- * rows. 0 or -1. */
+ * rows. Fills `facts` (or NULL). 0 or -1. */
 int experiment_check(struct cfg *config, const struct experiment_folders *folders,
-                     struct err *e);
+                     struct experiment_facts *facts, struct err *e);
 
 #endif

@@ -98,6 +98,78 @@ bool experiment_has_key(const char *key)
     return false;
 }
 
+char *experiment_policy_name(const struct cfg_node *policies, size_t i)
+{
+    static const char *const key[] = {"name", "preset"};
+    const struct cfg_node *n = cfg_item(policies, i);
+
+    if (cfg_text(n) != NULL)
+        return mem_strdup(cfg_text(n));
+    for (size_t k = 0; k < sizeof key / sizeof *key; k++) {
+        const struct cfg_node *found = cfg_find(n, key[k]);
+
+        if (found != NULL && cfg_text(found) != NULL)
+            return mem_strdup(cfg_text(found));
+    }
+    return mem_format("policies.%zu", i);
+}
+
+int experiment_keep_policy(struct cfg *config, const char *name, struct err *e)
+{
+    const struct cfg_node *policies = cfg_find(cfg_root(config), "policies");
+    size_t count = policies == NULL || !cfg_is_list(policies) ? 0 : cfg_count(policies);
+    char *first = count > 0 ? experiment_policy_name(policies, 0) : NULL;
+    int status = 0;
+
+    if (name == NULL && count > 1)
+        status = cfg_error(policies, e,
+                           "there are %zu policies; choose one by its name, such as "
+                           "--policy '%.40s'",
+                           count, first);
+    for (size_t i = 0; name != NULL && i < count; i++) {
+        char *own = experiment_policy_name(policies, i);
+        bool found = strcmp(own, name) == 0;
+
+        free(own);
+        if (found) {
+            cfg_keep_item(config, "policies", i);
+            free(first);
+            return 0;
+        }
+    }
+    if (name != NULL && count > 0)
+        status =
+            cfg_error(policies, e, "there is no policy '%.40s'; the first one is '%.40s'",
+                      name, first);
+    free(first);
+    return status;
+}
+
+static int put_one(struct cfg *c, const char *path, const struct cfg_node *at,
+                   const struct cfg_node *item, const char *text, struct err *e)
+{
+    experiment_open_key(c, path);
+    return item != NULL ? cfg_put(c, path, at, item, e)
+                        : cfg_put_text(c, path, at, text, e);
+}
+
+int experiment_put(struct cfg *config, const char *key, const struct cfg_node *at,
+                   const struct cfg_node *item, const char *text, struct err *e)
+{
+    const struct cfg_node *policies = cfg_find(cfg_root(config), "policies");
+    int status = 0;
+
+    if (experiment_has_key(key))
+        return put_one(config, key, at, item, text, e);
+    for (size_t i = 0; policies != NULL && i < cfg_count(policies) && status == 0; i++) {
+        char *path = mem_format("policies.%zu.%s", i, key);
+
+        status = put_one(config, path, at, item, text, e);
+        free(path);
+    }
+    return status;
+}
+
 int experiment_blame(const struct experiment *x, const struct policy *p, struct err *e)
 {
     static const char opening[] = "policy '";

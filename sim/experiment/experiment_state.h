@@ -35,6 +35,7 @@ struct experiment {
     enum tier home;
     uint64_t host_bytes;
     bool timeless;
+    uint64_t requests;   /* that a run serves */
     uint64_t rows_total; /* of one run, where that is known beforehand; else 0 */
     struct workload_sizes sizes;
     bool scores, predicted; /* some policy needs them */

@@ -50,7 +50,7 @@ static int check_keys(const struct sweep *s, struct err *e)
     for (uint64_t i = 0; i < tries; i++) {
         struct err why = {.text = ""};
         struct cfg *c = sweep_config(s, i * count / tries, &why);
-        int status = c == NULL ? -1 : experiment_check(c, s->folders, &why);
+        int status = c == NULL ? -1 : experiment_check(c, s->folders, NULL, &why);
 
         cfg_free(c);
         if (status == 0)

@@ -1,7 +1,6 @@
 #include "sweep_points.h"
 
-#include "experiment.h"
-#include "sweep_range.h"
+#include "sweep_axes.h"
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"
 
@@ -28,169 +27,13 @@ static const struct option design_options[] = {
     {.name = NULL},
 };
 
-/* A key and its values: items of a list, numbers of a range, or any number of it. */
-struct axis {
-    char *key;
-    const struct cfg_node *node;
-    bool ranged;
-    struct sweep_range range;
-    double *number; /* [count] of a range; NULL: of a list, or any number */
-    size_t count;   /* 0: any number of the range */
-    unsigned depth; /* of what it names: deeper keys are put later */
-};
-
 struct sweep_points {
-    const struct cfg *study;
     struct design design;
-    struct axis *axis; /* as they are written */
-    size_t *order;     /* [axes] in which they are put: what holds another one first */
+    struct sweep_axes *axis;
     size_t axes;
     uint64_t points;
     double *u; /* (point, axis) in [0, 1); NULL: the grid */
 };
-
-/* ---- reading ---- */
-
-static int read_range(struct sweep_points *s, struct axis *a, struct err *e)
-{
-    const char *text = cfg_text(a->node);
-    const char *why = sweep_range_parse(text, &a->range);
-
-    if (why != NULL)
-        return cfg_error(a->node, e,
-                         "'%.80s' is no range: %s; expected such as 1..64 log2, 8..64 "
-                         "GiB in 4 or 0.5..0.9 step 0.1",
-                         text, why);
-    if (s->design.method == GRID || a->range.step > 0 || a->range.count > 0)
-        a->number = sweep_range_values(&a->range, &a->count);
-    if (s->design.method == GRID && a->number == NULL)
-        return cfg_error(a->node, e,
-                         "'%.80s' does not say which numbers a grid takes; add 'step S', "
-                         "'in N', log2 or log10, or choose points: {method: sobol, "
-                         "count: N}",
-                         text);
-    if (a->count > SWEEP_MOST_VALUES)
-        return cfg_error(a->node, e,
-                         "'%.80s' has more than %d values; take a larger step", text,
-                         SWEEP_MOST_VALUES);
-    return 0;
-}
-
-/* How deep the configuration is where a key leads; one of every policy is in the list. */
-static unsigned depth_of(const char *key)
-{
-    unsigned depth = experiment_has_key(key) ? 1 : 3;
-
-    for (; *key != '\0'; key++)
-        depth += *key == '.';
-    return depth;
-}
-
-/* A key of one policy without the policy, "cache.slots" of "policies.0.cache.slots", or
- * NULL. */
-static const char *of_one_policy(const char *key)
-{
-    static const char policies[] = "policies.";
-    size_t head = strlen(policies), number;
-
-    if (strncmp(key, policies, head) != 0)
-        return NULL;
-    number = strspn(key + head, "0123456789");
-    return number > 0 && key[head + number] == '.' ? key + head + number + 1 : NULL;
-}
-
-/* Refuses a key that another one takes the effect from. */
-static int check_key(const struct sweep_points *s, const char *key,
-                     const struct cfg_node *n, struct err *e)
-{
-    for (size_t a = 0; a < s->axes; a++) {
-        const char *other = s->axis[a].key;
-        const char *mine = of_one_policy(key), *its = of_one_policy(other);
-
-        if (strcmp(key, other) == 0)
-            return cfg_error(n, e, "'%s' is given already; give it once", key);
-        if ((mine != NULL && strcmp(mine, other) == 0) ||
-            (its != NULL && strcmp(its, key) == 0))
-            return cfg_error(n, e,
-                             "'%s' and '%s' are the same for a policy; give it for all "
-                             "of them, or for each by its number",
-                             other, key);
-    }
-    return 0;
-}
-
-static int read_axis(struct sweep_points *s, const char *key, const struct cfg_node *n,
-                     struct err *e)
-{
-    struct axis *a;
-
-    if (check_key(s, key, n, e) != 0)
-        return -1;
-    s->axis = mem_grow(s->axis, s->axes, sizeof *s->axis);
-    a = &s->axis[s->axes++];
-    *a = (struct axis){.key = mem_strdup(key), .node = n};
-    a->depth = depth_of(key);
-    if (cfg_is_list(n)) {
-        a->count = cfg_count(n);
-        for (size_t i = 0; i < a->count; i++) {
-            const char *text = cfg_text(cfg_item(n, i));
-
-            if (text != NULL && sweep_range_is(text))
-                return cfg_error(cfg_item(n, i), e,
-                                 "'%.80s' is a range, which stands alone and not in a "
-                                 "list; write the numbers, or only the range",
-                                 text);
-        }
-        return a->count > 0 ? 0
-                            : cfg_error(n, e,
-                                        "'%s' has no values; list some, such as "
-                                        "[4, 8, 16]",
-                                        key);
-    }
-    a->count = 1;
-    a->ranged = sweep_range_is(cfg_text(n));
-    if (!a->ranged)
-        return 0;
-    a->count = 0;
-    return read_range(s, a, e);
-}
-
-/* The keys of a mapping, with what stands above it before them; as in {cache: {slots:
- * [4, 8]}}. The depth of a document, and so of this recursion, is bounded. */
-static int read_keys(struct sweep_points *s, const char *above,
-                     const struct cfg_node *map, struct err *e)
-{
-    int status = 0;
-
-    for (size_t i = 0; i < cfg_count(map) && status == 0; i++) {
-        const struct cfg_node *n = cfg_item(map, i);
-        char *key = mem_format("%s%s", above, cfg_key(map, i)), *below;
-
-        if (cfg_is_map(n) && cfg_count(n) == 0 && strcmp(key, "points") != 0) {
-            status =
-                cfg_error(n, e, "'%s' has no values; list some, such as [4, 8, 16]", key);
-        } else if (cfg_is_map(n) && strcmp(key, "points") != 0) {
-            below = mem_format("%s.", key);
-            status = read_keys(s, below, n, e);
-            free(below);
-        } else if (strcmp(key, "points") != 0) {
-            status = read_axis(s, key, n, e);
-        }
-        free(key);
-    }
-    return status;
-}
-
-static int read_axes(struct sweep_points *s, const struct cfg_node *sweep, struct err *e)
-{
-    if (read_keys(s, "", sweep, e) != 0)
-        return -1;
-    if (s->axes == 0)
-        return cfg_error(sweep, e,
-                         "'sweep' names no key; expected keys with values, such "
-                         "as cache.slots: [4, 8, 16]");
-    return 0;
-}
 
 /* ---- points ---- */
 
@@ -198,7 +41,7 @@ static int count_grid(struct sweep_points *s, const struct cfg_node *sweep, stru
 {
     s->points = 1;
     for (size_t a = 0; a < s->axes; a++) {
-        s->points *= s->axis[a].count;
+        s->points *= sweep_axes_values(s->axis, a);
         if (s->points > MOST_POINTS)
             return cfg_error(sweep, e,
                              "the grid has more than %d points; take fewer values, or "
@@ -291,19 +134,6 @@ static int choose(struct sweep_points *s, const struct cfg_node *sweep, struct e
     return 0;
 }
 
-/* A few keys: by insertion, which keeps the order of equals. */
-static void order_axes(struct sweep_points *s)
-{
-    s->order = mem_alloc(s->axes, sizeof *s->order);
-    for (size_t i = 0; i < s->axes; i++) {
-        size_t at = i;
-
-        for (; at > 0 && s->axis[s->order[at - 1]].depth > s->axis[i].depth; at--)
-            s->order[at] = s->order[at - 1];
-        s->order[at] = i;
-    }
-}
-
 struct sweep_points *sweep_points_new(const struct cfg *study, struct err *e)
 {
     const struct cfg_node *sweep = cfg_find(cfg_root(study), "sweep");
@@ -316,11 +146,13 @@ struct sweep_points *sweep_points_new(const struct cfg *study, struct err *e)
         return NULL;
     }
     s = mem_zalloc(1, sizeof *s);
-    s->study = study;
-    if (cfg_bind(cfg_find(sweep, "points"), design_options, &s->design, e) == 0 &&
-        read_axes(s, sweep, e) == 0 && choose(s, sweep, e) == 0) {
-        order_axes(s);
-        return s;
+    if (cfg_bind(cfg_find(sweep, "points"), design_options, &s->design, e) == 0)
+        s->axis = sweep_axes_new(study, sweep, "sweep", "points",
+                                 s->design.method == GRID ? AXES_GRID : AXES_DRAWN, e);
+    if (s->axis != NULL) {
+        s->axes = sweep_axes_count(s->axis);
+        if (choose(s, sweep, e) == 0)
+            return s;
     }
     sweep_points_free(s);
     return NULL;
@@ -330,12 +162,7 @@ void sweep_points_free(struct sweep_points *s)
 {
     if (s == NULL)
         return;
-    for (size_t a = 0; a < s->axes; a++) {
-        free(s->axis[a].number);
-        free(s->axis[a].key);
-    }
-    free(s->axis);
-    free(s->order);
+    sweep_axes_free(s->axis);
     free(s->u);
     free(s);
 }
@@ -354,118 +181,46 @@ size_t sweep_points_keys(const struct sweep_points *s)
 
 const char *sweep_points_key(const struct sweep_points *s, size_t k)
 {
-    return s->axis[k].key;
+    return sweep_axes_key(s->axis, k);
 }
 
 /* Which of its values key k has in a point of the grid. */
 static size_t digit(const struct sweep_points *s, uint64_t point, size_t k)
 {
     for (size_t a = s->axes - 1; a > k; a--)
-        point /= s->axis[a].count;
-    return (size_t)(point % s->axis[k].count);
+        point /= sweep_axes_values(s->axis, a);
+    return (size_t)(point % sweep_axes_values(s->axis, k));
 }
 
-/* The value of key k in a point: an item of a list, or else a text (owned). */
-static const struct cfg_node *value_of(const struct sweep_points *s, uint64_t point,
-                                       size_t k, char **text)
+/* The value of key k in a point. */
+static struct sweep_value value_of(const struct sweep_points *s, uint64_t point, size_t k)
 {
-    const struct axis *a = &s->axis[k];
-    double u = s->u == NULL ? 0 : s->u[point * s->axes + k];
-    size_t i;
+    struct sweep_value v = {.u = s->u == NULL ? 0 : s->u[point * s->axes + k]};
 
-    *text = NULL;
-    if (a->count == 0) {
-        *text = sweep_range_text(&a->range, sweep_range_at(&a->range, u));
-        return NULL;
-    }
-    i = s->u == NULL ? digit(s, point, k) : (size_t)(u * (double)a->count);
-    if (a->ranged) {
-        *text = sweep_range_text(&a->range, a->number[i]);
-        return NULL;
-    }
-    return cfg_is_list(a->node) ? cfg_item(a->node, i) : a->node;
-}
-
-/* A document in one line: its lines, without what indents them. */
-static char *in_one_line(char *text)
-{
-    char *to = text;
-
-    for (const char *from = text; *from != '\0';) {
-        from += strspn(from, " ");
-        while (*from != '\n' && *from != '\0')
-            *to++ = *from++;
-        if (*from == '\n' && *++from != '\0')
-            *to++ = ' ';
-    }
-    *to = '\0';
-    return text;
+    v.index = s->u == NULL ? digit(s, point, k)
+                           : (size_t)(v.u * (double)sweep_axes_values(s->axis, k));
+    return v;
 }
 
 char *sweep_points_value(const struct sweep_points *s, uint64_t point, size_t k)
 {
-    char *text;
-    const struct cfg_node *item = value_of(s, point, k, &text);
-    struct cfg *copy;
-
-    if (item == NULL)
-        return text;
-    if (cfg_text(item) != NULL)
-        return mem_strdup(cfg_text(item));
-    copy = cfg_copy(item);
-    text = in_one_line(cfg_dump(copy));
-    cfg_free(copy);
-    return text;
-}
-
-static int put(struct cfg *c, const char *path, const struct axis *a,
-               const struct cfg_node *item, const char *text, struct err *e)
-{
-    experiment_open_key(c, path);
-    return item != NULL ? cfg_put(c, path, a->node, item, e)
-                        : cfg_put_text(c, path, a->node, text, e);
-}
-
-/* A key that is none of the configuration's is one of every policy. */
-static int put_value(struct cfg *c, const struct axis *a, const struct cfg_node *item,
-                     const char *text, struct err *e)
-{
-    const struct cfg_node *policies = cfg_find(cfg_root(c), "policies");
-    int status = 0;
-
-    if (experiment_has_key(a->key))
-        return put(c, a->key, a, item, text, e);
-    for (size_t i = 0; policies != NULL && i < cfg_count(policies) && status == 0; i++) {
-        char *path = mem_format("policies.%zu.%s", i, a->key);
-
-        status = put(c, path, a, item, text, e);
-        free(path);
-    }
-    return status;
+    return sweep_axes_text(s->axis, k, value_of(s, point, k));
 }
 
 struct cfg *sweep_points_config(const struct sweep_points *s, uint64_t point,
                                 struct err *e)
 {
-    struct cfg *c = cfg_copy(cfg_root(s->study));
-    int status = 0;
+    struct sweep_value *value = mem_alloc(s->axes, sizeof *value);
+    struct cfg *c;
 
-    cfg_remove(c, "sweep");
-    for (size_t i = 0; i < s->axes && status == 0; i++) {
-        size_t k = s->order[i];
-        char *text;
-        const struct cfg_node *item = value_of(s, point, k, &text);
-
-        status = put_value(c, &s->axis[k], item, text, e);
-        free(text);
-    }
-    if (status == 0)
-        return c;
-    cfg_free(c);
-    return NULL;
+    for (size_t k = 0; k < s->axes; k++)
+        value[k] = value_of(s, point, k);
+    c = sweep_axes_config(s->axis, value, e);
+    free(value);
+    return c;
 }
 
 bool sweep_points_blames(const struct sweep_points *s, size_t k, const struct err *e)
 {
-    return cfg_blames_key(s->axis[k].node, e);
+    return sweep_axes_blames(s->axis, k, e);
 }

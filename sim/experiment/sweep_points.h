@@ -7,15 +7,12 @@
  *       machine.h2d_pinned.bandwidth: 16..64 GB/s in 4
  *       points: {method: sobol, count: 200}  # without: the whole grid
  *
- * A key is one of the configuration, of its machine or model, or else one of every
- * policy. What holds another key ("cache" holds "cache.slots") is put first, wherever it
- * stands; a key for all policies and the same one for one of them exclude each other.
- *
- * Values are a list of anything that may stand there, or a range of numbers A..B
- * with a unit, behind which may stand `log2` or `log10` (a grid takes each power of it
- * times A; points at random are spread evenly over orders of magnitude), `step S`, or `in
- * N` (that many values, evenly, or with log evenly by their logarithms). Whole numbers
- * without any of that go up by one. In a grid the last key changes fastest.
+ * Which keys there are: sweep_axes.h. Values are a list of anything that may stand there,
+ * or a range of numbers A..B with a unit, behind which may stand `log2` or `log10` (a
+ * grid takes each power of it times A; points at random are spread evenly over orders of
+ * magnitude), `step S`, or `in N` (that many values, evenly, or with log evenly by their
+ * logarithms). Whole numbers without any of that go up by one. In a grid the last key
+ * changes fastest.
  *
  * Random points, a Latin hypercube (McKay, Beckman, Conover 1979: each of N equal parts
  * of each key's range has one point) and Sobol's sequence (GSL's, at most 40 keys; its

@@ -185,6 +185,23 @@ double sweep_range_at(const struct sweep_range *r, double u)
     return v > r->high ? r->high : v;
 }
 
+double sweep_range_place(const struct sweep_range *r, double value)
+{
+    if (!(r->high > r->low))
+        return 0;
+    return r->base > 0 ? log(value / r->low) / log(r->high / r->low)
+                       : (value - r->low) / (r->high - r->low);
+}
+
+bool sweep_range_number(const char *text, double *value, char unit[SWEEP_UNIT])
+{
+    bool whole;
+    const char *end = take_number(skip_spaces(text), value, &whole);
+
+    end = end == NULL ? NULL : take_unit(end, unit);
+    return end != NULL && *skip_spaces(end) == '\0';
+}
+
 char *sweep_range_text(const struct sweep_range *r, double value)
 {
     const char *gap = *r->unit == '\0' ? "" : " ";

@@ -27,6 +27,10 @@ const char *sweep_range_parse(const char *text, struct sweep_range *r);
 double *sweep_range_values(const struct sweep_range *r, size_t *count);
 /* The value at u of [0, 1): evenly, whole numbers alike, by logarithms with a base. */
 double sweep_range_at(const struct sweep_range *r, double u);
+/* Where a value of it stands from 0 to 1, evenly or by logarithms with a base. */
+double sweep_range_place(const struct sweep_range *r, double value);
+/* Whether a text is one number with a unit (or ""), "16 GB/s". */
+bool sweep_range_number(const char *text, double *value, char unit[SWEEP_UNIT]);
 /* As it is written in a configuration. Owned. */
 char *sweep_range_text(const struct sweep_range *r, double value);
 

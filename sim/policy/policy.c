@@ -383,6 +383,11 @@ unsigned policy_needs(const struct policy *p)
     return needs;
 }
 
+bool policy_foresees(const struct policy *p)
+{
+    return (policy_needs(p) & NEED_FUTURE) != 0 || p->place.foresee > 0.0;
+}
+
 bool policy_lossless(const struct policy *p)
 {
     /* A predictor that places for the coming pass takes the router's place (predictive

@@ -46,6 +46,8 @@ void policy_free(struct policy *p);
 
 /* Union of what the plug-ins need of a trace: enum policy_need bits. */
 unsigned policy_needs(const struct policy *p);
+/* Whether it knows what is routed later, which no policy in service does. */
+bool policy_foresees(const struct policy *p);
 /* What all its plug-ins together do: enum policy_act bits. */
 unsigned policy_acts(const struct policy *p);
 bool policy_does(const struct policy *p, enum policy_act act);

@@ -2,6 +2,7 @@
  * result file), CSV with one line per policy. Times in seconds, sizes in bytes. */
 #include "print.h"
 #include "sim/result/result_fields.h"
+#include "sim/result/result_figures.h"
 
 #include "sim/base/mem.h"
 #include "sim/base/json.h"
@@ -11,74 +12,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- the fields both formats have ---- */
-
-struct figure {
-    const char *name;
-    double value;
-};
-
-enum { FIGURES = 23 };
-
-/* Rows of the GPU with most of the whole run over the mean; NaN on one GPU. */
-static double fullest_gpu(const struct run_result *run)
-{
-    double most = 0, sum = 0;
-
-    for (uint32_t i = 0; i < run->gpus; i++) {
-        double rows = (double)run->gpu_rows[i];
-
-        most = rows > most ? rows : most;
-        sum += rows;
-    }
-    return sum > 0 ? most * run->gpus / sum : NAN;
-}
-
-static void list_figures(const struct result *r, const struct result_policy *p,
-                         struct figure figure[FIGURES])
-{
-    struct result_summary s = result_summarise(p);
-    struct result_port port = {.busiest_bytes = NAN, .busiest_time = NAN};
-    bool sent = result_links_busiest(r, &p->run, &port);
-    const struct figure all[FIGURES] = {
-        /* Must stay the first: the only one that a stopped run has. */
-        {"finished_requests", (double)s.requests},
-        {"tpot_mean_s", s.tpot_mean},
-        {"tpot_p50_s", s.tpot_p50},
-        {"tpot_p99_s", s.tpot_p99},
-        {"ttft_mean_s", s.ttft_mean},
-        {"ttft_p50_s", s.ttft_p50},
-        {"ttft_p99_s", s.ttft_p99},
-        {"tokens_per_s", s.tokens_per_s},
-        {"hit_rate", s.hit_rate},
-        {"gpu_busy", s.gpu_busy},
-        {"link_bytes", s.link_bytes},
-        {"gap_to_offline", s.gap},
-        {"stall_share",
-         p->run.total.latency > 0
-             ? (double)p->run.total.share[SHARE_COPY] / (double)p->run.total.latency
-             : NAN},
-        {"prefetch_precision", p->run.total.counts.prefetches > 0
-                                   ? (double)p->run.total.counts.prefetch_used /
-                                         (double)p->run.total.counts.prefetches
-                                   : NAN},
-        {"imbalance", s.imbalance},
-        {"fullest_gpu", fullest_gpu(&p->run)},
-        {"exposed_communication_share", s.comm_share},
-        {"padding", s.padding},
-        {"dropped_share", s.drop_share},
-        {"gap_to_balanced", s.balanced_gap},
-        {"gap_to_free_network", s.network_gap},
-        {"busiest_port_bytes", port.busiest_bytes},
-        {"busiest_port_busy", sent ? result_busy_share(&p->run, port.busiest_time) : NAN},
-    };
-
-    memcpy(figure, all, sizeof all);
-    /* Those of a part of a run are no figures of it. */
-    for (size_t i = 1; i < FIGURES && !p->run.finished; i++)
-        figure[i].value = NAN;
-}
 
 /* The name in these formats, where times are in seconds: "latency_ps" is "latency_s". */
 static void print_name(const struct result_field *f, FILE *out)
@@ -203,7 +136,7 @@ static void json_parallel(const struct result *r, const struct run_result *run, 
 
 static void json_policy(const struct result *r, const struct result_policy *p, FILE *out)
 {
-    struct figure figure[FIGURES];
+    double figure[RESULT_FIGURES];
     char *status = status_text(p);
 
     (void)fputs("{\n      \"label\": ", out);
@@ -220,10 +153,10 @@ static void json_policy(const struct result *r, const struct result_policy *p, F
         json_string(out, p->description[slot]);
     }
     (void)fputs("},\n      \"summary\": {", out);
-    list_figures(r, p, figure);
-    for (size_t i = 0; i < FIGURES; i++) {
-        (void)fprintf(out, "%s\"%s\": ", i == 0 ? "" : ", ", figure[i].name);
-        json_number(out, figure[i].value);
+    result_figures(r, p, figure);
+    for (size_t i = 0; i < RESULT_FIGURES; i++) {
+        (void)fprintf(out, "%s\"%s\": ", i == 0 ? "" : ", ", result_figure[i].name);
+        json_number(out, figure[i]);
     }
     (void)fputc('}', out);
     json_fields(result_policy_fields, p, !p->run.counts_only, "      ", out);
@@ -288,17 +221,13 @@ void result_print_json(const struct result *r, FILE *out)
 
 size_t result_print_csv_head(FILE *out)
 {
-    struct result nothing = {.path = NULL};
-    struct result_policy none = {.label = NULL};
-    struct figure figure[FIGURES];
-    size_t columns = 7 + POLICY_SLOTS + FIGURES + 1;
+    size_t columns = 7 + POLICY_SLOTS + RESULT_FIGURES + 1;
 
     (void)fputs("label,status,variant,model,machine,trace_path,seed", out);
     for (int slot = 0; slot < POLICY_SLOTS; slot++)
         (void)fprintf(out, ",%s", policy_slot_name((enum policy_slot)slot));
-    list_figures(&nothing, &none, figure);
-    for (size_t i = 0; i < FIGURES; i++)
-        (void)fprintf(out, ",%s", figure[i].name);
+    for (size_t i = 0; i < RESULT_FIGURES; i++)
+        (void)fprintf(out, ",%s", result_figure[i].name);
     (void)fputs(",busiest_port", out);
     for (const struct result_field *f = result_policy_fields; f->name != NULL; f++) {
         (void)fputc(',', out);
@@ -311,7 +240,7 @@ size_t result_print_csv_head(FILE *out)
 void result_print_csv_row(const struct result *r, const struct result_policy *p,
                           FILE *out)
 {
-    struct figure figure[FIGURES];
+    double figure[RESULT_FIGURES];
     struct result_port port;
     char *status = status_text(p);
     const char *const head[] = {p->label, status,     p->variant,
@@ -327,10 +256,10 @@ void result_print_csv_row(const struct result *r, const struct result_policy *p,
         (void)fputc(',', out);
         csv_string(out, p->description[slot]);
     }
-    list_figures(r, p, figure);
-    for (size_t i = 0; i < FIGURES; i++) {
+    result_figures(r, p, figure);
+    for (size_t i = 0; i < RESULT_FIGURES; i++) {
         (void)fputc(',', out);
-        csv_number(out, figure[i].value);
+        csv_number(out, figure[i]);
     }
     (void)fputc(',', out);
     if (result_links_busiest(r, &p->run, &port))

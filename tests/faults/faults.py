@@ -42,6 +42,9 @@ policies:
 SWEEP = CONFIG + """\
 sweep: {policies.0.cache.slots: [4, 6, 9]}
 """
+TUNE = CONFIG + """\
+tune: {minimise: tpot_p99, over: {cache.slots: 4..9}, evaluations: 5, seeds: 1}
+"""
 SHAPE = ["model=gpt-oss-20b", "requests=4", "prompt_tokens=6", "output_tokens=8",
          "scores=yes"]
 
@@ -84,6 +87,8 @@ def commands(moesim, inputs):
                 old=("curve.csv", "hit_rate.svg", "mine.txt")),
         Command("sweep", [moesim, "sweep", f"{inputs}/sweep.yaml", "--out", "out"],
                 old=("mine.txt",), keeps=True),
+        Command("tune", [moesim, "tune", f"{inputs}/tune.yaml", "--quiet", "--out", "out"],
+                old=("best.yaml", "mine.txt")),
         Command("baseline", [moesim, "check", "--update", "out/guard.yaml", "--study",
                              f"{inputs}/run.yaml"], once=True),
         Command("calibrate", [moesim, "calibrate", "--quick", "--quiet", "-o",
@@ -100,6 +105,8 @@ def make_inputs(moesim, folder):
         stream.write(CONFIG)
     with open(f"{folder}/sweep.yaml", "w") as stream:
         stream.write(SWEEP)
+    with open(f"{folder}/tune.yaml", "w") as stream:
+        stream.write(TUNE)
     run(moesim, "run", f"{folder}/run.yaml", "--out", f"{folder}/result")
     run(PYTHON, "-c", f"""
 import numpy as np
