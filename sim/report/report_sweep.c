@@ -340,8 +340,8 @@ static void print_row(const struct sweep_page *p, const struct sweep_row *row,
 {
     char *name = sweep_row_name(p, row);
 
-    (void)fprintf(p->out, "<tr%s><td data-v=%zu>", rank == 1 ? " class=winner" : "",
-                  rank);
+    (void)fprintf(p->out, "<tr%s><td data-v=%zu>",
+                  rank == 1 && !row->bound ? " class=winner" : "", rank);
     if (!row->bound)
         (void)fprintf(p->out, "%zu ", rank);
     text_markup(p->out, name);
