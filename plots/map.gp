@@ -8,6 +8,7 @@ winners = 0
 stats data skip 1 using (panels = $4 > panels ? $4 : panels, across = $5 > across ? $5 : across, \
                          down = $6 > down ? $6 : down, winners = $7 > winners ? $7 : winners, \
                          widest = strlen(strcol(8)) > widest ? strlen(strcol(8)) : widest, 1) nooutput
+panels = int(panels)
 array who[winners]
 do for [k = 1:winners] { who[k] = "" }
 array over[across + 1]

@@ -1,5 +1,4 @@
-/* The data of the report's figures, and what becomes of gnuplot's drawings: another
- * gnuplot stands in for it. */
+/* A figure and its drawings: another gnuplot stands in for gnuplot. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -8,434 +7,309 @@
 
 #include "hand_result.h"
 #include "made_result.h"
+#include "report_rig.h"
 #include "sim/base/mem.h"
+#include "sim/report/plot.h"
 #include "sim/report/report.h"
-#include "sim/report/report_plot.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const sim_time ms = 1000 * SIM_TIME_PER_US;
+static const struct plot bars = {.kind = "bars",
+                                 .name = "one",
+                                 .title = "A <title> & \"more\"",
+                                 .x = "x (ms)",
+                                 .y = "",
+                                 .series = 3};
 
-struct world {
-    char *folder, *path;
-    struct hand h;
-    struct report_entry entry[HAND_POLICIES];
-};
-
-static int set_up(void **state)
+static char *label_of(const char *name)
 {
-    struct world *w = mem_zalloc(1, sizeof *w);
-    const char *path = getenv("PATH");
+    struct mem_stream m;
 
-    w->folder = made_folder();
-    w->path = mem_strdup(path == NULL ? "" : path);
-    hand_make(&w->h);
-    for (uint32_t i = 0; i < HAND_POLICIES; i++)
-        w->entry[i] = (struct report_entry){&w->h.r, i, w->h.p[i].label};
-    *state = w;
-    return setenv("PATH", "/nowhere", 1);
+    mem_stream_open(&m);
+    plot_label(m.out, name);
+    return mem_stream_close(&m);
 }
 
-static int tear_down(void **state)
+static void assert_label(const char *name, const char *wanted)
 {
-    struct world *w = *state;
-    int status = setenv("PATH", w->path, 1);
+    char *label = label_of(name);
 
-    made_folder_remove(w->folder);
-    free(w->path);
-    free(w);
+    assert_string_equal(label, wanted);
+    free(label);
+}
+
+/* What gnuplot's reader of CSV takes for one field, and no spreadsheet for a formula. */
+static void labels(void **state)
+{
+    (void)state;
+    assert_label("lru", "lru");
+    assert_label("a,b\"c\\d", "a b c d");
+    assert_label("", "-");
+    assert_label("=1+1", "'=1+1");
+    assert_label("@x", "'@x");
+    assert_label("two\nlines\x01", "two?lines?");
+    assert_label("caf\xc3\xa9 \xf0\x9f\x9a\x80", "caf\xc3\xa9 \xf0\x9f\x9a\x80");
+    assert_label("\xff", "?");
+    assert_label("1234567890123456789012345678901234567890",
+                 "1234567890123456789012345678901234567890");
+    assert_label("12345678901234567890123456789012345678901",
+                 "12345678901234567890123456789012345678..");
+}
+
+/* Draws `one` from a folder that has its data. */
+static int draw(const struct report_rig *g, const struct plot *p, bool pdf,
+                enum plot_drawn *drawn, struct err *e)
+{
+    char *path = mem_format("%s/%s.csv", g->folder, p->name);
+    FILE *f = fopen(path, "w");
+    int status;
+
+    assert_non_null(f);
+    assert_true(fputs("policy,a,b,c\nlru,1,2,3\n", f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    e->text[0] = '\0';
+    status = plot_draw(p, g->folder, "plots", pdf, drawn, e);
+    free(path);
     return status;
 }
 
-/* A program called gnuplot that does this: it is called with -d -c SCRIPT FOLDER DATA
- * DRAWING SERIES. */
-static void stand_in(const struct world *w, const char *does)
+static void assert_drawn(const struct report_rig *g, bool pdf, enum plot_drawn wanted)
 {
-    char *path = mem_format("%s/gnuplot", w->folder), *search;
-    FILE *f = fopen(path, "w");
-
-    assert_non_null(f);
-    assert_true(fprintf(f, "#!/bin/sh\n%s\n", does) > 0);
-    assert_int_equal(fclose(f), 0);
-    assert_int_equal(chmod(path, 0700), 0);
-    search = mem_format("%s:/usr/bin:/bin", w->folder);
-    assert_int_equal(setenv("PATH", search, 1), 0);
-    free(search);
-    free(path);
-}
-
-static char *read_of(const struct world *w, const char *name)
-{
-    char *path = mem_format("%s/%s", w->folder, name), *text;
-    size_t size;
-
-    text = made_read(path, &size);
-    free(path);
-    return text;
-}
-
-static void assert_file(const struct world *w, const char *name, const char *wanted)
-{
-    char *text = read_of(w, name);
-
-    assert_string_equal(text, wanted);
-    free(text);
-}
-
-static void assert_data(struct world *w, enum report_figure figure,
-                        enum report_drawn wanted, const char *data)
-{
-    enum report_drawn drawn = DRAWN;
+    enum plot_drawn drawn = NOT_DRAWN_NO_DATA;
     struct err e = {.text = ""};
-    char *name = mem_format("%s.csv", report_figure_name(figure));
 
-    assert_int_equal(
-        report_plot(figure, w->entry, HAND_POLICIES, w->folder, "plots", &drawn, &e), 0);
+    assert_int_equal(draw(g, &bars, pdf, &drawn, &e), 0);
     assert_int_equal(drawn, wanted);
-    assert_file(w, name, data);
-    free(name);
 }
 
-static char *data_of(struct world *w, enum report_figure figure)
+static void its_arguments(void **state)
 {
-    enum report_drawn drawn;
+    struct report_rig *g = *state;
+    struct plot logarithmic = bars;
+    enum plot_drawn drawn;
     struct err e = {.text = ""};
-    char *name = mem_format("%s.csv", report_figure_name(figure)), *text;
+    char *said;
 
-    assert_int_equal(
-        report_plot(figure, w->entry, HAND_POLICIES, w->folder, "plots", &drawn, &e), 0);
-    text = read_of(w, name);
-    free(name);
-    return text;
+    report_rig_stand_in(g,
+                        "n=$#\necho \"$1 $2 ${3#./} ${4#./} ${5##*/} $7 $8 [$9] [${10}] "
+                        "[${11}] [${12}] $n\" >>\"${6%/*}/said\"\necho drawn >\"$6\"");
+    assert_drawn(g, true, DRAWN);
+    said = report_rig_read(g, "said");
+    assert_string_equal(said, "-d -c plots/figure.gp plots/bars.gp one.csv svg 900 "
+                              "[A <title> & \"more\"] [x (ms)] [] [3] 12\n"
+                              "-d -c plots/figure.gp plots/bars.gp one.csv svg 360 "
+                              "[A <title> & \"more\"] [x (ms)] [] [3] 12\n"
+                              "-d -c plots/figure.gp plots/bars.gp one.csv pdf 900 "
+                              "[A <title> & \"more\"] [x (ms)] [] [3] 12\n");
+    free(said);
+    assert_true(report_rig_has(g, "one.svg"));
+    assert_true(report_rig_has(g, "one-narrow.svg"));
+    assert_true(report_rig_has(g, "one.pdf"));
+    made_folder_remove(mem_strdup(g->folder));
+    assert_int_equal(mkdir(g->folder, 0700), 0);
+    report_rig_stand_in(g, "echo \"${12}\" >\"$6\"");
+    logarithmic.log = true;
+    assert_int_equal(draw(g, &logarithmic, false, &drawn, &e), 0);
+    said = report_rig_read(g, "one-narrow.svg");
+    assert_string_equal(said, "3 log\n");
+    free(said);
+    assert_false(report_rig_has(g, "one.pdf"));
 }
 
-/* ---- data ---- */
-
-static void times_and_hits(void **state)
+static void when_it_is_missing_or_fails(void **state)
 {
-    static char label[] = "b,\"c\\d";
-    struct world *w = *state;
+    struct report_rig *g = *state;
+    const struct result *results[1];
+    struct hand h;
+    char *page;
 
-    w->entry[1].label = label;
-    assert_data(w, FIGURE_SHARES, NOT_DRAWN_NO_GNUPLOT,
-                "policy,dense compute (ms),expert compute (ms),experts on the host (ms),"
-                "exposed copy (ms),exposed communication (ms),imbalance wait (ms),launch "
-                "and host (ms)\n"
-                "a,20,40,0,30,0,0,0\n"
-                "b  c d,50,100,0,30,0,0,0\n");
-    w->entry[1].label = "a label of 33 columns, that is cut";
-    assert_data(w, FIGURE_LAYERS, NOT_DRAWN_NO_GNUPLOT,
-                "decoder layer,a,a label of 33 columns  that is..\n3,10,\n5,20,\n3,,10\n"
-                "5,,20\n");
-    w->entry[1].label = "";
-    w->h.p[1].run.passes = 0; /* of the whole, then */
-    assert_data(w, FIGURE_LAYERS, NOT_DRAWN_NO_GNUPLOT,
-                "decoder layer,a,-\n3,10,\n5,20,\n3,,100\n5,,200\n");
-    w->h.p[1].run.passes = 1;
-    assert_data(w, FIGURE_LAYERS, NOT_DRAWN_NO_GNUPLOT,
-                "decoder layer,a,-\n3,10,\n5,20,\n3,,100\n5,,200\n");
-    for (int i = 0; i < HAND_POLICIES; i++)
-        for (int q = 0; q < HAND_REQUESTS; q++)
-            w->h.request[i][q].last_token = w->h.request[i][q].first_token + 320 * ms;
-    assert_data(w, FIGURE_SCATTER, NOT_DRAWN_NO_GNUPLOT,
-                "hit rate (%),a,-\n75,32,\n90,,32\n");
-    /* Without a time per token, or without hits, there is no mark. */
-    for (int q = 0; q < HAND_REQUESTS; q++)
-        w->h.request[0][q].output_tokens = 1;
-    assert_data(w, FIGURE_SCATTER, NOT_DRAWN_NO_GNUPLOT, "hit rate (%),a,-\n90,,32\n");
-    w->h.p[1].run.total.counts.accesses = 0;
-    assert_data(w, FIGURE_SCATTER, NOT_DRAWN_NO_DATA, "hit rate (%),a,-\n");
+    assert_drawn(g, true, NOT_DRAWN_NO_GNUPLOT);
+    report_rig_stand_in(g, "echo '<svg></svg>' >\"$6\"\nexit 3");
+    assert_drawn(g, false, NOT_DRAWN_FAILED);
+    assert_false(report_rig_has(g, "one.svg"));
+    /* The second drawing alone. */
+    report_rig_stand_in(g, "echo '<svg></svg>' >\"$6\"\n[ $8 = 900 ]");
+    assert_drawn(g, false, NOT_DRAWN_FAILED);
+    assert_false(report_rig_has(g, "one-narrow.svg"));
+    hand_make(&h);
+    results[0] = &h.r;
+    page = report_rig_page(g, results, 1, 1);
+    text_has(page, "<p class=note>gnuplot could not draw this figure; its data are in "
+                   "shares.csv.</p>\n");
+    free(page);
+    report_rig_stand_in(g, "echo '<svg></svg>' >\"$6\"");
+    page = report_rig_page(g, results, 1, 0);
+    text_lacks(page, "gnuplot could not");
+    text_has(page,
+             "<figure id=figure-shares>\n<svg class=wide role=img aria-label=\"Where "
+             "the time of a pass goes\"></svg>\n<svg class=narrow role=img "
+             "aria-label=\"Where the time of a pass goes\"></svg>\n<figcaption>");
+    free(page);
 }
 
-static void several_gpus(void **state)
+static char *inlined(const struct report_rig *g, int wanted, struct err *e)
 {
-    struct world *w = *state;
+    struct mem_stream m;
 
-    hand_make_parallel(&w->h);
-    assert_data(w, FIGURE_BOUNDS, NOT_DRAWN_NO_GNUPLOT,
-                "policy,this run (ms),rows spread evenly (ms),network that takes no time "
-                "(ms)\na,90,72,75\nb,180,144,120\n");
-    w->h.p[0].bounds.present = false;
-    assert_data(w, FIGURE_BOUNDS, NOT_DRAWN_NO_GNUPLOT,
-                "policy,this run (ms),rows spread evenly (ms),network that takes no time "
-                "(ms)\na,90,,\nb,180,144,120\n");
-    w->h.p[1].bounds.present = false;
-    assert_data(w, FIGURE_BOUNDS, NOT_DRAWN_NO_DATA,
-                "policy,this run (ms),rows spread evenly (ms),network that takes no time "
-                "(ms)\na,90,,\nb,180,,\n");
-    assert_data(w, FIGURE_LOAD, NOT_DRAWN_NO_GNUPLOT,
-                "GPU,a,b\n0,0.4,1\n1,0.8,1\n2,1.2,1\n3,1.6,1\n");
-    w->h.p[1].run.gpus = 1; /* has one, which has all */
-    w->h.layer[0][1].counts.computed_rows = 0;
-    assert_data(w, FIGURE_LOAD, NOT_DRAWN_NO_GNUPLOT,
-                "GPU,a,b\n0,0.4,1\n1,0.8,\n2,1.2,\n3,1.6,\n");
-    assert_data(w, FIGURE_BALANCE, NOT_DRAWN_NO_GNUPLOT,
-                "decoder layer,a,b\n3,1.4,\n3,,0.3\n5,,0.3\n");
-    memset(w->h.gpu_rows, 0, sizeof w->h.gpu_rows);
-    w->h.p[0].run.gpus = 2;
-    w->h.gpu_rows[0][1] = 1;
-    assert_data(w, FIGURE_LOAD, NOT_DRAWN_NO_GNUPLOT, "GPU,a,b\n0,0,\n1,2,\n");
-    w->h.gpu_rows[0][1] = 0;
-    assert_data(w, FIGURE_LOAD, NOT_DRAWN_NO_GNUPLOT, "GPU,a,b\n0,,\n1,,\n");
-    w->h.p[0].run.gpus = w->h.p[1].run.gpus = 0;
-    assert_data(w, FIGURE_LOAD, NOT_DRAWN_NO_DATA, "GPU,a,b\n");
-    assert_data(w, FIGURE_BALANCE, NOT_DRAWN_NO_DATA, "decoder layer,a,b\n");
+    mem_stream_open(&m);
+    assert_int_equal(plot_inline(&bars, g->folder, m.out, e), wanted);
+    return mem_stream_close(&m);
 }
 
-/* Up to 32 stand by number, more from the fullest on. */
-static void many_gpus(void **state)
+/* Ids are made the figure's and the drawing's, inside of tags only; gnuplot's own title
+ * is left out, and the figure's is what a reader of the screen hears. */
+static void into_a_page(void **state)
 {
-    struct world *w = *state;
-    uint64_t rows[33];
-    char *text;
-
-    hand_make_parallel(&w->h);
-    for (uint64_t g = 0; g < 33; g++)
-        rows[g] = g;
-    w->h.p[0].run.gpu_rows = w->h.p[1].run.gpu_rows = rows;
-    w->h.p[1].run.gpus = 31;
-    w->h.p[0].run.gpus = 32; /* 15.5 on average */
-    text = data_of(w, FIGURE_LOAD);
-    assert_int_equal(strncmp(text, "GPU,a,b\n0,0,0\n", 14), 0);
-    assert_non_null(strstr(text, "\n31,2,\n"));
-    free(text);
-    w->h.p[0].run.gpus = 33; /* 16 */
-    text = data_of(w, FIGURE_LOAD);
-    assert_int_equal(strncmp(text, "GPUs from the fullest on,a,b\n0,2,2\n1,1.9375,", 43),
-                     0);
-    assert_non_null(strstr(text, "\n32,0,\n"));
-    free(text);
-}
-
-/* Pass i begins at i seconds and takes i + 1 ms. */
-static void spool(struct result_policy *p, int passes)
-{
-    p->run.passes = (uint64_t)passes;
-    p->run.pass_spool = tmpfile();
-    assert_non_null(p->run.pass_spool);
-    for (int i = 0; i < passes; i++) {
-        struct run_pass pass = {.start = i * SIM_TIME_PER_S, .latency = (i + 1) * ms};
-
-        assert_int_equal(fwrite(&pass, sizeof pass, 1, p->run.pass_spool), 1);
-    }
-}
-
-static void points_are_means_of_passes(void **state)
-{
-    struct world *w = *state;
-    enum report_drawn drawn;
+    struct report_rig *g = *state;
     struct err e = {.text = ""};
     char *text;
 
-    spool(&w->h.p[0], 1);
-    assert_data(w, FIGURE_PASSES, NOT_DRAWN_NO_GNUPLOT, "start (s),a,b\n0,1,\n");
-    (void)fclose(w->h.p[0].run.pass_spool);
-    w->h.p[0].run.pass_spool = NULL;
-    spool(&w->h.p[1], 3);
-    assert_data(w, FIGURE_PASSES, NOT_DRAWN_NO_GNUPLOT,
-                "start (s),a,b\n0,,1\n1,,2\n2,,3\n");
-    (void)fclose(w->h.p[1].run.pass_spool);
-    /* 9000 in 200 points of 45, read in two blocks: the last stands for 8955 to 8999. */
-    spool(&w->h.p[1], 9000);
-    text = data_of(w, FIGURE_PASSES);
-    assert_int_equal(strncmp(text, "start (s),a,b\n0,,23\n45,,68\n", 27), 0);
-    assert_non_null(strstr(text, "\n8955,,8978\n"));
-    free(text);
-    /* 201 in 200: the last has two. */
-    w->h.p[1].run.passes = 201;
-    text = data_of(w, FIGURE_PASSES);
-    assert_non_null(strstr(text, "\n198,,199\n199,,200.5\n"));
-    free(text);
-    w->h.p[1].run.passes = 9001; /* more than there are */
-    assert_int_equal(report_plot(FIGURE_PASSES, w->entry, HAND_POLICIES, w->folder,
-                                 "plots", &drawn, &e),
-                     -1);
-    assert_non_null(strstr(e.text, "pass records cannot be read back"));
-    (void)fclose(w->h.p[1].run.pass_spool);
-    w->h.p[1].run.pass_spool = NULL;
-    assert_data(w, FIGURE_PASSES, NOT_DRAWN_NO_DATA, "start (s),a,b\n");
-}
-
-static void what_suits(void **state)
-{
-    /* Of one GPU, of several that miss nothing, and of those that do. */
-    static const bool suits[REPORT_FIGURES][3] = {
-        [FIGURE_SHARES] = {true, true, true},   [FIGURE_SCATTER] = {true, false, true},
-        [FIGURE_LAYERS] = {true, false, true},  [FIGURE_BOUNDS] = {false, true, true},
-        [FIGURE_BALANCE] = {false, true, true}, [FIGURE_LOAD] = {false, true, true},
-        [FIGURE_PASSES] = {true, true, true},
-    };
-    static const bool untimed[REPORT_FIGURES] = {
-        [FIGURE_BALANCE] = true, [FIGURE_LOAD] = true};
-    struct world *w = *state;
-    struct hand *h = &w->h;
-
-    for (int i = 0; i < REPORT_FIGURES; i++) {
-        enum report_figure figure = (enum report_figure)i;
-
-        hand_make(h);
-        assert_int_equal(report_figure_suits(figure, &h->r), suits[i][0]);
-        h->p[0].run.counts_only = true;
-        assert_false(report_figure_suits(figure, &h->r));
-        hand_make_parallel(h);
-        assert_int_equal(report_figure_suits(figure, &h->r), suits[i][1]);
-        h->p[1].run.total.counts.hits--;
-        assert_int_equal(report_figure_suits(figure, &h->r), suits[i][2]);
-        h->p[0].run.counts_only = true;
-        assert_int_equal(report_figure_suits(figure, &h->r), untimed[i]);
-        assert_int_equal(report_figure_most(figure),
-                         figure == FIGURE_SHARES || figure == FIGURE_BOUNDS ? 32 : 8);
-    }
-    hand_make_parallel(h);
-    h->p[0].run.total.counts.hits--;
-    assert_true(report_figure_suits(FIGURE_LAYERS, &h->r));
-    h->p[1].bounds.present = false;
-    assert_true(report_figure_suits(FIGURE_BOUNDS, &h->r));
-    h->p[1].bounds.present = true;
-    h->p[0].bounds.present = false;
-    assert_true(report_figure_suits(FIGURE_BOUNDS, &h->r));
-    h->p[1].bounds.present = false;
-    assert_false(report_figure_suits(FIGURE_BOUNDS, &h->r));
-    h->p[0].run.counts_only = true;
-    h->r.policies = 1;
-    assert_false(report_figure_suits(FIGURE_SHARES, &h->r));
-    h->r.policies = 0;
-    assert_true(report_figure_suits(FIGURE_SHARES, &h->r));
-}
-
-/* ---- drawings ---- */
-
-static char *inlined(const struct world *w, enum report_figure figure, int wanted,
-                     struct err *e)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-
-    assert_non_null(out);
-    assert_int_equal(report_plot_inline(figure, w->folder, out, e), wanted);
-    assert_int_equal(fclose(out), 0);
-    return text;
-}
-
-/* Its arguments, and what it draws: ids are made the figure's, in tags only. */
-static void a_drawing(void **state)
-{
-    struct world *w = *state;
-    struct err e = {.text = ""};
-    char *text, *arguments;
-
-    stand_in(w, "echo \"$1 $2 ${3##*/} $4 ${5##*/} $7\" >\"${6%/*}/said\"\n"
-                "echo \"<?xml?><svg id='x'><title>Gnuplot</title><a id=\\\"y\\\"/>"
-                "<a href='#x'/><a href=\\\"#y\\\" fill='url(#z)' mask=\\\"url('#z')\\\"/>"
-                "id='no' <title>own</title></svg>\" >\"$6\"");
-    assert_data(w, FIGURE_LAYERS, DRAWN,
-                "decoder layer,a,b\n3,10,\n5,20,\n3,,10\n5,,20\n");
-    arguments = read_of(w, "said");
-    assert_string_equal(arguments, "-d -c layers.gp ./plots layers.csv 2\n");
-    free(arguments);
-    text = inlined(w, FIGURE_LAYERS, 0, &e);
-    assert_string_equal(text,
-                        "<svg id='layers-x'><a id=\"layers-y\"/><a href='#layers-x'/>"
-                        "<a href=\"#layers-y\" fill='url(#layers-z)' "
-                        "mask=\"url('#layers-z')\"/>id='no' <title>own</title></svg>\n");
+    report_rig_stand_in(g,
+                        "echo \"<?xml?><svg id='x'><title>Gnuplot</title><a id=\\\"y\\\""
+                        "/><a href='#x'/><a href=\\\"#y\\\" fill='url(#z)' "
+                        "mask=\\\"url('#z')\\\"/>id='no' <title>own</title></svg>\" "
+                        ">\"$6\"");
+    assert_drawn(g, false, DRAWN);
+    text = inlined(g, 0, &e);
+    assert_string_equal(
+        text,
+        "<svg class=wide role=img aria-label=\"A &lt;title&gt; &amp; &quot;more&quot;\" "
+        "id='one-wide-x'><a id=\"one-wide-y\"/><a href='#one-wide-x'/><a "
+        "href=\"#one-wide-y\" fill='url(#one-wide-z)' "
+        "mask=\"url('#one-wide-z')\"/>id='no' "
+        "<title>own</title></svg>\n"
+        "<svg class=narrow role=img aria-label=\"A &lt;title&gt; &amp; "
+        "&quot;more&quot;\" "
+        "id='one-narrow-x'><a id=\"one-narrow-y\"/><a href='#one-narrow-x'/><a "
+        "href=\"#one-narrow-y\" fill='url(#one-narrow-z)' "
+        "mask=\"url('#one-narrow-z')\"/>id='no' <title>own</title></svg>\n");
     free(text);
 }
 
 static void a_drawing_that_is_cut_short(void **state)
 {
-    struct world *w = *state;
-    const struct result *results[1] = {&w->h.r};
+    struct report_rig *g = *state;
+    struct hand h;
+    const struct result *results[1] = {&h.r};
+    const struct report_request request = {
+        .results = results, .count = 1, .folder = g->folder, .plots = "plots"};
     struct err e = {.text = ""};
     char *text;
 
-    stand_in(w, "echo '<svg>' >\"$6\"");
-    assert_data(w, FIGURE_LAYERS, DRAWN,
-                "decoder layer,a,b\n3,10,\n5,20,\n3,,10\n5,,20\n");
-    text = inlined(w, FIGURE_LAYERS, -1, &e);
+    report_rig_stand_in(g, "echo '<svg>' >\"$6\"");
+    assert_drawn(g, false, DRAWN);
+    text = inlined(g, -1, &e);
     assert_string_equal(text, "");
-    assert_non_null(strstr(e.text, "layers.svg: gnuplot did not write it to its end; is "
-                                   "the disk full?"));
     free(text);
+    text_has(e.text, "one.svg: gnuplot did not write it to its end; is the disk full?");
     /* No page is left of it. */
+    hand_make(&h);
     e.text[0] = '\0';
-    assert_int_equal(report_write(results, 1, w->folder, "plots", &e), -1);
-    assert_non_null(strstr(e.text, "shares.svg: gnuplot did not write it to its end"));
-    text = mem_format("%s/report.html", w->folder);
-    assert_int_not_equal(access(text, F_OK), 0);
-    free(text);
+    assert_int_equal(report_write(&request, &e), -1);
+    text_has(e.text, "shares.svg: gnuplot did not write it to its end");
+    assert_false(report_rig_has(g, "report.html"));
 }
 
-/* One that fails leaves no drawing, and the page says so. */
-static void a_drawing_that_fails(void **state)
-{
-    struct world *w = *state;
-    const struct result *results[1] = {&w->h.r};
-    struct err e = {.text = ""};
-    char *text;
-
-    stand_in(w, "echo '<svg></svg>' >\"$6\"\nexit 3");
-    assert_data(w, FIGURE_LAYERS, NOT_DRAWN_FAILED,
-                "decoder layer,a,b\n3,10,\n5,20,\n3,,10\n5,,20\n");
-    text = mem_format("%s/layers.svg", w->folder);
-    assert_int_not_equal(access(text, F_OK), 0);
-    free(text);
-    assert_int_equal(report_write(results, 1, w->folder, "plots", &e), 1);
-    text = read_of(w, "report.html");
-    assert_non_null(strstr(text, "<p class=note>gnuplot could not draw this figure; its "
-                                 "data are in shares.csv.</p>\n"));
-    free(text);
-    /* All drawn: nothing is missing but passes, which were not kept. */
-    stand_in(w, "echo '<svg></svg>' >\"$6\"");
-    assert_int_equal(report_write(results, 1, w->folder, "plots", &e), 0);
-    text = read_of(w, "report.html");
-    assert_non_null(strstr(text, "<figure>\n<svg></svg>\n<figcaption>Each mark"));
-    free(text);
-}
-
-/* Where data or drawing cannot be written. */
+/* Where a drawing cannot be written, or a script is missing. */
 static void files_in_the_way(void **state)
 {
-    struct world *w = *state;
-    char *data = mem_format("%s/layers.csv", w->folder);
-    char *drawing = mem_format("%s/layers.svg", w->folder);
-    enum report_drawn drawn;
+    struct report_rig *g = *state;
+    char *drawing = mem_format("%s/one-narrow.svg", g->folder);
+    struct plot unknown = bars;
+    enum plot_drawn drawn;
     struct err e = {.text = ""};
 
-    stand_in(w, "echo '<svg></svg>' >\"$6\"");
+    report_rig_stand_in(g, "echo '<svg></svg>' >\"$6\"");
     assert_int_equal(mkdir(drawing, 0700), 0);
-    assert_int_equal(report_plot(FIGURE_LAYERS, w->entry, HAND_POLICIES, w->folder,
-                                 "plots", &drawn, &e),
-                     -1);
-    assert_non_null(strstr(e.text, "layers.svg"));
+    assert_int_equal(draw(g, &bars, false, &drawn, &e), -1);
+    text_has(e.text, "one-narrow.svg");
     assert_int_equal(rmdir(drawing), 0);
-    assert_int_equal(unlink(data), 0);
-    assert_int_equal(mkdir(data, 0700), 0);
-    e.text[0] = '\0';
-    assert_int_equal(report_plot(FIGURE_LAYERS, w->entry, HAND_POLICIES, w->folder,
-                                 "plots", &drawn, &e),
-                     -1);
-    assert_non_null(strstr(e.text, "layers.csv"));
-    assert_int_equal(rmdir(data), 0);
-    free(data);
     free(drawing);
+    unknown.kind = "cubes";
+    assert_int_equal(draw(g, &unknown, false, &drawn, &e), -1);
+    text_has(e.text,
+             "plots/cubes.gp: cannot be read: No such file or directory; give the "
+             "folder of the plot scripts");
+    e.text[0] = '\0';
+    assert_int_equal(plot_draw(&bars, g->folder, "no/such/folder", false, &drawn, &e),
+                     -1);
+    text_has(e.text, "no/such/folder/figure.gp: cannot be read");
+}
+
+/* gnuplot itself draws every kind, of ordinary and of the least data. */
+static void every_kind(void **state)
+{
+    static const struct {
+        struct plot plot;
+        const char *data;
+    } figure[] = {
+        {{.kind = "bars", .series = 2},
+         "policy,dense compute,late\n1 a,1,2\n2 b,0.5,0\n"},
+        {{.kind = "bars", .series = 1}, "policy,x\nlru,0\n"},
+        {{.kind = "boxes", .series = 6},
+         "p,5 %,25 %,50 %,75 %,95 %,99 %\na,1,2,3,4,5,6\n"},
+        {{.kind = "boxes", .series = 6, .log = true},
+         "p,5 %,25 %,50 %,75 %,95 %,99 %\na,1,2,3,4,5,600\nb,2,2,2,2,2,2\n"},
+        {{.kind = "marks", .series = 3}, "p,this run,even,free\na,9,8,7\nb,9,,7\n"},
+        {{.kind = "heat", .series = 3}, "p,0,1,2\na,1,2,3\nb,,2,\n"},
+        {{.kind = "heat", .series = 1}, "p,0\na,0\n"},
+        {{.kind = "points", .series = 4},
+         "p,number,x,y,sort\na,1,1,2,1\nb,2,2,3,0\nc,b,3,1,2\n"},
+        {{.kind = "strips", .series = 2}, "s,a,b\n0,1,\n1,2,\n0,,3\n1,,400\n"},
+        {{.kind = "strips", .series = 1}, "s,a\n0,1\n"},
+        {{.kind = "lines", .series = 2}, "x,a,b\n4,15,30\n8,,60\n16,10,20\n"},
+        {{.kind = "lines", .series = 3, .log = true}, "x,a,b,knee\n1,2,3,\n64,5,6,6\n"},
+        {{.kind = "map", .series = 2},
+         "panel,x,y,panel,x,y,winner,name,lead\nbatch 1,4,12,0,0,0,1,lru,3\n"
+         "batch 1,8,12,0,1,0,3,tie,0\nbatch 2,4,24,1,0,1,2,arc,12\n"},
+    };
+    struct report_rig *g = *state;
+
+    report_rig_real(g);
+    if (system("gnuplot --version >/dev/null 2>&1") != 0)
+        skip();
+    for (size_t i = 0; i < sizeof figure / sizeof *figure; i++) {
+        struct plot p = figure[i].plot;
+        char *path = mem_format("%s/kind.csv", g->folder), *drawing;
+        enum plot_drawn drawn = NOT_DRAWN_NO_DATA;
+        struct err e = {.text = ""};
+        FILE *f = fopen(path, "w");
+
+        assert_non_null(f);
+        assert_true(fputs(figure[i].data, f) >= 0);
+        assert_int_equal(fclose(f), 0);
+        p.name = "kind";
+        p.title = "Title";
+        p.x = "across";
+        p.y = "up";
+        assert_int_equal(plot_draw(&p, g->folder, "plots", true, &drawn, &e), 0);
+        if (drawn != DRAWN)
+            print_error("%s, number %zu, is not drawn\n", p.kind, i);
+        assert_int_equal(drawn, DRAWN);
+        drawing = report_rig_read(g, "kind-narrow.svg");
+        text_has(drawing, "width=\"360\"");
+        text_has(drawing, "Title");
+        text_has(drawing, "<path ");
+        free(drawing);
+        free(path);
+    }
 }
 
 int main(void)
 {
+#define PLOT(test)                                                                       \
+    cmocka_unit_test_setup_teardown(test, report_rig_set_up, report_rig_tear_down)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(times_and_hits, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(several_gpus, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(many_gpus, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(points_are_means_of_passes, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(what_suits, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_drawing, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_drawing_that_is_cut_short, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_drawing_that_fails, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(files_in_the_way, set_up, tear_down),
+        cmocka_unit_test(labels),
+        PLOT(its_arguments),
+        PLOT(when_it_is_missing_or_fails),
+        PLOT(into_a_page),
+        PLOT(a_drawing_that_is_cut_short),
+        PLOT(files_in_the_way),
+        PLOT(every_kind),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
