@@ -81,7 +81,7 @@ static bool read_head(struct reading *g)
         found += g->column[g->columns].use == TEXT || g->column[g->columns].use == FIGURE;
         g->columns++;
     } while (g->r.behind == ',');
-    return found == TEXTS + ROW_FIGURES;
+    return found == TEXTS + ROW_FIGURES && g->r.behind == '\n';
 }
 
 /* ---- lines ---- */
