@@ -181,7 +181,9 @@ static char *goal_text(const struct sweep_page *p, double goal)
 static char *describe_winner(const struct sweep_page *p)
 {
     const struct sweep_row *w = p->order[0];
-    char *text = mem_format("point %" PRIu64 ", policy %s", w->point, w->label), *longer;
+    char *text = mem_format("point %" PRIu64 ", policy %s%s", w->point, w->label,
+                            p->timed ? "" : "."),
+         *longer;
 
     if (p->timed) {
         longer = mem_format("%s: %s per output token (median; 99 %%: %s), GPU memory %s.",
