@@ -356,7 +356,8 @@ static void print_row(const struct sweep_page *p, const struct sweep_row *row,
     print_cell(p->out, row->figure[ROW_TPOT_TAIL], text_time(row->figure[ROW_TPOT_TAIL]));
     print_cell(p->out, row->figure[ROW_TTFT], text_time(row->figure[ROW_TTFT]));
     print_cell(p->out, row->figure[ROW_LINK], text_bytes(row->figure[ROW_LINK]));
-    (void)fprintf(p->out, "<td>%" PRIu64 "</td></tr>\n", row->point);
+    (void)fprintf(p->out, "<td data-v=%" PRIu64 ">%" PRIu64 "</td></tr>\n", row->point,
+                  row->point);
 }
 
 static void print_bounds(const struct sweep_page *p)
