@@ -408,6 +408,10 @@ guard: ## every baseline against what is predicted now; changes of the program, 
 	@$(MAKE) --no-print-directory $(many) moesim
 	@tests/slow/guard $(B)
 
+page: ## pages of `moesim report`, opened in a browser without a window
+	@$(MAKE) --no-print-directory $(many) moesim
+	@tests/slow/page $(B)
+
 baselines: ## store what is predicted now in validate/baselines; look at the difference in git
 	@$(MAKE) --no-print-directory $(many) moesim
 	@build/moesim check --update validate/baselines
@@ -465,7 +469,7 @@ clean: ## remove build/ and out/
 
 .PHONY: demo test moesim ranks help setup need-mpi tests objects flags benches fuzzers layers headers \
         lint analyzed format bench fuzz faults gpu sanitize-gpu emulate emulate-mutants cuda-flags gpu-kit \
-        kit-check threads mpi papers guard baselines data tune-check compare instructions \
+        kit-check threads mpi papers guard page baselines data tune-check compare instructions \
         memory valgrind install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:

@@ -8,6 +8,7 @@ winners = 0
 stats data skip 1 using (panels = $4 > panels ? $4 : panels, across = $5 > across ? $5 : across, \
                          down = $6 > down ? $6 : down, winners = $7 > winners ? $7 : winners, \
                          widest = strlen(strcol(8)) > widest ? strlen(strcol(8)) : widest, 1) nooutput
+panels = int(panels)
 array who[winners]
 do for [k = 1:winners] { who[k] = "" }
 array over[across + 1]
@@ -26,6 +27,8 @@ below = 22 * key_rows(winners, widest) + 72
 total = 34.0 + one * lines_of + below - 54
 eval open(total)
 shade(k) = who[k] eq "tie" ? "#999999" : colour(k)
+# What can be read on it: white on the one dark colour, else black.
+on(k) = shade(k) eq colour(1) ? 0xffffff : 0
 do for [k = 1:winners] { set linetype k lc rgb shade(k) }
 set output out
 set multiplot title heading textcolor rgb ink
@@ -60,7 +63,7 @@ do for [p = 0:panels] {
     if (column_of == 0) { set ylabel y_name offset 1, 0 } else { unset ylabel }
     plot data skip 1 using ($4 == p ? $5 : NaN):6:($5 - 0.5):($5 + 0.5):($6 - 0.5):($6 + 0.5):7 \
             with boxxyerror lc variable, \
-        data skip 1 using ($4 == p ? $5 : NaN):6:(sprintf("%.0f", $9)) with labels font ",11" \
-            textcolor rgb "#ffffff"
+        data skip 1 using ($4 == p ? $5 : NaN):6:(sprintf("%.0f", $9)):(on(int($7))) with labels \
+            font ",11" textcolor rgb variable
 }
 unset multiplot

@@ -93,7 +93,7 @@ tune	o:out s:set t:threads -:largest-batch -:json q:quiet
 curve	p:policy s:slots b:batch -:scope -:protect -:order m:model -:set o:out t:threads -:json -:csv q:quiet
 check	u:update -:study s:set p:papers -:refit -:json -:junit -:markdown t:threads q:quiet
 explain	
-report	o:out
+report	o:out -:pdf
 fit	m:measured p:parameter -:match -:total -:first-pass -:train -:weight o:out -:source s:set -:csv -:tables
 calibrate	o:out d:device -:tables -:quick q:quiet
 validate	d:device m:machine o:out n:passes w:warmup r:repeat -:expert-memory s:set -:json q:quiet

@@ -110,6 +110,9 @@ void hand_make_parallel(struct hand *h)
         run->gpu_rows = h->gpu_rows[i];
         for (uint64_t g = 0; g < HAND_GPUS; g++)
             run->gpu_rows[g] = i == 0 ? 20 + 20 * g : 50; /* 50 on average */
+        run->gpu_peak = h->gpu_peak[i];
+        for (uint64_t g = 0; g < HAND_GPUS; g++)
+            run->gpu_peak[g] = ((i == 0 ? 12 : 5) + g) * UINT64_C(1000000000);
         c->hits = c->accesses;
         c->loads = c->demand_bytes = c->prefetch_bytes = c->out_bytes = 0;
         c->computed_rows = c->activations;

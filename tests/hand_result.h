@@ -19,6 +19,7 @@ struct hand {
     struct run_layer layer[HAND_POLICIES][HAND_LAYERS];
     struct run_request request[HAND_POLICIES][HAND_REQUESTS];
     uint64_t gpu_rows[HAND_POLICIES][HAND_GPUS];
+    uint64_t gpu_peak[HAND_POLICIES][HAND_GPUS]; /* 12, 13, 14, 15 GB; 5, 6, 7, 8 GB */
 };
 
 /* On one GPU. */

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include "made_result.h"
+#include "report_rig.h"
 #include "sim/base/mem.h"
 #include "sim/report/report.h"
 
@@ -16,18 +17,14 @@
 static const struct made_shape shape = {
     .policies = 3, .layers = 4, .requests = 9, .passes = 500, .seed = 41};
 
+/* Shares, times to tokens and first tokens, hits, prefetches, layers, passes. */
+enum { FIGURES_OF_ONE = 7 };
+
 static const char awkward[] = "<script>alert(\"1\")</script> & 'x', \\ \x01\xff";
 
-static int set_up(void **state)
+static bool gnuplot_is_there(void)
 {
-    *state = made_folder();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    made_folder_remove(*state);
-    return 0;
+    return system("gnuplot --version >/dev/null 2>&1") == 0;
 }
 
 static struct result awkward_result(void)
@@ -43,100 +40,124 @@ static struct result awkward_result(void)
     return r;
 }
 
-static char *report_of(const struct result *r, size_t count, const char *folder)
+/* The page of one or two results, with gnuplot where it is there; 1: it is not. */
+static char *report_of(void **state, const struct result *r, size_t count)
 {
     const struct result *results[2] = {r, r};
-    char *path = mem_format("%s/report.html", folder);
-    struct err e = {.text = ""};
-    size_t size;
-    char *page;
 
-    if (report_write(results, count, folder, "plots", &e) < 0) /* 1: no gnuplot */
-        fail_msg("%s", e.text);
-    page = made_read(path, &size);
-    assert_int_equal(strlen(page), size);
-    free(path);
-    return page;
+    report_rig_real(*state);
+    return report_rig_page(*state, results, count, gnuplot_is_there() ? 0 : 1);
 }
 
-static size_t occurrences(const char *text, const char *what)
-{
-    size_t n = 0;
-
-    while ((text = strstr(text, what)) != NULL) {
-        text += strlen(what);
-        n++;
-    }
-    return n;
-}
-
-static bool gnuplot_is_there(void)
-{
-    return system("gnuplot --version >/dev/null 2>&1") == 0;
-}
-
-/* An independent reader: tags balance, ids are unique, nothing is executable or comes
- * from outside, and the labels are text. */
+/* An independent reader: tags balance, ids are unique and references have one, the only
+ * script is the page's own, nothing comes from outside, and labels are text. */
 static void another_reader_agrees(void **state)
 {
     static const char program[] =
         "import sys\n"
         "from html.parser import HTMLParser\n"
-        "VOID = {'meta', 'br'}\n"
+        "VOID = {'meta', 'br', 'link'}\n"
         "class P(HTMLParser):\n"
         "    def __init__(self):\n"
         "        super().__init__()\n"
-        "        self.open, self.ids, self.text = [], [], []\n"
+        "        self.open, self.ids, self.refs, self.text, self.scripts = [], [], [], "
+        "[], []\n"
         "    def handle_starttag(self, tag, attributes):\n"
-        "        assert tag not in ('script', 'iframe', 'link', 'img', 'object'), tag\n"
+        "        assert tag not in ('iframe', 'img', 'object', 'embed', 'base'), tag\n"
+        "        assert tag != 'script' or attributes == [], attributes\n"
+        "        if tag == 'link': assert dict(attributes) == {'rel': 'icon', 'href': "
+        "'data:,'}\n"
         "        for name, value in attributes:\n"
         "            assert not name.startswith('on'), name\n"
         "            if name == 'id': self.ids.append(value)\n"
-        "            if name in ('href', 'xlink:href', 'src'):\n"
+        "            if name in ('href', 'xlink:href', 'src') and tag != 'link':\n"
         "                assert value.startswith('#'), value\n"
+        "                self.refs.append(value[1:])\n"
+        "            for part in (value or '').split('url(')[1:]:\n"
+        "                assert part.startswith(('#', \"'#\")), part\n"
+        "                "
+        "self.refs.append(part.strip(\"'#\").split(')')[0].strip(\"'\"))\n"
         "        if tag not in VOID: self.open.append(tag)\n"
         "    def handle_startendtag(self, tag, attributes):\n"
         "        self.handle_starttag(tag, attributes)\n"
         "        if tag not in VOID: self.open.pop()\n"
         "    def handle_endtag(self, tag):\n"
         "        assert self.open.pop() == tag, tag\n"
-        "    def handle_data(self, data): self.text.append(data)\n"
+        "    def handle_data(self, data):\n"
+        "        (self.scripts if self.open[-1:] == ['script'] else "
+        "self.text).append(data)\n"
         "p = P()\n"
         "p.feed(open(sys.argv[1], encoding='utf-8').read())\n"
         "p.close()\n"
         "assert not p.open, p.open\n"
         "assert len(set(p.ids)) == len(p.ids)\n"
+        "assert set(p.refs) <= set(p.ids), set(p.refs) - set(p.ids)\n"
+        "assert ''.join(p.scripts).strip() == open('plots/report.js').read().strip()\n"
         "text = ''.join(p.text)\n"
         "assert text.count('<script>alert(\"1\")</script> & ') >= 5\n";
-    char *script = mem_format("%s/check.py", (char *)*state);
+    struct report_rig *g = *state;
+    char *script = mem_format("%s/check.py", g->folder);
     char *command =
-        mem_format("/usr/bin/python3 '%s' '%s/report.html'", script, (char *)*state);
+        mem_format("/usr/bin/python3 '%s' '%s/report.html'", script, g->folder);
     struct result r = awkward_result();
     FILE *f = fopen(script, "w");
-    char *page = report_of(&r, 1, *state);
+    char *page = report_of(state, &r, 1);
 
     assert_non_null(f);
     assert_true(fputs(program, f) >= 0);
     assert_int_equal(fclose(f), 0);
     assert_int_equal(system(command), 0);
-    assert_null(strstr(page, "<script"));
-    assert_non_null(strstr(page, "policy failure"));
-    assert_int_equal(occurrences(page, "<p class=note>"), gnuplot_is_there() ? 2 : 6);
-    assert_int_equal(occurrences(page, "<figure"), 4);
-    assert_int_equal(occurrences(page, "<svg"), gnuplot_is_there() ? 4 : 0);
+    assert_int_equal(text_counts(page, "<script"), 1);
+    text_has(page, "policy failure");
+    assert_int_equal(text_counts(page, "<figure"), FIGURES_OF_ONE);
+    assert_int_equal(text_counts(page, "<svg"),
+                     gnuplot_is_there() ? 2 * FIGURES_OF_ONE : 0);
+    assert_int_equal(text_counts(page, "<p class=note>"),
+                     gnuplot_is_there() ? 0 : FIGURES_OF_ONE);
     free(page);
     free(command);
     free(script);
     result_release(&r);
 }
 
+/* A label that would end its field, its line or its quotes is one field in all the data.
+ */
+static void labels_are_one_field(void **state)
+{
+    static const char *const figure[] = {"shares",   "latency", "first", "scatter",
+                                         "prefetch", "layers",  "passes"};
+    struct result r = awkward_result();
+
+    free(report_rig_page_of(*state, &r));
+    for (size_t i = 0; i < sizeof figure / sizeof *figure; i++) {
+        char *name = mem_format("%s.csv", figure[i]);
+        char *data = report_rig_read(*state, name), *line = data;
+        size_t columns = 0, at = 0;
+
+        text_has(data, "<script>alert( 1 )</script>");
+        assert_null(strchr(data, '\\'));
+        for (; *line != '\0'; line += strcspn(line, "\n") + 1, at = 0) {
+            size_t length = strcspn(line, "\n");
+
+            /* No field has a comma, in quotes or out of them. */
+            for (size_t k = 0; k < length; k++)
+                at += line[k] == ',';
+            columns = columns == 0 ? at : columns;
+            assert_int_equal(at, columns);
+        }
+        free(data);
+        free(name);
+    }
+    result_release(&r);
+}
+
 static void equal_results_give_equal_pages(void **state)
 {
     struct result r = awkward_result();
-    char *a = report_of(&r, 2, *state), *b = report_of(&r, 2, *state);
+    char *a = report_of(state, &r, 2), *b = report_of(state, &r, 2);
 
     assert_string_equal(a, b);
-    assert_non_null(strstr(a, "R2: lru"));
+    text_has(a, "R2: lru");
     free(a);
     free(b);
     result_release(&r);
@@ -145,33 +166,34 @@ static void equal_results_give_equal_pages(void **state)
 static void without_gnuplot_the_page_says_so(void **state)
 {
     struct result r = awkward_result();
-    char *path = mem_strdup(getenv("PATH"));
-    char *page;
+    char *page = report_rig_page_of(*state, &r);
 
-    assert_int_equal(setenv("PATH", "/nowhere", 1), 0);
-    page = report_of(&r, 1, *state);
-    assert_int_equal(setenv("PATH", path, 1), 0);
-    assert_int_equal(occurrences(page, "gnuplot is not installed"), 4);
-    assert_null(strstr(page, "<svg"));
+    assert_int_equal(text_counts(page, "gnuplot is not installed"), FIGURES_OF_ONE);
+    text_lacks(page, "<svg");
     free(page);
-    free(path);
     result_release(&r);
 }
 
 /* A folder whose name gnuplot would run as a command, were it given as it is. */
 static void no_name_is_a_command(void **state)
 {
+    struct report_rig *g = *state;
     struct result r = awkward_result();
-    char *here = getcwd(NULL, 0), *plots = mem_format("%s/plots", here);
     const struct result *results[1] = {&r};
+    char *here = getcwd(NULL, 0), *plots = mem_format("%s/plots", here), *folder;
+    const struct report_request request = {.results = results,
+                                           .count = 1,
+                                           .folder = "|touch pwned; '`touch pwned`",
+                                           .plots = plots};
     struct err e = {.text = ""};
-    char *folder;
 
-    assert_int_equal(chdir(*state), 0);
-    if (report_write(results, 1, "|touch pwned; '`touch pwned`", plots, &e) < 0)
+    report_rig_real(g);
+    assert_int_equal(chdir(g->folder), 0);
+    if (report_write(&request, &e) < 0)
         fail_msg("%s", e.text);
     assert_int_not_equal(access("pwned", F_OK), 0);
-    folder = mem_format("%s/|touch pwned; '`touch pwned`", (char *)*state);
+    assert_int_equal(access("|touch pwned; '`touch pwned`/report.html", F_OK), 0);
+    folder = mem_format("%s/%s", g->folder, request.folder);
     assert_int_equal(chdir(here), 0);
     made_folder_remove(folder);
     free(plots);
@@ -179,30 +201,40 @@ static void no_name_is_a_command(void **state)
     result_release(&r);
 }
 
-/* Figures of balance instead of hits, where nothing is missed. */
+/* Figures of balance, and of hits where something is missed. */
 static void several_gpus_have_their_own(void **state)
 {
+    static const char *const those[] = {"shares", "latency", "first",    "scatter",
+                                        "front",  "bounds",  "prefetch", "layers",
+                                        "load",   "balance", "passes"};
+    enum { THOSE = sizeof those / sizeof *those };
     struct made_shape spread = shape;
     struct result r;
     char *page;
 
     spread.gpus = 6;
     r = made_result(&spread);
-    page = report_of(&r, 1, *state);
-    /* Its policies miss: shares, scatter, layers, bounds, balance, load, passes. */
-    assert_int_equal(occurrences(page, "<figure"), 7);
-    assert_int_equal(occurrences(page, "<svg"), gnuplot_is_there() ? 7 : 0);
-    assert_non_null(strstr(page, "on 6 GPUs of rtx4090-pcie4, 2 nodes"));
-    assert_non_null(strstr(page, "<th>gap to<br>no net</th>"));
-    assert_non_null(strstr(page, "<th>migra-<br>tions</th>"));
-    assert_null(strstr(page, "over<br>the link"));
+    page = report_of(state, &r, 1);
+    for (int i = 0; i < THOSE; i++) {
+        char *figure = mem_format("<figure id=figure-%s>", those[i]);
+
+        text_has(page, figure);
+        free(figure);
+    }
+    assert_int_equal(text_counts(page, "<figure"), THOSE);
+    assert_int_equal(text_counts(page, "<svg"), gnuplot_is_there() ? 2 * THOSE : 0);
+    text_has(page, "on 6 GPUs of rtx4090-pcie4, 2 nodes");
+    text_has(page, "<th>gap to<br>no net</th>");
+    text_has(page, "<th>migra-<br>tions</th>");
+    text_lacks(page, "over<br>the link");
     free(page);
     for (uint32_t i = 0; i < r.policies; i++)
         r.policy[i].run.total.counts.hits = r.policy[i].run.total.counts.accesses;
-    page = report_of(&r, 1, *state);
-    assert_int_equal(occurrences(page, "<figure"), 5);
-    assert_null(strstr(page, "Hit rate is not latency"));
-    assert_null(strstr(page, "<th>hit<br>rate</th>"));
+    page = report_of(state, &r, 1);
+    assert_int_equal(text_counts(page, "<figure"), THOSE - 2);
+    text_lacks(page, "figure-scatter");
+    text_lacks(page, "figure-layers");
+    text_lacks(page, "<th>hit<br>rate</th>");
     free(page);
     result_release(&r);
 }
@@ -210,63 +242,63 @@ static void several_gpus_have_their_own(void **state)
 static void both_sorts_on_one_page(void **state)
 {
     struct made_shape spread = {
-        .policies = 2, .layers = 3, .requests = 4, .passes = 9, .seed = 3, .gpus = 40};
+        .policies = 2, .layers = 3, .requests = 4, .passes = 9, .seed = 3, .gpus = 130};
     struct result one = awkward_result(), several = made_result(&spread);
     const struct result *results[2] = {&several, &one};
-    char *path = mem_format("%s/report.html", (char *)*state);
-    char *load = mem_format("%s/load.csv", (char *)*state);
-    struct err e = {.text = ""};
-    size_t size;
     char *page, *data;
 
-    assert_int_equal(report_write(results, 2, *state, "plots", &e), 0);
-    page = made_read(path, &size);
-    assert_int_equal(occurrences(page, "<figure"), 7);
-    assert_int_equal(occurrences(page, "gnuplot could not draw"), 0);
-    assert_non_null(strstr(page, "over<br>the link"));
-    assert_non_null(strstr(page, "gap to<br>even"));
-    assert_int_equal(occurrences(page, "<p class=sub>Thresholds"), 2);
+    report_rig_real(*state);
+    page = report_rig_page(*state, results, 2, gnuplot_is_there() ? 0 : 1);
+    text_lacks(page, "gnuplot could not draw");
+    text_has(page, "over<br>the link");
+    text_has(page, "gap to<br>even");
+    assert_int_equal(text_counts(page, "<p class=sub>Thresholds"), 2);
     /* Of many GPUs the fullest come first; only several GPUs have loads. */
-    data = made_read(load, &size);
-    assert_int_equal(strncmp(data, "GPUs from the fullest on,R1: lru,R1: lfu\n0,", 43),
-                     0);
-    assert_int_equal(occurrences(data, "\n"), 41);
+    data = report_rig_read(*state, "load.csv");
+    assert_int_equal(strncmp(data, "policy,0,3,6,", 13), 0);
+    assert_int_equal(text_counts(data, "\n"), 3);
+    text_lacks(data, "R2");
     free(data);
     free(page);
-    free(load);
-    free(path);
     result_release(&one);
     result_release(&several);
 }
 
-static void without_passes_or_tokens(void **state)
+static void without_requests_or_passes(void **state)
 {
     struct made_shape small = {.policies = 1, .layers = 1, .requests = 0, .seed = 1};
     struct result r = made_result(&small);
-    char *page = report_of(&r, 1, *state);
+    char *page = report_of(state, &r, 1);
 
-    assert_non_null(strstr(page, "kept no pass records"));
-    assert_non_null(strstr(page, "There is nothing to draw."));
+    text_lacks(page, "figure-passes");
+    text_lacks(page, "figure-latency");
+    text_has(page, "figure-shares");
     free(page);
     result_release(&r);
 }
 
 static void failures_are_told(void **state)
 {
+    struct report_rig *g = *state;
     struct result r = awkward_result();
     const struct result *results[1] = {&r};
-    char *inside = mem_format("%s/file/report", (char *)*state);
-    char *file = mem_format("%s/file", (char *)*state);
+    char *inside = mem_format("%s/file/report", g->folder);
+    char *file = mem_format("%s/file", g->folder);
+    struct report_request request = {
+        .results = results, .count = 1, .folder = inside, .plots = "plots"};
     struct err e = {.text = ""};
     FILE *f = fopen(file, "w");
 
     assert_non_null(f);
     assert_int_equal(fclose(f), 0);
-    assert_int_equal(report_write(results, 1, inside, "plots", &e), -1);
-    assert_non_null(strstr(e.text, "exists and is no folder"));
+    assert_int_equal(report_write(&request, &e), -1);
+    text_has(e.text, "exists and is no folder");
     e.text[0] = '\0';
-    assert_int_equal(report_write(results, 1, *state, "no/such/folder", &e), -1);
-    assert_non_null(strstr(e.text, "no/such/folder/shares.gp: cannot be read"));
+    request.folder = g->folder;
+    request.plots = "no/such/folder";
+    assert_int_equal(report_write(&request, &e), -1);
+    text_has(e.text, "no/such/folder/report.css");
+    assert_false(report_rig_has(g, "report.html"));
     free(inside);
     free(file);
     result_release(&r);
@@ -274,16 +306,19 @@ static void failures_are_told(void **state)
 
 int main(void)
 {
+#define REPORT(test)                                                                     \
+    cmocka_unit_test_setup_teardown(test, report_rig_set_up, report_rig_tear_down)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(another_reader_agrees),
-        cmocka_unit_test(equal_results_give_equal_pages),
-        cmocka_unit_test(without_gnuplot_the_page_says_so),
-        cmocka_unit_test(no_name_is_a_command),
-        cmocka_unit_test(several_gpus_have_their_own),
-        cmocka_unit_test(both_sorts_on_one_page),
-        cmocka_unit_test(without_passes_or_tokens),
-        cmocka_unit_test(failures_are_told),
+        REPORT(another_reader_agrees),
+        REPORT(labels_are_one_field),
+        REPORT(equal_results_give_equal_pages),
+        REPORT(without_gnuplot_the_page_says_so),
+        REPORT(no_name_is_a_command),
+        REPORT(several_gpus_have_their_own),
+        REPORT(both_sorts_on_one_page),
+        REPORT(without_requests_or_passes),
+        REPORT(failures_are_told),
     };
 
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,20 +17,26 @@ bool csv_read(struct csv_reader *r)
 {
     size_t length = 0;
     int c = getc(r->in);
-    bool quoted = c == '"';
+    bool quoted = c == '"', open = quoted;
 
     if (c == EOF)
         return false;
     if (quoted)
         c = getc(r->in);
     while (c != EOF && (quoted || (c != ',' && c != '\n'))) {
-        if (quoted && c == '"' && (c = getc(r->in)) != '"')
+        if (quoted && c == '"' && (c = getc(r->in)) != '"') {
+            open = false;
             break;
+        }
         add(r, length++, c);
         c = getc(r->in);
     }
+    if (!quoted && c == '\n' && length > 0 && r->cell[length - 1] == '\r')
+        length--;
+    if (quoted && c == '\r')
+        c = getc(r->in);
     add(r, length, '\0');
-    r->behind = c;
+    r->behind = open ? '"' : c;
     return true;
 }
 

@@ -1,4 +1,5 @@
-/* Reading CSV (RFC 4180) cell by cell; memory does not grow with the text. */
+/* Reading CSV (RFC 4180; lines may end without "\r") cell by cell; memory does not grow
+ * with the text. */
 #ifndef MOESIM_BASE_CSV_H
 #define MOESIM_BASE_CSV_H
 
@@ -10,7 +11,8 @@ struct csv_reader {
     FILE *in;
     char *cell; /* the one that was read last */
     size_t room;
-    int behind; /* what stood behind it: ',', '\n' or EOF */
+    int behind; /* what stood behind it: ',', '\n' or EOF; '"': its quotes never end;
+                   anything else: this is no CSV */
 };
 
 /* False at the end of the text. */

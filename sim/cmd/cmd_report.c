@@ -53,8 +53,9 @@ struct report_flags {
 static int make_curve_config(struct cfg *c, struct err *e)
 {
     static const char *const others[] = {
-        "machine", "policies", "launch", "home",   "gpu_memory", "host_memory",
-        "bounds",  "pageable", "chunk",  "engine", "passes",     "timeline_passes"};
+        "machine",     "policies",        "launch",   "home",  "gpu_memory",
+        "host_memory", "bounds",          "pageable", "chunk", "engine",
+        "passes",      "timeline_passes", "profile"};
 
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         cfg_remove(c, others[i]);

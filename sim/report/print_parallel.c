@@ -104,78 +104,74 @@ static bool has_migrations(const struct result_policy *p, const struct result_su
     return p->run.total.counts.migrations > 0;
 }
 
-static struct text_figure hit_rate(const struct result_policy *p,
-                                   const struct result_summary *s)
+static double hit_rate(const struct result_policy *p, const struct result_summary *s)
 {
     (void)p;
-    return text_share(s->hit_rate);
+    return s->hit_rate;
 }
 
-static struct text_figure host_bytes(const struct result_policy *p,
-                                     const struct result_summary *s)
+static double host_bytes(const struct result_policy *p, const struct result_summary *s)
 {
     (void)p;
-    return text_bytes(s->link_bytes);
+    return s->link_bytes;
 }
 
-static struct text_figure dropped(const struct result_policy *p,
-                                  const struct result_summary *s)
+static double dropped(const struct result_policy *p, const struct result_summary *s)
 {
     (void)p;
-    return text_share(s->drop_share);
+    return s->drop_share;
 }
 
-static struct text_figure padding(const struct result_policy *p,
-                                  const struct result_summary *s)
+static double padding(const struct result_policy *p, const struct result_summary *s)
 {
     (void)p;
-    return text_share(s->padding);
+    return s->padding;
 }
 
-static struct text_figure activations(const struct result_policy *p,
-                                      const struct result_summary *s)
+static double activations(const struct result_policy *p, const struct result_summary *s)
 {
     (void)s;
-    return text_bytes((double)p->run.activation_bytes);
+    return (double)p->run.activation_bytes;
 }
 
-static struct text_figure migrations(const struct result_policy *p,
-                                     const struct result_summary *s)
+static double migrations(const struct result_policy *p, const struct result_summary *s)
 {
-    uint64_t count = p->run.total.counts.migrations;
+    (void)s;
+    return (double)p->run.total.counts.migrations;
+}
+
+static double moved(const struct result_policy *p, const struct result_summary *s)
+{
+    (void)s;
+    return (double)p->run.total.counts.migrated_bytes;
+}
+
+static double waited(const struct result_policy *p, const struct result_summary *s)
+{
+    (void)s;
+    return result_seconds(&p->run, p->run.migration_time);
+}
+
+static struct text_figure whole_number(double count)
+{
     struct text_figure f = {""};
 
-    (void)s;
     if (count > 999999)
-        return text_number((double)count);
-    (void)snprintf(f.text, sizeof f.text, "%" PRIu64, count);
+        return text_number(count);
+    (void)snprintf(f.text, sizeof f.text, "%.0f", count);
     return f;
 }
 
-static struct text_figure moved(const struct result_policy *p,
-                                const struct result_summary *s)
-{
-    (void)s;
-    return text_bytes((double)p->run.total.counts.migrated_bytes);
-}
-
-static struct text_figure waited(const struct result_policy *p,
-                                 const struct result_summary *s)
-{
-    (void)s;
-    return text_time(result_seconds(&p->run, p->run.migration_time));
-}
-
 const struct print_column print_extra_columns[] = {
-    {{"hit", "rate"}, has_misses, hit_rate},
-    {{"from the", "host"}, has_misses, host_bytes},
-    {{"dropped", "choices"}, has_drops, dropped},
-    {{"padding", "rows"}, has_padding, padding},
-    {{"MoE layer", "memory"}, has_padding, activations},
-    {{"migra-", "tions"}, has_migrations, migrations},
-    {{"experts", "moved"}, has_migrations, moved},
-    {{"waited", "for them"}, has_migrations, waited},
-    {{NULL, NULL}, NULL, NULL},
+    {{"hit", "rate"}, has_misses, hit_rate, text_share},
+    {{"from the", "host"}, has_misses, host_bytes, text_bytes},
+    {{"dropped", "choices"}, has_drops, dropped, text_share},
+    {{"padding", "rows"}, has_padding, padding, text_share},
+    {{"MoE layer", "memory"}, has_padding, activations, text_bytes},
+    {{"migra-", "tions"}, has_migrations, migrations, whole_number},
+    {{"experts", "moved"}, has_migrations, moved, text_bytes},
+    {{"waited", "for them"}, has_migrations, waited, text_time},
+    {{NULL, NULL}, NULL, NULL, NULL},
 };
 
 static struct text_figure extra_figure(const struct result_policy *p,
@@ -185,7 +181,7 @@ static struct text_figure extra_figure(const struct result_policy *p,
     const struct print_column *const *shown = context;
     const struct print_column *c = shown[column];
 
-    return c->has(p, s) ? c->figure(p, s) : (struct text_figure){"-"};
+    return c->has(p, s) ? c->text(c->value(p, s)) : (struct text_figure){"-"};
 }
 
 /* Columns that no policy has anything in are left out, and so is a table of none. */

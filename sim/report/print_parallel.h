@@ -15,8 +15,8 @@ void print_parallel(const struct result *r, FILE *out);
 struct print_column {
     const char *head[2]; /* two lines */
     bool (*has)(const struct result_policy *p, const struct result_summary *s);
-    struct text_figure (*figure)(const struct result_policy *p,
-                                 const struct result_summary *s);
+    double (*value)(const struct result_policy *p, const struct result_summary *s);
+    struct text_figure (*text)(double value);
 };
 extern const struct print_column
     print_extra_columns[]; /* `has` is NULL behind the last */

@@ -5,6 +5,7 @@
 #include "print.h"
 #include "report_state.h"
 #include "sim/base/file.h"
+#include "sim/base/json.h"
 #include "sim/base/mem.h"
 #include "sim/base/text.h"
 
@@ -324,7 +325,13 @@ static void print_differs(const struct report_page *p)
         for (size_t a = 0; a < d->axes; a++) {
             const char *value = d->axis[a].value[i];
 
-            (void)fputs("<td>", p->out);
+            (void)fputs("<td", p->out);
+            if (!isnan(d->axis[a].number[i])) {
+                (void)fputs(" data-v=\"", p->out);
+                csv_number(p->out, d->axis[a].number[i]);
+                (void)fputc('"', p->out);
+            }
+            (void)fputc('>', p->out);
             text_markup(p->out, *value == '\0' ? "(default)" : value);
             (void)fputs("</td>", p->out);
         }

@@ -140,15 +140,16 @@ static double first_of(const struct report_entry *entry)
 static char *describe_winner(const struct report_page *p)
 {
     const struct report_entry *w = &p->entry[0];
-    char *text = mem_format("%s, %s %s", w->label, report_measure_text(p, w).text,
-                            report_measure_name(p));
+    char *text =
+        mem_format("%s, %s %s%s", w->label, report_measure_text(p, w).text,
+                   report_measure_name(p), p->measure == MEASURE_HITS ? "." : "");
 
     if (p->measure == MEASURE_TPOT)
         say(&text, mem_format("(median; 99 %%: %s), %s tokens per s.",
                               text_time(w->s.tpot_p99).text,
                               text_number(w->s.tokens_per_s).text));
-    else
-        say(&text, mem_strdup(p->measure == MEASURE_TTFT ? "(median)." : "."));
+    else if (p->measure == MEASURE_TTFT)
+        say(&text, mem_strdup("(median)."));
     if (p->ranked > 1)
         say(&text, describe_lead(p, w, &p->entry[1]));
     if (p->measure != MEASURE_HITS) {
@@ -317,8 +318,10 @@ static char *describe_rest(const struct report_page *p)
     char *text = explain_verdict_text(&f, w->result, w->number);
 
     if (bound != NULL)
-        say(&text, mem_format("%s, which knows what comes and nobody can have, takes %s.",
-                              bound->label, report_measure_text(p, bound).text));
+        say(&text,
+            mem_format("%s, which knows what comes and nobody can have, %s %s.",
+                       bound->label, p->measure == MEASURE_HITS ? "reaches" : "takes",
+                       report_measure_text(p, bound).text));
     return text;
 }
 
@@ -387,9 +390,8 @@ static bool seen_before(const struct report_page *p, size_t i, bool machine)
     return false;
 }
 
-void report_caveats(const struct report_page *p)
+static void print_caveats(const struct report_page *p)
 {
-    (void)fputs("<div class=caveat><b class=tag>Caveat</b><ul>\n", p->out);
     for (size_t i = 0; i < p->count; i++) {
         const struct result *r = p->results[i];
         const char *source = r->trace_source == NULL ? "" : r->trace_source;
@@ -408,7 +410,23 @@ void report_caveats(const struct report_page *p)
     }
     for (size_t i = 0; i < p->count; i++)
         print_notes(p, i);
-    (void)fputs("</ul></div>\n", p->out);
+}
+
+void report_caveats(const struct report_page *p)
+{
+    struct report_page aside = *p;
+    struct mem_stream m;
+    char *items;
+
+    mem_stream_open(&m);
+    aside.out = m.out;
+    print_caveats(&aside);
+    items = mem_stream_close(&m);
+    if (*items != '\0')
+        (void)fprintf(p->out,
+                      "<div class=caveat><b class=tag>Caveat</b><ul>\n%s</ul></div>\n",
+                      items);
+    free(items);
 }
 
 /* ---- the whole ---- */

@@ -186,7 +186,9 @@ static char *goal_text(const struct sweep_page *p, double goal)
 static char *describe_winner(const struct sweep_page *p)
 {
     const struct sweep_row *w = p->order[0];
-    char *text = mem_format("point %" PRIu64 ", policy %s", w->point, w->label), *longer;
+    char *text = mem_format("point %" PRIu64 ", policy %s%s", w->point, w->label,
+                            p->timed ? "" : "."),
+         *longer;
 
     if (p->timed) {
         longer = mem_format("%s: %s per output token (median; 99 %%: %s), GPU memory %s.",
@@ -364,8 +366,8 @@ static void print_row(const struct sweep_page *p, const struct sweep_row *row,
 {
     char *name = sweep_row_name(p, row);
 
-    (void)fprintf(p->out, "<tr%s><td data-v=%zu>", rank == 1 ? " class=winner" : "",
-                  rank);
+    (void)fprintf(p->out, "<tr%s><td data-v=%zu>",
+                  rank == 1 && !row->bound ? " class=winner" : "", rank);
     if (!row->bound)
         (void)fprintf(p->out, "%zu ", rank);
     text_markup(p->out, name);
@@ -378,7 +380,8 @@ static void print_row(const struct sweep_page *p, const struct sweep_row *row,
     print_cell(p->out, row->figure[ROW_TPOT_TAIL], text_time(row->figure[ROW_TPOT_TAIL]));
     print_cell(p->out, row->figure[ROW_TTFT], text_time(row->figure[ROW_TTFT]));
     print_cell(p->out, row->figure[ROW_LINK], text_bytes(row->figure[ROW_LINK]));
-    (void)fprintf(p->out, "<td>%" PRIu64 "</td></tr>\n", row->point);
+    (void)fprintf(p->out, "<td data-v=%" PRIu64 ">%" PRIu64 "</td></tr>\n", row->point,
+                  row->point);
 }
 
 static void print_bounds(const struct sweep_page *p)

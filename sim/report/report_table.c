@@ -246,6 +246,16 @@ static bool any_has(const struct report_page *p, const struct print_column *colu
     return false;
 }
 
+static void print_extra(const struct report_page *p, const struct print_column *column,
+                        const struct report_entry *entry)
+{
+    bool has = column->has(entry->policy, &entry->s);
+    double value = has ? column->value(entry->policy, &entry->s) : NAN;
+
+    print_cell(p->out, value, false,
+               has ? column->text(value) : (struct text_figure){"-"});
+}
+
 static void print_extras(const struct report_page *p)
 {
     const struct print_column *column = print_extra_columns;
@@ -273,10 +283,7 @@ static void print_extras(const struct report_page *p)
         (void)fputs("</td>", p->out);
         for (size_t k = 0; column[k].has != NULL; k++)
             if (any_has(p, &column[k]))
-                (void)fprintf(p->out, "<td>%s</td>",
-                              column[k].has(entry->policy, &entry->s)
-                                  ? column[k].figure(entry->policy, &entry->s).text
-                                  : "-");
+                print_extra(p, &column[k], entry);
         (void)fputs("</tr>\n", p->out);
     }
     (void)fputs("</tbody></table></div>\n", p->out);

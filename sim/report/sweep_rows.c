@@ -81,7 +81,7 @@ static bool read_head(struct reading *g)
         found += g->column[g->columns].use == TEXT || g->column[g->columns].use == FIGURE;
         g->columns++;
     } while (g->r.behind == ',');
-    return found == TEXTS + ROW_FIGURES;
+    return found == TEXTS + ROW_FIGURES && g->r.behind == '\n';
 }
 
 /* ---- lines ---- */
@@ -95,9 +95,11 @@ static void release_row(const struct sweep_rows *t, struct sweep_row *row)
     free(row->label);
 }
 
-static void take_cell(struct reading *g, struct sweep_row *row, const struct use_of *use)
+/* False: a figure is no number. */
+static bool take_cell(struct reading *g, struct sweep_row *row, const struct use_of *use)
 {
     const char *text = csv_text(&g->r);
+    char *end;
 
     switch (use->use) {
     case TEXT:
@@ -105,7 +107,9 @@ static void take_cell(struct reading *g, struct sweep_row *row, const struct use
         g->text[use->which] = mem_strdup(text);
         break;
     case FIGURE:
-        row->figure[use->which] = *text == '\0' ? NAN : strtod(text, NULL);
+        row->figure[use->which] = *text == '\0' ? NAN : strtod(text, &end);
+        if (*text != '\0' && (end == text || *end != '\0'))
+            return false;
         break;
     case SLOT:
         row->bound =
@@ -118,21 +122,27 @@ static void take_cell(struct reading *g, struct sweep_row *row, const struct use
     case UNUSED:
         break;
     }
+    return true;
 }
 
-/* Enters the line's row, or why there is none. */
-static void keep_row(struct reading *g, struct sweep_row *row)
+/* Enters the line's row, or why there is none. False: its point is no number. */
+static bool keep_row(struct reading *g, struct sweep_row *row)
 {
     struct sweep_rows *t = g->t;
+    char *end;
 
-    row->point = strtoull(g->text[POINT], NULL, 10);
+    row->point = strtoull(g->text[POINT], &end, 10);
+    if (end == g->text[POINT] || *end != '\0') {
+        release_row(t, row);
+        return false;
+    }
     row->identity = mem_strdup(g->text[IDENTITY]);
     row->label = mem_strdup(g->text[LABEL]);
     if (strcmp(g->text[OUTCOME], "done") == 0 &&
         strcmp(g->text[STATUS], "complete") == 0) {
         t->row = mem_grow(t->row, t->rows, sizeof *t->row);
         t->row[t->rows++] = *row;
-        return;
+        return true;
     }
     if (strcmp(g->text[OUTCOME], "failed") == 0) {
         t->failed++;
@@ -142,6 +152,7 @@ static void keep_row(struct reading *g, struct sweep_row *row)
         t->missing++;
     }
     release_row(t, row);
+    return true;
 }
 
 /* False: the line is not whole. */
@@ -153,14 +164,13 @@ static bool read_line(struct reading *g)
         bool whole = i == 0 || csv_read(&g->r);
 
         if (whole)
-            take_cell(g, &row, &g->column[i]);
-        if (!whole || (g->r.behind == ',') != (i + 1 < g->columns)) {
+            whole = take_cell(g, &row, &g->column[i]);
+        if (!whole || g->r.behind != (i + 1 < g->columns ? ',' : '\n')) {
             release_row(g->t, &row);
             return false;
         }
     }
-    keep_row(g, &row);
-    return true;
+    return keep_row(g, &row);
 }
 
 /* ---- levels ---- */
