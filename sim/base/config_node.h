@@ -84,5 +84,7 @@ struct cfg_words cfg_expected(const struct option *o);
 /* Parses and checks `text` by `o` (any type that is not left to the caller) and stores it
  * in the member of `target` that `o` names. False: it is not what `o` expects. */
 bool cfg_store(const char *text, const struct option *o, void *target);
+/* The place of `text` among the option's choices, or -1. */
+int cfg_choice(const char *text, const struct option *o);
 
 #endif

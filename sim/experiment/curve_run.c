@@ -136,7 +136,7 @@ static bool find_distances(const struct policy *p, enum distances_of *of)
     return (*of != DISTANCES_LRU || is_algorithm(p, "lru")) &&
            (!bypass || p->cache.protect != CACHE_PROTECT_PREFER) &&
            p->cache.admission == CACHE_ADMIT_ALWAYS &&
-           p->cache.preload == CACHE_PRELOAD_NONE;
+           p->cache.preload != CACHE_PRELOAD_LINEAR;
 }
 
 /* `counts`: (layer, distance) accesses. */
