@@ -19,8 +19,8 @@ struct cfg;      /* one parsed document */
 struct cfg_node; /* a scalar, sequence or mapping in it; borrowed from the document */
 
 enum opt_type {
-    OPT_INT,    /* int64_t; plain decimal, or 1e6 when exact; or one of `choices`, of which
-                   the first is -1, the next -2 and so on */
+    OPT_INT, /* int64_t; plain decimal, or 1e6 when exact; or one of `choices`, of which
+                the first is -1, the next -2 and so on */
     OPT_DOUBLE, /* double, finite */
     OPT_BOOL,   /* bool: true|false|yes|no|on|off */
     OPT_STRING, /* const char * */
@@ -39,10 +39,10 @@ struct cfg_part {
 };
 
 /* One parameter. `min` and `max` bound the numeric types (both 0: no bound), without
- * words and shares; OPT_BYTES, OPT_PART and OPT_TIME bound in bytes and seconds. `def` is the default as it would be written
- * in YAML, or NULL: the key is required. For OPT_NODE and OPT_NAMED "" means absent is
- * NULL; for OPT_STRING the default "" is the empty string. A table ends with {.name =
- * NULL}. */
+ * words and shares; OPT_BYTES, OPT_PART and OPT_TIME bound in bytes and seconds. `def` is
+ * the default as it would be written in YAML, or NULL: the key is required. For OPT_NODE
+ * and OPT_NAMED "" means absent is NULL; for OPT_STRING the default "" is the empty
+ * string. A table ends with {.name = NULL}. */
 struct option {
     const char *name;
     enum opt_type type;

@@ -440,9 +440,9 @@ struct cfg_words cfg_expected(const struct option *o)
                        "a size%s with its unit, such as 64 MiB", range);
         break;
     case OPT_PART:
-        (void)snprintf(words.text, sizeof words.text,
-                       "a size%s with its unit, such as 64 MiB, or a share, such as 80 %%",
-                       range);
+        (void)snprintf(
+            words.text, sizeof words.text,
+            "a size%s with its unit, such as 64 MiB, or a share, such as 80 %%", range);
         break;
     case OPT_TIME:
         (void)snprintf(words.text, sizeof words.text,

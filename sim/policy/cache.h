@@ -92,7 +92,7 @@ enum cache_order { CACHE_ORDER_ID, CACHE_ORDER_RECORDED, CACHE_ORDERS };
 
 /* Options common to all algorithms; beside the algorithm's own in the same mapping. */
 struct cache_params {
-    int scope;                        /* enum cache_scope */
+    int scope; /* enum cache_scope */
     /* As configured, on each GPU: at most one of them is not 0; for cache_resolve(). */
     int64_t layer_slots, total_slots;
     struct cfg_part room;
