@@ -108,7 +108,7 @@ void parallel_fill_cache(struct policy *p, const struct topology *t, uint32_t ex
     if (cache_is_sized(&p->cache))
         return;
     p->cache.scope = CACHE_PER_LAYER;
-    p->cache.slots = parallel_local(p, t, experts);
+    p->cache.slots = p->cache.layer_slots = parallel_local(p, t, experts);
     if (p->cache.preload == CACHE_PRELOAD_AUTO)
         p->cache.preload = CACHE_PRELOAD_LINEAR;
 }
