@@ -455,8 +455,8 @@ static void test_refusals(void **state)
                "needs one of 'slots' (per layer)");
     lab_refuse(
         lab,
-        "policies: [{cache: {name: lru, slots: 4}}, {cache: {name: lru, slots: 5}}]\n",
-        "two policies are called 'lru'");
+        "policies: [{cache: {name: lru, slots: 4}}, {cache: {name: lru, slots: 4}}]\n",
+        "two policies are called 'lru', and differ in nothing");
     lab_refuse(lab,
                "workload: {mode: continuous, arrivals: poisson, rate: 3}\n"
                "policies: [{cache: {name: belady, slots: 4}}]\n",

@@ -82,8 +82,13 @@ int cfg_put_text(struct cfg *c, const char *path, const struct cfg_node *key,
 /* Makes a scalar under "a.b.0.c" the mapping {below: scalar}, so that more can be put
  * beside it. Anything else stays as it is. */
 void cfg_nest(struct cfg *c, const char *path, const char *below);
-/* Takes a key of the root and all below it away, if it is there. */
-void cfg_remove(struct cfg *c, const char *key);
+/* Takes what stands under "a.b.0.c" away, if it is there. */
+void cfg_remove(struct cfg *c, const char *path);
+/* Puts copies behind an item of a list, "a.b.0", so that there are `count` of it, at
+ * least 1. */
+void cfg_repeat(struct cfg *c, const char *path, size_t count);
+/* What stands under "a.b.0.c" below `n`, or NULL. */
+const struct cfg_node *cfg_find_path(const struct cfg_node *n, const char *path);
 
 /* Replaces the text of scalar `n` of `c`, which keeps its place for messages. */
 void cfg_set_text(struct cfg *c, const struct cfg_node *n, const char *text);

@@ -426,12 +426,12 @@ int curve_run(struct cfg *config, const struct experiment_folders *folders,
 {
     struct machine *machine = roomy_machine(config, folders, e);
     const struct experiment_hooks hooks = {.machine = machine};
-    struct experiment x = {.hooks = &hooks, .folders = folders, .root = cfg_root(config)};
+    struct experiment x = {.hooks = &hooks, .folders = folders};
     int status = -1;
 
     if (machine == NULL)
         return -1;
-    if (experiment_prepare(&x, true, e) == 0) {
+    if (experiment_prepare(&x, config, true, e) == 0) {
         begin_curve(c, &x);
         if (check(&x, c, request, e) == 0) {
             for (uint32_t i = 0; i < x.policies; i++)

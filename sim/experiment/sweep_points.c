@@ -181,14 +181,16 @@ static int read_keys(struct sweep_points *s, const char *above,
     return status;
 }
 
-static int read_axes(struct sweep_points *s, const struct cfg_node *sweep, struct err *e)
+static int read_axes(struct sweep_points *s, const struct cfg_node *map,
+                     const char *called, struct err *e)
 {
-    if (read_keys(s, "", sweep, e) != 0)
+    if (read_keys(s, "", map, e) != 0)
         return -1;
     if (s->axes == 0)
-        return cfg_error(sweep, e,
-                         "'sweep' names no key; expected keys with values, such "
-                         "as cache.slots: [4, 8, 16]");
+        return cfg_error(map, e,
+                         "'%s' names no key; expected keys with values, such "
+                         "as cache.slots: [4, 8, 16]",
+                         called);
     return 0;
 }
 
@@ -239,15 +241,16 @@ static void draw_latin(struct sweep_points *s)
     free(part);
 }
 
-static int draw_sobol(struct sweep_points *s, const struct cfg_node *sweep, struct err *e)
+static int draw_sobol(struct sweep_points *s, const struct cfg_node *sweep,
+                      const char *called, struct err *e)
 {
     gsl_qrng *q;
 
     if (s->axes > MOST_SOBOL)
         return cfg_error(sweep, e,
-                         "Sobol's sequence has at most %d dimensions here, and the sweep "
-                         "%zu keys; choose method: latin-hypercube",
-                         MOST_SOBOL, s->axes);
+                         "Sobol's sequence has at most %d dimensions here, and '%s' %zu "
+                         "keys; choose method: latin-hypercube",
+                         MOST_SOBOL, called, s->axes);
     q = gsl_qrng_alloc(gsl_qrng_sobol, (unsigned)s->axes);
     for (uint64_t p = 0; q != NULL && p < s->points; p++)
         (void)gsl_qrng_get(q, s->u + p * s->axes);
@@ -257,7 +260,8 @@ static int draw_sobol(struct sweep_points *s, const struct cfg_node *sweep, stru
     return 0;
 }
 
-static int choose(struct sweep_points *s, const struct cfg_node *sweep, struct err *e)
+static int choose(struct sweep_points *s, const struct cfg_node *sweep,
+                  const char *called, struct err *e)
 {
     const struct cfg_node *points = cfg_find(sweep, "points");
     bool drawn = s->design.method == RANDOM || s->design.method == LATIN_HYPERCUBE;
@@ -283,7 +287,7 @@ static int choose(struct sweep_points *s, const struct cfg_node *sweep, struct e
                          s->axes, MOST_VALUES / s->axes);
     s->u = mem_alloc(s->points * s->axes, sizeof *s->u);
     if (s->design.method == SOBOL)
-        return draw_sobol(s, sweep, e);
+        return draw_sobol(s, sweep, called, e);
     if (s->design.method == RANDOM)
         draw_random(s);
     else
@@ -304,6 +308,20 @@ static void order_axes(struct sweep_points *s)
     }
 }
 
+struct sweep_points *sweep_points_of(const struct cfg_node *map, const char *called,
+                                     struct err *e)
+{
+    struct sweep_points *s = mem_zalloc(1, sizeof *s);
+
+    if (cfg_bind(cfg_find(map, "points"), design_options, &s->design, e) == 0 &&
+        read_axes(s, map, called, e) == 0 && choose(s, map, called, e) == 0) {
+        order_axes(s);
+        return s;
+    }
+    sweep_points_free(s);
+    return NULL;
+}
+
 struct sweep_points *sweep_points_new(const struct cfg *study, struct err *e)
 {
     const struct cfg_node *sweep = cfg_find(cfg_root(study), "sweep");
@@ -315,15 +333,10 @@ struct sweep_points *sweep_points_new(const struct cfg *study, struct err *e)
                         "sweep: {cache.slots: [4, 8, 16]}");
         return NULL;
     }
-    s = mem_zalloc(1, sizeof *s);
-    s->study = study;
-    if (cfg_bind(cfg_find(sweep, "points"), design_options, &s->design, e) == 0 &&
-        read_axes(s, sweep, e) == 0 && choose(s, sweep, e) == 0) {
-        order_axes(s);
-        return s;
-    }
-    sweep_points_free(s);
-    return NULL;
+    s = sweep_points_of(sweep, "sweep", e);
+    if (s != NULL)
+        s->study = study;
+    return s;
 }
 
 void sweep_points_free(struct sweep_points *s)
@@ -424,6 +437,28 @@ static int put(struct cfg *c, const char *path, const struct axis *a,
     experiment_open_key(c, path);
     return item != NULL ? cfg_put(c, path, a->node, item, e)
                         : cfg_put_text(c, path, a->node, text, e);
+}
+
+int sweep_points_put(const struct sweep_points *s, uint64_t point, struct cfg *c,
+                     const char *above, struct err *e)
+{
+    int status = 0;
+
+    for (size_t i = 0; i < s->axes && status == 0; i++) {
+        size_t k = s->order[i];
+        char *text, *path = mem_format("%s.%s", above, s->axis[k].key);
+        const struct cfg_node *item = value_of(s, point, k, &text);
+
+        status = put(c, path, &s->axis[k], item, text, e);
+        free(text);
+        free(path);
+    }
+    return status;
+}
+
+const struct cfg_node *sweep_points_node(const struct sweep_points *s, size_t k)
+{
+    return s->axis[k].node;
 }
 
 /* A key that is none of the configuration's is one of every policy. */

@@ -14,7 +14,7 @@
 enum {
     LABEL_COLUMNS = 23,
     MAX_PAIRS = 15, /* beyond that, so many of the pairs with the fastest policy */
-    PAIR_COLUMNS = 20
+    PAIR_COLUMNS = 32
 };
 
 static void print_head(const struct result *r, FILE *out)
