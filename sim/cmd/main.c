@@ -14,18 +14,16 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *help;
 } commands[] = {
-#ifndef MOESIM_CUDA /* these link GSL, which the program with CUDA may not */
     {"run", cmd_run, "replay a trace under one or more policies, side by side"},
     {"sweep", cmd_sweep, "run a study at many points: grids, random and Sobol points"},
     {"curve", cmd_curve, "hit rate and bytes against capacity: how many slots?"},
     {"check", cmd_check, "stored predictions, published tables against new predictions"},
-#endif
     {"explain", cmd_explain, "where the time of a result went, and what would help"},
-#ifndef MOESIM_CUDA
     {"report", cmd_report, "the HTML page and the figures of results"},
     {"fit", cmd_fit, "fit a machine file to measured tables, or to the steps of a run"},
+#ifndef MOESIM_CUDA
     {"calibrate", cmd_calibrate, "measure this machine, and fit a machine file"},
-#else
+#else /* its fit links GSL, which the program with CUDA may not */
     {"calibrate", cmd_calibrate_apart, "measure this machine, and fit a machine file"},
 #endif
     {"validate", cmd_validate, "predicted against executed on this machine's device"},

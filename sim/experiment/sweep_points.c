@@ -1,11 +1,11 @@
 #include "sweep_points.h"
 
 #include "experiment.h"
+#include "sobol.h"
 #include "sweep_range.h"
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"
 
-#include <gsl/gsl_qrng.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -244,20 +244,12 @@ static void draw_latin(struct sweep_points *s)
 static int draw_sobol(struct sweep_points *s, const struct cfg_node *sweep,
                       const char *called, struct err *e)
 {
-    gsl_qrng *q;
-
     if (s->axes > MOST_SOBOL)
         return cfg_error(sweep, e,
                          "Sobol's sequence has at most %d dimensions here, and '%s' %zu "
                          "keys; choose method: latin-hypercube",
                          MOST_SOBOL, called, s->axes);
-    q = gsl_qrng_alloc(gsl_qrng_sobol, (unsigned)s->axes);
-    for (uint64_t p = 0; q != NULL && p < s->points; p++)
-        (void)gsl_qrng_get(q, s->u + p * s->axes);
-    if (q == NULL)
-        return err_set(e, "GSL has no room for Sobol's sequence; free some memory");
-    gsl_qrng_free(q);
-    return 0;
+    return sobol_fill(s->u, s->points, (unsigned)s->axes, e);
 }
 
 static int choose(struct sweep_points *s, const struct cfg_node *sweep,
