@@ -65,7 +65,9 @@ CFLAGS += -std=c17 -pedantic -ffp-contract=off $(WARN) $(MODE_$(MODE)) \
 RANKS_SRC := gpu/communicator_mpi.c gpu/ranks.c
 SWEEP_SRC := sim/cmd/ranks_mpi.c
 NCCL_SRC := gpu/communicator_nccl.c
-SRC := $(sort $(filter-out $(RANKS_SRC) $(NCCL_SRC),\
+# In place of what calls GSL, in the program with CUDA.
+NO_GSL_SRC := models/fit_none.c sim/experiment/sobol_none.c
+SRC := $(sort $(filter-out $(RANKS_SRC) $(NCCL_SRC) $(NO_GSL_SRC),\
                  $(filter-out sim/cmd/%,$(wildcard sim/*/*.c)) \
                  $(wildcard models/*.c traces/*.c validate/*.c gpu/*.c)))
 CMD_SRC := $(sort $(filter-out $(SWEEP_SRC),$(wildcard sim/cmd/*.c)))
@@ -90,7 +92,7 @@ BENCHES := $(BENCH_SRC:tests/bench/%.c=$(B)/%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(B)/%)
 REPLAYS := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=$(B)/replay_%)
 MPI_CFLAGS := $(call isystem,ompi-c)
-LINTED := $(patsubst %.c,build/lint/%.ok,$(SRC) $(CMD_SRC) $(if $(MPI_CFLAGS),$(RANKS_SRC) $(SWEEP_SRC)))
+LINTED := $(patsubst %.c,build/lint/%.ok,$(SRC) $(CMD_SRC) $(NO_GSL_SRC) $(if $(MPI_CFLAGS),$(RANKS_SRC) $(SWEEP_SRC)))
 
 # ---- what a user calls ----
 
@@ -224,7 +226,7 @@ NO_CUDA := no nvcc of CUDA 13 $(if $(NVCC),at $(NVCC),in PATH or /usr/local/cuda
 CUDA_OBJ := $(patsubst %.cu,$(B)/%.cu.o,$(sort $(wildcard gpu/*.cu)))
 # Where -DMOESIM_CUDA matters; the other objects are the plain program's.
 CUDA_MAIN := $(B)/cuda/sim/cmd/main.o
-CUDA_LIST := $(B)/cuda/gpu/device.o
+CUDA_LIST := $(B)/cuda/gpu/device.o $(NO_GSL_SRC:%.c=$(B)/%.o)
 CUDA_TESTS := $(patsubst tests/%.c,$(B)/cuda/%,$(wildcard tests/test_device*.c))
 
 gpu: ## the programs with CUDA (moesim-cuda, moesim-ranks-cuda), and their tests
@@ -254,7 +256,7 @@ $(B)/libcmd.a: $(filter-out %/main.o,$(CMD_OBJ))
 
 # GSL is under the GPL and must not be linked together with CUDA's libraries. It is not
 # among them, and of the archives only what is called is taken: code that calls it fails
-# to link here.
+# to link here, but for what NO_GSL_SRC stands in for.
 $(B)/moesim-cuda: $(CUDA_MAIN) $(CUDA_LIST) $(CUDA_OBJ) $(B)/libcmd.a $(B)/libmoesim.a
 	$(say) LINK $@
 	$(Q)$(CC) $(CFLAGS) $(APART_$(MODE)) $(LDFLAGS) -o $@ $^ $(CUDA_LDLIBS)
@@ -378,7 +380,7 @@ build/lint/%.ok: %.c Makefile
 
 format: ## what .clang-format would change (fails if anything)
 	@clang-format --dry-run --Werror $(PROTOS) $(SRC) $(CMD_SRC) $(TEST_SRC) \
-	    $(RANKS_SRC) $(SWEEP_SRC) $(NCCL_SRC) $(TEST_HELP) $(BENCH_SRC) $(wildcard tests/fuzz/*.[ch]) \
+	    $(RANKS_SRC) $(SWEEP_SRC) $(NCCL_SRC) $(NO_GSL_SRC) $(TEST_HELP) $(BENCH_SRC) $(wildcard tests/fuzz/*.[ch]) \
 	    tests/faults/preload.c $(wildcard gpu/*.cu gpu/*.cuh tests/cuda_on_cpu/*.cpp tests/cuda_on_cpu/*.h)
 
 bench: setup ## print the benchmark figures (CSV)

@@ -22,6 +22,7 @@ What will this Mixture-of-Experts policy cost on that machine, and why?
   moesim validate  predicted against executed on this machine's device
   moesim trace     look at traces, make, import, export, slice them
   moesim list      policies, presets, models, machines, configuration keys
+  moesim help      what a word means, such as moesim help TPOT
 
 moesim COMMAND --help tells more, with an example. Exit status: 0 success, 1 the answer
 is no or the input is bad, 2 misuse, 77 cannot run here, 130 stopped by Ctrl-C (SIGINT),
@@ -39,7 +40,7 @@ END
 
 # Asked for it goes to standard output, as an answer to misuse to standard error.
 bad=0
-for word in --help -h help; do
+for word in --help -h; do
     "$moesim" $word >"$folder/out" 2>"$folder/said" && [ ! -s "$folder/said" ] &&
         cmp "$folder/usage" "$folder/out" || bad=1
 done
@@ -54,6 +55,40 @@ bad=0
 "$moesim" trace >"$folder/out" 2>"$folder/said"
 [ $? -eq 2 ] && [ ! -s "$folder/out" ] && cmp "$folder/trace_usage" "$folder/said" || bad=1
 report $bad help_of_nothing
+"$moesim" help >"$folder/out" 2>"$folder/said" && [ ! -s "$folder/said" ] &&
+    head -n "$(wc -l <"$folder/usage")" "$folder/out" | cmp - "$folder/usage" &&
+    grep -q '^moesim help WORD tells what it means' "$folder/out" &&
+    tail -n 1 "$folder/out" | grep -q ', working set$'
+report $? help_alone
+prints help_word 0 help tpot_p50_s <<'END'
+TPOT: Time per output token: of a request, from its first token to its last, over the tokens after
+  the first. p50 is the median over requests, p99 what 1 in 100 exceeds.
+  See sim/report/README.md.
+END
+prints help_words 0 help Gap to OFFLINE <<'END'
+gap: How far the time of all passes is above a bound: offline (least compute and least bytes), even
+  (balanced rows, all experts resident), no net (a free network).
+  See sim/experiment/README.md.
+END
+prints help_no_word 2 help belday <<'END'
+moesim: there is no word 'belday' to explain; did you mean 'Belady'?
+Try moesim help.
+END
+prints help_no_word_but_command 2 help sweeep <<'END'
+moesim: there is no word 'sweeep' to explain; did you mean 'sweep'?
+Try moesim help.
+END
+prints help_nothing_near 2 help 'what is all this' <<'END'
+moesim: there is no word 'what is all this' to explain
+Try moesim help.
+END
+bad=0
+for words in run sweep curve check explain report fit calibrate validate list "trace gen" "trace info"; do
+    # shellcheck disable=SC2086
+    "$moesim" $words --help >"$folder/wanted" && "$moesim" help $words | cmp - "$folder/wanted" || bad=1
+done
+"$moesim" help trace | cmp - "$folder/trace_usage" || bad=1
+report $bad help_with_commands
 version=$(sed -n 's/^## \([0-9.]*\).*/\1/p' CHANGELOG.md | head -1)
 prints help_version 0 --version <<END
 moesim $version

@@ -77,9 +77,12 @@ cat >"$folder/wanted" <<'END'
   tensor     attention: tensor: GPUs of a group, all in one node (an integer from 2 to 64; default 8)
 
 policies: a list; each item is a preset's name or a mapping of name, preset, gate, select,
-place, cache, prefetch, offload, schedule (see moesim list policies, moesim list presets)
+place, cache, prefetch, offload, schedule (see moesim list policies, moesim list presets).
+With for: {KEY: VALUES, ...} an item is a policy at each point, such as
+{preset: lru-on-demand, for: {cache.slots: [4, 8, all]}}; those of one name are told
+apart by what they differ in
 END
-tail -n 4 "$folder/config" | diff "$folder/wanted" - &&
+tail -n 7 "$folder/config" | diff "$folder/wanted" - &&
     grep -q '^trace            trace file, relative to the configuration.s folder (text; required)$' "$folder/config" &&
     grep -q '^  batch          static: requests per batch (an integer from 1 to 1000000; default 1)$' "$folder/config"
 report $? list_config_columns

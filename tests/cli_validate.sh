@@ -31,7 +31,8 @@ fi
 [ "$status" -eq 0 ] && grep -q '^Order of the policies' "$folder/out" &&
     grep -q '^The machine ran [0-9.]*x as fast as its machine file says, [0-9.]*\.\.[0-9.]*x' \
         "$folder/out" &&
-    grep -q '^experts ' "$folder/out" && grep -q '^host experts ' "$folder/out"
+    grep -q '^Counts agree, layer by layer, in each executed run of all policies: [1-9][0-9 ]* accesses, ' \
+        "$folder/out" && grep -q '^experts ' "$folder/out" && grep -q '^host experts ' "$folder/out"
 report $? "validate prints policies, their order and operations"
 
 "$python" - "$folder/v" <<'END'
@@ -45,6 +46,8 @@ for p in s["policies"]:
     total = sum(x["measured_s"] for x in p["shares"].values())
     assert total > 0
 assert sum(o["count"] for o in s["operations"].values()) > 0
+c = s["counts_agree"]
+assert c["accesses"] == c["hits"] + c["loads"] + c["bypasses"] + c["host_runs"] and c["host_runs"] > 0
 # One look before each of four policies and after the last one, in each of two runs.
 v = s["speed"]
 assert len(v["probes"]) == 2 * (4 + 1)

@@ -269,11 +269,12 @@ void run_world_free(struct run_world *w)
 
 /* ---- policies ---- */
 
-void run_policy_slots(struct policy *p, uint32_t layers, uint32_t experts)
+void run_policy_slots(struct policy *p, uint32_t layers, uint32_t experts,
+                      const uint64_t *expert_bytes)
 {
     struct err e = {.text = ""};
 
-    if (cache_resolve(&p->cache, layers, experts, &e) != NULL)
+    if (cache_resolve(&p->cache, layers, experts, expert_bytes, &e) != NULL)
         p->cache.slots = p->cache.layer_slots + p->cache.total_slots;
 }
 
@@ -411,7 +412,7 @@ void run_world_run(const struct run_world *w, const struct run_case *c,
         future = run_world_future(w, (enum cache_order)t.policy->cache.order);
         s.future = future_reader_new(future);
     }
-    run_policy_slots(t.policy, w->layers, w->experts);
+    run_policy_slots(t.policy, w->layers, w->experts, w->expert_bytes);
     run_setup_on(w, c, &s, &cost, result);
     future_reader_free(s.future);
     future_free(future);

@@ -78,22 +78,24 @@ static void make(struct made *m)
     m->policy[1].predicted_share_s[SHARE_EXPERT] = 1;
     m->policy[1].measured_share_s[SHARE_EXPERT] = 0.5;
     m->speed = (struct speed){.predicted = {1, 2}, m->probe, 2, 1.5, 1.2, 1.25, 0.9, 2.5};
-    m->report = (struct agreement_report){.version = "moesim 9",
-                                          .date = "2026-01-02",
-                                          .device = "host",
-                                          .device_name = "A CPU",
-                                          .driver = "BLAS",
-                                          .clocks = "3 GHz",
-                                          .element = "fp32",
-                                          .machine = "mine",
-                                          .model = "tiny",
-                                          .trace = "t.h5",
-                                          .seed = 7,
-                                          .repeats = 5,
-                                          .notes = "One. Two.",
-                                          .speed = &m->speed,
-                                          .policies = 2,
-                                          .policy = m->policy};
+    m->report =
+        (struct agreement_report){.version = "moesim 9",
+                                  .date = "2026-01-02",
+                                  .device = "host",
+                                  .device_name = "A CPU",
+                                  .driver = "BLAS",
+                                  .clocks = "3 GHz",
+                                  .element = "fp32",
+                                  .machine = "mine",
+                                  .model = "tiny",
+                                  .trace = "t.h5",
+                                  .seed = 7,
+                                  .repeats = 5,
+                                  .notes = "One. Two.",
+                                  .counts = {1234567, 800, 70, 6, 5, 40, 3000000, 2000},
+                                  .speed = &m->speed,
+                                  .policies = 2,
+                                  .policy = m->policy};
 }
 
 static void printed(const struct agreement_report *r,
@@ -117,50 +119,55 @@ static void people_see_all(void **state)
 
     (void)state;
     make(&m);
-    printed(&m.report, agreement_print,
-            "tiny predicted by machine mine and executed on host (A CPU, BLAS, 3 GHz, "
-            "fp32); trace t.h5; seed 7;\n"
-            "  2 passes after 1 of warm-up, median of 5 repeats; moesim 9.\n"
-            "note: One. Two.\n"
-            "\n"
-            "                                   mean pass    error    absolute error     "
-            "     repeats\n"
-            "policy                   predicted  measured   of sum   median    worst    "
-            "pass   spread\n"
-            "lru                         4.50 s    6.00 s  -25.0 %   37.5 %   50.0 %     "
-            "  2   12.5 %\n"
-            "b, c                        5.50 s    9.00 s  -38.9 %   50.0 %   50.0 %     "
-            "  1    0.0 %\n"
-            "all                         5.00 s    7.50 s  -33.3 %   50.0 %   50.0 %\n"
-            "\n"
-            "The machine ran 1.250x as fast as its machine file says, 0.900..2.500x over "
-            "the run (GEMM 1.500x,\n"
-            "  copies 1.200x); were all times as much shorter, the error of the sum "
-            "would be left at -46.7 %.\n"
-            "\n"
-            "Order of the policies: Kendall tau-b 1, over the 1 of 1 pairs whose "
-            "measured times differ by more\n"
-            "  than 10 %.\n"
-            "\n"
-            "operation, all policies  predicted  measured   of sum   median    worst   "
-            "count\n"
-            "dense                       3.00 s    5.00 s  -40.0 %   25.0 %   50.0 %     "
-            "  2\n"
-            "copy in                     3.00 s    2.00 s   50.0 %   50.0 %   50.0 %     "
-            "  1\n"
-            "head                        1.00 s    1.00 s    0.0 %    0.0 %    0.0 %     "
-            "  1\n"
-            "\n"
-            "Layers with the largest differences (error of their dense blocks, gates, "
-            "experts and copies)\n"
-            "lru                      layer 1 (50.0 %), layer 0 (-20.0 %)\n"
-            "b, c                     layer 0 (-50.0 %), layer 1 (0.0 %)\n"
-            "\n"
-            "Where the error comes from\n"
-            "lru                      1.50 s a pass longer than predicted; dense compute "
-            "is 1.00 s longer\n"
-            "b, c                     1.50 s a pass shorter than predicted; launch and "
-            "host is 1.00 s shorter\n");
+    printed(
+        &m.report, agreement_print,
+        "tiny predicted by machine mine and executed on host (A CPU, BLAS, 3 GHz, "
+        "fp32); trace t.h5; seed 7;\n"
+        "  2 passes after 1 of warm-up, median of 5 repeats; moesim 9.\n"
+        "note: One. Two.\n"
+        "\n"
+        "Counts agree, layer by layer, in each executed run of all policies: "
+        "1 234 567 accesses, 800 hits, 70\n"
+        "  loads, 6 bypasses, 5 on the host, 40 prefetches; 3.00 MB in, 2.00 kB out.\n"
+        "\n"
+        "                                   mean pass    error    absolute error     "
+        "     repeats\n"
+        "policy                   predicted  measured   of sum   median    worst    "
+        "pass   spread\n"
+        "lru                         4.50 s    6.00 s  -25.0 %   37.5 %   50.0 %     "
+        "  2   12.5 %\n"
+        "b, c                        5.50 s    9.00 s  -38.9 %   50.0 %   50.0 %     "
+        "  1    0.0 %\n"
+        "all                         5.00 s    7.50 s  -33.3 %   50.0 %   50.0 %\n"
+        "\n"
+        "The machine ran 1.250x as fast as its machine file says, 0.900..2.500x over "
+        "the run (GEMM 1.500x,\n"
+        "  copies 1.200x); were all times as much shorter, the error of the sum "
+        "would be left at -46.7 %.\n"
+        "\n"
+        "Order of the policies: Kendall tau-b 1, over the 1 of 1 pairs whose "
+        "measured times differ by more\n"
+        "  than 10 %.\n"
+        "\n"
+        "operation, all policies  predicted  measured   of sum   median    worst   "
+        "count\n"
+        "dense                       3.00 s    5.00 s  -40.0 %   25.0 %   50.0 %     "
+        "  2\n"
+        "copy in                     3.00 s    2.00 s   50.0 %   50.0 %   50.0 %     "
+        "  1\n"
+        "head                        1.00 s    1.00 s    0.0 %    0.0 %    0.0 %     "
+        "  1\n"
+        "\n"
+        "Layers with the largest differences (error of their dense blocks, gates, "
+        "experts and copies)\n"
+        "lru                      layer 1 (50.0 %), layer 0 (-20.0 %)\n"
+        "b, c                     layer 0 (-50.0 %), layer 1 (0.0 %)\n"
+        "\n"
+        "Where the error comes from\n"
+        "lru                      1.50 s a pass longer than predicted; dense compute "
+        "is 1.00 s longer\n"
+        "b, c                     1.50 s a pass shorter than predicted; launch and "
+        "host is 1.00 s shorter\n");
 }
 
 /* No clocks, no notes, one policy: nothing stands in their place, and no order is told.
@@ -225,6 +232,9 @@ static void scripts_see_all(void **state)
             "  \"trace\": \"t.h5\",\n"
             "  \"notes\": \"One. Two.\",\n"
             "  \"seed\": 7, \"passes\": 2, \"warmup\": 1, \"repeats\": 5,\n"
+            "  \"counts_agree\": {\"accesses\": 1234567, \"hits\": 800, \"loads\": 70, "
+            "\"bypasses\": 6, \"host_runs\": 5, \"prefetches\": 40, \"in_bytes\": "
+            "3000000, \"out_bytes\": 2000},\n"
             "  \"tau_b\": 1, \"tau_pairs\": 1,\n"
             "  \"pass\": {\"count\": 4, \"predicted_s\": 20, \"measured_s\": 30, "
             "\"median_abs_error\": 0.5, \"worst_abs_error\": 0.5},\n"

@@ -47,13 +47,13 @@ static void beat(void *context, const char *name)
     char *text = mem_format("{cache: {name: %s, %s}, prefetch: %s}", name, s->options,
                             early && strcmp(name, "pin") == 0 ? "none" : s->early);
     struct run_policy_text t = run_policy_read(text);
-    bool preloaded = t.policy->cache.preload != CACHE_PRELOAD_NONE ||
+    bool preloaded = t.policy->cache.preload == CACHE_PRELOAD_LINEAR ||
                      policy_cache(t.policy)->preload != NULL;
     struct run_case c = {.policy = text, .unchecked = true, .count = true, .seed = 3};
     struct run_result r;
     struct run_counts *n = &r.total.counts;
 
-    run_policy_slots(t.policy, s->w->layers, s->w->experts);
+    run_policy_slots(t.policy, s->w->layers, s->w->experts, s->w->expert_bytes);
     s->bound = bound_of(s->w, &t.policy->cache, preloaded);
     run_world_run(s->w, &c, &r);
     assert_int_equal(s->bound.accesses, n->accesses);

@@ -495,10 +495,11 @@ static void defaults_are_as_documented(void **state)
     assert_int_equal(p.scope, CACHE_PER_LAYER);
     assert_int_equal(p.layer_slots, 0);
     assert_int_equal(p.total_slots, 0);
-    assert_int_equal(p.bytes, 0);
+    assert_int_equal(p.room.bytes, 0);
+    assert_true(p.room.percent == 0);
     assert_int_equal(p.protect, CACHE_PROTECT_STRICT);
     assert_int_equal(p.admission, CACHE_ADMIT_ALWAYS);
-    assert_int_equal(p.preload, CACHE_PRELOAD_NONE);
+    assert_int_equal(p.preload, CACHE_PRELOAD_AUTO);
     assert_false(p.write_back);
     assert_int_equal(p.staging, 2);
 }

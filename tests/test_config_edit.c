@@ -70,7 +70,7 @@ static void bad_overrides_name_the_text(void **state)
          "--set batch.x=1: there is no 'x' in batch, which is a single value"},
         {"batch=[1", "--set batch=[1: not valid YAML: did not find expected ',' or ']' "
                      "while parsing a flow sequence"},
-        {"batch=*x", "--set batch=*x: alias '*x' is not supported; write the value out"},
+        {"batch=*x", "--set batch=*x: no anchor '&x' stands before alias '*x'"},
         {"extra={a: 1, a: 2}", "--set extra={a: 1, a: 2}: key 'a' is given twice"},
         {"x={" SAMPLE_KEY_48 ": 1, " SAMPLE_KEY_48 ": 2}",
          "--set x={" SAMPLE_KEY_48 ": 1, " SAMPLE_KEY_48 ": 2}: key '" SAMPLE_KEY_48

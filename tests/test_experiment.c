@@ -5,8 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "run_world.h"
-#include "sim/experiment/experiment.h"
+#include "experiment_lab.h"
 #include "sim/report/print.h"
 
 #include "sim/base/file.h"
@@ -17,100 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static const char model_text[] = "name: tiny\n"
-                                 "source: by hand\n"
-                                 "layers: 3\n"
-                                 "hidden: 256\n"
-                                 "expert_ffn: 1024\n"
-                                 "experts: 12\n"
-                                 "top_k: 3\n"
-                                 "heads: 4\n"
-                                 "head_dim: 64\n"
-                                 "vocab: 1000\n"
-                                 "gate: softmax\n"
-                                 "expert_bits: 16\n"
-                                 "dense_bits: 16\n"
-                                 "activation_bits: 16\n";
-
-/* 12 experts of 3 x 256 x 1024 x 2 bytes in each of 3 layers. */
-#define EXPERT_BYTES (UINT64_C(3) * 256 * 1024 * 2)
-
-struct lab {
-    struct run_world *w;
-    char *model;
-};
-
-static int lab_setup(void **state)
-{
-    struct lab *lab = mem_zalloc(1, sizeof *lab);
-    FILE *f;
-
-    lab->w = run_world_new(3, 12, 3, 6, 20, NULL, 4242);
-    lab->model = mem_format("/tmp/moesim_model_%ld.yaml", (long)getpid());
-    f = fopen(lab->model, "w");
-    assert_non_null(f);
-    assert_true(fputs(model_text, f) >= 0);
-    assert_int_equal(fclose(f), 0);
-    *state = lab;
-    return 0;
-}
-
-static int lab_teardown(void **state)
-{
-    struct lab *lab = *state;
-
-    (void)unlink(lab->model);
-    free(lab->model);
-    run_world_free(lab->w);
-    free(lab);
-    return 0;
-}
-
-/* The lab's trace and model on an RTX 4090, and `more`. */
-static struct cfg *config_of(const struct lab *lab, const char *more)
-{
-    struct err e = {.text = ""};
-    char *text = mem_format("trace: %s\nmodel: %s\nmachine: rtx4090-pcie4\n%s",
-                            lab->w->path, lab->model, more);
-    struct cfg *c = cfg_parse("test.yaml", text, strlen(text), &e);
-
-    if (c == NULL)
-        fail_msg("%s", e.text);
-    free(text);
-    return c;
-}
-
-static int run_hooked(const struct lab *lab, const char *more, unsigned threads,
-                      const struct experiment_hooks *hooks, struct result *r,
-                      struct err *e)
-{
-    const struct experiment_folders folders = {"models/arch", "models/machine",
-                                               "sim/policy/presets"};
-    struct cfg *c = config_of(lab, more);
-    int status = experiment_run(c, &folders, threads, hooks, r, e);
-
-    cfg_free(c);
-    return status;
-}
-
-static int run_text(const struct lab *lab, const char *more, unsigned threads,
-                    const char *timeline, struct result *r, struct err *e)
-{
-    struct experiment_hooks hooks = {.timeline_path = timeline};
-
-    return run_hooked(lab, more, threads, &hooks, r, e);
-}
-
-static struct result result_of(const struct lab *lab, const char *more, unsigned threads)
-{
-    struct err e = {.text = ""};
-    struct result r;
-
-    if (run_text(lab, more, threads, NULL, &r, &e) != 0)
-        fail_msg("%s", e.text);
-    return r;
-}
 
 /* ---- the same on any number of threads ---- */
 
@@ -166,9 +71,9 @@ static void check_policy(const struct result *r, const struct result_policy *p)
 static void test_threads(void **state)
 {
     const struct lab *lab = *state;
-    struct result one = result_of(lab, eight, 1);
-    struct result two = result_of(lab, eight, 2);
-    struct result many = result_of(lab, eight, 64);
+    struct result one = lab_result(lab, eight, 1);
+    struct result two = lab_result(lab, eight, 2);
+    struct result many = lab_result(lab, eight, 64);
 
     assert_int_equal(one.policies, 8);
     assert_int_equal(two.policies, 8);
@@ -201,9 +106,9 @@ static void test_engines(void **state)
     const struct lab *lab = *state;
     char *event = mem_format("engine: event\n%s", policies);
     char *count = mem_format("engine: count\n%s", policies);
-    struct result a = result_of(lab, policies, 1);
-    struct result b = result_of(lab, event, 1);
-    struct result c = result_of(lab, count, 2);
+    struct result a = lab_result(lab, policies, 1);
+    struct result b = lab_result(lab, event, 1);
+    struct result c = lab_result(lab, count, 2);
 
     for (uint32_t i = 0; i < 2; i++) {
         assert_false(a.policy[i].event_driven);
@@ -260,7 +165,7 @@ static void test_company(void **state)
     for (int i = 0; i < COMPANY; i++) {
         char *one = mem_format("policies: [%s]\n", company[i]);
 
-        alone[i] = result_of(lab, one, 1);
+        alone[i] = lab_result(lab, one, 1);
         free(one);
         for (int k = 0; k < 2; k++) {
             char *longer =
@@ -270,15 +175,15 @@ static void test_company(void **state)
             text[k] = longer;
         }
     }
-    all[0] = result_of(lab, text[0], 2);
-    all[1] = result_of(lab, text[1], 1);
+    all[0] = lab_result(lab, text[0], 2);
+    all[1] = lab_result(lab, text[1], 1);
     for (int i = 0; i < COMPANY; i++) {
         char *one = mem_format("policies: [%s]\n", company[i]);
         const struct result_policy *is = &alone[i].policy[0];
         struct err e = {.text = ""};
         struct result r;
 
-        assert_int_equal(run_hooked(lab, one, 1, &hooks, &r, &e), 0);
+        assert_int_equal(lab_run_hooked(lab, one, 1, &hooks, &r, &e), 0);
         for (int k = 0; k < 3; k++) {
             const struct result_policy *other =
                 k == 2 ? &r.policy[0] : &all[k].policy[k == 0 ? i : COMPANY - 1 - i];
@@ -308,7 +213,7 @@ static void test_timeline(void **state)
     struct result r;
 
     for (unsigned i = 0; i < 2; i++) {
-        assert_int_equal(run_text(lab, eight, i + 1, path, &r, &e), 0);
+        assert_int_equal(lab_run(lab, eight, i + 1, path, &r, &e), 0);
         result_release(&r);
         text[i] = slurp(path);
         assert_int_equal(unlink(path), 0);
@@ -317,7 +222,7 @@ static void test_timeline(void **state)
     assert_non_null(strstr(text[0], "\"static\""));
     free(text[0]);
     free(text[1]);
-    assert_int_equal(run_text(lab, "policies: [{cache: {name: lru}}]\n", 1, path, &r, &e),
+    assert_int_equal(lab_run(lab, "policies: [{cache: {name: lru}}]\n", 1, path, &r, &e),
                      -1);
     assert_int_equal(access(path, F_OK), -1);
     free(path);
@@ -339,7 +244,7 @@ static void test_notes(void **state)
                       "2023-11-16 18:17:03.0000000,4,30\n",
                       f) >= 0);
     assert_int_equal(fclose(f), 0);
-    r = result_of(lab, "policies: [{cache: {name: lru, slots: 4}}]\n", 1);
+    r = lab_result(lab, "policies: [{cache: {name: lru, slots: 4}}]\n", 1);
     assert_string_equal(r.notes, "");
     result_release(&r);
     text = mem_format("workload: {arrivals: file, lengths: file, file: %s}\n"
@@ -348,7 +253,7 @@ static void test_notes(void **state)
                       "- {name: capped, cache: {name: pin, slots: 4},\n"
                       "   gate: {name: capacity-factor}}\n",
                       file);
-    r = result_of(lab, text, 2);
+    r = lab_result(lab, text, 2);
     /* 11 prompt rows, and 29 answer rows where 20 were recorded. */
     assert_int_equal(r.policy[0].run.rows_resampled, 11 + 9);
     assert_non_null(strstr(r.notes, "the routing of 20 rows was not recorded and was "
@@ -367,7 +272,7 @@ static void test_notes(void **state)
                       "skip}\n"
                       "policies: [{cache: {name: lru, slots: 4}}]\n",
                       file);
-    r = result_of(lab, text, 1);
+    r = lab_result(lab, text, 1);
     assert_non_null(strstr(r.notes, "2 prompts were skipped"));
     result_release(&r);
     free(text);
@@ -399,7 +304,7 @@ static void test_least_launching(void **state)
                                     "- {name: few, cache: {name: lru, slots: 4}}\n",
                                     launch[k]);
 
-            assert_int_equal(run_hooked(lab, text, 1, &hooks, &r[k], &e), 0);
+            assert_int_equal(lab_run_hooked(lab, text, 1, &hooks, &r[k], &e), 0);
             if (r[k].policy[0].run.total.latency < least)
                 least = r[k].policy[0].run.total.latency;
             free(text);
@@ -443,10 +348,10 @@ static void test_bounds_alone(void **state)
         free(all);
         all = longer;
     }
-    beside = result_of(lab, all, 2);
+    beside = lab_result(lab, all, 2);
     for (int i = 0; i < POLICIES; i++) {
         char *text = mem_format("workload: {batch: 3}\npolicies:\n%s", one[i]);
-        struct result alone = result_of(lab, text, 1);
+        struct result alone = lab_result(lab, text, 1);
 
         assert_memory_equal(&alone.policy[0].bounds, &beside.policy[i].bounds,
                             sizeof alone.policy[0].bounds);
@@ -474,7 +379,7 @@ static void test_hosted(void **state)
         "- {name: either, cache: {name: lru, slots: 4}, offload: fiddler}\n"
         "- {name: after, cache: {name: fifo, slots: 4}}\n";
     const struct lab *lab = *state;
-    struct result r = result_of(lab, text, 2);
+    struct result r = lab_result(lab, text, 2);
 
     check_policy(&r, &r.policy[0]);
     check_policy(&r, &r.policy[3]);
@@ -501,18 +406,6 @@ static void test_hosted(void **state)
 
 /* ---- refused ---- */
 
-static void refuse(const struct lab *lab, const char *more, const char *sentence)
-{
-    struct err e = {.text = ""};
-    struct result r;
-    int status = run_text(lab, more, 2, NULL, &r, &e);
-
-    if (status == 0)
-        result_release(&r);
-    if (status != -1 || strstr(e.text, sentence) == NULL)
-        fail_msg("%s gives %d: '%s', not '%s'", more, status, e.text, sentence);
-}
-
 static void test_refusals(void **state)
 {
     const struct lab *lab = *state;
@@ -521,69 +414,73 @@ static void test_refusals(void **state)
                                                "sim/policy/presets"};
     struct experiment_hooks hooks = {.timeline_path = NULL};
     struct result r;
-    struct cfg *c = config_of(lab, "policies: [{cache: {name: lru, slots: 4}}]\n");
+    struct cfg *c = lab_config(lab, "policies: [{cache: {name: lru, slots: 4}}]\n");
 
     assert_int_equal(cfg_override(c, "trace=/nowhere/none.h5", &e), 0);
     assert_int_equal(experiment_run(c, &folders, 1, &hooks, &r, &e), -1);
     assert_non_null(strstr(e.text, "/nowhere/none.h5"));
     cfg_free(c);
     e = (struct err){.text = ""};
-    c = config_of(lab, "policies: [{cache: {name: lru, slots: 4}}]\n");
+    c = lab_config(lab, "policies: [{cache: {name: lru, slots: 4}}]\n");
     assert_int_equal(cfg_override(c, "model=mixtral-8x7b", &e), 0);
     assert_int_equal(experiment_run(c, &folders, 1, &hooks, &r, &e), -1);
     assert_non_null(strstr(e.text, "has 3 MoE layers of 12 experts, but model "
                                    "mixtral-8x7b has 32 of 8"));
     cfg_free(c);
     e = (struct err){.text = ""};
-    c = config_of(lab, "policies: [{cache: {name: lru, slots: 4}, offload: fiddler}]\n");
+    c = lab_config(lab, "policies: [{cache: {name: lru, slots: 4}, offload: fiddler}]\n");
     assert_int_equal(cfg_override(c, "machine=phone-flash", &e), 0);
     assert_int_equal(experiment_run(c, &folders, 1, &hooks, &r, &e), -1);
     assert_non_null(strstr(e.text, "(offload: fiddler), but host and GPU of phone-flash "
                                    "are one"));
     cfg_free(c);
-    refuse(lab,
-           "home: storage\n"
-           "policies: [{cache: {name: lru, slots: 4}, offload: host}]\n",
-           "(offload: host), but not all of them are in host memory");
-    refuse(lab,
-           "host_memory: 5 MB\n"
-           "policies: [{cache: {name: lru, slots: 4}, offload: host}]\n",
-           "(offload: host), but not all of them are in host memory");
-    refuse(lab,
-           "gpu_memory: 40 MB\npolicies: [{cache: {name: lru, scope: global, "
-           "total_slots: 30}}]\n",
-           "beside its experts and the cache");
-    refuse(lab, "polices: []\n", "polices");
-    refuse(lab, "policies: []\n", "one or more policies");
-    refuse(lab, "policies: lru\n", "one or more policies");
-    refuse(lab, "policies: [{cache: {name: lru, slot: 4}}]\n", "'slot'");
-    refuse(lab, "policies: [{cache: {name: lru}}]\n", "needs one of 'slots' (per layer)");
-    refuse(lab,
-           "policies: [{cache: {name: lru, slots: 4}}, {cache: {name: lru, slots: 5}}]\n",
-           "two policies are called 'lru'");
-    refuse(lab,
-           "workload: {mode: continuous, arrivals: poisson, rate: 3}\n"
-           "policies: [{cache: {name: belady, slots: 4}}]\n",
-           "is an oracle");
-    refuse(lab,
-           "workload: {mode: continuous, arrivals: poisson, rate: 3}\n"
-           "policies: [{cache: {name: lru, slots: 4}, prefetch: oracle}]\n",
-           "is an oracle");
-    refuse(lab, "policies: [{cache: {name: lru, bytes: 200 GB, staging: 16000}}]\n",
-           "take fewer slots, a larger gpu_memory or another machine");
-    refuse(lab,
-           "home: host\nhost_memory: 5 MB\npolicies: [{cache: {name: lru, slots: 4}}]\n",
-           "host memory");
-    refuse(lab,
-           "workload: {mode: recorded}\npolicies: [{cache: {name: lru, slots: 4}}]\n",
-           "/pass");
-    refuse(lab,
-           "engine: fifo\npolicies: [{cache: {name: lru, slots: 4}, prefetch: markov}]\n",
-           "engine: auto");
-    refuse(lab,
-           "engine: fifo\n"
-           "policies: [{cache: {name: lru, slots: 4, write_back: yes}}]\n",
-           "engine: auto");
+    lab_refuse(lab,
+               "home: storage\n"
+               "policies: [{cache: {name: lru, slots: 4}, offload: host}]\n",
+               "(offload: host), but not all of them are in host memory");
+    lab_refuse(lab,
+               "host_memory: 5 MB\n"
+               "policies: [{cache: {name: lru, slots: 4}, offload: host}]\n",
+               "(offload: host), but not all of them are in host memory");
+    lab_refuse(lab,
+               "gpu_memory: 40 MB\npolicies: [{cache: {name: lru, scope: global, "
+               "total_slots: 30}}]\n",
+               "beside its experts and the cache");
+    lab_refuse(lab, "polices: []\n", "polices");
+    lab_refuse(lab, "policies: []\n", "one or more policies");
+    lab_refuse(lab, "policies: lru\n", "one or more policies");
+    lab_refuse(lab, "policies: [{cache: {name: lru, slot: 4}}]\n", "'slot'");
+    lab_refuse(lab, "policies: [{cache: {name: lru}}]\n",
+               "needs one of 'slots' (per layer)");
+    lab_refuse(
+        lab,
+        "policies: [{cache: {name: lru, slots: 4}}, {cache: {name: lru, slots: 4}}]\n",
+        "two policies are called 'lru', and differ in nothing");
+    lab_refuse(lab,
+               "workload: {mode: continuous, arrivals: poisson, rate: 3}\n"
+               "policies: [{cache: {name: belady, slots: 4}}]\n",
+               "is an oracle");
+    lab_refuse(lab,
+               "workload: {mode: continuous, arrivals: poisson, rate: 3}\n"
+               "policies: [{cache: {name: lru, slots: 4}, prefetch: oracle}]\n",
+               "is an oracle");
+    lab_refuse(lab, "policies: [{cache: {name: lru, bytes: 200 GB, staging: 16000}}]\n",
+               "take fewer slots, a larger gpu_memory or another machine");
+    lab_refuse(
+        lab,
+        "home: host\nhost_memory: 5 MB\npolicies: [{cache: {name: lru, slots: 4}}]\n",
+        "host memory");
+    lab_refuse(lab,
+               "workload: {mode: recorded}\npolicies: [{cache: {name: lru, slots: 4}}]\n",
+               "/pass");
+    lab_refuse(
+        lab,
+        "engine: fifo\npolicies: [{cache: {name: lru, slots: 4}, prefetch: markov}]\n",
+        "engine: auto");
+    lab_refuse(lab,
+               "engine: fifo\n"
+               "policies: [{cache: {name: lru, slots: 4, write_back: yes}}]\n",
+               "engine: auto");
 }
 
 /* Slots and bytes beyond the model's experts are no memory. */
@@ -591,12 +488,12 @@ static void test_more_than_all(void **state)
 {
     const struct lab *lab = *state;
     struct result r =
-        result_of(lab,
-                  "policies:\n"
-                  "- {name: slots, cache: {name: lru, scope: global, total_slots: 36}}\n"
-                  "- {name: bytes, cache: {name: lru, scope: global, bytes: 900 GB}}\n"
-                  "- {name: shares, cache: {name: lru, bytes: 900 GB}}\n",
-                  1);
+        lab_result(lab,
+                   "policies:\n"
+                   "- {name: slots, cache: {name: lru, scope: global, total_slots: 36}}\n"
+                   "- {name: bytes, cache: {name: lru, scope: global, bytes: 900 GB}}\n"
+                   "- {name: shares, cache: {name: lru, bytes: 900 GB}}\n",
+                   1);
 
     for (uint32_t i = 0; i < 3; i++) {
         assert_int_equal(r.policy[i].run.cache_slots, 36);
@@ -631,8 +528,8 @@ static void test_stopped(void **state)
     char *path = mem_format("/tmp/moesim_stopped_%ld.json", (long)getpid());
     struct experiment_hooks hooks = {
         .progress = stop, .context = &asked, .timeline_path = path};
-    struct cfg *c = config_of(&lab, "policies: [{cache: {name: lru, slots: 4}}, "
-                                    "{cache: {name: fifo, slots: 4}}]\n");
+    struct cfg *c = lab_config(&lab, "policies: [{cache: {name: lru, slots: 4}}, "
+                                     "{cache: {name: fifo, slots: 4}}]\n");
     FILE *out = tmpfile();
     struct err e = {.text = ""};
     struct result r;

@@ -89,6 +89,8 @@ static size_t option_size(const struct option *o)
     case OPT_BYTES:
     case OPT_TIME:
         return sizeof(int64_t);
+    case OPT_PART:
+        return sizeof(struct cfg_part);
     case OPT_NODE:
     case OPT_NAMED:
         break;

@@ -484,7 +484,8 @@ static void a_whole_table_of_several_gpus(void **state)
 static void notes_and_pairs(void **state)
 {
     static char notes[] = "one\n\ntwo\n", nothing[] = "";
-    static char name[2][24] = {"a-name-of-20-columns", "a-name-of-21-columns-"};
+    static char name[2][40] = {"a-name-of-32-columns-no-one-want",
+                               "a-name-of-33-columns-no-one-wants"};
     struct hand h;
     char *text;
 
@@ -508,15 +509,17 @@ static void notes_and_pairs(void **state)
     /* 10, 20 and 20, 20 ms: between them a factor of sqrt 2, which may be chance. */
     h.request[1][1].last_token = h.request[1][1].first_token + 200 * ms;
     text = made_printed(&h.r, result_print);
-    assert_non_null(strstr(text, "\n  a-name-of-20-columns and a-name-of-21-colum..: no "
-                                 "significant difference (0.0173 to 116)\n"));
+    assert_non_null(strstr(text, "\n  a-name-of-32-columns-no-one-want and "
+                                 "a-name-of-33-columns-no-one-wa..:\n"
+                                 "    no significant difference (0.0173 to 116)\n"));
     free(text);
     /* The other way round: b is twice as fast. */
     h.request[1][0].last_token = h.request[1][0].first_token + 50 * ms;
     h.request[1][1].last_token = h.request[1][1].first_token + 100 * ms;
     text = made_printed(&h.r, result_print);
-    assert_non_null(strstr(text, "\n  a-name-of-21-colum.. beats a-name-of-20-columns: "
-                                 "2.000 times as fast (2.000 to 2.000)\n"));
+    assert_non_null(strstr(text, "\n  a-name-of-33-columns-no-one-wa.. beats "
+                                 "a-name-of-32-columns-no-one-want:\n"
+                                 "    2.000 times as fast (2.000 to 2.000)\n"));
     free(text);
     /* One token each: 100 and 200 ms against 150 and 50 until it. */
     for (int i = 0; i < HAND_POLICIES; i++)
@@ -529,7 +532,7 @@ static void notes_and_pairs(void **state)
     text = made_printed(&h.r, result_print);
     assert_non_null(strstr(text, "\n  1 pair: not compared, for one was stopped\n"));
     assert_non_null(
-        strstr(text, "\na-name-of-21-columns-   stopped after 2 of 2 requests\n"));
+        strstr(text, "\na-name-of-33-columns-.. stopped after 2 of 2 requests\n"));
     free(text);
     h.p[0].run.counts_only = true;
     text = made_printed(&h.r, result_print);

@@ -395,7 +395,7 @@ static void test_too_many_for_sobol(void **state)
     }
     p = points_of(sweep, &e);
     assert_null(p.points);
-    assert_non_null(strstr(e.text, "at most 40 dimensions here, and the sweep 41 keys; "
+    assert_non_null(strstr(e.text, "at most 40 dimensions here, and 'sweep' 41 keys; "
                                    "choose method: latin-hypercube"));
     release(&p);
     free(sweep);

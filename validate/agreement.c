@@ -445,3 +445,22 @@ int agreement_compare_results(const struct result *predicted,
     }
     return 0;
 }
+
+struct agreement_counts agreement_sum_counts(const struct result *r)
+{
+    struct agreement_counts sum = {.accesses = 0};
+
+    for (uint32_t i = 0; i < r->policies; i++) {
+        const struct run_counts *c = &r->policy[i].run.total.counts;
+
+        sum.accesses += c->accesses;
+        sum.hits += c->hits;
+        sum.loads += c->loads;
+        sum.bypasses += c->bypasses;
+        sum.host_runs += c->host_runs;
+        sum.prefetches += c->prefetches;
+        sum.in_bytes += c->demand_bytes + c->prefetch_bytes;
+        sum.out_bytes += c->out_bytes;
+    }
+    return sum;
+}

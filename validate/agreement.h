@@ -114,4 +114,10 @@ int agreement_compare_results(const struct result *predicted,
                               const struct result *measured, const struct tally *asked,
                               const struct tally *done, struct err *e);
 
+/* What all policies of a run count together. */
+struct agreement_counts {
+    uint64_t accesses, hits, loads, bypasses, host_runs, prefetches, in_bytes, out_bytes;
+};
+struct agreement_counts agreement_sum_counts(const struct result *r);
+
 #endif

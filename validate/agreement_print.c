@@ -52,6 +52,22 @@ static void print_head(const struct agreement_report *r, FILE *out)
         text_paragraph(out, "note: ", "      ", "%s", r->notes);
 }
 
+static void print_counts(const struct agreement_report *r, FILE *out)
+{
+    const struct agreement_counts *c = &r->counts;
+
+    (void)fputc('\n', out);
+    text_paragraph(
+        out, "", "  ",
+        "Counts agree, layer by layer, in each executed run of %s: %s accesses, %s hits, "
+        "%s loads, %s bypasses, %s on the host, %s prefetches; %s in, %s out.",
+        r->policies == 1 ? "the policy" : "all policies",
+        text_count((double)c->accesses).text, text_count((double)c->hits).text,
+        text_count((double)c->loads).text, text_count((double)c->bypasses).text,
+        text_count((double)c->host_runs).text, text_count((double)c->prefetches).text,
+        text_bytes((double)c->in_bytes).text, text_bytes((double)c->out_bytes).text);
+}
+
 static void print_error(const struct agreement_error *x, double per, FILE *out)
 {
     text_right(out, 9, text_time(x->predicted_s / per));
@@ -205,6 +221,7 @@ static void print_causes(const struct agreement_report *r, FILE *out)
 void agreement_print(const struct agreement_report *r, FILE *out)
 {
     print_head(r, out);
+    print_counts(r, out);
     print_policies(r, out);
     print_speed(r, out);
     print_order(r, out);
@@ -304,6 +321,17 @@ static void print_json_policy(const struct agreement *a, FILE *out)
     (void)fputs("]}", out);
 }
 
+static void print_json_counts(const struct agreement_counts *c, FILE *out)
+{
+    (void)fprintf(out,
+                  "  \"counts_agree\": {\"accesses\": %" PRIu64 ", \"hits\": %" PRIu64
+                  ", \"loads\": %" PRIu64 ", \"bypasses\": %" PRIu64
+                  ", \"host_runs\": %" PRIu64 ", \"prefetches\": %" PRIu64
+                  ", \"in_bytes\": %" PRIu64 ", \"out_bytes\": %" PRIu64 "},\n",
+                  c->accesses, c->hits, c->loads, c->bypasses, c->host_runs,
+                  c->prefetches, c->in_bytes, c->out_bytes);
+}
+
 void agreement_print_json(const struct agreement_report *r, FILE *out)
 {
     struct agreement_error all = agreement_over_all(r->policy, r->policies, OP_KINDS);
@@ -327,6 +355,7 @@ void agreement_print_json(const struct agreement_report *r, FILE *out)
                   ", \"repeats\": %" PRIu32 ",\n",
                   r->seed, r->policy->passes - r->policy->warmup, r->policy->warmup,
                   r->repeats);
+    print_json_counts(&r->counts, out);
     print_number("  ", "tau_b", tau, out);
     (void)fprintf(out, ", \"tau_pairs\": %zu,\n  \"pass\": ", pairs);
     print_json_error(&all, out);

@@ -17,7 +17,8 @@ struct agreement_report {
     const char *machine, *model, *trace;
     uint64_t seed;
     uint32_t repeats;
-    const char *notes; /* what a reader must know, in whole sentences; "" */
+    const char *notes;              /* what a reader must know, in whole sentences; "" */
+    struct agreement_counts counts; /* of each executed run, as predicted */
     const struct speed *speed;
     size_t policies;
     const struct agreement *policy; /* [policies] */

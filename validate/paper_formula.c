@@ -204,7 +204,7 @@ static int cycle_miss_rate(const struct inputs *in, double *value, struct err *e
         return -1;
     config.algorithm = policy_cache(p);
     config.algorithm_params = p->params[SLOT_CACHE];
-    if (cache_resolve(&p->cache, 1, (uint32_t)in->experts, e) != NULL) {
+    if (cache_resolve(&p->cache, 1, (uint32_t)in->experts, &expert_size, e) != NULL) {
         policy_free(p);
         return -1;
     }

@@ -61,6 +61,28 @@ void cfg_node_add(struct cfg_node *parent, struct cfg_node *child)
     parent->items[parent->count++] = child;
 }
 
+/* The depth of a document, and so of this recursion, is bounded. */
+struct cfg_node *cfg_node_copy(struct cfg *c, const char *source,
+                               const struct cfg_node *from)
+{
+    struct cfg_node *to = cfg_node_new(c, from->kind, from->place);
+
+    to->place.source = source;
+    to->keyed = from->keyed;
+    to->keyed.source = source;
+    to->quoted = from->quoted;
+    if (from->text != NULL)
+        to->text = mem_strdup(from->text);
+    for (size_t i = 0; i < from->count; i++) {
+        struct cfg_node *item = cfg_node_copy(c, source, from->items[i]);
+
+        if (from->items[i]->key != NULL)
+            item->key = mem_strdup(from->items[i]->key);
+        cfg_node_add(to, item);
+    }
+    return to;
+}
+
 const struct cfg_node *cfg_root(const struct cfg *c)
 {
     return c->root;

@@ -19,29 +19,37 @@ struct cfg;      /* one parsed document */
 struct cfg_node; /* a scalar, sequence or mapping in it; borrowed from the document */
 
 enum opt_type {
-    OPT_INT,    /* int64_t; plain decimal, or 1e6 when exact */
+    OPT_INT, /* int64_t; plain decimal, or 1e6 when exact; or one of `choices`, of which
+                the first is -1, the next -2 and so on */
     OPT_DOUBLE, /* double, finite */
     OPT_BOOL,   /* bool: true|false|yes|no|on|off */
     OPT_STRING, /* const char * */
     OPT_CHOICE, /* int: index into `choices` */
     OPT_BYTES,  /* uint64_t: number with unit B KiB MiB GiB TiB kB MB GB TB, or 0 */
     OPT_TIME,   /* sim_time: number with unit ps ns us ms s */
+    OPT_PART,   /* struct cfg_part: as OPT_BYTES, or a share of a whole, "80 %" */
     OPT_NODE,   /* const struct cfg_node *: left to the caller */
     OPT_NAMED,  /* the same, where a name is usual and a mapping says more */
 };
 
-/* One parameter. `min` and `max` bound the numeric types (both 0: no bound); OPT_BYTES
- * and OPT_TIME bound in bytes and seconds. `def` is the default as it would be written
- * in YAML, or NULL: the key is required. For OPT_NODE and OPT_NAMED "" means absent is
- * NULL; for OPT_STRING the default "" is the empty string. A table ends with {.name =
- * NULL}. */
+/* A part of a whole that whoever asks for it knows. */
+struct cfg_part {
+    uint64_t bytes;
+    double percent; /* above 0 and up to 100: of the whole, and bytes are 0; or 0 */
+};
+
+/* One parameter. `min` and `max` bound the numeric types (both 0: no bound), without
+ * words and shares; OPT_BYTES, OPT_PART and OPT_TIME bound in bytes and seconds. `def` is
+ * the default as it would be written in YAML, or NULL: the key is required. For OPT_NODE
+ * and OPT_NAMED "" means absent is NULL; for OPT_STRING the default "" is the empty
+ * string. A table ends with {.name = NULL}. */
 struct option {
     const char *name;
     enum opt_type type;
     size_t offset;
     const char *def;
     double min, max;
-    const char *const *choices; /* OPT_CHOICE: NULL-terminated */
+    const char *const *choices; /* OPT_CHOICE, OPT_INT with words: NULL-terminated */
     const char *help;           /* one line, with unit and source where it has one */
 };
 
@@ -74,10 +82,15 @@ int cfg_put_text(struct cfg *c, const char *path, const struct cfg_node *key,
 /* Makes a scalar under "a.b.0.c" the mapping {below: scalar}, so that more can be put
  * beside it. Anything else stays as it is. */
 void cfg_nest(struct cfg *c, const char *path, const char *below);
-/* Takes a key of the root and all below it away, if it is there. */
-void cfg_remove(struct cfg *c, const char *key);
+/* Takes what stands under "a.b.0.c" away, if it is there. */
+void cfg_remove(struct cfg *c, const char *path);
 /* Leaves only item i of a list under a key of the root, if there is one. */
 void cfg_keep_item(struct cfg *c, const char *key, size_t i);
+/* Puts copies behind an item of a list, "a.b.0", so that there are `count` of it, at
+ * least 1. */
+void cfg_repeat(struct cfg *c, const char *path, size_t count);
+/* What stands under "a.b.0.c" below `n`, or NULL. */
+const struct cfg_node *cfg_find_path(const struct cfg_node *n, const char *path);
 
 /* Replaces the text of scalar `n` of `c`, which keeps its place for messages. */
 void cfg_set_text(struct cfg *c, const struct cfg_node *n, const char *text);

@@ -52,7 +52,7 @@ static int wrong_value(struct cfg_place place, const char *text, const char *mar
     struct nearest near = nearest_to(text);
     struct cfg_words shown = cfg_show(text, 60);
 
-    for (size_t i = 0; o->type == OPT_CHOICE && o->choices[i] != NULL; i++)
+    for (size_t i = 0; o->choices != NULL && o->choices[i] != NULL; i++)
         nearest_try(&near, o->choices[i]);
     return cfg_error_at(place, e, "'%s' is %s%s%s; expected %s%s", o->name, mark,
                         shown.text, mark, cfg_expected(o).text, nearest_hint(&near).text);
@@ -94,7 +94,8 @@ static int bind_default(const struct cfg_node *n, const struct option *o, void *
 int cfg_bind_value(const struct cfg_node *n, const struct option *o, void *target,
                    struct err *e)
 {
-    /* Quotes make a number or a truth value plain text; for the others they are free. */
+    /* Quotes make a number or a truth value plain text; for the others, and for the words
+     * beside a number, they are free. */
     bool strict = o->type == OPT_INT || o->type == OPT_DOUBLE || o->type == OPT_BOOL;
     const char *mark;
 
@@ -113,7 +114,8 @@ int cfg_bind_value(const struct cfg_node *n, const struct option *o, void *targe
         return wrong_value(n->place, n->kind == CFG_LIST ? "a list" : "a mapping", "", o,
                            e);
     mark = n->quoted || n->text[0] == '\0' || strpbrk(n->text, " ;'") != NULL ? "\"" : "";
-    if ((strict && n->quoted) || !cfg_store(n->text, o, target))
+    if ((strict && n->quoted && cfg_choice(n->text, o) < 0) ||
+        !cfg_store(n->text, o, target))
         return wrong_value(n->place, n->text, mark, o, e);
     return 0;
 }

@@ -20,13 +20,29 @@ static char *describe_double(double value)
     return mem_format("%.17g", value);
 }
 
+static char *describe_part(const struct cfg_part *part)
+{
+    char *percent, *text;
+
+    if (part->percent == 0)
+        return mem_format("%" PRIu64 "B", part->bytes);
+    percent = describe_double(part->percent);
+    text = mem_format("%s%%", percent);
+    free(percent);
+    return text;
+}
+
 static char *describe_value(const struct option *o, const void *target)
 {
     const char *at = (const char *)target + o->offset;
+    int64_t integer;
 
     switch (o->type) {
     case OPT_INT:
-        return mem_format("%" PRId64, *(const int64_t *)(const void *)at);
+        integer = *(const int64_t *)(const void *)at;
+        if (integer < 0 && o->choices != NULL)
+            return mem_strdup(o->choices[-1 - integer]);
+        return mem_format("%" PRId64, integer);
     case OPT_DOUBLE:
         return describe_double(*(const double *)(const void *)at);
     case OPT_BOOL:
@@ -37,6 +53,8 @@ static char *describe_value(const struct option *o, const void *target)
         return mem_format("%s", o->choices[*(const int *)(const void *)at]);
     case OPT_BYTES:
         return mem_format("%" PRIu64 "B", *(const uint64_t *)(const void *)at);
+    case OPT_PART:
+        return describe_part((const struct cfg_part *)(const void *)at);
     case OPT_TIME:
         return mem_format("%" PRId64 "ps", *(const sim_time *)(const void *)at);
     case OPT_NODE:

@@ -194,31 +194,37 @@ void cfg_set_text(struct cfg *c, const struct cfg_node *n, const char *text)
     put_child(n->parent, n->index, n->key, value);
 }
 
-/* What stands under "a.b.0.c" of the root, or NULL. */
-static struct cfg_node *find_path(const struct cfg *c, const char *path)
+/* What stands under "a.b.0.c" below `root`, or NULL. */
+static struct cfg_node *find_path(const struct cfg_node *root, const char *path)
 {
     char *names = mem_strdup(path);
     size_t parts = split_path(names);
-    struct cfg_node *at = parts == 0 ? NULL : c->root;
+    const struct cfg_node *at = root;
+    struct cfg_node *found = NULL;
     struct err ignored = {.text = ""};
 
     for (const char *name = names; at != NULL && parts > 0; parts--) {
         size_t slot = 0;
 
-        if (at->kind == CFG_SCALAR ||
-            find_slot(at, name, at->place, &slot, &ignored) != 0 || slot == at->count)
-            at = NULL;
-        else
-            at = at->items[slot];
+        found = NULL;
+        if (at->kind != CFG_SCALAR &&
+            find_slot(at, name, at->place, &slot, &ignored) == 0 && slot < at->count)
+            found = at->items[slot];
+        at = found;
         name += strlen(name) + 1;
     }
     free(names);
-    return at;
+    return found;
+}
+
+const struct cfg_node *cfg_find_path(const struct cfg_node *n, const char *path)
+{
+    return find_path(n, path);
 }
 
 void cfg_nest(struct cfg *c, const char *path, const char *below)
 {
-    struct cfg_node *old = find_path(c, path), *parent, *map;
+    struct cfg_node *old = find_path(c->root, path), *parent, *map;
     char *key;
 
     if (old == NULL || old == c->root || old->kind != CFG_SCALAR || cfg_is_null(old))
@@ -233,17 +239,18 @@ void cfg_nest(struct cfg *c, const char *path, const char *below)
     cfg_node_add(map, old);
 }
 
-void cfg_remove(struct cfg *c, const char *key)
+void cfg_remove(struct cfg *c, const char *path)
 {
-    const struct cfg_node *found = cfg_find(c->root, key);
+    struct cfg_node *found = find_path(c->root, path), *from;
 
     if (found == NULL)
         return;
-    for (size_t i = found->index + 1; i < c->root->count; i++) {
-        c->root->items[i - 1] = c->root->items[i];
-        c->root->items[i - 1]->index = i - 1;
+    from = found->parent;
+    for (size_t i = found->index + 1; i < from->count; i++) {
+        from->items[i - 1] = from->items[i];
+        from->items[i - 1]->index = i - 1;
     }
-    c->root->count--;
+    from->count--;
 }
 
 void cfg_keep_item(struct cfg *c, const char *key, size_t i)
@@ -259,28 +266,6 @@ void cfg_keep_item(struct cfg *c, const char *key, size_t i)
 }
 
 /* ---- cfg_copy ---- */
-
-/* The depth of a document, and so of this recursion, is bounded. */
-static struct cfg_node *copy_node(struct cfg *c, const char *source,
-                                  const struct cfg_node *from)
-{
-    struct cfg_node *to = cfg_node_new(c, from->kind, from->place);
-
-    to->place.source = source;
-    to->keyed = from->keyed;
-    to->keyed.source = source;
-    to->quoted = from->quoted;
-    if (from->text != NULL)
-        to->text = mem_strdup(from->text);
-    for (size_t i = 0; i < from->count; i++) {
-        struct cfg_node *item = copy_node(c, source, from->items[i]);
-
-        if (from->items[i]->key != NULL)
-            item->key = mem_strdup(from->items[i]->key);
-        cfg_node_add(to, item);
-    }
-    return to;
-}
 
 /* Puts a new node where `path` leads, with its key where `key` has its. */
 static int put_new(struct cfg *c, const char *path, const struct cfg_node *key,
@@ -308,7 +293,7 @@ int cfg_put(struct cfg *c, const char *path, const struct cfg_node *key,
 {
     const char *source = cfg_keep_source(c, key->keyed.source);
 
-    return put_new(c, path, key, copy_node(c, source, value), e);
+    return put_new(c, path, key, cfg_node_copy(c, source, value), e);
 }
 
 int cfg_put_text(struct cfg *c, const char *path, const struct cfg_node *key,
@@ -327,8 +312,27 @@ struct cfg *cfg_copy(const struct cfg_node *n)
 {
     struct cfg *c = mem_zalloc(1, sizeof *c);
 
-    c->root = copy_node(c, cfg_keep_source(c, n->place.source), n);
+    c->root = cfg_node_copy(c, cfg_keep_source(c, n->place.source), n);
     return c;
+}
+
+void cfg_repeat(struct cfg *c, const char *path, size_t count)
+{
+    struct cfg_node *n = find_path(c->root, path), *list, all = {.kind = CFG_LIST};
+
+    assert(n != NULL && n->parent != NULL && n->parent->kind == CFG_LIST && count > 0);
+    list = n->parent;
+    for (size_t i = 0; i < list->count; i++) {
+        cfg_node_add(&all, list->items[i]);
+        for (size_t k = 1; list->items[i] == n && k < count; k++)
+            cfg_node_add(&all, cfg_node_copy(c, n->place.source, n));
+    }
+    free(list->items);
+    list->items = all.items;
+    list->count = all.count;
+    list->room = all.room;
+    for (size_t i = 0; i < list->count; i++)
+        list->items[i]->parent = list;
 }
 
 /* ---- cfg_dump ---- */

@@ -3,8 +3,9 @@
  *
  * A document owns every node it ever had, also those an override replaced, until
  * cfg_free(): strings and nodes that were handed out stay valid. Limits that keep any
- * input harmless: 16 MiB of text, CFG_DEPTH_MAX levels, CFG_VALUES_MAX nodes, keys of
- * CFG_KEY_MAX bytes (so that a dumped key is always a simple key for libyaml). */
+ * input harmless: 16 MiB of text, CFG_DEPTH_MAX levels, CFG_VALUES_MAX nodes, of which
+ * aliases give CFG_ALIASED_MAX, keys of CFG_KEY_MAX bytes (so that a dumped key is always
+ * a simple key for libyaml). */
 #ifndef MOESIM_BASE_CONFIG_NODE_H
 #define MOESIM_BASE_CONFIG_NODE_H
 
@@ -15,6 +16,7 @@
 #define CFG_SIZE_MAX ((size_t)16 << 20)
 #define CFG_DEPTH_MAX ((size_t)32)
 #define CFG_VALUES_MAX ((size_t)1000000)
+#define CFG_ALIASED_MAX ((size_t)100000)
 #define CFG_KEY_MAX ((size_t)128)
 
 enum cfg_kind { CFG_SCALAR, CFG_LIST, CFG_MAP };
@@ -29,6 +31,7 @@ struct cfg_place {
 struct cfg_node {
     enum cfg_kind kind;
     bool quoted;             /* scalars: written in quotes or as a block of text */
+    bool merges;             /* in a mapping: its key is a plain "<<" */
     struct cfg_place place;  /* of the value */
     struct cfg_place keyed;  /* of the key, for values in a mapping */
     struct cfg_node *parent; /* NULL for the root */
@@ -54,8 +57,33 @@ const char *cfg_keep_source(struct cfg *c, const char *source);
 struct cfg_node *cfg_node_new(struct cfg *c, enum cfg_kind kind, struct cfg_place place);
 /* Appends `child` to a list or mapping; for a mapping `child->key` is set already. */
 void cfg_node_add(struct cfg_node *parent, struct cfg_node *child);
+/* With all below it; its key is the caller's to set. */
+struct cfg_node *cfg_node_copy(struct cfg *c, const char *source,
+                               const struct cfg_node *from);
 /* A plain scalar that stands for nothing: empty, `~` or `null`. */
 bool cfg_is_null(const struct cfg_node *n);
+
+/* ---- anchors, aliases and merge keys (config_alias.c) ---- */
+
+/* What anchors of one text stand for; begins as {0}. */
+struct cfg_anchors {
+    struct cfg_anchor {
+        char *name;
+        const struct cfg_node *node;
+    } * anchor;
+    size_t count, copied; /* nodes that aliases gave */
+};
+/* From here on `name` is the node. */
+void cfg_anchor_set(struct cfg_anchors *a, const char *name, const struct cfg_node *node);
+/* A copy of what `name` is, to stand below `open` (NULL: at the root) `depth` levels
+ * deep, or NULL. It has the places of what it is a copy of. */
+struct cfg_node *cfg_alias(struct cfg_anchors *a, struct cfg *c, const char *name,
+                           const struct cfg_node *open, size_t depth,
+                           struct cfg_place place, struct err *e);
+void cfg_anchors_release(struct cfg_anchors *a);
+/* Puts the keys of what "<<" merges in its place, but for those that the mapping has
+ * itself. 0 or -1. */
+int cfg_merge(struct cfg_node *map, struct err *e);
 
 /* Parses one YAML value that sits `depth` levels below the root; borrows `text`. Nodes
  * get positions only if `located`. Text without any value gives a null scalar. */
@@ -84,5 +112,7 @@ struct cfg_words cfg_expected(const struct option *o);
 /* Parses and checks `text` by `o` (any type that is not left to the caller) and stores it
  * in the member of `target` that `o` names. False: it is not what `o` expects. */
 bool cfg_store(const char *text, const struct option *o, void *target);
+/* The place of `text` among the option's choices, or -1. */
+int cfg_choice(const char *text, const struct option *o);
 
 #endif

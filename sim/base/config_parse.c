@@ -1,6 +1,7 @@
-/* YAML text into nodes, by libyaml's events. What YAML allows beyond plain values, keys
- * and lists (anchors, tags, several documents) is refused: it would make a configuration
- * that means something else than it says. */
+/* YAML text into nodes, by libyaml's events. Aliases are copies of what their anchors are
+ * (config_alias.c). What else YAML allows beyond plain values, keys and lists (tags,
+ * several documents) is refused: it would make a configuration that means something else
+ * than it says. */
 #include "config_node.h"
 
 #include "file.h"
@@ -22,6 +23,8 @@ struct reader {
     struct cfg_node *root;
     struct cfg_node *open; /* innermost list or mapping that is not closed yet */
     char *key;             /* owned: read, and waiting for its value */
+    bool merges;           /* that key is a plain "<<" */
+    struct cfg_anchors anchors;
     struct cfg_place keyed;
     bool started; /* a document has begun */
     struct err *e;
@@ -140,12 +143,45 @@ static int take_key(struct reader *r, const yaml_event_t *event)
 
     if (text[0] == '\0')
         return cfg_error_at(place, r->e, "a key is empty; give it a name");
+    if (event->data.scalar.anchor != NULL)
+        return cfg_error_at(place, r->e,
+                            "anchor '&%s' stands at a key; put it before the value",
+                            cfg_show((const char *)event->data.scalar.anchor, 48).text);
     if (strlen(text) > CFG_KEY_MAX)
         return cfg_error_at(place, r->e, "key '%s' is longer than %zu bytes",
                             cfg_show(text, 32).text, CFG_KEY_MAX);
     r->key = mem_strdup(text);
     r->keyed = place;
+    r->merges =
+        event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && strcmp(text, "<<") == 0;
     return 0;
+}
+
+/* Puts a node below what is open, under the key that waits for it. */
+static void hang(struct reader *r, struct cfg_node *n)
+{
+    if (r->open == NULL) {
+        r->root = n;
+        return;
+    }
+    if (r->open->kind == CFG_MAP) {
+        n->key = r->key;
+        n->keyed = r->keyed;
+        n->merges = r->merges;
+        r->key = NULL;
+    }
+    cfg_node_add(r->open, n);
+}
+
+static const char *anchor_of(const yaml_event_t *event)
+{
+    const yaml_char_t *anchor =
+        event->type == YAML_SCALAR_EVENT           ? event->data.scalar.anchor
+        : event->type == YAML_SEQUENCE_START_EVENT ? event->data.sequence_start.anchor
+        : event->type == YAML_MAPPING_START_EVENT  ? event->data.mapping_start.anchor
+                                                   : NULL;
+
+    return (const char *)anchor;
 }
 
 static int add_node(struct reader *r, const yaml_event_t *event, enum cfg_kind kind)
@@ -161,18 +197,26 @@ static int add_node(struct reader *r, const yaml_event_t *event, enum cfg_kind k
         n->text = mem_strdup((const char *)event->data.scalar.value);
         n->quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
     }
-    if (r->open == NULL) {
-        r->root = n;
-    } else {
-        if (r->open->kind == CFG_MAP) {
-            n->key = r->key;
-            n->keyed = r->keyed;
-            r->key = NULL;
-        }
-        cfg_node_add(r->open, n);
-    }
+    hang(r, n);
+    if (anchor_of(event) != NULL)
+        cfg_anchor_set(&r->anchors, anchor_of(event), n);
     if (kind != CFG_SCALAR)
         r->open = n;
+    return 0;
+}
+
+static int take_alias(struct reader *r, const yaml_event_t *event)
+{
+    const char *name = (const char *)event->data.alias.anchor;
+    struct cfg_place place = place_of(r, event->start_mark);
+    struct cfg_node *n;
+
+    if (r->open != NULL && r->open->kind == CFG_MAP && r->key == NULL)
+        return cfg_error_at(place, r->e, "a key is an alias; give it a name");
+    n = cfg_alias(&r->anchors, r->doc, name, r->open, r->depth, place, r->e);
+    if (n == NULL)
+        return -1;
+    hang(r, n);
     return 0;
 }
 
@@ -203,31 +247,25 @@ static int open_collection(struct reader *r, const yaml_event_t *event,
 
 static int close_collection(struct reader *r)
 {
-    const struct cfg_node *closed = r->open;
+    struct cfg_node *closed = r->open;
 
     r->depth--;
     r->open = closed->parent;
-    return closed->kind == CFG_MAP ? refuse_duplicates(r, closed) : 0;
+    if (closed->kind != CFG_MAP)
+        return 0;
+    return refuse_duplicates(r, closed) == 0 ? cfg_merge(closed, r->e) : -1;
 }
 
 static int refuse_extras(struct reader *r, const yaml_event_t *event)
 {
-    const yaml_char_t *anchor = NULL, *tag = NULL;
+    const yaml_char_t *tag = NULL;
 
-    if (event->type == YAML_SCALAR_EVENT) {
-        anchor = event->data.scalar.anchor;
+    if (event->type == YAML_SCALAR_EVENT)
         tag = event->data.scalar.tag;
-    } else if (event->type == YAML_SEQUENCE_START_EVENT) {
-        anchor = event->data.sequence_start.anchor;
+    else if (event->type == YAML_SEQUENCE_START_EVENT)
         tag = event->data.sequence_start.tag;
-    } else if (event->type == YAML_MAPPING_START_EVENT) {
-        anchor = event->data.mapping_start.anchor;
+    else if (event->type == YAML_MAPPING_START_EVENT)
         tag = event->data.mapping_start.tag;
-    }
-    if (anchor != NULL)
-        return cfg_error_at(place_of(r, event->start_mark), r->e,
-                            "anchor '&%s' is not supported; write the value out",
-                            cfg_show((const char *)anchor, 48).text);
     if (tag != NULL)
         return cfg_error_at(place_of(r, event->start_mark), r->e,
                             "tag '%s' is not supported; remove it",
@@ -248,9 +286,7 @@ static int take_event(struct reader *r, const yaml_event_t *event)
         r->started = true;
         return 0;
     case YAML_ALIAS_EVENT:
-        return cfg_error_at(place_of(r, event->start_mark), r->e,
-                            "alias '*%s' is not supported; write the value out",
-                            cfg_show((const char *)event->data.alias.anchor, 48).text);
+        return take_alias(r, event);
     case YAML_SCALAR_EVENT:
         return take_scalar(r, event);
     case YAML_SEQUENCE_START_EVENT:
@@ -306,6 +342,7 @@ struct cfg_node *cfg_read(struct cfg *c, const char *source, bool located,
     status = read_events(&r);
     yaml_parser_delete(&r.yaml);
     free(r.key);
+    cfg_anchors_release(&r.anchors);
     if (status != 0)
         return NULL;
     if (r.root == NULL) {

@@ -230,6 +230,34 @@ static bool within(const struct option *o, double value)
     return value >= o->min && value <= o->max;
 }
 
+/* "62.5 %", with or without the space. */
+static bool parse_percent(const char *text, double *out)
+{
+    struct decimal d;
+    const char *end;
+
+    if (!parse_decimal(text, &d) || d.negative)
+        return false;
+    for (end = d.end; *end == ' '; end++)
+        continue;
+    *out = strtod(text, NULL);
+    return strcmp(end, "%") == 0 && *out > 0.0 && *out <= 100.0;
+}
+
+static bool store_part(const char *text, const struct option *o, void *member)
+{
+    struct cfg_part part = {.bytes = 0};
+
+    if (!parse_percent(text, &part.percent)) {
+        part.percent = 0;
+        if (!parse_quantity(text, byte_units, UINT64_MAX, &part.bytes) ||
+            !within(o, (double)part.bytes))
+            return false;
+    }
+    memcpy(member, &part, sizeof part);
+    return true;
+}
+
 static bool store_number(const char *text, const struct option *o, void *member)
 {
     int64_t integer;
@@ -238,7 +266,9 @@ static bool store_number(const char *text, const struct option *o, void *member)
 
     switch (o->type) {
     case OPT_INT:
-        if (!parse_integer(text, &integer) || !within(o, (double)integer))
+        if (cfg_choice(text, o) >= 0)
+            integer = -1 - cfg_choice(text, o);
+        else if (!parse_integer(text, &integer) || !within(o, (double)integer))
             return false;
         memcpy(member, &integer, sizeof integer);
         return true;
@@ -253,6 +283,8 @@ static bool store_number(const char *text, const struct option *o, void *member)
             return false;
         memcpy(member, &bytes, sizeof bytes);
         return true;
+    case OPT_PART:
+        return store_part(text, o, member);
     default:
         assert(o->type == OPT_TIME);
         if (!parse_quantity(text, time_units, (uint64_t)SIM_TIME_MAX, &bytes) ||
@@ -264,9 +296,19 @@ static bool store_number(const char *text, const struct option *o, void *member)
     }
 }
 
+int cfg_choice(const char *text, const struct option *o)
+{
+    for (int i = 0; o->choices != NULL && o->choices[i] != NULL; i++) {
+        if (strcmp(text, o->choices[i]) == 0)
+            return i;
+    }
+    return -1;
+}
+
 bool cfg_store(const char *text, const struct option *o, void *target)
 {
     void *member = (char *)target + o->offset;
+    int choice;
     bool truth;
 
     assert(o->type < OPT_NODE && o->min <= o->max);
@@ -280,13 +322,9 @@ bool cfg_store(const char *text, const struct option *o, void *target)
         memcpy(member, &truth, sizeof truth);
         return true;
     case OPT_CHOICE:
-        for (int i = 0; o->choices[i] != NULL; i++) {
-            if (strcmp(text, o->choices[i]) == 0) {
-                memcpy(member, &i, sizeof i);
-                return true;
-            }
-        }
-        return false;
+        choice = cfg_choice(text, o);
+        memcpy(member, &choice, sizeof choice);
+        return choice >= 0;
     default:
         return store_number(text, o, member);
     }
@@ -318,7 +356,7 @@ static void show_bound(char *out, size_t room, const struct option *o, double bo
         (void)snprintf(out, room, "0 s");
     else if (o->type == OPT_TIME)
         show_units(out, room, floor(bound * (double)SIM_TIME_PER_S + 0.5), time_units);
-    else if (o->type == OPT_BYTES)
+    else if (o->type == OPT_BYTES || o->type == OPT_PART)
         show_units(out, room, bound, byte_units);
     else
         (void)snprintf(out, room, "%.15g", bound);
@@ -343,6 +381,22 @@ static void show_range(char *out, size_t room, const struct option *o)
         (void)snprintf(out, room, " of at least %s", low);
     else if (below)
         (void)snprintf(out, room, " of at most %s", high);
+}
+
+/* "an integer from 1 to 8, all or auto". */
+static struct cfg_words number_or_words(const struct option *o, const char *range)
+{
+    struct cfg_words words;
+    size_t used;
+
+    (void)snprintf(words.text, sizeof words.text, "an integer%s",
+                   range[0] == '\0' ? " of 64 bits" : range);
+    for (size_t i = 0; o->choices != NULL && o->choices[i] != NULL; i++) {
+        used = strlen(words.text);
+        (void)snprintf(words.text + used, sizeof words.text - used, "%s%s",
+                       o->choices[i + 1] == NULL ? " or " : ", ", o->choices[i]);
+    }
+    return words;
 }
 
 static struct cfg_words list_choices(const struct option *o)
@@ -371,9 +425,7 @@ struct cfg_words cfg_expected(const struct option *o)
     show_range(range, sizeof range, o);
     switch (o->type) {
     case OPT_INT:
-        (void)snprintf(words.text, sizeof words.text, "an integer%s",
-                       range[0] == '\0' ? " of 64 bits" : range);
-        break;
+        return number_or_words(o, range);
     case OPT_DOUBLE:
         (void)snprintf(words.text, sizeof words.text, "a number%s", range);
         break;
@@ -386,6 +438,11 @@ struct cfg_words cfg_expected(const struct option *o)
     case OPT_BYTES:
         (void)snprintf(words.text, sizeof words.text,
                        "a size%s with its unit, such as 64 MiB", range);
+        break;
+    case OPT_PART:
+        (void)snprintf(
+            words.text, sizeof words.text,
+            "a size%s with its unit, such as 64 MiB, or a share, such as 80 %%", range);
         break;
     case OPT_TIME:
         (void)snprintf(words.text, sizeof words.text,

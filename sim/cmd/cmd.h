@@ -27,6 +27,9 @@ int cmd_trace_gen(int argc, char **argv);
 int cmd_trace_info(int argc, char **argv);
 int cmd_validate(int argc, char **argv);
 int cmd_list(int argc, char **argv);
+/* Explains the words together, or lists those there are; `commands` (NULL behind the
+ * last) may be meant by one that is mistyped. */
+int cmd_help(int count, char **words, const char *const *commands);
 int cmd_calibrate(int argc, char **argv);
 /* The same in a program that may not link the fit (GSL): it runs the `moesim` beside it.
  */

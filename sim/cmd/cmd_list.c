@@ -135,7 +135,10 @@ static int list_config(const struct folders *f, struct err *e)
     cfg_help(tune_options, 2, stdout);
     (void)printf("\npolicies: a list; each item is a preset's name or a mapping of name, "
                  "preset, gate, select,\nplace, cache, prefetch, offload, schedule (see "
-                 "moesim list policies, moesim list presets)\n");
+                 "moesim list policies, moesim list presets).\nWith for: {KEY: VALUES, "
+                 "...} an item is a policy at each point, such as\n{preset: "
+                 "lru-on-demand, for: {cache.slots: [4, 8, all]}}; those of one name are "
+                 "told\napart by what they differ in\n");
     return 0;
 }
 

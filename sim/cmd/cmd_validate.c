@@ -269,6 +269,7 @@ static int report(struct validation *v, struct err *e)
                                    .seed = r->seed,
                                    .repeats = v->repeats,
                                    .notes = notes,
+                                   .counts = agreement_sum_counts(r),
                                    .speed = &v->speed,
                                    .policies = v->policies,
                                    .policy = v->policy};

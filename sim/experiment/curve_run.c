@@ -136,7 +136,7 @@ static bool find_distances(const struct policy *p, enum distances_of *of)
     return (*of != DISTANCES_LRU || is_algorithm(p, "lru")) &&
            (!bypass || p->cache.protect != CACHE_PROTECT_PREFER) &&
            p->cache.admission == CACHE_ADMIT_ALWAYS &&
-           p->cache.preload == CACHE_PRELOAD_NONE;
+           p->cache.preload != CACHE_PRELOAD_LINEAR;
 }
 
 /* `counts`: (layer, distance) accesses. */
@@ -426,12 +426,12 @@ int curve_run(struct cfg *config, const struct experiment_folders *folders,
 {
     struct machine *machine = roomy_machine(config, folders, e);
     const struct experiment_hooks hooks = {.machine = machine};
-    struct experiment x = {.hooks = &hooks, .folders = folders, .root = cfg_root(config)};
+    struct experiment x = {.hooks = &hooks, .folders = folders};
     int status = -1;
 
     if (machine == NULL)
         return -1;
-    if (experiment_prepare(&x, true, e) == 0) {
+    if (experiment_prepare(&x, config, true, e) == 0) {
         begin_curve(c, &x);
         if (check(&x, c, request, e) == 0) {
             for (uint32_t i = 0; i < x.policies; i++)

@@ -1,7 +1,9 @@
 #include "experiment.h"
 
 #include "experiment_state.h"
+#include "loops.h"
 #include "models/catalogue.h"
+#include "sim/policy/label.h"
 #include "sim/base/mem.h"
 #include "sim/workload/row_block.h"
 #include "sim/base/text.h"
@@ -187,7 +189,8 @@ static int check_labels(const struct experiment *x, struct err *e)
     for (uint32_t i = 1; i < x->policies && status == 0; i++) {
         if (by_label(&sorted[i - 1], &sorted[i]) == 0)
             status = cfg_error(sorted[i]->node, e,
-                               "two policies are called '%s'; give one another 'name'",
+                               "two policies are called '%s', and differ in nothing; "
+                               "take one out, or give it another 'name'",
                                sorted[i]->label);
     }
     free(sorted);
@@ -209,6 +212,7 @@ static int load_policies(struct experiment *x, struct err *e)
             return -1;
         x->policies++;
     }
+    policy_tell_apart(x->policy, x->policies);
     return check_labels(x, e);
 }
 
@@ -523,8 +527,12 @@ static const struct step {
     {look_ahead, NULL, true},
 };
 
-int experiment_prepare(struct experiment *x, bool reads, struct err *e)
+int experiment_prepare(struct experiment *x, struct cfg *config, bool reads,
+                       struct err *e)
 {
+    if (loops_expand(config, e) != 0)
+        return -1;
+    x->root = cfg_root(config);
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         if ((steps[i].reads && !reads) || steps[i].take(x, e) == 0)
             continue;
@@ -557,12 +565,12 @@ int experiment_run(struct cfg *config, const struct experiment_folders *folders,
                    unsigned threads, const struct experiment_hooks *hooks,
                    struct result *r, struct err *e)
 {
-    struct experiment x = {.hooks = hooks, .folders = folders, .root = cfg_root(config)};
+    struct experiment x = {.hooks = hooks, .folders = folders};
     int status = -1;
 
     assert(hooks->shared == NULL || (hooks->executor == NULL && hooks->machine == NULL &&
                                      hooks->element_bits == 0));
-    if (experiment_prepare(&x, true, e) == 0) {
+    if (experiment_prepare(&x, config, true, e) == 0) {
         if (hooks->executor != NULL) {
             x.p.bounds = false;
             threads = 1;
@@ -597,8 +605,8 @@ int experiment_check(struct cfg *config, const struct experiment_folders *folder
                      struct experiment_facts *facts, struct err *e)
 {
     static const struct experiment_hooks none = {.progress = NULL};
-    struct experiment x = {.hooks = &none, .folders = folders, .root = cfg_root(config)};
-    int status = experiment_prepare(&x, false, e);
+    struct experiment x = {.hooks = &none, .folders = folders};
+    int status = experiment_prepare(&x, config, false, e);
 
     if (status == 0 && facts != NULL)
         *facts = facts_of(&x);

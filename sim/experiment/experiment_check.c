@@ -4,6 +4,7 @@
 #include "sim/base/text.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* What a policy declares it needs, by name of the missing field. */
 static int check_needs(const struct experiment *x, const struct policy *p, struct err *e)
@@ -70,19 +71,94 @@ static int check_memory(const struct experiment *x, const struct policy *p, stru
                        dense > x->gpu_bytes ? "" : "fewer slots, ");
 }
 
-/* How many slots a policy's cache has, in the layers and experts of one GPU. */
-static int resolve_slots(const struct experiment *x, struct policy *p, struct err *e)
+static int check_room(const struct experiment *x, const struct policy *p, struct err *e)
 {
-    uint32_t experts = x->is_parallel ? parallel_local(p, &x->topology, x->info->experts)
-                                      : x->info->experts;
+    return x->is_parallel ? check_gpu(x, p, e) : check_memory(x, p, e);
+}
+
+/* What the slots of a policy are counted in: the experts of a layer that one GPU has, and
+ * their sizes. */
+struct share {
+    uint32_t experts;
+    const uint64_t *expert_bytes; /* [layers] */
+};
+
+static int resolve(const struct experiment *x, struct policy *p,
+                   const struct share *share, struct err *e)
+{
     struct err why = {.text = ""};
-    const char *key = cache_resolve(&p->cache, x->info->layers, experts, &why);
+    const char *key = cache_resolve(&p->cache, x->info->layers, share->experts,
+                                    share->expert_bytes, &why);
     char path[ERR_KEY_BYTES];
 
     if (key == NULL)
         return 0;
     (void)snprintf(path, sizeof path, "cache.%s", key);
     return err_set_key(e, path, "cache: %s", why.text);
+}
+
+/* Whether the policy fits with so many slots of each layer. */
+static bool has_room(const struct experiment *x, const struct policy *p,
+                     const struct share *share, uint32_t slots)
+{
+    struct policy tried = *p;
+    struct err why = {.text = ""};
+
+    tried.cache.layer_slots = slots;
+    return resolve(x, &tried, share, &why) == 0 && check_room(x, &tried, &why) == 0;
+}
+
+/* `slots: auto`: the most slots that fit; where those are all, it is `all`. */
+static int count_slots(const struct experiment *x, struct policy *p,
+                       const struct share *share, struct err *e)
+{
+    uint32_t fits = 0, most = share->experts;
+
+    if (p->cache.total_slots > 0 || p->cache.room.bytes > 0 || p->cache.room.percent > 0)
+        return 0; /* one size too many, for cache_resolve() to refuse */
+    if (x->sizes.kv_tokens == 0)
+        return err_set_key(e, "cache.slots",
+                           "cache: slots: auto counts beside the largest KV cache, which "
+                           "is not known beforehand where passes %s; give a number",
+                           x->timeless ? "are taken as recorded, on several GPUs"
+                                       : "depend on time");
+    while (fits < most) {
+        uint32_t middle = most - (most - fits) / 2;
+
+        if (has_room(x, p, share, middle))
+            fits = middle;
+        else
+            most = middle - 1;
+    }
+    if (fits == 0 && share->experts > 0)
+        return err_set_key(e, "cache.slots",
+                           "cache: slots: auto finds no room in the %s of a GPU of %s "
+                           "that may be used for one expert of each layer, beside dense "
+                           "weights, staging and the largest KV cache; take a larger "
+                           "gpu_memory, a smaller batch or another machine",
+                           text_bytes((double)x->gpu_bytes).text, x->machine->name);
+    p->cache.layer_slots = fits == share->experts ? CACHE_SLOTS_ALL : (int64_t)fits;
+    return 0;
+}
+
+/* How many slots a policy's cache has, in the layers and experts of one GPU. */
+static int resolve_slots(const struct experiment *x, struct policy *p, struct err *e)
+{
+    struct share share = {x->info->experts, x->expert_bytes};
+    uint64_t *own = NULL;
+    int status = 0;
+
+    if (x->is_parallel) {
+        share.experts = parallel_local(p, &x->topology, x->info->experts);
+        own = parallel_expert_bytes(p, &x->topology, x->info, x->expert_bytes);
+        share.expert_bytes = own;
+    }
+    if (p->cache.layer_slots == CACHE_SLOTS_AUTO)
+        status = count_slots(x, p, &share, e);
+    if (status == 0)
+        status = resolve(x, p, &share, e);
+    free(own);
+    return status;
 }
 
 static int check_policy(const struct experiment *x, struct policy *p, struct err *e)
@@ -93,7 +169,7 @@ static int check_policy(const struct experiment *x, struct policy *p, struct err
         parallel_fill_cache(p, &x->topology, x->info->experts);
     if (combination_check(x, p, e) != 0)
         return -1;
-    return x->is_parallel ? check_gpu(x, p, e) : check_memory(x, p, e);
+    return check_room(x, p, e);
 }
 
 unsigned experiment_needs(const struct experiment *x)

@@ -91,10 +91,12 @@ struct jobs {
     uint64_t rows_total;
 };
 
-/* Loads and checks part after part of what `x` names: configuration, folders and hooks;
- * the rest is zero. Without `reads` leaves out what reads the trace's rows, which only a
- * run needs. 0 or -1; either way release it. */
-int experiment_prepare(struct experiment *x, bool reads, struct err *e);
+/* Loads and checks part after part of the configuration, in which loops over policies
+ * become those they stand for; `x` has folders and hooks, the rest is zero. Without
+ * `reads` leaves out what reads the trace's rows, which only a run needs. 0 or -1; either
+ * way release it. */
+int experiment_prepare(struct experiment *x, struct cfg *config, bool reads,
+                       struct err *e);
 /* What any of its policies needs; enum policy_need bits. */
 unsigned experiment_needs(const struct experiment *x);
 /* The look-ahead in a policy's order, if it is not there yet. The policy takes routing as

@@ -304,7 +304,7 @@ static int finish_run(struct job *job, struct exec *exec, struct future_writer *
     struct experiment *x = job->x;
     const struct policy *p = &job->policy;
     bool preloaded =
-        p->cache.preload != CACHE_PRELOAD_NONE || policy_cache(p)->preload != NULL;
+        p->cache.preload == CACHE_PRELOAD_LINEAR || policy_cache(p)->preload != NULL;
     struct future *recorded = NULL;
     int status;
 

@@ -73,10 +73,9 @@ uint32_t parallel_local(const struct policy *p, const struct topology *t,
     return parallel_slots(p, t, experts) / t->ranks;
 }
 
-/* expert_bytes[layers], owned: of what one GPU holds of an expert. */
-static uint64_t *gpu_expert_bytes(const struct policy *p, const struct topology *t,
-                                  const struct trace_info *trace,
-                                  const uint64_t *expert_bytes)
+uint64_t *parallel_expert_bytes(const struct policy *p, const struct topology *t,
+                                const struct trace_info *trace,
+                                const uint64_t *expert_bytes)
 {
     uint64_t parts = policy_does(p, ACT_SHARD) ? t->ranks : 1;
     uint64_t *bytes = mem_alloc(trace->layers, sizeof *bytes);
@@ -89,7 +88,7 @@ static uint64_t *gpu_expert_bytes(const struct policy *p, const struct topology 
 bool parallel_holds_all(const struct policy *p, const struct topology *t,
                         const struct trace_info *trace, const uint64_t *expert_bytes)
 {
-    uint64_t *bytes = gpu_expert_bytes(p, t, trace, expert_bytes);
+    uint64_t *bytes = parallel_expert_bytes(p, t, trace, expert_bytes);
     bool all = cache_holds_all(&p->cache, trace->layers,
                                parallel_local(p, t, trace->experts), bytes);
 
@@ -106,11 +105,12 @@ bool parallel_is_whole(const struct policy *p, const struct topology *t,
 
 void parallel_fill_cache(struct policy *p, const struct topology *t, uint32_t experts)
 {
-    if (p->cache.slots > 0 || p->cache.bytes > 0)
+    if (cache_is_sized(&p->cache))
         return;
     p->cache.scope = CACHE_PER_LAYER;
-    p->cache.slots = parallel_local(p, t, experts);
-    p->cache.preload = CACHE_PRELOAD_LINEAR;
+    p->cache.slots = p->cache.layer_slots = parallel_local(p, t, experts);
+    if (p->cache.preload == CACHE_PRELOAD_AUTO)
+        p->cache.preload = CACHE_PRELOAD_LINEAR;
 }
 
 static bool is_resident(const struct policy *p, const struct topology *t,
@@ -198,7 +198,7 @@ int parallel_setup_init(struct parallel_setup *setup, const struct policy *p,
     if (make_model(setup, p, params, t, whole->model, e) != 0)
         return -1;
     setup->cost.model = &setup->model;
-    setup->expert_bytes = gpu_expert_bytes(p, t, trace, expert_bytes);
+    setup->expert_bytes = parallel_expert_bytes(p, t, trace, expert_bytes);
     setup->weight_bytes =
         model_dense_bytes(&setup->model) +
         cache_room_bytes(&p->cache, trace->layers, local, setup->expert_bytes);

@@ -40,8 +40,12 @@ uint32_t parallel_slots(const struct policy *p, const struct topology *t,
 uint32_t parallel_local(const struct policy *p, const struct topology *t,
                         uint32_t experts);
 /* Gives a policy that says nothing of its cache's size one that holds all of a GPU's
- * experts. */
+ * experts, from the start unless it says otherwise. */
 void parallel_fill_cache(struct policy *p, const struct topology *t, uint32_t experts);
+/* expert_bytes[layers], owned: of what one GPU holds of an expert. */
+uint64_t *parallel_expert_bytes(const struct policy *p, const struct topology *t,
+                                const struct trace_info *trace,
+                                const uint64_t *expert_bytes);
 /* Whether every GPU's cache has room for all its experts, expert_bytes[layers] each;
  * `whole`: and holds them from the start. */
 bool parallel_holds_all(const struct policy *p, const struct topology *t,

@@ -402,6 +402,31 @@ struct cfg *sweep_axes_config(const struct sweep_axes *s, const struct sweep_val
     return NULL;
 }
 
+int sweep_axes_put(const struct sweep_axes *s, const struct sweep_value *value,
+                   struct cfg *c, const char *above, struct err *e)
+{
+    int status = 0;
+
+    for (size_t i = 0; i < s->axes && status == 0; i++) {
+        size_t k = s->order[i];
+        const struct axis *a = &s->axis[k];
+        char *text, *path = mem_format("%s.%s", above, a->key);
+        const struct cfg_node *item = value_of(s, k, value[k], &text);
+
+        experiment_open_key(c, path);
+        status = item != NULL ? cfg_put(c, path, a->node, item, e)
+                              : cfg_put_text(c, path, a->node, text, e);
+        free(text);
+        free(path);
+    }
+    return status;
+}
+
+const struct cfg_node *sweep_axes_node(const struct sweep_axes *s, size_t k)
+{
+    return s->axis[k].node;
+}
+
 bool sweep_axes_blames(const struct sweep_axes *s, size_t k, const struct err *e)
 {
     return cfg_blames_key(s->axis[k].node, e);

@@ -26,7 +26,8 @@ enum sweep_axes_use {
 };
 
 /* Reads the keys of a mapping that is called `name` in sentences, but for the key `but`
- * (NULL: all). They are the study's, which may be another document. Borrows all. Owned,
+ * (NULL: all). They are the study's, which may be another document
+ * (NULL: only sweep_axes_put() puts them anywhere). Borrows all. Owned,
  * or NULL. */
 struct sweep_axes *sweep_axes_new(const struct cfg *study, const struct cfg_node *map,
                                   const char *name, const char *but,
@@ -53,6 +54,11 @@ char *sweep_axes_text(const struct sweep_axes *s, size_t k, struct sweep_value v
  * in it stands where it was written in the study. Owned, or NULL. */
 struct cfg *sweep_axes_config(const struct sweep_axes *s, const struct sweep_value *value,
                               struct err *e);
+/* Puts a value [keys] into `c`, each under `above`, a dot and its key. 0 or -1. */
+int sweep_axes_put(const struct sweep_axes *s, const struct sweep_value *value,
+                   struct cfg *c, const char *above, struct err *e);
+/* The mapping or value that key k stands for, for messages. */
+const struct cfg_node *sweep_axes_node(const struct sweep_axes *s, size_t k);
 /* Whether the sentence is about key k itself, not its values. */
 bool sweep_axes_blames(const struct sweep_axes *s, size_t k, const struct err *e);
 

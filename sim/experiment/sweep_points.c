@@ -1,10 +1,10 @@
 #include "sweep_points.h"
 
+#include "sobol.h"
 #include "sweep_axes.h"
 #include "sim/base/mem.h"
 #include "sim/base/rng.h"
 
-#include <gsl/gsl_qrng.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,25 +82,19 @@ static void draw_latin(struct sweep_points *s)
     free(part);
 }
 
-static int draw_sobol(struct sweep_points *s, const struct cfg_node *sweep, struct err *e)
+static int draw_sobol(struct sweep_points *s, const struct cfg_node *sweep,
+                      const char *called, struct err *e)
 {
-    gsl_qrng *q;
-
     if (s->axes > MOST_SOBOL)
         return cfg_error(sweep, e,
-                         "Sobol's sequence has at most %d dimensions here, and the sweep "
-                         "%zu keys; choose method: latin-hypercube",
-                         MOST_SOBOL, s->axes);
-    q = gsl_qrng_alloc(gsl_qrng_sobol, (unsigned)s->axes);
-    for (uint64_t p = 0; q != NULL && p < s->points; p++)
-        (void)gsl_qrng_get(q, s->u + p * s->axes);
-    if (q == NULL)
-        return err_set(e, "GSL has no room for Sobol's sequence; free some memory");
-    gsl_qrng_free(q);
-    return 0;
+                         "Sobol's sequence has at most %d dimensions here, and '%s' %zu "
+                         "keys; choose method: latin-hypercube",
+                         MOST_SOBOL, called, s->axes);
+    return sobol_fill(s->u, s->points, (unsigned)s->axes, e);
 }
 
-static int choose(struct sweep_points *s, const struct cfg_node *sweep, struct err *e)
+static int choose(struct sweep_points *s, const struct cfg_node *sweep,
+                  const char *called, struct err *e)
 {
     const struct cfg_node *points = cfg_find(sweep, "points");
     bool drawn = s->design.method == RANDOM || s->design.method == LATIN_HYPERCUBE;
@@ -126,7 +120,7 @@ static int choose(struct sweep_points *s, const struct cfg_node *sweep, struct e
                          s->axes, MOST_VALUES / s->axes);
     s->u = mem_alloc(s->points * s->axes, sizeof *s->u);
     if (s->design.method == SOBOL)
-        return draw_sobol(s, sweep, e);
+        return draw_sobol(s, sweep, called, e);
     if (s->design.method == RANDOM)
         draw_random(s);
     else
@@ -134,10 +128,34 @@ static int choose(struct sweep_points *s, const struct cfg_node *sweep, struct e
     return 0;
 }
 
+/* Of a mapping of the study, or, without one, of any. */
+static struct sweep_points *read_points(const struct cfg *study,
+                                        const struct cfg_node *map, const char *called,
+                                        struct err *e)
+{
+    struct sweep_points *s = mem_zalloc(1, sizeof *s);
+
+    if (cfg_bind(cfg_find(map, "points"), design_options, &s->design, e) == 0)
+        s->axis = sweep_axes_new(study, map, called, "points",
+                                 s->design.method == GRID ? AXES_GRID : AXES_DRAWN, e);
+    if (s->axis != NULL) {
+        s->axes = sweep_axes_count(s->axis);
+        if (choose(s, map, called, e) == 0)
+            return s;
+    }
+    sweep_points_free(s);
+    return NULL;
+}
+
+struct sweep_points *sweep_points_of(const struct cfg_node *map, const char *called,
+                                     struct err *e)
+{
+    return read_points(NULL, map, called, e);
+}
+
 struct sweep_points *sweep_points_new(const struct cfg *study, struct err *e)
 {
     const struct cfg_node *sweep = cfg_find(cfg_root(study), "sweep");
-    struct sweep_points *s;
 
     if (sweep == NULL || !cfg_is_map(sweep)) {
         (void)cfg_error(sweep == NULL ? cfg_root(study) : sweep, e,
@@ -145,17 +163,7 @@ struct sweep_points *sweep_points_new(const struct cfg *study, struct err *e)
                         "sweep: {cache.slots: [4, 8, 16]}");
         return NULL;
     }
-    s = mem_zalloc(1, sizeof *s);
-    if (cfg_bind(cfg_find(sweep, "points"), design_options, &s->design, e) == 0)
-        s->axis = sweep_axes_new(study, sweep, "sweep", "points",
-                                 s->design.method == GRID ? AXES_GRID : AXES_DRAWN, e);
-    if (s->axis != NULL) {
-        s->axes = sweep_axes_count(s->axis);
-        if (choose(s, sweep, e) == 0)
-            return s;
-    }
-    sweep_points_free(s);
-    return NULL;
+    return read_points(study, sweep, "sweep", e);
 }
 
 void sweep_points_free(struct sweep_points *s)
@@ -207,17 +215,39 @@ char *sweep_points_value(const struct sweep_points *s, uint64_t point, size_t k)
     return sweep_axes_text(s->axis, k, value_of(s, point, k));
 }
 
-struct cfg *sweep_points_config(const struct sweep_points *s, uint64_t point,
-                                struct err *e)
+/* The values of a point, [keys]. Owned. */
+static struct sweep_value *values_of(const struct sweep_points *s, uint64_t point)
 {
     struct sweep_value *value = mem_alloc(s->axes, sizeof *value);
-    struct cfg *c;
 
     for (size_t k = 0; k < s->axes; k++)
         value[k] = value_of(s, point, k);
-    c = sweep_axes_config(s->axis, value, e);
+    return value;
+}
+
+struct cfg *sweep_points_config(const struct sweep_points *s, uint64_t point,
+                                struct err *e)
+{
+    struct sweep_value *value = values_of(s, point);
+    struct cfg *c = sweep_axes_config(s->axis, value, e);
+
     free(value);
     return c;
+}
+
+int sweep_points_put(const struct sweep_points *s, uint64_t point, struct cfg *c,
+                     const char *above, struct err *e)
+{
+    struct sweep_value *value = values_of(s, point);
+    int status = sweep_axes_put(s->axis, value, c, above, e);
+
+    free(value);
+    return status;
+}
+
+const struct cfg_node *sweep_points_node(const struct sweep_points *s, size_t k)
+{
+    return sweep_axes_node(s->axis, k);
 }
 
 bool sweep_points_blames(const struct sweep_points *s, size_t k, const struct err *e)

@@ -27,6 +27,10 @@ struct sweep_points; /* opaque, owned by the caller */
 
 /* Borrows the study, whose other parts are not checked here. Owned, or NULL. */
 struct sweep_points *sweep_points_new(const struct cfg *study, struct err *e);
+/* The same of any mapping of keys to values; `called` is its key in the study. What it
+ * stands for is put into configurations by sweep_points_put() alone. */
+struct sweep_points *sweep_points_of(const struct cfg_node *map, const char *called,
+                                     struct err *e);
 void sweep_points_free(struct sweep_points *s);
 
 uint64_t sweep_points_count(const struct sweep_points *s);
@@ -38,6 +42,11 @@ char *sweep_points_value(const struct sweep_points *s, uint64_t point, size_t k)
  * it was written in the study. Owned, or NULL. */
 struct cfg *sweep_points_config(const struct sweep_points *s, uint64_t point,
                                 struct err *e);
+/* Puts the values of a point into `c`, each under `above`, a dot and its key. 0 or -1. */
+int sweep_points_put(const struct sweep_points *s, uint64_t point, struct cfg *c,
+                     const char *above, struct err *e);
+/* The mapping or value that key k stands for, for messages. */
+const struct cfg_node *sweep_points_node(const struct sweep_points *s, size_t k);
 /* Whether the sentence is about key k itself, not its values. */
 bool sweep_points_blames(const struct sweep_points *s, size_t k, const struct err *e);
 

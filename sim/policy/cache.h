@@ -86,29 +86,36 @@ struct cache_algorithm {
 enum cache_scope { CACHE_PER_LAYER, CACHE_GLOBAL };
 enum cache_protect { CACHE_PROTECT_STRICT, CACHE_PROTECT_PREFER, CACHE_PROTECT_NONE };
 enum cache_admission { CACHE_ADMIT_ALWAYS, CACHE_ADMIT_SECOND_MISS };
-enum cache_preload { CACHE_PRELOAD_NONE, CACHE_PRELOAD_LINEAR };
+enum cache_preload { CACHE_PRELOAD_NONE, CACHE_PRELOAD_LINEAR, CACHE_PRELOAD_AUTO };
+enum { CACHE_SLOTS_ALL = -1, CACHE_SLOTS_AUTO = -2 }; /* of layer_slots, in words */
 enum cache_order { CACHE_ORDER_ID, CACHE_ORDER_RECORDED, CACHE_ORDERS };
 
 /* Options common to all algorithms; beside the algorithm's own in the same mapping. */
 struct cache_params {
-    int scope;                        /* enum cache_scope */
-    int64_t layer_slots, total_slots; /* as configured, on each GPU: at most one is
-                                         above 0; read by cache_resolve() alone */
-    int64_t slots;                    /* per set; 0: by bytes */
+    int scope; /* enum cache_scope */
+    /* As configured, on each GPU: at most one of them is not 0; for cache_resolve(). */
+    int64_t layer_slots, total_slots;
+    struct cfg_part room;
+    int64_t slots;  /* per set; 0: by bytes */
     uint64_t bytes; /* of the whole cache (per-layer scope: an equal share each) */
     int protect;    /* enum cache_protect */
     int admission;  /* enum cache_admission */
-    int preload;    /* enum cache_preload: start empty, or full with the lowest ids */
+    int preload;    /* enum cache_preload: start empty, or full with the lowest ids; auto:
+                       full where a word or a share makes it hold every expert */
     int order;      /* enum cache_order: of the accesses of a step; the runner's affair */
     bool write_back; /* a victim is copied to the host (weights that were swapped) */
     int64_t staging; /* staging slots for bypassing experts, at least 1 */
 };
 extern const struct option cache_options[];
-/* Fills `slots` by what is configured, for so many layers and experts of each. Returns
- * NULL, or the key that cannot be and why in `e`: more than there are, no equal shares,
- * or one size too many. */
+/* Whether a size is configured. */
+bool cache_is_sized(const struct cache_params *p);
+/* Fills `slots` and `bytes` by what is configured, for so many layers and experts of
+ * each, expert_bytes[layers] in size, and decides on `preload`; words and shares become
+ * the numbers that they stand for. Returns NULL, or the key that cannot be and why in
+ * `e`: more than there are, no equal shares, one size too many, or `auto`, which is only
+ * for who knows the memory there is. */
 const char *cache_resolve(struct cache_params *p, uint32_t layers, uint32_t experts,
-                          struct err *e);
+                          const uint64_t *expert_bytes, struct err *e);
 /* Memory that such a cache can take, staging slots included; `experts` of each layer,
  * expert_bytes[layers]. */
 uint64_t cache_room_bytes(const struct cache_params *c, uint32_t layers, uint32_t experts,

@@ -8,7 +8,8 @@
 static const char *const scopes[] = {"layer", "global", NULL};
 static const char *const protections[] = {"strict", "prefer", "none", NULL};
 static const char *const admissions[] = {"always", "second-miss", NULL};
-static const char *const preloads[] = {"none", "linear", NULL};
+static const char *const preloads[] = {"none", "linear", "auto", NULL};
+static const char *const slot_words[] = {"all", "auto", NULL};
 static const char *const orders[] = {"id", "recorded", NULL};
 
 #define AT(member) offsetof(struct cache_params, member)
@@ -16,18 +17,23 @@ static const char *const orders[] = {"id", "recorded", NULL};
 const struct option cache_options[] = {
     {"scope", OPT_CHOICE, AT(scope), "layer", 0, 0, scopes,
      "one set of slots per layer, or one for all layers"},
-    {"slots", OPT_INT, AT(layer_slots), "0", 0, 4e9, NULL,
-     "experts per layer, whatever the scope; 0: by total_slots or bytes"},
+    {"slots", OPT_INT, AT(layer_slots), "0", 0, 4e9, slot_words,
+     "experts per layer, whatever the scope; all: every expert that its GPU has; auto: "
+     "as "
+     "many as fit beside dense weights, staging and the largest KV cache; 0: by "
+     "total_slots or bytes"},
     {"total_slots", OPT_INT, AT(total_slots), "0", 0, 4e9, NULL,
      "experts over all layers; per-layer sets get equal shares; 0: by slots or bytes"},
-    {"bytes", OPT_BYTES, AT(bytes), "0", 0, 1e18, NULL,
-     "size of the whole cache; per-layer sets get equal shares"},
+    {"bytes", OPT_PART, AT(room), "0", 0, 1e18, NULL,
+     "size of the whole cache, or a share of its GPU's experts; per-layer sets get equal "
+     "shares"},
     {"protect", OPT_CHOICE, AT(protect), "strict", 0, 0, protections,
      "evict experts that are active in this step: never, last, or like others"},
     {"admission", OPT_CHOICE, AT(admission), "always", 0, 0, admissions,
      "keep an expert from its first miss, or from its second"},
-    {"preload", OPT_CHOICE, AT(preload), "none", 0, 0, preloads,
-     "start empty, or full with the lowest ids"},
+    {"preload", OPT_CHOICE, AT(preload), "auto", 0, 0, preloads,
+     "start empty, or full with the lowest ids; auto: full where a word or a share makes "
+     "it hold every expert, else empty"},
     {"order", OPT_CHOICE, AT(order), "id", 0, 0, orders,
      "accesses of a step by ascending id, or by each expert's last use in the recorded "
      "rows"},
@@ -39,17 +45,19 @@ const struct option cache_options[] = {
     {.name = NULL},
 };
 
-const char *cache_resolve(struct cache_params *p, uint32_t layers, uint32_t experts,
-                          struct err *e)
+bool cache_is_sized(const struct cache_params *p)
+{
+    return p->layer_slots != 0 || p->total_slots != 0 || p->room.bytes != 0 ||
+           p->room.percent != 0;
+}
+
+/* NULL, or the key that cannot be. */
+static const char *check_sizes(const struct cache_params *p, uint32_t layers,
+                               uint32_t experts, struct err *e)
 {
     uint64_t slots = (uint64_t)p->layer_slots, total = (uint64_t)p->total_slots;
     uint64_t all = (uint64_t)layers * experts;
 
-    if ((slots > 0) + (total > 0) + (p->bytes > 0) > 1) {
-        (void)err_set(e, "more than one of slots (per layer), total_slots (over all "
-                         "layers) and bytes is given; keep one of them");
-        return total > 0 ? "total_slots" : "slots";
-    }
     if (slots > experts) {
         (void)err_set(e,
                       "slots is %llu, but a layer has %u experts to hold; give at most "
@@ -74,10 +82,64 @@ const char *cache_resolve(struct cache_params *p, uint32_t layers, uint32_t expe
                       (unsigned long long)((total + layers - 1) / layers * layers));
         return "total_slots";
     }
+    return NULL;
+}
+
+static uint64_t all_bytes(uint32_t layers, uint32_t experts, const uint64_t *expert_bytes)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t l = 0; l < layers; l++)
+        sum += expert_bytes[l] * experts;
+    return sum;
+}
+
+/* Words and shares into the numbers that they stand for. */
+static void count_words(struct cache_params *p, uint32_t layers, uint32_t experts,
+                        const uint64_t *expert_bytes)
+{
+    double all = (double)all_bytes(layers, experts, expert_bytes);
+
+    if (p->layer_slots == CACHE_SLOTS_ALL)
+        p->layer_slots = experts;
+    if (p->room.percent > 0) {
+        uint64_t bytes = (uint64_t)(all * p->room.percent / 100);
+
+        p->room = (struct cfg_part){.bytes = bytes > 0 ? bytes : 1};
+    }
+}
+
+const char *cache_resolve(struct cache_params *p, uint32_t layers, uint32_t experts,
+                          const uint64_t *expert_bytes, struct err *e)
+{
+    bool words = p->layer_slots < 0 || p->room.percent > 0;
+    const char *key;
+
+    if ((p->layer_slots != 0) + (p->total_slots != 0) +
+            (p->room.bytes > 0 || p->room.percent > 0) >
+        1) {
+        (void)err_set(e, "more than one of slots (per layer), total_slots (over all "
+                         "layers) and bytes is given; keep one of them");
+        return p->total_slots != 0 ? "total_slots" : "slots";
+    }
+    if (p->layer_slots == CACHE_SLOTS_AUTO) {
+        (void)err_set(e, "slots is auto, but no GPU's memory is known here; give a "
+                         "number, or all");
+        return "slots";
+    }
+    count_words(p, layers, experts, expert_bytes);
+    key = check_sizes(p, layers, experts, e);
+    if (key != NULL)
+        return key;
     if (p->scope == CACHE_GLOBAL)
-        p->slots = (int64_t)(slots * layers + total);
+        p->slots = p->layer_slots * layers + p->total_slots;
     else
-        p->slots = (int64_t)(slots + total / layers);
+        p->slots = p->layer_slots + p->total_slots / layers;
+    p->bytes = p->room.bytes;
+    if (p->preload == CACHE_PRELOAD_AUTO && cache_is_sized(p))
+        p->preload = words && cache_holds_all(p, layers, experts, expert_bytes)
+                         ? CACHE_PRELOAD_LINEAR
+                         : CACHE_PRELOAD_NONE;
     return NULL;
 }
 
@@ -86,12 +148,12 @@ uint64_t cache_room_bytes(const struct cache_params *c, uint32_t layers, uint32_
 {
     uint64_t most = c->scope == CACHE_GLOBAL ? (uint64_t)layers * experts : experts;
     uint64_t slots = (uint64_t)c->slots < most ? (uint64_t)c->slots : most;
-    uint64_t all = 0, largest = 0, per_layer = 0, bytes = c->bytes;
+    uint64_t all = all_bytes(layers, experts, expert_bytes);
+    uint64_t largest = 0, per_layer = 0, bytes = c->bytes;
 
     for (uint32_t l = 0; l < layers; l++) {
         largest = expert_bytes[l] > largest ? expert_bytes[l] : largest;
         per_layer += expert_bytes[l] * slots;
-        all += expert_bytes[l] * experts;
     }
     if (slots > 0)
         bytes = c->scope == CACHE_GLOBAL ? slots * largest : per_layer;
@@ -102,16 +164,14 @@ bool cache_holds_all(const struct cache_params *c, uint32_t layers, uint32_t exp
                      const uint64_t *expert_bytes)
 {
     bool global = c->scope == CACHE_GLOBAL;
-    uint64_t all = 0;
 
     if (c->slots > 0)
         return (uint64_t)c->slots >= (global ? (uint64_t)layers * experts : experts);
     for (uint32_t l = 0; l < layers; l++) {
-        all += expert_bytes[l] * experts;
         if (!global && c->bytes / layers < expert_bytes[l] * experts)
             return false;
     }
-    return c->bytes >= all;
+    return c->bytes >= all_bytes(layers, experts, expert_bytes);
 }
 
 /* ---- life ---- */

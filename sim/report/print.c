@@ -14,7 +14,7 @@
 enum {
     LABEL_COLUMNS = 23,
     MAX_PAIRS = 15, /* beyond that, so many of the pairs with the fastest policy */
-    PAIR_COLUMNS = 20
+    PAIR_COLUMNS = 32
 };
 
 static void print_head(const struct result *r, FILE *out)
@@ -28,10 +28,10 @@ static void print_head(const struct result *r, FILE *out)
     free(machine);
 }
 
-static const struct text_column columns[] = {
+const struct text_column print_columns[] = {
     {{"TPOT", "p50"}, 9},     {{"TPOT", "p99"}, 9},       {{"TTFT", "p50"}, 9},
     {{"tokens", "per s"}, 9}, {{"hit", "rate"}, 7},       {{"over", "link"}, 9},
-    {{"GPU", "busy"}, 7},     {{"gap to", "offline"}, 8},
+    {{"GPU", "busy"}, 7},     {{"gap to", "offline"}, 8}, {{NULL, NULL}, 0},
 };
 
 static struct text_figure figure_of(const struct result_policy *p,
@@ -61,10 +61,11 @@ static struct text_figure figure_of(const struct result_policy *p,
 
 static void print_one_gpu(const struct result *r, FILE *out)
 {
-    static const struct print_table t = {.column = columns,
-                                         .columns = sizeof columns / sizeof *columns,
-                                         .label_columns = LABEL_COLUMNS,
-                                         .figure = figure_of};
+    static const struct print_table t = {
+        .column = print_columns,
+        .columns = sizeof print_columns / sizeof *print_columns - 1,
+        .label_columns = LABEL_COLUMNS,
+        .figure = figure_of};
     struct result_summary *s = print_summaries(r);
 
     print_table(r, s, &t, out);

@@ -7,7 +7,7 @@
 /* The table that fits 100 columns, the notes, the pairwise verdicts. */
 void result_print(const struct result *r, FILE *out);
 void result_print_json(const struct result *r, FILE *out);
-/* One line per policy with all figures. */
+/* One line per policy with all figures, and what it is made of (print_options.h). */
 void result_print_csv(const struct result *r, FILE *out);
 /* Its columns, and one policy's line, without the ends of their lines: for tables that
  * have more columns. The first returns how many there are. */

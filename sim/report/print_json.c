@@ -1,6 +1,7 @@
 /* Results for scripts: JSON with everything but requests and passes (those are in the
  * result file), CSV with one line per policy. Times in seconds, sizes in bytes. */
 #include "print.h"
+#include "print_options.h"
 #include "sim/result/result_fields.h"
 #include "sim/result/result_figures.h"
 
@@ -234,7 +235,7 @@ size_t result_print_csv_head(FILE *out)
         print_name(f, out);
         columns++;
     }
-    return columns;
+    return columns + print_option_heads(out);
 }
 
 void result_print_csv_row(const struct result *r, const struct result_policy *p,
@@ -268,6 +269,7 @@ void result_print_csv_row(const struct result *r, const struct result_policy *p,
         (void)fputc(',', out);
         print_value(f, p, !p->run.counts_only, csv_number, out);
     }
+    print_option_values(p, out);
 }
 
 void result_print_csv(const struct result *r, FILE *out)

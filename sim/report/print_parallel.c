@@ -19,11 +19,11 @@ static struct text_figure gap_figure(double gap)
     return f;
 }
 
-static const struct text_column columns[] = {
+const struct text_column print_parallel_columns[] = {
     {{"TPOT", "p50"}, 8},      {{"TPOT", "p99"}, 8},     {{"TTFT", "p50"}, 8},
     {{"tokens", "per s"}, 7},  {{"GPU", "busy"}, 7},     {{"imbal-", "ance"}, 6},
     {{"exposed", "comm"}, 7},  {{"between", "GPUs"}, 8}, {{"gap to", "even"}, 7},
-    {{"gap to", "no net"}, 7},
+    {{"gap to", "no net"}, 7}, {{NULL, NULL}, 0},
 };
 
 static struct text_figure figure_of(const struct result_policy *p,
@@ -57,10 +57,11 @@ static struct text_figure figure_of(const struct result_policy *p,
 
 static void print_first(const struct result *r, const struct result_summary *s, FILE *out)
 {
-    static const struct print_table t = {.column = columns,
-                                         .columns = sizeof columns / sizeof *columns,
-                                         .label_columns = LABEL_COLUMNS,
-                                         .figure = figure_of};
+    static const struct print_table t = {
+        .column = print_parallel_columns,
+        .columns = sizeof print_parallel_columns / sizeof *print_parallel_columns - 1,
+        .label_columns = LABEL_COLUMNS,
+        .figure = figure_of};
     bool bounds = false;
 
     print_table(r, s, &t, out);

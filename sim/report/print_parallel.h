@@ -11,6 +11,9 @@
  * table of misses, dropped choices, padding and migrations. */
 void print_parallel(const struct result *r, FILE *out);
 
+/* The columns of the main table; the heads are NULL behind the last. */
+extern const struct text_column print_parallel_columns[];
+
 /* The columns of the second table. A policy that has nothing of one shows "-". */
 struct print_column {
     const char *head[2]; /* two lines */

@@ -17,6 +17,9 @@ struct print_table {
     bool whole_only; /* a policy that was stopped has no row */
 };
 
+/* The columns of policies on one GPU; the heads are NULL behind the last. */
+extern const struct text_column print_columns[];
+
 /* What the policies sum up to, [policies]; owned. */
 struct result_summary *print_summaries(const struct result *r);
 void print_table(const struct result *r, const struct result_summary *s,

@@ -4,9 +4,8 @@
 #include "result.h"
 
 #include "sim/base/mem.h"
+#include "sim/base/student.h"
 
-#include <gsl/gsl_cdf.h>
-#include <gsl/gsl_errno.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -70,12 +69,12 @@ static double compare_pair(const struct moments *m, struct result_comparison *c)
     if (m->count == 1)
         return NAN;
     error = sqrt(m->squares / freedom / (double)m->count);
-    half = gsl_cdf_tdist_Pinv(1 - LEVEL / 2, freedom) * error;
+    half = student_quantile(LEVEL / 2, freedom) * error;
     c->low = exp(m->mean - half);
     c->high = exp(m->mean + half);
     if (error == 0) /* every request differs by the same factor */
         return m->mean == 0 ? 1 : 0;
-    return 2 * gsl_cdf_tdist_Q(fabs(m->mean) / error, freedom);
+    return 2 * student_tail(fabs(m->mean) / error, freedom);
 }
 
 /* By p-value, then by pair. */
@@ -152,7 +151,6 @@ void result_compare(const struct result *r, struct result_comparison *c)
     double (*figure)(const struct run_request *) =
         any_tpot(r) ? result_request_tpot : result_request_ttft;
     struct test *test = mem_alloc(pairs, sizeof *test);
-    gsl_error_handler_t *handler = gsl_set_error_handler_off();
 
     choose_pairs(r, c);
     for (size_t i = 0; i < pairs; i++) {
@@ -164,6 +162,5 @@ void result_compare(const struct result *r, struct result_comparison *c)
             test[tests++] = (struct test){p, i};
     }
     correct(test, tests, c);
-    (void)gsl_set_error_handler(handler);
     free(test);
 }
