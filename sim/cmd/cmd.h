@@ -22,6 +22,8 @@ int cmd_report(int argc, char **argv);
 int cmd_sweep(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_tune(int argc, char **argv);
+/* In a program that may not link GSL: says which program has it. */
+int cmd_tune_apart(int argc, char **argv);
 int cmd_fit(int argc, char **argv);
 int cmd_trace_gen(int argc, char **argv);
 int cmd_trace_info(int argc, char **argv);

@@ -16,7 +16,11 @@ static const struct {
 } commands[] = {
     {"run", cmd_run, "replay a trace under one or more policies, side by side"},
     {"sweep", cmd_sweep, "run a study at many points: grids, random and Sobol points"},
+#ifndef MOESIM_CUDA
     {"tune", cmd_tune, "the best point of a study within so many runs"},
+#else /* its model of points links GSL, which the program with CUDA may not */
+    {"tune", cmd_tune_apart, "the best point of a study within so many runs"},
+#endif
     {"curve", cmd_curve, "hit rate and bytes against capacity: how many slots?"},
     {"check", cmd_check, "stored predictions, published tables against new predictions"},
     {"explain", cmd_explain, "where the time of a result went, and what would help"},

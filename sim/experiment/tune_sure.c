@@ -4,8 +4,8 @@
 #include "sim/base/percentile.h"
 #include "sim/base/pool.h"
 #include "sim/base/rng.h"
+#include "sim/base/student.h"
 
-#include <gsl/gsl_cdf.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,7 +102,7 @@ static void sum_up(const double *value, size_t count, struct tune_sure *sure)
     }
     for (size_t i = 0; i < count; i++)
         square += (value[i] - mean) * (value[i] - mean);
-    half = gsl_cdf_tdist_Pinv(SIDE, (double)count - 1) *
+    half = student_quantile(1 - SIDE, (double)count - 1) *
            sqrt(square / ((double)count - 1) / (double)count);
     sure->spread = TUNE_BY_SEED;
     sure->drawn = true;
