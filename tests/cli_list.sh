@@ -70,11 +70,11 @@ report $? list_policies_columns
 
 # Keys of the whole at the margin, those of a section below its name and indented by two.
 "$moesim" list config >"$folder/config" &&
-    [ "$(sed -n '/:$/=' "$folder/config" | wc -l)" -eq 2 ] &&
-    [ "$(sed -n '/^$/{n;p}' "$folder/config" | cut -d: -f1 | tr '\n' ' ')" = "workload parallel policies " ]
+    [ "$(sed -n '/:$/=' "$folder/config" | wc -l)" -eq 3 ] &&
+    [ "$(sed -n '/^$/{n;p}' "$folder/config" | cut -d: -f1 | tr '\n' ' ')" = "workload parallel tune policies " ]
 report $? list_config_sections
 cat >"$folder/wanted" <<'END'
-  tensor     attention: tensor: GPUs of a group, all in one node (an integer from 2 to 64; default 8)
+  against      name of a policy of the study that the best of the others is compared with (text; optional)
 
 policies: a list; each item is a preset's name or a mapping of name, preset, gate, select,
 place, cache, prefetch, offload, schedule (see moesim list policies, moesim list presets).
@@ -84,6 +84,8 @@ apart by what they differ in
 END
 tail -n 7 "$folder/config" | diff "$folder/wanted" - &&
     grep -q '^trace            trace file, relative to the configuration.s folder (text; required)$' "$folder/config" &&
+    grep -qF '  tensor     attention: tensor: GPUs of a group, all in one node (an integer from 2 to 64; default 8)' \
+        "$folder/config" &&
     grep -q '^  batch          static: requests per batch (an integer from 1 to 1000000; default 1)$' "$folder/config"
 report $? list_config_columns
 

@@ -131,7 +131,7 @@ static int list_config(const struct folders *f, struct err *e)
     cfg_help(workload_options, 2, stdout);
     (void)printf("\nparallel:\n");
     cfg_help(parallel_options, 2, stdout);
-    (void)printf("\ntune (of moesim tune):\n");
+    (void)printf("\ntune:\n");
     cfg_help(tune_options, 2, stdout);
     (void)printf("\npolicies: a list; each item is a preset's name or a mapping of name, "
                  "preset, gate, select,\nplace, cache, prefetch, offload, schedule (see "

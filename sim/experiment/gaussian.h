@@ -13,8 +13,8 @@
  * itself comes `noise`, for what is too rough to be followed. The mean and the variance
  * are those that make the values most likely; the variance has a prior of 1 that weighs
  * as much as one value, so values are best scaled to that. Of fitted ones the logarithms
- * of lengths and noise are as likely as can be, by Nelder and Mead's simplex (GSL's),
- * under wide normal priors. All is deterministic. */
+ * of lengths and noise are as likely as can be, by up to 150 of the values, by Nelder and
+ * Mead's simplex (GSL's), under wide normal priors. All is deterministic. */
 #ifndef MOESIM_EXPERIMENT_GAUSSIAN_H
 #define MOESIM_EXPERIMENT_GAUSSIAN_H
 

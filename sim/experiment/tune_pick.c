@@ -149,6 +149,7 @@ size_t tune_pick_spread(struct tune_pick *p, size_t count, struct tune_point *po
 struct candidates {
     struct tune_point *point; /* owned */
     size_t count;
+    double *worth; /* [count], owned: as it was when it was last found */
 };
 
 static void add(struct tune_pick *p, struct candidates *c, struct tune_point point)
@@ -219,27 +220,43 @@ static struct candidates gather(struct tune_pick *p)
     return c;
 }
 
-/* The candidate of most worth, the first of equals; NULL: none is left. */
+/* Finds what each candidate is worth. */
+static void value(struct candidates *c, const struct tune_model *m)
+{
+    for (size_t i = 0; i < c->count; i++)
+        c->worth[i] = tune_model_worth(m, &c->point[i]);
+}
+
+static bool may_take(const struct tune_pick *p, const struct tune_point *taken,
+                     size_t count, const struct tune_point *point)
+{
+    return !is_among(p, taken, count, point) && !is_among(p, p->out, p->outs, point);
+}
+
+/* The candidate of most worth, the first of equals; NULL: none is left. Worth only falls
+ * as more is believed of other points, so that those are looked at again whose worth was
+ * more than the best one's is. */
 static struct tune_point *most_worthy(const struct tune_pick *p, struct candidates *c,
                                       const struct tune_model *m,
                                       const struct tune_point *taken, size_t count)
 {
-    struct tune_point *best = NULL;
-    double most = -1;
+    size_t best = c->count;
 
-    for (size_t i = 0; i < c->count; i++) {
+    for (;;) {
+        size_t most = c->count;
         double worth;
 
-        if (is_among(p, taken, count, &c->point[i]) ||
-            is_among(p, p->out, p->outs, &c->point[i]))
-            continue;
-        worth = tune_model_worth(m, &c->point[i]);
-        if (worth > most) {
-            most = worth;
-            best = &c->point[i];
+        for (size_t i = 0; i < c->count; i++) {
+            if ((most == c->count || c->worth[i] > c->worth[most]) &&
+                may_take(p, taken, count, &c->point[i]))
+                most = i;
         }
+        if (most == c->count || most == best)
+            return most == c->count ? NULL : &c->point[most];
+        worth = tune_model_worth(m, &c->point[most]);
+        best = worth >= c->worth[most] ? most : c->count;
+        c->worth[most] = worth;
     }
-    return best;
 }
 
 size_t tune_pick_worthy(struct tune_pick *p, size_t count, double weight,
@@ -252,6 +269,8 @@ size_t tune_pick_worthy(struct tune_pick *p, size_t count, double weight,
     if (m == NULL)
         return tune_pick_spread(p, count, point);
     c = gather(p);
+    c.worth = mem_alloc(c.count, sizeof *c.worth);
+    value(&c, m);
     while (found < count) {
         const struct tune_point *best = most_worthy(p, &c, m, point, found);
 
@@ -265,6 +284,7 @@ size_t tune_pick_worthy(struct tune_pick *p, size_t count, double weight,
     for (size_t i = 0; i < c.count; i++)
         tune_point_release(&c.point[i]);
     free(c.point);
+    free(c.worth);
     tune_model_free(m);
     return found;
 }
