@@ -1,8 +1,8 @@
 # Stacked bars, a row each. Columns: name, then the parts, whose heads name them.
 # The same part has the same colour in all figures: work is blue or green, waiting red.
 names = "'dense compute' 'expert compute' 'experts on the host' 'exposed copy' " . \
-    "'exposed communication' 'imbalance wait' 'launch and host' 'in time' 'late' 'not used'"
-shades = "#4477AA #66CCEE #228833 #EE6677 #AA3377 #CCBB44 #999999 #228833 #CCBB44 #EE6677"
+    "'exposed communication' 'imbalance wait' 'launch and host' 'in time' 'late' 'not used' 'misses made'"
+shades = "#4477AA #66CCEE #228833 #EE6677 #AA3377 #CCBB44 #999999 #228833 #CCBB44 #EE6677 #AA3377"
 place(s) = (p = 0, (sum [k = 1:words(names)] (word(names, k) eq s ? (p = k) : 0)), p)
 shade(s, i) = place(s) > 0 ? word(shades, place(s)) : colour(i)
 up_to(i) = (sum [k = 2:i] column(k))
@@ -19,7 +19,7 @@ do for [i = 1:series] {
     key_colour[i] = shade(head[i + 1], i)
     key_point[i] = 5
 }
-eval key(series, widest)
+if (series > 1) { eval key(series, widest) }
 set style fill solid 1.0 border rgb "#ffffff"
 plot for [i = 2:1 + series] data skip 1 \
     using (up_to(i)):0:(i == 2 ? 0 : up_to(i - 1)):(up_to(i)):($0 - 0.38):($0 + 0.38):ytic(cut(strcol(1))) \

@@ -1,7 +1,9 @@
 # A bar and marks, a row each. Columns: name, the bar, then the marks, whose heads name
 # them.
 most = 0
-stats data skip 1 using (most = $2 > most ? $2 : most) nooutput
+do for [i = 2:1 + series] {
+    stats data skip 1 using (most = column(i) > most ? column(i) : most) nooutput
+}
 eval frame(26 * rows, beside, series, widest)
 set xrange [0:most > 0 ? 1.1 * most : 1]
 set xtics step(most)

@@ -2,7 +2,8 @@
 # bound), the front's in the order of x.
 eval frame(narrow ? 250 : 340, 70, 3, 17)
 set autoscale xfix
-set offsets graph 0.08, graph 0.1, graph 0.1, graph 0.06
+set offsets graph 0.08, graph 0.1, graph 0.1, 0
+set yrange [0<*:*]
 if (log_wanted) { set logscale x }
 key_name[1] = "front"
 key_name[2] = "beaten by another"

@@ -23,6 +23,7 @@ static void draw_counts(struct rng *g, struct run_counts *c)
     c->prefetches = 60 + rng_below(g, 90);
     c->prefetch_used = rng_below(g, 60);
     c->late = c->prefetch_used / 3;
+    c->displaced = c->loads / 7;
     c->demand_bytes = (c->loads + c->bypasses) * 13230080;
     c->prefetch_bytes = c->prefetches * 13230080;
     c->wasted_bytes = (c->prefetches - c->prefetch_used) * 13230080;
@@ -41,6 +42,7 @@ static void add_counts(struct run_counts *to, const struct run_counts *c)
     to->dropped += c->dropped;
     to->prefetches += c->prefetches;
     to->prefetch_used += c->prefetch_used;
+    to->displaced += c->displaced;
     to->late += c->late;
     to->demand_bytes += c->demand_bytes;
     to->prefetch_bytes += c->prefetch_bytes;

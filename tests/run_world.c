@@ -434,6 +434,7 @@ void run_counts_equal(const struct run_counts *a, const struct run_counts *b, bo
     assert_int_equal(a->host_runs, b->host_runs);
     assert_int_equal(a->prefetches, b->prefetches);
     assert_int_equal(a->prefetch_used, b->prefetch_used);
+    assert_int_equal(a->displaced, b->displaced);
     assert_int_equal(a->demand_bytes, b->demand_bytes);
     assert_int_equal(a->prefetch_bytes, b->prefetch_bytes);
     assert_int_equal(a->wasted_bytes, b->wasted_bytes);

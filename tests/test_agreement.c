@@ -315,6 +315,7 @@ static void test_every_count(void **state)
         {offsetof(struct run_counts, host_runs), "experts run on the host"},
         {offsetof(struct run_counts, prefetches), "prefetches"},
         {offsetof(struct run_counts, prefetch_used), "prefetches used"},
+        {offsetof(struct run_counts, displaced), "experts loaded again after a prefetch"},
         {offsetof(struct run_counts, demand_bytes), "bytes on demand"},
         {offsetof(struct run_counts, prefetch_bytes), "bytes ahead of use"},
         {offsetof(struct run_counts, wasted_bytes), "bytes in vain"},

@@ -159,7 +159,7 @@ static void check_sums(const struct trial *t, const struct result_policy *p)
         layers.accesses != n->accesses || layers.hits != n->hits ||
         layers.demand_bytes != n->demand_bytes ||
         layers.prefetch_bytes != n->prefetch_bytes ||
-        layers.wasted_bytes != n->wasted_bytes || layers.out_bytes != n->out_bytes ||
+        layers.wasted_bytes != n->wasted_bytes || layers.displaced != n->displaced || layers.out_bytes != n->out_bytes ||
         layers.expert_gemms != n->expert_gemms)
         violated(t, "%s's layers do not sum to its totals", p->label);
     if (run->shards == 1 && loaded != n->demand_bytes)
@@ -167,6 +167,8 @@ static void check_sums(const struct trial *t, const struct result_policy *p)
                  ull(n->demand_bytes), ull(loaded));
     if (n->prefetch_used > n->prefetches || n->late > n->prefetch_used)
         violated(t, "%s uses more than it prefetched", p->label);
+    if (n->displaced > n->loads + n->bypasses || (n->prefetches == 0 && n->displaced > 0))
+        violated(t, "%s's prefetches drove out more than was missed", p->label);
 }
 
 /* Every token that the trace has, once; every expert that it names, run or dropped. */

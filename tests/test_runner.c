@@ -452,6 +452,25 @@ static void test_wants_do_not_evict_one_another(void **state)
     }
 }
 
+/* 0 was needed most so far, so it is loaded early once it is gone, in the place of 1,
+ * which comes next: the one miss that a prefetch makes. */
+static void test_prefetches_drive_out(void **state)
+{
+    struct run_world *w = run_world_spelled(1, 3, 1, "0 0 0 1 2 1");
+    struct run_case c = {.policy = "{cache: {name: lru, slots: 2}, "
+                                   "prefetch: {name: frequency, width: 1}}",
+                         .event_driven = true};
+    struct run_result r;
+
+    (void)state;
+    run_world_run(w, &c, &r);
+    assert_int_equal(r.total.counts.loads, 4); /* 0, 1, 2, and 1 again */
+    assert_int_equal(r.total.counts.displaced, 1);
+    assert_int_equal(r.layer[0].counts.displaced, 1);
+    run_result_release(&r);
+    run_world_free(w);
+}
+
 /* Twice 2.5 thousand million rows are 5 thousand million, which 32 bits do not hold. */
 static void test_sums_do_not_wrap(void **state)
 {
@@ -564,6 +583,7 @@ int main(void)
         cmocka_unit_test(test_hits_by_brute_force),
         cmocka_unit_test(test_requests_are_booked),
         cmocka_unit_test(test_wants_do_not_evict_one_another),
+        cmocka_unit_test(test_prefetches_drive_out),
         cmocka_unit_test(test_one_in_the_place_of_many),
         cmocka_unit_test(test_an_executor_ends_the_run),
         cmocka_unit_test(test_pass_records_that_find_no_room),

@@ -1,8 +1,8 @@
 #include "knee.h"
 
-size_t knee_find(const double *x, const double *y, size_t count)
+size_t knee_find(const double *x, const double *y, size_t count, double least)
 {
-    double farthest = 1e-9;
+    double farthest = least;
     size_t knee = 0;
 
     if (count < 3 || !(y[count - 1] > y[0]) || !(x[count - 1] > x[0]))

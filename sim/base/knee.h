@@ -6,8 +6,8 @@
 #include <stddef.h>
 
 /* The point farthest above the chord from the first to the last, both scaled to 0 .. 1;
- * x ascends. 0, which never is one, where no point is above or the curve does not rise.
- */
-size_t knee_find(const double *x, const double *y, size_t count);
+ * x ascends. 0, which never is one, where no point is more than `least` above or the
+ * curve does not rise. */
+size_t knee_find(const double *x, const double *y, size_t count, double least);
 
 #endif

@@ -1,6 +1,7 @@
 #include "sim/experiment/curve_run.h"
 #include "sim/report/report.h"
 #include "sim/report/report_sweep.h"
+#include "sim/report/report_validation.h"
 
 #include "cmd.h"
 #include "sim/base/file.h"
@@ -12,8 +13,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-/* All files of the page appear together. */
+/* All files of a page appear together, or none where its status is -1. */
+static int finish(struct folder_out *f, int status, struct err *e)
+{
+    if (status >= 0)
+        return folder_out_commit(f, e) == 0 ? status : -1;
+    folder_out_abandon(f, e);
+    return -1;
+}
+
 static int write_page(const struct report_request *page, struct err *e)
 {
     struct folder_out *f = folder_out_new(page->folder, e);
@@ -28,10 +38,7 @@ static int write_page(const struct report_request *page, struct err *e)
     inside.folder = folder_out_name(f);
     if (status == 0)
         status = report_write(&inside, e);
-    if (status >= 0)
-        return folder_out_commit(f, e) == 0 ? status : -1;
-    folder_out_abandon(f, e);
-    return -1;
+    return finish(f, status, e);
 }
 
 struct report_flags {
@@ -140,25 +147,65 @@ static int report_sweep(const char *sweep, const struct report_flags *flags,
     struct folder_out *f = folder_out_new(flags->out, e);
     struct report_sweep_request page = {
         .sweep = sweep, .plots = folders->plots, .pdf = flags->pdf};
-    int status;
 
     if (f == NULL)
         return -1;
     report_sweep_own_files(f);
     page.folder = folder_out_name(f);
-    status = report_sweep_write(&page, e);
-    if (status >= 0)
-        return folder_out_commit(f, e) == 0 ? status : -1;
-    folder_out_abandon(f, e);
-    return -1;
+    return finish(f, report_sweep_write(&page, e), e);
 }
 
-/* Whether a path is a folder. */
+/* The page of a validation. */
+static int report_validation(const char *validation, const struct report_flags *flags,
+                             const struct folders *folders, struct err *e)
+{
+    struct folder_out *f = folder_out_new(flags->out, e);
+    struct report_validation_request page = {
+        .validation = validation, .plots = folders->plots, .pdf = flags->pdf};
+
+    if (f == NULL)
+        return -1;
+    report_validation_own_files(f);
+    page.folder = folder_out_name(f);
+    return finish(f, report_validation_write(&page, e), e);
+}
+
+static bool has_file(const char *folder, const char *name)
+{
+    char *path = mem_format("%s/%s", folder, name);
+    bool has = access(path, F_OK) == 0;
+
+    free(path);
+    return has;
+}
+
 static bool is_folder(const char *path)
 {
     struct stat s;
 
     return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
+}
+
+/* The page of a folder: of a run, a sweep, or a validation. */
+static int report_folder(const char *folder, const struct report_flags *flags,
+                         const struct folders *folders, struct err *e)
+{
+    char *result = mem_format("%s/result.h5", folder);
+    int status;
+
+    if (has_file(folder, "study.yaml"))
+        status = report_sweep(folder, flags, folders, e);
+    else if (has_file(folder, "summary.json"))
+        status = report_validation(folder, flags, folders, e);
+    else if (has_file(folder, "result.h5"))
+        status = report(&result, 1, flags, folders, e);
+    else
+        status = err_set(e,
+                         "%s: holds no result.h5 of a run, study.yaml of a sweep or "
+                         "summary.json of a validation; name what --out named there",
+                         folder);
+    free(result);
+    return status;
 }
 
 int cmd_report(int argc, char **argv)
@@ -172,17 +219,16 @@ int cmd_report(int argc, char **argv)
     };
     const struct command command = {
         "moesim report RESULT... -o FOLDER\n"
-        "       moesim report SWEEP -o FOLDER",
+        "       moesim report OUT -o FOLDER",
         "Writes one self-contained HTML page: who wins, why, and what to beware of; "
         "then\n"
         "tables, figures, what limits each policy, configuration and provenance. The\n"
-        "figures (SVG, by gnuplot; PDF for papers) and their data (CSV) stand beside "
-        "it.\n"
-        "Several results are compared, over what their configurations differ in. SWEEP "
-        "is\n"
-        "the folder of `moesim sweep`: what decides, the knee of each axis, who wins "
-        "where,\n"
-        "the front.",
+        "figures (SVG, by gnuplot; PDF for papers) and their data (CSV) stand there "
+        "too.\n"
+        "Several results are compared, over what their configurations differ in. OUT is\n"
+        "what another command wrote: `moesim run`; `moesim sweep` (what decides, the\n"
+        "knee of each axis, who wins where, the front); or `moesim validate` (predicted\n"
+        "against measured).",
         "moesim report out/demo/result.h5 -o out/demo", table};
     struct folders folders = {.models = NULL};
     struct err e = {.text = ""};
@@ -196,7 +242,7 @@ int cmd_report(int argc, char **argv)
                             "report takes one or more results and --out FOLDER");
     if (folders_find(&folders, &e) == 0)
         status = count == 1 && is_folder(argv[0])
-                     ? report_sweep(argv[0], &flags, &folders, &e)
+                     ? report_folder(argv[0], &flags, &folders, &e)
                      : report(argv, (size_t)count, &flags, &folders, &e);
     folders_release(&folders);
     if (status < 0)

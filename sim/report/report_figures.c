@@ -119,11 +119,11 @@ static int print_shares(struct figure_data *d, struct err *e)
     return 0;
 }
 
-/* In time, late, not used; the share of all prefetches, in %. */
+/* In time, late, not used; and misses that prefetches made: in % of all prefetches. */
 static int print_prefetch(struct figure_data *d, struct err *e)
 {
     (void)e;
-    (void)fputs("policy,in time,late,not used\n", d->out);
+    (void)fputs("policy,in time,late,not used,misses made\n", d->out);
     for (size_t i = 0; i < d->count; i++) {
         const struct run_counts *c = &run_of(d->entry[i])->total.counts;
         uint64_t late = c->late < c->prefetch_used ? c->late : c->prefetch_used;
@@ -133,9 +133,10 @@ static int print_prefetch(struct figure_data *d, struct err *e)
         add(d, percent * (double)(c->prefetch_used - late));
         add(d, percent * (double)late);
         add(d, percent * (double)(c->prefetches - c->prefetch_used));
+        add(d, percent * (double)c->displaced);
         (void)fputc('\n', d->out);
     }
-    d->plot->series = 3;
+    d->plot->series = 4;
     return 0;
 }
 
@@ -637,7 +638,8 @@ static const struct figure figures[] = {
     {{"bars", "prefetch", "What became of prefetches", "% of the prefetched experts", "",
       0, false},
      "In time: there when its turn came. Late: on its way. Not used: evicted before any "
-     "use, or never used.",
+     "use, or never used. Beyond 100: misses made, loads of experts that a prefetch had "
+     "driven out.",
      NULL,
      prefetches,
      print_prefetch},

@@ -4,7 +4,6 @@
 #include "report_sweep_state.h"
 #include "sim/base/file.h"
 #include "sim/base/json.h"
-#include "sim/base/knee.h"
 #include "sim/base/mem.h"
 #include "sim/base/text.h"
 
@@ -34,39 +33,24 @@ char *sweep_row_name(const struct sweep_page *p, const struct sweep_row *row)
     for (size_t k = 0; k < p->t.keys; k++) {
         const struct sweep_key *key = &p->t.key[k];
         bool bare = key->number == NULL; /* a name says itself what it is */
+        char *value = sweep_value_text(row->value[k]);
         char *longer = mem_format("%s%s%s%s%s", name, *name == '\0' ? "" : ", ",
                                   bare ? "" : report_differs_short(key->name),
-                                  bare ? "" : " ", row->value[k]);
+                                  bare ? "" : " ", value);
 
+        free(value);
         free(name);
         name = longer;
     }
     return name;
 }
 
-double sweep_best_at(const struct sweep_page *p, size_t key, size_t level)
+char *sweep_value_text(const char *value)
 {
-    for (size_t i = 0; i < p->ranked; i++)
-        if (strcmp(p->order[i]->value[key], p->t.key[key].level[level]) == 0)
-            return sweep_goal(p, p->order[i]);
-    return NAN;
-}
+    double number;
+    const char *unit = report_number(value, &number);
 
-size_t sweep_knee(const struct sweep_page *p, size_t key)
-{
-    const struct sweep_key *k = &p->t.key[key];
-    double *y = mem_alloc(k->levels, sizeof *y);
-    size_t knee = 0;
-    bool whole = true;
-
-    for (size_t i = 0; i < k->levels; i++) {
-        y[i] = sweep_best_at(p, key, i);
-        whole = whole && !isnan(y[i]);
-    }
-    if (k->number != NULL && whole)
-        knee = knee_find(k->number, y, k->levels);
-    free(y);
-    return knee;
+    return unit == NULL ? mem_strdup(value) : mem_format("%.4g%s", number, unit);
 }
 
 double sweep_row_tail(const struct sweep_row *row)
@@ -124,18 +108,38 @@ static int by_share(const void *a, const void *b)
 
 static struct sweep_effect effect_of(const struct sweep_page *p, size_t key)
 {
-    struct sweep_effect effect = {.key = key, .left = INFINITY};
+    struct sweep_effect effect = {.key = key};
+    double least = INFINITY, most = -INFINITY;
 
-    for (size_t i = 0; i < p->t.key[key].levels; i++) {
-        double left = sweep_best_at(p, key, i);
+    for (size_t b = 0; b < sweep_bins(&p->t.key[key]); b++) {
+        double median = sweep_bin_quantile(p, key, b, 0.5);
 
-        if (left < effect.left) {
-            effect.left = left;
-            effect.worst = i;
+        if (median < least) {
+            least = median;
+            effect.worst = b;
+        }
+        if (median > most) {
+            most = median;
+            effect.best = b;
         }
     }
-    effect.share = 1 - effect.left / sweep_goal(p, p->order[0]);
+    effect.share = most > 0 && least < most ? 1 - least / most : 0;
     return effect;
+}
+
+/* Whether there is a row for every combination of values. */
+static bool is_grid(const struct sweep_rows *t)
+{
+    size_t combinations = 1, points = 0;
+
+    for (size_t k = 0; k < t->keys; k++) {
+        if (t->key[k].levels > t->rows / combinations)
+            return false;
+        combinations *= t->key[k].levels;
+    }
+    for (size_t i = 0; i < t->rows; i++)
+        points += i == 0 || t->row[i].point != t->row[i - 1].point;
+    return points == combinations;
 }
 
 static void rank_rows(struct sweep_page *p)
@@ -150,6 +154,7 @@ static void rank_rows(struct sweep_page *p)
     for (size_t i = 0; i < t->rows; i++)
         if (!t->row[i].bound && !isnan(sweep_goal(p, &t->row[i])))
             p->order[p->ranked++] = &t->row[i];
+    p->grid = is_grid(t);
     sorting = p;
     if (p->ranked > 1)
         qsort(p->order, p->ranked, sizeof(struct sweep_row *), by_goal);
@@ -206,6 +211,14 @@ static char *describe_winner(const struct sweep_page *p)
     return text;
 }
 
+/* "12 GB/s" of a bin. Owned. */
+static char *bin_text(const struct sweep_page *p, size_t key, size_t bin)
+{
+    const struct sweep_key *k = &p->t.key[key];
+
+    return sweep_value_text(k->level[sweep_bin_middle(k, bin)]);
+}
+
 static char *describe_reason(const struct sweep_page *p)
 {
     enum { MOST = 3 };
@@ -213,14 +226,18 @@ static char *describe_reason(const struct sweep_page *p)
 
     for (size_t i = 0; i < p->t.keys && i < MOST; i++) {
         const struct sweep_effect *f = &p->effect[i];
-        const struct sweep_key *key = &p->t.key[f->key];
-        char *longer;
+        char *worst, *best, *longer;
 
-        if (key->levels < 2)
+        if (p->t.key[f->key].levels < 2)
             continue;
-        longer = mem_format("%s%s%s: with %s the best point has %s less.", text,
-                            *text == '\0' ? "What decides most is " : " Then ", key->name,
-                            key->level[f->worst], text_share(f->share).text);
+        worst = bin_text(p, f->key, f->worst);
+        best = bin_text(p, f->key, f->best);
+        longer =
+            mem_format("%s%s%s: from %s to %s the median point loses %s.", text,
+                       *text == '\0' ? "What decides most is " : " Then ",
+                       p->t.key[f->key].name, best, worst, text_share(f->share).text);
+        free(worst);
+        free(best);
         free(text);
         text = longer;
     }
@@ -232,16 +249,23 @@ static char *describe_knees(const struct sweep_page *p)
     char *text = mem_strdup("");
 
     for (size_t k = 0; k < p->t.keys; k++) {
-        const struct sweep_key *key = &p->t.key[k];
         size_t knee = sweep_knee(p, k);
-        char *longer;
+        char *at, *goal, *longer;
 
         if (knee == 0)
             continue;
-        longer = mem_format("%s%s%s at %s (%s): more brings less from there on.", text,
-                            *text == '\0' ? "" : " ", key->name, key->level[knee],
-                            p->timed ? text_number(sweep_best_at(p, k, knee)).text
-                                     : text_share(sweep_best_at(p, k, knee) / 100).text);
+        at = bin_text(p, k, knee);
+        goal = goal_text(p, sweep_height(p, k, knee));
+        longer = mem_format("%s%s%s at %s (%s %s)", text, *text == '\0' ? "" : "; ",
+                            p->t.key[k].name, at, p->grid ? "best" : "median", goal);
+        free(goal);
+        free(at);
+        free(text);
+        text = longer;
+    }
+    if (*text != '\0') {
+        char *longer = mem_format("%s: more brings less from there on.", text);
+
         free(text);
         text = longer;
     }

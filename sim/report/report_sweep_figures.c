@@ -12,8 +12,7 @@
 
 enum {
     MOST_AXES = 6,    /* figures of keys, those that decide most */
-    MOST_LEVELS = 24, /* of an axis of a map; of one that is not cut into bins */
-    BINS = 12,
+    MOST_LEVELS = 24, /* of an axis of a map */
     MOST_PANELS = 6
 };
 
@@ -82,28 +81,17 @@ static size_t key_of_lines(const struct sweep_page *p, size_t axis)
     return SIZE_MAX;
 }
 
-/* Which bin of an axis a level is in; where there are few, each is one. */
-static size_t bin_of(const struct sweep_key *key, size_t level)
-{
-    return key->levels <= MOST_LEVELS ? level : level * BINS / key->levels;
-}
-
-static size_t bins_of(const struct sweep_key *key)
-{
-    return key->levels <= MOST_LEVELS ? key->levels : BINS;
-}
-
 /* The best goal of each bin and line: [bins * lines]; NaN: none. Owned. */
 static double *best_of_bins(const struct sweep_page *p, size_t axis, size_t by,
                             size_t lines)
 {
     const struct sweep_key *key = &p->t.key[axis];
-    double *best = mem_alloc(bins_of(key) * lines, sizeof *best);
+    double *best = mem_alloc(sweep_bins(key) * lines, sizeof *best);
 
-    for (size_t i = 0; i < bins_of(key) * lines; i++)
+    for (size_t i = 0; i < sweep_bins(key) * lines; i++)
         best[i] = NAN;
     for (size_t i = 0; i < p->ranked; i++) {
-        size_t bin = bin_of(key, sweep_row_level(&p->t, p->order[i], axis));
+        size_t bin = sweep_bin_of(key, sweep_row_level(&p->t, p->order[i], axis));
         size_t line = by == SIZE_MAX ? 0 : sweep_row_level(&p->t, p->order[i], by);
         double *at = &best[bin * lines + line];
 
@@ -113,43 +101,53 @@ static double *best_of_bins(const struct sweep_page *p, size_t axis, size_t by,
     return best;
 }
 
-/* The middle of a bin. */
-static double bin_number(const struct sweep_key *key, size_t bin)
-{
-    size_t first = 0, last;
+enum { QUARTILES = 3 };
 
-    while (bin_of(key, first) != bin)
-        first++;
-    last = first;
-    while (last + 1 < key->levels && bin_of(key, last + 1) == bin)
-        last++;
-    return key->number[first + (last - first) / 2];
+/* Quartiles of the goals in each bin: [bins * 3]. Owned. */
+static double *quartiles_of_bins(const struct sweep_page *p, size_t axis)
+{
+    static const double at[QUARTILES] = {0.75, 0.50, 0.25};
+    size_t bins = sweep_bins(&p->t.key[axis]);
+    double *value = mem_alloc(bins * QUARTILES, sizeof *value);
+
+    for (size_t b = 0; b < bins; b++)
+        for (size_t k = 0; k < QUARTILES; k++)
+            value[b * QUARTILES + k] = sweep_bin_quantile(p, axis, b, at[k]);
+    return value;
 }
 
+/* Over a grid the best points, a line for each name of another key; else how points
+ * spread, for those of a name would be too few. */
 static void print_axis(const struct sweep_page *p, struct plot *plot, const void *context,
                        FILE *out)
 {
-    size_t axis = *(const size_t *)context, by = key_of_lines(p, axis);
+    static const char *const quartile[QUARTILES] = {"a quarter above", "median",
+                                                    "a quarter below"};
+    size_t axis = *(const size_t *)context;
+    size_t by = p->grid ? key_of_lines(p, axis) : SIZE_MAX;
     const struct sweep_key *key = &p->t.key[axis];
-    size_t lines = by == SIZE_MAX ? 1 : p->t.key[by].levels;
-    size_t knee = key->levels <= MOST_LEVELS ? sweep_knee(p, axis) : 0;
-    double *best = best_of_bins(p, axis, by, lines);
+    size_t lines = !p->grid ? QUARTILES : by == SIZE_MAX ? 1 : p->t.key[by].levels;
+    size_t knee = sweep_knee(p, axis);
+    double *value =
+        p->grid ? best_of_bins(p, axis, by, lines) : quartiles_of_bins(p, axis);
 
     (void)fputs("x", out);
     for (size_t k = 0; k < lines; k++) {
         (void)fputc(',', out);
-        plot_label(out, by == SIZE_MAX ? "the best point" : p->t.key[by].level[k]);
+        plot_label(out, !p->grid         ? quartile[k]
+                        : by == SIZE_MAX ? "the best point"
+                                         : p->t.key[by].level[k]);
     }
     (void)fputs(knee > 0 ? ",knee\n" : "\n", out);
-    for (size_t b = 0; b < bins_of(key); b++) {
-        csv_number(out, bin_number(key, b));
+    for (size_t b = 0; b < sweep_bins(key); b++) {
+        csv_number(out, key->number[sweep_bin_middle(key, b)]);
         for (size_t k = 0; k < lines; k++)
-            add(out, best[b * lines + k]);
+            add(out, value[b * lines + k]);
         if (knee > 0)
-            add(out, b == knee ? sweep_best_at(p, axis, b) : NAN);
+            add(out, b == knee ? sweep_height(p, axis, b) : NAN);
         (void)fputc('\n', out);
     }
-    free(best);
+    free(value);
     plot->x = key->name;
     plot->series = lines + (knee > 0);
     plot->log = key->number[0] > 0 && key->number[key->levels - 1] >= 32 * key->number[0];
@@ -174,10 +172,9 @@ static int draw_axes(struct sweep_page *p, struct err *e)
                              .x = "",
                              .y = sweep_goal_name(p)};
         status = figure(p, &plot,
-                        p->t.key[k].levels > MOST_LEVELS
-                            ? "The best of the points in each of twelve equal parts of "
-                              "the values, whatever their other keys."
-                            : "The best point at each value, whatever its other keys.",
+                        p->grid ? "The best point at each value, whatever its other keys."
+                                : "How the points at each value spread, of many values "
+                                  "in each of twelve equal parts of them.",
                         print_axis, &k, e);
         free(title);
         free(name);
@@ -344,10 +341,14 @@ static bool find_winner(const double *best, size_t rivals, size_t *winner, doubl
 /* "batch 8" above a panel. Owned. */
 static char *panel_name(const struct sweep_page *p, const struct map *m, size_t panel)
 {
+    char *value, *name;
+
     if (m->panel == SIZE_MAX)
         return mem_strdup("");
-    return mem_format("%s %s", report_differs_short(p->t.key[m->panel].name),
-                      level_name(p, m->panel, panel));
+    value = sweep_value_text(level_name(p, m->panel, panel));
+    name = mem_format("%s %s", report_differs_short(p->t.key[m->panel].name), value);
+    free(value);
+    return name;
 }
 
 static void print_cell(const struct sweep_page *p, const struct map *m, size_t at[3],
@@ -421,50 +422,22 @@ static int draw_map(struct sweep_page *p, struct err *e)
 /* ---- names ---- */
 
 /* The points of each value of a key: how their goals spread. */
-static int ascending(const void *a, const void *b)
-{
-    double x, y;
-
-    memcpy(&x, a, sizeof x);
-    memcpy(&y, b, sizeof y);
-    return (x > y) - (x < y);
-}
-
-static double quantile(const double *sorted, size_t count, double at)
-{
-    double place = at * (double)(count - 1);
-    size_t below = (size_t)place;
-
-    if (below + 1 >= count)
-        return sorted[count - 1];
-    return sorted[below] + (place - (double)below) * (sorted[below + 1] - sorted[below]);
-}
-
 static void print_levels(const struct sweep_page *p, struct plot *plot,
                          const void *context, FILE *out)
 {
     static const double share[] = {0.05, 0.25, 0.50, 0.75, 0.95, 0.99};
     size_t key = *(const size_t *)context;
-    double *value = mem_alloc(p->ranked, sizeof *value);
 
     (void)fputs("value,5 %,25 %,50 %,75 %,95 %,99 %\n", out);
     for (size_t level = 0; level < p->t.key[key].levels; level++) {
-        size_t count = 0;
-
-        for (size_t i = 0; i < p->ranked; i++)
-            if (sweep_row_level(&p->t, p->order[i], key) == level)
-                value[count++] = sweep_goal(p, p->order[i]);
-        if (count == 0)
+        if (isnan(sweep_bin_quantile(p, key, level, 0.5)))
             continue;
-        if (count > 1)
-            qsort(value, count, sizeof *value, ascending);
         plot_label(out, p->t.key[key].level[level]);
         for (size_t k = 0; k < sizeof share / sizeof *share; k++)
-            add(out, quantile(value, count, share[k]));
+            add(out, sweep_bin_quantile(p, key, level, share[k]));
         (void)fputc('\n', out);
         plot->series = sizeof share / sizeof *share;
     }
-    free(value);
 }
 
 static int draw_levels(struct sweep_page *p, struct err *e)
@@ -500,13 +473,13 @@ int sweep_figures(struct sweep_page *p, struct err *e)
     struct plot effects = {.kind = "bars",
                            .name = "effects",
                            .title = "What decides",
-                           .x = "loss of the best point with a key's worst value (%)",
+                           .x = "loss of the median point (%)",
                            .y = ""};
 
     (void)fputs("<h2>Figures</h2>\n", p->out);
     if (figure(p, &effects,
-               "The keys, by what the best point loses with their worst "
-               "value.",
+               "The keys, by what the median point loses from their best value to their "
+               "worst.",
                print_effects, NULL, e) != 0 ||
         draw_axes(p, e) != 0 || draw_map(p, e) != 0 || draw_fronts(p, e) != 0)
         return -1;

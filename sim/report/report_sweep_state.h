@@ -10,9 +10,8 @@
 /* How much a key decides. */
 struct sweep_effect {
     size_t key;
-    double share; /* what the best point loses if the key has its worst value */
-    size_t worst; /* the level */
-    double left;  /* the best goal with it */
+    double share;       /* what the median point loses from the best bin to the worst */
+    size_t best, worst; /* bins */
 };
 
 struct sweep_page {
@@ -23,6 +22,7 @@ struct sweep_page {
     struct sweep_effect *effect; /* [t.keys] from the greatest on */
     bool timed;                  /* the goal is tokens per second, else hits in % */
     bool labels;                 /* policies have several labels */
+    bool grid;                   /* every combination of values is there */
     FILE *out;
     bool undrawn;
 };
@@ -32,10 +32,23 @@ double sweep_goal(const struct sweep_page *p, const struct sweep_row *row);
 const char *sweep_goal_name(const struct sweep_page *p);
 /* A point by its keys, "arc, slots 16". Owned. */
 char *sweep_row_name(const struct sweep_page *p, const struct sweep_row *row);
-/* The best goal of the points with a level of a key; NaN: none. */
-double sweep_best_at(const struct sweep_page *p, size_t key, size_t level);
-/* The level at the knee of a key with numbers; 0: it has none. */
+/* A value as people read it: numbers in four digits. Owned. */
+char *sweep_value_text(const char *value);
+/* The bin at the knee of a key with numbers: of the best points of a grid, else of the
+ * medians, smoothed so that they never fall; 0: it has none. */
 size_t sweep_knee(const struct sweep_page *p, size_t key);
+/* The height of the curve whose knee that is. */
+double sweep_height(const struct sweep_page *p, size_t key, size_t bin);
+
+/* ---- bins of a key's levels: few levels are each one, many numbers share twelve ---- */
+
+size_t sweep_bins(const struct sweep_key *key);
+size_t sweep_bin_of(const struct sweep_key *key, size_t level);
+/* The level in the middle of a bin. */
+size_t sweep_bin_middle(const struct sweep_key *key, size_t bin);
+/* A quantile (0 .. 1) of the goals of a bin's points; NaN: there are none. */
+double sweep_bin_quantile(const struct sweep_page *p, size_t key, size_t bin, double at);
+
 /* What a point costs: the less the better. */
 typedef double sweep_cost(const struct sweep_row *row);
 /* The front of goal and cost: rows, best goal first. Owned; `count` gets how many. */

@@ -117,7 +117,7 @@ uint32_t curve_knee(const struct curve *c, const struct curve_policy *p)
         x[i] = p->slots[i];
         y[i] = curve_point(c, p, i, CURVE_ALL).hit_rate;
     }
-    knee = (uint32_t)knee_find(x, y, p->points);
+    knee = (uint32_t)knee_find(x, y, p->points, 1e-9);
     free(x);
     free(y);
     return knee == 0 ? 0 : p->slots[knee];

@@ -18,6 +18,7 @@
         COUNT(type, prefix, at, host_runs, RESULT_U64),                                  \
         COUNT(type, prefix, at, prefetches, RESULT_U64),                                 \
         COUNT(type, prefix, at, prefetch_used, RESULT_U64),                              \
+        COUNT(type, prefix, at, displaced, RESULT_U64),                                  \
         COUNT(type, prefix, at, demand_bytes, RESULT_BYTES),                             \
         COUNT(type, prefix, at, prefetch_bytes, RESULT_BYTES),                           \
         COUNT(type, prefix, at, wasted_bytes, RESULT_BYTES),                             \

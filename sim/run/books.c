@@ -183,6 +183,7 @@ void books_add(struct run_counts *sum, const struct run_counts *c)
     sum->host_runs += c->host_runs;
     sum->prefetches += c->prefetches;
     sum->prefetch_used += c->prefetch_used;
+    sum->displaced += c->displaced;
     sum->demand_bytes += c->demand_bytes;
     sum->prefetch_bytes += c->prefetch_bytes;
     sum->wasted_bytes += c->wasted_bytes;

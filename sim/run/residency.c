@@ -283,6 +283,21 @@ static void use_residents(struct gpu *g, const uint16_t *expert, uint32_t count)
     group->count = joined;
 }
 
+static bool *displaced_at(struct gpu *g, uint32_t layer, uint32_t expert)
+{
+    return &g->residency.displaced[(size_t)layer * g->experts + expert];
+}
+
+/* Counts a miss that a prefetch made. */
+static void book_displaced(struct gpu *g, uint32_t expert)
+{
+    bool *displaced = displaced_at(g, g->step.layer, expert);
+
+    g->counts.displaced += *displaced;
+    g->step.books->counts.displaced += *displaced;
+    *displaced = false;
+}
+
 static void load_missing(struct gpu *g, uint32_t expert, const struct cache_result *c)
 {
     struct run_layer *books = g->step.books;
@@ -299,6 +314,8 @@ static void load_missing(struct gpu *g, uint32_t expert, const struct cache_resu
         g->counts.loads++;
         books->counts.loads++;
     }
+    if (g->residency.displaced != NULL)
+        book_displaced(g, expert);
     g->counts.demand_bytes += bytes;
     books->counts.demand_bytes += bytes;
     copy = copy_in(g, g->step.layer, expert, c->slot, WORK_DEMAND);
@@ -321,8 +338,11 @@ void residency_load_early(struct gpu *g, uint32_t layer, uint32_t expert, uint32
     if (c.outcome == CACHE_HIT)
         return;
     evict(g, &c); /* where sizes differ even a load that found no room may evict */
+    for (uint32_t i = 0; i < c.evicted_count; i++)
+        *displaced_at(g, c.evicted[i].layer, c.evicted[i].expert) = true;
     if (c.outcome != CACHE_LOAD)
         return;
+    *displaced_at(g, layer, expert) = false;
     remember_copy(&g->residency.ahead, copy_in(g, layer, expert, c.slot, WORK_PREFETCH),
                   layer, 0);
     g->counts.prefetches++;
@@ -441,6 +461,8 @@ void residency_init(struct gpu *g)
     r->copies_wait = policy_schedule(s->policy)->copies_wait;
     r->write_back = s->policy->cache.write_back;
     r->found = mem_alloc(g->experts, sizeof *r->found);
+    if (policy_does(g->setup->policy, ACT_PREFETCH))
+        r->displaced = mem_zalloc((size_t)g->layers * g->experts, sizeof *r->displaced);
     r->group_next = 1;
     r->group_id = mem_alloc(groups, sizeof *r->group_id);
     group_init(g, &r->resident);
@@ -452,6 +474,7 @@ void residency_release(struct residency *r)
     cache_free(r->cache);
     free(r->slot);
     free(r->found);
+    free(r->displaced);
     free(r->group_id);
     free(r->wait_for);
     group_release(&r->resident);

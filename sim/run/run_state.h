@@ -144,6 +144,8 @@ struct residency {
     uint64_t group_next, group_first;      /* the next number; the first of this pass */
     op_id *group_id;                       /* [group_next - group_first] submitted */
     uint32_t *found;                       /* slots of accesses that hit; scratch */
+    bool *displaced; /* (layer, expert) evicted by a prefetch since its last load; NULL:
+                        nothing is loaded early */
     op_id *wait_for;                       /* what the next copy waits for */
     uint32_t wait_count, wait_room;
     struct expert_copies demand, late;
