@@ -11,6 +11,7 @@
 #include <math.h>
 
 enum { POINTS = 1001 };
+#define SMALL 1e-9 /* any clear rise above the chord is a knee */
 
 static double x[POINTS], y[POINTS];
 
@@ -28,12 +29,12 @@ static void a_root(void **state)
     spread(0, 1);
     for (int i = 0; i < POINTS; i++)
         y[i] = sqrt(x[i]);
-    assert_int_equal(knee_find(x, y, POINTS, 1e-9), 250);
+    assert_int_equal(knee_find(x, y, POINTS, SMALL), 250);
     /* Units change nothing. */
     spread(-7.5, 2385);
     for (int i = 0; i < POINTS; i++)
         y[i] = 1e-9 * y[i] - 3;
-    assert_int_equal(knee_find(x, y, POINTS, 1e-9), 250);
+    assert_int_equal(knee_find(x, y, POINTS, SMALL), 250);
 }
 
 /* (1 - exp(-k x)) / (1 - exp(-k)) - x is greatest at log(k / (1 - exp(-k))) / k. */
@@ -48,7 +49,7 @@ static void a_decay(void **state)
 
         for (int i = 0; i < POINTS; i++)
             y[i] = 1 - exp(-k * x[i]);
-        assert_true(fabs(x[knee_find(x, y, POINTS, 1e-9)] - wanted) <=
+        assert_true(fabs(x[knee_find(x, y, POINTS, SMALL)] - wanted) <=
                     0.5 / (POINTS - 1));
     }
 }
@@ -61,7 +62,7 @@ static void a_bend(void **state)
     for (int bend = 1; bend + 1 < POINTS; bend++) {
         for (int i = 0; i < POINTS; i++)
             y[i] = i < bend ? i : bend;
-        assert_int_equal(knee_find(x, y, POINTS, 1e-9), bend);
+        assert_int_equal(knee_find(x, y, POINTS, SMALL), bend);
     }
 }
 
@@ -71,8 +72,18 @@ static void of_equals_the_first(void **state)
     static const double at[] = {0, 1, 3, 4}, up[] = {0, 2, 4, 4};
 
     (void)state;
-    assert_int_equal(knee_find(at, up, 4, 1e-9), 1);
-    assert_int_equal(knee_find(at, up, 3, 1e-9), 1);
+    assert_int_equal(knee_find(at, up, 4, SMALL), 1);
+    assert_int_equal(knee_find(at, up, 3, SMALL), 1);
+}
+
+/* 0.25 above the chord: a knee to whoever asks for less. */
+static void one_that_stands_out(void **state)
+{
+    static const double at[] = {0, 1, 4}, up[] = {0, 2, 4};
+
+    (void)state;
+    assert_int_equal(knee_find(at, up, 3, 0.24), 1);
+    assert_int_equal(knee_find(at, up, 3, 0.25), 0);
 }
 
 static void there_is_none(void **state)
@@ -82,15 +93,15 @@ static void there_is_none(void **state)
                         gap[] = {1, NAN, 9}, end[] = {1, 5, NAN};
 
     (void)state;
-    assert_int_equal(knee_find(at, up, 3, 1e-9), 0); /* straight */
-    assert_int_equal(knee_find(at, bowl, 3, 1e-9), 0);
-    assert_int_equal(knee_find(at, fall, 3, 1e-9), 0);
-    assert_int_equal(knee_find(at, flat, 3, 1e-9), 0);
-    assert_int_equal(knee_find(at, gap, 3, 1e-9), 0);
-    assert_int_equal(knee_find(at, end, 3, 1e-9), 0);
-    assert_int_equal(knee_find(same, up, 3, 1e-9), 0); /* one place */
-    assert_int_equal(knee_find(at, up, 2, 1e-9), 0);   /* too few */
-    assert_int_equal(knee_find(at, up, 0, 1e-9), 0);
+    assert_int_equal(knee_find(at, up, 3, SMALL), 0); /* straight */
+    assert_int_equal(knee_find(at, bowl, 3, SMALL), 0);
+    assert_int_equal(knee_find(at, fall, 3, SMALL), 0);
+    assert_int_equal(knee_find(at, flat, 3, SMALL), 0);
+    assert_int_equal(knee_find(at, gap, 3, SMALL), 0);
+    assert_int_equal(knee_find(at, end, 3, SMALL), 0);
+    assert_int_equal(knee_find(same, up, 3, SMALL), 0); /* one place */
+    assert_int_equal(knee_find(at, up, 2, SMALL), 0);   /* too few */
+    assert_int_equal(knee_find(at, up, 0, SMALL), 0);
 }
 
 /* Against the distance of every point, measured across the chord instead of above it. */
@@ -106,7 +117,7 @@ static void the_farthest_of_all(void **state)
             x[i] = (i > 0 ? x[i - 1] : 0) + 0.1 + rng_unit(&g);
             y[i] = (i > 0 ? y[i - 1] : 0) + rng_unit(&g) + (i == 0 ? 0 : 1e-3);
         }
-        knee = knee_find(x, y, count, 1e-9);
+        knee = knee_find(x, y, count, SMALL);
         for (size_t i = 1; i + 1 < count; i++) {
             double a = (x[i] - x[0]) / (x[count - 1] - x[0]);
             double b = (y[i] - y[0]) / (y[count - 1] - y[0]);
@@ -124,9 +135,13 @@ static void the_farthest_of_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_root),        cmocka_unit_test(a_decay),
-        cmocka_unit_test(a_bend),        cmocka_unit_test(of_equals_the_first),
-        cmocka_unit_test(there_is_none), cmocka_unit_test(the_farthest_of_all),
+        cmocka_unit_test(a_root),
+        cmocka_unit_test(a_decay),
+        cmocka_unit_test(a_bend),
+        cmocka_unit_test(of_equals_the_first),
+        cmocka_unit_test(one_that_stands_out),
+        cmocka_unit_test(there_is_none),
+        cmocka_unit_test(the_farthest_of_all),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -148,7 +148,7 @@ static void memory_against_time(void **state)
                     "policy,number,x,y,sort\na,1,4,15,1\nb,2,6,30,0\n");
 }
 
-/* 40 prefetched: 30 used, 12 of these late, 10 not used. */
+/* 40 prefetched: 30 used, 12 of these late, 10 not used; 4 drove out what was needed. */
 static void prefetches(void **state)
 {
     struct hand h;
@@ -158,9 +158,10 @@ static void prefetches(void **state)
     h.p[1].run.total.counts.prefetches = 40;
     h.p[1].run.total.counts.prefetch_used = 30;
     h.p[1].run.total.counts.late = 12;
+    h.p[1].run.total.counts.displaced = 4;
     write_page(*state, &h.r);
     report_rig_data(*state, "prefetch.csv",
-                    "policy,in time,late,not used\n2 b,45,30,25\n");
+                    "policy,in time,late,not used,misses made\n2 b,45,30,25,10\n");
 }
 
 static void several_gpus(void **state)
