@@ -105,7 +105,7 @@ struct machine {
     char *name;
     char *source;
     uint32_t numbers, estimates; /* in its file; those whose source says "estimate" */
-    uint32_t gpus; /* per node */
+    uint32_t gpus;               /* per node */
     uint32_t nodes;
     bool unified; /* GPU and host share one memory */
     struct machine_gpu gpu;

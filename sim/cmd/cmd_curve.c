@@ -324,8 +324,9 @@ static int run_into(struct cfg *config, const char *trace, const struct folders 
                     const struct curve_flags *flags, struct curve_request *request,
                     struct err *e)
 {
-    static const char *const own[] = {"curve.csv", "reuse.csv", "hit_rate.csv",
-                                      "hit_rate.svg", "hit_rate-narrow.svg", NULL};
+    static const char *const own[] = {"curve.csv",           "reuse.csv",
+                                      "hit_rate.csv",        "hit_rate.svg",
+                                      "hit_rate-narrow.svg", NULL};
     struct folder_out *f;
 
     if (flags->out == NULL)
