@@ -158,6 +158,8 @@ static int by_order(const void *a, const void *b)
 /* Sorting keeps a mapping of many keys cheap. */
 static void drop_repeated(struct candidates *all)
 {
+    if (all->item == NULL) /* not one */
+        return;
     qsort(all->item, all->count, sizeof *all->item, by_key);
     for (size_t i = 1; i < all->count; i++)
         all->item[i].dropped =

@@ -258,6 +258,17 @@ static bool store_part(const char *text, const struct option *o, void *member)
     return true;
 }
 
+static bool store_integer(const char *text, const struct option *o, void *member)
+{
+    int64_t *stored = member, integer = 0;
+    int choice = cfg_choice(text, o);
+
+    if (choice < 0 && (!parse_integer(text, &integer) || !within(o, (double)integer)))
+        return false;
+    *stored = choice < 0 ? integer : -1 - choice;
+    return true;
+}
+
 static bool store_number(const char *text, const struct option *o, void *member)
 {
     int64_t integer;
@@ -266,12 +277,7 @@ static bool store_number(const char *text, const struct option *o, void *member)
 
     switch (o->type) {
     case OPT_INT:
-        if (cfg_choice(text, o) >= 0)
-            integer = -1 - cfg_choice(text, o);
-        else if (!parse_integer(text, &integer) || !within(o, (double)integer))
-            return false;
-        memcpy(member, &integer, sizeof integer);
-        return true;
+        return store_integer(text, o, member);
     case OPT_DOUBLE:
         if (!parse_double(text, &number) || !within(o, number))
             return false;
