@@ -15,7 +15,7 @@ do for [i = 1:3] {
 eval key(3, 17)
 of(sort, i) = (column(5) == sort ? column(i) : NaN)
 named = !narrow && rows <= 12
-text(s) = named ? " " . s . " " : " " . strcol(2) . " "
+text(s) = " " . strcol(2) . (named ? " " . s : "") . " "
 plot data skip 1 using 3:(of(1, 4)) with steps lw 1.4 lc rgb "#009E73", \
     data skip 1 using 3:(of(0, 4)) with points pt 7 ps 0.7 lc rgb "#56B4E9", \
     data skip 1 using 3:(of(1, 4)) with points pt 7 ps 1.0 lc rgb "#009E73", \

@@ -143,6 +143,7 @@ static void check_sums(const struct trial *t, const struct result_policy *p)
         layers.dropped += m->dropped;
         layers.accesses += m->accesses;
         layers.hits += m->hits;
+        layers.displaced += m->displaced;
         layers.demand_bytes += m->demand_bytes;
         layers.prefetch_bytes += m->prefetch_bytes;
         layers.wasted_bytes += m->wasted_bytes;
@@ -159,8 +160,8 @@ static void check_sums(const struct trial *t, const struct result_policy *p)
         layers.accesses != n->accesses || layers.hits != n->hits ||
         layers.demand_bytes != n->demand_bytes ||
         layers.prefetch_bytes != n->prefetch_bytes ||
-        layers.wasted_bytes != n->wasted_bytes || layers.displaced != n->displaced || layers.out_bytes != n->out_bytes ||
-        layers.expert_gemms != n->expert_gemms)
+        layers.wasted_bytes != n->wasted_bytes || layers.displaced != n->displaced ||
+        layers.out_bytes != n->out_bytes || layers.expert_gemms != n->expert_gemms)
         violated(t, "%s's layers do not sum to its totals", p->label);
     if (run->shards == 1 && loaded != n->demand_bytes)
         violated(t, "%s's %llu demanded bytes are not its misses' %llu", p->label,

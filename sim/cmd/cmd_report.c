@@ -103,7 +103,9 @@ static bool find_curve(const struct result *r, const struct folders *folders,
     progress_free(line);
     cfg_free(c);
     if (!found && e.text[0] != '\0')
-        (void)fprintf(stderr, "moesim: note: no figure of hits over slots: %s\n", e.text);
+        (void)fprintf(
+            stderr, "moesim: note: no figure of what LRU and Belady hit over slots: %s\n",
+            e.text);
     return found;
 }
 

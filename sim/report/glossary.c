@@ -190,9 +190,10 @@ const struct glossary_word glossary_words[] = {
      "plugins|plugin|slot|label|policy|policies|select", POLICIES},
     {"prefetch",
      "An expert loaded before its layer asks for it. Precision is the share of such "
-     "loads "
-     "that were used.",
-     "prefetches|prefetch_used|prefetch_bytes|prefetch_precision", POLICIES},
+     "loads that were used; displaced counts the misses they made, of experts that they "
+     "had driven out.",
+     "prefetches|prefetch_used|prefetch_bytes|prefetch_precision|displaced|misses made",
+     POLICIES},
     {"prefill",
      "The passes that read a request's prompt, many rows at once; they end with its "
      "first "
@@ -226,8 +227,10 @@ const struct glossary_word glossary_words[] = {
      RESULTS},
     {"thrashing", "So few slots that even Belady loads more often than it hits.", "",
      EXPERIMENT},
-    {"tokens per s", "Output tokens of all requests over the time of the whole run.",
-     "tokens_per_s|tokens|throughput", RESULTS},
+    {"tokens per s",
+     "Output tokens of all requests over the time of the whole run; requests per s "
+     "likewise.",
+     "tokens_per_s|requests_per_s|tokens|throughput", RESULTS},
     {"TPOT",
      "Time per output token: of a request, from its first token to its last, over the "
      "tokens after the first. p50 is the median over requests, p99 what 1 in 100 "

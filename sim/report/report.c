@@ -278,14 +278,30 @@ static void list_entries(struct report_page *p)
 
 /* ---- the page ---- */
 
+static bool same_subject(const struct result *a, const struct result *b)
+{
+    char *x = result_machine_text(a), *y = result_machine_text(b);
+    bool same = strcmp(x, y) == 0 && strcmp(a->model, b->model) == 0 &&
+                strcmp(a->trace_path, b->trace_path) == 0;
+
+    free(x);
+    free(y);
+    return same;
+}
+
+/* What was run on what, once if it is the same for all. */
 static void print_subject(const struct report_page *p)
 {
-    for (size_t i = 0; i < p->count; i++) {
+    bool same = true;
+
+    for (size_t i = 1; i < p->count; i++)
+        same = same && same_subject(p->results[0], p->results[i]);
+    for (size_t i = 0; i < p->count && (i == 0 || !same); i++) {
         const struct result *r = p->results[i];
         char *machine = result_machine_text(r);
 
         (void)fputs("<p class=sub>", p->out);
-        if (p->count > 1 && p->differs.axes == 0)
+        if (!same)
             (void)fprintf(p->out, "R%zu: ", i + 1);
         text_markup(p->out, r->model);
         (void)fputs(" on ", p->out);
@@ -294,8 +310,6 @@ static void print_subject(const struct report_page *p)
         text_markup(p->out, r->trace_path);
         (void)fputs("</p>\n", p->out);
         free(machine);
-        if (p->count > 1 && p->differs.axes > 0)
-            break; /* what others differ in stands in a table of its own */
     }
 }
 

@@ -71,39 +71,58 @@ static bool find_pair(const struct result *r, uint32_t a, uint32_t b,
     return any;
 }
 
+/* How the first stands to the second, request by request. */
+struct lead {
+    bool known;
+    double ratio, low, high; /* times as fast, with the interval of 95 % of this pair */
+    uint64_t pairs;
+};
+
+static struct lead find_lead(const struct report_page *p,
+                             const struct report_entry *first,
+                             const struct report_entry *second)
+{
+    struct lead lead = {.known = false};
+    struct result_comparison c;
+
+    if (p->measure == MEASURE_HITS || first->result != second->result ||
+        !find_pair(first->result, first->number, second->number, &c))
+        return lead;
+    lead = (struct lead){true, c.ratio, c.low, c.high, c.pairs};
+    if (c.a != first->number)
+        lead = (struct lead){true, 1 / c.ratio, 1 / c.high, 1 / c.low, c.pairs};
+    return lead;
+}
+
+/* Whether it cannot be told which of the two is faster. */
+static bool is_open(const struct lead *lead)
+{
+    return lead->known && !(lead->low > 1) && !(lead->high < 1);
+}
+
 /* How sure it is that the first is ahead of the second. */
 static char *describe_lead(const struct report_page *p, const struct report_entry *first,
                            const struct report_entry *second)
 {
-    struct result_comparison c;
-    bool ahead;
-    double low, high, ratio;
+    struct lead lead = find_lead(p, first, second);
 
-    if (p->measure == MEASURE_HITS)
+    if (!lead.known)
         return mem_format("Next: %s with %s.", second->label,
                           report_measure_text(p, second).text);
-    if (first->result != second->result ||
-        !find_pair(first->result, first->number, second->number, &c))
-        return mem_format("Next: %s with %s.", second->label,
-                          report_measure_text(p, second).text);
-    ahead = c.a == first->number;
-    ratio = ahead ? c.ratio : 1 / c.ratio;
-    low = ahead ? c.low : 1 / c.high;
-    high = ahead ? c.high : 1 / c.low;
-    if (!c.significant)
+    if (is_open(&lead))
         return mem_format("Not told apart from %s (%s), the next: on the same %" PRIu64
                           " requests it is %s to %s times as fast (95 %%).",
-                          second->label, report_measure_text(p, second).text, c.pairs,
-                          text_ratio(low).text, text_ratio(high).text);
-    if (ratio < 1)
+                          second->label, report_measure_text(p, second).text, lead.pairs,
+                          text_ratio(lead.low).text, text_ratio(lead.high).text);
+    if (lead.high < 1)
         return mem_format("Its median is less, but request by request %s, the next, is "
                           "%s times as fast (95 %%: %s to %s).",
-                          second->label, text_ratio(1 / ratio).text,
-                          text_ratio(1 / high).text, text_ratio(1 / low).text);
+                          second->label, text_ratio(1 / lead.ratio).text,
+                          text_ratio(1 / lead.high).text, text_ratio(1 / lead.low).text);
     return mem_format("%s times as fast as %s, the next (95 %%: %s to %s, on the same "
                       "%" PRIu64 " requests).",
-                      text_ratio(ratio).text, second->label, text_ratio(low).text,
-                      text_ratio(high).text, c.pairs);
+                      text_ratio(lead.ratio).text, second->label,
+                      text_ratio(lead.low).text, text_ratio(lead.high).text, lead.pairs);
 }
 
 /* Whoever leads in another figure, where that is not the winner. */
@@ -285,10 +304,10 @@ static char *describe_reason(const struct report_page *p, const struct report_en
             share = s;
         }
     }
-    if (share < 0)
-        return mem_format("None of its passes' parts takes less on average than those of "
-                          "%s; how the requests spread decides.",
-                          n->label);
+    if (share < 0 || mine >= theirs)
+        return mem_format("Its passes take no less on average than those of %s (%s "
+                          "against %s): how the requests spread decides.",
+                          n->label, text_time(mine).text, text_time(theirs).text);
     text = mem_format("Against %s a pass spends %s less on %s: it takes %s instead of %s "
                       "on average.",
                       n->label, text_time(most).text, share_words(share),
@@ -381,8 +400,8 @@ static void print_notes(const struct report_page *p, size_t i)
 static bool seen_before(const struct report_page *p, size_t i, bool machine)
 {
     for (size_t k = 0; k < i; k++) {
-        const char *a = machine ? p->results[i]->machine : p->results[i]->trace_path;
-        const char *b = machine ? p->results[k]->machine : p->results[k]->trace_path;
+        const char *a = machine ? p->results[i]->machine : p->results[i]->trace_source;
+        const char *b = machine ? p->results[k]->machine : p->results[k]->trace_source;
 
         if (strcmp(a == NULL ? "" : a, b == NULL ? "" : b) == 0)
             return true;
@@ -434,6 +453,8 @@ void report_caveats(const struct report_page *p)
 /* The best of each result, of several. */
 static void print_each(const struct report_page *p)
 {
+    bool any = false;
+
     (void)fputs("<p><b class=tag>Each</b> ", p->out);
     for (size_t i = 0; i < p->count; i++) {
         const struct report_entry *best = NULL;
@@ -443,10 +464,22 @@ static void print_each(const struct report_page *p)
                 best = &p->entry[k];
         if (best == NULL)
             continue;
+        (void)fputs(any ? "; " : "", p->out);
+        any = true;
         text_markup(p->out, best->label);
-        (void)fprintf(p->out, " %s; ", report_measure_text(p, best).text);
+        (void)fprintf(p->out, " %s", report_measure_text(p, best).text);
     }
-    (void)fputs("</p>\n", p->out);
+    (void)fputs(".</p>\n", p->out);
+}
+
+static const char *title_verb(const struct report_page *p)
+{
+    struct lead lead;
+
+    if (p->ranked < 2)
+        return "";
+    lead = find_lead(p, &p->entry[0], &p->entry[1]);
+    return is_open(&lead) ? " leads by a hair" : " wins";
 }
 
 void report_answer(const struct report_page *p)
@@ -457,7 +490,7 @@ void report_answer(const struct report_page *p)
     } else {
         (void)fputs("<h1>", p->out);
         text_markup(p->out, p->entry[0].label);
-        (void)fputs(p->ranked > 1 ? " wins" : "", p->out);
+        (void)fputs(title_verb(p), p->out);
         (void)fprintf(p->out, ": %s %s</h1>\n", report_measure_text(p, p->entry).text,
                       report_measure_name(p));
         paragraph(p, p->ranked > 1 ? "Winner" : "Policy", describe_winner(p));

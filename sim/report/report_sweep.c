@@ -14,157 +14,6 @@
 
 enum { TABLE_ROWS = 200 };
 
-/* ---- what there is to say ---- */
-
-double sweep_goal(const struct sweep_page *p, const struct sweep_row *row)
-{
-    return p->timed ? row->figure[ROW_TOKENS] : 100 * row->figure[ROW_HITS];
-}
-
-const char *sweep_goal_name(const struct sweep_page *p)
-{
-    return p->timed ? "tokens per s" : "hits (% of accesses)";
-}
-
-char *sweep_row_name(const struct sweep_page *p, const struct sweep_row *row)
-{
-    char *name = mem_strdup(p->labels || p->t.keys == 0 ? row->label : "");
-
-    for (size_t k = 0; k < p->t.keys; k++) {
-        const struct sweep_key *key = &p->t.key[k];
-        bool bare = key->number == NULL; /* a name says itself what it is */
-        char *value = sweep_value_text(row->value[k]);
-        char *longer = mem_format("%s%s%s%s%s", name, *name == '\0' ? "" : ", ",
-                                  bare ? "" : report_differs_short(key->name),
-                                  bare ? "" : " ", value);
-
-        free(value);
-        free(name);
-        name = longer;
-    }
-    return name;
-}
-
-char *sweep_value_text(const char *value)
-{
-    double number;
-    const char *unit = report_number(value, &number);
-
-    return unit == NULL ? mem_strdup(value) : mem_format("%.4g%s", number, unit);
-}
-
-double sweep_row_tail(const struct sweep_row *row)
-{
-    return row->figure[ROW_TPOT_TAIL];
-}
-
-const struct sweep_row **sweep_front(const struct sweep_page *p, sweep_cost *cost,
-                                     size_t *count)
-{
-    const struct sweep_row **front = NULL;
-    double least = INFINITY;
-
-    *count = 0;
-    for (size_t i = 0; i < p->ranked; i++) {
-        const struct sweep_row *row = p->order[i];
-        size_t end = i; /* of those with the same goal: the one that costs least */
-
-        while (end < p->ranked && sweep_goal(p, p->order[end]) == sweep_goal(p, row)) {
-            if (cost(p->order[end]) < cost(row))
-                row = p->order[end];
-            end++;
-        }
-        if (cost(row) < least) {
-            front = mem_grow(front, *count, sizeof *front);
-            front[(*count)++] = row;
-            least = cost(row);
-        }
-        i = end - 1;
-    }
-    return front;
-}
-
-static const struct sweep_page *sorting; /* what by_goal() compares by */
-
-static int by_goal(const void *a, const void *b)
-{
-    const struct sweep_row *x = *(struct sweep_row *const *)a;
-    const struct sweep_row *y = *(struct sweep_row *const *)b;
-    double p = sweep_goal(sorting, x), q = sweep_goal(sorting, y);
-
-    if (p != q)
-        return (p < q) - (p > q);
-    return (x->point > y->point) - (x->point < y->point);
-}
-
-static int by_share(const void *a, const void *b)
-{
-    const struct sweep_effect *x = a, *y = b;
-
-    if (x->share != y->share)
-        return (x->share < y->share) - (x->share > y->share);
-    return (x->key > y->key) - (x->key < y->key);
-}
-
-static struct sweep_effect effect_of(const struct sweep_page *p, size_t key)
-{
-    struct sweep_effect effect = {.key = key};
-    double least = INFINITY, most = -INFINITY;
-
-    for (size_t b = 0; b < sweep_bins(&p->t.key[key]); b++) {
-        double median = sweep_bin_quantile(p, key, b, 0.5);
-
-        if (median < least) {
-            least = median;
-            effect.worst = b;
-        }
-        if (median > most) {
-            most = median;
-            effect.best = b;
-        }
-    }
-    effect.share = most > 0 && least < most ? 1 - least / most : 0;
-    return effect;
-}
-
-/* Whether there is a row for every combination of values. */
-static bool is_grid(const struct sweep_rows *t)
-{
-    size_t combinations = 1, points = 0;
-
-    for (size_t k = 0; k < t->keys; k++) {
-        if (t->key[k].levels > t->rows / combinations)
-            return false;
-        combinations *= t->key[k].levels;
-    }
-    for (size_t i = 0; i < t->rows; i++)
-        points += i == 0 || t->row[i].point != t->row[i - 1].point;
-    return points == combinations;
-}
-
-static void rank_rows(struct sweep_page *p)
-{
-    struct sweep_rows *t = &p->t;
-
-    for (size_t i = 0; i < t->rows; i++) {
-        p->timed = p->timed || !isnan(t->row[i].figure[ROW_TOKENS]);
-        p->labels = p->labels || strcmp(t->row[i].label, t->row[0].label) != 0;
-    }
-    p->order = mem_alloc(t->rows, sizeof(struct sweep_row *));
-    for (size_t i = 0; i < t->rows; i++)
-        if (!t->row[i].bound && !isnan(sweep_goal(p, &t->row[i])))
-            p->order[p->ranked++] = &t->row[i];
-    p->grid = is_grid(t);
-    sorting = p;
-    if (p->ranked > 1)
-        qsort(p->order, p->ranked, sizeof(struct sweep_row *), by_goal);
-    p->effect = mem_alloc(t->keys, sizeof *p->effect);
-    for (size_t k = 0; k < t->keys && p->ranked > 0; k++)
-        p->effect[k] = effect_of(p, k);
-    if (t->keys > 1 && p->ranked > 0)
-        qsort(p->effect, t->keys, sizeof *p->effect, by_share);
-}
-
 /* ---- the answer ---- */
 
 static void paragraph(const struct sweep_page *p, const char *tag, char *text)
@@ -181,6 +30,19 @@ static char *goal_text(const struct sweep_page *p, double goal)
 {
     return p->timed ? mem_format("%s tokens per s", text_number(goal).text)
                     : mem_format("%s hits", text_share(goal / 100).text);
+}
+
+/* How much less the second has. */
+static double lead_of(const struct sweep_page *p)
+{
+    return p->ranked < 2 ? 1
+                         : 1 - sweep_goal(p, p->order[1]) / sweep_goal(p, p->order[0]);
+}
+
+/* Whether less than is shown stands between the first and the second. */
+static bool is_tie(const struct sweep_page *p)
+{
+    return lead_of(p) < 0.0005;
 }
 
 static char *describe_winner(const struct sweep_page *p)
@@ -201,9 +63,9 @@ static char *describe_winner(const struct sweep_page *p)
     if (p->ranked > 1) {
         char *name = sweep_row_name(p, p->order[1]);
 
-        longer = mem_format(
-            "%s Next, %s less: %s.", text,
-            text_share(1 - sweep_goal(p, p->order[1]) / sweep_goal(p, w)).text, name);
+        longer = is_tie(p) ? mem_format("%s Not better than the next, %s.", text, name)
+                           : mem_format("%s Next, %s less: %s.", text,
+                                        text_share(lead_of(p)).text, name);
         free(name);
         free(text);
         text = longer;
@@ -324,8 +186,7 @@ static void print_caveats(const struct sweep_page *p, const struct result *best)
     if (p->t.failed + p->t.missing == 0)
         return;
     (void)fprintf(p->out,
-                  "<p class=note>%" PRIu64 " points failed, %" PRIu64
-                  " rows are missing or stopped.",
+                  "<p class=note>Failed: %" PRIu64 "; missing or stopped: %" PRIu64 ".",
                   p->t.failed, p->t.missing);
     if (p->t.first_failure != NULL) {
         (void)fputs(" The first failure: ", p->out);
@@ -341,7 +202,8 @@ static void print_answer(const struct sweep_page *p, const struct result *best)
 
     (void)fputs("<section class=\"card answer\">\n<h1>", p->out);
     text_markup(p->out, name);
-    (void)fprintf(p->out, " wins: %s</h1>\n", goal);
+    (void)fprintf(p->out, "%s: %s</h1>\n", is_tie(p) ? " is first of equals" : " wins",
+                  goal);
     paragraph(p, "Winner", describe_winner(p));
     paragraph(p, "Reason", describe_reason(p));
     paragraph(p, "Knee", describe_knees(p));
@@ -542,7 +404,7 @@ int report_sweep_write(const struct report_sweep_request *request, struct err *e
     int status = sweep_rows_read(table, &p.t, e);
 
     if (status == 0) {
-        rank_rows(&p);
+        sweep_rank(&p);
         if (p.ranked == 0)
             status = err_set(e,
                              "%s: no point has a figure to rank by; its column 'why' "

@@ -402,7 +402,8 @@ static int draw_map(struct sweep_page *p, struct err *e)
     char *title;
     int status;
 
-    if (!choose_map(p, &m))
+    /* Points at random have no cells in common. */
+    if (!p->grid || !choose_map(p, &m))
         return 0;
     fill_map(p, &m);
     title = mem_format("Which %s wins where", p->t.key[m.who].name);

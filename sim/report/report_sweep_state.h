@@ -57,6 +57,9 @@ const struct sweep_row **sweep_front(const struct sweep_page *p, sweep_cost *cos
 /* Time per output token at 99 %, in seconds. */
 double sweep_row_tail(const struct sweep_row *row);
 
+/* Orders the rows: fills all but `request` and `out` from `t`. */
+void sweep_rank(struct sweep_page *p);
+
 /* All figures. 0 or -1. */
 int sweep_figures(struct sweep_page *p, struct err *e);
 

@@ -216,6 +216,14 @@ static void print_body(const struct table *t, size_t first, size_t end, const ch
         (void)fputs("<tbody></tbody>", t->p->out);
 }
 
+static bool any_stopped(const struct report_page *p)
+{
+    for (size_t i = p->ranked; i < p->entries; i++)
+        if (!p->entry[i].policy->run.finished)
+            return true;
+    return false;
+}
+
 static void print_summary(const struct report_page *p, const struct column *column,
                           bool parallel)
 {
@@ -231,7 +239,8 @@ static void print_summary(const struct report_page *p, const struct column *colu
     (void)fputs("<th class=left>limited by</th></tr></thead>\n", p->out);
     print_body(&t, 0, p->ranked, NULL);
     print_body(&t, p->ranked, p->entries,
-               "Bounds, which know what comes; runs that were stopped");
+               any_stopped(p) ? "Bounds, which know what comes; runs that were stopped"
+                              : "Bounds, which know what comes");
     (void)fputs("</table></div>\n", p->out);
 }
 

@@ -124,6 +124,13 @@ bool result_slot_foresees(enum policy_slot slot, const char *description)
     const struct plugin *plugin = registry_find(slot, name);
 
     free(name);
+    if (slot == SLOT_PLACE) {
+        static const char foresee[] = " foresee="; /* the share of loads guessed right */
+        const char *found = strstr(text, foresee);
+
+        if (found != NULL && strtod(found + sizeof foresee - 1, NULL) >= 1)
+            return true;
+    }
     return plugin != NULL && (plugin->needs & NEED_FUTURE) != 0;
 }
 

@@ -53,7 +53,7 @@ struct run_counts {
     uint64_t host_runs;     /* misses that ran on the host and loaded nothing */
     uint64_t prefetches;    /* loads ahead of use */
     uint64_t prefetch_used; /* prefetched experts that were accessed before eviction */
-    uint64_t displaced;     /* misses that loaded an expert which a prefetch had evicted */
+    uint64_t displaced; /* misses that loaded an expert which a prefetch had evicted */
     uint64_t demand_bytes, prefetch_bytes, wasted_bytes, out_bytes;
     uint64_t expert_gemms; /* launches of experts' products on GPUs (op_expert_gemms());
                               of experts that come late it is times that group them */

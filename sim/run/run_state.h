@@ -146,7 +146,7 @@ struct residency {
     uint32_t *found;                       /* slots of accesses that hit; scratch */
     bool *displaced; /* (layer, expert) evicted by a prefetch since its last load; NULL:
                         nothing is loaded early */
-    op_id *wait_for;                       /* what the next copy waits for */
+    op_id *wait_for; /* what the next copy waits for */
     uint32_t wait_count, wait_room;
     struct expert_copies demand, late;
     struct expert_copies ahead; /* prefetches, from the oldest that may not have ended */
