@@ -71,6 +71,38 @@ assert heads == {pid: 16 for pid in range(8)}, heads
 END
 report $? "the files agree with each other"
 
+"$moesim" report "$folder/v" -o "$folder/page" >/dev/null 2>"$folder/said" &&
+    "$python" - "$folder" <<'END'
+import csv, json, re, statistics, sys
+folder = sys.argv[1]
+s = json.load(open(folder + "/v/summary.json"))
+page = open(folder + "/page/report.html", encoding="utf-8").read()
+assert "<h1>Predicted passes are off by %.1f %%</h1>" % (100 * s["pass"]["median_abs_error"]) in page
+rows = re.findall('<tr><td>([a-z]*)</td><td data-v="([^"]*)">[^<]*</td><td data-v="([^"]*)">', page)
+assert [r[0] for r in rows] == [p["policy"] for p in s["policies"]], rows
+for row, p in zip(rows, s["policies"]):
+    assert float(row[1]) == p["pass"]["predicted_s"] and float(row[2]) == p["pass"]["measured_s"]
+bars = list(csv.reader(open(folder + "/page/predicted.csv")))[1:]
+for bar, p in zip(bars, s["policies"]):
+    assert abs(float(bar[1]) - 1e3 * p["pass"]["measured_s"]) < 1e-9 and bar[0] == p["policy"]
+off = {}
+for p in csv.DictReader(open(folder + "/v/passes.csv")):
+    if p["warmup"] == "0":
+        off.setdefault(p["policy"], []).append(100 * abs(float(p["predicted_s"]) / float(p["measured_s"]) - 1))
+for row in list(csv.reader(open(folder + "/page/errors.csv")))[1:]:
+    assert abs(float(row[3]) - statistics.median(off[row[0]])) < 1e-6, row
+worst = max(s["operations"].items(), key=lambda o: abs(o[1]["predicted_s"] - o[1]["measured_s"]))[0]
+assert f"most of it is {worst} (" in page, worst
+END
+report $? "the page of a validation"
+cp -R "$folder/v" "$folder/cut" && head -c 300 "$folder/v/summary.json" >"$folder/cut/summary.json"
+"$moesim" report "$folder/cut" -o "$folder/none" >"$folder/out" 2>"$folder/err"
+[ $? -eq 1 ] && [ ! -e "$folder/none" ] && [ "$(grep -c "^moesim: $folder/cut/summary.json" "$folder/err")" -eq 1 ] &&
+    echo '{"policies": 3}' >"$folder/cut/summary.json" &&
+    ! "$moesim" report "$folder/cut" -o "$folder/none" >/dev/null 2>"$folder/err" &&
+    grep -q "summary.json: is no summary of moesim validate$" "$folder/err"
+report $? "a damaged validation has no page"
+
 # Whatever the configuration says of these, what is executed is launched one by one and copied from
 # host memory, and each pass is kept; the machine that predicts may be another.
 sed 's/^name: .*/name: mine/' models/machine/h200.yaml >"$folder/mine.yaml"
