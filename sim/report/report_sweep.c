@@ -246,22 +246,17 @@ static void print_row(const struct sweep_page *p, const struct sweep_row *row,
                   row->point);
 }
 
+/* The best of the bounds, each as far as one could get in its place. */
 static void print_bounds(const struct sweep_page *p)
 {
-    bool any = false;
-
-    for (size_t i = 0; i < p->t.rows; i++) {
-        if (!p->t.row[i].bound)
-            continue;
-        if (!any)
-            (void)fputs("<tbody class=bounds>\n<tr class=group><td colspan=9><span>"
-                        "Bounds: they know what comes</span></td></tr>\n",
-                        p->out);
-        any = true;
-        print_row(p, &p->t.row[i], i);
-    }
-    if (any)
-        (void)fputs("</tbody>", p->out);
+    if (p->bounds == 0)
+        return;
+    (void)fputs("<tbody class=bounds>\n<tr class=group><td colspan=9><span>Bounds: they "
+                "know what comes</span></td></tr>\n",
+                p->out);
+    for (size_t i = 0; i < p->bounds && i < TABLE_ROWS; i++)
+        print_row(p, p->order[p->ranked + i], i);
+    (void)fputs("</tbody>", p->out);
 }
 
 static void begin_table(const struct sweep_page *p)

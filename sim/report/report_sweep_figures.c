@@ -13,7 +13,8 @@
 enum {
     MOST_AXES = 6,    /* figures of keys, those that decide most */
     MOST_LEVELS = 24, /* of an axis of a map */
-    MOST_PANELS = 6
+    MOST_PANELS = 6,
+    MOST_POINTS = 3000 /* that are drawn of those beaten */
 };
 
 /* Writes a figure's data by `print`, which sets what is drawn; nothing where it sets no
@@ -190,32 +191,45 @@ struct trade {
     double scale; /* of the axis */
 };
 
+/* The point of rank i, from 0; nothing where it costs nobody knows what. */
+static void print_point(const struct sweep_page *p, const struct trade *trade, size_t i,
+                        int sort, FILE *out)
+{
+    const struct sweep_row *row = p->order[i];
+    char *name;
+
+    if (isnan(trade->cost(row)))
+        return;
+    name = sweep_row_name(p, row);
+    plot_label(out, name);
+    free(name);
+    (void)fprintf(out, ",%zu", i + 1);
+    add(out, sweep_goal(p, row));
+    add(out, trade->scale * trade->cost(row));
+    (void)fprintf(out, ",%d\n", sort);
+}
+
+/* The front in ascending order of x, then the others, evenly thinned where there are
+ * more than can be seen. */
 static void print_front(const struct sweep_page *p, struct plot *plot,
                         const void *context, FILE *out)
 {
     const struct trade *trade = context;
-    size_t count;
+    size_t count, at = p->ranked, each = 1 + p->ranked / MOST_POINTS;
     const struct sweep_row **front = sweep_front(p, trade->cost, &count);
 
     (void)fputs("point,number,x,y,sort\n", out);
-    for (size_t pass = 0; pass < 2; pass++) {
-        for (size_t i = p->ranked; i-- > 0;) { /* the front in ascending order of x */
-            const struct sweep_row *row = p->order[i];
-            bool on_front = false;
-            char *name;
-
-            for (size_t k = 0; k < count; k++)
-                on_front = on_front || front[k] == row;
-            if (isnan(trade->cost(row)) || on_front != (pass == 0))
-                continue;
-            name = sweep_row_name(p, row);
-            plot_label(out, name);
-            free(name);
-            (void)fprintf(out, ",%zu", i + 1);
-            add(out, sweep_goal(p, row));
-            add(out, trade->scale * trade->cost(row));
-            (void)fprintf(out, ",%d\n", on_front ? 1 : 0);
-        }
+    for (size_t k = count; k-- > 0;) {
+        while (p->order[--at] != front[k])
+            continue;
+        print_point(p, trade, at, 1, out);
+    }
+    at = count;
+    for (size_t i = p->ranked; i-- > 0;) {
+        if (at > 0 && p->order[i] == front[at - 1])
+            at--;
+        else if (i % each == 0)
+            print_point(p, trade, i, 0, out);
     }
     plot->series = count > 1 ? 4 : 0; /* one point is no trade */
     free(front);

@@ -269,10 +269,15 @@ void sweep_rank(struct sweep_page *p)
     for (size_t i = 0; i < t->rows; i++)
         if (!t->row[i].bound && !isnan(sweep_goal(p, &t->row[i])))
             p->order[p->ranked++] = &t->row[i];
+    for (size_t i = 0; i < t->rows; i++)
+        if (t->row[i].bound && !isnan(sweep_goal(p, &t->row[i])))
+            p->order[p->ranked + p->bounds++] = &t->row[i];
     p->grid = is_grid(t);
     sorting = p;
     if (p->ranked > 1)
         qsort(p->order, p->ranked, sizeof(struct sweep_row *), by_goal);
+    if (p->bounds > 1)
+        qsort(p->order + p->ranked, p->bounds, sizeof(struct sweep_row *), by_goal);
     p->effect = mem_alloc(t->keys, sizeof *p->effect);
     for (size_t k = 0; k < t->keys && p->ranked > 0; k++)
         p->effect[k] = effect_of(p, k);

@@ -17,8 +17,8 @@ struct sweep_effect {
 struct sweep_page {
     const struct report_sweep_request *request;
     struct sweep_rows t;
-    struct sweep_row **order; /* [ranked] from the best on */
-    size_t ranked;
+    struct sweep_row **order; /* [ranked] from the best on; then [bounds] likewise */
+    size_t ranked, bounds;
     struct sweep_effect *effect; /* [t.keys] from the greatest on */
     bool timed;                  /* the goal is tokens per second, else hits in % */
     bool labels;                 /* policies have several labels */

@@ -91,6 +91,7 @@ static void release_row(const struct sweep_rows *t, struct sweep_row *row)
     for (size_t k = 0; k < t->keys; k++)
         free(row->value[k]);
     free(row->value);
+    free(row->level);
     free(row->identity);
     free(row->label);
 }
@@ -158,7 +159,8 @@ static bool keep_row(struct reading *g, struct sweep_row *row)
 /* False: the line is not whole. */
 static bool read_line(struct reading *g)
 {
-    struct sweep_row row = {.value = mem_zalloc(g->t->keys, sizeof *row.value)};
+    struct sweep_row row = {.value = mem_zalloc(g->t->keys, sizeof *row.value),
+                            .level = mem_zalloc(g->t->keys, sizeof *row.level)};
 
     for (size_t i = 0; i < g->columns; i++) {
         bool whole = i == 0 || csv_read(&g->r);
@@ -215,36 +217,60 @@ static void sort_levels(struct sweep_key *key)
 size_t sweep_row_level(const struct sweep_rows *t, const struct sweep_row *row,
                        size_t key)
 {
-    size_t level = 0;
-
-    while (strcmp(t->key[key].level[level], row->value[key]) != 0)
-        level++;
-    return level;
+    (void)t;
+    return row->level[key];
 }
+
+/* A level by its text. */
+struct named {
+    const char *text;
+    size_t level;
+};
 
 static int by_text(const void *a, const void *b)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    return strcmp(((const struct named *)a)->text, ((const struct named *)b)->text);
+}
+
+/* Tells every row which level of a key it has. */
+static void name_levels(struct sweep_rows *t, size_t k)
+{
+    const struct sweep_key *key = &t->key[k];
+    struct named *all = mem_alloc(key->levels, sizeof *all);
+
+    for (size_t i = 0; i < key->levels; i++)
+        all[i] = (struct named){key->level[i], i};
+    if (key->levels > 1)
+        qsort(all, key->levels, sizeof *all, by_text);
+    for (size_t i = 0; i < t->rows; i++) {
+        const struct named wanted = {t->row[i].value[k], 0};
+        const struct named *found =
+            bsearch(&wanted, all, key->levels, sizeof *all, by_text);
+
+        t->row[i].level[k] = found->level;
+    }
+    free(all);
 }
 
 /* The different values of a key. */
 static void find_levels(struct sweep_rows *t, size_t k)
 {
     struct sweep_key *key = &t->key[k];
-    char **value = mem_alloc(t->rows, sizeof *value);
+    struct named *value = mem_alloc(t->rows, sizeof *value);
 
     for (size_t i = 0; i < t->rows; i++)
-        value[i] = t->row[i].value[k];
+        value[i] = (struct named){t->row[i].value[k], 0};
     if (t->rows > 1)
         qsort(value, t->rows, sizeof *value, by_text);
     for (size_t i = 0; i < t->rows; i++) {
-        if (i > 0 && strcmp(value[i], value[i - 1]) == 0)
+        if (i > 0 && by_text(&value[i], &value[i - 1]) == 0)
             continue;
         key->level = mem_grow(key->level, key->levels, sizeof *key->level);
-        key->level[key->levels++] = mem_strdup(value[i]);
+        key->level[key->levels++] = mem_strdup(value[i].text);
     }
     free(value);
     sort_levels(key);
+    name_levels(t, k);
 }
 
 /* ---- the whole ---- */

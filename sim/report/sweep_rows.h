@@ -28,8 +28,9 @@ enum sweep_figure {
 struct sweep_row {
     uint64_t point;
     char *identity, *label;
-    bool bound;   /* it foresees */
-    char **value; /* [keys] */
+    bool bound;    /* it foresees */
+    char **value;  /* [keys] */
+    size_t *level; /* [keys] which of the key's levels that is */
     double figure[ROW_FIGURES];
 };
 
