@@ -117,6 +117,11 @@ page traceless "$one"
     grep -q "^moesim: note: no figure of what LRU and Belady hit over slots: .*trace.h5: " "$folder/said" &&
     ! grep -q "figure-curve" "$folder/traceless/report.html" && [ ! -e "$folder/traceless/curve.csv" ]
 report $? report_without_the_trace
+(generate "$folder/trace.h5" model=tiny layers=3 experts=8 top_k=2 requests=2 >/dev/null)
+page changed "$one"
+[ $status -eq 0 ] && grep -q "slots: .*trace.h5 is not what the result was made of$" "$folder/said" &&
+    [ ! -e "$folder/changed/curve.csv" ]
+report $? report_of_another_trace
 mv "$folder/gone.h5" "$folder/trace.h5"
 
 # Refused in one sentence, and nothing is left.

@@ -84,29 +84,52 @@ static void show_curve(void *line, const char *part, uint64_t done, uint64_t tot
     progress_part(line, part, done, total);
 }
 
+/* Whether the routing that was counted is the result's: a policy of it accessed as many
+ * experts. */
+static bool is_of_result(const struct curve *c, const struct result *r)
+{
+    uint64_t accesses = 0;
+
+    for (uint32_t l = 0; l < c->layers; l++)
+        accesses += c->layer[l].accesses;
+    for (uint32_t i = 0; i < r->policies; i++)
+        if (r->policy[i].run.total.counts.accesses == accesses)
+            return true;
+    return false;
+}
+
 /* Counts again what LRU and Belady hit with any number of slots, if the trace is there.
- * False: it cannot be had, which is said. */
-static bool find_curve(const struct result *r, const struct folders *folders,
-                       struct curve *curve)
+ * 0; 1: it cannot be had, which is said; or -1. */
+static int find_curve(const struct result *r, const struct folders *folders,
+                      struct curve *curve, struct err *e)
 {
     const struct experiment_folders where = {folders->models, folders->machines,
                                              folders->presets};
     const char *text = r->config == NULL ? "" : r->config;
-    struct err e = {.text = ""};
-    struct cfg *c = has_slots(r) ? cfg_parse("result", text, strlen(text), &e) : NULL;
+    struct err why = {.text = ""};
+    struct cfg *c = has_slots(r) ? cfg_parse("result", text, strlen(text), &why) : NULL;
     struct progress_line *line = c == NULL ? NULL : progress_new("curve of");
     const struct curve_request request = {
         .threads = 1, .progress = line == NULL ? NULL : show_curve, .context = line};
-    bool found = c != NULL && make_curve_config(c, &e) == 0 &&
-                 curve_run(c, &where, &request, curve, &e) == 0;
+    int status = c != NULL && make_curve_config(c, &why) == 0 &&
+                         curve_check(c, &where, &request, &why) == 0
+                     ? 0
+                     : 1;
 
+    if (status == 0)
+        status = curve_run(c, &where, &request, curve, e);
+    if (status == 0 && !is_of_result(curve, r)) {
+        (void)err_set(&why, "%s is not what the result was made of", curve->trace_path);
+        curve_release(curve);
+        status = 1;
+    }
     progress_free(line);
     cfg_free(c);
-    if (!found && e.text[0] != '\0')
+    if (status == 1 && why.text[0] != '\0')
         (void)fprintf(
             stderr, "moesim: note: no figure of what LRU and Belady hit over slots: %s\n",
-            e.text);
-    return found;
+            why.text);
+    return status;
 }
 
 /* ---- pages ---- */
@@ -129,9 +152,11 @@ static int report(char **paths, size_t count, const struct report_flags *flags,
         status = result_read(paths[read], &r[read], e);
         all[read] = &r[read];
     }
-    if (status == 0 && find_curve(all[0], folders, &curve))
-        page.curve = &curve;
-    if (status == 0)
+    if (status == 0) {
+        status = find_curve(all[0], folders, &curve, e);
+        page.curve = status == 0 ? &curve : NULL;
+    }
+    if (status >= 0)
         status = write_page(&page, e);
     if (page.curve != NULL)
         curve_release(&curve);

@@ -421,6 +421,27 @@ static struct machine *roomy_machine(const struct cfg *config,
     return m;
 }
 
+int curve_check(struct cfg *config, const struct experiment_folders *folders,
+                const struct curve_request *request, struct err *e)
+{
+    struct machine *machine = roomy_machine(config, folders, e);
+    const struct experiment_hooks hooks = {.machine = machine};
+    struct experiment x = {.hooks = &hooks, .folders = folders};
+    struct curve c;
+    int status = -1;
+
+    if (machine == NULL)
+        return -1;
+    if (experiment_prepare(&x, config, false, e) == 0) {
+        begin_curve(&c, &x);
+        status = check(&x, &c, request, e);
+        curve_release(&c);
+    }
+    experiment_release(&x);
+    machine_free(machine);
+    return status;
+}
+
 int curve_run(struct cfg *config, const struct experiment_folders *folders,
               const struct curve_request *request, struct curve *c, struct err *e)
 {

@@ -30,4 +30,9 @@ struct curve_request {
 int curve_run(struct cfg *config, const struct experiment_folders *folders,
               const struct curve_request *request, struct curve *c, struct err *e);
 
+/* Whether curve_run() could be asked for that, as far as is known without reading the
+ * trace's rows. 0 or -1. */
+int curve_check(struct cfg *config, const struct experiment_folders *folders,
+                const struct curve_request *request, struct err *e);
+
 #endif
