@@ -247,7 +247,8 @@ static void name_levels(struct sweep_rows *t, size_t k)
         const struct named *found =
             bsearch(&wanted, all, key->levels, sizeof *all, by_text);
 
-        t->row[i].level[k] = found->level;
+        if (found != NULL) /* it is, for every value is a level */
+            t->row[i].level[k] = found->level;
     }
     free(all);
 }
