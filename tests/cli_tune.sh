@@ -138,6 +138,8 @@ refuses "oracles alone" 1 "all points have policies that know what comes later" 
     --set 'policies=[{preset: oracle-prefetch}]'
 refuses "a figure of several GPUs" 1 "no run of this study has the figure imbalance" "$folder/tune.yaml" \
     --set tune.minimise=imbalance --set tune.evaluations=9
+refuses "policies in a loop" 1 "'for' stands for several policies, and here one is taken at a time" "$folder/tune.yaml" \
+    --set 'policies=[{preset: lru-on-demand, for: {cache.slots: [2, 3]}}]'
 refuses "two studies" 2 "tune takes one configuration file" "$folder/tune.yaml" "$folder/tune.yaml"
 timeout 20 "$moesim" run "$folder/tune.yaml" >"$folder/out" 2>"$folder/err"
 [ $? -eq 1 ] && grep -q "'tune' stands for many runs; run them with moesim tune" "$folder/err"

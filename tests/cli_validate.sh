@@ -100,7 +100,7 @@ cp -R "$folder/v" "$folder/cut" && head -c 300 "$folder/v/summary.json" >"$folde
 [ $? -eq 1 ] && [ ! -e "$folder/none" ] && [ "$(grep -c "^moesim: $folder/cut/summary.json" "$folder/err")" -eq 1 ] &&
     echo '{"policies": 3}' >"$folder/cut/summary.json" &&
     ! "$moesim" report "$folder/cut" -o "$folder/none" >/dev/null 2>"$folder/err" &&
-    grep -q "summary.json: is no summary of moesim validate$" "$folder/err"
+    grep -q "summary.json: is no summary of moesim validate; name the folder that it had as --out$" "$folder/err"
 report $? "a damaged validation has no page"
 
 # Whatever the configuration says of these, what is executed is launched one by one and copied from

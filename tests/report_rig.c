@@ -139,7 +139,9 @@ char *report_rig_page(const struct report_rig *g, const struct result *const *re
                       size_t count, int wanted)
 {
     const struct report_request request = {
-        .results = results, .count = count, .folder = g->folder, .plots = "plots"};
+        .results = results,
+        .count = count,
+        .place = {.folder = g->folder, .plots = "plots"}};
     struct err e = {.text = ""};
     int status = report_write(&request, &e);
 

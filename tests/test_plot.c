@@ -195,7 +195,7 @@ static void a_drawing_that_is_cut_short(void **state)
     struct hand h;
     const struct result *results[1] = {&h.r};
     const struct report_request request = {
-        .results = results, .count = 1, .folder = g->folder, .plots = "plots"};
+        .results = results, .count = 1, .place = {.folder = g->folder, .plots = "plots"}};
     struct err e = {.text = ""};
     char *text;
 

@@ -181,10 +181,10 @@ static void no_name_is_a_command(void **state)
     struct result r = awkward_result();
     const struct result *results[1] = {&r};
     char *here = getcwd(NULL, 0), *plots = mem_format("%s/plots", here), *folder;
-    const struct report_request request = {.results = results,
-                                           .count = 1,
-                                           .folder = "|touch pwned; '`touch pwned`",
-                                           .plots = plots};
+    const struct report_request request = {
+        .results = results,
+        .count = 1,
+        .place = {"|touch pwned; '`touch pwned`", plots, false}};
     struct err e = {.text = ""};
 
     report_rig_real(g);
@@ -193,7 +193,7 @@ static void no_name_is_a_command(void **state)
         fail_msg("%s", e.text);
     assert_int_not_equal(access("pwned", F_OK), 0);
     assert_int_equal(access("|touch pwned; '`touch pwned`/report.html", F_OK), 0);
-    folder = mem_format("%s/%s", g->folder, request.folder);
+    folder = mem_format("%s/%s", g->folder, request.place.folder);
     assert_int_equal(chdir(here), 0);
     made_folder_remove(folder);
     free(plots);
@@ -285,7 +285,7 @@ static void failures_are_told(void **state)
     char *inside = mem_format("%s/file/report", g->folder);
     char *file = mem_format("%s/file", g->folder);
     struct report_request request = {
-        .results = results, .count = 1, .folder = inside, .plots = "plots"};
+        .results = results, .count = 1, .place = {.folder = inside, .plots = "plots"}};
     struct err e = {.text = ""};
     FILE *f = fopen(file, "w");
 
@@ -294,8 +294,8 @@ static void failures_are_told(void **state)
     assert_int_equal(report_write(&request, &e), -1);
     text_has(e.text, "exists and is no folder");
     e.text[0] = '\0';
-    request.folder = g->folder;
-    request.plots = "no/such/folder";
+    request.place.folder = g->folder;
+    request.place.plots = "no/such/folder";
     assert_int_equal(report_write(&request, &e), -1);
     text_has(e.text, "no/such/folder/report.css");
     assert_false(report_rig_has(g, "report.html"));

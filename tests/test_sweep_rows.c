@@ -152,9 +152,8 @@ static void levels(void **state)
     assert_null(t.key[2].number);
     for (size_t i = 0; i < 4; i++)
         for (size_t k = 0; k < 3; k++)
-            assert_string_equal(t.key[k].level[sweep_row_level(&t, &t.row[i], k)],
-                                t.row[i].value[k]);
-    assert_int_equal(sweep_row_level(&t, &t.row[0], 0), 2);
+            assert_string_equal(t.key[k].level[t.row[i].level[k]], t.row[i].value[k]);
+    assert_int_equal(t.row[0].level[0], 2);
     sweep_rows_release(&t);
 }
 

@@ -2,6 +2,8 @@
 
 #include "trace_state.h"
 
+#include <unistd.h>
+
 enum { COLUMNS = 8, ALIGN = 64 };
 
 struct columns {
@@ -23,6 +25,11 @@ static size_t column_bytes(const struct column *c)
 static size_t align(size_t bytes)
 {
     return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+size_t trace_image_most(void)
+{
+    return (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / 2;
 }
 
 size_t trace_image_bytes(struct trace *t)

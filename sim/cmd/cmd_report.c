@@ -26,7 +26,7 @@ static int finish(struct folder_out *f, int status, struct err *e)
 
 static int write_page(const struct report_request *page, struct err *e)
 {
-    struct folder_out *f = folder_out_new(page->folder, e);
+    struct folder_out *f = folder_out_new(page->place.folder, e);
     struct report_request inside = *page;
     int status = 0;
 
@@ -35,7 +35,7 @@ static int write_page(const struct report_request *page, struct err *e)
     report_own_files(f);
     for (size_t i = 0; i < page->count && status == 0; i++)
         status = folder_out_check_apart(f, page->results[i]->path, e);
-    inside.folder = folder_out_name(f);
+    inside.place.folder = folder_out_name(f);
     if (status == 0)
         status = report_write(&inside, e);
     return finish(f, status, e);
@@ -141,9 +141,7 @@ static int report(char **paths, size_t count, const struct report_flags *flags,
     const struct result **all = mem_alloc(count, sizeof *all);
     struct report_request page = {.results = all,
                                   .count = count,
-                                  .folder = flags->out,
-                                  .plots = folders->plots,
-                                  .pdf = flags->pdf};
+                                  .place = {flags->out, folders->plots, flags->pdf}};
     struct curve curve;
     size_t read = 0;
     int status = 0;
@@ -167,34 +165,21 @@ static int report(char **paths, size_t count, const struct report_flags *flags,
     return status;
 }
 
-/* The page of a sweep. */
-static int report_sweep(const char *sweep, const struct report_flags *flags,
-                        const struct folders *folders, struct err *e)
+/* The page of what another command left in a folder. */
+static int report_left(const char *from, const struct report_flags *flags,
+                       const struct folders *folders, void (*own)(struct folder_out *),
+                       int (*write)(const char *, const struct report_place *,
+                                    struct err *),
+                       struct err *e)
 {
     struct folder_out *f = folder_out_new(flags->out, e);
-    struct report_sweep_request page = {
-        .sweep = sweep, .plots = folders->plots, .pdf = flags->pdf};
+    struct report_place place = {.plots = folders->plots, .pdf = flags->pdf};
 
     if (f == NULL)
         return -1;
-    report_sweep_own_files(f);
-    page.folder = folder_out_name(f);
-    return finish(f, report_sweep_write(&page, e), e);
-}
-
-/* The page of a validation. */
-static int report_validation(const char *validation, const struct report_flags *flags,
-                             const struct folders *folders, struct err *e)
-{
-    struct folder_out *f = folder_out_new(flags->out, e);
-    struct report_validation_request page = {
-        .validation = validation, .plots = folders->plots, .pdf = flags->pdf};
-
-    if (f == NULL)
-        return -1;
-    report_validation_own_files(f);
-    page.folder = folder_out_name(f);
-    return finish(f, report_validation_write(&page, e), e);
+    own(f);
+    place.folder = folder_out_name(f);
+    return finish(f, write(from, &place, e), e);
 }
 
 static bool has_file(const char *folder, const char *name)
@@ -221,9 +206,11 @@ static int report_folder(const char *folder, const struct report_flags *flags,
     int status;
 
     if (has_file(folder, "study.yaml"))
-        status = report_sweep(folder, flags, folders, e);
+        status = report_left(folder, flags, folders, report_sweep_own_files,
+                             report_sweep_write, e);
     else if (has_file(folder, "summary.json"))
-        status = report_validation(folder, flags, folders, e);
+        status = report_left(folder, flags, folders, report_validation_own_files,
+                             report_validation_write, e);
     else if (has_file(folder, "result.h5"))
         status = report(&result, 1, flags, folders, e);
     else

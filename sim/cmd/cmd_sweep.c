@@ -212,12 +212,6 @@ static int close_jsonl(FILE *out, const char *path, struct err *e)
 
 /* ---- traces in memory ---- */
 
-/* Half of the machine's memory: beyond that traces are read from their files. */
-static size_t most_memory(void)
-{
-    return (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / 2;
-}
-
 /* Reads a trace for all ranks of this machine. One that is not good will be refused point
  * by point. 0, or -1: it cannot be had in memory. */
 static int take_trace(struct shared *shared, const char *path, size_t *used)
@@ -229,7 +223,7 @@ static int take_trace(struct shared *shared, const char *path, size_t *used)
     int status = -1;
 
     *used += bytes;
-    if (ranks_agree(bytes > 0 && *used <= most_memory() ? 0 : -1) == 0)
+    if (ranks_agree(bytes > 0 && *used <= trace_image_most() ? 0 : -1) == 0)
         image = ranks_memory(bytes);
     if (ranks_agree(image != NULL ? 0 : -1) == 0) {
         status = ranks_fills() ? trace_image_fill(t, image, &ignored) : 0;

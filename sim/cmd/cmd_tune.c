@@ -5,13 +5,13 @@
 #include "sim/base/folder.h"
 #include "sim/base/mem.h"
 #include "sim/base/plain.h"
+#include "sim/experiment/loops.h"
 #include "traces/trace_image.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct tune_flags {
     const char *out;
@@ -22,18 +22,17 @@ struct tune_flags {
 
 /* ---- the trace in memory ---- */
 
-/* Reads the study's trace once for all runs, if it takes no more than half of the
- * machine's memory. One that is not good will be refused by the runs. Owned, or NULL. */
+/* Reads the study's trace once for all runs, if there is memory for it. One that is not
+ * good will be refused by the runs. Owned, or NULL. */
 static void *take_trace(struct shared *shared, const struct cfg *study)
 {
     const struct cfg_node *n = cfg_find(cfg_root(study), "trace");
-    const size_t most =
-        (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / 2;
     struct err ignored = {.text = ""};
     struct trace *t =
         n == NULL || cfg_text(n) == NULL ? NULL : trace_open(cfg_text(n), NULL, &ignored);
     size_t bytes = t == NULL ? 0 : trace_image_bytes(t);
-    void *image = bytes > 0 && bytes <= most ? mem_aligned(64, bytes) : NULL;
+    void *image =
+        bytes > 0 && bytes <= trace_image_most() ? mem_aligned(64, bytes) : NULL;
     int status = image == NULL ? -1 : trace_image_fill(t, image, &ignored);
 
     trace_close(t);
@@ -362,7 +361,8 @@ int cmd_tune(int argc, char **argv)
         config = config_load(argv[0], &flags.set, &e);
     if (config != NULL) {
         config_make_absolute(config);
-        status = tune_into(config, argv[0], &folders, &flags, &e);
+        if (loops_refuse(config, &e) == 0)
+            status = tune_into(config, argv[0], &folders, &flags, &e);
     }
     if (status != EXIT_GOOD)
         (void)cmd_fail(&e);

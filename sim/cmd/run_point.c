@@ -3,6 +3,7 @@
 #include "sim/base/file.h"
 #include "sim/base/json.h"
 #include "sim/base/mem.h"
+#include "sim/experiment/loops.h"
 #include "sim/experiment/sweep_axes.h"
 #include "sim/result/result_figures.h"
 
@@ -160,7 +161,8 @@ int run_point(const struct cfg *study, const struct experiment_folders *folders,
               const struct run_point *p, struct err *e)
 {
     int figure = result_figure_find(p->objective, e), status = -1;
-    struct cfg *object = figure < 0 ? NULL : read_object(p, e), *c = NULL;
+    bool good = figure >= 0 && loops_refuse(study, e) == 0;
+    struct cfg *object = good ? read_object(p, e) : NULL, *c = NULL;
 
     if (object != NULL)
         c = put_values(study, cfg_root(object), p, e);

@@ -84,3 +84,18 @@ int loops_expand(struct cfg *config, struct err *e)
     }
     return 0;
 }
+
+int loops_refuse(const struct cfg *config, struct err *e)
+{
+    const struct cfg_node *list = cfg_find(cfg_root(config), "policies");
+
+    for (size_t i = 0; list != NULL && cfg_is_list(list) && i < cfg_count(list); i++) {
+        const struct cfg_node *loop = loop_of(cfg_item(list, i));
+
+        if (loop != NULL)
+            return cfg_error(loop, e,
+                             "'for' stands for several policies, and here one is taken "
+                             "at a time; write them out, or search over its keys");
+    }
+    return 0;
+}

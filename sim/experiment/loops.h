@@ -16,5 +16,7 @@ enum { LOOPS_MOST = 256 };
  * where it was written. Refuses a key that the entry says itself. What has none stays as
  * it is. 0 or -1. */
 int loops_expand(struct cfg *config, struct err *e);
+/* Refuses entries with `for`, for who runs one entry of `policies` at a time: 0 or -1. */
+int loops_refuse(const struct cfg *config, struct err *e);
 
 #endif

@@ -19,8 +19,7 @@ const struct option cache_options[] = {
      "one set of slots per layer, or one for all layers"},
     {"slots", OPT_INT, AT(layer_slots), "0", 0, 4e9, slot_words,
      "experts per layer, whatever the scope; all: every expert that its GPU has; auto: "
-     "as "
-     "many as fit beside dense weights, staging and the largest KV cache; 0: by "
+     "as many as fit beside dense weights, staging and the largest KV cache; 0: by "
      "total_slots or bytes"},
     {"total_slots", OPT_INT, AT(total_slots), "0", 0, 4e9, NULL,
      "experts over all layers; per-layer sets get equal shares; 0: by slots or bytes"},

@@ -8,7 +8,8 @@
 
 void explain_add(char **text, char *sentence)
 {
-    char *joined = mem_format("%s%s%s", *text, **text == '\0' ? "" : " ", sentence);
+    const char *between = **text == '\0' || *sentence == '\0' ? "" : " ";
+    char *joined = mem_format("%s%s%s", *text, between, sentence);
 
     free(*text);
     free(sentence);

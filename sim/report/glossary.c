@@ -17,8 +17,7 @@ const struct glossary_word glossary_words[] = {
      "accesses", "sim/policy/cache.h"},
     {"activation",
      "One token's use of one expert: a token of a top-4 model has four in each MoE "
-     "layer. "
-     "As memory, activations are the rows that a pass computes on.",
+     "layer. As memory, activations are the rows that a pass computes on.",
      "activations|activation_bytes|MoE layer memory", RESULTS},
     {"arrivals",
      "When requests come: all at once as fast as they are served (closed loop), or at "
@@ -45,8 +44,7 @@ const struct glossary_word glossary_words[] = {
      "cache_bytes|cache_slots|preload|slots: auto", "sim/policy/README.md"},
     {"capacity factor",
      "How many tokens an expert may take, as a multiple of the even share; choices "
-     "beyond "
-     "it are dropped, and every expert computes on that many rows.",
+     "beyond it are dropped, and every expert computes on that many rows.",
      "capacity|cf|gate|dropped choices|dropped|dropped_share", "sim/policy/README.md"},
     {"closed loop",
      "Requests come when there is room for them, so that which rows form a pass does not "
@@ -61,8 +59,7 @@ const struct glossary_word glossary_words[] = {
      "config|study", CONFIG},
     {"decode",
      "The passes that make a request's output, one token each; they read every weight "
-     "for "
-     "few rows.",
+     "for few rows.",
      "decode_rows|outputs|output_tokens|output tokens", "sim/workload/README.md"},
     {"demand",
      "A load that a layer waits for, because its expert was missing; unlike a prefetch.",
@@ -113,8 +110,7 @@ const struct glossary_word glossary_words[] = {
      "gpu_memory_bytes|weight_bytes|buffer_bytes", EXPERIMENT},
     {"graph",
      "Kernels launched together from a CUDA graph, which costs less than one by one; "
-     "only "
-     "where the host need not look at the routing in between.",
+     "only where the host need not look at the routing in between.",
      "launch|launch_and_host_s|eager", "models/README.md"},
     {"group",
      "The part of a trace that a request belongs to, such as its language or data set.",
@@ -143,8 +139,7 @@ const struct glossary_word glossary_words[] = {
      "latency_s|start_s|elapsed_s|tail_s|passes|pass|finished", "sim/run/README.md"},
     {"layer",
      "A decoder layer with experts; layers count from 0 among those, and `moe_layer` "
-     "says "
-     "which decoder layer it is.",
+     "says which decoder layer it is.",
      "layers|moe_layer", "traces/FORMAT.md"},
     {"lossless",
      "The policy leaves what the model computes as it is. One that is lossy drops or "
@@ -196,8 +191,7 @@ const struct glossary_word glossary_words[] = {
      POLICIES},
     {"prefill",
      "The passes that read a request's prompt, many rows at once; they end with its "
-     "first "
-     "token.",
+     "first token.",
      "prefill_rows|prompt_tokens|prompts_skipped", "sim/workload/README.md"},
     {"request", "One prompt and what is made of it.",
      "requests|finished_requests|rows_resampled|trace_request", "sim/workload/README.md"},
@@ -211,8 +205,7 @@ const struct glossary_word glossary_words[] = {
      "rows|token", "traces/FORMAT.md"},
     {"schedule",
      "The slot of a policy that arranges copies and compute, in one stream or beside "
-     "each "
-     "other.",
+     "each other.",
      "overlapped", POLICIES},
     {"seed", "Every random draw depends on it, and on nothing else.", "", CONFIG},
     {"source", "Where a trace was recorded, or what it was drawn from.",

@@ -140,16 +140,16 @@ static int print_provenance(const struct report_page *p, size_t i, struct err *e
         (void)fputs("<h2>Configuration and provenance</h2>\n", p->out);
     (void)fputs("<div class=\"card scroll\"><table class=facts><tbody>\n", p->out);
     if (r->path != NULL)
-        report_html_fact(p->out, "result", r->path);
-    report_html_fact(p->out, "trace", r->trace_path);
-    report_html_fact(p->out, "source of the trace", r->trace_source);
-    report_html_fact(p->out, "model", r->model);
-    report_html_fact(p->out, "shape of the trace", shape);
-    report_html_fact(p->out, "memory", memory);
-    report_html_fact(p->out, "machine", machine);
-    report_html_fact(p->out, "source of the machine", r->machine_source);
-    report_html_fact(p->out, "seed", seed);
-    report_html_fact(p->out, "program", r->version);
+        report_html_fact(p->html, "result", r->path);
+    report_html_fact(p->html, "trace", r->trace_path);
+    report_html_fact(p->html, "source of the trace", r->trace_source);
+    report_html_fact(p->html, "model", r->model);
+    report_html_fact(p->html, "shape of the trace", shape);
+    report_html_fact(p->html, "memory", memory);
+    report_html_fact(p->html, "machine", machine);
+    report_html_fact(p->html, "source of the machine", r->machine_source);
+    report_html_fact(p->html, "seed", seed);
+    report_html_fact(p->html, "program", r->version);
     (void)fputs("</tbody></table></div>\n", p->out);
     free(seed);
     free(shape);
@@ -354,15 +354,12 @@ static void print_differs(const struct report_page *p)
     (void)fputs("</tbody></table></div>\n", p->out);
 }
 
-static int print_page(struct report_page *p, struct err *e)
+static int print_page(void *page, struct report_html *h, struct err *e)
 {
-    char *title = p->ranked > 0 ? mem_format("%s - moesim report", p->entry[0].label)
-                                : mem_strdup("moesim report");
-    int status = report_html_begin(p->out, title, p->plots, e);
+    struct report_page *p = page;
 
-    free(title);
-    if (status != 0)
-        return -1;
+    p->html = h;
+    p->out = h->out;
     report_answer(p);
     print_subject(p);
     print_differs(p);
@@ -373,41 +370,27 @@ static int print_page(struct report_page *p, struct err *e)
     for (size_t i = 0; i < p->count; i++)
         if (print_provenance(p, i, e) != 0)
             return -1;
-    return report_html_end(p->out, p->plots, e);
+    return 0;
 }
 
 int report_write(const struct report_request *request, struct err *e)
 {
-    struct report_page p = {.results = request->results,
-                            .count = request->count,
-                            .curve = request->curve,
-                            .folder = request->folder,
-                            .plots = request->plots,
-                            .pdf = request->pdf};
-    char *path = mem_format("%s/report.html", p.folder);
-    struct file_out *out = NULL;
-    int status = file_make_folder(p.folder, e);
+    struct report_page p = {
+        .results = request->results, .count = request->count, .curve = request->curve};
+    char *title;
+    int status;
 
     report_differs_find(p.results, p.count, &p.differs);
     list_entries(&p);
-    if (status == 0) {
-        out = file_out_new(path, e);
-        status = out == NULL ? -1 : 0;
-    }
-    if (status == 0) {
-        p.out = file_out_stream(out);
-        status = print_page(&p, e);
-        if (status == 0)
-            status = file_out_commit(out, e);
-        else
-            file_out_abandon(out);
-    }
+    title = p.ranked > 0 ? mem_format("%s - moesim report", p.entry[0].label)
+                         : mem_strdup("moesim report");
+    status = report_html_write(&request->place, title, print_page, &p, e);
+    free(title);
     for (size_t i = 0; i < p.entries; i++) {
         free(p.entry[i].label);
         free(p.entry[i].row);
     }
     free(p.entry);
     report_differs_release(&p.differs, p.count);
-    free(path);
-    return status == 0 && p.undrawn ? 1 : status;
+    return status;
 }

@@ -11,6 +11,7 @@
 #ifndef MOESIM_REPORT_REPORT_H
 #define MOESIM_REPORT_REPORT_H
 
+#include "report_place.h"
 #include "sim/result/curve.h"
 #include "sim/result/result.h"
 
@@ -20,10 +21,8 @@ struct report_request {
     const struct result *const *results; /* [count] at least 1 */
     size_t count;
     const struct curve
-        *curve;         /* hits against slots of the first one's trace; NULL: none */
-    const char *folder; /* where the page goes; made if need be */
-    const char *plots;  /* where the scripts are */
-    bool pdf;           /* figures as PDF too */
+        *curve; /* hits against slots of the first one's trace; NULL: none */
+    struct report_place place;
 };
 
 /* Names all files that report_write() may write. */

@@ -1,4 +1,5 @@
 /* The first screen of the report: who wins, why, and what to beware of. */
+#include "explain_state.h"
 #include "report_state.h"
 
 #include "sim/base/mem.h"
@@ -29,84 +30,37 @@ struct text_figure report_measure_text(const struct report_page *p,
                                       : text_time(entry->measure);
 }
 
-static void paragraph(const struct report_page *p, const char *tag, char *text)
-{
-    if (*text != '\0') {
-        (void)fprintf(p->out, "<p><b class=tag>%s</b> ", tag);
-        text_markup(p->out, text);
-        (void)fputs("</p>\n", p->out);
-    }
-    free(text);
-}
-
-/* Appends a sentence, which it takes, to the owned text. */
-static void say(char **text, char *sentence)
-{
-    char *longer = mem_format("%s%s%s", *text,
-                              **text != '\0' && *sentence != '\0' ? " " : "", sentence);
-
-    free(*text);
-    free(sentence);
-    *text = longer;
-}
-
 /* ---- the winner ---- */
 
-/* The comparison of two policies of a result; false: it has none. */
-static bool find_pair(const struct result *r, uint32_t a, uint32_t b,
-                      struct result_comparison *found)
+/* How the first stands to the second, request by request: ratios are how many times as
+ * fast it is. Without pairs it is not known. */
+static struct result_comparison find_lead(const struct report_page *p,
+                                          const struct report_entry *first,
+                                          const struct report_entry *second)
 {
-    size_t pairs = result_pair_count(r);
-    struct result_comparison *c = mem_alloc(pairs, sizeof *c);
-    bool any = false;
-
-    result_compare(r, c);
-    for (size_t i = 0; i < pairs && !any; i++) {
-        if ((c[i].a == a && c[i].b == b) || (c[i].a == b && c[i].b == a)) {
-            *found = c[i];
-            any = c[i].pairs >= 2;
-        }
-    }
-    free(c);
-    return any;
+    if (p->measure == MEASURE_HITS || first->result != second->result)
+        return (struct result_comparison){.pairs = 0};
+    return result_compare_two(first->result, first->number, second->number);
 }
 
-/* How the first stands to the second, request by request. */
-struct lead {
-    bool known;
-    double ratio, low, high; /* times as fast, with the interval of 95 % of this pair */
-    uint64_t pairs;
-};
-
-static struct lead find_lead(const struct report_page *p,
-                             const struct report_entry *first,
-                             const struct report_entry *second)
+static bool is_known(const struct result_comparison *lead)
 {
-    struct lead lead = {.known = false};
-    struct result_comparison c;
-
-    if (p->measure == MEASURE_HITS || first->result != second->result ||
-        !find_pair(first->result, first->number, second->number, &c))
-        return lead;
-    lead = (struct lead){true, c.ratio, c.low, c.high, c.pairs};
-    if (c.a != first->number)
-        lead = (struct lead){true, 1 / c.ratio, 1 / c.high, 1 / c.low, c.pairs};
-    return lead;
+    return lead->pairs >= 2;
 }
 
 /* Whether it cannot be told which of the two is faster. */
-static bool is_open(const struct lead *lead)
+static bool is_open(const struct result_comparison *lead)
 {
-    return lead->known && !(lead->low > 1) && !(lead->high < 1);
+    return is_known(lead) && !lead->significant;
 }
 
 /* How sure it is that the first is ahead of the second. */
 static char *describe_lead(const struct report_page *p, const struct report_entry *first,
                            const struct report_entry *second)
 {
-    struct lead lead = find_lead(p, first, second);
+    struct result_comparison lead = find_lead(p, first, second);
 
-    if (!lead.known)
+    if (!is_known(&lead))
         return mem_format("Next: %s with %s.", second->label,
                           report_measure_text(p, second).text);
     if (is_open(&lead))
@@ -114,7 +68,7 @@ static char *describe_lead(const struct report_page *p, const struct report_entr
                           " requests it is %s to %s times as fast (95 %%).",
                           second->label, report_measure_text(p, second).text, lead.pairs,
                           text_ratio(lead.low).text, text_ratio(lead.high).text);
-    if (lead.high < 1)
+    if (lead.ratio < 1)
         return mem_format("Its median is less, but request by request %s, the next, is "
                           "%s times as fast (95 %%: %s to %s).",
                           second->label, text_ratio(1 / lead.ratio).text,
@@ -138,7 +92,7 @@ static void name_other(const struct report_page *p, char **text, const char *wha
             best = &p->entry[i];
     }
     if (best != &p->entry[0])
-        say(text, mem_format("%s: %s.", what, best->label));
+        explain_add(text, mem_format("%s: %s.", what, best->label));
 }
 
 static double tokens_of(const struct report_entry *entry)
@@ -164,13 +118,13 @@ static char *describe_winner(const struct report_page *p)
                    report_measure_name(p), p->measure == MEASURE_HITS ? "." : "");
 
     if (p->measure == MEASURE_TPOT)
-        say(&text, mem_format("(median; 99 %%: %s), %s tokens per s.",
-                              text_time(w->s.tpot_p99).text,
-                              text_number(w->s.tokens_per_s).text));
+        explain_add(&text, mem_format("(median; 99 %%: %s), %s tokens per s.",
+                                      text_time(w->s.tpot_p99).text,
+                                      text_number(w->s.tokens_per_s).text));
     else if (p->measure == MEASURE_TTFT)
-        say(&text, mem_strdup("(median)."));
+        explain_add(&text, mem_strdup("(median)."));
     if (p->ranked > 1)
-        say(&text, describe_lead(p, w, &p->entry[1]));
+        explain_add(&text, describe_lead(p, w, &p->entry[1]));
     if (p->measure != MEASURE_HITS) {
         name_other(p, &text, "Least time to the first token", first_of, false);
         name_other(p, &text, "Least at 99 %", tail_of, false);
@@ -235,12 +189,14 @@ static char *describe_cause(const struct report_entry *w, const struct report_en
 
     switch ((enum run_share)share) {
     case SHARE_COPY:
-        say(&text, compare_amounts("copies", "bytes of weights", w->s.link_bytes,
-                                   n->s.link_bytes, text_bytes));
-        say(&text, mem_format("Hit rate: %s against %s.", text_share(w->s.hit_rate).text,
-                              text_share(n->s.hit_rate).text));
+        explain_add(&text, compare_amounts("copies", "bytes of weights", w->s.link_bytes,
+                                           n->s.link_bytes, text_bytes));
+        explain_add(&text,
+                    mem_format("Hit rate: %s against %s.", text_share(w->s.hit_rate).text,
+                               text_share(n->s.hit_rate).text));
         if (a->late + b->late > 0)
-            say(&text,
+            explain_add(
+                &text,
                 mem_format(
                     "Of the prefetched experts %s come late, against %s.",
                     text_share(a->prefetches > 0 ? (double)a->late / (double)a->prefetches
@@ -251,33 +207,35 @@ static char *describe_cause(const struct report_entry *w, const struct report_en
                         .text));
         break;
     case SHARE_COMM:
-        say(&text,
-            compare_amounts("sends", "bytes between the GPUs", (double)a->sent_bytes,
-                            (double)b->sent_bytes, text_bytes));
+        explain_add(&text, compare_amounts("sends", "bytes between the GPUs",
+                                           (double)a->sent_bytes, (double)b->sent_bytes,
+                                           text_bytes));
         break;
     case SHARE_IMBALANCE:
-        say(&text,
-            mem_format("Imbalance: %s against %s.", text_ratio(w->s.imbalance).text,
-                       text_ratio(n->s.imbalance).text));
+        explain_add(&text, mem_format("Imbalance: %s against %s.",
+                                      text_ratio(w->s.imbalance).text,
+                                      text_ratio(n->s.imbalance).text));
         break;
     case SHARE_EXPERT:
     case SHARE_DENSE:
-        say(&text,
-            compare_amounts("computes", "rows in experts", (double)a->computed_rows,
-                            (double)b->computed_rows, text_number));
-        say(&text,
-            compare_amounts("launches", "products of experts", (double)a->expert_gemms,
-                            (double)b->expert_gemms, text_number));
+        explain_add(&text, compare_amounts("computes", "rows in experts",
+                                           (double)a->computed_rows,
+                                           (double)b->computed_rows, text_number));
+        explain_add(&text, compare_amounts("launches", "products of experts",
+                                           (double)a->expert_gemms,
+                                           (double)b->expert_gemms, text_number));
         break;
     case SHARE_HOSTED:
-        say(&text, compare_amounts("runs", "experts on the host", (double)a->host_runs,
-                                   (double)b->host_runs, text_number));
+        explain_add(&text,
+                    compare_amounts("runs", "experts on the host", (double)a->host_runs,
+                                    (double)b->host_runs, text_number));
         break;
     case SHARE_HOST:
         if (w->policy->graph != n->policy->graph)
-            say(&text, mem_format("%s is launched from graphs, the other kernel by "
-                                  "kernel.",
-                                  w->policy->graph ? w->label : n->label));
+            explain_add(&text,
+                        mem_format("%s is launched from graphs, the other kernel by "
+                                   "kernel.",
+                                   w->policy->graph ? w->label : n->label));
         break;
     case RUN_SHARES:
         break;
@@ -312,7 +270,7 @@ static char *describe_reason(const struct report_page *p, const struct report_en
                       "on average.",
                       n->label, text_time(most).text, share_words(share),
                       text_time(mine).text, text_time(theirs).text);
-    say(&text, describe_cause(w, n, share));
+    explain_add(&text, describe_cause(w, n, share));
     return text;
 }
 
@@ -337,10 +295,11 @@ static char *describe_rest(const struct report_page *p)
     char *text = explain_verdict_text(&f, w->result, w->number);
 
     if (bound != NULL)
-        say(&text,
-            mem_format("%s, which knows what comes and nobody can have, %s %s.",
-                       bound->label, p->measure == MEASURE_HITS ? "reaches" : "takes",
-                       report_measure_text(p, bound).text));
+        explain_add(&text,
+                    mem_format("%s, which knows what comes and nobody can have, %s %s.",
+                               bound->label,
+                               p->measure == MEASURE_HITS ? "reaches" : "takes",
+                               report_measure_text(p, bound).text));
     return text;
 }
 
@@ -474,7 +433,7 @@ static void print_each(const struct report_page *p)
 
 static const char *title_verb(const struct report_page *p)
 {
-    struct lead lead;
+    struct result_comparison lead;
 
     if (p->ranked < 2)
         return "";
@@ -493,10 +452,12 @@ void report_answer(const struct report_page *p)
         (void)fputs(title_verb(p), p->out);
         (void)fprintf(p->out, ": %s %s</h1>\n", report_measure_text(p, p->entry).text,
                       report_measure_name(p));
-        paragraph(p, p->ranked > 1 ? "Winner" : "Policy", describe_winner(p));
+        report_html_paragraph(p->html, p->ranked > 1 ? "Winner" : "Policy",
+                              describe_winner(p));
         if (p->ranked > 1)
-            paragraph(p, "Reason", describe_reason(p, &p->entry[0], &p->entry[1]));
-        paragraph(p, "Limit", describe_rest(p));
+            report_html_paragraph(p->html, "Reason",
+                                  describe_reason(p, &p->entry[0], &p->entry[1]));
+        report_html_paragraph(p->html, "Limit", describe_rest(p));
         if (p->count > 1)
             print_each(p);
     }

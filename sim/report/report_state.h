@@ -3,9 +3,9 @@
 #define MOESIM_REPORT_REPORT_STATE_H
 
 #include "explain.h"
-#include "plot.h"
 #include "report.h"
 #include "report_differs.h"
+#include "report_html.h"
 
 /* One policy of one of the results. */
 struct report_entry {
@@ -38,10 +38,8 @@ struct report_page {
     size_t entries, ranked; /* ranked: the first so many */
     const struct curve
         *curve; /* hits against slots of the first result's trace; or NULL */
-    const char *folder, *plots;
-    bool pdf;
-    FILE *out;
-    bool undrawn; /* gnuplot is missing or failed */
+    struct report_html *html;
+    FILE *out; /* its */
 };
 
 /* "time per output token", ...: of the page's measure. */
@@ -62,19 +60,5 @@ void report_answer(const struct report_page *p);
 void report_tables(const struct report_page *p);
 /* All figures, and their files. 0 or -1. */
 int report_figures(struct report_page *p, struct err *e);
-
-/* ---- pieces of HTML, for the page of a sweep too (report_html.c) ---- */
-
-/* Begins a page; the style is PLOTS/report.css. 0 or -1. */
-int report_html_begin(FILE *out, const char *title, const char *plots, struct err *e);
-/* Ends it, with PLOTS/report.js. 0 or -1. */
-int report_html_end(FILE *out, const char *plots, struct err *e);
-/* A row of a table of facts. */
-void report_html_fact(FILE *out, const char *name, const char *value);
-/* Draws FOLDER/NAME.csv and writes the figure, or the sentence why there is none, which
- * `none` is where there are no data. 0 or -1. */
-int report_html_figure(FILE *out, const struct plot *plot, const char *caption,
-                       const char *none, const char *folder, const char *plots, bool pdf,
-                       bool *undrawn, struct err *e);
 
 #endif

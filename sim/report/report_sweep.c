@@ -1,5 +1,6 @@
 #include "report_sweep.h"
 
+#include "explain_state.h"
 #include "report_state.h"
 #include "report_sweep_state.h"
 #include "sim/base/file.h"
@@ -15,16 +16,6 @@
 enum { TABLE_ROWS = 200 };
 
 /* ---- the answer ---- */
-
-static void paragraph(const struct sweep_page *p, const char *tag, char *text)
-{
-    if (*text != '\0') {
-        (void)fprintf(p->out, "<p><b class=tag>%s</b> ", tag);
-        text_markup(p->out, text);
-        (void)fputs("</p>\n", p->out);
-    }
-    free(text);
-}
 
 static char *goal_text(const struct sweep_page *p, double goal)
 {
@@ -161,16 +152,12 @@ static char *describe_front(const struct sweep_page *p, const char *what,
 
 static char *describe_fronts(const struct sweep_page *p)
 {
-    char *tail = p->timed ? describe_front(p, "time per output token at 99 %",
+    char *text = p->timed ? describe_front(p, "time per output token at 99 %",
                                            sweep_row_tail, text_time)
                           : mem_strdup("");
-    char *memory = describe_front(p, "GPU memory", sweep_row_memory, text_bytes);
-    char *both =
-        mem_format("%s%s%s", tail, *tail == '\0' || *memory == '\0' ? "" : " ", memory);
 
-    free(tail);
-    free(memory);
-    return both;
+    explain_add(&text, describe_front(p, "GPU memory", sweep_row_memory, text_bytes));
+    return text;
 }
 
 /* ... of the best point's result, and of the sweep. */
@@ -204,10 +191,10 @@ static void print_answer(const struct sweep_page *p, const struct result *best)
     text_markup(p->out, name);
     (void)fprintf(p->out, "%s: %s</h1>\n", is_tie(p) ? " is first of equals" : " wins",
                   goal);
-    paragraph(p, "Winner", describe_winner(p));
-    paragraph(p, "Reason", describe_reason(p));
-    paragraph(p, "Knee", describe_knees(p));
-    paragraph(p, "Front", describe_fronts(p));
+    report_html_paragraph(p->html, "Winner", describe_winner(p));
+    report_html_paragraph(p->html, "Reason", describe_reason(p));
+    report_html_paragraph(p->html, "Knee", describe_knees(p));
+    report_html_paragraph(p->html, "Front", describe_fronts(p));
     print_caveats(p, best);
     (void)fputs("</section>\n", p->out);
     free(goal);
@@ -215,13 +202,6 @@ static void print_answer(const struct sweep_page *p, const struct result *best)
 }
 
 /* ---- the table ---- */
-
-static void print_cell(FILE *out, double value, struct text_figure text)
-{
-    (void)fputs("<td data-v=\"", out);
-    csv_number(out, value);
-    (void)fprintf(out, "\">%s</td>", text.text);
-}
 
 static void print_row(const struct sweep_page *p, const struct sweep_row *row,
                       size_t rank)
@@ -235,13 +215,20 @@ static void print_row(const struct sweep_page *p, const struct sweep_row *row,
     text_markup(p->out, name);
     (void)fputs("</td>", p->out);
     free(name);
-    print_cell(p->out, row->figure[ROW_TOKENS], text_number(row->figure[ROW_TOKENS]));
-    print_cell(p->out, row->figure[ROW_TPOT], text_time(row->figure[ROW_TPOT]));
-    print_cell(p->out, row->figure[ROW_HITS], text_share(row->figure[ROW_HITS]));
-    print_cell(p->out, sweep_row_memory(row), text_bytes(sweep_row_memory(row)));
-    print_cell(p->out, row->figure[ROW_TPOT_TAIL], text_time(row->figure[ROW_TPOT_TAIL]));
-    print_cell(p->out, row->figure[ROW_TTFT], text_time(row->figure[ROW_TTFT]));
-    print_cell(p->out, row->figure[ROW_LINK], text_bytes(row->figure[ROW_LINK]));
+    report_html_cell(p->html, row->figure[ROW_TOKENS],
+                     text_number(row->figure[ROW_TOKENS]), false);
+    report_html_cell(p->html, row->figure[ROW_TPOT], text_time(row->figure[ROW_TPOT]),
+                     false);
+    report_html_cell(p->html, row->figure[ROW_HITS], text_share(row->figure[ROW_HITS]),
+                     false);
+    report_html_cell(p->html, sweep_row_memory(row), text_bytes(sweep_row_memory(row)),
+                     false);
+    report_html_cell(p->html, row->figure[ROW_TPOT_TAIL],
+                     text_time(row->figure[ROW_TPOT_TAIL]), false);
+    report_html_cell(p->html, row->figure[ROW_TTFT], text_time(row->figure[ROW_TTFT]),
+                     false);
+    report_html_cell(p->html, row->figure[ROW_LINK], text_bytes(row->figure[ROW_LINK]),
+                     false);
     (void)fprintf(p->out, "<td data-v=%" PRIu64 ">%" PRIu64 "</td></tr>\n", row->point,
                   row->point);
 }
@@ -326,7 +313,7 @@ static int print_provenance(const struct sweep_page *p, const struct result *bes
                             struct err *e)
 {
     enum { LIMIT = 16 << 20 };
-    char *path = mem_format("%s/study.yaml", p->request->sweep);
+    char *path = mem_format("%s/study.yaml", p->sweep);
     char *study = file_read(path, LIMIT, &(size_t){0}, e);
 
     free(path);
@@ -335,14 +322,14 @@ static int print_provenance(const struct sweep_page *p, const struct result *bes
     (void)fputs("<h2>Configuration and provenance</h2>\n<div class=\"card scroll\">"
                 "<table class=facts><tbody>\n",
                 p->out);
-    report_html_fact(p->out, "sweep", p->request->sweep);
-    report_html_fact(p->out, "trace", best->trace_path);
-    report_html_fact(p->out, "source of the trace", best->trace_source);
-    report_html_fact(p->out, "model", best->model);
-    report_html_fact(p->out, "machine", best->machine);
-    report_html_fact(p->out, "source of the machine", best->machine_source);
-    report_html_fact(p->out, "identity of the best point", p->order[0]->identity);
-    report_html_fact(p->out, "program", best->version);
+    report_html_fact(p->html, "sweep", p->sweep);
+    report_html_fact(p->html, "trace", best->trace_path);
+    report_html_fact(p->html, "source of the trace", best->trace_source);
+    report_html_fact(p->html, "model", best->model);
+    report_html_fact(p->html, "machine", best->machine);
+    report_html_fact(p->html, "source of the machine", best->machine_source);
+    report_html_fact(p->html, "identity of the best point", p->order[0]->identity);
+    report_html_fact(p->html, "program", best->version);
     (void)fputs("</tbody></table></div>\n", p->out);
     print_file(p->out, "The study", study);
     print_file(p->out, "Configuration of the best point",
@@ -351,11 +338,13 @@ static int print_provenance(const struct sweep_page *p, const struct result *bes
     return 0;
 }
 
-static int print_page(struct sweep_page *p, const struct result *best, struct err *e)
+static int print_page(void *page, struct report_html *h, struct err *e)
 {
-    if (report_html_begin(p->out, "sweep - moesim report", p->request->plots, e) != 0)
-        return -1;
-    print_answer(p, best);
+    struct sweep_page *p = page;
+
+    p->html = h;
+    p->out = h->out;
+    print_answer(p, p->best);
     (void)fprintf(p->out, "<p class=sub>%zu rows of policies in points; ", p->t.rows);
     for (size_t k = 0; k < p->t.keys; k++) {
         (void)fputs(k == 0 ? "" : ", ", p->out);
@@ -367,34 +356,13 @@ static int print_page(struct sweep_page *p, const struct result *best, struct er
         return -1;
     print_front(p);
     print_table(p);
-    if (print_provenance(p, best, e) != 0)
-        return -1;
-    return report_html_end(p->out, p->request->plots, e);
+    return print_provenance(p, p->best, e);
 }
 
-/* Writes the page on a sweep whose best point's result is at hand. */
-static int write_page(struct sweep_page *p, const struct result *best, struct err *e)
+int report_sweep_write(const char *sweep, const struct report_place *place, struct err *e)
 {
-    char *path = mem_format("%s/report.html", p->request->folder);
-    struct file_out *out =
-        file_make_folder(p->request->folder, e) == 0 ? file_out_new(path, e) : NULL;
-    int status = -1;
-
-    free(path);
-    if (out == NULL)
-        return -1;
-    p->out = file_out_stream(out);
-    status = print_page(p, best, e);
-    if (status == 0)
-        return file_out_commit(out, e);
-    file_out_abandon(out);
-    return -1;
-}
-
-int report_sweep_write(const struct report_sweep_request *request, struct err *e)
-{
-    struct sweep_page p = {.request = request};
-    char *table = mem_format("%s/sweep.csv", request->sweep), *file;
+    struct sweep_page p = {.sweep = sweep};
+    char *table = mem_format("%s/sweep.csv", sweep), *file;
     struct result best;
     int status = sweep_rows_read(table, &p.t, e);
 
@@ -407,12 +375,13 @@ int report_sweep_write(const struct report_sweep_request *request, struct err *e
                              table);
     }
     if (status == 0) {
-        file = mem_format("%s/points/%.2s/%s.h5", request->sweep, p.order[0]->identity,
+        file = mem_format("%s/points/%.2s/%s.h5", sweep, p.order[0]->identity,
                           p.order[0]->identity);
         status = result_read(file, &best, e);
         free(file);
         if (status == 0) {
-            status = write_page(&p, &best, e);
+            p.best = &best;
+            status = report_html_write(place, "sweep - moesim report", print_page, &p, e);
             result_release(&best);
         }
     }
@@ -420,5 +389,5 @@ int report_sweep_write(const struct report_sweep_request *request, struct err *e
     free(p.effect);
     sweep_rows_release(&p.t);
     free(table);
-    return status == 0 && p.undrawn ? 1 : status;
+    return status;
 }

@@ -7,22 +7,15 @@
 #ifndef MOESIM_REPORT_REPORT_SWEEP_H
 #define MOESIM_REPORT_REPORT_SWEEP_H
 
+#include "report_place.h"
 #include "sim/base/err.h"
 #include "sim/base/folder.h"
 
-#include <stdbool.h>
-
-struct report_sweep_request {
-    const char *sweep;  /* its folder */
-    const char *folder; /* where the page goes; made if need be */
-    const char *plots;  /* where the scripts are */
-    bool pdf;           /* figures as PDF too */
-};
-
 /* Names all files that report_sweep_write() may write. */
 void report_sweep_own_files(struct folder_out *f);
-/* Writes FOLDER/report.html and the figures. 0; 1: figures are missing, as the page says;
- * or -1. */
-int report_sweep_write(const struct report_sweep_request *request, struct err *e);
+/* Writes the page of the sweep in a folder, and its figures. 0; 1: figures are missing,
+ * as the page says; or -1. */
+int report_sweep_write(const char *sweep, const struct report_place *place,
+                       struct err *e);
 
 #endif

@@ -17,30 +17,21 @@ enum {
     MOST_POINTS = 3000 /* that are drawn of those beaten */
 };
 
-/* Writes a figure's data by `print`, which sets what is drawn; nothing where it sets no
- * series. */
-static int figure(struct sweep_page *p, struct plot *plot, const char *caption,
-                  void (*print)(const struct sweep_page *, struct plot *, const void *,
-                                FILE *),
-                  const void *context, struct err *e)
-{
-    char *path = mem_format("%s/%s.csv", p->request->folder, plot->name);
-    struct file_out *out = file_out_new(path, e);
-    int status;
+/* What the data of a figure come from. */
+struct figure {
+    const struct sweep_page *p;
+    size_t key;                /* of those over a key */
+    const struct trade *trade; /* of a front */
+    const struct map *map;
+};
 
-    free(path);
-    if (out == NULL)
-        return -1;
-    print(p, plot, context, file_out_stream(out));
-    if (plot->series == 0) {
-        file_out_abandon(out);
-        return 0;
-    }
-    status = file_out_commit(out, e);
-    if (status == 0)
-        status = report_html_figure(p->out, plot, caption, NULL, p->request->folder,
-                                    p->request->plots, p->request->pdf, &p->undrawn, e);
-    return status;
+typedef int print_figure(void *context, struct plot *plot, FILE *out, struct err *e);
+
+static int draw(struct sweep_page *p, struct plot *plot, const char *caption,
+                print_figure *print, struct figure f, struct err *e)
+{
+    f.p = p;
+    return report_html_figure(p->html, plot, caption, NULL, print, &f, e);
 }
 
 static void add(FILE *out, double value)
@@ -51,10 +42,11 @@ static void add(FILE *out, double value)
 
 /* ---- what decides ---- */
 
-static void print_effects(const struct sweep_page *p, struct plot *plot,
-                          const void *context, FILE *out)
+static int print_effects(void *context, struct plot *plot, FILE *out, struct err *e)
 {
-    (void)context;
+    const struct figure *f = context;
+    const struct sweep_page *p = f->p;
+    (void)e;
     (void)fputs("key,loss\n", out);
     for (size_t i = 0; i < p->t.keys; i++) {
         if (p->t.key[p->effect[i].key].levels < 2)
@@ -64,6 +56,7 @@ static void print_effects(const struct sweep_page *p, struct plot *plot,
         (void)fputc('\n', out);
         plot->series = 1;
     }
+    return 0;
 }
 
 /* ---- axes ---- */
@@ -92,8 +85,8 @@ static double *best_of_bins(const struct sweep_page *p, size_t axis, size_t by,
     for (size_t i = 0; i < sweep_bins(key) * lines; i++)
         best[i] = NAN;
     for (size_t i = 0; i < p->ranked; i++) {
-        size_t bin = sweep_bin_of(key, sweep_row_level(&p->t, p->order[i], axis));
-        size_t line = by == SIZE_MAX ? 0 : sweep_row_level(&p->t, p->order[i], by);
+        size_t bin = sweep_bin_of(key, p->order[i]->level[axis]);
+        size_t line = by == SIZE_MAX ? 0 : p->order[i]->level[by];
         double *at = &best[bin * lines + line];
 
         if (isnan(*at)) /* rows come from the best on */
@@ -119,12 +112,13 @@ static double *quartiles_of_bins(const struct sweep_page *p, size_t axis)
 
 /* Over a grid the best points, a line for each name of another key; else how points
  * spread, for those of a name would be too few. */
-static void print_axis(const struct sweep_page *p, struct plot *plot, const void *context,
-                       FILE *out)
+static int print_axis(void *context, struct plot *plot, FILE *out, struct err *e)
 {
+    const struct figure *f = context;
+    const struct sweep_page *p = f->p;
     static const char *const quartile[QUARTILES] = {"a quarter above", "median",
                                                     "a quarter below"};
-    size_t axis = *(const size_t *)context;
+    size_t axis = f->key;
     size_t by = p->grid ? key_of_lines(p, axis) : SIZE_MAX;
     const struct sweep_key *key = &p->t.key[axis];
     size_t lines = !p->grid ? QUARTILES : by == SIZE_MAX ? 1 : p->t.key[by].levels;
@@ -132,6 +126,7 @@ static void print_axis(const struct sweep_page *p, struct plot *plot, const void
     double *value =
         p->grid ? best_of_bins(p, axis, by, lines) : quartiles_of_bins(p, axis);
 
+    (void)e;
     (void)fputs("x", out);
     for (size_t k = 0; k < lines; k++) {
         (void)fputc(',', out);
@@ -152,6 +147,7 @@ static void print_axis(const struct sweep_page *p, struct plot *plot, const void
     plot->x = key->name;
     plot->series = lines + (knee > 0);
     plot->log = key->number[0] > 0 && key->number[key->levels - 1] >= 32 * key->number[0];
+    return 0;
 }
 
 static int draw_axes(struct sweep_page *p, struct err *e)
@@ -172,11 +168,11 @@ static int draw_axes(struct sweep_page *p, struct err *e)
                              .title = title,
                              .x = "",
                              .y = sweep_goal_name(p)};
-        status = figure(p, &plot,
-                        p->grid ? "The best point at each value, whatever its other keys."
-                                : "How the points at each value spread, of many values "
-                                  "in each of twelve equal parts of them.",
-                        print_axis, &k, e);
+        status = draw(p, &plot,
+                      p->grid ? "The best point at each value, whatever its other keys."
+                              : "How the points at each value spread, of many values "
+                                "in each of twelve equal parts of them.",
+                      print_axis, (struct figure){.key = k}, e);
         free(title);
         free(name);
     }
@@ -211,13 +207,15 @@ static void print_point(const struct sweep_page *p, const struct trade *trade, s
 
 /* The front in ascending order of x, then the others, evenly thinned where there are
  * more than can be seen. */
-static void print_front(const struct sweep_page *p, struct plot *plot,
-                        const void *context, FILE *out)
+static int print_front(void *context, struct plot *plot, FILE *out, struct err *e)
 {
-    const struct trade *trade = context;
+    const struct figure *f = context;
+    const struct sweep_page *p = f->p;
+    const struct trade *trade = f->trade;
     size_t count, at = p->ranked, each = 1 + p->ranked / MOST_POINTS;
     const struct sweep_row **front = sweep_front(p, trade->cost, &count);
 
+    (void)e;
     (void)fputs("point,number,x,y,sort\n", out);
     for (size_t k = count; k-- > 0;) {
         while (p->order[--at] != front[k])
@@ -233,6 +231,7 @@ static void print_front(const struct sweep_page *p, struct plot *plot,
     }
     plot->series = count > 1 ? 4 : 0; /* one point is no trade */
     free(front);
+    return 0;
 }
 
 static int draw_fronts(struct sweep_page *p, struct err *e)
@@ -253,9 +252,10 @@ static int draw_fronts(struct sweep_page *p, struct err *e)
         "Right is better, and down. On the green line nothing "
         "else is better in both. Numbers are the points' ranks.";
 
-    if (figure(p, &tail, caption, print_front, &by_tail, e) != 0)
+    if (draw(p, &tail, caption, print_front, (struct figure){.trade = &by_tail}, e) != 0)
         return -1;
-    return figure(p, &memory, caption, print_front, &by_memory, e);
+    return draw(p, &memory, caption, print_front, (struct figure){.trade = &by_memory},
+                e);
 }
 
 /* ---- who wins where ---- */
@@ -278,10 +278,9 @@ static const char *level_name(const struct sweep_page *p, size_t key, size_t lev
     return key == SIZE_MAX ? "" : p->t.key[key].level[level];
 }
 
-static size_t level_of(const struct sweep_page *p, const struct sweep_row *row,
-                       size_t key)
+static size_t level_of(const struct sweep_row *row, size_t key)
 {
-    return key == SIZE_MAX ? 0 : sweep_row_level(&p->t, row, key);
+    return key == SIZE_MAX ? 0 : row->level[key];
 }
 
 /* Chooses the keys: false where there is no map to draw. */
@@ -319,10 +318,10 @@ static void fill_map(const struct sweep_page *p, struct map *m)
         m->best[i] = NAN;
     for (size_t i = 0; i < p->ranked; i++) {
         const struct sweep_row *row = p->order[i];
-        size_t cell = (level_of(p, row, m->panel) * m->lines + level_of(p, row, m->y)) *
-                          m->columns +
-                      level_of(p, row, m->x);
-        double *at = &m->best[cell * rivals + level_of(p, row, m->who)];
+        size_t cell =
+            (level_of(row, m->panel) * m->lines + level_of(row, m->y)) * m->columns +
+            level_of(row, m->x);
+        double *at = &m->best[cell * rivals + level_of(row, m->who)];
 
         if (isnan(*at))
             *at = sweep_goal(p, row);
@@ -390,13 +389,15 @@ static void print_cell(const struct sweep_page *p, const struct map *m, size_t a
     free(panel);
 }
 
-static void print_map(const struct sweep_page *p, struct plot *plot, const void *context,
-                      FILE *out)
+static int print_map(void *context, struct plot *plot, FILE *out, struct err *e)
 {
-    const struct map *m = context;
+    const struct figure *f = context;
+    const struct sweep_page *p = f->p;
+    const struct map *m = f->map;
     size_t rivals = p->t.key[m->who].levels, at[3], cell = 0, shown = 0, winner;
     double lead;
 
+    (void)e;
     (void)fputs("panel,x,y,panel,x,y,winner,name,lead\n", out);
     for (at[0] = 0; at[0] < m->panels; at[0]++)
         for (at[1] = 0; at[1] < m->lines; at[1]++)
@@ -407,6 +408,7 @@ static void print_map(const struct sweep_page *p, struct plot *plot, const void 
     /* Points at random have few cells in common: there is nothing to compare. */
     if (2 * shown >= cell)
         plot->series = rivals;
+    return 0;
 }
 
 static int draw_map(struct sweep_page *p, struct err *e)
@@ -424,11 +426,11 @@ static int draw_map(struct sweep_page *p, struct err *e)
     plot.title = title;
     plot.x = p->t.key[m.x].name;
     plot.y = m.y == SIZE_MAX ? "" : p->t.key[m.y].name;
-    status = figure(p, &plot,
-                    "The colour is the winner's, the number its lead over the next in %, "
-                    "each at its best over all other keys. Where the lead is small, the "
-                    "border is where a small error of the model may move it.",
-                    print_map, &m, e);
+    status = draw(p, &plot,
+                  "The colour is the winner's, the number its lead over the next in %, "
+                  "each at its best over all other keys. Where the lead is small, the "
+                  "border is where a small error of the model may move it.",
+                  print_map, (struct figure){.map = &m}, e);
     free(title);
     free(m.best);
     return status;
@@ -437,12 +439,14 @@ static int draw_map(struct sweep_page *p, struct err *e)
 /* ---- names ---- */
 
 /* The points of each value of a key: how their goals spread. */
-static void print_levels(const struct sweep_page *p, struct plot *plot,
-                         const void *context, FILE *out)
+static int print_levels(void *context, struct plot *plot, FILE *out, struct err *e)
 {
+    const struct figure *f = context;
+    const struct sweep_page *p = f->p;
     static const double share[] = {0.05, 0.25, 0.50, 0.75, 0.95, 0.99};
-    size_t key = *(const size_t *)context;
+    size_t key = f->key;
 
+    (void)e;
     (void)fputs("value,5 %,25 %,50 %,75 %,95 %,99 %\n", out);
     for (size_t level = 0; level < p->t.key[key].levels; level++) {
         if (isnan(sweep_bin_quantile(p, key, level, 0.5)))
@@ -453,6 +457,7 @@ static void print_levels(const struct sweep_page *p, struct plot *plot,
         (void)fputc('\n', out);
         plot->series = sizeof share / sizeof *share;
     }
+    return 0;
 }
 
 static int draw_levels(struct sweep_page *p, struct err *e)
@@ -473,8 +478,8 @@ static int draw_levels(struct sweep_page *p, struct err *e)
                              .title = title,
                              .x = sweep_goal_name(p),
                              .y = ""};
-        status = figure(p, &plot, "How all points with each value spread.", print_levels,
-                        &k, e);
+        status = draw(p, &plot, "How all points with each value spread.", print_levels,
+                      (struct figure){.key = k}, e);
         free(title);
         free(name);
     }
@@ -492,10 +497,10 @@ int sweep_figures(struct sweep_page *p, struct err *e)
                            .y = ""};
 
     (void)fputs("<h2>Figures</h2>\n", p->out);
-    if (figure(p, &effects,
-               "The keys, by what the median point loses from their best value to their "
-               "worst.",
-               print_effects, NULL, e) != 0 ||
+    if (draw(p, &effects,
+             "The keys, by what the median point loses from their best value to their "
+             "worst.",
+             print_effects, (struct figure){.key = 0}, e) != 0 ||
         draw_axes(p, e) != 0 || draw_map(p, e) != 0 || draw_fronts(p, e) != 0)
         return -1;
     return draw_levels(p, e);

@@ -120,7 +120,7 @@ double sweep_bin_quantile(const struct sweep_page *p, size_t key, size_t bin, do
     size_t count = 0;
 
     for (size_t i = 0; i < p->ranked; i++)
-        if (sweep_bin_of(&p->t.key[key], sweep_row_level(&p->t, p->order[i], key)) == bin)
+        if (sweep_bin_of(&p->t.key[key], p->order[i]->level[key]) == bin)
             value[count++] = sweep_goal(p, p->order[i]);
     if (count > 0) {
         percentile_sort(value, count);

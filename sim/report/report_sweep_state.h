@@ -2,7 +2,9 @@
 #ifndef MOESIM_REPORT_REPORT_SWEEP_STATE_H
 #define MOESIM_REPORT_REPORT_SWEEP_STATE_H
 
+#include "report_html.h"
 #include "report_sweep.h"
+#include "sim/result/result.h"
 #include "sweep_rows.h"
 
 #include <stdio.h>
@@ -15,7 +17,8 @@ struct sweep_effect {
 };
 
 struct sweep_page {
-    const struct report_sweep_request *request;
+    const char *sweep;         /* its folder */
+    const struct result *best; /* of the best point */
     struct sweep_rows t;
     struct sweep_row **order; /* [ranked] from the best on; then [bounds] likewise */
     size_t ranked, bounds;
@@ -23,8 +26,8 @@ struct sweep_page {
     bool timed;                  /* the goal is tokens per second, else hits in % */
     bool labels;                 /* policies have several labels */
     bool grid;                   /* every combination of values is there */
-    FILE *out;
-    bool undrawn;
+    struct report_html *html;
+    FILE *out; /* its */
 };
 
 /* What points are ranked by, more is better. */
@@ -57,7 +60,7 @@ const struct sweep_row **sweep_front(const struct sweep_page *p, sweep_cost *cos
 /* Time per output token at 99 %, in seconds. */
 double sweep_row_tail(const struct sweep_row *row);
 
-/* Orders the rows: fills all but `request` and `out` from `t`. */
+/* Orders the rows: fills all that follows from `t`. */
 void sweep_rank(struct sweep_page *p);
 
 /* All figures. 0 or -1. */

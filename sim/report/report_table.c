@@ -132,13 +132,6 @@ static void find_bests(struct table *t)
 
 /* ---- the rows ---- */
 
-static void print_cell(FILE *out, double value, bool best, struct text_figure text)
-{
-    (void)fputs("<td data-v=\"", out);
-    csv_number(out, value);
-    (void)fprintf(out, "\"%s>%s</td>", best ? " class=best" : "", text.text);
-}
-
 /* How much more it takes than the best: "+3.2 %". */
 static void print_excess(const struct table *t, const struct report_entry *entry)
 {
@@ -184,8 +177,8 @@ static void print_row(const struct table *t, const struct report_entry *entry)
     for (size_t k = 0; t->column[k].head != NULL; k++) {
         double x = value_of(&t->column[k], &entry->s);
 
-        print_cell(out, x, !entry->bound && t->column[k].best != NONE && x == t->best[k],
-                   t->column[k].text(x));
+        report_html_cell(t->p->html, x, t->column[k].text(x),
+                         !entry->bound && t->column[k].best != NONE && x == t->best[k]);
         if (k == 0)
             print_excess(t, entry);
     }
@@ -261,8 +254,8 @@ static void print_extra(const struct report_page *p, const struct print_column *
     bool has = column->has(entry->policy, &entry->s);
     double value = has ? column->value(entry->policy, &entry->s) : NAN;
 
-    print_cell(p->out, value, false,
-               has ? column->text(value) : (struct text_figure){"-"});
+    report_html_cell(p->html, value,
+                     has ? column->text(value) : (struct text_figure){"-"}, false);
 }
 
 static void print_extras(const struct report_page *p)

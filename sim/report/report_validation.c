@@ -1,6 +1,7 @@
 #include "report_validation.h"
 
-#include "report_state.h"
+#include "report_differs.h"
+#include "report_html.h"
 #include "sim/base/config.h"
 #include "sim/base/csv.h"
 #include "sim/base/file.h"
@@ -15,11 +16,11 @@
 #include <string.h>
 
 struct validation_page {
-    const struct report_validation_request *request;
+    const char *validation;      /* its folder */
     const struct cfg_node *root; /* of summary.json */
     const struct cfg_node *policies;
-    FILE *out;
-    bool undrawn;
+    struct report_html *html;
+    FILE *out; /* its */
 };
 
 /* ---- what summary.json says ---- */
@@ -67,14 +68,6 @@ static struct text_figure signed_share(double x)
 }
 
 /* ---- the answer ---- */
-
-static void paragraph(const struct validation_page *p, const char *tag, char *text)
-{
-    (void)fprintf(p->out, "<p><b class=tag>%s</b> ", tag);
-    text_markup(p->out, text);
-    (void)fputs("</p>\n", p->out);
-    free(text);
-}
 
 static char *describe_order(const struct validation_page *p)
 {
@@ -135,18 +128,18 @@ static void print_answer(const struct validation_page *p)
         "<section class=\"card answer\">\n<h1>Predicted passes are off by %s</h1>"
         "\n",
         text_share(number_of(pass, "median_abs_error")).text);
-    paragraph(
-        p, "Error",
+    report_html_paragraph(
+        p->html, "Error",
         mem_format("median of all passes; at worst %s. In sum predicted %s, measured "
                    "%s.",
                    text_share(number_of(pass, "worst_abs_error")).text,
                    text_time(number_of(pass, "predicted_s")).text,
                    text_time(number_of(pass, "measured_s")).text));
-    paragraph(p, "Counts",
-              mem_strdup("hits, loads and bytes of both sides are equal: a "
-                         "validation where they are not writes nothing."));
-    paragraph(p, "Order", describe_order(p));
-    paragraph(p, "Reason", describe_cause(p));
+    report_html_paragraph(p->html, "Counts",
+                          mem_strdup("hits, loads and bytes of both sides are equal: a "
+                                     "validation where they are not writes nothing."));
+    report_html_paragraph(p->html, "Order", describe_order(p));
+    report_html_paragraph(p->html, "Reason", describe_cause(p));
     (void)fputs("<div class=caveat><b class=tag>Caveat</b><ul>\n<li><b>Measured on</b> ",
                 p->out);
     text_markup(p->out, name);
@@ -165,13 +158,6 @@ static void print_answer(const struct validation_page *p)
 
 /* ---- the table ---- */
 
-static void print_cell(FILE *out, double value, struct text_figure text)
-{
-    (void)fputs("<td data-v=\"", out);
-    csv_number(out, value);
-    (void)fprintf(out, "\">%s</td>", text.text);
-}
-
 static void print_table(const struct validation_page *p)
 {
     (void)fputs("<h2>Policies</h2>\n<div class=\"card scroll\"><table class=\"policies "
@@ -189,14 +175,14 @@ static void print_table(const struct validation_page *p)
         (void)fputs("<tr><td>", p->out);
         text_markup(p->out, text_of(policy, "policy"));
         (void)fputs("</td>", p->out);
-        print_cell(p->out, predicted, text_time(predicted));
-        print_cell(p->out, measured, text_time(measured));
-        print_cell(p->out, error_of(pass), signed_share(error_of(pass)));
-        print_cell(p->out, number_of(pass, "median_abs_error"),
-                   text_share(number_of(pass, "median_abs_error")));
-        print_cell(p->out, number_of(pass, "worst_abs_error"),
-                   text_share(number_of(pass, "worst_abs_error")));
-        print_cell(p->out, spread, text_share(spread));
+        report_html_cell(p->html, predicted, text_time(predicted), false);
+        report_html_cell(p->html, measured, text_time(measured), false);
+        report_html_cell(p->html, error_of(pass), signed_share(error_of(pass)), false);
+        report_html_cell(p->html, number_of(pass, "median_abs_error"),
+                         text_share(number_of(pass, "median_abs_error")), false);
+        report_html_cell(p->html, number_of(pass, "worst_abs_error"),
+                         text_share(number_of(pass, "worst_abs_error")), false);
+        report_html_cell(p->html, spread, text_share(spread), false);
         (void)fputs("</tr>\n", p->out);
     }
     (void)fputs("</tbody></table></div>\n", p->out);
@@ -289,7 +275,7 @@ static void take_pass(struct csv_reader *r, struct spread *s)
 static int print_passes(const struct validation_page *p, FILE *out, size_t *series,
                         struct err *e)
 {
-    char *path = mem_format("%s/passes.csv", p->request->validation);
+    char *path = mem_format("%s/passes.csv", p->validation);
     struct csv_reader r = {.in = fopen(path, "r")};
     struct spread s = {.count = 0};
     int status = 0;
@@ -340,40 +326,39 @@ static const struct validation_figure figures[] = {
 };
 enum { FIGURES = sizeof figures / sizeof *figures };
 
+struct drawing {
+    const struct validation_page *p;
+    const struct validation_figure *f;
+};
+
+static int print_data(void *context, struct plot *plot, FILE *out, struct err *e)
+{
+    const struct drawing *d = context;
+
+    return d->f->print(d->p, out, &plot->series, e);
+}
+
 static int print_figure(struct validation_page *p, const struct validation_figure *f,
                         struct err *e)
 {
     struct plot plot = f->plot;
-    char *path = mem_format("%s/%s.csv", p->request->folder, plot.name);
-    struct file_out *out = file_out_new(path, e);
-    int status;
+    struct drawing d = {p, f};
 
-    free(path);
-    if (out == NULL)
-        return -1;
-    status = f->print(p, file_out_stream(out), &plot.series, e);
-    if (status != 0) {
-        file_out_abandon(out);
-        return -1;
-    }
-    if (file_out_commit(out, e) != 0)
-        return -1;
-    return report_html_figure(p->out, &plot, f->caption, "There is nothing to draw.",
-                              p->request->folder, p->request->plots, p->request->pdf,
-                              &p->undrawn, e);
+    return report_html_figure(p->html, &plot, f->caption, "There is nothing to draw.",
+                              print_data, &d, e);
 }
 
 /* ---- the page ---- */
 
-static int print_page(struct validation_page *p, struct err *e)
+static int print_page(void *page, struct report_html *h, struct err *e)
 {
     static const char *const fact[] = {
         "device", "device_name", "driver",  "clocks", "element", "machine", "model",
         "trace",  "date",        "version", "passes", "warmup",  "repeats"};
+    struct validation_page *p = page;
 
-    if (report_html_begin(p->out, "validation - moesim report", p->request->plots, e) !=
-        0)
-        return -1;
+    p->html = h;
+    p->out = h->out;
     print_answer(p);
     print_table(p);
     (void)fputs("<h2>Figures</h2>\n", p->out);
@@ -384,32 +369,16 @@ static int print_page(struct validation_page *p, struct err *e)
                 "<tbody>\n",
                 p->out);
     for (size_t i = 0; i < sizeof fact / sizeof *fact; i++)
-        report_html_fact(p->out, fact[i], text_of(p->root, fact[i]));
+        report_html_fact(p->html, fact[i], text_of(p->root, fact[i]));
     (void)fputs("</tbody></table></div>\n", p->out);
-    return report_html_end(p->out, p->request->plots, e);
+    return 0;
 }
 
-static int write_page(struct validation_page *p, struct err *e)
-{
-    char *path = mem_format("%s/report.html", p->request->folder);
-    struct file_out *out =
-        file_make_folder(p->request->folder, e) == 0 ? file_out_new(path, e) : NULL;
-
-    free(path);
-    if (out == NULL)
-        return -1;
-    p->out = file_out_stream(out);
-    if (print_page(p, e) == 0)
-        return file_out_commit(out, e);
-    file_out_abandon(out);
-    return -1;
-}
-
-int report_validation_write(const struct report_validation_request *request,
+int report_validation_write(const char *validation, const struct report_place *place,
                             struct err *e)
 {
-    struct validation_page p = {.request = request};
-    char *path = mem_format("%s/summary.json", request->validation);
+    struct validation_page p = {.validation = validation};
+    char *path = mem_format("%s/summary.json", validation);
     struct cfg *summary = cfg_load(path, e); /* JSON is YAML */
     int status = summary == NULL ? -1 : 0;
 
@@ -418,13 +387,17 @@ int report_validation_write(const struct report_validation_request *request,
         p.policies = cfg_is_map(p.root) ? cfg_find(p.root, "policies") : NULL;
         if (p.policies == NULL || !cfg_is_list(p.policies) ||
             part_of(p.root, "pass") == NULL)
-            status = err_set(e, "%s: is no summary of moesim validate", path);
+            status = err_set(e,
+                             "%s: is no summary of moesim validate; name the folder "
+                             "that it had as --out",
+                             path);
     }
     if (status == 0)
-        status = write_page(&p, e);
+        status =
+            report_html_write(place, "validation - moesim report", print_page, &p, e);
     cfg_free(summary);
     free(path);
-    return status == 0 && p.undrawn ? 1 : status;
+    return status;
 }
 
 void report_validation_own_files(struct folder_out *f)

@@ -4,23 +4,15 @@
 #ifndef MOESIM_REPORT_REPORT_VALIDATION_H
 #define MOESIM_REPORT_REPORT_VALIDATION_H
 
+#include "report_place.h"
 #include "sim/base/err.h"
 #include "sim/base/folder.h"
 
-#include <stdbool.h>
-
-struct report_validation_request {
-    const char *validation; /* its folder */
-    const char *folder;     /* where the page goes; made if need be */
-    const char *plots;      /* where the scripts are */
-    bool pdf;               /* figures as PDF too */
-};
-
 /* Names all files that report_validation_write() may write. */
 void report_validation_own_files(struct folder_out *f);
-/* Writes FOLDER/report.html and the figures. 0; 1: figures are missing, as the page says;
- * or -1. */
-int report_validation_write(const struct report_validation_request *request,
+/* Writes the page of the validation in a folder, and its figures. 0; 1: figures are
+ * missing, as the page says; or -1. */
+int report_validation_write(const char *validation, const struct report_place *place,
                             struct err *e);
 
 #endif

@@ -214,13 +214,6 @@ static void sort_levels(struct sweep_key *key)
     free(n);
 }
 
-size_t sweep_row_level(const struct sweep_rows *t, const struct sweep_row *row,
-                       size_t key)
-{
-    (void)t;
-    return row->level[key];
-}
-
 /* A level by its text. */
 struct named {
     const char *text;

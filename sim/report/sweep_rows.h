@@ -56,8 +56,5 @@ int sweep_rows_read(const char *path, struct sweep_rows *t, struct err *e);
 void sweep_rows_release(struct sweep_rows *t);
 /* GPU memory in use at most. */
 double sweep_row_memory(const struct sweep_row *row);
-/* Which level a row has. */
-size_t sweep_row_level(const struct sweep_rows *t, const struct sweep_row *row,
-                       size_t key);
 
 #endif

@@ -145,6 +145,16 @@ static void choose_pairs(const struct result *r, struct result_comparison *c)
     }
 }
 
+/* Fills all of `c` but `significant`; returns the p-value of "the ratio is 1". */
+static double compare_policies(const struct result *r,
+                               double (*figure)(const struct run_request *),
+                               struct result_comparison *c)
+{
+    struct moments m = log_ratios(&r->policy[c->a].run, &r->policy[c->b].run, figure);
+
+    return compare_pair(&m, c);
+}
+
 void result_compare(const struct result *r, struct result_comparison *c)
 {
     size_t pairs = result_pair_count(r), tests = 0;
@@ -154,13 +164,22 @@ void result_compare(const struct result *r, struct result_comparison *c)
 
     choose_pairs(r, c);
     for (size_t i = 0; i < pairs; i++) {
-        struct moments m =
-            log_ratios(&r->policy[c[i].a].run, &r->policy[c[i].b].run, figure);
-        double p = compare_pair(&m, &c[i]);
+        double p = compare_policies(r, figure, &c[i]);
 
         if (!isnan(p))
             test[tests++] = (struct test){p, i};
     }
     correct(test, tests, c);
     free(test);
+}
+
+struct result_comparison result_compare_two(const struct result *r, uint32_t a,
+                                            uint32_t b)
+{
+    struct result_comparison c = {.a = a, .b = b};
+    double p =
+        compare_policies(r, any_tpot(r) ? result_request_tpot : result_request_ttft, &c);
+
+    c.significant = p <= LEVEL;
+    return c;
 }

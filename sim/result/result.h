@@ -138,7 +138,7 @@ double result_request_ttft(const struct run_request *q);
  * where no request has two tokens) b / a with its 95 % interval (Student's t). No pairs
  * where a signal stopped one of the two. */
 struct result_comparison {
-    uint32_t a, b; /* a < b */
+    uint32_t a, b; /* a < b, but for result_compare_two() */
     uint64_t pairs;
     double ratio, low, high; /* geometric mean of b / a */
     bool significant;        /* the interval excludes 1, with Holm's correction over all
@@ -152,5 +152,8 @@ uint32_t result_fastest(const struct result *r);
 enum { RESULT_ALL_PAIRS = 64 };
 size_t result_pair_count(const struct result *r);
 void result_compare(const struct result *r, struct result_comparison *c);
+/* Two policies alone: `significant` is about this pair, without correction. */
+struct result_comparison result_compare_two(const struct result *r, uint32_t a,
+                                            uint32_t b);
 
 #endif
