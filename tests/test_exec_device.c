@@ -467,7 +467,7 @@ static void test_copies_in_chunks(void **state)
     const struct exec_slots slots = {3, layer, nothing};
     const char *pool;
     struct op_times times;
-    sim_time ended;
+    sim_time begun, ended;
     op_id id;
     struct model m = tiny_model();
     struct exec_device_options o = {.model = &m};
@@ -498,14 +498,16 @@ static void test_copies_in_chunks(void **state)
             .copy = {
                 .expert = 3 + i, .slot = 2, .bytes = BYTES, .chunk_bytes = limit[i]}};
 
+        begun = exec_device_ops.now(x);
         id = exec_device_ops.submit(x, &op);
         assert_ptr_equal(copied.to[0], pool + (size_t)2 * BYTES);
         expect_pieces((size_t)chunk[i], BYTES, weights_expert(t.weights, 2, 3 + i),
                       t.streams.in[op.class_]);
-        /* Nothing is read back of a copy. */
+        /* Nothing is read back of a copy. The host's clock and the device's are tied with
+         * an error, so each is compared with itself. */
         ended = exec_device_ops.wait(x, id);
         exec_device_ops.times(x, &id, 1, &times);
-        assert_true(times.end > times.start && ended >= times.end);
+        assert_true(times.end > times.start && ended > begun);
         assert_true(exec_device_ops.done(x, id));
         assert_int_equal(copied.count, 0);
         assert_int_equal(exec_device_ops.drain(x, &e), 0);
