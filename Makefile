@@ -459,8 +459,8 @@ valgrind: ## a small replay without a read of uninitialised memory
 install: moesim ## copy the program and its data to $(prefix)
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/moesim
 	install $(B)/moesim $(DESTDIR)$(prefix)/bin/moesim
-	for d in models/arch models/machine sim/policy/presets plots traces/importers \
-	         traces/samples validate/papers; do \
+	for d in models/arch models/machine sim/policy/presets plots traces/python \
+	         traces/python/moesim traces/python/moesim/formats traces/samples validate/papers; do \
 	    install -d $(DESTDIR)$(prefix)/share/moesim/$$d && \
 	    find $$d -maxdepth 1 -type f -exec \
 	        install -m 644 {} $(DESTDIR)$(prefix)/share/moesim/$$d/ \; || exit 1; \

@@ -106,7 +106,6 @@ END
 # Most of it in one process, which is what starts slowly.
 "$python" - "$folder" <<'END'
 import contextlib
-import importlib.util
 import io
 import os
 import re
@@ -115,10 +114,8 @@ import h5py
 
 folder = sys.argv[1]
 out = f"{folder}/out/x.h5"
-sys.path.insert(0, "traces/importers")
-spec = importlib.util.spec_from_file_location("program", "traces/importers/__main__.py")
-program = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(program)
+sys.path.insert(0, "traces/python")
+from moesim.__main__ import run as run_command  # noqa: E402
 failed = False
 
 
@@ -137,7 +134,8 @@ def run(file, arguments):
     said = io.StringIO()
     form = "npz" if file.endswith(".npz") else "route_trace"
     with contextlib.redirect_stderr(said):
-        status = program.convert(program.parse([form, f"{folder}/{file}", "-o", out, *arguments]))
+        status = run_command("import", "import", ["--from", form, f"{folder}/{file}", "-o", out,
+                                                  *arguments])
     return status, said.getvalue()
 
 
@@ -285,7 +283,7 @@ python, folder = sys.argv[1:]
 failed = False
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, by children too
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    run = subprocess.Popen([python, "traces/importers/", "npz", f"{folder}/big.npz", "-o",
+    run = subprocess.Popen([python, "traces/python", "import", "--from", "npz", f"{folder}/big.npz", "-o",
                             f"{folder}/out/x.h5"], stderr=subprocess.PIPE)
     while run.poll() is None and not os.listdir(f"{folder}/out"):
         time.sleep(0.001)

@@ -17,7 +17,11 @@ report() { # status name
     fi
 }
 
-import() { "$python" traces/importers/ "$@"; }
+import() {
+    format=$1
+    shift
+    "$python" traces/python import --from "$format" "$@"
+}
 
 # refuses NAME WORDS FORMAT FILE: exit 1, one line with the words, and no file left.
 refuses() {

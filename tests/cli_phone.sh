@@ -41,7 +41,7 @@ if ! "$python" -c 'import numpy, h5py' 2>/dev/null; then
     exit $failed
 fi
 metrics=$MOESIM_DATA/routing/qwen3-30b-a3b_route_metrics.csv
-"$python" traces/importers/ route_trace \
+"$python" traces/python import --from route_trace \
     "$MOESIM_DATA/routing/qwen3-30b-a3b_route_trace_v1.csv" -o "$folder/qwen.h5" &&
     "$moesim" run "$config" -q --set trace="$folder/qwen.h5" -o "$folder/lru" >/dev/null &&
     "$moesim" run "$config" -q --set trace="$folder/qwen.h5" \

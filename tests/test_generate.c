@@ -579,7 +579,7 @@ static void like_a_recording(const char *archive)
     const char *data = getenv("MOESIM_DATA"), *python = getenv("PYTHON");
     char *source = trace_make_path("recorded.h5");
     char *command =
-        mem_format("%s traces/importers npz '%s/routing/%s' -o '%s'",
+        mem_format("%s traces/python import --from npz '%s/routing/%s' -o '%s'",
                    python != NULL ? python : "/usr/bin/python3", data, archive, source);
     char *path;
 

@@ -1,4 +1,4 @@
-/* Other programs that this one runs and waits for: gnuplot, the importers. None outlives
+/* Other programs that this one runs and waits for: gnuplot, other moesims. None outlives
  * it: the signals of file.h kill them. */
 #ifndef MOESIM_BASE_CHILD_H
 #define MOESIM_BASE_CHILD_H

@@ -115,12 +115,17 @@ struct folder_out *config_folder(const struct cfg *c, const char *path,
 /* ---- where moesim's own files are ---- */
 
 struct folders {
-    char *models, *machines, *presets, *plots, *importers, *samples, *papers;
+    char *models, *machines, *presets, *plots, *python, *samples, *papers;
 };
 /* Looks beside the program, upward (a source tree), then in ../share/moesim (installed).
  * MOESIM_HOME overrides. Release with folders_release. 0 or -1. */
 int folders_find(struct folders *f, struct err *e);
 void folders_release(struct folders *f);
+
+/* Becomes the package of traces/python, with `command` and `verb` (as in "trace import") and
+ * the arguments behind argv[0]: what it takes, says and returns is said there alone.
+ * Returns only where no Python can be run: an exit status, with the sentence said. */
+int cmd_python(const char *command, const char *verb, int argc, char **argv);
 
 /* ---- a progress line, on a terminal only ---- */
 

@@ -153,7 +153,7 @@ int cmd_list(int argc, char **argv)
     };
     struct flag table[] = {{.name = NULL}};
     const struct command command = {
-        "moesim list policies|presets|models|machines|config",
+        "moesim list policies|presets|models|machines|config|formats",
         "Shows what there is to choose from, with parameters, defaults and sources.",
         "moesim list policies", table};
     struct folders folders = {.models = NULL};
@@ -161,8 +161,11 @@ int cmd_list(int argc, char **argv)
     struct nearest near;
     char *sentence;
     int status = EXIT_MISUSE;
-    int count = flags_parse(&command, argc, argv);
+    int count;
 
+    if (argc > 1 && strcmp(argv[1], "formats") == 0)
+        return cmd_python("list", "formats", argc - 1, argv + 1);
+    count = flags_parse(&command, argc, argv);
     if (count < 0)
         return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
     if (count != 1)
@@ -181,7 +184,8 @@ int cmd_list(int argc, char **argv)
         return status;
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         nearest_try(&near, lists[i].name);
-    sentence = mem_format("list knows policies, presets, models, machines and config%s",
+    nearest_try(&near, "formats");
+    sentence = mem_format("list knows policies, presets, models, machines, config and formats%s",
                           nearest_hint(&near).text);
     status = flags_misuse(&command, sentence);
     free(sentence);

@@ -1,20 +1,12 @@
 #include "cmd.h"
-#include "sim/base/child.h"
 #include "sim/base/file.h"
-#include "sim/base/mem.h"
 #include "sim/base/nearest.h"
 #include "sim/base/plain.h"
 #include "traces/export.h"
 #include "traces/slice.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-enum { IMPORT_TEXT_MAX = 4096 }; /* as the importers take it */
-
-extern char **environ;
 
 /* ---- slice, export ---- */
 
@@ -101,131 +93,9 @@ static int export(int argc, char **argv)
     return status == 0 ? EXIT_GOOD : cmd_fail(&e);
 }
 
-/* ---- import ---- */
-
-/* One file of traces/importers each. */
-static const char *const import_formats[] = {"npz", "route_trace"};
-
-static bool is_format(const char *name)
-{
-    for (size_t i = 0; i < sizeof import_formats / sizeof *import_formats; i++)
-        if (strcmp(name, import_formats[i]) == 0)
-            return true;
-    return false;
-}
-
-struct import_flags {
-    const char *out, *from, *model, *requests, *source;
-    unsigned experts;
-};
-
-/* Runs the importer on `file`, which writes the existing file `into`. An exit status. */
-static int run_importer(const struct import_flags *f, const char *file, const char *into,
-                        const struct folders *folders, struct err *e)
-{
-    const char *python = getenv("PYTHON");
-    char *experts = f->experts == 0 ? NULL : mem_format("%u", f->experts);
-    const struct {
-        const char *name, *value;
-    } option[] = {{"output", f->out},        {"into", into},
-                  {"model", f->model},       {"experts", experts},
-                  {"requests", f->requests}, {"source", f->source}};
-    enum { OPTIONS = sizeof option / sizeof *option };
-    char *argument[3 + OPTIONS + 3] = {
-        mem_strdup(python != NULL ? python : "/usr/bin/python3"),
-        mem_strdup(folders->importers), mem_strdup(f->from)};
-    size_t n = 3;
-    int status;
-
-    for (size_t i = 0; i < OPTIONS; i++)
-        if (option[i].value != NULL)
-            argument[n++] = mem_format("--%s=%s", option[i].name, option[i].value);
-    argument[n++] = mem_strdup("--");
-    argument[n++] = mem_strdup(file);
-    status = child_run(argument, environ, false);
-    if (status < 0)
-        (void)err_set(e,
-                      "%s cannot be run: %s; importers need python3 with numpy and h5py "
-                      "(PYTHON names another interpreter)",
-                      argument[0], strerror(errno));
-    else if (status > EXIT_MISUSE && status != EXIT_CANNOT)
-        (void)err_set(e, "%s ended with status %d and wrote no trace", argument[0],
-                      status);
-    for (size_t i = 0; i < n; i++)
-        free(argument[i]);
-    free(experts);
-    return status < 0 ? EXIT_CANNOT : status;
-}
-
-/* The file is made here, so that nothing is left however one of the two programs ends. */
-static int import_file(const struct import_flags *f, const char *file, struct err *e)
-{
-    struct folders folders;
-    struct file_out *out;
-    int status;
-
-    if (folders_find(&folders, e) != 0)
-        return EXIT_BAD;
-    out = file_out_new(f->out, e);
-    status =
-        out == NULL ? EXIT_BAD : run_importer(f, file, file_out_name(out), &folders, e);
-    folders_release(&folders);
-    if (status == EXIT_GOOD)
-        return file_out_commit(out, e) == 0 ? EXIT_GOOD : EXIT_BAD;
-    file_out_abandon(out);
-    return status;
-}
-
-static bool is_long(const char *text)
-{
-    return text != NULL && strlen(text) > IMPORT_TEXT_MAX;
-}
-
 static int import(int argc, char **argv)
 {
-    struct import_flags flags = {.out = NULL};
-    struct flag table[] = {
-        {"--from", 0, FLAG_TEXT, &flags.from, "FORMAT", "npz or route_trace"},
-        {"--out", 'o', FLAG_TEXT, &flags.out, "FILE", "the new trace"},
-        {"--model", 0, FLAG_TEXT, &flags.model, "NAME",
-         "in models/arch, or such a file; guessed by default"},
-        {"--experts", 0, FLAG_COUNT, &flags.experts, "N",
-         "experts per layer, for a model that has no file"},
-        {"--requests", 0, FLAG_TEXT, &flags.requests, "CSV", "npz: the requests' table"},
-        {"--source", 0, FLAG_TEXT, &flags.source, "TEXT",
-         "where it was recorded (default: the file's name)"},
-        {.name = NULL},
-    };
-    const struct command command = {
-        "moesim trace import --from FORMAT FILE -o TRACE",
-        "Makes a trace from what an engine recorded. Formats: npz (arrays ids, probs or "
-        "w, off or\nseq_len; rows below a request's prompt length are prefill), "
-        "route_trace (version 1).",
-        "moesim trace import --from npz gptoss20b_decode.npz -o gptoss.h5", table};
-    struct err e = {.text = ""};
-    int status;
-    int count = flags_parse(&command, argc, argv);
-
-    if (count < 0)
-        return count == -2 ? EXIT_GOOD : EXIT_MISUSE;
-    if (count != 1 || flags.out == NULL || flags.from == NULL)
-        return flags_misuse(&command,
-                            "trace import takes --from FORMAT, one file and --out");
-    if (!is_format(flags.from))
-        return flags_misuse(&command, "--from is npz or route_trace");
-    if (flags.requests != NULL && strcmp(flags.from, "npz") != 0)
-        return flags_misuse(&command, "--requests is for --from npz; leave it out");
-    if (flags.experts > TRACE_MAX_EXPERTS)
-        return flags_misuse(&command, "--experts is at most 4096");
-    if (is_long(flags.model) || is_long(flags.source))
-        return flags_misuse(&command, "--model and --source are at most 4096 bytes long");
-    if (file_check_apart(flags.out, argv[0], &e) != 0 ||
-        file_check_apart(flags.out, flags.requests, &e) != 0)
-        return cmd_fail(&e);
-    status = import_file(&flags, argv[0], &e);
-    if (e.text[0] != '\0')
-        (void)cmd_fail(&e);
-    return status;
+    return cmd_python("trace", "import", argc, argv);
 }
 
 /* ---- which ---- */

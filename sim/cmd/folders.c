@@ -49,7 +49,7 @@ int folders_find(struct folders *f, struct err *e)
     f->machines = mem_format("%s/models/machine", home);
     f->presets = mem_format("%s/sim/policy/presets", home);
     f->plots = mem_format("%s/plots", home);
-    f->importers = mem_format("%s/traces/importers", home);
+    f->python = mem_format("%s/traces/python", home);
     f->samples = mem_format("%s/traces/samples", home);
     f->papers = mem_format("%s/validate/papers", home);
     free(home);
@@ -62,7 +62,7 @@ void folders_release(struct folders *f)
     free(f->machines);
     free(f->presets);
     free(f->plots);
-    free(f->importers);
+    free(f->python);
     free(f->samples);
     free(f->papers);
 }

@@ -11,8 +11,8 @@ import sys
 
 import numpy as np
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "traces", "importers"))
-import h5  # noqa: E402
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "traces", "python"))
+from moesim.trace_writer import DECODE, TraceWriter  # noqa: E402
 
 LAYERS, EXPERTS, TOP_K = 48, 128, 8
 ROWS = 20_000_000 // (LAYERS * TOP_K) + 1
@@ -23,7 +23,7 @@ def main():
     rng = np.random.default_rng(11)
     popular = rng.normal(0, 0.7, (LAYERS, EXPERTS)).astype(np.float32)
     noise = rng.standard_normal((LAYERS, EXPERTS), dtype=np.float32)
-    with h5.TraceWriter(sys.argv[1], model="qwen3-30b-a3b", source="tests/bench/synthetic.py",
+    with TraceWriter(sys.argv[1], model="qwen3-30b-a3b", source="tests/bench/synthetic.py",
                         capture="", experts=EXPERTS, top_k=TOP_K,
                         moe_layer=range(LAYERS)) as writer:
         for first in range(0, ROWS, BLOCK):
@@ -35,7 +35,7 @@ def main():
                 fresh[row] = noise
             expert = np.argpartition(-(fresh + popular), TOP_K, axis=2)[:, :, :TOP_K]
             index = np.arange(first, first + count)
-            writer.rows("synthetic", np.zeros(count), index, np.full(count, h5.DECODE), expert)
+            writer.rows("synthetic", np.zeros(count), index, np.full(count, DECODE), expert)
         writer.commit(prompt_tokens=[0], output_tokens=[ROWS], rows=[ROWS])
 
 

@@ -67,7 +67,7 @@ def settings(values):
 
 
 def commands(moesim, inputs):
-    importer = [PYTHON, f"{ROOT}/traces/importers/"]
+    importer = [PYTHON, f"{ROOT}/traces/python", "import", "--from"]
     return [
         Command("run", [moesim, "run", f"{inputs}/run.yaml", "--out", "out"],
                 old=("result.h5", "timeline.json", "report.html", "mine.txt")),

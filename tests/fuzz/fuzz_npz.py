@@ -6,7 +6,7 @@ import sys
 import zipfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(HERE, "..", "..", "traces", "importers")]
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "..", "traces", "python")]
 
 import importers  # noqa: E402
 import numpy as np  # noqa: E402

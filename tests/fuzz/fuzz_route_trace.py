@@ -4,7 +4,7 @@ import os
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(HERE, "..", "..", "traces", "importers")]
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "..", "traces", "python")]
 
 import importers  # noqa: E402
 

@@ -90,9 +90,9 @@ class Lab:
     """A folder for one input at a time, and what is known of the importer's answers."""
 
     def __init__(self, name, folder, program):
-        self.importer = importlib.import_module(name)
-        self.refusal = importlib.import_module("h5").ImportFailed
-        self.plain = importlib.import_module("say").plain  # as it is said
+        self.importer = importlib.import_module(f"moesim.formats.{name}")
+        self.refusal = importlib.import_module("moesim.say").Failure
+        self.plain = importlib.import_module("moesim.say").plain  # as it is said
         self.folder, self.program = folder, program
         self.file, self.out = f"{folder}/input", f"{folder}/out.h5"
         self.known = set()
@@ -102,7 +102,7 @@ class Lab:
         """The sentence of the refusal, or None."""
         faulthandler.dump_traceback_later(TIME_S, exit=True)
         try:
-            self.importer.convert(self.file, self.out, options)
+            self.importer.convert([self.file], self.out, options)
         except self.refusal as refusal:
             return self.plain(refusal)
         except Exception as failure:
@@ -129,8 +129,8 @@ class Lab:
         """True if the input's answer is new. Raises Finding."""
         with open(self.file, "wb") as stream:
             stream.write(data)
-        options = argparse.Namespace(file=self.file, output=self.out, model=None, experts=8,
-                                     source=None, requests=None, into=None)
+        options = argparse.Namespace(file=[self.file], out=self.out, model=None, experts=8,
+                                     source=None, requests=None)
         if data[:1] in b"\x00ab#P":
             options.model = "fuzz"
         sentence = self.convert(options)

@@ -8,8 +8,8 @@ import sys
 
 import numpy as np
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "traces", "importers"))
-import h5  # noqa: E402
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "traces", "python"))
+from moesim.trace_writer import DECODE, TraceWriter  # noqa: E402
 
 LAYERS, EXPERTS, TOP_K = 24, 32, 4
 BLOCK = 2048  # rows of a chunk of /routing/expert
@@ -27,7 +27,7 @@ def main():
         scores[row][keep] = scores[row - 1][keep]
     expert = np.argsort(scores + 0.2 * popular, axis=2)[:, :, :TOP_K]
     rows = BLOCK * CHUNKS
-    with h5.TraceWriter(sys.argv[1], model="gpt-oss-20b", source="one random block, repeated",
+    with TraceWriter(sys.argv[1], model="gpt-oss-20b", source="one random block, repeated",
                         capture="", experts=EXPERTS, top_k=TOP_K,
                         moe_layer=range(LAYERS)) as writer:
         routing = writer.columns["expert"].set
@@ -40,7 +40,7 @@ def main():
         row = np.arange(rows)
         writer.columns["request"].put(row // REQUEST)
         writer.columns["position"].put(row % REQUEST)
-        writer.columns["phase"].put(np.full(rows, h5.DECODE))
+        writer.columns["phase"].put(np.full(rows, DECODE))
         writer.rows_written = rows
         count = rows // REQUEST
         writer.commit(prompt_tokens=np.zeros(count), output_tokens=np.full(count, REQUEST),

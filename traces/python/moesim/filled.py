@@ -7,8 +7,9 @@ says that it has no experts, and refused where it says that it has.
 """
 
 import numpy as np
-from h5 import NOT_RECORDED, ImportFailed
-from say import note
+
+from moesim.say import Failure, note
+from moesim.trace_writer import NOT_RECORDED
 
 FEW_VALUES = 8  # of a row: fewer may be 0 .. k - 1 by chance
 FEW_ROWS = 4  # of a file: in fewer a layer may repeat itself by chance
@@ -64,7 +65,7 @@ class Look:
             self.first = ids[0]
         strange = (ids < -1) | ((ids >= len(self.used)) & (ids != NOT_RECORDED))
         if strange.any():
-            raise ImportFailed(f"{self.path}: ids: {ids[strange][0]} is no expert's number; they "
+            raise Failure(f"{self.path}: ids: {ids[strange][0]} is no expert's number; they "
                                f"go from 0 to {len(self.used) - 1}, and -1 is not recorded")
         if len(ids):
             self.used[ids[(ids >= 0) & (ids < len(self.used))].astype(np.int64)] = True
@@ -76,7 +77,7 @@ class Look:
     def end(self):
         """Finds the layers that never change, or hold what no router chooses."""
         if self.first is None:
-            raise ImportFailed(f"{self.path}: ids: none of the {self.rows} rows holds routing: "
+            raise Failure(f"{self.path}: ids: none of the {self.rows} rows holds routing: "
                                f"layers {listed(range(self.layers))} are all -1, one expert "
                                f"{self.top_k} times, or 0 to {self.top_k - 1}; record again with "
                                "the capture of routing switched on")
@@ -112,12 +113,12 @@ class Look:
         """Refuses what is no routing; says what becomes "not recorded"."""
         changing = set(range(self.layers)) - set(kept) - set(self.constant)
         if changing and self.is_enough():
-            raise ImportFailed(f"{self.path}: ids: layers {listed(sorted(changing))} have no "
+            raise Failure(f"{self.path}: ids: layers {listed(sorted(changing))} have no "
                                "experts in this model, but change from row to row here; name the "
                                "right model with --model")
         wrong = sorted(set(self.constant) & set(kept))
         if wrong:
-            raise ImportFailed(f"{self.path}: ids: layers {listed(wrong)} hold the same experts in "
+            raise Failure(f"{self.path}: ids: layers {listed(wrong)} hold the same experts in "
                                "every row, so they are no MoE layers or were not captured; name a "
                                "model without experts there with --model, or leave them out of "
                                "the array")

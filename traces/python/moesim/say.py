@@ -3,6 +3,15 @@
 import sys
 import unicodedata
 
+
+class Failure(Exception):
+    """The input cannot become what was asked for; the text is the sentence for the user."""
+
+
+class Misuse(Exception):
+    """Options that contradict, or name what is not there; the text says what to say instead."""
+
+
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, overrides of direction, surrogates
 
 

@@ -6,9 +6,13 @@ import os
 import re
 from typing import NamedTuple
 
-from h5 import ImportFailed
+from moesim.say import Failure
 
-FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "models", "arch")
+HERE = os.path.dirname(os.path.abspath(__file__))
+# In a wheel beside this file, which setup.py copies; else the program's own.
+FOLDER = next((folder for folder in (os.path.join(HERE, "arch"),
+                                     os.path.join(HERE, "..", "..", "..", "models", "arch"))
+               if os.path.isdir(folder)), None)
 MOST_LAYERS = 1024
 
 
@@ -32,20 +36,20 @@ def read(path):
         with open(path, encoding="utf-8") as stream:
             text = stream.read(1 << 20)
     except (OSError, UnicodeDecodeError) as failure:
-        raise ImportFailed(f"{path}: cannot be read as a model: {failure}") from None
+        raise Failure(f"{path}: cannot be read as a model: {failure}") from None
     found = dict(re.findall(r"^(\w+): *([^\s#]+)", text, re.MULTILINE))
 
     def number(key, fallback=None):
         value = found.get(key, fallback)
         if value is None or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):
-            raise ImportFailed(f"{path}: {key} is missing or no number; a file of models/arch "
+            raise Failure(f"{path}: {key} is missing or no number; a file of models/arch "
                                "shows what a model needs")
         return float(value)
 
     layers, first, every = (int(number(*key)) for key in (
         ("layers",), ("first_moe", "0"), ("moe_every", "1")))
     if not 0 <= first < layers <= MOST_LAYERS or every < 1:
-        raise ImportFailed(f"{path}: first_moe must be below layers, at most {MOST_LAYERS}, and "
+        raise Failure(f"{path}: first_moe must be below layers, at most {MOST_LAYERS}, and "
                            "moe_every at least 1")
     return Model(name=found.get("name", os.path.basename(path).removesuffix(".yaml")),
                  layers=layers, moe=tuple(range(first, layers, every)),

@@ -10,12 +10,20 @@ import os
 import re
 
 names = set()  # of files that are to be renamed yet
+locks = {}  # their descriptors: a shared lock says on other machines that they are written
 
 
 def forget(path):
     with contextlib.suppress(OSError):
         os.unlink(path)
+    release(path)
+
+
+def release(path):
+    """It has its name, or is gone."""
     names.discard(path)
+    with contextlib.suppress(OSError, KeyError):
+        os.close(locks.pop(path))
 
 
 def forget_all():
@@ -60,7 +68,9 @@ def begin(path):
         temporary = os.path.join(folder, f".{short}.{os.getpid()}-{count}.part")
         names.add(temporary)
         try:
-            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            locks[temporary] = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            with contextlib.suppress(OSError):  # some file systems have no locks
+                fcntl.flock(locks[temporary], fcntl.LOCK_SH | fcntl.LOCK_NB)
             return temporary
         except FileExistsError:
             names.discard(temporary)

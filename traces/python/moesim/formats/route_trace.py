@@ -22,9 +22,16 @@ import os
 import re
 
 import numpy as np
-from h5 import DECODE, NOT_RECORDED, PREFILL, ImportFailed, TraceWriter
-from models import all_models, named, unknown
-from say import warn
+
+from moesim.formats import Format
+from moesim.models import all_models, named, unknown
+from moesim.say import Failure, warn
+from moesim.trace_writer import DECODE, NOT_RECORDED, PREFILL, TraceWriter
+
+FORMAT = Format(
+    name="route_trace", writer="an engine with offloaded experts, version 1 of its CSV",
+    files="csv", holds="routing, scores, residency, sizes of experts",
+    source="github.com/Helldez/BigMoeOnEdge")
 
 REQUIRED = ("step", "layer", "expert")
 LIMITS = {"turn": 1 << 32, "phase": 2, "step": 1 << 32, "layer": 1024, "slot": 4096,
@@ -47,7 +54,7 @@ def read_columns(path, number, line):
     names = [name.strip() for name in line.rstrip("\r\n").split(",")]
     missing = [name for name in REQUIRED if name not in names]
     if missing or len(set(names)) != len(names):
-        raise ImportFailed(f"{path}: line {number}: column {missing[0]} is missing; "
+        raise Failure(f"{path}: line {number}: column {missing[0]} is missing; "
                            if missing else f"{path}: line {number}: a column stands twice; "
                            f"step, layer and expert must be among the columns, each once")
     return names
@@ -57,7 +64,7 @@ def read_head(path, stream):
     """The facts of the lines with `#`, and the names of the columns."""
     facts, sizes = {}, {}
     if not stream.readline().startswith("# route_trace v1"):
-        raise ImportFailed(f"{path}: line 1 is not \"# route_trace v1\"; only that version is "
+        raise Failure(f"{path}: line 1 is not \"# route_trace v1\"; only that version is "
                            "known")
     for number, line in enumerate(stream, start=2):
         if not line.startswith("#"):
@@ -67,18 +74,18 @@ def read_head(path, stream):
             layer = whole_number(pairs["layer"], LIMITS["layer"])
             size = whole_number(pairs.get("expert_bytes", ""), (1 << 48) + 1)
             if layer is None or size is None:
-                raise ImportFailed(f"{path}: line {number}: expected layer=N (below 1024) "
+                raise Failure(f"{path}: line {number}: expected layer=N (below 1024) "
                                    "expert_bytes=N (at most 2^48)")
             sizes[layer] = size
         else:
             facts.update(pairs)
     else:
-        raise ImportFailed(f"{path}: ends before the line of column names")
+        raise Failure(f"{path}: ends before the line of column names")
     sizes = {layer: size for layer, size in sorted(sizes.items()) if size > 0}
     experts, top_k = (whole_number(facts.get(name, ""), 4097)
                       for name in ("n_expert", "n_expert_used"))
     if not sizes or experts is None or top_k is None or not 1 <= top_k <= experts:
-        raise ImportFailed(f"{path}: the head must give n_expert, n_expert_used (1 <= n_expert_used "
+        raise Failure(f"{path}: the head must give n_expert, n_expert_used (1 <= n_expert_used "
                            "<= n_expert <= 4096) and, for each MoE layer, layer=N expert_bytes=N")
     return facts, sizes, experts, top_k, read_columns(path, number, line), number + 1
 
@@ -103,23 +110,23 @@ def read_lines(path, stream, columns, first_line):
             continue
         cells = line.rstrip("\r\n").split(",")
         if len(cells) != len(columns):
-            raise ImportFailed(f"{path}: line {number}: has {len(cells)} values, but there are "
+            raise Failure(f"{path}: line {number}: has {len(cells)} values, but there are "
                                f"{len(columns)} columns; is the file whole?")
         row = [number]
         for name, at, below in numbers:
             value = whole_number(cells[at], below)
             if value is None:
-                raise ImportFailed(f"{path}: line {number}: {name} is {cells[at][:20]!r}, not a "
+                raise Failure(f"{path}: line {number}: {name} is {cells[at][:20]!r}, not a "
                                    f"whole number from 0 to {below - 1}")
             row.append(value)
         weight = read_weight(cells[weight_at]) if weight_at is not None else math.nan
         if weight is None:
-            raise ImportFailed(f"{path}: line {number}: weight is {cells[weight_at][:20]!r}, not a "
+            raise Failure(f"{path}: line {number}: weight is {cells[weight_at][:20]!r}, not a "
                                "number from 0 to 1, or nan where none was recorded")
         values.append(row)
         weights.append(weight)
     if not values:
-        raise ImportFailed(f"{path}: holds no line of routing")
+        raise Failure(f"{path}: holds no line of routing")
     names = ["line"] + [name for name, _, _ in numbers]
     found = dict(zip(names, np.array(values, dtype=np.int64).T))
     return found, np.array(weights)
@@ -141,7 +148,7 @@ def choose_model(path, facts, sizes, experts, options):
         models = [model for model in all_models()
                   if model.name in file_name.replace("_", "-") and model.experts == experts]
         if not models:
-            raise ImportFailed(f"{path}: no model of models/arch goes by "
+            raise Failure(f"{path}: no model of models/arch goes by "
                                f"{file_name[:100] or 'no name'} and has {experts} experts; name it "
                                "with --model")
         model = min(models, key=lambda model: abs(math.log(model.expert_bytes / size)))
@@ -166,7 +173,7 @@ def check_values(path, found, sizes, experts, top_k):
             (found["expert"] >= experts, "expert", f"below n_expert, {experts}")):
         if bad.any():
             at = int(np.argmax(bad))
-            raise ImportFailed(f"{path}: line {found['line'][at]}: {name} {found[name][at]} is not "
+            raise Failure(f"{path}: line {found['line'][at]}: {name} {found[name][at]} is not "
                                f"{limit}")
     return place
 
@@ -198,7 +205,7 @@ class Rows:
 
     def refuse(self, bad, line, what):
         if bad.any():
-            raise ImportFailed(f"{self.path}: line {line[int(np.argmax(bad))]}: {what}")
+            raise Failure(f"{self.path}: line {line[int(np.argmax(bad))]}: {what}")
 
     def take_out(self, dropped):
         """Leaves out what was not executed; slots close up, as gaps may only end a cell."""
@@ -239,30 +246,35 @@ def write(path, out, options, rows, model, experts, sizes):
     phase = np.where(rows.phase == 0, PREFILL, DECODE)
     with TraceWriter(out, model=model, experts=experts, top_k=rows.shape[1],
                      moe_layer=list(sizes), expert_bytes=list(sizes.values()),
-                     source=options.source or os.path.basename(path), into=options.into,
+                     source=options.source or os.path.basename(path), 
                      capture="moesim trace import --from route_trace",
                      score_kind="softmax" if scored else "none", places=list(sizes),
-                     resident=rows.resident is not None) as writer:
+                     fields=("resident",) if rows.resident is not None else ()) as writer:
         for first, last, ids, score, resident in rows.blocks():
             part = slice(first, last)
             writer.rows(path, request[part], rows.keys[part, 1], phase[part], ids,
                         score if scored else None,
-                        resident if rows.resident is not None else None)
+                        resident=resident if rows.resident is not None else None)
         writer.commit(prompt_tokens=prompt, output_tokens=counts - prompt, rows=counts)
 
 
-def convert(path, out, options):
+def recognise(_path, head):
+    return head.startswith(b"# route_trace")
+
+
+def convert(paths, out, options):
+    path = paths[0]
     try:
         with open(path, encoding="utf-8", newline="\n") as stream:
             facts, sizes, experts, top_k, columns, first_line = read_head(path, stream)
             found, weight = read_lines(path, stream, columns, first_line)
     except UnicodeDecodeError as failure:
-        raise ImportFailed(f"{path}: is not a text file in UTF-8 (byte {failure.start} of a block "
+        raise Failure(f"{path}: is not a text file in UTF-8 (byte {failure.start} of a block "
                            "of it)") from None
     except OSError as failure:
-        raise ImportFailed(f"{path}: cannot be opened: {failure.strerror}") from None
+        raise Failure(f"{path}: cannot be opened: {failure.strerror}") from None
     if options.experts not in (None, experts):
-        raise ImportFailed(f"{path}: n_expert is {experts}, not {options.experts}; leave out "
+        raise Failure(f"{path}: n_expert is {experts}, not {options.experts}; leave out "
                            "--experts")
     place = check_values(path, found, sizes, experts, top_k)
     rows = Rows(path, found, weight, place, len(sizes), top_k)

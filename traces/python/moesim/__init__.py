@@ -1,0 +1,1 @@
+"""Traces and results of moesim in Python: importers, capture, and reading what it wrote."""

@@ -1,0 +1,69 @@
+"""Tokens per expert, on their way from a file of some format to a count-only trace."""
+
+import os
+
+import numpy as np
+
+from moesim import filled
+from moesim.recorded import Recorded
+from moesim.say import Failure
+from moesim.trace_writer import CountWriter
+
+
+class Look:
+    """Which layers have no counts, so that they can be no MoE layers."""
+
+    def __init__(self, where, layers):
+        self.where, self.layers = where, layers
+        self.total = np.zeros(len(layers))
+
+    def see(self, counts):
+        self.total += counts.sum(axis=(0, 2), dtype=np.float64)
+
+    @property
+    def empty(self):
+        return np.flatnonzero(self.total == 0).tolist()
+
+    def likeliest(self, models):
+        return [model for model in models if self.is_empty_where(model)] or models
+
+    def is_empty_where(self, model):
+        dense = [layer for layer in range(model.layers) if layer not in model.moe]
+        return self.empty == ([] if len(self.layers) == len(model.moe) else dense)
+
+    def without(self):
+        return (f" (layers {filled.listed(self.empty)} count nothing, so they are no MoE layers)"
+                if self.empty else "")
+
+    def judge(self, kept):
+        wrong = sorted(set(self.empty) & set(kept))
+        if wrong:
+            raise Failure(f"{self.where}: layers {filled.listed(self.layers[i] for i in wrong)} "
+                          "count no token in any pass, so they are no MoE layers or were not "
+                          "recorded; name a model without experts there with --model")
+
+
+class Counts(Recorded):
+    """`blocks()` begins anew each time and yields counts by (pass, layer, expert)."""
+
+    def __init__(self, path, format_name, blocks, *, layers, experts, top_k=None, array="counts",
+                 model=None, capture=None):
+        super().__init__(path, f"{path}: {array}", layers, top_k, experts, model,
+                         capture or f"moesim trace import --from {format_name}")
+        self.blocks = blocks
+
+    def write(self, out, options):
+        look = Look(self.where, self.layers)
+        for counts in self.blocks():
+            look.see(np.asarray(counts))
+        if not look.total.any():
+            raise Failure(f"{self.where}: counts nothing; record again with the counting of "
+                          "experts switched on")
+        name, experts, top_k, moe_layer, kept = self.choose_model(look, options)
+        look.judge(kept)
+        with CountWriter(out, model=name, experts=experts, top_k=top_k, moe_layer=moe_layer,
+                         source=options.source or os.path.basename(self.path),
+                         capture=self.capture) as writer:
+            for counts in self.blocks():
+                writer.passes(self.where, np.asarray(counts)[:, kept])
+            writer.commit()
