@@ -260,9 +260,9 @@ report $? capture_whole_runs
 report $? capture_refused
 
 # ---- usage ----
-"$moesim" trace import --from vllm "$folder/whole.npz" -o "$out" >"$folder/said" 2>&1
-[ $? -eq 2 ] && grep -q "^moesim: --from is npz or route_trace" "$folder/said" &&
-    grep -q "^usage: moesim trace import" "$folder/said" && ! grep -q "importers/" "$folder/said"
+"$moesim" trace import --from np "$folder/whole.npz" -o "$out" >"$folder/said" 2>&1
+[ $? -eq 2 ] && grep -q "^moesim: --from np is no format" "$folder/said" &&
+    grep -q "^usage: moesim trace import" "$folder/said" && ! grep -q "python" "$folder/said"
 report $? capture_usage
 PYTHON=/nowhere/python "$moesim" trace import --from npz "$folder/whole.npz" -o "$out" 2>"$folder/said"
 [ $? -eq 77 ] && grep -q "PYTHON names another interpreter" "$folder/said" &&

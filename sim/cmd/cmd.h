@@ -122,8 +122,8 @@ struct folders {
 int folders_find(struct folders *f, struct err *e);
 void folders_release(struct folders *f);
 
-/* Becomes the package of traces/python, with `command` and `verb` (as in "trace import") and
- * the arguments behind argv[0]: what it takes, says and returns is said there alone.
+/* Becomes the package of traces/python, with `command` and `verb` (as in "trace import")
+ * and the arguments behind argv[0]: what it takes, says and returns is said there alone.
  * Returns only where no Python can be run: an exit status, with the sentence said. */
 int cmd_python(const char *command, const char *verb, int argc, char **argv);
 

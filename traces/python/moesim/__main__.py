@@ -58,6 +58,7 @@ def run(name, called, arguments):
         return 77
     except Misuse as failure:
         say(failure)
+        print(f"usage: {called} ...\nTry --help.", file=sys.stderr)
         return 2
     except Failure as failure:
         say(failure)
