@@ -49,6 +49,18 @@ class Array:
         return self.read(self.shape[0])
 
 
+class Held:
+    """One that is in memory already."""
+
+    def __init__(self, where, values):
+        self.where, self.values, self.at = where, values, 0
+        self.shape, self.dtype = values.shape, values.dtype
+
+    def read(self, rows):
+        self.at += rows
+        return self.values[self.at - rows:self.at]
+
+
 class Member(Array):
     """One array of an archive."""
 

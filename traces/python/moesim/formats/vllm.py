@@ -23,65 +23,25 @@ and vllm/entrypoints/openai/completion/protocol.py of 0.22; ai-dynamo/dynamo pul
 import base64
 import binascii
 import io
-import itertools
 import os
 import zipfile
 
 import numpy as np
 
-from moesim.arrays import MAGIC, Array, Member, NpyFile
+from moesim.arrays import MAGIC, Array, Held, Member, NpyFile
 from moesim.formats import Format
 from moesim.json_lines import objects
 from moesim.models import named
-from moesim.recording import Recording, Requests, block_rows
-from moesim.request_table import groups_of, request_table
 from moesim.say import Failure, note
+from moesim.sequences import K_MOST, Piece, write
 
 FORMAT = Format(
     name="vllm", writer="vLLM, with --enable-return-routed-experts", files="npy, npz, json, jsonl",
     holds="routing", options=("requests",), several=True,
     source="github.com/vllm-project/vllm, routed_experts_capturer.py and protocol.py")
 
-K_MOST = 64  # more per token than any model has: so many are all experts, or counts
 TYPES = ("uint8", "uint16", "int16", "int32", "int64", "uint32", "int8")
 KEYS = ("routed_experts", "prompt_routed_experts")
-
-
-class Piece:
-    """One request's rows, its parts in order; opened anew each time they are read."""
-
-    def __init__(self, where, parts, prompt=None, output=None, start=None, model=None):
-        self.where, self.parts = where, parts
-        self.prompt, self.output, self.start, self.model = prompt, output, start, model
-        arrays = [part() for part in parts]
-        for array in arrays:
-            self.check(array)
-        self.tail = arrays[0].shape[1:]
-        if any(array.shape[1:] != self.tail for array in arrays):
-            raise Failure(f"{where}: prompt_routed_experts has shape {arrays[0].shape}, "
-                          f"routed_experts {arrays[-1].shape}; they must have the same layers and "
-                          "experts per token")
-        self.rows = sum(array.shape[0] for array in arrays)
-
-    @staticmethod
-    def check(array):
-        if len(array.shape) != 3 or 0 in array.shape[1:] or array.dtype.kind not in "ui":
-            raise Failure(f"{array.where} must be [token][layer][k], three dimensions of whole "
-                          f"numbers, not {array.dtype} {array.shape}; save what vLLM returns as "
-                          "it is")
-        if array.shape[2] > K_MOST:
-            raise Failure(f"{array.where}: has {array.shape[2]} experts per token: these are "
-                          "counts or scores of all experts, not routed ones; counts are imported "
-                          "with --from sglang")
-
-    def blocks(self, most):
-        for part in self.parts:
-            array = part()
-            left = array.shape[0]
-            while left > 0:
-                count = min(most, left)
-                yield array.read(count)
-                left -= count
 
 
 # ---- arrays in files ----
@@ -123,15 +83,8 @@ def plain_array(where, value, shape, dtype):
     return np.frombuffer(value, dtype=kind).reshape(shape)
 
 
-def as_stream(array):
-    out = io.BytesIO()
-    np.lib.format.write_array(out, np.ascontiguousarray(array), allow_pickle=False)
-    out.seek(0)
-    return out
-
-
 def decode(where, value):
-    """The stream of one array in any of the forms that it has in JSON."""
+    """One array in any of the forms that it has in JSON."""
     shape = dtype = None
     if isinstance(value, dict):
         shape, dtype, value = value.get("shape"), value.get("dtype"), value.get("data")
@@ -145,15 +98,15 @@ def decode(where, value):
         if array.ndim != 3 or array.dtype.kind not in "ui":
             raise Failure(f"{where} is no list [token][layer][k] of whole numbers; save the "
                           "response as it is")
-        return as_stream(array)
+        return Held(where, array)
     try:
         data = base64.b64decode(value, validate=True)
     except (TypeError, ValueError, binascii.Error):
         raise Failure(f"{where} is no base64; save the response as the server gives it"
                       ) from None
     if data.startswith(MAGIC):
-        return io.BytesIO(data)
-    return as_stream(plain_array(where, data, shape, dtype))
+        return Array(where, io.BytesIO(data))
+    return Held(where, plain_array(where, data, shape, dtype))
 
 
 def length(where, holder, name, ids):
@@ -191,7 +144,7 @@ def arrays_of(place, number, found):
         def read():
             again = place.again()
             holder = choices_of(where, again)[number] if of_choice else again
-            return Array(f"{where}: {key}", decode(f"{where}: {key}", holder[key]))
+            return decode(f"{where}: {key}", holder[key])
         return read
 
     parts = []
@@ -230,60 +183,7 @@ def pieces_of_responses(path):
              "was aborted, or the server runs without --enable-return-routed-experts")
 
 
-# ---- requests ----
-
-def lay(piece):
-    """(begin, prompt, output): whole sequences, outputs alone, or what start says."""
-    rows, prompt, output = piece.rows, piece.prompt, piece.output
-    if prompt is None:
-        return None
-    start = piece.start or 0
-    if output is not None and start and abs(start + rows - prompt - output + 1) > 1:
-        raise Failure(f"{piece.where}: {rows} rows from position {start} on contradict a prompt of "
-                      f"{prompt} and {output} generated tokens; save the response as it is")
-    if start:
-        return start, prompt, max(0, start + rows + 1 - prompt) if output is None else output
-    if output is None:
-        if rows + 1 < prompt:
-            raise Failure(f"{piece.where}: a prompt of {prompt} tokens makes {prompt} rows or more, "
-                          f"but there are {rows}; give the lengths with --requests CSV")
-        return 0, prompt, rows + 1 - prompt
-    whole = prompt + output - 1
-    if abs(rows - whole) <= 1:
-        return 0, prompt, output
-    if rows in (output - 1, output):
-        return prompt, prompt, output
-    raise Failure(f"{piece.where}: a prompt of {prompt} and {output} generated tokens make {whole} "
-                  f"rows, or {output - 1} where the outputs alone were recorded, but there are "
-                  f"{rows}; give the positions with --requests CSV")
-
-
-def requests_of(path, pieces, options):
-    rows = np.array([piece.rows for piece in pieces], dtype=np.int64)
-    laid = [lay(piece) for piece in pieces] if options.requests is None else [None]
-    if None not in laid:
-        begin, prompt, output = zip(*laid)
-        return Requests.of(rows, prompt, output, begin)
-    table = request_table(path, options.requests, rows)
-    if table is None:
-        note(f"{path}: no lengths of requests are in it or beside it, so every row is taken as "
-             "decode; give prompt lengths with --requests CSV")
-        return Requests.of(rows, rows * 0, rows)
-    return Requests.of(rows, *groups_of(table))
-
-
-def blocks_of(pieces, most):
-    """Rows of several short requests together."""
-    held, count, first = [], 0, 0
-    for part in itertools.chain.from_iterable(piece.blocks(most) for piece in pieces):
-        if count and count + len(part) > most:
-            yield first, held[0] if len(held) == 1 else np.concatenate(held), None, {}
-            first, held, count = first + count, [], 0
-        held.append(part)
-        count += len(part)
-    if count:
-        yield first, held[0] if len(held) == 1 else np.concatenate(held), None, {}
-
+# ---- files ----
 
 def kind_of(path):
     try:
@@ -306,23 +206,7 @@ def model_of(pieces):
 
 def convert(paths, out, options):
     pieces = [piece for path in paths for piece in kind_of(path)(path)]
-    empty = [piece.where for piece in pieces if piece.rows == 0]
-    pieces = [piece for piece in pieces if piece.rows > 0]
-    if not pieces:
-        raise Failure(f"{paths[0]}: holds no row of routing; run the server with "
-                      "--enable-return-routed-experts and ask for routed experts")
-    if empty:
-        note(f"{empty[0]}: holds no row, as {len(empty)} of the requests, which are left out")
-    tail = pieces[0].tail
-    for piece in pieces:
-        if piece.tail != tail:
-            raise Failure(f"{piece.where}: has {piece.tail[0]} layers and {piece.tail[1]} experts per "
-                          f"token, {pieces[0].where} has {tail[0]} and {tail[1]}; import what one "
-                          "model wrote")
-    most = block_rows(*tail)
-    Recording(paths[0], FORMAT.name, lambda: blocks_of(pieces, most),
-              requests_of(paths[0], pieces, options), layers=range(tail[0]), width=tail[1],
-              top_k=tail[1], array="routed experts", model=model_of(pieces)).write(out, options)
+    write(FORMAT.name, paths[0], pieces, model_of(pieces), out, options)
 
 
 # ---- which format ----
