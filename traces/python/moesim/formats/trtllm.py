@@ -131,8 +131,8 @@ def convert(paths, out, options):
            layers=ranks.layers, experts=ranks.experts, top_k=top_k, numbered=True).write(out, options)
 
 
-def recognise(path, head):
-    if not path.endswith(".safetensors") or len(head) < 8:
+def recognise(_path, head):
+    if head[8:9] != b"{":
         return False
     names = re.findall(rb'"([^"]*)"\s*:\s*\{\s*"dtype"', head[8:])
     return bool(names) and all(KEY.fullmatch(name.decode("ascii", "replace")) for name in names)
