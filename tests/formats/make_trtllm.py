@@ -5,8 +5,11 @@ import json
 import os
 import sys
 
-import safetensors.torch
-import torch
+try:
+    import safetensors.torch
+    import torch
+except ImportError:  # the tests need the rule alone
+    torch = None
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "trtllm")
 ITERATIONS, LAYERS, EXPERTS, TOP_K = (50, 51, 52), (1, 2, 3), 8, 2

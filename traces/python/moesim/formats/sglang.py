@@ -157,14 +157,11 @@ def counts_of_table(path, out, options):
 
 
 def fill_experts(path, counts, layers, out, options):
-    """The table may end before the last expert: the model says how many there are."""
-    seen = counts.shape[2]
-    models = [named(options.model)] if options.model else [
-        model for model in all_models() if set(layers) <= set(model.moe)
-        and seen <= model.experts < 2 * seen]
-    if len(models) == 1 and models[0] is not None and models[0].experts > seen and \
-            options.experts is None:
-        counts = np.pad(counts, ((0, 0), (0, 0), (0, models[0].experts - seen)))
+    """The table may end before the last expert: the model that was named has the others."""
+    model = named(options.model) if options.model else None
+    more = model.experts - counts.shape[2] if model else 0
+    if more > 0 and options.experts is None:
+        counts = np.pad(counts, ((0, 0), (0, 0), (0, more)))
     write_counts(path, "count", lambda: [counts], counts.shape[1:], out, options, layers)
 
 
