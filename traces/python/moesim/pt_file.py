@@ -71,7 +71,7 @@ def rebuild(*given):
     if not isinstance(storage, Storage) or not whole_numbers([offset]) or \
             not whole_numbers(shape) or not whole_numbers(stride) or len(shape) != len(stride):
         raise Refused("has a tensor whose description makes no sense")
-    kind = given[6] if len(given) > 6 and isinstance(given[6], str) else storage.kind
+    kind = given[6] if len(given) > 6 and given[6] in tuple(KINDS.values()) else storage.kind
     return Tensor(storage, offset, tuple(shape), tuple(stride), kind)
 
 

@@ -17,11 +17,12 @@ class Recorded:
     file says so, else None; model: the name that the file has for it, else None."""
 
     def __init__(self, path, where, layers, top_k, experts, model, capture):
+        for count, most, what in ((len(layers), LAYERS_MAX, "layers"),
+                                  (1 if experts is None else experts, EXPERTS_MAX, "experts")):
+            if not 1 <= count <= most:
+                raise Failure(f"{where}: has {count} {what}; from 1 to {most} can be written")
         self.path, self.where, self.layers = path, where, list(layers)
         self.top_k, self.experts, self.model, self.capture = top_k, experts, model, capture
-        if not 1 <= len(self.layers) <= LAYERS_MAX:
-            raise Failure(f"{where}: has {len(self.layers)} layers; from 1 to {LAYERS_MAX} can be "
-                          "written")
 
     def fits(self, model):
         """Whether its layers are those of the file, by number, or counted from the first."""
@@ -50,6 +51,9 @@ class Recorded:
             fitting = [model for model in all_models() if self.fits(model)]
             model = plainest(look.likeliest(fitting))
         experts = options.experts or self.experts
+        if model is None and options.experts and self.experts not in (None, options.experts):
+            raise Failure(f"{self.path}: has {self.experts} experts, not {options.experts}; leave out "
+                          "--experts")
         top_k = self.top_k or getattr(options, "top_k", None)
         if top_k and experts and top_k > experts:
             raise Failure(f"{self.path}: {top_k} experts per token of {experts} are impossible; "
