@@ -168,7 +168,7 @@ refuses("capture_lengths_longer", "line 3: a prompt of 8 and 7 generated.*make 1
         "longer.npz")
 refuses("capture_lengths_shorter", "line 3: .*make 8 rows", "shorter.npz")
 refuses("capture_lengths_huge", "line 3: gen_len is '99999999999', not a whole number", "huge.npz")
-takes("capture_lengths_odd", "note: [^ ]*: lines 3: the archive has one row more or less", "odd.npz")
+takes("capture_lengths_odd", "note: [^ ]*: lines 3: the recording has one row more or less", "odd.npz")
 takes("capture_no_lengths", "every row is taken as decode", "v3.npz")
 
 # ---- what was not captured ----

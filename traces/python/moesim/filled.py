@@ -65,7 +65,7 @@ class Look:
             self.first = ids[0]
         strange = (ids < -1) | ((ids >= len(self.used)) & (ids != NOT_RECORDED))
         if strange.any():
-            raise Failure(f"{self.path}: ids: {ids[strange][0]} is no expert's number; they "
+            raise Failure(f"{self.path}: {ids[strange][0]} is no expert's number; they "
                                f"go from 0 to {len(self.used) - 1}, and -1 is not recorded")
         if len(ids):
             self.used[ids[(ids >= 0) & (ids < len(self.used))].astype(np.int64)] = True
@@ -77,7 +77,7 @@ class Look:
     def end(self):
         """Finds the layers that never change, or hold what no router chooses."""
         if self.first is None:
-            raise Failure(f"{self.path}: ids: none of the {self.rows} rows holds routing: "
+            raise Failure(f"{self.path}: none of the {self.rows} rows holds routing: "
                                f"layers {listed(range(self.layers))} are all -1, one expert "
                                f"{self.top_k} times, or 0 to {self.top_k - 1}; record again with "
                                "the capture of routing switched on")
@@ -113,17 +113,17 @@ class Look:
         """Refuses what is no routing; says what becomes "not recorded"."""
         changing = set(range(self.layers)) - set(kept) - set(self.constant)
         if changing and self.is_enough():
-            raise Failure(f"{self.path}: ids: layers {listed(sorted(changing))} have no "
+            raise Failure(f"{self.path}: layers {listed(sorted(changing))} have no "
                                "experts in this model, but change from row to row here; name the "
                                "right model with --model")
         wrong = sorted(set(self.constant) & set(kept))
         if wrong:
-            raise Failure(f"{self.path}: ids: layers {listed(wrong)} hold the same experts in "
+            raise Failure(f"{self.path}: layers {listed(wrong)} hold the same experts in "
                                "every row, so they are no MoE layers or were not captured; name a "
                                "model without experts there with --model, or leave them out of "
                                "the array")
         if self.uncaptured:
-            note(f"{self.path}: ids: {self.uncaptured} of {self.rows} rows were not captured "
+            note(f"{self.path}: {self.uncaptured} of {self.rows} rows were not captured "
                  f"(rows {listed(self.some)}) and become \"not recorded\"")
 
     @staticmethod

@@ -48,16 +48,17 @@ class Recording(Recorded):
 
     layers: what the file calls each of its layers, ascending; top_k: experts executed a row
     (None: the model's), the first ones of each cell; width: candidates in a cell; experts:
-    where the file says so; expert_bytes: by layer.
+    where the file says so; expert_bytes: by layer; passes: row numbers of each batch.
     """
 
     def __init__(self, path, format_name, blocks, requests, *, layers, width, top_k=None,
                  experts=None, score_kind="none", fields=(), expert_bytes=None, array="ids",
-                 model=None, capture=None):
+                 model=None, capture=None, passes=None):
         super().__init__(path, f"{path}: {array}", layers, top_k, experts, model,
                          capture or f"moesim trace import --from {format_name}")
         self.blocks, self.requests, self.width = blocks, requests, width
         self.score_kind, self.fields, self.expert_bytes = score_kind, fields, expert_bytes
+        self.passes = passes
         if not 1 <= width <= EXPERTS_MAX:
             raise Failure(f"{self.where}: has {width} experts per token; from 1 to {EXPERTS_MAX} "
                           "can be written")
@@ -85,7 +86,7 @@ class Recording(Recorded):
                 expert_bytes=self.expert_bytes and [self.expert_bytes[i] for i in kept]) as writer:
             self.write_rows(writer, look, kept)
             writer.commit(prompt_tokens=r.prompt, output_tokens=r.output, rows=r.rows,
-                          group=r.group, arrival_ns=r.arrival_ns)
+                          group=r.group, arrival_ns=r.arrival_ns, passes=self.passes)
 
     def write_rows(self, writer, look, kept):
         r, ends = self.requests, np.cumsum(self.requests.rows)

@@ -334,6 +334,7 @@ class TraceWriter(TraceFile):
                 self.whole("/pass/first", np.concatenate(
                     [[0], np.cumsum([len(one) for one in passes])]).astype("<u8"))
                 self.whole("/pass/row", np.concatenate(passes).astype("<u8"))
+                self.whole("/pass/start_ns", np.full(len(passes), -1, dtype="<i8"))
             self.finish()
 
 
