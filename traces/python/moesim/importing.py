@@ -14,6 +14,7 @@ EXPERTS_MAX = 4096
 # What only some formats take: each says which in its FORMAT.
 SOME = (
     Flag("requests", "CSV", "the requests' table: category, prompt_len, gen_len, first_pos"),
+    Flag("top-k", "K", "experts that a token executes, for a model that has no file", kind=int),
 )
 
 
@@ -59,6 +60,8 @@ def parse(called, arguments):
         return None
     if options.experts is not None and not 1 <= options.experts <= EXPERTS_MAX:
         raise Misuse(f"--experts must be from 1 to {EXPERTS_MAX}")
+    if options.top_k is not None and not 1 <= options.top_k <= EXPERTS_MAX:
+        raise Misuse(f"--top-k must be from 1 to {EXPERTS_MAX}")
     for name in ("model", "source"):
         if len(os.fsencode(getattr(options, name) or "")) > TEXT_MAX:
             raise Misuse(f"--{name} is longer than {TEXT_MAX} bytes")
