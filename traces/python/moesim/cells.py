@@ -98,12 +98,12 @@ class Windows:
 
 
 class Cells:
-    """`what`: what a cell and slot are called in messages; `tags`: what all lines of a row
+    """`what`: what a cell and slot are called where they occur twice, and the cure; `tags`: what all lines of a row
     must agree in, with the sentence for those that do not."""
 
     def __init__(self, path, out, layers, width, *, fields=(), tags=None,
-                 what="its row, layer and slot"):
-        self.path, self.width, self.what = path, width, what
+                 what="its row, layer and slot", cure=""):
+        self.path, self.width, self.twice = path, width, f"{what} occurs twice{cure}"
         self.agree = tags or {}
         self.keys = Keys(self.agree)
         self.windows = Windows(out, layers, width, fields)
@@ -137,7 +137,7 @@ class Cells:
         twice = np.zeros(len(at), dtype=bool)
         twice[order[1:]] = at[order[1:]] == at[order[:-1]]
         self.refuse(twice | (window["expert"][row, layer, slot] != NOT_RECORDED), line,
-                    f"{self.what} occurs twice")
+                    self.twice)
         window["expert"][row, layer, slot] = expert
         for name, values in more.items():
             window[name][row, layer, slot] = values
