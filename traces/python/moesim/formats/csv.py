@@ -5,9 +5,10 @@
 One line per executed expert. Columns go by their names; row, layer and expert must be there.
 Back come the rows with request, position, phase, and the executed experts with scores.
 What the CSV does not hold is told or stays absent: prompt and output tokens are counted in
-the rows (positions below the first that is not prefill are the prompt), scores in [0, 1]
-are taken as softmax, others as logits; candidates that were not executed, groups, arrivals,
-sizes of experts and rows of which nothing was recorded are gone.
+the rows (positions below the first that is not prefill are the prompt; what is generated
+is one token more than its rows), scores in [0, 1] are taken as softmax, others as logits;
+candidates that were not executed, groups, arrivals, sizes of experts and rows of which
+nothing was recorded are gone.
 """
 
 import numpy as np
@@ -108,7 +109,8 @@ def read_requests(path, cells):
     later = late < np.iinfo(np.int64).max
     prompt[later] = np.maximum(prompt[later], late[later])
     output = np.bincount(number, weights=(phase == DECODE) | (phase == VERIFY), minlength=count)
-    return Requests.of(rows, prompt, output.astype(np.int64))
+    # The last token drawn is not run, so a request that generates has one more than its rows.
+    return Requests.of(rows, prompt, output.astype(np.int64) + (output > 0))
 
 
 def recognise(_path, head):
