@@ -32,6 +32,7 @@ cat >"$folder/trace_usage" <<'END'
 usage: moesim trace COMMAND ...
 
   moesim trace info     what a trace holds and how its routing looks
+  moesim trace check    whether traces keep every rule of the format
   moesim trace gen      draw a synthetic trace, or one like another
   moesim trace import   from what an engine recorded
   moesim trace export   for other tools
@@ -83,7 +84,7 @@ moesim: there is no word 'what is all this' to explain
 Try moesim help.
 END
 bad=0
-for words in run sweep curve check explain report fit calibrate validate list "trace gen" "trace info"; do
+for words in run sweep curve check explain report fit calibrate validate list "trace check" "trace gen" "trace info"; do
     # shellcheck disable=SC2086
     "$moesim" $words --help >"$folder/wanted" && "$moesim" help $words | cmp - "$folder/wanted" || bad=1
 done
@@ -133,6 +134,7 @@ fit	m:measured p:parameter -:match -:total -:first-pass -:train -:weight o:out -
 calibrate	o:out d:device -:tables -:quick q:quiet
 validate	d:device m:machine o:out n:passes w:warmup r:repeat -:expert-memory s:set -:json q:quiet
 trace info	-:json q:quiet
+trace check	-:json q:quiet
 trace gen	o:out s:set -:like -:requests -:seed -:scores
 trace import	-:from o:out -:model -:experts -:source -:requests
 trace export	o:out -:to -:batch -:layers
