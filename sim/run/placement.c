@@ -22,6 +22,7 @@ static struct place_problem problem_of(const struct runner *c)
         .nodes = c->spread->p->topology->nodes,
         .groups = (uint32_t)s->policy->place.groups,
         .slots = c->spread->p->slots,
+        .map = s->policy->map,
         .seed = s->seed,
     };
 }
