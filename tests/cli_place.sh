@@ -1,6 +1,7 @@
 #!/bin/sh
-# Placement maps in files as engines load them, in: what each form gives, and what is
-# refused, by one sentence that names the file and the cure.
+# Placement maps in files as engines load them, in and out: what each form gives, what is
+# refused, by one sentence that names the file and the cure, and that the map of a run gives
+# the same run again.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 . tests/shell.sh
@@ -110,4 +111,64 @@ refused "torch.save()" "PK"
 refused "needs a map" "" --set policies.0.place=file
 refused "missing.json" "" --set "policies.0.place.file=$folder/missing.json"
 refused "parallel: {gpus" "[$one,$one,$one]" --set parallel=
+
+# ---- out ----
+
+# round_trip NAME PLACE: the map that a run held, read again, gives the same run.
+round_trip() {
+    rm -f "$folder/map.json"
+    first=$(digest "$folder/map.yaml" --set "policies.0.place=$2")
+    timeout 60 "$moesim" run "$folder/map.yaml" --set "policies.0.place=$2" --out "$folder/out" \
+        >/dev/null &&
+        "$moesim" explain "$folder/out/result.h5" --map "$folder/map.json" &&
+        "$python" -B -c 'import json, sys
+m = json.load(open(sys.argv[1]))
+assert list(m) == ["physical_to_logical_map"] and len(m["physical_to_logical_map"]) == 4
+assert m["physical_to_logical_map"][0] == [s % 8 for s in range(len(m["physical_to_logical_map"][1]))]' \
+            "$folder/map.json" && [ -n "$first" ] && [ "$(digest "$folder/map.yaml")" = "$first" ]
+    report $? "place_round_trip_$1"
+}
+for plugin in linear round-robin random greedy anti-correlation eplb replicate; do
+    round_trip $plugin $plugin
+done
+round_trip spare_slots "{name: linear, slots: 12}"
+round_trip wrapped "{name: linear, slots: 12, spare: wrap}"
+round_trip eplb_replicas "{name: eplb, slots: 16}"
+round_trip replicate_replicas "{name: replicate, slots: 16}"
+
+# A placement that moves: each one in force is kept, and a pass tells which.
+timeout 60 "$moesim" run "$folder/map.yaml" --out "$folder/out" \
+    --set "policies=[{name: p, place: {name: eplb, slots: 12, interval: 4, window: 4}}, {name: s, place: tensor}]" \
+    >/dev/null
+ask() {
+    "$moesim" explain "$folder/out/result.h5" "$@" 2>&1
+}
+ask --placement >"$folder/said" && grep -q "^p: 12 slots a layer for 8 experts on 4 GPUs, 3 on each; placement [0-9]* of [0-9]*, from pass" \
+    "$folder/said" && [ "$(grep -c '^  GPU' "$folder/said")" -eq 4 ]
+report $? place_shown
+ask --placement --pass 2 --layer 3 | grep -q "placement 1 of [0-9]*, from pass 0$" &&
+    ask --placement --pass 4 --layer 3 | grep -q "placement 2 of [0-9]*, from pass 4$" &&
+    ask --map "$folder/a.json" --policy p --pass 3 && ask --map "$folder/b.json" --policy p &&
+    ! cmp -s "$folder/a.json" "$folder/b.json"
+report $? place_shown_by_pass
+told() {
+    words=$1
+    shift
+    case $(ask "$@") in
+    "moesim: "*"$words"*) report 0 "place_told_$(echo "$words" | tr -c 'a-z0-9\n' _)" ;;
+    *) ask "$@" && report 1 "place_told_$(echo "$words" | tr -c 'a-z0-9\n' _)" ;;
+    esac
+}
+told "decoder layer 0 has no experts; those from 1 to 3 have" --placement --layer 0
+told "has a slice of every expert on every GPU" --map "$folder/c.json" --policy s
+told "has a slice of every expert on every GPU" --placement --policy s
+told "there are 2 policies; choose one" --map "$folder/c.json"
+told "there is no policy 'q'" --placement --policy q
+told "has no pass 6000" --placement --pass 6000 --policy p
+told "which is read here" --map "$folder/out/result.h5" --policy p
+[ ! -e "$folder/c.json" ]
+report $? place_no_map_of_what_was_refused
+"$moesim" explain "$folder/out/result.h5" --pass 3 >/dev/null 2>&1
+[ $? -eq 2 ]
+report $? place_pass_goes_with_placement
 exit $failed

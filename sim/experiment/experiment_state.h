@@ -14,7 +14,8 @@
 /* Expert loads that policies may know beforehand; owned arrays. */
 struct profile {
     uint64_t *load;    /* (layer, expert) */
-    uint32_t *history; /* (sample, layer, expert) of the rows in turn; NULL on one GPU */
+    uint32_t *history; /* (sample, layer, expert) of the rows, or the passes of counts, in
+                          turn; NULL on one GPU */
     uint32_t samples;
 };
 

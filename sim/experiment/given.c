@@ -78,7 +78,46 @@ static void profile_row(struct profile *p, const struct trace_info *t,
     }
 }
 
-static int read_profile(struct profile *p, struct trace *t, struct err *e)
+/* Enters a pass of a count-only trace. 0 or -1. */
+static int profile_pass(struct profile *p, const struct trace *t, uint64_t pass,
+                        const uint32_t *count, struct err *e)
+{
+    const struct trace_info *info = trace_get_info(t);
+    size_t cells = (size_t)info->layers * info->experts;
+    uint32_t *part =
+        p->history == NULL ? NULL : p->history + pass * p->samples / info->passes * cells;
+
+    for (size_t i = 0; i < cells; i++) {
+        p->load[i] += count[i];
+        if (part == NULL)
+            continue;
+        if (count[i] > UINT32_MAX - part[i])
+            return err_set(e,
+                           "%s: passes up to %" PRIu64 " together have more than 2^32 "
+                           "tokens of one expert; profile with fewer of them (moesim "
+                           "trace slice)",
+                           trace_path(t), pass);
+        part[i] += count[i];
+    }
+    return 0;
+}
+
+static int read_counts(struct profile *p, struct trace *t, struct err *e)
+{
+    const struct trace_info *info = trace_get_info(t);
+    uint32_t *count = mem_alloc((size_t)info->layers * info->experts, sizeof *count);
+    int status = 0;
+
+    for (uint64_t n = 0; n < info->passes && status == 0; n++) {
+        status = trace_read_load(t, n, count, e);
+        if (status == 0)
+            status = profile_pass(p, t, n, count, e);
+    }
+    free(count);
+    return status;
+}
+
+static int read_rows(struct profile *p, struct trace *t, struct err *e)
 {
     enum { BLOCK = 256 };
     const struct trace_info *info = trace_get_info(t);
@@ -117,12 +156,14 @@ static void *make_profile(void *context, struct err *e)
     size_t cells = (size_t)t->layers * t->experts;
     struct trace *trace = shared_open_trace(x->hooks->shared, profile_path(x), e);
     struct profile *p;
+    uint64_t parts; /* rows, or passes of counts */
 
     if (trace == NULL)
         return NULL;
     found = trace_get_info(trace);
+    parts = found->counts_only ? found->passes : found->rows;
     if (found->layers != t->layers || found->experts != t->experts ||
-        found->candidates != t->candidates) {
+        (!found->counts_only && !t->counts_only && found->candidates != t->candidates)) {
         trace_close(trace);
         (void)err_set(e, "%s: is of another shape than %s; profile with the same model",
                       profile_path(x), x->trace_path);
@@ -131,10 +172,10 @@ static void *make_profile(void *context, struct err *e)
     p = mem_zalloc(1, sizeof *p);
     p->load = mem_zalloc(cells, sizeof *p->load);
     if (x->is_parallel) {
-        p->samples = found->rows < MOST_SAMPLES ? (uint32_t)found->rows : MOST_SAMPLES;
+        p->samples = parts < MOST_SAMPLES ? (uint32_t)parts : MOST_SAMPLES;
         p->history = mem_zalloc(p->samples * cells, sizeof *p->history);
     }
-    if (read_profile(p, trace, e) != 0) {
+    if ((found->counts_only ? read_counts : read_rows)(p, trace, e) != 0) {
         free_profile(p);
         p = NULL;
     }
