@@ -128,7 +128,7 @@ run	o:out s:set t:threads -:json -:csv -:params-json -:objective -:policy q:quie
 tune	o:out s:set t:threads -:largest-batch -:json q:quiet
 curve	p:policy s:slots b:batch -:scope -:protect -:order m:model -:set o:out t:threads -:json -:csv q:quiet
 check	u:update -:study s:set p:papers -:refit -:json -:junit -:markdown t:threads q:quiet
-explain	
+explain	-:placement m:map -:policy -:pass -:layer
 report	o:out -:pdf
 fit	m:measured p:parameter -:match -:total -:first-pass -:train -:weight o:out -:source s:set -:csv -:tables
 calibrate	o:out d:device -:tables -:quick q:quiet
@@ -260,6 +260,8 @@ run takes one configuration file, such as demo.yaml	run a b
 --json and --csv exclude each other; choose one	run a --json --csv
 explain takes one result file	explain
 explain takes one result file	explain a b
+--policy and --pass go with --placement or --map	explain a --policy p
+--layer goes with --placement	explain a --map m --layer 3
 report takes one or more results and --out FOLDER	report
 report takes one or more results and --out FOLDER	report a
 report takes one or more results and --out FOLDER	report -o a
