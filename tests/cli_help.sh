@@ -136,7 +136,7 @@ validate	d:device m:machine o:out n:passes w:warmup r:repeat -:expert-memory s:s
 trace info	-:json q:quiet
 trace check	-:json q:quiet
 trace gen	o:out s:set -:like -:requests -:seed -:scores
-trace import	-:from o:out -:model -:experts -:source -:requests
+trace import	-:from o:out -:model -:experts -:source -:requests -:top-k
 trace export	o:out -:to -:batch -:layers
 trace slice	o:out -:requests -:rows -:layers
 list	

@@ -39,7 +39,7 @@ np.savez(f"{sys.argv[1]}/dump.npz", ids=ids.astype(np.uint8), off=[0, 20, 60])
 END
 sed -n '/^## From your engine/,/^## /s/^    //p' "$root/README.md" | grep '^build/moesim ' |
     sed "s|RECORDING|$folder/dump.npz|" >"$folder/commands"
-[ "$(wc -l <"$folder/commands")" -eq 3 ]
+[ "$(wc -l <"$folder/commands")" -eq 4 ]
 report $? readme_second_commands
 sh -e "$folder/commands" >"$folder/out" 2>&1 || cat "$folder/out"
 [ -s out/own/result.h5 ] && grep -q '^olmoe-1b-7b on rtx4090-pcie4' "$folder/out"
