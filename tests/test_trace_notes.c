@@ -27,13 +27,14 @@ struct shown {
 static void fill(struct shown *s, uint32_t layers, uint32_t experts, uint32_t top_k,
                  uint64_t rows)
 {
-    uint16_t *expert = s->expert;
+    uint16_t *expert;
 
     *s = (struct shown){.info = {.layers = layers,
                                  .experts = experts,
                                  .top_k = top_k,
                                  .candidates = top_k},
                         .rows = rows};
+    expert = s->expert;
     assert_true(rows <= MAX_ROWS && rows * layers * top_k <= MAX_VALUES);
     for (uint64_t row = 0; row < rows; row++) {
         s->token[row].position = (uint32_t)row;

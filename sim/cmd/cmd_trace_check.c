@@ -56,28 +56,42 @@ static void compare_layers(struct notes *n, const struct trace_info *info,
                        info->layers, m->moe_layers, info->model);
 }
 
+/* Whether a file of models/arch is called so. */
+static bool is_known(const char *model, const char *models)
+{
+    char *path;
+    bool known;
+
+    if (catalogue_is_path(model))
+        return false;
+    path = catalogue_path(model, models);
+    known = access(path, F_OK) == 0;
+    free(path);
+    return known;
+}
+
 static void compare_model(struct notes *n, const struct trace_info *info,
                           const char *models)
 {
-    bool is_name = !catalogue_is_path(info->model);
-    char *path = is_name ? catalogue_path(info->model, models) : NULL;
     struct err e = {.text = ""};
     struct model *m;
 
-    if (!is_name || access(path, F_OK) != 0) {
+    if (!is_known(info->model, models)) {
         n->item[n->count++] =
             mem_format("no file of models/arch is called %s; a run needs model: FILE, a "
                        "file of your own",
-                       info->model);
-    } else if ((m = model_load(info->model, models, &e)) == NULL) {
-        n->item[n->count++] = mem_strdup(e.text);
-    } else {
-        compare_number(n, "experts", info->experts, m->experts, info->model);
-        compare_number(n, "top_k", info->top_k, m->top_k, info->model);
-        compare_layers(n, info, m);
-        model_free(m);
+                       info->model[0] == '\0' ? "\"\"" : info->model);
+        return;
     }
-    free(path);
+    m = model_load(info->model, models, &e);
+    if (m == NULL) {
+        n->item[n->count++] = mem_strdup(e.text);
+        return;
+    }
+    compare_number(n, "experts", info->experts, m->experts, info->model);
+    compare_number(n, "top_k", info->top_k, m->top_k, info->model);
+    compare_layers(n, info, m);
+    model_free(m);
 }
 
 /* ---- a file ---- */

@@ -267,6 +267,11 @@ static void make_good(const struct shape *s, const char *model)
     for (size_t i = 0; i < sizeof optional / sizeof optional[0]; i++)
         sets[optional[i]].present = (s->optional >> i & 1) != 0;
     sets[PASS_ROW].present = sets[PASS_START].present = sets[PASS_FIRST].present;
+    /* Some are counts alone; nothing has both. */
+    sets[LOAD].present =
+        sets[LOAD].present && sets[GROUP_NAME].present && sets[EXPERT_BYTES].present;
+    for (int i = 0; i <= PASS_START && sets[LOAD].present; i++)
+        sets[i].present = false;
     for (int i = 0; i < ATTRIBUTES; i++)
         attributes[i].present = true;
     attributes[0].value = 1;

@@ -57,9 +57,12 @@ class Set:
         return plist
 
     def write(self, file, name):
-        growing = (h5py.h5s.UNLIMITED,) * self.values.ndim if self.layout == "chunked" else None
-        if self.values.ndim:
-            space = h5py.h5s.create_simple(self.values.shape, growing)
+        shape, most = self.values.shape, None
+        if self.layout == "chunked":  # grows by rows; what is 0 must be able to
+            most = tuple(h5py.h5s.UNLIMITED if axis == 0 or size == 0 else size
+                         for axis, size in enumerate(shape))
+        if shape:
+            space = h5py.h5s.create_simple(shape, most)
         else:
             space = h5py.h5s.create(h5py.h5s.SCALAR)
         kind = self.file_type or h5py.h5t.py_create(self.values.dtype, logical=True)
