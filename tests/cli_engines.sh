@@ -383,6 +383,67 @@ refuses("megatron_few", "line 1: top_indices is no list of 2 tokens with 2 exper
         "--model", "own", "--experts", "8")
 lines("nameless.jsonl", {**line, "topk": None})
 refuses("megatron_nameless", "line 1: topk is missing", "nameless.jsonl")
+
+# ---- what all of them go through ----
+from moesim import chunks, filled, trace_writer  # noqa: E402
+
+
+def naive_rows(ids):
+    """Rows that were not captured, cell by cell."""
+    k, long = ids.shape[2], ids.shape[1] * ids.shape[2] >= filled.FEW_VALUES
+    return [all((k > 1 and len(set(cell)) == 1) or all(value in (-1, 65535) for value in cell)
+                or (long and cell == list(range(k))) for cell in row) for row in ids.tolist()]
+
+
+differ = []
+for case in range(400):
+    shape = (int(rng.integers(1, 9)), int(rng.integers(1, 5)), int(rng.integers(1, 4)))
+    ids = rng.choice(np.array([-1, 0, 1, 2, 65535]), shape, p=[0.2, 0.3, 0.2, 0.2, 0.1])
+    for row in range(len(ids)):
+        kind = rng.integers(4)
+        if kind < 3:
+            ids[row] = (-1, 1, np.arange(shape[2]))[kind]
+    found = filled.find_rows(ids).tolist()
+    if found != naive_rows(ids):
+        differ.append((ids.tolist(), found))
+    look = filled.Look("x", shape[1], shape[2])
+    for first in range(0, len(ids), 3):
+        look.see(first, ids[first:first + 3])
+    stay = ids[~np.array(found)]
+    used = {value for value in stay.flatten().tolist() if 0 <= value < 4096}
+    alike = [bool((stay[:, layer] == stay[0, layer]).all()) for layer in range(shape[1])
+             ] if len(stay) else [True] * shape[1]
+    if set(np.flatnonzero(look.used).tolist()) != used or look.never_changes.tolist() != alike or \
+            look.uncaptured != sum(found):
+        differ.append((ids.tolist(), "look"))
+report(not differ, "filled_as_naively", differ[:1])
+
+differ = []
+for case in range(60):
+    kind = ("u1", "<u2", "<f2", "<u4", "<u8", "<i4")[case % 6]
+    rows = int(rng.integers(1, 40))
+    values = rng.integers(0, (2, 200)[case % 2], (rows, 3, int(rng.integers(1, 6)))).astype(kind)
+    if case % 10 == 9:
+        values[:] = 0
+    with h5py.File(f"{folder}/chunks.h5", "w") as file:
+        plain = file.create_dataset("plain", data=values, maxshape=(None, *values.shape[1:]),
+                                    chunks=(16, *values.shape[1:]), shuffle=True, compression="gzip",
+                                    compression_opts=4, fletcher32=True)
+        file.flush()
+        full = np.zeros((-(-rows // 16) * 16, *values.shape[1:]), dtype=kind)
+        full[:rows] = values
+        for first in range(0, rows, 16):
+            if plain.id.read_direct_chunk((first, 0, 0))[1] != chunks.pack(full[first:first + 16]):
+                differ.append((kind, rows, first))
+report(not differ, "chunks_as_the_library_packs_them", differ[:4])
+with h5py.File(f"{folder}/column.h5", "w") as file:
+    column = trace_writer.Column(file, "x", "<u2", (3, 2))
+    values = rng.integers(0, 9, (column.chunk_rows * 2 + 7, 3, 2)).astype("<u2")
+    for part in np.split(values, [5, 5, column.chunk_rows + 3, column.chunk_rows * 2]):
+        column.put(part)
+    column.flush()
+with h5py.File(f"{folder}/column.h5") as file:
+    report((file["x"][:] == values).all() and file["x"].chunks[0] == column.chunk_rows, "column_reads_back")
 sys.exit(failed)
 END
 failed=$?
