@@ -8,7 +8,8 @@ import zlib
 import numpy as np
 
 LEVEL = 4
-WORKERS = max(1, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
+AHEAD = 8  # chunks of a data set that may wait, on any machine: their order in the file follows
+WORKERS = max(1, min(AHEAD, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
                      else os.cpu_count() or 1))
 pool = concurrent.futures.ThreadPoolExecutor(WORKERS)  # threads begin with the first chunk
 

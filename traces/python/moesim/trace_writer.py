@@ -104,7 +104,7 @@ class Column:
         start, self.written = self.written, self.written + self.filled
         if self.direct:
             self.packing.append((start, chunk_filters.start(self.held)))
-            while len(self.packing) > 2 * chunk_filters.WORKERS:
+            while len(self.packing) > chunk_filters.AHEAD:
                 self.write_first()
         else:
             self.set.resize(self.written, axis=0)
