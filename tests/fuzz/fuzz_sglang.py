@@ -19,10 +19,10 @@ import numpy as np  # noqa: E402
 OPCODES = (b"0", b"2", b"(", b"1", b"N", b"K\x01", b"J\xff\xff\xff\xff", b"]", b"}", b")", b"a",
            b"e", b"s", b"u", b"t", b"\x85", b"\x86", b"\x87", b"R", b"Q", b"q\x00", b"h\x00",
            b"r\xff\xff\xff\x7f", b"cos\nsystem\n", b"ccollections\nOrderedDict\n",
-           b"ctorch\nLongStorage\n", b"b", b"i", b"o", b"\x81", b"\x92", b"\x82\x01", b"\x8f", b"\x90", b"\x91",
-           b"\x96" + b"\xff" * 8, b"\x8e" + b"\xff" * 7 + b"\x7f", b"\x95" + b"\xff" * 8, b"G" + b"\x7f" * 8,
-           b"X\x01\x00\x00\x00x", b"ctorch._utils\n_rebuild_tensor_v2\n", b"I1\n", b"L1L\n",
-           b"d", b"l", b".")
+           b"ctorch\nLongStorage\n", b"b", b"i", b"o", b"\x81", b"\x92", b"\x82\x01", b"\x8f",
+           b"\x90", b"\x91", b"\x96" + b"\xff" * 8, b"\x8e" + b"\xff" * 7 + b"\x7f",
+           b"\x95" + b"\xff" * 8, b"G" + b"\x7f" * 8, b"X\x01\x00\x00\x00x",
+           b"ctorch._utils\n_rebuild_tensor_v2\n", b"I1\n", b"L1L\n", b"d", b"l", b".")
 
 
 def text(value):
