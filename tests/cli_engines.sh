@@ -108,15 +108,16 @@ takes("vllm_npy", NOTE, "a.npy b.npy", holds=lambda t: same_ids(t)
       and columns(t) == [[0, 0], [12, 9], [12, 9]] and t.attrs["model"] == b"qwen3-30b-a3b")
 takes("vllm_npz", NOTE, "two.npz", holds=lambda t: same_ids(t)
       and list(t["/token/position"]) == [*range(12), *range(9)])
-takes("vllm_lengths", "none: holds no row, as 1 of the requests", "three.npz", holds=lambda t: same_ids(t)
-      and columns(t) == [[8, 30], [5, 10], [12, 9]]
+takes("vllm_lengths", "none: holds no row, as 1 of the requests", "three.npz",
+      holds=lambda t: same_ids(t) and columns(t) == [[8, 30], [5, 10], [12, 9]]
       and list(t["/token/phase"]) == [0] * 8 + [1] * 4 + [1] * 9
       and list(t["/token/position"])[12:] == list(range(30, 39)))
 write("wrong.csv", "category,prompt_len,gen_len,first_pos\nx,8,5,0\ny,8,10,0\n")
 refuses("vllm_lengths_contradict", "line 3: a prompt of 8 and 10 generated tokens from position 0",
         "two.npz", "--requests", f"{folder}/wrong.csv")
 np.save(f"{folder}/other.npy", routing(4, layers=24))
-refuses("vllm_two_models", "has 24 layers and 8 experts per token, .* has 48 and 8", "a.npy other.npy")
+refuses("vllm_two_models", "has 24 layers and 8 experts per token, .* has 48 and 8",
+        "a.npy other.npy")
 write("cut.npy", open(f"{folder}/a.npy", "rb").read()[:-9])
 refuses("vllm_cut", "ends too early: .* truncated", "cut.npy", "--from", "vllm")
 half = routing(10)
@@ -161,8 +162,8 @@ lines("none.jsonl", good, response(None, 3, 4))
 takes("vllm_aborted", "1 choices have no routed_experts", "none.jsonl", holds=lambda t:
       columns(t) == [[8], [5], [12]])
 lines("long.jsonl", good, response(npy(second), 8, 5))
-refuses("vllm_response_contradicts", "line 2: choice 0: a prompt of 8 and 5 generated tokens make 12 "
-        "rows, or 4 where .* but there are 9", "long.jsonl")
+refuses("vllm_response_contradicts", "line 2: choice 0: a prompt of 8 and 5 generated tokens make "
+        "12 rows, or 4 where .* but there are 9", "long.jsonl")
 lines("start2.jsonl", response({**raw, "start": 1}, 6, 8))
 refuses("vllm_start_contradicts", "9 rows from position 1 on contradict", "start2.jsonl")
 lines("short.jsonl", response({**raw, "shape": [9, 48, 9]}, 6, 4))
@@ -208,11 +209,13 @@ takes("sglang_passes", "placed by a map of copies", "tests/formats/sglang/per_pa
 takes("sglang_steps", "1 of 4 passes count nothing", "tests/formats/sglang/stat.pt", *TINY,
       holds=lambda t: (t["/load/count"][:] == counts(PASSES)).all())
 refuses("sglang_unknown_model", "with --experts N and --top-k K", "tests/formats/sglang/stat.pt")
-table = [(layer, expert, (7 * layer + 3 * expert) % 11) for layer in (3, 4, 9) for expert in range(250)]
+table = [(layer, expert, (7 * layer + 3 * expert) % 11) for layer in (3, 4, 9)
+         for expert in range(250)]
 write("counts.csv", "expert_id,rank,count,layer_id\n" + "".join(
     f"{expert},0,{count},{layer}\n" for layer, expert, count in table))
-takes("sglang_table", "counts layers 3 to 4, 9 of deepseek-v3", "counts.csv", "--model", "deepseek-v3",
-      holds=lambda t: list(t["/moe_layer"]) == [3, 4, 9] and t["/load/count"].shape == (1, 3, 256)
+takes("sglang_table", "counts layers 3 to 4, 9 of deepseek-v3", "counts.csv", "--model",
+      "deepseek-v3", holds=lambda t: list(t["/moe_layer"]) == [3, 4, 9]
+      and t["/load/count"].shape == (1, 3, 256)
       and all(t["/load/count"][0, [3, 4, 9].index(layer), expert] == count
               for layer, expert, count in table))
 refuses("sglang_table_ends", "has 3 layers, 250 experts", "counts.csv")
@@ -250,8 +253,9 @@ lines("generated.jsonl", generated(first, 8, 5), generated(second, 20, 4))
 takes("sglang_responses", "line 2: has fewer rows than tokens", "generated.jsonl",
       holds=lambda t: same_ids(t) and columns(t) == [[8, 20], [5, 4], [12, 9]]
       and list(t["/token/position"])[12:] == list(range(14, 23)))
-write("chat.json", json.dumps({"choices": [{"index": 0}], "sglext": {"routed_experts": numbers(first)},
-                               "usage": {"prompt_tokens": 8, "completion_tokens": 5}}))
+write("chat.json", json.dumps({"choices": [{"index": 0}],
+    "sglext": {"routed_experts": numbers(first)}, "usage": {
+        "prompt_tokens": 8, "completion_tokens": 5}}))
 takes("sglang_chat", "", "chat.json", holds=lambda t: columns(t) == [[8], [5], [12]])
 refuses("sglang_wrong_model", "4608 numbers are no rows of deepseek-v3", "chat.json", "--model",
         "deepseek-v3")
@@ -313,8 +317,8 @@ some = np.arange(8) + 1
 safetensors("rank0.safetensors", _5_1=some, _5_2=some, _6_1=some, _6_2=some, _7_1=some)
 safetensors("rank1.safetensors", _5_1=some, _5_2=some, _6_1=some, _6_2=some, _7_1=some)
 OWN = ("--model", "own", "--top-k", "2")
-takes("trtllm_same", "all 2 ranks counted the same tokens", "rank0.safetensors rank1.safetensors", *OWN,
-      holds=lambda t: t["/load/count"][:].tolist() == [[some.tolist()] * 2] * 2)
+takes("trtllm_same", "all 2 ranks counted the same tokens", "rank0.safetensors rank1.safetensors",
+      *OWN, holds=lambda t: t["/load/count"][:].tolist() == [[some.tolist()] * 2] * 2)
 takes("trtllm_stopped", "iterations 7 lack some layers", "rank0.safetensors", *OWN,
       holds=lambda t: t["/load/count"].shape == (2, 2, 8))
 safetensors("raw.safetensors", _5_1=some.reshape(4, 2))
@@ -324,7 +328,8 @@ refuses("trtllm_experts", r"5_2: has shape \(7,\), but there are 8", "short.safe
 write("cut.safetensors", open(f"{folder}/rank0.safetensors", "rb").read()[:-8])
 refuses("trtllm_cut", "7_1: ends behind the file, which is truncated", "cut.safetensors", *OWN)
 write("head.safetensors", (1 << 60).to_bytes(8, "little") + b"{}")
-refuses("trtllm_head", "no file of safetensors, or truncated", "head.safetensors", "--from", "trtllm")
+refuses("trtllm_head", "no file of safetensors, or truncated", "head.safetensors", "--from",
+        "trtllm")
 
 # ---- Megatron-Core ----
 logits = {}
@@ -369,8 +374,9 @@ takes("megatron_logits", NOBODY, "router_trace_rank0.jsonl", *TINY, holds=lambda
       and (np.take_along_axis(logits[3, 2], t["/routing/expert"][7:, 1].astype(int), axis=1)
            .astype(np.float16) == t["/routing/score"][7:, 1]).all()
       and list(t["/pass/first"]) == [0, 5, 6, 7, 11])
-takes("megatron_ranks", "1 of 4 passes lack some layers", "router_trace_rank0.jsonl router_trace_rank1.jsonl",
-      *TINY, holds=lambda t: columns(t)[2] == [5, 1, 1, 4, 5, 1, 1] and "/routing/score" not in t
+takes("megatron_ranks", "1 of 4 passes lack some layers",
+      "router_trace_rank0.jsonl router_trace_rank1.jsonl", *TINY,
+      holds=lambda t: columns(t)[2] == [5, 1, 1, 4, 5, 1, 1] and "/routing/score" not in t
       and list(t["/token/source"]) == [0] * 11 + [1] * 7)
 write("logits_rank0.bin", open(f"{folder}/logits_rank0.bin", "rb").read()[:-2])
 refuses("megatron_cut", "logits_rank0.bin: ends before byte 528", "router_trace_rank0.jsonl", *TINY)
@@ -383,6 +389,68 @@ refuses("megatron_few", "line 1: top_indices is no list of 2 tokens with 2 exper
         "--model", "own", "--experts", "8")
 lines("nameless.jsonl", {**line, "topk": None})
 refuses("megatron_nameless", "line 1: topk is missing", "nameless.jsonl")
+
+# ---- what all of them go through ----
+from moesim import chunks, filled, trace_writer  # noqa: E402
+
+
+def naive_rows(ids):
+    """Rows that were not captured, cell by cell."""
+    k, long = ids.shape[2], ids.shape[1] * ids.shape[2] >= filled.FEW_VALUES
+    return [all((k > 1 and len(set(cell)) == 1) or all(value in (-1, 65535) for value in cell)
+                or (long and cell == list(range(k))) for cell in row) for row in ids.tolist()]
+
+
+differ = []
+for case in range(400):
+    shape = (int(rng.integers(1, 9)), int(rng.integers(1, 5)), int(rng.integers(1, 4)))
+    ids = rng.choice(np.array([-1, 0, 1, 2, 65535]), shape, p=[0.2, 0.3, 0.2, 0.2, 0.1])
+    for row in range(len(ids)):
+        kind = rng.integers(4)
+        if kind < 3:
+            ids[row] = (-1, 1, np.arange(shape[2]))[kind]
+    found = filled.find_rows(ids).tolist()
+    if found != naive_rows(ids):
+        differ.append((ids.tolist(), found))
+    look = filled.Look("x", shape[1], shape[2])
+    for first in range(0, len(ids), 3):
+        look.see(first, ids[first:first + 3])
+    stay = ids[~np.array(found)]
+    used = {value for value in stay.flatten().tolist() if 0 <= value < 4096}
+    alike = [bool((stay[:, layer] == stay[0, layer]).all()) for layer in range(shape[1])
+             ] if len(stay) else [True] * shape[1]
+    if set(np.flatnonzero(look.used).tolist()) != used or look.never_changes.tolist() != alike or \
+            look.uncaptured != sum(found):
+        differ.append((ids.tolist(), "look"))
+report(not differ, "filled_as_naively", differ[:1])
+
+differ = []
+for case in range(60):
+    kind = ("u1", "<u2", "<f2", "<u4", "<u8", "<i4")[case % 6]
+    rows = int(rng.integers(1, 40))
+    values = rng.integers(0, (2, 200)[case % 2], (rows, 3, int(rng.integers(1, 6)))).astype(kind)
+    if case % 10 == 9:
+        values[:] = 0
+    with h5py.File(f"{folder}/chunks.h5", "w") as file:
+        plain = file.create_dataset("plain", data=values, maxshape=(None, *values.shape[1:]),
+                                    chunks=(16, *values.shape[1:]), shuffle=True,
+                                    compression="gzip", compression_opts=4, fletcher32=True)
+        file.flush()
+        full = np.zeros((-(-rows // 16) * 16, *values.shape[1:]), dtype=kind)
+        full[:rows] = values
+        for first in range(0, rows, 16):
+            if plain.id.read_direct_chunk((first, 0, 0))[1] != chunks.pack(full[first:first + 16]):
+                differ.append((kind, rows, first))
+report(not differ, "chunks_as_the_library_packs_them", differ[:4])
+with h5py.File(f"{folder}/column.h5", "w") as file:
+    column = trace_writer.Column(file, "x", "<u2", (3, 2))
+    values = rng.integers(0, 9, (column.chunk_rows * 2 + 7, 3, 2)).astype("<u2")
+    for part in np.split(values, [5, 5, column.chunk_rows + 3, column.chunk_rows * 2]):
+        column.put(part)
+    column.flush()
+with h5py.File(f"{folder}/column.h5") as file:
+    report((file["x"][:] == values).all() and file["x"].chunks[0] == column.chunk_rows,
+           "column_reads_back")
 sys.exit(failed)
 END
 failed=$?

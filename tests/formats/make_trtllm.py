@@ -1,5 +1,6 @@
 """Makes tests/formats/trtllm/* with safetensors, as tensorrt_llm/_torch/expert_statistic.py
-of TensorRT-LLM calls it. Needs torch and safetensors; the files are kept, so that the tests do not."""
+of TensorRT-LLM calls it. Needs torch and safetensors; the files are kept, so that the tests do
+not."""
 
 import json
 import os

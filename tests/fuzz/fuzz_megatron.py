@@ -9,7 +9,8 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "..", "traces", "python")]
 
 import importers  # noqa: E402
 
-ODD = (-1, 0, 1, 2, 3, 9, 1 << 40, 1.5, None, "x", [], {}, True, [[0, 1]], [[0], [1, 2]], [[0, 0]], [[9, 9]])
+ODD = (-1, 0, 1, 2, 3, 9, 1 << 40, 1.5, None, "x", [], {}, True, [[0, 1]],
+       [[0], [1, 2]], [[0, 0]], [[9, 9]])
 
 
 def make_lines(stream):

@@ -16,11 +16,12 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "..", "traces", "python")]
 import importers  # noqa: E402
 import numpy as np  # noqa: E402
 
-OPCODES = (b"0", b"2", b"(", b"1", b"N", b"K\x01", b"J\xff\xff\xff\xff", b"]", b"}", b")", b"a", b"e",
-           b"s", b"u", b"t", b"\x85", b"\x86", b"\x87", b"R", b"Q", b"q\x00", b"h\x00", b"r\xff\xff\xff\x7f",
-           b"cos\nsystem\n", b"ccollections\nOrderedDict\n", b"ctorch\nLongStorage\n", b"b", b"i", b"o",
-           b"\x81", b"\x92", b"\x82\x01", b"\x8f", b"\x90", b"\x91", b"\x96" + b"\xff" * 8,
-           b"\x8e" + b"\xff" * 7 + b"\x7f", b"\x95" + b"\xff" * 8, b"G" + b"\x7f" * 8, b"X\x01\x00\x00\x00x",
+OPCODES = (b"0", b"2", b"(", b"1", b"N", b"K\x01", b"J\xff\xff\xff\xff", b"]", b"}", b")", b"a",
+           b"e", b"s", b"u", b"t", b"\x85", b"\x86", b"\x87", b"R", b"Q", b"q\x00", b"h\x00",
+           b"r\xff\xff\xff\x7f", b"cos\nsystem\n", b"ccollections\nOrderedDict\n",
+           b"ctorch\nLongStorage\n", b"b", b"i", b"o", b"\x81", b"\x92", b"\x82\x01", b"\x8f",
+           b"\x90", b"\x91", b"\x96" + b"\xff" * 8, b"\x8e" + b"\xff" * 7 + b"\x7f",
+           b"\x95" + b"\xff" * 8, b"G" + b"\x7f" * 8, b"X\x01\x00\x00\x00x",
            b"ctorch._utils\n_rebuild_tensor_v2\n", b"I1\n", b"L1L\n", b"d", b"l", b".")
 
 
@@ -30,7 +31,7 @@ def text(value):
 
 
 def pickled(value):
-    """The opcodes of plain values; a tensor is (storage's name, key, numel, offset, shape, stride)."""
+    """The opcodes of plain values; a tensor is (storage, key, numel, offset, shape, stride)."""
     if isinstance(value, dict):
         return b"}(" + b"".join(text(k) + pickled(v) for k, v in value.items()) + b"u"
     if isinstance(value, list):
@@ -84,7 +85,8 @@ class Maker:
     def content(self):
         kind = self.stream.randrange(3)
         if kind == 0:
-            return {"rank": 0, "logical_count": self.tensor(np.arange(48, dtype=np.int32).reshape(2, 3, 8))}
+            counts = np.arange(48, dtype=np.int32).reshape(2, 3, 8)
+            return {"rank": 0, "logical_count": self.tensor(counts)}
         return {"records": [self.record(n, kind == 1) for n in range(self.stream.randrange(1, 4))],
                 "last_physical_to_logical_map": self.tensor(np.tile(np.arange(8), (3, 1)))}
 
@@ -94,7 +96,8 @@ class Maker:
         if self.stream.randrange(3) == 0:
             for _ in range(self.stream.choice((1, 1, 2, 4))):
                 at = self.stream.randrange(len(data))
-                data = data[:at] + self.stream.choice(OPCODES) + data[at + self.stream.choice((0, 1)):]
+                rest = data[at + self.stream.choice((0, 1)):]
+                data = data[:at] + self.stream.choice(OPCODES) + rest
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w") as archive:
             archive.writestr("x/data.pkl", data)
@@ -118,7 +121,8 @@ def make(stream):
         return json.dumps({"logical_count": [[[1, 2, 3, 4]] * 2] * 2}).encode()
     if kind == 2:
         return ("layer_id,expert_id,count\n" + "".join(
-            f"{layer},{expert},{layer + expert}\n" for layer in (1, 2) for expert in range(8))).encode()
+            f"{layer},{expert},{layer + expert}\n" for layer in (1, 2)
+            for expert in range(8))).encode()
     return Maker(stream).file()
 
 

@@ -20,7 +20,8 @@ def make_head(stream):
     head, at = {}, 0
     for iteration in range(stream.randrange(1, 4)):
         for layer in (1, 2, 3):
-            head[f"{iteration}_{layer}"] = {"dtype": "I64", "shape": [8], "data_offsets": [at, at + 64]}
+            head[f"{iteration}_{layer}"] = {"dtype": "I64", "shape": [8],
+                                            "data_offsets": [at, at + 64]}
             at += 64
     return head, np.arange(1, at // 8 + 1).tobytes()
 
@@ -29,8 +30,8 @@ def make(stream):
     return pack(*make_head(stream))
 
 
-ODD = (-1, 0, 1, 7, 64, 1 << 31, 1 << 47, 1 << 62, 1 << 64, 1.5, None, "x", [], {}, True, [8, 8], [64, 0],
-       [0, 1 << 40], ["8"], "F32", "I32", "BF16", "U8", [0], [1 << 40])
+ODD = (-1, 0, 1, 7, 64, 1 << 31, 1 << 47, 1 << 62, 1 << 64, 1.5, None, "x", [], {}, True, [8, 8],
+       [64, 0], [0, 1 << 40], ["8"], "F32", "I32", "BF16", "U8", [0], [1 << 40])
 
 
 def change(stream, data):
@@ -41,7 +42,8 @@ def change(stream, data):
         name = stream.choice(list(head))
         kind = stream.randrange(4)
         if kind == 0:
-            head[stream.choice(("1_1", "x", "__metadata__", "9_9", "1_99999", "\u0661_1"))] = head[name]
+            other = stream.choice(("1_1", "x", "__metadata__", "9_9", "1_99999", "\u0661_1"))
+            head[other] = head[name]
         elif kind == 1:
             head[name] = stream.choice(ODD)
         elif isinstance(head[name], dict):

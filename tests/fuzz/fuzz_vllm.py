@@ -37,16 +37,18 @@ def experts(stream):
     array = make_array(stream)
     text = base64.b64encode(npy(array)).decode()
     raw = base64.b64encode(array.tobytes()).decode()
-    return stream.choice((text, text, text, text[:-5], raw, None, 7, [], [[[1, 2]]], [[1], [2, 3]], {},
-                          array.astype("u1").tolist() if array.dtype.kind != "S" else "x",
+    return stream.choice((text, text, text, text[:-5], raw, None, 7, [], [[[1, 2]]], [[1], [2, 3]],
+                          {}, array.astype("u1").tolist() if array.dtype.kind != "S" else "x",
                           {"data": raw, "shape": list(array.shape), "dtype": str(array.dtype),
                            "start": stream.choice((None, 0, 1, 3, -1, "x"))}))
 
 
 def response(stream):
     odd = (0, 1, 2, 3, 5, 9, -1, None, "x", 1 << 40, True)
-    found = {"choices": [{"routed_experts": experts(stream)} for _ in range(stream.choice((1, 1, 2)))],
-             "usage": {"prompt_tokens": stream.choice(odd), "completion_tokens": stream.choice(odd)}}
+    found = {"choices": [{"routed_experts": experts(stream)}
+                         for _ in range(stream.choice((1, 1, 2)))],
+             "usage": {"prompt_tokens": stream.choice(odd),
+                       "completion_tokens": stream.choice(odd)}}
     if stream.randrange(4) == 0:
         found["prompt_routed_experts"] = experts(stream)
     if stream.randrange(8) == 0:
@@ -64,7 +66,8 @@ def make(stream):
             for number in range(stream.randrange(4)):
                 archive.writestr(f"req{number}.npy", npy(make_array(stream)))
         return out.getvalue()
-    return "".join(json.dumps(response(stream)) + "\n" for _ in range(stream.randrange(1, 4))).encode()
+    return "".join(json.dumps(response(stream)) + "\n"
+                   for _ in range(stream.randrange(1, 4))).encode()
 
 
 def change(stream, data):

@@ -77,8 +77,8 @@ class Counts(Recorded):
         look.judge(kept)
         model = named(name)
         if model is not None and len(moe_layer) < len(model.moe):
-            note(f"{self.path}: counts layers {filled.listed(moe_layer)} of {name}, which has experts "
-                 f"in {len(model.moe)}; the others are absent")
+            note(f"{self.path}: counts layers {filled.listed(moe_layer)} of {name}, which has "
+                 f"experts in {len(model.moe)}; the others are absent")
         with CountWriter(out, model=name, experts=experts, top_k=top_k, moe_layer=moe_layer,
                          source=options.source or os.path.basename(self.path),
                          capture=self.capture) as writer:

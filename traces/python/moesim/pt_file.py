@@ -200,8 +200,8 @@ class PtFile:
             name = self.folder + "data/" + tensor.storage.key
             size = self.archive.getinfo(name).file_size
             if 0 not in tensor.shape and (last + 1) * kind.itemsize > size:
-                raise Failure(f"{where}: tensor of shape {tensor.shape} is larger than its storage of "
-                              f"{size} bytes; the file is damaged; save it again")
+                raise Failure(f"{where}: tensor of shape {tensor.shape} is larger than its "
+                              f"storage of {size} bytes; the file is damaged; save it again")
             stream = self.archive.open(name)
             stream.seek(tensor.offset * kind.itemsize)
             return stream, (last + 1 - tensor.offset) * kind.itemsize

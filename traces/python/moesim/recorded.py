@@ -52,8 +52,8 @@ class Recorded:
             model = plainest(look.likeliest(fitting))
         experts = options.experts or self.experts
         if model is None and options.experts and self.experts not in (None, options.experts):
-            raise Failure(f"{self.path}: has {self.experts} experts, not {options.experts}; leave out "
-                          "--experts")
+            raise Failure(f"{self.path}: has {self.experts} experts, not {options.experts}; leave "
+                          "out --experts")
         top_k = self.top_k or getattr(options, "top_k", None)
         if top_k and experts and top_k > experts:
             raise Failure(f"{self.path}: {top_k} experts per token of {experts} are impossible; "

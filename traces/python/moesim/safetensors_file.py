@@ -14,8 +14,8 @@ from moesim.json_lines import open_file
 from moesim.say import Failure
 
 HEAD_MOST = 100_000_000  # bytes, as the library has it
-KINDS = {"U8": "u1", "I8": "i1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4", "I64": "<i8",
-         "U64": "<u8", "F16": "<f2", "F32": "<f4", "F64": "<f8", "BOOL": "?"}
+KINDS = {"U8": "u1", "I8": "i1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4",
+         "I64": "<i8", "U64": "<u8", "F16": "<f2", "F32": "<f4", "F64": "<f8", "BOOL": "?"}
 
 
 def is_whole(value):
@@ -51,12 +51,12 @@ class SafetensorsFile:
         if not isinstance(kind, str) or not isinstance(shape, list) or len(shape) > 8 or \
                 not all(is_whole(n) for n in shape) or not isinstance(offsets, list) or \
                 len(offsets) != 2 or not all(is_whole(n) for n in offsets):
-            raise Failure(f"{where}: dtype, shape or data_offsets make no sense; the file is damaged; "
-                          "copy it again")
+            raise Failure(f"{where}: dtype, shape or data_offsets make no sense; the file is "
+                          "damaged; copy it again")
         if kind in KINDS and offsets[1] - offsets[0] != math.prod(shape) * np.dtype(
                 KINDS[kind]).itemsize:
-            raise Failure(f"{where}: {offsets[1] - offsets[0]} bytes are no {kind} of shape {shape}; "
-                          "the file is damaged; copy it again")
+            raise Failure(f"{where}: {offsets[1] - offsets[0]} bytes are no {kind} of shape "
+                          f"{shape}; the file is damaged; copy it again")
         if not begin + offsets[0] <= begin + offsets[1] <= self.size:
             raise Failure(f"{where}: ends behind the file, which is truncated; copy it again")
         self.tensors[name], self.at[name] = (kind, tuple(shape)), begin + offsets[0]

@@ -63,8 +63,8 @@ def lay(piece):
         return start, prompt, max(0, start + rows + 1 - prompt) if output is None else output
     if output is None:
         if rows + 1 < prompt:
-            raise Failure(f"{piece.where}: a prompt of {prompt} tokens makes {prompt} rows or more, "
-                          f"but there are {rows}; give the lengths with --requests CSV")
+            raise Failure(f"{piece.where}: a prompt of {prompt} tokens makes {prompt} rows or "
+                          f"more, but there are {rows}; give the lengths with --requests CSV")
         return 0, prompt, rows + 1 - prompt
     whole = prompt + output - 1
     if abs(rows - whole) <= 1:

@@ -88,16 +88,16 @@ def segments_of(where, record, positions):
     """(first position, tokens) of each request in the pass."""
     mode = record.get("forward_mode")
     if mode not in (EXTEND, DECODE, MIXED):
-        raise Failure(f"{where}: forward mode {str(mode)[:20]} is neither extend, decode nor mixed: rows "
-                      "of speculative decoding cannot be told apart; record without it")
+        raise Failure(f"{where}: forward mode {str(mode)[:20]} is neither extend, decode nor "
+                      "mixed: rows of speculative decoding cannot be told apart; record without it")
     if record.get("extend_seq_lens") is None:
         return [(position, 1) for position in positions]
     found, at = [], 0
     for count in numbers(where, record, "extend_seq_lens"):
         part = positions[at:at + count]
         if part and part != list(range(part[0], part[0] + count)):
-            raise Failure(f"{where}: positions of a request do not follow each other; import the file "
-                          "as it was written")
+            raise Failure(f"{where}: positions of a request do not follow each other; import the "
+                          "file as it was written")
         if part:
             found.append((part[0], count))
         at += count
@@ -122,7 +122,8 @@ class Rows:
         if len(tensor.shape) != 3 or tensor.shape[:2] != (layers, count) or \
                 not 1 <= tensor.shape[2] <= 64 or np.dtype(tensor.kind).kind not in "ui":
             raise Failure(f"{where}: topk_ids_of_layer has shape {tensor.shape}, not [{layers} "
-                          f"layers][{count} tokens][k]; import one run's files as they were written")
+                          f"layers][{count} tokens][k]; import one run's files as they "
+                          "were written")
         ids = file.read(where, tensor)
         if ids.min(initial=0) < -1 or ids.max(initial=0) >= physical:
             raise Failure(f"{where}: topk_ids_of_layer has an expert that is not from 0 to "
@@ -178,8 +179,8 @@ def write_rows(format_name, passes, to_logical, take, out, options):
     if not rows.count:
         raise Failure(f"{path}: holds no token; record again while requests run")
     if repeated:
-        note(f"{path}: {repeated} records hold the same tokens as another rank's of their pass, and "
-             "are taken once")
+        note(f"{path}: {repeated} records hold the same tokens as another rank's of their pass, "
+             "and are taken once")
     unsure = sum(batch.unsure for batch in rows.batches.values())
     if unsure:
         note(f"{path}: without rids, {unsure} rows could continue several requests at the same "

@@ -42,8 +42,8 @@ class Line:
         for name, below in NUMBERS.items():
             value = found.get(name)
             if type(value) is not int or not 0 <= value < below:
-                raise Failure(f"{where}: {name} is missing or no whole number below {below}; import the "
-                              "file as Megatron-Core wrote it")
+                raise Failure(f"{where}: {name} is missing or no whole number below {below}; "
+                              "import the file as Megatron-Core wrote it")
             setattr(self, name, value)
 
     def is_decoder(self):
@@ -58,7 +58,8 @@ class Line:
             ids = np.zeros((0, self.topk), dtype=np.int64)
         if ids.shape != (self.num_tokens, self.topk) or ids.dtype.kind not in "ui":
             raise Failure(f"{self.where}: top_indices is no list of {self.num_tokens} tokens with "
-                          f"{self.topk} experts each, as num_tokens and topk say; is the file whole?")
+                          f"{self.topk} experts each, as num_tokens and topk say; is the "
+                          "file whole?")
         return ids
 
     def logit_place(self):
@@ -103,16 +104,16 @@ class Rank:
             self.layers = sorted(set(self.layers) | set(lines))
             self.see(lines)
         if not self.layers:
-            raise Failure(f"{path}: holds no line of a decoder layer; trace again, with the hooks on "
-                          "(--cuda-graph-impl none)")
+            raise Failure(f"{path}: holds no line of a decoder layer; trace again, with the hooks "
+                          "on (--cuda-graph-impl none)")
         self.whole = [count == len(self.layers) for count in counts]
         self.rows = [rows for rows, whole in zip(self.rows, self.whole) if whole]
         if not any(self.rows):
-            raise Failure(f"{path}: no pass has tokens in all {len(self.layers)} layers; trace again, "
-                          "longer")
+            raise Failure(f"{path}: no pass has tokens in all {len(self.layers)} layers; trace "
+                          "again, longer")
         if not all(self.whole):
-            note(f"{path}: {self.whole.count(False)} of {len(counts)} passes lack some layers and are "
-                 "left out")
+            note(f"{path}: {self.whole.count(False)} of {len(counts)} passes lack some layers and "
+                 "are left out")
         self.find_logits()
 
     def see(self, lines):
@@ -127,9 +128,9 @@ class Rank:
                 self.experts = experts or 0
             if line.num_tokens != first.num_tokens or line.topk != self.top_k or \
                     (experts or 0) != self.experts:
-                raise Failure(f"{line.where}: has other numbers of tokens, experts or logits than the "
-                              f"lines before it ({first.num_tokens} tokens, {self.top_k} experts); "
-                              "import the file as it was written")
+                raise Failure(f"{line.where}: has other numbers of tokens, experts or logits than "
+                              f"the lines before it ({first.num_tokens} tokens, {self.top_k} "
+                              "experts); import the file as it was written")
             self.hidden |= "hs_offset" in line.found
 
     def find_logits(self):
@@ -147,8 +148,8 @@ class Rank:
         size = 2 * line.num_tokens * experts
         data = stream.read(size)
         if len(data) != size:
-            raise Failure(f"{self.logits}: ends before byte {offset + size}, where {line.where} has its "
-                          "logits; copy it again")
+            raise Failure(f"{self.logits}: ends before byte {offset + size}, where {line.where} "
+                          "has its logits; copy it again")
         bits = np.frombuffer(data, dtype="<u2").astype(np.uint32) << 16
         return bits.view(np.float32).reshape(line.num_tokens, experts)
 
@@ -158,8 +159,8 @@ class Rank:
         for lines, whole in zip(passes_of(self.path), self.whole):
             if not whole or next(iter(lines.values())).num_tokens == 0:
                 continue
-            cells = [ranked(lines[layer], self.read_logits(lines[layer], stream) if scored else None)
-                     for layer in self.layers]
+            cells = [ranked(line, self.read_logits(line, stream) if scored else None)
+                     for line in (lines[layer] for layer in self.layers)]
             yield (np.stack([ids for ids, _ in cells], axis=1),
                    np.stack([score for _, score in cells], axis=1) if scored else None)
 
@@ -171,7 +172,8 @@ def ranked(line, logits):
         return ids, None
     if ids.size and (ids.min() < 0 or ids.max() >= logits.shape[1]):
         raise Failure(f"{line.where}: top_indices has an expert that is not from 0 to "
-                      f"{logits.shape[1] - 1}, which have logits; import the file as it was written")
+                      f"{logits.shape[1] - 1}, which have logits; import the file as it "
+                      "was written")
     key = logits.copy()
     np.put_along_axis(key, ids, np.inf, axis=1)
     order = np.argsort(-key, axis=1, kind="stable")
@@ -184,8 +186,8 @@ def convert(paths, out, options):
     first = ranks[0]
     for rank in ranks:
         if rank.layers != first.layers or rank.top_k != first.top_k:
-            raise Failure(f"{rank.path}: has other layers or experts per token than {first.path}; import "
-                          "the files of each stage of a pipeline one by one")
+            raise Failure(f"{rank.path}: has other layers or experts per token than {first.path}; "
+                          "import the files of each stage of a pipeline one by one")
     scored = all(rank.logits for rank in ranks)
     if not scored and any(rank.logits for rank in ranks):
         note(f"{first.path}: not all ranks have logits, so scores are absent")

@@ -138,8 +138,8 @@ def counts_of_table(path, out, options):
             continue
         where = f"{path}: line {line}"
         if len(row) != len(rows[0]):
-            raise Failure(f"{where}: has {len(row)} values, but there are {len(rows[0])} columns; is "
-                          "the file whole?")
+            raise Failure(f"{where}: has {len(row)} values, but there are {len(rows[0])} columns; "
+                          "is the file whole?")
         layer, expert, count = (number(where, name, row[at[name]]) for name in at)
         if (layer, expert) in found:
             raise Failure(f"{where}: layer {layer} and expert {expert} occur twice; import one "
@@ -206,8 +206,8 @@ def logical_map(file):
     tensor = take(file.path, file.content, "last_physical_to_logical_map", Tensor)
     where = f"{file.path}: last_physical_to_logical_map"
     if len(tensor.shape) != 2 or 0 in tensor.shape or np.dtype(tensor.kind).kind not in "ui":
-        raise Failure(f"{where} must be [layer][physical expert], whole numbers; import the file as "
-                      "it was written")
+        raise Failure(f"{where} must be [layer][physical expert], whole numbers; import the file "
+                      "as it was written")
     found = file.read(where, tensor)
     if found.min() < 0 or found.max() > 4095:
         raise Failure(f"{where}: has an expert that is not from 0 to 4095")
@@ -234,8 +234,8 @@ def counts_of_passes(files, out, options):
         for file, where, record in entries:
             tensor = take(where, record, "global_physical_count", Tensor)
             if tensor.shape != to_logical.shape:
-                raise Failure(f"{where}: global_physical_count has shape {tensor.shape}, the map of "
-                              f"physical experts {to_logical.shape}; import one run's files")
+                raise Failure(f"{where}: global_physical_count has shape {tensor.shape}, the map "
+                              f"of physical experts {to_logical.shape}; import one run's files")
             yield file.read(where, tensor)
 
     same = len(files) > 1 and all(
@@ -361,8 +361,8 @@ def pieces_of_responses(path, options, known):
         known[:] = known or [shape_of_rows(place.where, len(values), whole, options)]
         layers, k = known[0]
         if k > K_MOST or len(values) % (layers * k):
-            raise Failure(f"{place.where}: {len(values)} numbers are no rows of {layers} layers and "
-                          f"{k} experts, as the others; import what one model wrote")
+            raise Failure(f"{place.where}: {len(values)} numbers are no rows of {layers} layers "
+                          f"and {k} experts, as the others; import what one model wrote")
 
         def opener(place=place, shape=(-1, layers, k)):
             values = numbers_of(place.where, routed_of(place.again())[0])
@@ -374,8 +374,8 @@ def pieces_of_responses(path, options, known):
             short.append(place.where)
         yield Piece(place.where, [opener], prompt, output, trimmed)
     if short:
-        note(f"{short[0]}: has fewer rows than tokens, as {len(short)} of the responses: they are the "
-             "last ones, from routed_experts_start_len on")
+        note(f"{short[0]}: has fewer rows than tokens, as {len(short)} of the responses: they are "
+             "the last ones, from routed_experts_start_len on")
     if absent:
         note(f"{path}: {absent} objects have no routed_experts and are left out; the server runs "
              "without --enable-return-routed-experts, or return_routed_experts was not asked for")

@@ -43,8 +43,8 @@ def read_meta(paths):
     values = [found.get(name) if isinstance(found, dict) else None
               for name in ("num_experts", "num_experts_per_token")]
     if not all(type(n) is int and 1 <= n <= 4096 for n in values) or values[1] > values[0]:
-        raise Failure(f"{path}: num_experts and num_experts_per_token must be whole numbers, the second "
-                      "at most the first; copy the file that was written with the counts")
+        raise Failure(f"{path}: num_experts and num_experts_per_token must be whole numbers, the "
+                      "second at most the first; copy the file that was written with the counts")
     return values
 
 
@@ -54,18 +54,20 @@ def check_tensors(file, experts):
     for name, (kind, shape) in file.tensors.items():
         match = KEY.fullmatch(name)
         if not match or kind not in ("I32", "I64", "U32"):
-            raise Failure(f"{file.path}: {name[:60]} ({kind[:20]}) is no count of ITERATION_LAYER; import "
-                          "rank0.safetensors and the other ranks' files of expert statistics")
+            raise Failure(f"{file.path}: {name[:60]} ({kind[:20]}) is no count of "
+                          "ITERATION_LAYER; import rank0.safetensors and the other ranks' files of "
+                          "expert statistics")
         if len(shape) == 2:
-            raise Failure(f"{file.path}: {name}: holds the experts of each token, without saying of "
-                          "which request; import the counts, rankN.safetensors beside it")
+            raise Failure(f"{file.path}: {name}: holds the experts of each token, without saying "
+                          "of which request; import the counts, rankN.safetensors beside it")
         if len(shape) != 1 or shape[0] < 1 or experts not in (None, shape[0]):
-            raise Failure(f"{file.path}: {name}: has shape {shape}, but there are {experts} experts; "
-                          "import one run's files and its meta_info.json")
+            raise Failure(f"{file.path}: {name}: has shape {shape}, but there are {experts} "
+                          "experts; import one run's files and its meta_info.json")
         experts = shape[0]
         found[int(match[1]), int(match[2])] = name
     if not found:
-        raise Failure(f"{file.path}: holds no counts; record again with EXPERT_STATISTIC_ITER_RANGE")
+        raise Failure(f"{file.path}: holds no counts; record again with "
+                      "EXPERT_STATISTIC_ITER_RANGE")
     return found, experts
 
 
@@ -75,8 +77,8 @@ def note_other_ranks(paths):
     others = sorted(name for name in os.listdir(folder)
                     if re.fullmatch(r"rank[0-9]+\.safetensors", name) and name not in given)
     if others:
-        note(f"{folder}: {len(others)} other ranks' files ({', '.join(others[:4])}) are not counted; "
-             "give them all to import the tokens of all ranks")
+        note(f"{folder}: {len(others)} other ranks' files ({', '.join(others[:4])}) are not "
+             "counted; give them all to import the tokens of all ranks")
 
 
 class Ranks:
@@ -128,7 +130,8 @@ def convert(paths, out, options):
     Counts(paths[0], FORMAT.name,
            lambda: (block[:1] if same else block.sum(axis=0, keepdims=True)
                     for block in ranks.counts()),
-           layers=ranks.layers, experts=ranks.experts, top_k=top_k, numbered=True).write(out, options)
+           layers=ranks.layers, experts=ranks.experts, top_k=top_k, numbered=True
+           ).write(out, options)
 
 
 def recognise(_path, head):

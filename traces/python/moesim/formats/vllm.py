@@ -198,9 +198,8 @@ def kind_of(path):
 
 def model_of(pieces):
     """By the name that the server was given, where it is one of models/arch."""
-    names = {piece.model for piece in pieces}
-    name = names.pop() if len(names) == 1 else None
-    name = os.path.basename(name).lower() if isinstance(name, str) else ""
+    names = {piece.model if isinstance(piece.model, str) else "" for piece in pieces}
+    name = os.path.basename(names.pop()).lower() if len(names) == 1 else ""
     return name if name and not name.endswith(".yaml") and named(name) else None
 
 
