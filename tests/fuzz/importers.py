@@ -130,8 +130,8 @@ class Lab:
         with open(self.file, "wb") as stream:
             stream.write(data)
         options = argparse.Namespace(file=[self.file], out=self.out, model=None, experts=8,
-                                     source=None, requests=None)
-        if data[:1] in b"\x00ab#P":
+                                     top_k=2, source=None, requests=None)
+        if data[:1] in b"\x00ab#P{rl\x930123456789":  # first bytes of most good inputs
             options.model = "fuzz"
         sentence = self.convert(options)
         names = set(os.listdir(self.folder)) - {"input"}

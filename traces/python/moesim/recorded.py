@@ -47,6 +47,9 @@ class Recorded:
             model = plainest(look.likeliest(fitting))
         experts = options.experts or self.experts
         if model is None and asked and experts and self.top_k:
+            if self.top_k > experts:
+                raise Failure(f"{self.where}: a token has {self.top_k} experts, of {experts}; give "
+                              "the model's own number with --experts")
             return asked, experts, self.top_k, self.layers, list(range(len(self.layers)))
         if model is None:
             raise Failure(f"{self.path}: {self.no_model(look, asked)}; name it with --model "
