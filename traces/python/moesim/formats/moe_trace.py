@@ -74,10 +74,10 @@ class Choices:
         self.file = tempfile.TemporaryFile(dir=folder)
         layer, start, self.count = [], [], 0
         for found in table.blocks():
-            if found["line"][0] != self.line(self.count) or \
-                    found["line"][-1] - found["line"][0] != len(found["line"]) - 1:
-                raise Failure(f"{self.path}: line {self.line(self.count)}: is empty or a remark; "
-                              "take such lines out")
+            lines = self.line(self.count) + np.arange(len(found["line"]))
+            if (found["line"] != lines).any():
+                raise Failure(f"{self.path}: line {lines[np.argmax(found['line'] != lines)]}: is "
+                              "empty or a remark; take such lines out")
             self.file.write(found["expert"].astype("<u2").tobytes())
             begins = np.flatnonzero(np.diff(found["layer"], prepend=layer[-1][-1] if layer else -1))
             if len(begins):
