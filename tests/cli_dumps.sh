@@ -179,9 +179,10 @@ def by_layers(strided, order=range(L), head=("layer,expert",)):
 
 
 def prompt_of_5(trace, ids=expected):
-    return equal(trace, "/routing/expert", ids) and list(trace["/token/phase"]) == [0] * 5 + [1] * 3 \
-        and list(trace["/token/position"]) == list(range(8)) and \
-        list(trace["/request/prompt_tokens"]) == [5] and list(trace["/request/output_tokens"]) == [3]
+    return equal(trace, "/routing/expert", ids) and all(
+        list(trace[name]) == values for name, values in (
+            ("/token/phase", [0] * 5 + [1] * 3), ("/token/position", list(range(8))),
+            ("/request/prompt_tokens", [5]), ("/request/output_tokens", [3])))
 
 
 write("moe.csv", by_layers(True))
@@ -203,8 +204,8 @@ takes("moe_trace_headless", "", "headless.csv", "--from", "moe_trace", holds=pro
 alone = expected.copy()
 alone[1:4] = NONE
 alone[4, :L - 1] = NONE
-takes("moe_trace_ranks", "passes 0 have several tokens and in no layer an expert twice", "ranks.csv",
-      holds=lambda t: prompt_of_5(t, alone))
+takes("moe_trace_ranks", "passes 0 have several tokens and in no layer an expert twice",
+      "ranks.csv", holds=lambda t: prompt_of_5(t, alone))
 takes("moe_trace_two_files", "", "twice.csv", holds=lambda t:
       equal(t, "/routing/expert", np.concatenate([expected] * 2))
       and list(t["/request/rows"]) == [8, 8] and list(t["/request/prompt_tokens"]) == [5, 5])
@@ -213,8 +214,9 @@ takes("moe_trace_in_blocks", "", "twice.csv", holds=lambda t:
       equal(t, "/routing/expert", np.concatenate([expected] * 2)))
 takes("moe_trace_any_order", "", "full.csv", holds=prompt_of_5)
 count = np.zeros((1, L, E), dtype=int)
-np.add.at(count, (0, np.arange(L)[None, :, None] + 0 * chosen[4:], chosen[4:]), 1)
-np.add.at(count, (0, np.arange(L - 1)[None, :, None] + 0 * chosen[:4, :L - 1], chosen[:4, :L - 1]), 1)
+for row in expected:
+    for layer in range(L):
+        count[0, layer, row[layer][row[layer] != NONE]] += 1
 takes("moe_trace_counts", "the order of lines tells no rows; it becomes counts of 1 passes",
       "sorted.csv", "--model", "gpt-oss-20b", holds=lambda t: equal(t, "/load/count", count))
 refuses("moe_trace_sorted", "an expert occurs twice in the .* lines of one token.*--top-k",
@@ -239,9 +241,12 @@ fewer[0, 3, 2:] = NONE
 write("lattice.jsonl", objects)
 write("phased.jsonl", map(json.dumps, phased))
 write("uneven.jsonl", objects[:3] + [json.dumps(phased[4])])
-write("early.jsonl", map(json.dumps, phased[:30] + [phased[75] | {"phase": "decode"}] + phased[99:]))
-for name, old, new in (("word", '"layer": 2', '"layer": "2"'), ("share", '"weights": [', '"weights": [2'),
-                       ("true", '"token": 3', '"token": true'), ("minus", '"experts": [', '"experts": [-2, ')):
+early = phased[75] | {"phase": "decode"}  # of token 3
+write("early.jsonl", map(json.dumps, phased[:30] + [early] + phased[99:]))
+for name, old, new in (("word", '"layer": 2', '"layer": "2"'),
+                       ("share", '"weights": [', '"weights": [2'),
+                       ("true", '"token": 3', '"token": true'),
+                       ("minus", '"experts": [', '"experts": [-2, ')):
     write(f"{name}.jsonl", [line.replace(old, new, 1) if i == 19 else line  # token 3 of layer 2
                             for i, line in enumerate(objects)])
 write("same.jsonl", objects + objects[:1])
@@ -376,8 +381,8 @@ refuses("oracle_other_model", "is not below", "single.bin", "--model", "mixtral-
 head = ["# route_trace v1", "# model=gpt-oss-20b.gguf n_layer=24 n_expert=32 n_expert_used=4",
         *(f"# layer={i} expert_bytes=13219200 dense_bytes=9" for i in range(L)),
         "turn,phase,step,layer,slot,expert,weight,residency,expert_bytes,dropped"]
-body = [f"{turn},{int(row > 4)},{row},{layer},{k},{chosen[row, layer, k]},{float(weights[row, layer, k])},"
-        f"{(row + k) % 3},0,{int(k == 3 and layer == turn)}"
+body = [f"{turn},{int(row > 4)},{row},{layer},{k},{chosen[row, layer, k]},"
+        f"{float(weights[row, layer, k])},{(row + k) % 3},0,{int(k == 3 and layer == turn)}"
         for turn in range(2) for layer in range(L) for row in range(8) for k in range(K)]
 write("route.csv", head + body)
 routed = np.concatenate([chosen] * 2)
@@ -388,8 +393,9 @@ resident[routed == NONE] = 255
 
 
 def all_routed(trace):
-    return equal(trace, "/routing/expert", routed) and equal(trace, "/routing/resident", resident) \
-        and equal(trace, "/routing/score", np.where(routed == NONE, 0, np.concatenate([weights] * 2)))
+    scores = np.where(routed == NONE, 0, np.concatenate([weights] * 2))
+    return equal(trace, "/routing/expert", routed) and equal(trace, "/routing/score", scores) \
+        and equal(trace, "/routing/resident", resident)
 
 
 takes("route_trace", "", "route.csv", holds=all_routed)
@@ -398,7 +404,8 @@ write("mixed.csv", head + body[:700] + ["# a remark", ""] + body[700:])
 table.BLOCK_BYTES, cells.WINDOW_BYTES, cells.WINDOWS_MOST = 3000, 2 * L * K * 5, 2
 takes("route_trace_in_windows", "", "mixed.csv", holds=all_routed)
 write("worse.csv", head + body + [body[5]])
-refuses("route_trace_twice", f"line {len(head) + len(body) + 1}: its turn, step, layer and slot occurs twice", "worse.csv")
+refuses("route_trace_twice", f"line {len(head) + len(body) + 1}: its turn, step, layer and slot "
+        "occurs twice", "worse.csv")
 write("x.csv", head + body[:800] + ["0,0,0,x,0,5,0.5,0,0,0"] + body[800:])
 refuses("route_trace_late", f"line {len(head) + 801}: layer is 'x', not a whole number", "x.csv")
 
@@ -410,11 +417,12 @@ except ImportError:
     pyarrow = None
     print("skip dumps_parquet: needs pyarrow")
     open(f"{folder}/flame/layer_02.parquet", "wb").write(b"PAR1" + bytes(99))
-    refuses("parquet_absent", r"needs pyarrow, the extra `parquet`.*PYTHON", "flame/layer_02.parquet",
-            status=77)
+    refuses("parquet_absent", r"needs pyarrow, the extra `parquet`.*PYTHON",
+            "flame/layer_02.parquet", status=77)
 if pyarrow:
     for layer in range(3):
-        columns = {"scores": pyarrow.array(list(weights[:, layer]), pyarrow.list_(pyarrow.float16())),
+        columns = {"scores": pyarrow.array(list(weights[:, layer]),
+                                           pyarrow.list_(pyarrow.float16())),
                    "indices": pyarrow.array(list(chosen[:, layer].astype("i2")))}
         for where, number in (("flame", layer + 2), ("zero", layer)):
             os.makedirs(f"{folder}/{where}", exist_ok=True)
@@ -435,9 +443,10 @@ if pyarrow:
     takes("parquet", "layer 2 is decoder layer 1.*8 tokens are taken as one of prefill",
           files + ids, *own, holds=lambda t: all_flame(t)
           and equal(t, "/token/token_id", tokens.flat[:8]))
-    takes("parquet_zero", "taken as one of prefill", [f"zero/layer_{i:02}.parquet" for i in range(3)],
-          *own, holds=lambda t: all_flame(t, 0))
-    refuses("parquet_tokens", "files of token_id have 5 rows in all, but .* 8", files + ids[:1], *own)
+    takes("parquet_zero", "taken as one of prefill",
+          [f"zero/layer_{i:02}.parquet" for i in range(3)], *own, holds=lambda t: all_flame(t, 0))
+    refuses("parquet_tokens", "files of token_id have 5 rows in all, but .* 8", files + ids[:1],
+            *own)
     refuses("parquet_alone", "no FILE has indices", ids, *own)
     cut = open(f"{folder}/{files[0]}", "rb").read()[:400]
     open(f"{folder}/flame/layer_09.parquet", "wb").write(cut)
@@ -447,8 +456,9 @@ if pyarrow:
 samples = {"router_logits": ["logits.npz", "tuple.npz", "stack.npy", "stack.npz", "masked.npz"],
            "moe_trace": ["moe.csv", "full.csv"], "lattice": ["lattice.jsonl", "phased.jsonl"],
            "router_trace": ["router.json", "drawn.json"], "moe_infinity": ["eam.npy"],
-           "csv": ["few.csv", "scores.csv"], "oracleGeneral": ["few.bin", "single.bin", "blind.bin"],
-           "route_trace": ["route.csv"], "parquet": ["flame/layer_02.parquet"]}
+           "csv": ["few.csv", "scores.csv"],
+           "oracleGeneral": ["few.bin", "single.bin", "blind.bin"], "route_trace": ["route.csv"],
+           "parquet": ["flame/layer_02.parquet"]}
 np.savez(f"{folder}/ids.npz", ids=chosen, off=np.array([0, 8]))
 samples["npz"] = ["ids.npz"]
 for name, files in samples.items():

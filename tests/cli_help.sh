@@ -134,7 +134,7 @@ calibrate	o:out d:device -:tables -:quick q:quiet
 validate	d:device m:machine o:out n:passes w:warmup r:repeat -:expert-memory s:set -:json q:quiet
 trace info	-:json q:quiet
 trace gen	o:out s:set -:like -:requests -:seed -:scores
-trace import	-:from o:out -:model -:experts -:source -:requests
+trace import	-:from o:out -:model -:experts -:source -:requests -:top-k
 trace export	o:out -:to -:batch -:layers
 trace slice	o:out -:requests -:rows -:layers
 list	

@@ -52,7 +52,8 @@ def change(stream, data):
         elif kind == 1:
             arrays.pop(name, None)
         elif isinstance(array, np.ndarray) and not array.dtype.hasobject:
-            arrays[name] = (fuzz_npz.lying_header if kind == 2 else fuzz_npz.odd_value)(stream, array)
+            odd = fuzz_npz.lying_header if kind == 2 else fuzz_npz.odd_value
+            arrays[name] = odd(stream, array)
     return fuzz_npz.pack(stream, arrays)
 
 

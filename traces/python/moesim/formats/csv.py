@@ -108,8 +108,8 @@ def read_requests(path, cells):
     back = (np.diff(position[plain]) <= 0) & (np.diff(number[plain]) == 0)
     if back.any():
         at = plain[int(np.argmax(back)) + 1]
-        raise Failure(f"{path}: row {cells.keys.sorted[at]} has position {position[at]}, which does "
-                      "not follow that of the row before it; a request's positions ascend")
+        raise Failure(f"{path}: row {cells.keys.sorted[at]} has position {position[at]}, which "
+                      "does not follow that of the row before it; a request's positions ascend")
     if int(number[-1]) > EMPTY_MOST + len(number):
         raise Failure(f"{path}: request {number[-1]} is of a file of {len(number)} rows; number "
                       "requests from 0 on")
@@ -155,8 +155,8 @@ def convert(paths, out, options):
 def tell(path, cells, survey):
     lost = int(cells.keys.sorted[-1]) + 1 - len(cells.keys)
     if lost:
-        note(f"{path}: {lost} of its rows have no line, as nothing was recorded of them, and are left "
-             "out")
+        note(f"{path}: {lost} of its rows have no line, as nothing was recorded of them, and are "
+             "left out")
     if survey.score_kind != "none":
         note(f"{path}: its scores lie between {survey.low:.4g} and {survey.high:.4g}, so they are "
              f"taken as {survey.score_kind}")

@@ -226,7 +226,8 @@ def by_order(table, out, options):
     rows = ByOrder(choices, k)
     if not rows.tells_no_rows:
         Recording(table.path, FORMAT.name, rows.blocks, rows.requests(),
-                  layers=choices.layers.tolist(), width=k, top_k=k, array="lines").write(out, options)
+                  layers=choices.layers.tolist(), width=k, top_k=k,
+                  array="lines").write(out, options)
         tell_rankings(table.path, rows)
         return
     experts = options.experts or (model.experts if model else None)

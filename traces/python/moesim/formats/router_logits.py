@@ -27,7 +27,7 @@ import zipfile
 
 import numpy as np
 
-from moesim.arrays import MAGIC, Array, Member, NpyFile, member_or_none
+from moesim.arrays import MAGIC, Member, NpyFile, member_or_none
 from moesim.formats import Format
 from moesim.formats.moe_infinity import floats_of
 from moesim.models import named
