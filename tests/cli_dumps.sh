@@ -342,6 +342,10 @@ write("bare.csv", ["row,layer,expert"] + [",".join(np.array(line.split(","))[[0,
                                           for line in lines[1:1 + 20 * L * K]])
 takes("csv_bare", "", "bare.csv", "--from", "csv", holds=lambda t:
       equal(t, "/routing/expert", few["/routing/expert"][:20]))
+write("same.csv", [lines[0]] + [f"{row},0,{row},decode,{layer},{k},{k}," for row in range(5)
+                              for layer in range(L) for k in range(K)])
+takes("csv_same", "", "same.csv", "--model", "gpt-oss-20b", holds=lambda t:
+      equal(t, "/routing/expert", np.zeros((5, L, 1)) + np.arange(K)))  # nothing is filled in
 write("phase.csv", [lines[0], lines[1].replace("prefill", "dream")])
 write("back.csv", [lines[0], lines[1], lines[1].replace("0,0,0,", "1,0,0,", 1)])
 refuses("csv_phase", "line 2: phase is 'dream', not prefill or decode", "phase.csv")
