@@ -66,7 +66,8 @@ class Windows:
         for name in self.empty.dtype.names:
             self.empty[name] = EMPTY[name]
         self.rows = max(1, WINDOW_BYTES // self.empty.itemsize)
-        self.held, self.file, self.folder = {}, None, os.path.dirname(os.path.abspath(out))
+        self.folder = os.path.dirname(os.path.abspath(out))
+        self.held, self.file = {}, None
         self.stored = set()
 
     def get(self, number):
@@ -98,8 +99,8 @@ class Windows:
 
 
 class Cells:
-    """`what`: what a cell and slot are called where they occur twice, and the cure; `tags`: what all lines of a row
-    must agree in, with the sentence for those that do not."""
+    """`what`: what a choice is called that occurs twice, with the cure; `tags`: what all lines
+    of a row must agree in, with the sentence for those that do not."""
 
     def __init__(self, path, out, layers, width, *, fields=(), tags=None,
                  what="its row, layer and slot", cure=""):

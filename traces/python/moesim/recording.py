@@ -73,7 +73,8 @@ class Recording(Recorded):
         look = filled.Look(self.where, len(self.layers), self.top_k or self.width)
         for first, ids, _, _ in self.blocks():
             look.see(first, ids[:, :, :self.top_k])
-        look.end()
+        if self.fills:
+            look.end()
         return look
 
     def write(self, out, options):

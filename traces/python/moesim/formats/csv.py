@@ -22,13 +22,14 @@ from moesim.trace_writer import DECODE, PREFILL, VERIFY
 
 FORMAT = Format(
     name="csv", writer="moesim trace export, or anything with its columns", files="csv",
-    holds="routing, scores", options=("top-k",), source="moesim trace export --help")
+    holds="routing, scores", source="moesim trace export --help")
 
 PHASES = ("prefill", "decode", "draft", "verify")
 REQUIRED = ("row", "layer", "expert")
 COLUMNS = {"row": Below(1 << 48), "request": Below(1 << 32), "position": Below(1 << 32),
            "phase": OneOf(PHASES), "layer": Below(1024), "slot": Below(4096),
            "expert": Below(4096), "score": Between(-65504, 65504, blank=True)}
+EMPTY_MOST = 1 << 20  # requests without a row
 TAGS = {"request": "its row is of two requests", "position": "its row has two positions",
         "phase": "its row has two phases"}
 
@@ -38,7 +39,8 @@ class Survey:
 
     def __init__(self, table):
         self.layers, self.top_k, self.lines = np.zeros(0, dtype=np.int64), 1, 0
-        self.low, self.high, self.scored, self.blank = 0.0, 0.0, 0, 0
+        self.low, self.high, self.scored = 0.0, 0.0, 0
+        self.last = (-1, 0)  # the last cell of a block, and its lines
         for found in table.blocks():
             self.lines += len(found["line"])
             self.layers = np.union1d(self.layers, found["layer"])
@@ -54,11 +56,15 @@ class Survey:
         if not self.lines:
             raise Failure(f"{table.path}: holds no line of routing; was it copied whole?")
 
-    @staticmethod
-    def longest(found):
-        """Lines of one cell; a cell does not run over two blocks but at their edge."""
+    def longest(self, found):
+        """Most lines of one cell, which stand together."""
         key = found["row"] * 1024 + found["layer"]
-        return int(np.unique(key, return_counts=True)[1].max())
+        begins = np.flatnonzero(np.diff(key, prepend=key[0] - 1))
+        length = np.diff(begins, append=len(key))
+        if key[0] == self.last[0]:
+            length[0] += self.last[1]
+        self.last = (int(key[-1]), int(length[-1]))
+        return int(length.max())
 
     @property
     def score_kind(self):
@@ -95,11 +101,18 @@ def read_requests(path, cells):
     """Requests by their numbers; their rows must follow each other."""
     number, position, phase = (cells.tag(name) for name in ("request", "position", "phase"))
     if (np.diff(number) < 0).any():
-        row = int(cells.keys.sorted[int(np.argmax(np.diff(number) < 0)) + 1])
-        raise Failure(f"{path}: row {row} is of request {number[number.argmin()]} or so, behind rows "
-                      "of a later one; the rows of a request must follow each other")
-    if int(number[-1]) >= 1 << 24:
-        raise Failure(f"{path}: request {number[-1]} is more than 2^24; number requests from 0 on")
+        at = int(np.argmax(np.diff(number) < 0)) + 1
+        raise Failure(f"{path}: row {cells.keys.sorted[at]} is of request {number[at]}, the row "
+                      f"before it of {number[at - 1]}; requests must follow each other")
+    plain = np.flatnonzero(phase <= DECODE)
+    back = (np.diff(position[plain]) <= 0) & (np.diff(number[plain]) == 0)
+    if back.any():
+        at = plain[int(np.argmax(back)) + 1]
+        raise Failure(f"{path}: row {cells.keys.sorted[at]} has position {position[at]}, which "
+                      "does not follow that of the row before it; a request's positions ascend")
+    if int(number[-1]) > EMPTY_MOST + len(number):
+        raise Failure(f"{path}: request {number[-1]} is of a file of {len(number)} rows; number "
+                      "requests from 0 on")
     count = int(number[-1]) + 1
     rows = np.bincount(number, minlength=count)
     prompt = np.zeros(count, dtype=np.int64)
@@ -134,7 +147,7 @@ def convert(paths, out, options):
                    {"position": position[part], "phase": phase[part]})
 
     Recording(path, FORMAT.name, blocks, requests, layers=survey.layers.tolist(),
-              width=survey.top_k, top_k=options.top_k or survey.top_k, array="lines",
+              width=survey.top_k, top_k=survey.top_k, array="lines",
               score_kind=survey.score_kind, fills=False).write(out, options)
     tell(path, cells, survey)
 
@@ -142,8 +155,8 @@ def convert(paths, out, options):
 def tell(path, cells, survey):
     lost = int(cells.keys.sorted[-1]) + 1 - len(cells.keys)
     if lost:
-        note(f"{path}: {lost} of its rows have no line, as nothing was recorded of them, and are left "
-             "out")
+        note(f"{path}: {lost} of its rows have no line, as nothing was recorded of them, and are "
+             "left out")
     if survey.score_kind != "none":
         note(f"{path}: its scores lie between {survey.low:.4g} and {survey.high:.4g}, so they are "
              f"taken as {survey.score_kind}")

@@ -99,8 +99,8 @@ class Lines:
                       "4095, or -1 where none was recorded")
         if weights is not None and not (isinstance(weights, list) and len(weights) == len(experts)
                                         and all(is_share(weight) for weight in weights)):
-            self.fail(number, f"weights is {show(weights)}, not {len(experts)} numbers from 0 to 1, "
-                      "one for each expert")
+            self.fail(number, f"weights is {show(weights)}, not {len(experts)} numbers from 0 to "
+                      "1, one for each expert")
         if "phase" in found and found["phase"] not in PHASES:
             self.fail(number, f"phase is {show(found['phase'])}, not prefill or decode")
         return found

@@ -17,6 +17,7 @@ from moesim import filled
 from moesim.arrays import MAGIC, Array, NpyFile
 from moesim.counts import Counts
 from moesim.formats import Format
+from moesim.recorded import EXPERTS_MAX
 from moesim.recording import count_blocks
 from moesim.say import Failure, note
 
@@ -74,6 +75,8 @@ def convert(paths, out, options):
             if full.any():
                 yield values[full]
 
+    if experts > EXPERTS_MAX:
+        raise Failure(f"{path}: counts {experts} experts; up to {EXPERTS_MAX} can be written")
     if options.experts not in (None, experts):
         raise Failure(f"{path}: counts {experts} experts, not {options.experts}; leave out "
                       "--experts")

@@ -47,7 +47,8 @@ COLUMNS = {"phase": OneOf(("prefill", "decode")), "token": Below(1 << 32), "laye
            "rank": Below(4096), "expert": Below(4096)}
 FULL = ("phase", "token", "layer", "rank", "expert")
 PLAIN = ("layer", "expert")
-BLOCK_LINES = 1 << 19
+BLOCK_VALUES = 1 << 20
+THINNEST = 64  # values that a line becomes in a pass of several tokens; more is no such file
 SURELY = 7  # pairs of choices expected to agree, so that none does in one pass of a thousand
 
 
@@ -73,10 +74,10 @@ class Choices:
         self.file = tempfile.TemporaryFile(dir=folder)
         layer, start, self.count = [], [], 0
         for found in table.blocks():
-            if found["line"][0] != self.line(self.count) or \
-                    found["line"][-1] - found["line"][0] != len(found["line"]) - 1:
-                raise Failure(f"{self.path}: line {self.line(self.count)}: is empty or a remark; "
-                              "take such lines out")
+            lines = self.line(self.count) + np.arange(len(found["line"]))
+            if (found["line"] != lines).any():
+                raise Failure(f"{self.path}: line {lines[np.argmax(found['line'] != lines)]}: is "
+                              "empty or a remark; take such lines out")
             self.file.write(found["expert"].astype("<u2").tobytes())
             begins = np.flatnonzero(np.diff(found["layer"], prepend=layer[-1][-1] if layer else -1))
             if len(begins):
@@ -99,13 +100,15 @@ class Choices:
     def line(self, choice):
         return self.head + 1 + choice
 
-    def pieces(self):
-        """(first run, last run) of whole passes, as many as memory allows."""
+    def pieces(self, each=0):
+        """(first run, last run) of whole passes, as many as memory allows; `each`: values that a
+        pass becomes, by pass or of all."""
+        cost = np.cumsum(np.maximum(each, np.diff(self.start[self.first_run[:-1]],
+                                                  append=self.count)))
         first = 0
         while first < self.passes:
-            most = self.start[self.first_run[first]] + BLOCK_LINES
-            last = max(first + 1, int(np.searchsorted(
-                self.start[self.first_run[:-1]], most, side="right")) - 1)
+            most = (cost[first - 1] if first else 0) + BLOCK_VALUES
+            last = max(first + 1, int(np.searchsorted(cost, most, side="right")))
             yield int(self.first_run[first]), int(self.first_run[last])
             first = last
 
@@ -125,7 +128,7 @@ class ByOrder:
         longest = np.maximum.reduceat(self.tokens, choices.first_run[:-1])
         self.first_row = np.concatenate([[0], np.cumsum(longest)])  # of each pass
         self.longest, self.rankings = longest, []
-        self.tells_no_rows = self.find_uneven() or self.find_twice()
+        self.tells_no_rows = self.find_uneven() or self.find_thin() or self.find_twice()
 
     def find_uneven(self):
         uneven = np.flatnonzero(self.c.length % self.k)
@@ -134,6 +137,15 @@ class ByOrder:
         run = int(uneven[0])
         return (f"line {self.c.line(self.c.start[run])}: a run of {self.c.length[run]} lines of "
                 f"layer {self.c.layer[run]} is no multiple of the {self.k} experts of a token")
+
+    def find_thin(self):
+        lines = np.diff(self.c.start[self.c.first_run[:-1]], append=self.c.count)
+        thin = np.flatnonzero((self.longest > 1) & (
+            self.longest * self.k * len(self.c.layers) > THINNEST * np.maximum(lines, 4096)))
+        if not len(thin):
+            return None
+        return (f"line {self.c.line(self.c.start[self.c.first_run[thin[0]]])}: a pass of "
+                f"{self.longest[thin[0]]} tokens names few of the {len(self.c.layers)} layers")
 
     def find_twice(self):
         """Also looks for rankings."""
@@ -174,7 +186,7 @@ class ByOrder:
 
     def blocks(self):
         ranked = np.isin(np.arange(self.c.passes), self.rankings)
-        for first, last in self.c.pieces():
+        for first, last in self.c.pieces(self.longest * len(self.c.layers) * self.k):
             experts, runs = self.c.experts(first, last), slice(first, last)
             number = self.c.run_pass[runs]
             row0, row1 = self.first_row[number[0]], self.first_row[number[-1] + 1]
@@ -194,7 +206,7 @@ def count_blocks_of(choices, experts):
     layers = len(choices.layers)
 
     def blocks():
-        for first, last in choices.pieces():
+        for first, last in choices.pieces(layers * experts):
             runs, values = slice(first, last), choices.experts(first, last)
             if int(values.max()) >= experts:
                 raise Failure(f"{choices.path}: expert {values.max()} is not below {experts}; name "
@@ -214,7 +226,8 @@ def by_order(table, out, options):
     rows = ByOrder(choices, k)
     if not rows.tells_no_rows:
         Recording(table.path, FORMAT.name, rows.blocks, rows.requests(),
-                  layers=choices.layers.tolist(), width=k, top_k=k, array="lines").write(out, options)
+                  layers=choices.layers.tolist(), width=k, top_k=k,
+                  array="lines").write(out, options)
         tell_rankings(table.path, rows)
         return
     experts = options.experts or (model.experts if model else None)
@@ -238,6 +251,9 @@ def tell_rankings(path, rows):
 
 def by_columns(table, out, options):
     layers, k = survey(table)
+    if options.top_k not in (None, k):
+        raise Failure(f"{table.path}: a token has up to {k} experts by rank, not {options.top_k}; "
+                      "leave out --top-k")
     with open_table(table.path) as stream:
         table = open_lines(table.path, stream)
         cells = Cells(table.path, out, len(layers), k, what="its token, layer and rank", tags={
@@ -260,7 +276,7 @@ def by_columns(table, out, options):
     rows = len(position)
     Recording(table.path, FORMAT.name, blocks,
               Requests.of([rows], [prompt], [int((phase == 1).sum())]), layers=layers.tolist(),
-              width=k, top_k=options.top_k or k, array="lines").write(out, options)
+              width=k, top_k=k, array="lines").write(out, options)
 
 
 def survey(table):

@@ -29,7 +29,8 @@ from moesim.table import open_table
 from moesim.trace_writer import NOT_RECORDED
 
 FORMAT = Format(
-    name="oracleGeneral", writer="moesim trace export --to oracleGeneral", files="oracleGeneral, bin",
+    name="oracleGeneral", writer="moesim trace export --to oracleGeneral",
+    files="oracleGeneral, bin",
     holds="routing of single tokens; of others load counts, 1 for each expert chosen",
     options=("top-k",), source="github.com/1a1a11a/libCacheSim, oracleGeneralBin")
 
@@ -44,12 +45,12 @@ class Shape:
 
     def __init__(self, path, options, highest):
         if not options.model:
-            raise Failure(f"{path}: holds numbers of objects alone; name the model that they are of "
-                          "with --model (moesim list models has the names)")
+            raise Failure(f"{path}: holds numbers of objects alone; name the model that they are "
+                          "of with --model (moesim list models has the names)")
         model = named(options.model)
         if model is None and not (options.experts and options.top_k):
-            raise Failure(f"{path}: {unknown(options.model)}; give --experts N and --top-k K too, as "
-                          "that model has no file")
+            raise Failure(f"{path}: {unknown(options.model)}; give --experts N and --top-k K too, "
+                          "as that model has no file")
         self.experts = options.experts or model.experts
         self.top_k = options.top_k or model.top_k
         self.layers = len(model.moe) if model else highest // self.experts + 1
@@ -112,8 +113,8 @@ class Accesses:
             rising = np.diff(cell, prepend=last_cell) > 0
             same = np.diff(cell, prepend=last_cell) == 0
             self.fail(first, ~rising & ~(same & (np.diff(object_, prepend=last_object) > 0)),
-                      "its object is not above the one before in this pass; an export has each once, "
-                      "ascending")
+                      "its object is not above the one before in this pass; an export has each "
+                      "once, ascending")
             self.check_size(first, block, layer)
             values, counts = np.unique(cell, return_counts=True)
             if values[0] == last_cell:
@@ -125,8 +126,8 @@ class Accesses:
             last_cell, last_count, last_object = int(values[-1]), int(counts[-1]), int(object_[-1])
         self.fewest = min(self.fewest, last_count)
         if (follows >= 0).any():
-            raise Failure(f"{self.path}: ends before record {int(follows.max())}, which it tells of; "
-                          "copy it again")
+            raise Failure(f"{self.path}: ends before record {int(follows.max())}, which it tells "
+                          "of; copy it again")
 
     def check_next(self, first, block, object_, follows):
         """`follows`: by object, which record its last access names as the next."""
@@ -139,8 +140,8 @@ class Accesses:
         fresh = np.zeros(len(block), dtype=bool)
         fresh[order[first_of]] = follows[object_[order[first_of]]] == NEVER
         self.fail(first, (named_by != number) & ~fresh,
-                  "the access before it to its object names another record as the next; is the file "
-                  "whole?")
+                  "the access before it to its object names another record as the next; is the "
+                  "file whole?")
         self.fail(first, (next_ <= number) & (next_ != ENDS), "its next access lies before it")
         last_of = np.concatenate([first_of[1:], [True]])
         follows[object_[order[last_of]]] = next_[order[last_of]]
@@ -163,7 +164,8 @@ def passes_of(accesses, shape, rows):
     blocks = accesses.blocks()
     while first < accesses.passes:
         end = min(first + rows, accesses.passes)
-        while not len(held) or (held["clock"][-1] < end and held["clock"][-1] + 1 < accesses.passes):
+        while not len(held) or (held["clock"][-1] < end
+                                and held["clock"][-1] + 1 < accesses.passes):
             _, block = next(blocks)
             held = np.concatenate([held, block])
         if end == accesses.passes:
@@ -180,7 +182,8 @@ def passes_of(accesses, shape, rows):
 
 def tell_blind(path, accesses):
     if not accesses.foretells:
-        note(f"{path}: no record tells of a next access, so nothing shows whether the file is whole")
+        note(f"{path}: no record tells of a next access, so nothing shows whether the file is "
+             "whole")
 
 
 def as_rows(path, accesses, shape, out, options):
@@ -214,9 +217,9 @@ def as_counts(path, accesses, shape, out, options):
 
     Counts(path, FORMAT.name, blocks, layers=range(shape.layers), experts=shape.experts,
            top_k=shape.top_k, array="records").write(out, options)
-    note(f"{path}: some passes have up to {accesses.most} experts in a layer, so they are of several "
-         "tokens, and which token chose which is not in it; it becomes counts by pass, 1 for each "
-         "expert that was chosen at all")
+    note(f"{path}: some passes have up to {accesses.most} experts in a layer, so they are of "
+         "several tokens, and which token chose which is not in it; it becomes counts by pass, 1 "
+         "for each expert that was chosen at all")
 
 
 def recognise(path, head):
@@ -225,10 +228,10 @@ def recognise(path, head):
         return False
     block = np.frombuffer(head[:len(head) // RECORD.itemsize * RECORD.itemsize], RECORD)
     number, total = np.arange(len(block)), os.path.getsize(path) // RECORD.itemsize
-    step = np.diff(block["clock"].astype(np.int64), prepend=0)
+    step, next_ = np.diff(block["clock"].astype(np.int64), prepend=0), block["next"]
     return bool(((step >= 0) & (step <= 1)).all() and (block["object"] < 1 << 22).all() and
                 (block["size"] > 0).all() and block["clock"][0] == 0 and
-                ((block["next"] == ENDS) | ((block["next"] > number) & (block["next"] < total))).all())
+                ((next_ == ENDS) | ((next_ > number) & (next_ < total))).all())
 
 
 def convert(paths, out, options):

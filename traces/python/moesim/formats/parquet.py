@@ -123,8 +123,8 @@ def sort_out(files):
             raise Failure(f"{file.path}: its name does not say which layer it is of; call it "
                           "layer_NN.parquet")
         if int(match[1]) in layers:
-            raise Failure(f"{file.path}: layer {int(match[1])} is given twice; name the files of one "
-                          "checkpoint")
+            raise Failure(f"{file.path}: layer {int(match[1])} is given twice; name the files of "
+                          "one checkpoint")
         layers[int(match[1])] = file
     if not layers:
         raise Failure(f"{files[0].path}: no FILE has indices; name the files of the layers, "
@@ -138,8 +138,9 @@ def check(layers, tokens):
     for file in layers.values():
         if file.rows != first.rows or ("scores" in file.columns) != ("scores" in first.columns):
             raise Failure(f"{file.path}: has {file.rows} rows, with columns "
-                          f"{', '.join(sorted(file.columns)[:8])}, but {first.path} {first.rows} with "
-                          f"{', '.join(sorted(first.columns)[:8])}; name files of one checkpoint")
+                          f"{', '.join(sorted(file.columns)[:8])}, but {first.path} {first.rows} "
+                          f"with {', '.join(sorted(first.columns)[:8])}; name files of one "
+                          "checkpoint")
     if not 0 < first.rows <= MOST:
         raise Failure(f"{first.path}: has {first.rows} rows; from 1 to {MOST} can be written")
     if tokens and sum(file.rows for file in tokens) != first.rows:
@@ -218,5 +219,5 @@ def convert(paths, out, options):
               layers=numbers_of(path, layers), width=both.width, top_k=both.width,
               experts=options.experts, score_kind="softmax" if both.scored else "none",
               fields=("token_id",) if tokens else (), array="indices").write(out, options)
-    note(f"{path}: where sequences begin is not in it, so its {both.rows} tokens are taken as one of "
-         "prefill")
+    note(f"{path}: where sequences begin is not in it, so its {both.rows} tokens are taken as one "
+         "of prefill")

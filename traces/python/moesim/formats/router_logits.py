@@ -27,7 +27,7 @@ import zipfile
 
 import numpy as np
 
-from moesim.arrays import MAGIC, Array, Member, NpyFile, member_or_none
+from moesim.arrays import MAGIC, Member, NpyFile, member_or_none
 from moesim.formats import Format
 from moesim.formats.moe_infinity import floats_of
 from moesim.models import named
@@ -71,7 +71,7 @@ class Layers:
         self.tokens, self.experts = first.shape
 
     def open(self, number):
-        return Member(self.archive, self.path, self.numbers[number])
+        return open_member(self.archive, self.path, self.numbers[number])
 
     def blocks(self, rows):
         arrays = [self.open(number) for number in self.numbers]
@@ -92,6 +92,15 @@ class Stack:
     def blocks(self, rows):
         for first, count in count_blocks(self.tokens, rows):
             yield first, self.values[:, first:first + count].transpose(1, 0, 2)
+
+
+def open_member(archive, path, name):
+    """An array that is as long as it says, as far as the archive tells."""
+    array = Member(archive, path, name)
+    size = array.dtype.itemsize * math.prod(array.shape)
+    if archive.getinfo(name + ".npy").file_size < size:
+        raise Failure(f"{array.where} ends too early: the file is truncated; copy it again")
+    return array
 
 
 def check(array, dimensions):
@@ -119,7 +128,7 @@ def open_logits(path, archive):
         return Stack(NpyFile(path), path)
     names = [name for name in names_of(archive) if name not in BESIDE]
     if names == [STACK]:
-        return Stack(Member(archive, path, STACK))
+        return Stack(open_member(archive, path, STACK))
     layers = numbered(names)
     if layers is None:
         raise Failure(f"{path}: holds {', '.join(names[:8]) or 'no array'}; router logits are one "

@@ -42,8 +42,8 @@ def read_json(path):
     except OSError as failure:
         raise Failure(f"{path}: cannot be opened: {failure.strerror}") from None
     if len(data) > LARGEST_BYTES:
-        raise Failure(f"{path}: is longer than {LARGEST_BYTES} bytes, which no RouterTrace is; take "
-                      "it in parts")
+        raise Failure(f"{path}: is longer than {LARGEST_BYTES} bytes, which no RouterTrace is; "
+                      "take it in parts")
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):
@@ -60,7 +60,8 @@ def whole(value, below):
 def read_selections(path, trace):
     """By [token][layer][rank]."""
     if trace.get("version") not in (1, 2):
-        raise Failure(f"{path}: version is {str(trace.get('version'))[:20]}; only 1 and 2 are known")
+        raise Failure(f"{path}: version is {str(trace.get('version'))[:20]}; only 1 and 2 are "
+                      "known")
     for name, below in SIZES.items():
         if not whole(trace.get(name), below) or not trace[name]:
             raise Failure(f"{path}: {name} is {str(trace.get(name))[:20]}, not a whole number from "
@@ -137,8 +138,8 @@ def convert(paths, out, options):
                       f"{options.experts}; leave out --experts")
     beside = read_sidecar(path, *ids.shape[:2])
     if beside is None:
-        note(f"{path}: nothing tells its sequences, so its {len(ids)} tokens are taken as one, and as "
-             f"decode; {SIDECAR} of its capture tells them, beside it")
+        note(f"{path}: nothing tells its sequences, so its {len(ids)} tokens are taken as one, and "
+             f"as decode; {SIDECAR} of its capture tells them, beside it")
         rows, layers, requests = [len(ids)], list(range(ids.shape[1])), [0]
     else:
         rows, layers = beside
