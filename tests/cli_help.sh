@@ -32,6 +32,7 @@ cat >"$folder/trace_usage" <<'END'
 usage: moesim trace COMMAND ...
 
   moesim trace info     what a trace holds and how its routing looks
+  moesim trace check    whether traces keep every rule of the format
   moesim trace gen      draw a synthetic trace, or one like another
   moesim trace import   from what an engine recorded
   moesim trace export   for other tools
@@ -83,7 +84,7 @@ moesim: there is no word 'what is all this' to explain
 Try moesim help.
 END
 bad=0
-for words in run sweep curve check explain report fit calibrate validate list "trace gen" "trace info"; do
+for words in run sweep curve check explain report fit calibrate validate list "trace check" "trace gen" "trace info"; do
     # shellcheck disable=SC2086
     "$moesim" $words --help >"$folder/wanted" && "$moesim" help $words | cmp - "$folder/wanted" || bad=1
 done
@@ -127,12 +128,13 @@ run	o:out s:set t:threads -:json -:csv -:params-json -:objective -:policy q:quie
 tune	o:out s:set t:threads -:largest-batch -:json q:quiet
 curve	p:policy s:slots b:batch -:scope -:protect -:order m:model -:set o:out t:threads -:json -:csv q:quiet
 check	u:update -:study s:set p:papers -:refit -:json -:junit -:markdown t:threads q:quiet
-explain	
+explain	-:placement m:map -:policy -:pass -:layer
 report	o:out -:pdf
 fit	m:measured p:parameter -:match -:total -:first-pass -:train -:weight o:out -:source s:set -:csv -:tables
 calibrate	o:out d:device -:tables -:quick q:quiet
 validate	d:device m:machine o:out n:passes w:warmup r:repeat -:expert-memory s:set -:json q:quiet
 trace info	-:json q:quiet
+trace check	-:json q:quiet
 trace gen	o:out s:set -:like -:requests -:seed -:scores
 trace import	-:from o:out -:model -:experts -:source -:requests -:top-k
 trace export	o:out -:to -:batch -:layers
@@ -258,6 +260,8 @@ run takes one configuration file, such as demo.yaml	run a b
 --json and --csv exclude each other; choose one	run a --json --csv
 explain takes one result file	explain
 explain takes one result file	explain a b
+--policy and --pass go with --placement or --map	explain a --policy p
+--layer goes with --placement	explain a --map m --layer 3
 report takes one or more results and --out FOLDER	report
 report takes one or more results and --out FOLDER	report a
 report takes one or more results and --out FOLDER	report -o a

@@ -140,7 +140,7 @@ with h5py.File(f"{folder}/bare.h5", "r+") as f:
 shutil.copyfile(f"{folder}/bare.h5", f"{folder}/wide.h5")
 with h5py.File(f"{folder}/wide.h5", "r+") as f:
     expert = f["/routing/expert"][:]
-    del f["/routing/expert"]
+    del f["/routing/expert"], f["/routing/resident"]
     f["/routing/expert"] = np.concatenate([expert, (expert + 1) % 4], axis=2).astype("<u2")
     f.attrs.modify("candidates", 2)
     f["/pass/first"] = np.array([0, 8], "<u8")

@@ -25,6 +25,7 @@ int cmd_tune(int argc, char **argv);
 /* In a program that may not link GSL: says which program has it. */
 int cmd_tune_apart(int argc, char **argv);
 int cmd_fit(int argc, char **argv);
+int cmd_trace_check(int argc, char **argv);
 int cmd_trace_gen(int argc, char **argv);
 int cmd_trace_info(int argc, char **argv);
 int cmd_validate(int argc, char **argv);

@@ -132,7 +132,8 @@ class Lab:
             stream.write(data)
         options = argparse.Namespace(file=[self.file], out=self.out, model=None, experts=8,
                                      source=None, requests=None, top_k=2)
-        if data[:1] in b"\x00ab#P" or self.named:
+        first = b"\x00ab#P{rl\x930123456789"  # bytes of most good inputs
+        if data[:1] in first or self.named:
             options.model = "fuzz"
         sentence = self.convert(options)
         names = set(os.listdir(self.folder)) - {"input"}

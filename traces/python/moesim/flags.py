@@ -59,5 +59,6 @@ class Command(NamedTuple):
         lacking = [flag.name for flag in self.flags
                    if flag.required and getattr(options, flag.name.replace("-", "_")) is None]
         if lacking or not options.file:
-            raise Misuse(f"{self.called.split(' ', 1)[1]} takes {self.operands}")
+            words = self.called.removeprefix("python -m ").removeprefix("moesim ")
+            raise Misuse(f"{words} takes {self.operands}")
         return options

@@ -14,7 +14,7 @@ EXPERTS_MAX = 4096
 # What only some formats take: each says which in its FORMAT.
 SOME = (
     Flag("requests", "CSV", "the requests' table: category, prompt_len, gen_len, first_pos"),
-    Flag("top-k", "K", "experts per token, where counts are all that there is", kind=int),
+    Flag("top-k", "K", "experts that a token executes, for a model that has no file", kind=int),
 )
 
 

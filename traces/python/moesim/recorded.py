@@ -56,9 +56,10 @@ class Recorded:
             raise Failure(f"{self.path}: has {self.experts} experts, not {options.experts}; leave "
                           "out --experts")
         top_k = self.top_k or getattr(options, "top_k", None)
-        if top_k and experts and top_k > experts:
-            raise Failure(f"{self.path}: {top_k} experts per token of {experts} are impossible; "
-                          "correct --top-k or --experts")
+        if model is None and top_k and experts and top_k > experts:
+            raise Failure(f"{self.where}: a token has {top_k} experts, of {experts}; give the "
+                          "model's own numbers with --experts" +
+                          ("" if self.top_k else " and --top-k"))
         if model is None and asked and experts and top_k:
             return asked, experts, top_k, self.layers, list(range(len(self.layers)))
         if model is None:

@@ -8,6 +8,10 @@ class Failure(Exception):
     """The input cannot become what was asked for; the text is the sentence for the user."""
 
 
+class Absent(Exception):
+    """A part of Python that only this format needs is not there; the text says which."""
+
+
 class Misuse(Exception):
     """Options that contradict, or name what is not there; the text says what to say instead."""
 
