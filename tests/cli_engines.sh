@@ -321,6 +321,9 @@ takes("trtllm_same", "all 2 ranks counted the same tokens", "rank0.safetensors r
       *OWN, holds=lambda t: t["/load/count"][:].tolist() == [[some.tolist()] * 2] * 2)
 takes("trtllm_stopped", "iterations 7 lack some layers", "rank0.safetensors", *OWN,
       holds=lambda t: t["/load/count"].shape == (2, 2, 8))
+safetensors("mtp.safetensors", **{f"_5_{layer}": some * layer for layer in (1, 2, 3, 4)})
+takes("trtllm_behind", "layers 4 are behind the last of tiny", "mtp.safetensors", *TINY,
+      holds=lambda t: t["/load/count"][0].tolist() == [(some * n).tolist() for n in (1, 2, 3)])
 safetensors("raw.safetensors", _5_1=some.reshape(4, 2))
 refuses("trtllm_raw", "holds the experts of each token", "raw.safetensors", *OWN)
 safetensors("short.safetensors", _5_1=some, _5_2=some[:7])

@@ -66,7 +66,7 @@ class Member(Array):
 
     def __init__(self, archive, path, name):
         where = f"{path}: {name}"
-        if name + ".npy" not in archive.namelist():
+        if name + ".npy" not in archive.NameToInfo:
             raise Failure(f"{path}: array {name} is missing; it holds "
                           f"{', '.join(archive.namelist()[:8]) or 'nothing'}")
         try:
@@ -78,7 +78,7 @@ class Member(Array):
 
 
 def member_or_none(archive, path, name):
-    return Member(archive, path, name) if name + ".npy" in archive.namelist() else None
+    return Member(archive, path, name) if name + ".npy" in archive.NameToInfo else None
 
 
 class NpyFile(Array):

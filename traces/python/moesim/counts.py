@@ -5,7 +5,6 @@ import os
 import numpy as np
 
 from moesim import filled
-from moesim.models import named
 from moesim.recorded import Recorded
 from moesim.say import Failure, note
 from moesim.trace_writer import CountWriter
@@ -55,15 +54,22 @@ class Counts(Recorded):
         self.blocks, self.numbered, self.empty = blocks, numbered, []
 
     def part_of(self, model):
-        """By their numbers, or the first ones where layers without counts show which."""
+        """By their numbers, or the first ones where layers without counts show which. What
+        stands behind the last layer of a model that is all there predicts further tokens."""
         if self.numbered and set(self.layers) <= set(model.moe):
             return list(range(len(self.layers)))
+        if self.numbered and self.behind(model) == sorted(set(self.layers) - set(model.moe)) and \
+                set(model.moe) <= set(self.layers):
+            return [i for i, layer in enumerate(self.layers) if layer in model.moe]
         count = len(self.layers)
         dense = [layer for layer in range(count) if layer not in model.moe]
         if self.layers == list(range(count)) and count < model.layers and \
                 0 < len(dense) < count and dense == self.empty:
             return [layer for layer in range(count) if layer in model.moe]
         return None
+
+    def behind(self, model):
+        return [layer for layer in self.layers if layer >= model.layers]
 
     def write(self, out, options):
         look = Look(self.where, self.layers)
@@ -75,10 +81,13 @@ class Counts(Recorded):
         self.empty = look.empty
         name, experts, top_k, moe_layer, kept = self.choose_model(look, options)
         look.judge(kept)
-        model = named(name)
+        model = self.chosen
         if model is not None and len(moe_layer) < len(model.moe):
             note(f"{self.path}: counts layers {filled.listed(moe_layer)} of {name}, which has "
                  f"experts in {len(model.moe)}; the others are absent")
+        if model is not None and self.numbered and self.behind(model):
+            note(f"{self.path}: layers {filled.listed(self.behind(model))} are behind the last of "
+                 f"{name}; they predict further tokens and are left out")
         with CountWriter(out, model=name, experts=experts, top_k=top_k, moe_layer=moe_layer,
                          source=options.source or os.path.basename(self.path),
                          capture=self.capture) as writer:

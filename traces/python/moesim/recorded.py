@@ -23,6 +23,7 @@ class Recorded:
                 raise Failure(f"{where}: has {count} {what}; from 1 to {most} can be written")
         self.path, self.where, self.layers = path, where, list(layers)
         self.top_k, self.experts, self.model, self.capture = top_k, experts, model, capture
+        self.chosen = None  # the model that it suits, once that is known
 
     def fits(self, model):
         """Whether its layers are those of the file, by number, or counted from the first."""
@@ -74,7 +75,7 @@ class Recorded:
         if options.experts not in (None, model.experts):
             raise Failure(f"{self.path}: {model.name} has {model.experts} experts, not "
                           f"{options.experts}; leave out --experts, or name another model")
-        kept = self.kept_of(model)
+        self.chosen, kept = model, self.kept_of(model)
         moe = list(model.moe) if len(kept) == len(model.moe) else [self.layers[i] for i in kept]
         return model.name, model.experts, model.top_k, moe, kept
 

@@ -62,8 +62,10 @@ def pieces_of_archive(path):
     if "ids" in names:
         raise Failure(f"{path}: holds ids, with the rows of all requests; import it with --from "
                       "npz")
-    if not names:
-        raise Failure(f"{path}: holds no array; save one for each request with numpy.savez")
+    odd = [name for name in archive.namelist() if not name.endswith(".npy")]
+    if not names or odd:
+        raise Failure(f"{path}: holds {odd[0][:60] if odd else 'nothing'}, which is no array; "
+                      "save one for each request with numpy.savez")
     for name in names:
         yield Piece(f"{path}: {name}", [lambda name=name: Member(archive, path, name)])
 
