@@ -448,14 +448,16 @@ static int check_passes(struct trace *t, struct err *e)
     return 0;
 }
 
-static int check(struct trace *t, bool ids, struct err *e)
+/* `routing`: ids and scores too. */
+static int check(struct trace *t, bool routing, struct err *e)
 {
     if (t->info.counts_only)
         return check_column(&t->load, e);
     if (check_column(&t->token, e) != 0 || check_token_seams(t, e) != 0 ||
-        (ids && check_column(&t->expert, e) != 0))
+        (routing && check_column(&t->expert, e) != 0))
         return -1;
-    if ((t->fields & TRACE_HAS_SCORES) != 0 && check_column(&t->score, e) != 0)
+    if (routing && (t->fields & TRACE_HAS_SCORES) != 0 &&
+        check_column(&t->score, e) != 0)
         return -1;
     if ((t->fields & TRACE_HAS_PREDICTED) != 0 && check_column(&t->predicted, e) != 0)
         return -1;
