@@ -5,7 +5,6 @@
 #include "sim/base/mem.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 const unsigned drop_percent[DROP_LOSSES] = {1, 5, 10};
 
@@ -16,13 +15,13 @@ enum { FEW = 16, BUCKETS = 64 };
 struct drops {
     uint32_t layers, experts, top_k;
     struct drop_sums sums;
-    uint64_t stamp; /* of the last step and layer */
-    uint64_t *seen; /* (expert): stamp when it was last used */
-    uint32_t *sum;   /* (expert): its mass, zero between steps */
-    uint16_t *used;  /* [distinct + 1] of a step and layer */
-    uint32_t *mass;  /* [distinct] */
+    uint64_t stamp;   /* of the last step and layer */
+    uint64_t *seen;   /* (expert): stamp when it was last used */
+    uint32_t *sum;    /* (expert): its mass, zero between steps */
+    uint16_t *used;   /* [distinct + 1] of a step and layer */
+    uint32_t *mass;   /* [distinct] */
     uint16_t *bucket; /* [distinct] */
-    uint32_t *part;  /* [distinct] the least of them, in order */
+    uint32_t *part;   /* [distinct] the least of them, in order */
 };
 
 struct drops *drops_new(const struct trace_info *info)
@@ -163,6 +162,18 @@ static inline uint32_t add_cell(struct drops *d, const uint16_t *cell,
     return count;
 }
 
+static uint32_t copy_cell(struct drops *d, const uint16_t *cell, const uint32_t *mass,
+                          uint64_t *total)
+{
+    uint32_t executed = rows_executed(cell, d->top_k);
+
+    for (uint32_t i = 0; i < executed; i++) {
+        d->mass[i] = mass[i];
+        *total += mass[i];
+    }
+    return executed;
+}
+
 /* Sums the masses of the layer's experts into d->mass; returns how many experts. */
 static uint32_t gather(struct drops *d, const struct concurrent_step *s, uint32_t layer,
                        uint64_t *total)
@@ -170,6 +181,8 @@ static uint32_t gather(struct drops *d, const struct concurrent_step *s, uint32_
     const size_t at = (size_t)layer * d->top_k;
     uint32_t count = 0;
 
+    if (s->slots == 1) /* no expert comes twice */
+        return copy_cell(d, s->expert[0] + at, s->mass[0] + at, total);
     d->stamp++;
     for (uint32_t i = 0; i < s->slots; i++) {
         const uint16_t *cell = s->expert[i] + at;
