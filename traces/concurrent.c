@@ -13,19 +13,19 @@ enum { AHEAD_MOST = 32 };
 #define ALL_PHASES ((1u << TRACE_PHASES) - 1)
 
 struct slot {
-    uint64_t row, end;  /* the next row to read, and where its request ends */
-    uint32_t at, held;  /* of the rows that were read */
-    uint16_t *expert;   /* (row, layer, top_k) */
-    uint32_t *mass;     /* the same, or NULL */
+    uint64_t row, end; /* the next row to read, and where its request ends */
+    uint32_t at, held; /* of the rows that were read */
+    uint16_t *expert;  /* (row, layer, top_k) */
+    uint32_t *mass;    /* the same, or NULL */
 };
 
 struct concurrent {
     struct trace *t;
     const struct trace_info *info;
     struct concurrent_plan plan;
-    uint32_t ahead;  /* rows that a slot reads at once */
-    uint32_t ready;  /* the first `ready` slots stand on the step's rows */
-    uint64_t next;   /* of the plan's requests */
+    uint32_t ahead; /* rows that a slot reads at once */
+    uint32_t ready; /* the first `ready` slots stand on the step's rows */
+    uint64_t next;  /* of the plan's requests */
     uint64_t steps;
     bool over;
     struct slot *slot;

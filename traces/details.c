@@ -211,11 +211,11 @@ int trace_details_measure(struct trace *t, const struct trace_statistics_watch *
     bool measured = false;
     int status;
 
-    *d = (struct trace_details){
-        .scores = (trace_fields(t) & TRACE_HAS_SCORES) != 0,
-        .all_scores = (trace_fields(t) & TRACE_HAS_ALL_SCORES) != 0,
-        .groups = info->groups,
-        .drift = {.windows = 0}};
+    *d = (struct trace_details){.scores = (trace_fields(t) & TRACE_HAS_SCORES) != 0,
+                                .all_scores =
+                                    (trace_fields(t) & TRACE_HAS_ALL_SCORES) != 0,
+                                .groups = info->groups,
+                                .drift = {.windows = 0}};
     status = begin(&a, e);
     if (status == 0) {
         status = sweep(&a, watch, s, e);

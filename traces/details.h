@@ -1,5 +1,5 @@
-/* What else a trace says of itself, beside statistics.h: how sure the router was, how many
- * experts a batch could do without, reuse distances, and drift. `moesim trace info`
+/* What else a trace says of itself, beside statistics.h: how sure the router was, how
+ * many experts a batch could do without, reuse distances, and drift. `moesim trace info`
  * prints it. Everything is counted in the sweep that statistics.h takes, of all rows,
  * and after it batches of groups; memory is bounded whatever the trace. */
 #ifndef MOESIM_TRACES_DETAILS_H

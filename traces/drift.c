@@ -37,7 +37,8 @@ struct drift *drift_new(const struct trace_info *info)
     d->info = info;
     d->length = info->counts_only ? info->passes : info->rows;
     d->dealt = info->counts_only ? info->passes : info->requests;
-    d->windows = d->length < DRIFT_WINDOWS_MOST ? (uint32_t)d->length : DRIFT_WINDOWS_MOST;
+    d->windows =
+        d->length < DRIFT_WINDOWS_MOST ? (uint32_t)d->length : DRIFT_WINDOWS_MOST;
     windows_init(d, &d->in_order);
     windows_init(d, &d->in_turn);
     return d;

@@ -33,8 +33,7 @@ static uint64_t mass_of_logits(const float *score, uint32_t count, uint32_t reco
     for (uint32_t i = 0; i < recorded; i++)
         sum += (double)expf(score[i] - most);
     for (uint32_t i = 0; i < count; i++)
-        mass[i] =
-            (uint32_t)((double)expf(score[i] - most) / sum * GATE_MASS_ONE + 0.5);
+        mass[i] = (uint32_t)((double)expf(score[i] - most) / sum * GATE_MASS_ONE + 0.5);
     return GATE_MASS_ONE;
 }
 
@@ -46,8 +45,8 @@ uint64_t gate_mass(const struct trace_info *info, const uint16_t *cell,
 
     if (count == 0)
         return 0;
-    recorded = info->candidates > info->top_k ? rows_executed(cell, info->candidates)
-                                              : count;
+    recorded =
+        info->candidates > info->top_k ? rows_executed(cell, info->candidates) : count;
     if (info->score_kind == TRACE_SCORE_LOGIT)
         return mass_of_logits(score, count, recorded, mass);
     sum = count == 8 ? mass_all(score, 8, mass) : mass_all(score, count, mass);

@@ -1,7 +1,7 @@
-/* Gate mass: what an expert weighs in a token's output. A softmax or sigmoid score is one;
- * of logits it is the softmax over the recorded candidates of the cell. Masses are whole
- * numbers of 2^-24, the least that a 16-bit float can hold, so that sums of scores are
- * exact and do not depend on their order. */
+/* Gate mass: what an expert weighs in a token's output. A softmax or sigmoid score is
+ * one; of logits it is the softmax over the recorded candidates of the cell. Masses are
+ * whole numbers of 2^-24, the least that a 16-bit float can hold, so that sums of scores
+ * are exact and do not depend on their order. */
 #ifndef MOESIM_TRACES_GATE_MASS_H
 #define MOESIM_TRACES_GATE_MASS_H
 

@@ -49,8 +49,8 @@ static void find_subjects(struct gates *g, const struct rows_layer *l)
         g->subject = mem_resize(g->subject, g->room, sizeof *g->subject);
     }
     for (uint32_t i = 0; i < l->rows; i++)
-        g->subject[i] = l->token[i].phase * g->info->groups +
-                        g->requests[l->token[i].request].group;
+        g->subject[i] =
+            l->token[i].phase * g->info->groups + g->requests[l->token[i].request].group;
 }
 
 /* The two largest of `count` scores, and where the largest is. */
@@ -78,8 +78,8 @@ static void add_cell(struct gates *g, struct trace_gate *gate, const uint16_t *c
                      const float *score, uint32_t count)
 {
     uint64_t recorded = gate_mass(g->info, cell, score, count, g->mass);
-    uint32_t compared = g->info->top_k == 1 ? rows_executed(cell, g->info->candidates)
-                                            : count;
+    uint32_t compared =
+        g->info->top_k == 1 ? rows_executed(cell, g->info->candidates) : count;
     struct choice c;
     uint64_t executed = 0;
 

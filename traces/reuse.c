@@ -6,8 +6,8 @@
 
 enum { WORD = 64 };
 
-/* The experts of a layer from the one accessed last to the one longest ago, with a mark on
- * the last expert of each bin that is full: bin b + 1 ends at place 2^b. */
+/* The experts of a layer from the one accessed last to the one longest ago, with a mark
+ * on the last expert of each bin that is full: bin b + 1 ends at place 2^b. */
 struct stack {
     uint16_t *before, *after; /* (expert): its neighbours */
     uint16_t *bin;            /* (expert): 0 as long as it was not accessed */

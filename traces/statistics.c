@@ -39,9 +39,9 @@ struct measure {
     uint32_t stamp;   /* of the last step and layer */
     uint32_t *seen;   /* (expert): stamp of the last step that used it */
     /* Of predictability. */
-    float *share;    /* as `follows` */
-    float *score;    /* [stride] */
-    uint16_t *left;  /* [top_k] */
+    float *share;   /* as `follows` */
+    float *score;   /* [stride] */
+    uint16_t *left; /* [top_k] */
     uint64_t asked, foreseen;
 };
 

@@ -153,7 +153,8 @@ int cmd_trace_info(int argc, char **argv)
     const struct command command = {
         "moesim trace info TRACE [--json] [--quiet]",
         "Prints what a trace holds and how its routing looks: skew, locality, "
-        "predictability,\ndistinct experts per batch, reuse distances, drift, margins and "
+        "predictability,\ndistinct experts per batch, reuse distances, drift, margins "
+        "and "
         "gate mass, and how many\nexperts a batch could drop. Reads and checks the whole "
         "file; traces/FORMAT.md explains\nthe figures.",
         "moesim trace info traces/samples/gpt-oss-20b-like.h5", table};

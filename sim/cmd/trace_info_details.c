@@ -136,17 +136,20 @@ static void print_drop(const struct trace_info *i, const struct trace_details *d
 
 static void print_drops(const struct trace_info *i, const struct trace_details *d)
 {
-    (void)printf("  drops      distinct experts of a layer in a batch of rows of different "
-                 "requests, and how many\n             of them it could drop at a loss of "
-                 "%u, %u, %u %% of its gate mass\n             rows  distinct",
-                 drop_percent[0], drop_percent[1], drop_percent[2]);
+    (void)printf(
+        "  drops      distinct experts of a layer in a batch of rows of different "
+        "requests, and how many\n             of them it could drop at a loss of "
+        "%u, %u, %u %% of its gate mass\n             rows  distinct",
+        drop_percent[0], drop_percent[1], drop_percent[2]);
     for (int x = 0; x < DROP_LOSSES; x++)
         (void)printf("  %3u %%", drop_percent[x]);
     (void)printf("\n");
     for (unsigned p = 0; p < TRACE_PHASES; p++)
-        print_drop(i, d, d->phase_drops + p * DETAILS_BATCHES, phase_names[p], ALL_GROUPS);
+        print_drop(i, d, d->phase_drops + p * DETAILS_BATCHES, phase_names[p],
+                   ALL_GROUPS);
     for (uint32_t g = 0; g < groups_shown(d); g++)
-        print_drop(i, d, d->group_drops + (size_t)g * DETAILS_BATCHES, counted_phase(d), g);
+        print_drop(i, d, d->group_drops + (size_t)g * DETAILS_BATCHES, counted_phase(d),
+                   g);
     print_more_groups(d);
 }
 
@@ -159,9 +162,10 @@ static void print_reuse(const struct trace_info *i, const struct trace_details *
             count[b] += d->reuse[(size_t)l * d->reuse_bins + b];
             all += d->reuse[(size_t)l * d->reuse_bins + b];
         }
-    (void)printf("  reuse      least slots of a layer that LRU hits an access with, row by "
-                 "row: first use %.1f %%\n            ",
-                 all == 0 ? 0.0 : 100.0 * (double)count[0] / (double)all);
+    (void)printf(
+        "  reuse      least slots of a layer that LRU hits an access with, row by "
+        "row: first use %.1f %%\n            ",
+        all == 0 ? 0.0 : 100.0 * (double)count[0] / (double)all);
     for (uint32_t b = 1; b < d->reuse_bins; b++) {
         uint32_t from = b == 1 ? 1 : (UINT32_C(1) << (b - 2)) + 1;
         uint32_t to = UINT32_C(1) << (b - 1);
@@ -181,9 +185,10 @@ static void print_drift(const struct trace_details *d, bool counts_only)
 
     if (r->neighbours < 0)
         return; /* a single row or pass */
-    (void)printf("  drift      between neighbours of %u equal windows of %s the shares of a "
-                 "layer's experts differ\n             by %.3f (total variation)",
-                 r->windows, what, r->neighbours);
+    (void)printf(
+        "  drift      between neighbours of %u equal windows of %s the shares of a "
+        "layer's experts differ\n             by %.3f (total variation)",
+        r->windows, what, r->neighbours);
     if (r->first_to_last >= 0)
         (void)printf(", from the first to the last by %.3f", r->first_to_last);
     (void)printf(";\n             by chance: ");
