@@ -43,6 +43,24 @@ cat >"$folder/figures" <<'END'
   distinct experts per layer for concurrent tokens of different requests
              1: 1.0  2: 1.4 
 END
+# Layer 0 has three first uses and one 0 behind a 1, layer 1 two first uses; all else comes at once
+# again. Each row is a window: of seven neighbours three and one differ, and of two single rows that
+# may be either of two experts sqrt(1 / pi) is expected. One executed expert has all the mass.
+cat >"$folder/details" <<'END'
+  reuse      least slots of a layer that LRU hits an access with, row by row: first use 31.2 %
+             1: 62.5 %  2: 6.2 %  3-4: 0.0 % 
+  drift      between neighbours of 8 equal windows of rows the shares of a layer's experts differ
+             by 0.286 (total variation), from the first to the last by 1.000;
+             by chance: 0.161 if rows were independent
+  gates      margin: best softmax score less the second; rest: share of the executed gate mass
+             that is not the best expert's
+             margin   rest
+                  -  0.000  decode
+  drops      distinct experts of a layer in a batch of rows of different requests, and how many
+             of them it could drop at a loss of 1, 5, 10 % of its gate mass
+             rows  distinct    1 %    5 %   10 %
+                1       1.0    0.0    0.0    0.0  decode
+END
 prints trace_info 0 trace info "$hand" <<END
 $hand
   model      hand: 2 MoE layers, 4 experts, top-1
@@ -50,7 +68,7 @@ $hand
   capture    moesim trace import --from route_trace
   rows       8 tokens in 2 requests
   has        /routing/expert /routing/score /expert_bytes
-$(cat "$folder/figures")
+$(cat "$folder/figures" "$folder/details")
 END
 prints trace_info_json 0 trace info "$hand" --json <<'END'
 {
@@ -62,9 +80,32 @@ prints trace_info_json 0 trace info "$hand" --json <<'END'
   "top1_share": 0.750000, "entropy_bits": 0.921180, "gini": 0.593750,
   "adjacent_overlap": 0.750000, "independent_overlap": 0.625000,
   "next_layer_predictability": 0.875000,
-  "union_size": {"1": 1.000000, "2": 1.375000}
+  "union_size": {"1": 1.000000, "2": 1.375000},
+  "reuse": {"to": [0, 1, 2, 4], "accesses": [
+    [3, 4, 1, 0],
+    [2, 6, 0, 0]]},
+  "drift": {"windows": 8, "neighbours": 0.285714, "neighbours_independent": 0.161197,
+    "windows_in_turn": null, "first_to_last": 1.000000, "first_to_last_independent": 0.564190},
+  "score_kind": "softmax",
+  "gates": [
+    {"phase": "decode", "group": null, "cells": 16, "margin": null, "rest": 0.000000, "outside": null}],
+  "drops": [
+    {"phase": "decode", "group": null, "rows": 1, "batches": 8, "distinct": 1.000000, "dropped": {"1": 0.000000, "5": 0.000000, "10": 0.000000}}],
+  "tokens_per_pass": null
 }
 END
+# Where every pass is one row, distances are those that moesim curve finds, in another way.
+generate "$folder/single.h5" requests=5 prompt_tokens=1 prompt_spread=0 output_tokens=40 &&
+    "$moesim" trace info "$folder/single.h5" --json >"$folder/info.json" &&
+    "$moesim" curve "$folder/single.h5" --policy lru --protect none --json >"$folder/curve.json" &&
+    "$python" - "$folder" <<'END'
+import json
+import sys
+info, curve = (json.load(open(f"{sys.argv[1]}/{name}.json")) for name in ("info", "curve"))
+assert len(curve["reuse"]) == 24 and sum(curve["reuse"][0]) > 100
+assert info["reuse"]["accesses"] == curve["reuse"], (info["reuse"], curve["reuse"])
+END
+report $? trace_info_reuse_is_that_of_curve
 
 # Rows 1 to 5 of the second layer: three of the first request, two of the second; no layer follows.
 # Positions go on from one turn to the next.
@@ -80,6 +121,12 @@ $folder/part.h5
   locality   adjacent-token overlap 1.000 (1.000 if independent)
   distinct experts per layer for concurrent tokens of different requests
              1: 1.0  2: 1.0 
+  reuse      least slots of a layer that LRU hits an access with, row by row: first use 20.0 %
+             1: 80.0 %  2: 0.0 %  3-4: 0.0 % 
+  drift      between neighbours of 5 equal windows of rows the shares of a layer's experts differ
+             by 0.000 (total variation), from the first to the last by 0.000;
+             by chance: 0.000 if rows were independent
+$(sed -n '/^  gates/,$p' "$folder/details")
 END
 prints trace_slice_requests 0 trace slice "$hand" --requests 1: -o "$folder/second.h5" </dev/null
 "$moesim" trace export "$folder/second.h5" -o "$folder/second.csv" && diff - "$folder/second.csv" <<'END'
@@ -173,6 +220,7 @@ report $? trace_info_candidates
 "$moesim" trace info --json "$folder/wide.h5" | grep -q '^  "rows": 8, "requests": 2, "passes": 1,$' &&
     "$moesim" trace info --json "$folder/wide.h5" | grep -q '"top_k": 1, "candidates": 2,$'
 report $? trace_info_json_candidates
+# Four tokens a pass and layer; independent ones would differ by 2 sqrt(2/pi 3/16 (1/4 + 1/4)).
 prints trace_info_counts 0 trace info "$folder/counts.h5" <<END
 $folder/counts.h5
   model      hand: 2 MoE layers, 4 experts, top-1
@@ -180,7 +228,23 @@ $folder/counts.h5
   capture    
   rows       0 tokens in 0 requests, 3 recorded passes
   has       
+  skew       top-1 expert share 0.250 (uniform 0.250), entropy 2.00 of 2.00 bits, Gini 0.00
+  passes     4.0 tokens each, from 4.0 to 4.0
+  drift      between neighbours of 3 equal windows of passes the shares of a layer's experts differ
+             by 0.000 (total variation), from the first to the last by 0.000;
+             by chance: 0.000 between windows that take passes in turn, 0.489 if tokens were independent
+  gates      margins, gate mass and drops need scores, which the trace does not have
 END
+"$moesim" trace info --json "$folder/counts.h5" >"$folder/info.json" && "$python" - "$folder" <<'END'
+import json
+import sys
+info = json.load(open(f"{sys.argv[1]}/info.json"))
+assert info["gini"] == 0 and info["tokens_per_pass"] == {"mean": 4, "least": 4, "most": 4}
+assert info["drift"]["windows"] == 3 and info["drift"]["windows_in_turn"] == 0
+for key in ("adjacent_overlap", "union_size", "reuse", "gates", "drops"):
+    assert info[key] is None, key
+END
+report $? trace_info_counts_json
 prints trace_gen_parameters 1 trace gen "$folder/hand.csv" -o "$folder/y.h5" --set layers=2 <<END
 moesim: --set layers=2: there is no 'layers', which is a single value
 END

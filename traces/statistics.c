@@ -1,5 +1,7 @@
 #include "statistics.h"
 
+#include "concurrent.h"
+
 #include "sim/base/mem.h"
 
 #include <math.h>
@@ -7,26 +9,23 @@
 #include <string.h>
 
 #define PAIR_BYTES_MAX ((uint64_t)1 << 30)
-#define PREDICTED_ROWS_MAX ((uint64_t)1 << 18)
+#define PREDICTED_ROWS_MAX ((uint64_t)1 << 17)
 #define UNION_ROWS_MAX ((uint64_t)1 << 20)
-#define BLOCK_ROWS 256 /* read at once in the sweep that counts */
-#define LANES 16       /* scores that are added and compared side by side */
+#define LANES 16 /* scores that are added and compared side by side */
 
-/* Slots that run requests next to each other, as far as the sweep has come. */
-struct walk {
-    uint32_t slots, ready; /* the first `ready` of them stand on the step's rows */
-    uint64_t *row, *end;   /* (slot): the next row, and where its request ends */
-    uint64_t next_request;
-    uint64_t steps, distinct;
-    bool over;
+/* Distinct experts of steps of so many slots. */
+struct unions {
+    struct measure *m;
+    struct concurrent *walk;
+    uint64_t distinct;
 };
 
 struct measure {
     struct trace *t;
     const struct trace_info *info;
     const struct trace_statistics_watch *watch; /* or NULL */
+    const struct trace_statistics_guest *guest; /* or NULL */
     struct trace_statistics *s;
-    size_t row_values;   /* layers * candidates */
     uint64_t *activated; /* (layer, expert) */
     uint64_t *last;      /* (layer, expert): stamp of the last row that used it */
     uint64_t *recorded;  /* (layer): stamp of the last row with experts there */
@@ -34,32 +33,25 @@ struct measure {
     uint64_t *pairs;     /* (layer): rows that have such a row before them */
     size_t stride;       /* experts, rounded up to whole lanes */
     uint32_t *follows;   /* (layer, expert, expert of the next layer: stride), or NULL */
-    struct walk walk[TRACE_UNION_SIZES];
-    bool decode_only; /* walks pass over rows that are not decode */
-    uint32_t stamp;   /* of the walks' last step */
-    uint32_t *seen;   /* (layer, expert): stamp of the last step that used it */
-    uint16_t *expert; /* one row */
+    uint64_t rows_shown; /* of sweeps before the present one */
+    struct unions unions[TRACE_UNION_SIZES];
+    uint64_t request; /* of the last row that was swept */
+    uint32_t stamp;   /* of the last step and layer */
+    uint32_t *seen;   /* (expert): stamp of the last step that used it */
+    /* Of predictability. */
+    float *share;   /* as `follows` */
+    float *score;   /* [stride] */
+    uint16_t *left; /* [top_k] */
+    uint64_t asked, foreseen;
 };
-
-/* Executed experts of a cell: all before the first that was not recorded, and none is
- * recorded behind that. */
-static uint32_t executed(const struct measure *m, const uint16_t *cell)
-{
-    uint32_t k = m->info->top_k;
-
-    while (k > 0 && cell[k - 1] == TRACE_NOT_RECORDED)
-        k--;
-    return k;
-}
-
-static const uint16_t *cell_of(const struct measure *m, const uint16_t *row,
-                               uint32_t layer)
-{
-    return row + (size_t)layer * m->info->candidates;
-}
 
 /* The loops over the experts of a cell. Where their number is known to the compiler,
  * which it is for the most common ones, they are quick. */
+#define BY_COUNT(count, call)                                                            \
+    ((count) == 8 ? call(8) : (count) == 4 ? call(4) : call(count))
+
+/* ---- distinct experts of a batch ---- */
+
 static inline uint32_t mark_cell(uint32_t *seen, uint32_t stamp, const uint16_t *cell,
                                  uint32_t count)
 {
@@ -72,121 +64,98 @@ static inline uint32_t mark_cell(uint32_t *seen, uint32_t stamp, const uint16_t 
     return distinct;
 }
 
-#define BY_COUNT(count, call)                                                            \
-    ((count) == 8 ? call(8) : (count) == 4 ? call(4) : call(count))
-
-/* ---- distinct experts of a batch ---- */
-
-/* Moves slot `i` to its next row that counts, in the next request if need be, which is at
- * most `last`. Returns 1, 0 when there is none, -1 on failure. */
-static int advance(struct measure *m, struct walk *w, uint32_t i, uint64_t last,
-                   struct err *e)
+static void forget_stamps(struct measure *m)
 {
-    const struct trace_request *requests = trace_get_requests(m->t);
-
-    for (;;) {
-        struct trace_token token;
-
-        while (w->row[i] == w->end[i]) {
-            w->over = w->next_request == m->info->requests;
-            if (w->over || w->next_request > last)
-                return 0;
-            w->row[i] = requests[w->next_request].first_row;
-            w->end[i] = w->row[i] + requests[w->next_request].rows;
-            w->next_request++;
-        }
-        if (!m->decode_only)
-            return 1;
-        if (trace_read_token(m->t, w->row[i], 1, &token, e) != 0)
-            return -1;
-        if (token.phase == TRACE_DECODE)
-            return 1;
-        w->row[i]++;
-    }
+    memset(m->seen, 0, m->info->experts * sizeof m->seen[0]);
+    m->stamp = 0;
 }
 
-/* Distinct experts of the slots' present rows, summed over layers; moves to the next
- * rows. */
-static int take_step(struct measure *m, struct walk *w, struct err *e)
+static void take_step(void *context, const struct concurrent_step *step)
 {
-    m->stamp++;
-    for (uint32_t i = 0; i < w->slots; i++) {
-        if (trace_read_expert(m->t, w->row[i]++, 1, m->expert, e) != 0)
-            return -1;
-        for (uint32_t l = 0; l < m->info->layers; l++) {
-            const uint16_t *cell = cell_of(m, m->expert, l);
-            uint32_t *seen = m->seen + (size_t)l * m->info->experts;
-            uint32_t count = executed(m, cell);
+    struct unions *u = context;
+    struct measure *m = u->m;
+    uint32_t k = m->info->top_k;
 
-#define MARK(n) mark_cell(seen, m->stamp, cell, n)
-            w->distinct += w->slots == 1 ? count : BY_COUNT(count, MARK);
+    for (uint32_t l = 0; l < m->info->layers; l++) {
+        if (++m->stamp == 0) {
+            forget_stamps(m);
+            m->stamp = 1;
+        }
+        for (uint32_t i = 0; i < step->slots; i++) {
+            const uint16_t *cell = step->expert[i] + (size_t)l * k;
+            uint32_t count = rows_executed(cell, k);
+
+#define MARK(n) mark_cell(m->seen, m->stamp, cell, n)
+            u->distinct += step->slots == 1 ? count : BY_COUNT(count, MARK);
         }
     }
-    w->ready = 0;
-    w->steps++;
-    return 0;
 }
 
-/* Takes the steps that need no request behind `last`. */
-static int walk_on(struct measure *m, struct walk *w, uint64_t last, struct err *e)
+int trace_statistics_phases(struct trace *t, unsigned *phases, struct err *e)
 {
-    while (!w->over && w->steps * w->slots < UNION_ROWS_MAX) {
-        for (; w->ready < w->slots; w->ready++) {
-            int status = advance(m, w, w->ready, last, e);
+    const uint64_t rows = trace_get_info(t)->rows;
+    enum { AT_ONCE = 1024 };
+    struct trace_token *token = mem_alloc(AT_ONCE, sizeof *token);
+    int status = 0;
 
-            if (status <= 0)
-                return status;
-        }
-        if (take_step(m, w, e) != 0)
-            return -1;
+    *phases = 0;
+    for (uint64_t first = 0; first < rows && status == 0; first += AT_ONCE) {
+        uint64_t count = rows - first < AT_ONCE ? rows - first : AT_ONCE;
+
+        status = trace_read_token(t, first, count, token, e);
+        for (uint64_t i = 0; i < count && status == 0; i++)
+            *phases |= 1u << token[i].phase;
     }
-    return 0;
+    free(token);
+    return status;
 }
 
-/* Whether any row is decode. */
-static int find_decode(struct measure *m, bool *found, struct err *e)
+unsigned trace_statistics_counted(unsigned phases)
 {
-    *found = (trace_fields(m->t) & TRACE_HAS_PREFILL) == 0;
-    for (uint64_t i = 0; i < m->info->rows && !*found; i++) {
-        struct trace_token token;
-
-        if (trace_read_token(m->t, i, 1, &token, e) != 0)
-            return -1;
-        *found = token.phase == TRACE_DECODE;
-    }
-    return 0;
+    return (phases & 1u << TRACE_DECODE) != 0 ? 1u << TRACE_DECODE
+                                              : (1u << TRACE_PHASES) - 1;
 }
 
-static int walks_init(struct measure *m, struct err *e)
+static int unions_init(struct measure *m, struct err *e)
 {
-    m->seen = mem_zalloc((size_t)m->info->layers * m->info->experts, sizeof m->seen[0]);
+    struct concurrent_plan plan = {.rows_most = UNION_ROWS_MAX, .step = take_step};
+
+    m->seen = mem_zalloc(m->info->experts, sizeof m->seen[0]);
+    if (trace_statistics_phases(m->t, &plan.phases, e) != 0)
+        return -1;
+    plan.phases = trace_statistics_counted(plan.phases);
     for (int i = 0; i < TRACE_UNION_SIZES; i++) {
-        struct walk *w = &m->walk[i];
-
-        w->slots = 1u << i;
-        w->row = mem_zalloc(w->slots, sizeof w->row[0]);
-        w->end = mem_zalloc(w->slots, sizeof w->end[0]);
+        plan.slots = 1u << i;
+        plan.context = &m->unions[i];
+        m->unions[i].m = m;
+        m->unions[i].walk = concurrent_new(m->t, &plan);
     }
-    return find_decode(m, &m->decode_only, e);
+    return 0;
+}
+
+static int unions_go(struct measure *m, uint64_t last, struct err *e)
+{
+    for (int i = 0; i < TRACE_UNION_SIZES; i++)
+        if (concurrent_go(m->unions[i].walk, last, e) != 0)
+            return -1;
+    return 0;
 }
 
 static void measure_unions(struct measure *m)
 {
     for (int i = 0; i < TRACE_UNION_SIZES; i++) {
-        const struct walk *w = &m->walk[i];
+        const struct unions *u = &m->unions[i];
+        uint64_t steps = concurrent_steps(u->walk);
 
-        if (w->steps > 0)
-            m->s->union_size[i] =
-                (double)w->distinct / (double)w->steps / m->info->layers;
+        if (steps > 0)
+            m->s->union_size[i] = (double)u->distinct / (double)steps / m->info->layers;
     }
 }
 
-static void walks_release(struct measure *m)
+static void unions_release(struct measure *m)
 {
-    for (int i = 0; i < TRACE_UNION_SIZES; i++) {
-        free(m->walk[i].row);
-        free(m->walk[i].end);
-    }
+    for (int i = 0; i < TRACE_UNION_SIZES; i++)
+        concurrent_free(m->unions[i].walk);
     free(m->seen);
 }
 
@@ -219,74 +188,99 @@ static inline uint64_t count_cell(uint64_t *activated, uint64_t *last, uint64_t 
     return shared;
 }
 
-/* Counts one row. Stamps of adjacent rows of a request follow each other, others do not;
- * the first is 2. */
-static void count_row(struct measure *m, const uint16_t *row, uint64_t stamp)
+/* Stamps of adjacent rows of a request follow each other, others do not; the first is 2.
+ */
+static void count_layer(void *context, const struct rows_layer *seen)
 {
-    uint32_t layers = m->info->layers;
-    size_t experts = m->info->experts;
-    uint32_t count = executed(m, row);
+    struct measure *m = context;
+    size_t experts = m->info->experts, l = seen->layer;
+    uint64_t *activated = m->activated + l * experts, *last = m->last + l * experts;
+    const uint16_t *cell = seen->expert;
+    uint64_t shared = 0, pairs = 0;
 
-    for (uint32_t l = 0; l < layers; l++) {
-        const uint16_t *cell = cell_of(m, row, l);
-        const uint16_t *next = l + 1 < layers ? cell_of(m, row, l + 1) : NULL;
-        uint32_t next_count = next != NULL ? executed(m, next) : 0;
-        uint64_t *activated = m->activated + l * experts, *last = m->last + l * experts;
+    for (uint32_t i = 0; i < seen->rows; i++, cell += m->info->top_k) {
+        uint32_t count = seen->count[i];
+        uint64_t stamp = seen->first + i + seen->token[i].request + 2;
 
 #define COUNT(n) count_cell(activated, last, stamp, cell, n)
-        m->shared[l] += BY_COUNT(count, COUNT);
+        shared += BY_COUNT(count, COUNT);
         if (count > 0) {
-            m->pairs[l] += m->recorded[l] == stamp - 1;
+            pairs += m->recorded[l] == stamp - 1;
             m->recorded[l] = stamp;
         }
-        if (m->follows != NULL && next_count > 0) {
-            uint32_t *tables = m->follows + l * experts * m->stride;
+    }
+    m->shared[l] += shared;
+    m->pairs[l] += pairs;
+    if (seen->rows > 0)
+        m->request = seen->token[seen->rows - 1].request;
+}
+
+static void count_next(void *context, const struct rows_layer *seen)
+{
+    struct measure *m = context;
+    size_t k = m->info->top_k;
+    uint32_t *tables = m->follows + seen->layer * m->info->experts * m->stride;
+
+    for (uint32_t i = 0; i < seen->rows && seen->next != NULL; i++) {
+        const uint16_t *cell = seen->expert + i * k, *next = seen->next + i * k;
+        uint32_t count = seen->count[i], next_count = seen->next_count[i];
 
 #define FOLLOW(n) count_follows(tables, m->stride, cell, n, next, n)
-            if (count == next_count)
-                BY_COUNT(count, FOLLOW);
-            else
-                count_follows(tables, m->stride, cell, count, next, next_count);
-        }
-        count = next_count;
+        if (count == next_count)
+            BY_COUNT(count, FOLLOW);
+        else
+            count_follows(tables, m->stride, cell, count, next, next_count);
     }
+}
+
+static uint64_t predicted_rows(const struct measure *m, uint64_t *step)
+{
+    *step = (m->info->rows + PREDICTED_ROWS_MAX - 1) / PREDICTED_ROWS_MAX;
+    return (m->info->rows + *step - 1) / *step;
 }
 
 static void show(const struct measure *m, uint64_t rows)
 {
-    uint64_t total = m->info->rows;
+    uint64_t step, total = m->info->rows + predicted_rows(m, &step);
 
-    if (m->watch == NULL)
-        return;
-    total += total < PREDICTED_ROWS_MAX ? total : PREDICTED_ROWS_MAX;
-    m->watch->show(m->watch->context, rows, total);
+    if (m->watch != NULL)
+        m->watch->show(m->watch->context, m->rows_shown + rows, total);
 }
 
-/* Counts all rows in blocks, and has the walks follow, whose rows then are in memory. */
+/* What follows the sweep finds its rows in memory. */
+static int follow(void *context, uint64_t rows, struct err *e)
+{
+    struct measure *m = context;
+    bool over = rows == m->info->rows;
+    uint64_t last = over ? m->info->requests : m->request;
+
+    show(m, rows);
+    if (unions_go(m, last, e) != 0)
+        return -1;
+    return m->guest == NULL ? 0 : m->guest->follow(m->guest->context, last, e);
+}
+
 static int count_rows(struct measure *m, struct err *e)
 {
-    const struct trace_request *requests = trace_get_requests(m->t);
-    uint16_t *rows = mem_alloc(BLOCK_ROWS * m->row_values, sizeof *rows);
-    uint64_t request = 0;
-    int status = 0;
+    enum { OWN = 2 };
+    size_t guests = m->guest == NULL ? 0 : m->guest->visitors, own = 0;
+    struct rows_visitor *visitor = mem_alloc(OWN + guests, sizeof *visitor);
+    const struct rows_sweep sweep = {.step = 1,
+                                     .tokens = true,
+                                     .scores = m->guest != NULL && m->guest->scores,
+                                     .visitor = visitor,
+                                     .visitors = guests + (m->follows == NULL ? 1 : 2),
+                                     .after = follow,
+                                     .context = m};
+    int status;
 
-    for (uint64_t first = 0; first < m->info->rows && status == 0; first += BLOCK_ROWS) {
-        uint64_t count =
-            m->info->rows - first < BLOCK_ROWS ? m->info->rows - first : BLOCK_ROWS;
-
-        status = trace_read_expert(m->t, first, count, rows, e);
-        for (uint64_t i = 0; i < count && status == 0; i++) {
-            while (first + i >= requests[request].first_row + requests[request].rows)
-                request++;
-            count_row(m, rows + (size_t)i * m->row_values, first + i + request + 2);
-        }
-        for (int i = 0; i < TRACE_UNION_SIZES && status == 0; i++)
-            status = walk_on(m, &m->walk[i], request, e);
-        show(m, first + count);
-    }
-    for (int i = 0; i < TRACE_UNION_SIZES && status == 0; i++)
-        status = walk_on(m, &m->walk[i], m->info->requests, e);
-    free(rows);
+    visitor[own++] = (struct rows_visitor){count_layer, m};
+    if (m->follows != NULL)
+        visitor[own++] = (struct rows_visitor){count_next, m};
+    for (size_t i = 0; i < guests; i++)
+        visitor[own++] = m->guest->visitor[i];
+    status = rows_sweep(m->t, &sweep, e);
+    free(visitor);
     return status;
 }
 
@@ -300,6 +294,8 @@ static int count_loads(struct measure *m, struct err *e)
         status = trace_read_load(m->t, n, count, e);
         for (size_t i = 0; i < cells && status == 0; i++)
             m->activated[i] += count[i];
+        if (status == 0 && m->guest != NULL)
+            m->guest->pass(m->guest->context, n, count);
     }
     free(count);
     return status;
@@ -468,52 +464,51 @@ static uint32_t count_foreseen(const float *score, size_t stride, const float *m
     return held;
 }
 
-/* Adds to the experts asked for, and to those foreseen, of one row. */
-static void predict_row(const struct measure *m, const float *share, const uint16_t *row,
-                        float *score, uint16_t *left, uint64_t *asked, uint64_t *foreseen)
+static void predict_layer(void *context, const struct rows_layer *seen)
 {
-    size_t experts = m->info->experts, stride = m->stride;
-    uint32_t k = m->info->top_k;
+    struct measure *m = context;
+    size_t k = m->info->top_k, stride = m->stride;
+    const float *share = m->share + seen->layer * m->info->experts * stride;
     float most[LANES];
 
-    for (uint32_t l = 0; l + 1 < m->info->layers; l++) {
-        const uint16_t *cell = cell_of(m, row, l), *next = cell_of(m, row, l + 1);
-        uint32_t count = executed(m, cell), next_count = executed(m, next);
-
-        if (count == 0)
+    for (uint32_t i = 0; i < seen->rows && seen->next != NULL; i++) {
+        if (seen->count[i] == 0)
             continue;
-        add_tables(share + l * experts * stride, stride, cell, count, score, most);
-        *asked += next_count;
-        *foreseen += count_foreseen(score, stride, most, k, next, next_count, left);
+        add_tables(share, stride, seen->expert + i * k, seen->count[i], m->score, most);
+        m->asked += seen->next_count[i];
+        m->foreseen += count_foreseen(m->score, stride, most, m->info->top_k,
+                                      seen->next + i * k, seen->next_count[i], m->left);
     }
+}
+
+static int show_predicted(void *context, uint64_t rows, struct err *e)
+{
+    (void)e;
+    show(context, rows);
+    return 0;
 }
 
 static int measure_predictability(struct measure *m, struct err *e)
 {
-    uint64_t stride = (m->info->rows + PREDICTED_ROWS_MAX - 1) / PREDICTED_ROWS_MAX;
-    uint64_t asked = 0, foreseen = 0;
-    uint16_t *left;
-    float *share, *score;
-    int status = 0;
+    const struct rows_visitor visitor = {predict_layer, m};
+    struct rows_sweep sweep = {
+        .visitor = &visitor, .visitors = 1, .after = show_predicted, .context = m};
+    int status;
 
     m->s->next_layer_predictability = -1;
     if (m->follows == NULL)
         return 0;
-    share = turn_into_shares(m);
-    score = mem_alloc(m->stride, sizeof *score);
-    left = mem_alloc(m->info->top_k, sizeof *left);
-    for (uint64_t i = 0; i < m->info->rows && status == 0; i += stride) {
-        status = trace_read_expert(m->t, i, 1, m->expert, e);
-        if (status == 0)
-            predict_row(m, share, m->expert, score, left, &asked, &foreseen);
-        if (i / stride % BLOCK_ROWS == 0)
-            show(m, m->info->rows + i / stride);
-    }
-    if (asked > 0)
-        m->s->next_layer_predictability = (double)foreseen / (double)asked;
-    free(share);
-    free(score);
-    free(left);
+    (void)predicted_rows(m, &sweep.step);
+    m->rows_shown = m->info->rows;
+    m->share = turn_into_shares(m);
+    m->score = mem_alloc(m->stride, sizeof *m->score);
+    m->left = mem_alloc(m->info->top_k, sizeof *m->left);
+    status = rows_sweep(m->t, &sweep, e);
+    if (m->asked > 0)
+        m->s->next_layer_predictability = (double)m->foreseen / (double)m->asked;
+    free(m->share);
+    free(m->score);
+    free(m->left);
     return status;
 }
 
@@ -533,8 +528,7 @@ static int measure_rows(struct measure *m, struct err *e)
     m->recorded = mem_zalloc(info->layers, sizeof m->recorded[0]);
     m->shared = mem_zalloc(info->layers, sizeof m->shared[0]);
     m->pairs = mem_zalloc(info->layers, sizeof m->pairs[0]);
-    m->expert = mem_alloc(m->row_values, sizeof m->expert[0]);
-    status = walks_init(m, e);
+    status = unions_init(m, e);
     if (status == 0)
         status = count_rows(m, e);
     if (status == 0) {
@@ -543,28 +537,28 @@ static int measure_rows(struct measure *m, struct err *e)
         measure_unions(m);
         status = measure_predictability(m, e);
     }
-    walks_release(m);
+    unions_release(m);
     free(m->last);
     free(m->recorded);
     free(m->shared);
     free(m->pairs);
     free(m->follows);
-    free(m->expert);
     return status;
 }
 
-int trace_statistics_measure(struct trace *t, const struct trace_statistics_watch *watch,
-                             struct trace_statistics *s, struct err *e)
+int trace_statistics_measure_with(struct trace *t,
+                                  const struct trace_statistics_watch *watch,
+                                  const struct trace_statistics_guest *guest,
+                                  struct trace_statistics *s, struct err *e)
 {
     const struct trace_info *info = trace_get_info(t);
-    struct measure m = {.t = t, .info = info, .watch = watch, .s = s};
+    struct measure m = {.t = t, .info = info, .watch = watch, .guest = guest, .s = s};
     int status;
 
     *s = (struct trace_statistics){
         .layers = info->layers, .experts = info->experts, .top_k = info->top_k};
     s->popularity = mem_zalloc((size_t)info->layers * info->experts, sizeof(double));
     s->layer_adjacent_overlap = mem_zalloc(info->layers, sizeof(double));
-    m.row_values = (size_t)info->layers * info->candidates;
     m.activated = mem_zalloc((size_t)info->layers * info->experts, sizeof m.activated[0]);
     if (info->counts_only) {
         s->next_layer_predictability = -1;
@@ -577,6 +571,12 @@ int trace_statistics_measure(struct trace *t, const struct trace_statistics_watc
     if (status != 0)
         trace_statistics_release(s);
     return status;
+}
+
+int trace_statistics_measure(struct trace *t, const struct trace_statistics_watch *watch,
+                             struct trace_statistics *s, struct err *e)
+{
+    return trace_statistics_measure_with(t, watch, NULL, s, e);
 }
 
 void trace_statistics_release(struct trace_statistics *s)

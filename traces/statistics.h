@@ -4,10 +4,11 @@
  * All figures are over executed experts of recorded cells; a cell is one (row, layer),
  * and S(t, l) is the set of its experts. A "mean over layers" weighs layers equally. The
  * file is swept once for counts and unions (each size of at most 2^20 rows), and once for
- * predictability (of at most 2^18 evenly spaced rows). */
+ * predictability (of at most 2^17 evenly spaced rows). */
 #ifndef MOESIM_TRACES_STATISTICS_H
 #define MOESIM_TRACES_STATISTICS_H
 
+#include "rows_sweep.h"
 #include "trace.h"
 
 #define TRACE_UNION_SIZES 7 /* batch sizes 1, 2, 4, ..., 64 */
@@ -53,5 +54,27 @@ struct trace_statistics_watch {
 int trace_statistics_measure(struct trace *t, const struct trace_statistics_watch *watch,
                              struct trace_statistics *s, struct err *e);
 void trace_statistics_release(struct trace_statistics *s);
+
+/* Who sees all rows in the same sweep, for figures of its own (details.h). */
+struct trace_statistics_guest {
+    bool scores; /* they are wanted, and the trace has them; tokens always come */
+    const struct rows_visitor *visitor; /* [visitors] */
+    size_t visitors;
+    /* After each block of rows: those of requests up to `last` are near. 0 or -1. */
+    int (*follow)(void *context, uint64_t last, struct err *e);
+    /* In place of rows, the passes of count-only traces: [layers * experts]. */
+    void (*pass)(void *context, uint64_t n, const uint32_t *count);
+    void *context; /* of both */
+};
+
+/* As trace_statistics_measure; `guest` may be NULL. */
+int trace_statistics_measure_with(struct trace *t,
+                                  const struct trace_statistics_watch *watch,
+                                  const struct trace_statistics_guest *guest,
+                                  struct trace_statistics *s, struct err *e);
+/* Phases that rows have (1 << enum trace_phase); 0 or -1. */
+int trace_statistics_phases(struct trace *t, unsigned *phases, struct err *e);
+/* Of these, the phases whose rows are counted in batches: decode, or all without it. */
+unsigned trace_statistics_counted(unsigned phases);
 
 #endif

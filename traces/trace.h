@@ -125,8 +125,8 @@ int trace_read_pass(struct trace *t, uint64_t p, uint64_t **rows, uint64_t *coun
 int trace_read_load(struct trace *t, uint64_t n, uint32_t *count, struct err *e);
 /* Reads and checks every value of the file. */
 int trace_check(struct trace *t, struct err *e);
-/* ... but for the experts' ids and what is beside those that were not recorded, for a
- * caller that reads all ids anyway. */
+/* ... but for the experts' ids and scores, for a caller that reads all of those anyway;
+ * what is beside candidates that were not recorded is not looked at. */
 int trace_check_others(struct trace *t, struct err *e);
 
 /* Rows that were read and are good; borrowed until the call is over. */

@@ -172,8 +172,6 @@ int trace_check_others(struct trace *t, struct err *e)
         return check_column(&t->load, e);
     if (check_tokens(t, e) != 0)
         return -1;
-    if ((t->fields & TRACE_HAS_SCORES) != 0 && check_column(&t->score, e) != 0)
-        return -1;
     if ((t->fields & TRACE_HAS_PREDICTED) != 0 && check_column(&t->predicted, e) != 0)
         return -1;
     if (check_resident(t, e) != 0)

@@ -1,7 +1,8 @@
 #include "cmd.h"
 #include "sim/base/plain.h"
 #include "sim/base/json.h"
-#include "traces/statistics.h"
+#include "trace_info_details.h"
+#include "traces/details.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -36,12 +37,17 @@ static void print_shape(const struct trace *t)
     (void)printf("\n");
 }
 
-void trace_print_statistics(const struct trace_statistics *s)
+static void print_skew(const struct trace_statistics *s)
 {
     (void)printf(
         "  skew       top-1 expert share %.3f (uniform %.3f), entropy %.2f of %.2f "
         "bits, Gini %.2f\n",
         s->top1_share, 1.0 / s->experts, s->entropy_bits, log2(s->experts), s->gini);
+}
+
+void trace_print_statistics(const struct trace_statistics *s)
+{
+    print_skew(s);
     (void)printf("  locality   adjacent-token overlap %.3f (%.3f if independent)\n",
                  s->adjacent_overlap, s->independent_overlap);
     if (s->next_layer_predictability >= 0) /* there is a next layer */
@@ -64,7 +70,25 @@ static void print_text_json(const char *key, const char *text)
     (void)printf(",\n");
 }
 
-static void print_info_json(const struct trace *t, const struct trace_statistics *s)
+/* Keys that need rows are null where a trace has counts alone. */
+static void print_rows_json(const struct trace_statistics *s, bool counts_only)
+{
+    if (counts_only) {
+        (void)printf("  \"adjacent_overlap\": null, \"independent_overlap\": null,\n"
+                     "  \"next_layer_predictability\": null,\n  \"union_size\": null");
+        return;
+    }
+    (void)printf("  \"adjacent_overlap\": %.6f, \"independent_overlap\": %.6f,\n"
+                 "  \"next_layer_predictability\": %.6f,\n  \"union_size\": {",
+                 s->adjacent_overlap, s->independent_overlap,
+                 s->next_layer_predictability);
+    for (int u = 0; u < TRACE_UNION_SIZES && s->union_size[u] > 0; u++)
+        (void)printf("%s\"%d\": %.6f", u > 0 ? ", " : "", 1 << u, s->union_size[u]);
+    (void)printf("}");
+}
+
+static void print_info_json(const struct trace *t, const struct trace_statistics *s,
+                            const struct trace_details *d)
 {
     const struct trace_info *i = trace_get_info(t);
 
@@ -80,13 +104,21 @@ static void print_info_json(const struct trace *t, const struct trace_statistics
                  i->rows, i->requests, i->passes);
     (void)printf("  \"top1_share\": %.6f, \"entropy_bits\": %.6f, \"gini\": %.6f,\n",
                  s->top1_share, s->entropy_bits, s->gini);
-    (void)printf("  \"adjacent_overlap\": %.6f, \"independent_overlap\": %.6f,\n"
-                 "  \"next_layer_predictability\": %.6f,\n  \"union_size\": {",
-                 s->adjacent_overlap, s->independent_overlap,
-                 s->next_layer_predictability);
-    for (int u = 0; u < TRACE_UNION_SIZES && s->union_size[u] > 0; u++)
-        (void)printf("%s\"%d\": %.6f", u > 0 ? ", " : "", 1 << u, s->union_size[u]);
-    (void)printf("}\n}\n");
+    print_rows_json(s, i->counts_only);
+    (void)printf(",\n");
+    trace_info_details_json(t, d);
+    (void)printf("}\n");
+}
+
+static void print_info(const struct trace *t, const struct trace_statistics *s,
+                       const struct trace_details *d)
+{
+    print_shape(t);
+    if (trace_get_info(t)->counts_only)
+        print_skew(s);
+    else
+        trace_print_statistics(s);
+    trace_info_details(t, d);
 }
 
 static void show_progress(void *context, uint64_t done, uint64_t total)
@@ -95,14 +127,15 @@ static void show_progress(void *context, uint64_t done, uint64_t total)
 }
 
 /* Checks and measures it, which may take minutes. */
-static int look_at(struct trace *t, bool quiet, struct trace_statistics *s, struct err *e)
+static int look_at(struct trace *t, bool quiet, struct trace_statistics *s,
+                   struct trace_details *d, struct err *e)
 {
     struct progress_line *line = quiet ? NULL : progress_new("reading");
     const struct trace_statistics_watch watch = {show_progress, line};
     int status = trace_check_others(t, e);
 
     if (status == 0)
-        status = trace_statistics_measure(t, line == NULL ? NULL : &watch, s, e);
+        status = trace_details_measure(t, line == NULL ? NULL : &watch, s, d, e);
     progress_free(line);
     return status;
 }
@@ -120,9 +153,13 @@ int cmd_trace_info(int argc, char **argv)
     const struct command command = {
         "moesim trace info TRACE [--json] [--quiet]",
         "Prints what a trace holds and how its routing looks: skew, locality, "
-        "predictability,\ndistinct experts per batch. Reads and checks the whole file.",
+        "predictability,\ndistinct experts per batch, reuse distances, drift, margins "
+        "and "
+        "gate mass, and how many\nexperts a batch could drop. Reads and checks the whole "
+        "file; traces/FORMAT.md explains\nthe figures.",
         "moesim trace info traces/samples/gpt-oss-20b-like.h5", table};
     struct trace_statistics s;
+    struct trace_details d;
     struct err e = {.text = ""};
     struct trace *t;
     int status = EXIT_BAD;
@@ -133,17 +170,13 @@ int cmd_trace_info(int argc, char **argv)
     if (count != 1)
         return flags_misuse(&command, "trace info takes one trace");
     t = trace_open(argv[0], &options, &e);
-    if (t != NULL && trace_get_info(t)->counts_only) {
-        print_shape(t);
-        status = EXIT_GOOD;
-    } else if (t != NULL && look_at(t, quiet, &s, &e) == 0) {
-        if (json) {
-            print_info_json(t, &s);
-        } else {
-            print_shape(t);
-            trace_print_statistics(&s);
-        }
+    if (t != NULL && look_at(t, quiet, &s, &d, &e) == 0) {
+        if (json)
+            print_info_json(t, &s, &d);
+        else
+            print_info(t, &s, &d);
         trace_statistics_release(&s);
+        trace_details_release(&d);
         status = EXIT_GOOD;
     }
     trace_close(t);
