@@ -12,6 +12,10 @@ class Misuse(Exception):
     """Options that contradict, or name what is not there; the text says what to say instead."""
 
 
+class Missing(Exception):
+    """Something is not installed; the text says what, and how to get it."""
+
+
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, overrides of direction, surrogates
 
 
