@@ -8,6 +8,7 @@ import copy
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -28,11 +29,12 @@ import transformers  # noqa: E402
 import capture_models  # noqa: E402
 from capture_models import MODELS, NOT_RECORDED, Inputs  # noqa: E402
 from moesim import models  # noqa: E402
-from moesim.capture import command, routers, session  # noqa: E402
+from moesim.capture import architecture, command, routers, session  # noqa: E402
 from moesim.capture.recorder import Recorder  # noqa: E402
 from moesim.say import Failure, remarks  # noqa: E402
 
-PROMPTS = [[5, 9, 23, 44, 71, 8, 90, 12, 33, 61, 5, 9], [17, 3, 88, 41], [64, 29, 29, 7, 52, 11, 95]]
+PROMPTS = [[5, 9, 23, 44, 71, 8, 90, 12, 33, 61, 5, 9], [17, 3, 88, 41],
+           [64, 29, 29, 7, 52, 11, 95]]
 NEW = 6
 failed = 0
 
@@ -175,7 +177,7 @@ def check_outputs(model_folder, name):
     """Hooks on or off, the outputs are the same bits."""
     options = command.parser("capture").parse_args(
         ["--model", str(model_folder), "--prompts", "x", "-o", "x", "--dtype", "float32"])
-    model = session.load_model(options)
+    model, _ = session.load_model(options)
     family, found, experts, top_k = routers.find(model)
     ids = torch.tensor([PROMPTS[0]])
     more = {"decoder_input_ids": ids[:, :5]} if model.config.is_encoder_decoder else {}
@@ -307,6 +309,26 @@ def check_passes(trace, batch):
 
 # ---- the command itself ----
 
+def check_published():
+    """Configurations of published models give what models/arch says of them, and its name."""
+    problems = []
+    for name, (kind, keys, (moe, *sizes), side) in capture_models.PUBLISHED.items():
+        config, shape = kind(**keys), (list(moe), *sizes)
+        text = architecture.describe(config, routers.FAMILIES[config.model_type], shape, side,
+                                     "x", "y", torch.bfloat16, problems.append)
+        made, shipped = (dict(re.findall(r"^(\w+): (\S+)$", one, re.M)) for one in (
+            text, (ROOT / f"models/arch/{name}.yaml").read_text()))
+        shipped.setdefault("kv_heads", shipped["heads"])
+        made.setdefault("kv_heads", made["heads"])
+        problems += [f"{name}: {key} is {made.get(key)}, not {shipped.get(key)}"
+                     for key in (made.keys() | shipped.keys()) - {
+                         "name", "source", "from_memory", "expert_bits", "dense_bits",
+                         "activation_bits"} if made.get(key) != shipped.get(key)]
+        known = architecture.known(text, shape)
+        problems += [] if known and known.name == name else [f"{name} is not known"]
+    report("capture_published", problems)
+
+
 def make_tokenizer(folder):
     """Words of the alphabet's letters: enough for prompts as text."""
     from tokenizers import Tokenizer, models as kinds, pre_tokenizers
@@ -315,7 +337,8 @@ def make_tokenizer(folder):
     made = Tokenizer(kinds.WordLevel(words, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+        tokenizer_object=made, bos_token="<s>", pad_token="<pad>", eos_token="</s>",
+        unk_token="<unk>")
     fast.chat_template = ("{% for m in messages %}<s> {{ m['content'] }} {% endfor %}"
                           "{% if add_generation_prompt %}ak{% endif %}")
     fast.save_pretrained(folder)
@@ -398,6 +421,11 @@ def check_unknown(folder):
     said = capture(folder / "odd/dots", folder / "odd/dots.h5", dtype="float32")
     if "dots1 has no line" not in said:
         problems.append(said)
+    try:
+        capture(folder / "odd/dots", folder / "odd/x.h5", "--scores", "executed", dtype="float32")
+        problems.append("weights of an unknown kind are taken")
+    except Failure as failure:
+        problems += [] if "not known" in str(failure) else [str(failure)]
     t.AutoModelForCausalLM.from_config(t.LlamaConfig(**base)).save_pretrained(folder / "odd/llama")
     try:
         capture(folder / "odd/llama", folder / "odd/llama.h5", dtype="float32")
@@ -441,6 +469,7 @@ def main():
                 check_model(program, one, folder)
             except Exception:  # the other models are tried all the same
                 report(f"capture_{one}", traceback.format_exc().splitlines()[-8:])
+        check_published()
         if "olmoe" in names:
             for check in (check_text, check_refusals, check_unknown, check_interrupted):
                 check(folder)

@@ -184,6 +184,28 @@ MODELS = {
 }
 ROUTER = ("gate", "router")
 
+# Published models as the library's configuration describes them: the file of models/arch,
+# (MoE layers, experts, top_k), and which sides.
+PUBLISHED = {
+    "mixtral-8x7b": (t.MixtralConfig, {}, (range(32), 8, 2), ""),
+    "deepseek-v3": (t.DeepseekV3Config, {}, (range(3, 61), 256, 8), ""),
+    "gpt-oss-120b": (t.GptOssConfig, {}, (range(36), 128, 4), ""),
+    "olmoe-1b-7b": (t.OlmoeConfig, dict(intermediate_size=1024), (range(16), 64, 8), ""),
+    "qwen1.5-moe-a2.7b": (t.Qwen2MoeConfig, {}, (range(24), 60, 4), ""),
+    "llama-4-scout": (t.Llama4TextConfig, {}, (range(48), 16, 1), ""),
+    "phi-3.5-moe": (t.PhimoeConfig, {}, (range(32), 16, 2), ""),
+    "dbrx": (t.DbrxConfig, dict(
+        d_model=6144, n_heads=48, n_layers=40, vocab_size=100352, attn_config=dict(kv_n_heads=8),
+        ffn_config=dict(ffn_hidden_size=10752, moe_num_experts=16, moe_top_k=4)),
+        (range(40), 16, 4), ""),
+    "switch-base-8": (t.SwitchTransformersConfig, dict(
+        d_ff=3072, num_sparse_encoder_layers=6, num_sparse_decoder_layers=6),
+        (range(1, 24, 2), 8, 1), "both"),
+    "nllb-moe-54b": (t.NllbMoeConfig, dict(
+        encoder_layers=24, decoder_layers=24, d_model=2048, decoder_ffn_dim=8192,
+        vocab_size=256206), (range(3, 48, 4), 128, 2), "both"),
+}
+
 
 def routers_of(model):
     """(name, module) of every router, found by its class."""

@@ -1,10 +1,11 @@
 """A model's configuration as a file of models/arch, and which of those files it is."""
 
+import json
 import os
 import re
 
 from moesim.models import all_models, plainest
-from moesim.say import Failure, note
+from moesim.say import Failure
 
 BITS = {"float64": 64, "float32": 32, "bfloat16": 16, "float16": 16}
 # Stored bits of an expert's weight, scales included: models/arch has examples.
@@ -49,9 +50,9 @@ def layer_counts(config, side):
             "both": (encoder + decoder, encoder)}[side]
 
 
-def window(config):
+def window(config, remark):
     """(window, every how many layers) as models/arch says it; a pattern that it cannot say is
-    left out, with a note."""
+    left out, with a remark."""
     size = first_of(config, "sliding_window")
     kinds = getattr(config, "layer_types", None)
     if not size or getattr(config, "use_sliding_window", None) is False:
@@ -63,28 +64,28 @@ def window(config):
         return 0, 1
     every = at[1] - at[0] if len(at) > 1 else len(kinds)
     if at != list(range(0, len(kinds), every)):
-        note("the layers that attend through a window follow no pattern that models/arch can "
+        remark("the layers that attend through a window follow no pattern that models/arch can "
              "say; the model's file leaves the window out")
         return 0, 1
     return size, every
 
 
-def bits(config, dtype):
+def bits(config, stored, remark):
     """(of an expert's weight, of another, of an activation), as stored in the checkpoint."""
-    stored = str(config.dtype or dtype).removeprefix("torch.")
-    plain = BITS.get(stored, 16)
+    plain = BITS.get(str(stored).removeprefix("torch."), 16)
     quantised = getattr(config, "quantization_config", None)
     method = (quantised.get("quant_method") if isinstance(quantised, dict) else
               getattr(quantised, "quant_method", None))
     method = getattr(method, "value", method)
     if method is not None and method not in QUANTISED:
-        note(f"the checkpoint is quantised ({method}); expert_bits and dense_bits of the model's "
+        remark(f"the checkpoint is quantised ({method}); expert_bits and dense_bits of the model's "
              "file are those of its dtype: set them by hand")
     return QUANTISED.get(method, plain), plain, plain
 
 
-def describe(config, family, shape, side, name, origin, dtype):
-    """The text of NAME.yaml. shape: (MoE layers, experts, top_k)."""
+def describe(config, family, shape, side, name, origin, stored, remark):
+    """The text of NAME.yaml. shape: (MoE layers, experts, top_k); stored: the checkpoint's
+    dtype; remark: called with what the file cannot say."""
     moe, experts, top_k = shape
     layers, encoder_layers = layer_counts(config, side)
     every = moe[1] - moe[0] if len(moe) > 1 else layers - moe[0]
@@ -95,10 +96,10 @@ def describe(config, family, shape, side, name, origin, dtype):
     expert, shared, dense = sizes(config)
     heads = first_of(config, "num_attention_heads", "num_heads")
     latent = first_of(config, "kv_lora_rank")
-    wide, wide_every = window(config)
-    of_expert, of_other, of_activation = bits(config, dtype)
+    wide, wide_every = window(config, remark)
+    of_expert, of_other, of_activation = bits(config, stored, remark)
     plain = first_of(config, "head_dim", "d_kv", fallback=config.hidden_size // heads)
-    lines = [("name", name), ("source", f'"the configuration of {origin}"'),
+    lines = [("name", name), ("source", json.dumps(f"the configuration of {origin}")),
              ("layers", layers), ("encoder_layers", encoder_layers or None),
              ("first_moe", moe[0] or None), ("moe_every", every if every > 1 and len(moe) > 1
                                              else layers if len(moe) == 1 and

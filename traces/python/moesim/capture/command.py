@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import time
 
@@ -84,9 +85,10 @@ def check(o):
         text = getattr(o, name)
         if text is not None and not 0 < len(os.fsencode(text)) <= TEXT_MAX:
             raise Misuse(f"--{name.replace('_', '-')} must have from 1 to {TEXT_MAX} bytes")
-    if o.write_model is not None and (not o.write_model.endswith(".yaml") or
-                                      len(os.path.basename(o.write_model)) < 6):
-        raise Misuse("--write-model takes the name of a file NAME.yaml")
+    if o.write_model is not None and not re.fullmatch(r"[A-Za-z0-9][\w.-]*\.yaml",
+                                                      os.path.basename(o.write_model), re.ASCII):
+        raise Misuse("--write-model takes the name of a file NAME.yaml; NAME is of letters, "
+                     "digits, '-', '_' and '.'")
 
 
 def check_apart(o):
@@ -96,6 +98,8 @@ def check_apart(o):
                 os.path.samefile(written, o.prompts):
             raise Failure(f"{written}: is what the prompts are read from; give what is written "
                           "another name")
+    if o.write_model and os.path.exists(o.write_model) and not os.path.isfile(o.write_model):
+        raise Failure(f"{o.write_model}: is no plain file; give the model's file another name")
     if o.write_model and os.path.abspath(o.out) == os.path.abspath(o.write_model):
         raise Failure(f"{o.out}: is to be the trace and the model's file; name another one")
 

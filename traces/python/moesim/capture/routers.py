@@ -5,7 +5,8 @@ A line of FAMILIES says, for a `model_type` of the transformers library,
   read     from a call of it: logits (row, expert), weights and ids (row, k), on the model's
            device; an id of NOT_RECORDED was not executed (over the expert's capacity),
   choose   which ids it would choose for a hidden state, without a trace of the question,
-  kind     what the weights are: softmax or sigmoid (a factor on all of them is divided out),
+  kind     what the weights are: softmax or sigmoid (a factor on all of them is divided out);
+           None where that is not known,
   gate     the same in the words of models/arch,
   ordered  whether the ids come with the best first; where not, they are put in the order of
            their weights.
@@ -193,8 +194,8 @@ def unknown(model_type, model):
             "ids) and how it chooses")
     note(f"model type {model_type} has no line in moesim/capture/routers.py; taken for routers "
          f"that return (logits, weights, ids): {found[0].name} and {len(found) - 1} more")
-    kind = "sigmoid" if hasattr(found[0].module, "e_score_correction_bias") else "softmax"
-    return Family(found[0].name.rpartition(".")[2], kind=kind, gate=kind, **THREE), found
+    gate = "sigmoid" if hasattr(found[0].module, "e_score_correction_bias") else "softmax"
+    return Family(found[0].name.rpartition(".")[2], kind=None, gate=gate, **THREE), found
 
 
 def find(model):

@@ -28,7 +28,8 @@ def first_line(failure):
 
 
 def load_model(o):
-    """The model, ready to be asked. Code that comes with a checkpoint is never run."""
+    """The model, ready to be asked, and the dtype that it is stored as. Code that comes with a
+    checkpoint is never run."""
     try:
         device = torch.device(o.device)
         torch.empty(1, device=device)
@@ -44,7 +45,7 @@ def load_model(o):
         more = {"experts_implementation": "eager"} if dtype == torch.float64 else {}
         model = kind.from_pretrained(
             o.model, dtype="auto" if o.dtype == "auto" else dtype, **more)
-        return model.eval().requires_grad_(False).to(device)
+        return model.eval().requires_grad_(False).to(device), config.dtype or model.dtype
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as failure:
         raise Failure(f"{o.model}: cannot be loaded as a model: {first_line(failure)}") from None
 
@@ -213,33 +214,44 @@ def name_of(o, text, shape):
     return name
 
 
+def describe(o, config, family, shape, side, stored):
+    """The model's file for models/arch; None where there can be none and nobody asked for it."""
+    stem = os.path.basename(o.write_model or "x.yaml").removesuffix(".yaml")
+    try:
+        return architecture.describe(config, family, shape, side, stem, o.model, stored,
+                                     note if o.write_model else lambda _: None)
+    except Failure:
+        if o.write_model:
+            raise
+    except (AttributeError, TypeError) as failure:
+        if o.write_model:
+            raise Failure(f"{o.model}: its configuration lacks what a file of models/arch needs "
+                          f"({failure}); leave out --write-model") from None
+    return None
+
+
 def capture(o, make_progress):
     all_prompts = prompts.read(o.prompts, o.max_new_tokens)
-    model = load_model(o)
+    model, stored = load_model(o)
     config = (model.config if model.config.is_encoder_decoder else
               model.config.get_text_config(decoder=True))
     side = choose_side(o, model)
     family, found, experts, top_k = routers.find(model)
+    if family.kind is None and o.scores == "executed":
+        raise Failure(f"{o.model}: what the weights of a {config.model_type} model are is not "
+                      "known; take --scores all, or --scores none")
     if side in ("encoder", "decoder"):
         found = [router for router in found if router.side == side]
     if not found:
         raise Failure(f"{o.model}: has no MoE layer on the side of the {side}; --side names the "
                       "other one")
     shape = (layer_numbers(found, side, config), experts, top_k)
-    text = None
-    label = os.path.basename(o.write_model or o.model_name or "x").removesuffix(".yaml")
-    try:
-        text = architecture.describe(config, family, shape, side, label,
-                                     o.model.replace('"', "'"), model.dtype)
-    except (AttributeError, TypeError, Failure) as failure:
-        if o.write_model and isinstance(failure, Failure):
-            raise
-        if o.write_model:
-            raise Failure(f"{o.model}: its configuration lacks what a file of models/arch needs "
-                          f"({failure}); leave out --write-model") from None
-    groups = list(dict.fromkeys(prompt.group for prompt in all_prompts))
+    text = describe(o, config, family, shape, side, stored)
     encode = prompts.Encoder(o.model, config.vocab_size,
                              getattr(config, "max_position_embeddings", None))
+    for prompt in all_prompts:  # what is wrong is said before hours have passed
+        encode(prompt)
+    groups = list(dict.fromkeys(prompt.group for prompt in all_prompts))
     session = Session(o, model, family, found, shape, side)
     name = name_of(o, text, shape)
     with beside(o.write_model, text):
