@@ -426,6 +426,10 @@ data: ## the tests that read real data (MOESIM_DATA), the slow ones too with MOE
 	@: $${MOESIM_DATA:?names the folder of the real data}
 	@tests/run $(B) $(DATA_TESTS)
 
+package-check: ## the Python package: a wheel, a fresh environment, import, pandas, a figure
+	@$(MAKE) --no-print-directory $(many) moesim
+	@tests/slow/package $(B)
+
 tune-check: ## what `moesim tune` finds in 60 runs against whole grids, 20 seeds of each of four spaces
 	@$(MAKE) --no-print-directory $(many) moesim
 	@tests/slow/tune $(B)

@@ -168,7 +168,7 @@ refuses("capture_lengths_longer", "line 3: a prompt of 8 and 7 generated.*make 1
         "longer.npz")
 refuses("capture_lengths_shorter", "line 3: .*make 8 rows", "shorter.npz")
 refuses("capture_lengths_huge", "line 3: gen_len is '99999999999', not a whole number", "huge.npz")
-takes("capture_lengths_odd", "note: [^ ]*: lines 3: the archive has one row more or less", "odd.npz")
+takes("capture_lengths_odd", "note: [^ ]*: lines 3: the recording has one row more or less", "odd.npz")
 takes("capture_no_lengths", "every row is taken as decode", "v3.npz")
 
 # ---- what was not captured ----
@@ -260,9 +260,9 @@ report $? capture_whole_runs
 report $? capture_refused
 
 # ---- usage ----
-"$moesim" trace import --from vllm "$folder/whole.npz" -o "$out" >"$folder/said" 2>&1
-[ $? -eq 2 ] && grep -q "^moesim: --from is npz or route_trace" "$folder/said" &&
-    grep -q "^usage: moesim trace import" "$folder/said" && ! grep -q "importers/" "$folder/said"
+"$moesim" trace import --from np "$folder/whole.npz" -o "$out" >"$folder/said" 2>&1
+[ $? -eq 2 ] && grep -q "^moesim: --from np is no format" "$folder/said" &&
+    grep -q "^usage: moesim trace import" "$folder/said" && ! grep -q "python" "$folder/said"
 report $? capture_usage
 PYTHON=/nowhere/python "$moesim" trace import --from npz "$folder/whole.npz" -o "$out" 2>"$folder/said"
 [ $? -eq 77 ] && grep -q "PYTHON names another interpreter" "$folder/said" &&

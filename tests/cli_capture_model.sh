@@ -18,13 +18,15 @@ PYTHON=$python
 export PYTHONPATH PYTHON
 echo 'a prompt' >"$folder/prompts.txt"
 
-# ends NAME STATUS WORDS ARGUMENT...: with that status, one line that has the words, no file.
+# ends NAME STATUS WORDS ARGUMENT...: with that status, one sentence that has the words (misuse:
+# and two lines of help), no file.
 ends() {
-    name=$1 status=$2 words=$3
+    name=$1 status=$2 words=$3 lines=1
+    [ "$status" -ne 2 ] || lines=3
     shift 3
     "$moesim" trace capture "$@" -o "$folder/out.h5" >"$folder/printed" 2>"$folder/said"
-    [ $? -eq "$status" ] && [ "$(wc -l <"$folder/said")" -eq 1 ] && [ ! -s "$folder/printed" ] &&
-        grep -q -- "$words" "$folder/said" && [ ! -e "$folder/out.h5" ] &&
+    [ $? -eq "$status" ] && [ "$(wc -l <"$folder/said")" -eq "$lines" ] && [ ! -s "$folder/printed" ] &&
+        head -n 1 "$folder/said" | grep -q -- "$words" && [ ! -e "$folder/out.h5" ] &&
         ! ls -A "$folder" | grep -q '\.part$'
     report $? "capture_model_$name"
 }

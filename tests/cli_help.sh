@@ -32,8 +32,10 @@ cat >"$folder/trace_usage" <<'END'
 usage: moesim trace COMMAND ...
 
   moesim trace info     what a trace holds and how its routing looks
+  moesim trace check    whether traces keep every rule of the format
   moesim trace gen      draw a synthetic trace, or one like another
   moesim trace import   from what an engine recorded
+  moesim trace capture  from a model that runs here
   moesim trace export   for other tools
   moesim trace slice    a part of a trace
 END
@@ -83,7 +85,7 @@ moesim: there is no word 'what is all this' to explain
 Try moesim help.
 END
 bad=0
-for words in run sweep curve check explain report fit calibrate validate list "trace gen" "trace info"; do
+for words in run sweep curve check explain report fit calibrate validate list "trace check" "trace gen" "trace info"; do
     # shellcheck disable=SC2086
     "$moesim" $words --help >"$folder/wanted" && "$moesim" help $words | cmp - "$folder/wanted" || bad=1
 done
@@ -127,14 +129,15 @@ run	o:out s:set t:threads -:json -:csv -:params-json -:objective -:policy q:quie
 tune	o:out s:set t:threads -:largest-batch -:json q:quiet
 curve	p:policy s:slots b:batch -:scope -:protect -:order m:model -:set o:out t:threads -:json -:csv q:quiet
 check	u:update -:study s:set p:papers -:refit -:json -:junit -:markdown t:threads q:quiet
-explain	
+explain	-:placement m:map -:policy -:pass -:layer
 report	o:out -:pdf
 fit	m:measured p:parameter -:match -:total -:first-pass -:train -:weight o:out -:source s:set -:csv -:tables
 calibrate	o:out d:device -:tables -:quick q:quiet
 validate	d:device m:machine o:out n:passes w:warmup r:repeat -:expert-memory s:set -:json q:quiet
 trace info	-:json q:quiet
+trace check	-:json q:quiet
 trace gen	o:out s:set -:like -:requests -:seed -:scores
-trace import	-:from o:out -:model -:experts -:requests -:source
+trace import	-:from o:out -:model -:experts -:source -:requests -:top-k
 trace export	o:out -:to -:batch -:layers
 trace slice	o:out -:requests -:rows -:layers
 list	
@@ -153,7 +156,7 @@ Writes a part of a trace as a new trace.
 example: moesim trace slice gptoss.h5 -o first100.h5 --requests 0:100
 END
 prints help_without_flags 0 list --help <<'END'
-usage: moesim list policies|presets|models|machines|config
+usage: moesim list policies|presets|models|machines|config|formats
 
 Shows what there is to choose from, with parameters, defaults and sources.
 
@@ -232,7 +235,7 @@ report $? help_count_largest
 report $? help_number_from_0
 prints help_switch 2 list --json <<'END'
 moesim: there is no flag --json
-usage: moesim list policies|presets|models|machines|config
+usage: moesim list policies|presets|models|machines|config|formats
 Try --help.
 END
 for word in --json=1 --quiet=yes -q1; do
@@ -258,6 +261,8 @@ run takes one configuration file, such as demo.yaml	run a b
 --json and --csv exclude each other; choose one	run a --json --csv
 explain takes one result file	explain
 explain takes one result file	explain a b
+--policy and --pass go with --placement or --map	explain a --policy p
+--layer goes with --placement	explain a --map m --layer 3
 report takes one or more results and --out FOLDER	report
 report takes one or more results and --out FOLDER	report a
 report takes one or more results and --out FOLDER	report -o a
@@ -296,15 +301,18 @@ trace gen takes --set or --like, not both	trace gen -o a --like b --set c=1
 --requests, --seed and --scores go with --like; give parameters instead, such as --set requests=8	trace gen -o a --requests 1
 --requests, --seed and --scores go with --like; give parameters instead, such as --set requests=8	trace gen -o a --seed 1
 --requests, --seed and --scores go with --like; give parameters instead, such as --set requests=8	trace gen -o a --scores
-trace import takes --from FORMAT, one file and --out	trace import a -o b
-trace import takes --from FORMAT, one file and --out	trace import a --from npz
-trace import takes --from FORMAT, one file and --out	trace import --from npz -o b
-trace import takes --from FORMAT, one file and --out	trace import a b --from npz -o c
---from is npz or route_trace	trace import a --from np -o b
---requests is for --from npz; leave it out	trace import a --from route_trace -o b --requests c
---experts is at most 4096	trace import a --from npz -o b --experts 4097
+trace import takes [--from FORMAT] FILE... --out TRACE	trace import a --from npz
+trace import takes [--from FORMAT] FILE... --out TRACE	trace import --from npz -o b
+npz takes one file, not 2; import them one by one	trace import a b --from npz -o c
+argument --experts: invalid int value: 'x'	trace import a --from npz -o b --experts x
+--experts must be from 1 to 4096	trace import a --from npz -o b --experts 4097
 END
 report $bad help_misuse
+"$moesim" trace import a --from np -o b 2>said
+[ $? -eq 2 ] && grep -q "^moesim: --from np is no format (did you mean npz?); there are .*npz" said &&
+    ! "$moesim" trace import a --from route_trace -o b --requests c 2>said &&
+    grep -q "^moesim: --requests is for .*npz.*, not for route_trace; leave it out$" said
+report $? help_misuse_formats
 for flag in csv "out x" "measured a" "parameter a" "match a" "set a" "total a" "weight duration" "source a" \
     "first-pass 1" "train 1"; do
     # shellcheck disable=SC2086
@@ -320,7 +328,7 @@ done
 long=$(printf '%04096d' 0)
 for flag in model source; do
     "$moesim" trace import --from npz none -o x --$flag "${long}0" >out 2>said
-    [ $? -eq 2 ] && grep -q '^moesim: --model and --source are at most 4096 bytes long$' said
+    [ $? -eq 2 ] && grep -q "^moesim: --$flag is longer than 4096 bytes$" said
     report $? "help_too_long_$flag"
 done
 exit $failed

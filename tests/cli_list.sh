@@ -91,12 +91,12 @@ report $? list_config_columns
 
 prints list_two_words 2 list presets models <<'END'
 moesim: list takes one word, such as policies
-usage: moesim list policies|presets|models|machines|config
+usage: moesim list policies|presets|models|machines|config|formats
 Try --help.
 END
 prints list_unknown 2 list machins <<'END'
-moesim: list knows policies, presets, models, machines and config; did you mean 'machines'?
-usage: moesim list policies|presets|models|machines|config
+moesim: list knows policies, presets, models, machines, config and formats; did you mean 'machines'?
+usage: moesim list policies|presets|models|machines|config|formats
 Try --help.
 END
 

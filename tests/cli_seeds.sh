@@ -17,7 +17,9 @@ for target in tests/fuzz/fuzz_*.c; do
     report $status "seeds_of_$name"
 done
 if "$python" -c 'import numpy, h5py' 2>/dev/null; then
-    for name in npz route_trace; do
+    for target in tests/fuzz/fuzz_*.py; do
+        name=$(basename "$target" .py)
+        name=${name#fuzz_}
         "$python" "tests/fuzz/fuzz_$name.py" --program "$moesim" --keep "$folder" \
             "tests/fuzz/fuzz_$name.seeds/"* >"$folder/said" 2>&1
         status=$?

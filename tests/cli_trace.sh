@@ -140,7 +140,7 @@ with h5py.File(f"{folder}/bare.h5", "r+") as f:
 shutil.copyfile(f"{folder}/bare.h5", f"{folder}/wide.h5")
 with h5py.File(f"{folder}/wide.h5", "r+") as f:
     expert = f["/routing/expert"][:]
-    del f["/routing/expert"]
+    del f["/routing/expert"], f["/routing/resident"]
     f["/routing/expert"] = np.concatenate([expert, (expert + 1) % 4], axis=2).astype("<u2")
     f.attrs.modify("candidates", 2)
     f["/pass/first"] = np.array([0, 8], "<u8")
@@ -197,32 +197,24 @@ END
 [ "$sum" = "$(cksum <"$folder/params.yaml")" ]
 report $? trace_gen_apart_stays
 
-# Importers: one that is not there, one that fails on its own, and what it says of itself.
+# Importers: without Python, and statuses that are passed on.
 imports() { # NAME STATUS PYTHON: with that interpreter; what it should say comes on stdin.
     PYTHON=$3 prints "trace_import_$1" "$2" trace import --from npz x.npz -o "$folder/z.h5"
     [ ! -e "$folder/z.h5" ] && [ -z "$(ls "$folder"/.z.h5.* 2>/dev/null)" ]
     report $? "trace_import_$1_leaves_nothing"
 }
 imports no_python 77 "$folder/nowhere" <<END
-moesim: $folder/nowhere cannot be run: No such file or directory; importers need python3 with numpy and h5py (PYTHON names another interpreter)
+moesim: $folder/nowhere cannot be run: No such file or directory; moesim trace import needs python3 with numpy and h5py (PYTHON names another interpreter)
 END
 for status in 1 2 77; do
     printf '#!/bin/sh\nexit %s\n' $status >"$folder/end$status" && chmod +x "$folder/end$status"
     imports "ends_$status" $status "$folder/end$status" </dev/null
 done
-printf '#!/bin/sh\nexit 3\n' >"$folder/end3" && chmod +x "$folder/end3"
-imports ends_3 3 "$folder/end3" <<END
-moesim: $folder/end3 ended with status 3 and wrote no trace
-END
-printf '#!/bin/sh\nkill -9 $$\n' >"$folder/end9" && chmod +x "$folder/end9"
-imports killed 137 "$folder/end9" <<END
-moesim: $folder/end9 ended with status 137 and wrote no trace
-END
-# What it is called with: no flag that was not given.
+# What it is called with: all of it, as typed.
 cat >"$folder/shows" <<'END'
 #!/bin/sh
 shift
-printf '%s\n' "$*" | sed -e 's|--into=[^ ]*|--into=I|' -e "s|$FOLDER|F|g"
+printf '%s\n' "$*" | sed "s|$FOLDER|F|g"
 exit 2
 END
 chmod +x "$folder/shows"
@@ -230,11 +222,11 @@ FOLDER=$folder
 export FOLDER
 PYTHON=$folder/shows prints trace_import_arguments 2 trace import --from npz "$folder/a.npz" \
     -o "$folder/z.h5" --model m --experts 4096 --requests r.csv --source s <<'END'
-npz --output=F/z.h5 --into=I --model=m --experts=4096 --requests=r.csv --source=s -- F/a.npz
+trace import --from npz F/a.npz -o F/z.h5 --model m --experts 4096 --requests r.csv --source s
 END
 PYTHON=$folder/shows prints trace_import_few_arguments 2 trace import --from route_trace "$folder/a" \
     -o "$folder/z.h5" <<'END'
-route_trace --output=F/z.h5 --into=I -- F/a
+trace import --from route_trace F/a -o F/z.h5
 END
 long=$(printf '%04096d' 0)
 PYTHON=$folder/end1 prints trace_import_longest 1 trace import --from npz a -o "$folder/z.h5" \

@@ -173,6 +173,25 @@ static void make_links(struct result *r, uint32_t gpus)
             };
 }
 
+enum { MADE_EXPERTS = 32 };
+
+/* Two placements of drawn experts, three slots a GPU. From a stream of its own, so that
+ * it shifts nothing else. */
+static void make_placements(uint64_t seed, uint32_t gpus, struct run_result *run)
+{
+    struct run_placements *placed = &run->placed;
+    struct rng g = rng_stream(seed, "placed", gpus);
+    const size_t cells = (size_t)run->layers * gpus * 3;
+
+    *placed = (struct run_placements){.count = 2, .made = 5, .slots = 3 * gpus};
+    placed->pass = mem_zalloc(2, sizeof *placed->pass);
+    placed->pass[1] = 7;
+    placed->expert = mem_alloc(2 * cells, sizeof *placed->expert);
+    for (size_t i = 0; i < 2 * cells; i++)
+        placed->expert[i] =
+            rng_below(&g, 9) == 0 ? UINT16_MAX : (uint16_t)rng_below(&g, MADE_EXPERTS);
+}
+
 static void make_parallel(struct rng *g, uint32_t gpus, struct result_policy *p)
 {
     struct run_result *run = &p->run;
@@ -243,8 +262,10 @@ static void make_policy(const struct made_shape *shape, uint32_t i,
         .belady_time = run->total.latency * 2 / 3,
         .belady_time_hits = run->total.counts.hits * 7 / 6,
     };
-    if (shape->gpus > 0)
+    if (shape->gpus > 0) {
         make_parallel(&g, shape->gpus, p);
+        make_placements(shape->seed + i, shape->gpus, run);
+    }
 }
 
 struct result made_result(const struct made_shape *shape)
@@ -259,7 +280,7 @@ struct result made_result(const struct made_shape *shape)
         .version = mem_strdup("moesim 0.1 (gcc 12.2)"),
         .seed = 2385,
         .layers = shape->layers,
-        .experts = 32,
+        .experts = MADE_EXPERTS,
         .top_k = 4,
         .groups = 2,
         .expert_total_bytes = shape->layers * UINT64_C(32) * 13230080,

@@ -33,6 +33,7 @@ static const struct {
     {SLOT_SELECT, "none", VARIANT_STANDARD, true, 0},
     {SLOT_PLACE, "anti-correlation", VARIANT_PAPER, true, NEED_PROFILE},
     {SLOT_PLACE, "eplb", VARIANT_RELEASED, true, NEED_PROFILE},
+    {SLOT_PLACE, "file", VARIANT_STANDARD, true, NEED_MAP},
     {SLOT_PLACE, "greedy", VARIANT_PAPER, true, NEED_PROFILE},
     {SLOT_PLACE, "linear", VARIANT_STANDARD, true, 0},
     {SLOT_PLACE, "moeshard", VARIANT_PAPER, true, 0},

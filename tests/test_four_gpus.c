@@ -157,7 +157,8 @@ static char *policy_with(const struct plugin *p)
     if (p->slot == SLOT_CACHE)
         return mem_format("cache: {name: %s, slots: 2}%s", p->name,
                           oracle ? ", prefetch: none" : "");
-    if (places && strcmp(p->name, "optimal") == 0) /* a search over few slots only */
+    if (places && (strcmp(p->name, "optimal") == 0 || /* a search over few slots only */
+                   (p->needs & NEED_MAP) != 0))       /* cli_place.sh */
         return NULL;
     return mem_format("%s%s: %s", places ? "" : "cache: {name: lru, slots: 2}, ",
                       policy_slot_name(p->slot), p->name);

@@ -83,9 +83,13 @@ static void contract(void **unused)
         for (int i = 0; i < 60; i++) {
             struct place_problem sizes = made_sizes(most, &r);
             struct made_problem m = made_problem(&sizes, (enum made_load)(i % 3), &r);
-            struct place *p;
+            struct place *p, *file = NULL;
 
             sizes = m.p;
+            if ((type->plugin.needs & NEED_MAP) != 0) {
+                file = place_by("linear", "{spare: wrap}", &m.p);
+                m.p.map = file->expert;
+            }
             if ((type->plugin.needs & NEED_PROFILE) == 0)
                 m.p.load = NULL;
             p = place_by((*all)->name, "{}", &m.p);
@@ -98,6 +102,7 @@ static void contract(void **unused)
                 check_sound(p, l, &m.load[(size_t)l * sizes.experts]);
             check_scratch(type, params, &m.p, p);
             place_free(p);
+            place_free(file);
             made_problem_free(&m);
         }
         free(params);

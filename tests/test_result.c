@@ -209,6 +209,12 @@ static void several_gpus_come_back(void **state)
         assert_memory_equal(y->gpu_rows, x->gpu_rows, 6 * sizeof *x->gpu_rows);
         assert_memory_equal(y->gpu_peak, x->gpu_peak, 6 * sizeof *x->gpu_peak);
         assert_memory_equal(y->link_bytes, x->link_bytes, 16 * sizeof *x->link_bytes);
+        assert_int_equal(y->placed.count, 2);
+        assert_int_equal(y->placed.made, 5);
+        assert_int_equal(y->placed.slots, 18);
+        assert_memory_equal(y->placed.pass, x->placed.pass, 2 * sizeof(uint64_t));
+        assert_memory_equal(y->placed.expert, x->placed.expert,
+                            (size_t)2 * b.layers * 18 * sizeof(uint16_t));
         assert_memory_equal(&y->total, &x->total, sizeof x->total);
         assert_int_equal(b.policy[i].bounds.balanced, a.policy[i].bounds.balanced);
         assert_int_equal(b.policy[i].bounds.free_network,

@@ -277,6 +277,16 @@ static void lying_files_of_several_gpus(void **state)
          "/policy/1/gpu_peak_bytes is missing"},
         {"/policy/1", "link_bytes", true, 0, false, "/policy/1/link_bytes is missing"},
         {"/policy/0", "shards", false, 0, true, "attribute shards of /policy/0/ has"},
+        {"/policy/0", "placements", false, 1, false, "placements whose sizes cannot be"},
+        {"/policy/0", "placements_kept", false, 0, false, "whose sizes cannot be"},
+        {"/policy/0", "placements_kept", false, 3, false, "has 2 rows where 3 are"},
+        {"/policy/0", "place_slots", false, 17, false, "whose sizes cannot be"},
+        {"/policy/0", "place_slots", false, 0, false, "whose sizes cannot be"},
+        {"/policy/0", "place_slots", false, 24, false, "has 108 rows where 144 are"},
+        {"/policy/0", "place_slots", false, 65532, false, "rows where 393192 are"},
+        {"/policy/1", "placed_expert", true, 0, false, "placed_expert is missing"},
+        {"/policy/1", "placed_pass", true, 0, false, "placed_pass is missing"},
+        {"/", "experts", false, 2, false, "placements of experts that there are not"},
     };
 
     check_damage(*state, &parallel, damage, sizeof damage / sizeof *damage);

@@ -388,7 +388,7 @@ static const struct {
     {"no ids", no_routing, "/routing/expert", "missing"},
     {"no routing", no_routing_group, "/routing/expert", "missing"},
     {"a group for ids", routing_is_a_group, "/routing/expert", "not a data set"},
-    {"ids elsewhere", routing_is_elsewhere, "/routing/expert", "missing"},
+    {"ids elsewhere", routing_is_elsewhere, "/routing/expert", "a link to another file"},
     {"i32 ids", routing_i32, "/routing/expert", "type u16"},
     {"flat ids", routing_flat, "/routing/expert", "must have 3 dimensions and has 2"},
     {"short ids", routing_short, "dimension 0 of /token/request",

@@ -285,6 +285,53 @@ static void test_what_is_refused(void **state)
     free(path);
 }
 
+/* A text of `length` bytes, of a fixed length (and a NUL behind it) or a variable one. */
+static void put_capture(const char *path, size_t length, bool fixed)
+{
+    char *text = mem_zalloc(length + 1, 1);
+    hid_t f, type = H5Tcopy(H5T_C_S1);
+
+    memset(text, 'c', length);
+    hdf_enter();
+    f = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    assert_true(f >= 0);
+    if (fixed) {
+        assert_true(H5Tset_size(type, length + 1) >= 0);
+        set_attribute(f, "capture", type, 0, text);
+    } else {
+        set_text(f, "capture", text);
+    }
+    (void)H5Tclose(type);
+    assert_true(H5Fclose(f) >= 0);
+    hdf_leave();
+    free(text);
+}
+
+static void test_longest_text(void **state)
+{
+    enum { LONGEST = 65535 };
+    static const char long_text[] =
+        ": attribute capture of / is damaged or longer than 65535 bytes";
+    char *path = trace_make_path("longest.h5");
+
+    (void)state;
+    for (int fixed = 0; fixed < 2; fixed++) {
+        struct err e = {.text = ""};
+        struct trace *t;
+
+        trace_make(path, &good);
+        put_capture(path, LONGEST, fixed == 1);
+        assert_string_equal(spoil_examine(path).text, "");
+        t = trace_open(path, NULL, &e);
+        assert_int_equal(strlen(trace_get_info(t)->capture), LONGEST);
+        trace_close(t);
+        put_capture(path, LONGEST + 1, fixed == 1);
+        assert_string_equal(spoil_examine(path).text + strlen(path), long_text);
+    }
+    (void)unlink(path);
+    free(path);
+}
+
 /* ---- seams and bounds ---- */
 
 static void repeat_position(hid_t f)
@@ -303,7 +350,39 @@ static void test_seams(void **state)
     spoil(path, repeat_position);
     assert_string_equal(spoil_examine(path).text + strlen(path),
                         ": /token/position, row 16384: position 16386 does not follow "
-                        "16386 of the row before");
+                        "16386 of row 16383; positions of prefill and decode "
+                        "rows must ascend");
+    (void)unlink(path);
+    free(path);
+}
+
+static void drafts_over_the_seam(hid_t f)
+{
+    for (hsize_t row = 16380; row < 16387; row++)
+        poke(f, "/token/phase", 1, row, TRACE_DRAFT);
+}
+
+static void repeat_position_before_drafts(hid_t f)
+{
+    drafts_over_the_seam(f);
+    poke(f, "/token/position", 1, 16387, 16379 + 3);
+}
+
+/* Drafts may repeat positions, and what is not a draft is compared with what was none. */
+static void test_drafts_over_a_seam(void **state)
+{
+    char *path = trace_make_path("drafts.h5");
+
+    (void)state;
+    trace_make_cyclic(path, 1, 8, 2, 16390);
+    spoil(path, drafts_over_the_seam);
+    spoil(path, repeat_position);
+    assert_string_equal(spoil_examine(path).text, "");
+    spoil(path, repeat_position_before_drafts);
+    assert_string_equal(spoil_examine(path).text + strlen(path),
+                        ": /token/position, row 16387: position 16382 does not follow "
+                        "16382 of row 16379; positions of prefill and decode "
+                        "rows must ascend");
     (void)unlink(path);
     free(path);
 }
@@ -584,7 +663,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_other_attributes),
         cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_longest_text),
         cmocka_unit_test(test_seams),
+        cmocka_unit_test(test_drafts_over_a_seam),
         cmocka_unit_test(test_numbers_of_cells_begin_again),
         cmocka_unit_test(test_fields_have_names),
         cmocka_unit_test(test_slices_fail_with_their_passes),

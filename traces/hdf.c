@@ -152,7 +152,10 @@ hid_t hdf_file_open(const char *path, struct err *e)
                    path);
 }
 
-bool hdf_exists(hid_t file, const char *name)
+enum where { ABSENT, HERE, ELSEWHERE };
+
+/* Where the absolute `name` leads, link by link. */
+static enum where find_object(hid_t file, const char *name)
 {
     char part[128];
     size_t length = strlen(name);
@@ -165,13 +168,29 @@ bool hdf_exists(hid_t file, const char *name)
             continue;
         memcpy(part, name, i);
         part[i] = '\0';
-        if (H5Lexists(file, part, H5P_DEFAULT) <= 0 ||
-            H5Lget_info(file, part, &link, H5P_DEFAULT) < 0 ||
+        if (H5Lexists(file, part, H5P_DEFAULT) <= 0)
+            return ABSENT;
+        if (H5Lget_info(file, part, &link, H5P_DEFAULT) < 0 ||
             link.type == H5L_TYPE_EXTERNAL ||
             H5Oexists_by_name(file, part, H5P_DEFAULT) <= 0)
-            return false;
+            return ELSEWHERE;
     }
-    return true;
+    return HERE;
+}
+
+bool hdf_exists(hid_t file, const char *name)
+{
+    return find_object(file, name) == HERE;
+}
+
+int hdf_check_link(hid_t file, const char *path, const char *name, struct err *e)
+{
+    if (find_object(file, name) != ELSEWHERE)
+        return 0;
+    return err_set(e,
+                   "%s: %s is a link to another file or to nothing; a trace is one file: "
+                   "copy the data set into it",
+                   path, name);
 }
 
 /* Layout, filters and chunk size are ones we read; fills chunk_rows. */
@@ -457,14 +476,16 @@ static char *read_text(hid_t id, hid_t type)
 
         if (H5Aread(id, type, &value) < 0 || value == NULL)
             return NULL;
-        text = strnlen(value, HDF_MAX_TEXT) < HDF_MAX_TEXT ? mem_strdup(value) : NULL;
+        text =
+            strnlen(value, HDF_MAX_TEXT + 1) <= HDF_MAX_TEXT ? mem_strdup(value) : NULL;
         (void)H5free_memory(value);
         return text;
     }
-    if (H5Tget_size(type) == 0 || H5Tget_size(type) > HDF_MAX_TEXT)
+    /* The longest may end in a NUL. */
+    if (H5Tget_size(type) == 0 || H5Tget_size(type) > HDF_MAX_TEXT + 1)
         return NULL;
     text = mem_zalloc(H5Tget_size(type) + 1, 1);
-    if (H5Aread(id, type, text) < 0) {
+    if (H5Aread(id, type, text) < 0 || strlen(text) > HDF_MAX_TEXT) {
         free(text);
         return NULL;
     }

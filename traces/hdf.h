@@ -21,7 +21,7 @@
 #define HDF_MAX_RANK 3
 #define HDF_CHUNK_BYTES ((size_t)512 << 10)      /* what we write at most */
 #define HDF_MAX_CHUNK_BYTES ((uint64_t)16 << 20) /* what we read at most */
-#define HDF_MAX_TEXT 65536                       /* bytes of an attribute's string */
+#define HDF_MAX_TEXT 65535                       /* bytes of an attribute's string */
 #define HDF_MAX_NAME 256                         /* bytes of a string of a data set */
 
 enum hdf_kind { HDF_U8, HDF_U16, HDF_U32, HDF_U64, HDF_I32, HDF_I64, HDF_F16, HDF_TEXT };
@@ -50,6 +50,9 @@ void hdf_leave(void);
 hid_t hdf_file_open(const char *path, struct err *e);
 /* Whether the absolute `name` leads to an object in this very file. */
 bool hdf_exists(hid_t file, const char *name);
+/* Whether `name` is absent or leads to an object in this very file: a link to another
+ * file or to nothing is neither. 0 or -1. */
+int hdf_check_link(hid_t file, const char *path, const char *name, struct err *e);
 /* Opens `name` and checks kind, rank, storage and that every chunk is there, so that its
  * dimensions can be believed. 0 or -1. */
 int hdf_set_open(struct hdf_set *s, hid_t file, const char *path, const char *name,

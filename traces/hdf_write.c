@@ -212,7 +212,7 @@ int hdf_attribute_put_text(hid_t file, const char *path, const char *attribute,
     hid_t disk;
     int status;
 
-    if (length >= HDF_MAX_TEXT)
+    if (length > HDF_MAX_TEXT)
         return err_set(e, "%s: attribute %s is longer than 65535 bytes; shorten it", path,
                        attribute);
     disk = disk_type(HDF_TEXT, length == 0 ? 1 : length);

@@ -125,8 +125,20 @@ int trace_read_pass(struct trace *t, uint64_t p, uint64_t **rows, uint64_t *coun
 int trace_read_load(struct trace *t, uint64_t n, uint32_t *count, struct err *e);
 /* Reads and checks every value of the file. */
 int trace_check(struct trace *t, struct err *e);
-/* ... but for the experts' ids, for a caller that reads all of those anyway. */
+/* ... but for the experts' ids and what is beside those that were not recorded, for a
+ * caller that reads all ids anyway. */
 int trace_check_others(struct trace *t, struct err *e);
+
+/* Rows that were read and are good; borrowed until the call is over. */
+struct trace_rows {
+    uint64_t first, count;
+    const struct trace_token *token; /* [count] */
+    const uint16_t *expert;          /* (row, layer, candidate) */
+    const uint16_t *score;           /* of the same, as binary16; NULL: there are none */
+};
+typedef void trace_see_rows(void *context, const struct trace_rows *rows);
+/* trace_check() that shows all rows in order, once; none of a count-only trace. */
+int trace_check_seen(struct trace *t, trace_see_rows *see, void *context, struct err *e);
 
 /* ---- writing ---- */
 

@@ -237,6 +237,46 @@ int trace_check_score(struct trace *t, uint64_t first, uint64_t count,
     return 0;
 }
 
+int trace_check_unscored(const struct trace *t, uint64_t first, uint64_t count,
+                         const uint16_t *expert, const uint16_t *score, struct err *e)
+{
+    uint32_t width = t->info.candidates;
+    uint64_t values = count * t->info.layers * width, i = 0;
+    unsigned bad = 0;
+
+    for (uint64_t v = 0; v < values; v++)
+        bad |= (expert[v] == TRACE_NOT_RECORDED) & ((score[v] & 0x7fffu) != 0);
+    if (bad == 0)
+        return 0;
+    while (expert[i] != TRACE_NOT_RECORDED || (score[i] & 0x7fffu) == 0)
+        i++;
+    return err_set(e,
+                   "%s: /routing/score, row %" PRIu64 ", layer %" PRIu64
+                   ": candidate %" PRIu64 " was not recorded but has the score %g; it "
+                   "must be 0",
+                   t->path, first + i / width / t->info.layers,
+                   i / width % t->info.layers, i % width,
+                   (double)half_to_float(score[i]));
+}
+
+/* ---- residency ---- */
+
+int trace_check_resident(const struct trace *t, uint64_t first, uint64_t count,
+                         const uint8_t *resident, struct err *e)
+{
+    uint64_t cells = t->info.layers, width = t->info.candidates;
+    uint64_t values = count * cells * width;
+
+    for (uint64_t i = 0; i < values; i++)
+        if (resident[i] > 1 && resident[i] != UINT8_MAX)
+            return err_set(e,
+                           "%s: /routing/resident, row %" PRIu64 ", layer %" PRIu64
+                           ": %u is not one of 0 (no), 1 (yes), 255 (not recorded)",
+                           t->path, first + i / width / cells, i / width % cells,
+                           (unsigned)resident[i]);
+    return 0;
+}
+
 /* ---- tokens ---- */
 
 uint32_t trace_request_of(const struct trace *t, uint64_t row)
@@ -255,10 +295,24 @@ uint32_t trace_request_of(const struct trace *t, uint64_t row)
     return (uint32_t)low;
 }
 
+int trace_check_follows(const struct trace *t, uint64_t row, uint32_t position,
+                        uint64_t row_before, uint32_t position_before, struct err *e)
+{
+    if (position > position_before)
+        return 0;
+    return err_set(e,
+                   "%s: /token/position, row %" PRIu64 ": position %" PRIu32
+                   " does not follow %" PRIu32 " of row %" PRIu64
+                   "; positions of prefill and decode rows must ascend",
+                   t->path, row, position, position_before, row_before);
+}
+
 int trace_check_token(struct trace *t, uint64_t first, uint64_t count,
                       const struct trace_token *token, struct err *e)
 {
     uint32_t request = trace_request_of(t, first);
+    uint64_t last = 0; /* prefill or decode row, if there was any */
+    bool any = false;
 
     for (uint64_t i = 0; i < count; i++) {
         const struct trace_request *r = &t->requests[request];
@@ -275,13 +329,14 @@ int trace_check_token(struct trace *t, uint64_t first, uint64_t count,
                            "%s: /token/phase, row %" PRIu64 ": phase %u is not one of 0 "
                            "(prefill), 1 (decode), 2 (draft), 3 (verify)",
                            t->path, first + i, (unsigned)token[i].phase);
-        if (i > 0 && first + i > r->first_row && token[i].phase <= TRACE_DECODE &&
-            token[i - 1].phase <= TRACE_DECODE &&
-            token[i].position <= token[i - 1].position)
-            return err_set(e,
-                           "%s: /token/position, row %" PRIu64 ": position %" PRIu32
-                           " does not follow %" PRIu32 " of the row before",
-                           t->path, first + i, token[i].position, token[i - 1].position);
+        if (token[i].phase > TRACE_DECODE)
+            continue;
+        if (any && token[last].request == request &&
+            trace_check_follows(t, first + i, token[i].position, first + last,
+                                token[last].position, e) != 0)
+            return -1;
+        any = true;
+        last = i;
     }
     return 0;
 }

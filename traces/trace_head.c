@@ -2,6 +2,7 @@
 
 #include "sim/base/file_kind.h"
 #include "sim/base/mem.h"
+#include "sim/base/plain.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -175,6 +176,21 @@ static int read_layers(struct trace *t, struct err *e)
     return 0;
 }
 
+static int check_utf8(const struct trace *t, uint32_t group, struct err *e)
+{
+    const char *text = t->info.group_names[group];
+    size_t length;
+
+    for (; *text != '\0'; text += length) {
+        length = plain_utf8(text);
+        if (length == 0)
+            return err_set(e,
+                           "%s: /group_name, row %" PRIu32 ": is not UTF-8; write it so",
+                           t->path, group);
+    }
+    return 0;
+}
+
 static int read_groups(struct trace *t, struct err *e)
 {
     struct trace_info *info = &t->info;
@@ -195,6 +211,9 @@ static int read_groups(struct trace *t, struct err *e)
                                    ? mem_strdup("all")
                                    : mem_format("%.*s", (int)width, text + g * width);
     free(text);
+    for (uint32_t g = 0; g < info->groups; g++)
+        if (check_utf8(t, g, e) != 0)
+            return -1;
     return 0;
 }
 
@@ -334,6 +353,16 @@ static int open_tokens(struct trace *t, struct err *e)
     return 0;
 }
 
+/* A data set beside the candidates: (row, layer, candidate). */
+static int want_cells(struct trace *t, const struct hdf_set *s, struct err *e)
+{
+    return want_dim(s, 0, t->info.rows, "/routing/expert", e) != 0 ||
+                   want_dim(s, 1, t->info.layers, "/moe_layer", e) != 0 ||
+                   want_dim(s, 2, t->info.candidates, "attribute candidates", e) != 0
+               ? -1
+               : 0;
+}
+
 static int open_score(struct trace *t, struct err *e)
 {
     struct trace_info *info = &t->info;
@@ -353,9 +382,7 @@ static int open_score(struct trace *t, struct err *e)
             t->path);
     if (hdf_set_open(&t->score_set, t->file, t->path, "/routing/score", HDF_F16, 3, e) !=
             0 ||
-        want_dim(&t->score_set, 0, info->rows, "/routing/expert", e) != 0 ||
-        want_dim(&t->score_set, 1, info->layers, "/moe_layer", e) != 0 ||
-        want_dim(&t->score_set, 2, info->candidates, "attribute candidates", e) != 0)
+        want_cells(t, &t->score_set, e) != 0)
         return -1;
     t->fields |= TRACE_HAS_SCORES;
     if (info->candidates == info->experts)
@@ -388,9 +415,17 @@ static int open_predicted(struct trace *t, struct err *e)
     return 0;
 }
 
+static int open_resident(struct trace *t, struct err *e)
+{
+    return open_optional(t, &t->resident_set, "/routing/resident", HDF_U8, 3, e) != 0
+               ? -1
+               : want_cells(t, &t->resident_set, e);
+}
+
 static int open_passes(struct trace *t, struct err *e)
 {
-    if (!hdf_exists(t->file, "/pass"))
+    if (!hdf_exists(t->file, "/pass/first") && !hdf_exists(t->file, "/pass/row") &&
+        !hdf_exists(t->file, "/pass/start_ns"))
         return 0;
     if (hdf_set_open(&t->pass_first_set, t->file, t->path, "/pass/first", HDF_U64, 1,
                      e) != 0 ||
@@ -407,12 +442,48 @@ static int open_passes(struct trace *t, struct err *e)
 
 static int open_load(struct trace *t, struct err *e)
 {
+    static const char *const rows[] = {"/routing", "/token", "/request", "/pass"};
+
     if (hdf_set_open(&t->load_set, t->file, t->path, "/load/count", HDF_U32, 3, e) != 0 ||
         want_dim(&t->load_set, 1, t->info.layers, "/moe_layer", e) != 0 ||
         want_dim(&t->load_set, 2, t->info.experts, "attribute experts", e) != 0)
         return -1;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (hdf_exists(t->file, rows[i]))
+            return err_set(e,
+                           "%s: /load/count is there beside %s; a trace has counts or "
+                           "rows: leave one of them out",
+                           t->path, rows[i]);
+    if (t->info.score_kind != TRACE_SCORE_NONE)
+        return err_set(e,
+                       "%s: attribute score_kind of / must be none in a trace of "
+                       "counts (/load/count), which has no scores",
+                       t->path);
     t->info.counts_only = true;
     t->info.passes = t->load_set.dim[0];
+    return 0;
+}
+
+/* Whatever is there is in this file: a link that leads out of it is not "absent". */
+static int check_links(const struct trace *t, struct err *e)
+{
+    static const char *const names[] = {
+        "/moe_layer",          "/expert_bytes",
+        "/group_name",         "/request/first_row",
+        "/request/arrival_ns", "/request/prompt_tokens",
+        "/request/rows",       "/request/output_tokens",
+        "/request/group",      "/token/request",
+        "/token/position",     "/token/phase",
+        "/token/token_id",     "/token/source",
+        "/routing/expert",     "/routing/score",
+        "/routing/predicted",  "/routing/resident",
+        "/pass/first",         "/pass/row",
+        "/pass/start_ns",      "/load/count",
+    };
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (hdf_check_link(t->file, t->path, names[i], e) != 0)
+            return -1;
     return 0;
 }
 
@@ -420,9 +491,10 @@ int trace_head_read(struct trace *t, struct err *e)
 {
     struct trace_info *info = &t->info;
 
-    if (read_attributes(t, e) != 0 || read_layers(t, e) != 0 || read_groups(t, e) != 0)
+    if (read_attributes(t, e) != 0 || check_links(t, e) != 0 || read_layers(t, e) != 0 ||
+        read_groups(t, e) != 0)
         return -1;
-    if (!hdf_exists(t->file, "/routing/expert") && hdf_exists(t->file, "/load/count"))
+    if (hdf_exists(t->file, "/load/count"))
         return open_load(t, e);
     if (hdf_set_open(&t->expert_set, t->file, t->path, "/routing/expert", HDF_U16, 3,
                      e) != 0 ||
@@ -432,7 +504,7 @@ int trace_head_read(struct trace *t, struct err *e)
     info->rows = t->expert_set.dim[0];
     t->fields |= TRACE_HAS_IDS;
     if (open_tokens(t, e) != 0 || read_requests(t, e) != 0 || open_score(t, e) != 0 ||
-        open_predicted(t, e) != 0 || open_passes(t, e) != 0)
+        open_predicted(t, e) != 0 || open_resident(t, e) != 0 || open_passes(t, e) != 0)
         return -1;
     return 0;
 }

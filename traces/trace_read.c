@@ -221,9 +221,10 @@ static int find_prefill(struct trace *t, struct err *e)
 static void close_sets(struct trace *t)
 {
     struct hdf_set *const sets[] = {
-        &t->expert_set,  &t->score_set,      &t->predicted_set, &t->load_set,
-        &t->request_set, &t->position_set,   &t->phase_set,     &t->token_id_set,
-        &t->source_set,  &t->pass_first_set, &t->pass_row_set,  &t->pass_start_set,
+        &t->expert_set,   &t->score_set,      &t->predicted_set, &t->load_set,
+        &t->request_set,  &t->position_set,   &t->phase_set,     &t->token_id_set,
+        &t->source_set,   &t->pass_first_set, &t->pass_row_set,  &t->pass_start_set,
+        &t->resident_set,
     };
 
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++)
@@ -242,6 +243,7 @@ static struct trace *trace_new(const char *path, const struct trace_options *o)
     t->expert_set = t->score_set = t->predicted_set = t->load_set = closed;
     t->request_set = t->position_set = t->phase_set = t->token_id_set = closed;
     t->source_set = t->pass_first_set = t->pass_row_set = t->pass_start_set = closed;
+    t->resident_set = closed;
     return t;
 }
 
@@ -407,67 +409,4 @@ int trace_read_pass(struct trace *t, uint64_t p, uint64_t **rows, uint64_t *coun
     free(*rows);
     *rows = NULL;
     return -1;
-}
-
-/* ---- checking everything ---- */
-
-/* Loads every block of a column, and so checks it. */
-static int check_column(struct column *c, struct err *e)
-{
-    uint64_t left;
-
-    for (uint64_t row = 0; row < c->rows; row += left)
-        if (column_row(c, row, &left, e) == NULL)
-            return -1;
-    return 0;
-}
-
-/* Positions ascend where one block meets the next. */
-static int check_token_seams(struct trace *t, struct err *e)
-{
-    struct trace_token pair[2];
-
-    for (uint64_t row = t->token.block_rows; row < t->info.rows;
-         row += t->token.block_rows)
-        if (trace_read_token(t, row - 1, 2, pair, e) != 0 ||
-            trace_check_token(t, row - 1, 2, pair, e) != 0)
-            return -1;
-    return 0;
-}
-
-static int check_passes(struct trace *t, struct err *e)
-{
-    for (uint64_t p = 0; p < t->info.passes; p++) {
-        uint64_t *rows, count;
-        int64_t start_ns;
-
-        if (trace_read_pass(t, p, &rows, &count, &start_ns, e) != 0)
-            return -1;
-        free(rows);
-    }
-    return 0;
-}
-
-static int check(struct trace *t, bool ids, struct err *e)
-{
-    if (t->info.counts_only)
-        return check_column(&t->load, e);
-    if (check_column(&t->token, e) != 0 || check_token_seams(t, e) != 0 ||
-        (ids && check_column(&t->expert, e) != 0))
-        return -1;
-    if ((t->fields & TRACE_HAS_SCORES) != 0 && check_column(&t->score, e) != 0)
-        return -1;
-    if ((t->fields & TRACE_HAS_PREDICTED) != 0 && check_column(&t->predicted, e) != 0)
-        return -1;
-    return (t->fields & TRACE_HAS_PASSES) != 0 ? check_passes(t, e) : 0;
-}
-
-int trace_check(struct trace *t, struct err *e)
-{
-    return check(t, true, e);
-}
-
-int trace_check_others(struct trace *t, struct err *e)
-{
-    return check(t, false, e);
 }

@@ -18,6 +18,7 @@ struct trace {
     struct hdf_set expert_set, score_set, predicted_set, load_set;
     struct hdf_set request_set, position_set, phase_set, token_id_set, source_set;
     struct hdf_set pass_first_set, pass_row_set, pass_start_set;
+    struct hdf_set resident_set; /* checked, and otherwise not read */
 
     struct column expert, score, predicted, load, token;
     struct column pass_first, pass_row, pass_start;
@@ -40,6 +41,15 @@ int trace_check_score(struct trace *t, uint64_t first, uint64_t count,
                       const uint16_t *score, struct err *e);
 int trace_check_token(struct trace *t, uint64_t first, uint64_t count,
                       const struct trace_token *token, struct err *e);
+/* Whether the position of `row` lies behind the one of the prefill or decode row before
+ * it in the same request. */
+int trace_check_follows(const struct trace *t, uint64_t row, uint32_t position,
+                        uint64_t row_before, uint32_t position_before, struct err *e);
+/* Candidates that were not recorded have no score. */
+int trace_check_unscored(const struct trace *t, uint64_t first, uint64_t count,
+                         const uint16_t *expert, const uint16_t *score, struct err *e);
+int trace_check_resident(const struct trace *t, uint64_t first, uint64_t count,
+                         const uint8_t *resident, struct err *e);
 
 /* The request that holds `row`. */
 uint32_t trace_request_of(const struct trace *t, uint64_t row);

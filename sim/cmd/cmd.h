@@ -25,6 +25,7 @@ int cmd_tune(int argc, char **argv);
 /* In a program that may not link GSL: says which program has it. */
 int cmd_tune_apart(int argc, char **argv);
 int cmd_fit(int argc, char **argv);
+int cmd_trace_check(int argc, char **argv);
 int cmd_trace_gen(int argc, char **argv);
 int cmd_trace_info(int argc, char **argv);
 int cmd_validate(int argc, char **argv);
@@ -122,8 +123,8 @@ struct folders {
 int folders_find(struct folders *f, struct err *e);
 void folders_release(struct folders *f);
 
-/* Becomes the package of traces/python, with `command` and `verb` (as in "trace import") and
- * the arguments behind argv[0]: what it takes, says and returns is said there alone.
+/* Becomes the package of traces/python, with `command` and `verb` (as in "trace import")
+ * and the arguments behind argv[0]: what it takes, says and returns is said there alone.
  * Returns only where no Python can be run: an exit status, with the sentence said. */
 int cmd_python(const char *command, const char *verb, int argc, char **argv);
 

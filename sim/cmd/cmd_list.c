@@ -185,8 +185,9 @@ int cmd_list(int argc, char **argv)
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         nearest_try(&near, lists[i].name);
     nearest_try(&near, "formats");
-    sentence = mem_format("list knows policies, presets, models, machines, config and formats%s",
-                          nearest_hint(&near).text);
+    sentence =
+        mem_format("list knows policies, presets, models, machines, config and formats%s",
+                   nearest_hint(&near).text);
     status = flags_misuse(&command, sentence);
     free(sentence);
     return status;

@@ -113,6 +113,7 @@ int cmd_trace(int argc, char **argv)
         const char *help;
     } commands[] = {
         {"info", cmd_trace_info, "what a trace holds and how its routing looks"},
+        {"check", cmd_trace_check, "whether traces keep every rule of the format"},
         {"gen", cmd_trace_gen, "draw a synthetic trace, or one like another"},
         {"import", import, "from what an engine recorded"},
         {"capture", capture, "from a model that runs here"},

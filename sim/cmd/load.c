@@ -14,12 +14,10 @@
 static const struct {
     const char *key;
     bool may_be_name;
-} paths[] = {{"trace", false},
-             {"profile", false},
-             {"workload.file", false},
-             {"model", true},
-             {"machine", true}};
-enum { PATHS = sizeof paths / sizeof *paths };
+} paths[] = {{"trace", false},         {"profile", false},
+             {"workload.file", false}, {"model", true},
+             {"machine", true},        {"place.file", false}}; /* of every policy */
+enum { PATHS = sizeof paths / sizeof *paths, PLACE_FILE = PATHS - 1 };
 
 /* What names a file: a text, or one that is below `name`, beside what replaces numbers.
  * NULL where there is none. */
@@ -30,16 +28,35 @@ static const struct cfg_node *file_of(const struct cfg_node *n, size_t i)
     return n == NULL || cfg_text(n) == NULL ? NULL : n;
 }
 
-/* The file that path i of a configuration names, or NULL. */
-static const struct cfg_node *find_file(const struct cfg *c, size_t i)
+/* What stands under `b` of the mapping under `a`, or NULL. */
+static const struct cfg_node *find_below(const struct cfg_node *n, const char *a,
+                                         const char *b)
 {
-    const struct cfg_node *n = cfg_root(c);
-    const char *dot = strchr(paths[i].key, '.');
+    n = cfg_find(n, a);
+    return n == NULL ? NULL : cfg_find(n, b);
+}
 
-    if (dot == NULL)
-        return file_of(cfg_find(n, paths[i].key), i);
-    n = cfg_find(n, "workload");
-    return n == NULL ? NULL : file_of(cfg_find(n, dot + 1), i);
+/* In how many places of a configuration path i may stand. */
+static size_t place_count(const struct cfg *c, size_t i)
+{
+    const struct cfg_node *policies = cfg_find(cfg_root(c), "policies");
+
+    if (i != PLACE_FILE)
+        return 1;
+    return policies == NULL ? 0 : cfg_count(policies);
+}
+
+/* The file that path i names in the k-th of them, or NULL. */
+static const struct cfg_node *find_file(const struct cfg *c, size_t i, size_t k)
+{
+    const struct cfg_node *root = cfg_root(c);
+
+    if (i == PLACE_FILE)
+        return file_of(
+            find_below(cfg_item(cfg_find(root, "policies"), k), "place", "file"), i);
+    if (strchr(paths[i].key, '.') == NULL)
+        return file_of(cfg_find(root, paths[i].key), i);
+    return file_of(find_below(root, "workload", "file"), i);
 }
 
 /* What a path in a configuration should be, or NULL if it may stay; owned. */
@@ -76,11 +93,25 @@ static void rewrite_one(struct cfg *c, const struct cfg_node *n, size_t i,
     free(path);
 }
 
+/* "policies.0.place.file" without its beginning. */
+static const char *in_policy(const char *key)
+{
+    static const char policies[] = "policies.";
+    size_t head = strlen(policies), number;
+
+    if (strncmp(key, policies, head) != 0)
+        return key;
+    number = strspn(key + head, "0123456789");
+    return number > 0 && key[head + number] == '.' ? key + head + number + 1 : key;
+}
+
 /* Which path a key is; PATHS: none. "machine.name" is that of "machine". */
 static size_t path_of(const char *key, size_t length)
 {
     size_t i = 0;
 
+    length -= (size_t)(in_policy(key) - key);
+    key = in_policy(key);
     for (; i < PATHS; i++) {
         size_t own = strlen(paths[i].key);
 
@@ -109,6 +140,9 @@ static void rewrite_swept(struct cfg *c, const char *above, const struct cfg_nod
             rewrite_one(c, n, i, change, config_path);
         for (size_t v = 0; i < PATHS && cfg_is_list(n) && v < cfg_count(n); v++)
             rewrite_one(c, file_of(cfg_item(n, v), i), i, change, config_path);
+        for (size_t v = 0; strcmp(in_policy(key), "place") == 0 && v < cfg_count(n); v++)
+            rewrite_one(c, cfg_find(cfg_item(n, v), "file"), PLACE_FILE, change,
+                        config_path);
         free(key);
     }
 }
@@ -120,7 +154,8 @@ static void rewrite_paths(struct cfg *c, rewrite *change, const char *config_pat
     const struct cfg_node *over = tune == NULL ? NULL : cfg_find(tune, "over");
 
     for (size_t i = 0; i < PATHS; i++)
-        rewrite_one(c, find_file(c, i), i, change, config_path);
+        for (size_t k = 0; k < place_count(c, i); k++)
+            rewrite_one(c, find_file(c, i, k), i, change, config_path);
     if (sweep != NULL && cfg_is_map(sweep))
         rewrite_swept(c, "", sweep, change, config_path);
     if (over != NULL && cfg_is_map(over))
@@ -180,6 +215,18 @@ const char *config_file_set(const char *assignment)
     return value;
 }
 
+/* A file that was just set, "KEY=FILE", is meant from the folder of `from`. */
+static void rewrite_set(struct cfg *c, const char *assignment, size_t file,
+                        const char *from)
+{
+    char *key = mem_format("%.*s", (int)strcspn(assignment, "="), assignment);
+    const struct cfg_node *n =
+        file == PLACE_FILE ? cfg_find_path(cfg_root(c), key) : find_file(c, file, 0);
+
+    rewrite_one(c, n, file, from_folder, from);
+    free(key);
+}
+
 struct cfg *config_load_from(const char *path, const struct cfg_node *set,
                              const char *from, struct err *e)
 {
@@ -197,7 +244,7 @@ struct cfg *config_load_from(const char *path, const struct cfg_node *set,
             status = set_key(c, assignment, e);
         file = status == 0 ? path_of(assignment, strcspn(assignment, "=")) : PATHS;
         if (file < PATHS)
-            rewrite_one(c, find_file(c, file), file, from_folder, from);
+            rewrite_set(c, assignment, file, from);
     }
     return whole(c, status);
 }
@@ -209,10 +256,12 @@ static int check_apart(const struct cfg *c, const char *path,
     int status = folder_out_check_apart(out, path, e);
 
     for (size_t i = 0; status == 0 && i < PATHS; i++) {
-        const struct cfg_node *n = find_file(c, i);
+        for (size_t k = 0; status == 0 && k < place_count(c, i); k++) {
+            const struct cfg_node *n = find_file(c, i, k);
 
-        if (n != NULL)
-            status = folder_out_check_apart(out, cfg_text(n), e);
+            if (n != NULL)
+                status = folder_out_check_apart(out, cfg_text(n), e);
+        }
     }
     return status;
 }

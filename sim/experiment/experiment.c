@@ -216,117 +216,6 @@ static int load_policies(struct experiment *x, struct err *e)
     return check_labels(x, e);
 }
 
-/* ---- the profile ---- */
-
-static const char *profile_path(const struct experiment *x)
-{
-    return *x->p.profile != '\0' ? x->p.profile : x->trace_path;
-}
-
-/* Enters a row in the profile and in one of its samples. */
-static void profile_row(struct profile *p, const struct trace_info *t,
-                        const uint16_t *choice, uint64_t sample)
-{
-    size_t cells = (size_t)t->layers * t->experts;
-    uint64_t *total = p->load;
-    uint32_t *part = p->history == NULL ? NULL : p->history + sample * cells;
-
-    for (uint32_t l = 0; l < t->layers; l++) {
-        for (uint32_t k = 0; k < t->top_k; k++) {
-            if (choice[k] == TRACE_NOT_RECORDED)
-                continue;
-            total[choice[k]]++;
-            if (part != NULL)
-                part[choice[k]]++;
-        }
-        choice += t->candidates;
-        total += t->experts;
-        part = part == NULL ? NULL : part + t->experts;
-    }
-}
-
-static int read_profile(struct profile *p, struct trace *t, struct err *e)
-{
-    enum { BLOCK = 256 };
-    const struct trace_info *info = trace_get_info(t);
-    uint32_t width = info->layers * info->candidates;
-    uint16_t *expert = mem_alloc((size_t)width * BLOCK, sizeof *expert);
-    int status = 0;
-
-    for (uint64_t row = 0; row < info->rows && status == 0;) {
-        uint64_t left = info->rows - row;
-        uint64_t count = left < BLOCK ? left : BLOCK;
-
-        status = trace_read_expert(t, row, count, expert, e);
-        for (uint64_t i = 0; status == 0 && i < count; i++)
-            profile_row(p, info, expert + i * width,
-                        p->history == NULL ? 0 : (row + i) * p->samples / info->rows);
-        row += count;
-    }
-    free(expert);
-    return status;
-}
-
-static void free_profile(void *value)
-{
-    struct profile *p = value;
-
-    free(p->load);
-    free(p->history);
-    free(p);
-}
-
-static void *make_profile(void *context, struct err *e)
-{
-    enum { MOST_SAMPLES = 64 };
-    const struct experiment *x = context;
-    const struct trace_info *t = x->info, *found;
-    size_t cells = (size_t)t->layers * t->experts;
-    struct trace *trace = shared_open_trace(x->hooks->shared, profile_path(x), e);
-    struct profile *p;
-
-    if (trace == NULL)
-        return NULL;
-    found = trace_get_info(trace);
-    if (found->layers != t->layers || found->experts != t->experts ||
-        found->candidates != t->candidates) {
-        trace_close(trace);
-        (void)err_set(e, "%s: is of another shape than %s; profile with the same model",
-                      profile_path(x), x->trace_path);
-        return NULL;
-    }
-    p = mem_zalloc(1, sizeof *p);
-    p->load = mem_zalloc(cells, sizeof *p->load);
-    if (x->is_parallel) {
-        p->samples = found->rows < MOST_SAMPLES ? (uint32_t)found->rows : MOST_SAMPLES;
-        p->history = mem_zalloc(p->samples * cells, sizeof *p->history);
-    }
-    if (read_profile(p, trace, e) != 0) {
-        free_profile(p);
-        p = NULL;
-    }
-    trace_close(trace);
-    return p;
-}
-
-static const struct shared_kind profiles = {make_profile, free_profile};
-
-/* Tokens of each expert over a whole trace: what a profile knows. */
-static int load_profile(struct experiment *x, struct err *e)
-{
-    char *text = mem_format("%s of %s, %s", profile_path(x), x->trace_path,
-                            x->is_parallel ? "in samples" : "whole");
-
-    x->known = shared_take(x->hooks->shared, &profiles, text, x, e);
-    free(text);
-    if (x->known == NULL)
-        return -1;
-    x->profile = x->known->load;
-    x->history = x->known->history;
-    x->samples = x->known->samples;
-    return 0;
-}
-
 /* ---- the whole ---- */
 
 /* Whether passes depend on time, and how large they get. */
@@ -354,11 +243,6 @@ static int size_workload(struct experiment *x, struct err *e)
             "has no times; choose arrivals: closed, or engine: auto");
     return workload_measure(x->trace, x->model, &x->workload, homes, (uint64_t)x->p.seed,
                             &x->sizes, e);
-}
-
-static int find_profile(struct experiment *x, struct err *e)
-{
-    return (experiment_needs(x) & NEED_PROFILE) != 0 ? load_profile(x, e) : 0;
 }
 
 /* Of the first policy of an order of accesses, which serves for all of them. */
@@ -519,10 +403,11 @@ static const struct step {
     {check_model, "model", false},
     {find_home, "host_memory", false},
     {load_policies, "policies", false},
+    {given_maps, "policies", false},
     {size_workload, NULL, false},
     {experiment_check_policies, "policies", false},
     {estimate, NULL, false},
-    {find_profile, "profile", true},
+    {given_profile, "profile", true},
     {ignored_refuse, NULL, false},
     {look_ahead, NULL, true},
 };
@@ -545,10 +430,10 @@ int experiment_prepare(struct experiment *x, struct cfg *config, bool reads,
 
 void experiment_release(struct experiment *x)
 {
+    given_release(x);
     for (uint32_t i = 0; i < x->policies; i++)
         policy_free(x->policy[i]);
     free(x->policy);
-    shared_give_back(x->hooks->shared, &profiles, x->known);
     free(x->expert_bytes);
     for (int order = 0; order < CACHE_ORDERS; order++)
         shared_give_back(x->hooks->shared, &look_aheads, x->future[order]);

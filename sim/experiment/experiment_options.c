@@ -22,7 +22,8 @@ const struct option experiment_options[] = {
      "name in models/machine or a file; or {name: NAME, gpu: {hbm_bandwidth: 3 TB/s}}, "
      "with what replaces its numbers"},
     {"profile", OPT_STRING, AT(profile), "", 0, 0, NULL,
-     "trace whose expert loads policies may know beforehand; default: the trace itself"},
+     "trace whose expert loads policies may know beforehand, of counts only, too; "
+     "default: the trace itself"},
     {"seed", OPT_INT, AT(seed), "1", 0, 9e15, NULL, "of every random stream"},
     {"launch", OPT_CHOICE, AT(launch), "auto", 0, 0, launch_names,
      "auto: from a graph where no host decision is needed, else eager"},

@@ -1,10 +1,11 @@
-/* Shared by experiment.c (loading), experiment_check.c and ignored.c (checking), plan.c
- * (which runs, and the result) and jobs.c (the runs). */
+/* Shared by experiment.c and given.c (loading), experiment_check.c and ignored.c
+ * (checking), plan.c (which runs, and the result) and jobs.c (the runs). */
 #ifndef MOESIM_EXPERIMENT_EXPERIMENT_STATE_H
 #define MOESIM_EXPERIMENT_EXPERIMENT_STATE_H
 
 #include "experiment.h"
 #include "parallel.h"
+#include "sim/policy/place_map.h"
 #include "sim/exec/exec_sim.h"
 #include "sim/exec/timeline.h"
 
@@ -13,7 +14,8 @@
 /* Expert loads that policies may know beforehand; owned arrays. */
 struct profile {
     uint64_t *load;    /* (layer, expert) */
-    uint32_t *history; /* (sample, layer, expert) of the rows in turn; NULL on one GPU */
+    uint32_t *history; /* (sample, layer, expert) of the rows, or the passes of counts, in
+                          turn; NULL on one GPU */
     uint32_t samples;
 };
 
@@ -41,6 +43,7 @@ struct experiment {
     bool scores, predicted; /* some policy needs them */
     struct policy **policy;
     uint32_t policies;
+    struct place_map *map;   /* [policies] of those with place: file */
     struct profile *known;   /* where the next three are from; shared */
     const uint64_t *profile; /* (layer, expert), or NULL */
     /* Several GPUs. */
@@ -97,6 +100,11 @@ struct jobs {
  * way release it. */
 int experiment_prepare(struct experiment *x, struct cfg *config, bool reads,
                        struct err *e);
+/* Steps of that: the maps of policies with place: file, and the profile where one asks
+ * for expert loads. 0 or -1; either way release them. */
+int given_maps(struct experiment *x, struct err *e);
+int given_profile(struct experiment *x, struct err *e);
+void given_release(struct experiment *x);
 /* What any of its policies needs; enum policy_need bits. */
 unsigned experiment_needs(const struct experiment *x);
 /* The look-ahead in a policy's order, if it is not there yet. The policy takes routing as

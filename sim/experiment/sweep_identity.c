@@ -157,8 +157,12 @@ struct hash_value sweep_identity_of(struct sweep_identity *s, const struct cfg *
     replace_file(s, c, cfg_find(root, "workload"), "file", read_text);
     replace_named(s, c, root, "model", s->folders->models);
     replace_named(s, c, root, "machine", s->folders->machines);
-    for (size_t i = 0; policies != NULL && i < cfg_count(policies); i++)
-        replace_named(s, c, cfg_item(policies, i), "preset", s->folders->presets);
+    for (size_t i = 0; policies != NULL && i < cfg_count(policies); i++) {
+        const struct cfg_node *p = cfg_item(policies, i);
+
+        replace_named(s, c, p, "preset", s->folders->presets);
+        replace_file(s, c, cfg_find(p, "place"), "file", read_text);
+    }
     text = cfg_dump(c);
     hash_add_text(h, "moesim " MOESIM_VERSION);
     hash_add_text(h, text);

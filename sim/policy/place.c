@@ -119,35 +119,49 @@ struct place *place_new(const struct place_type *type, const void *params,
     return p;
 }
 
+/* One layer's; has[experts] is scratch. */
+static int check_layer(const struct place_problem *p, uint32_t layer,
+                       const uint16_t *expert, bool *has, struct err *e)
+{
+    memset(has, 0, p->experts * sizeof *has);
+    for (uint32_t s = 0; s < p->slots; s++) {
+        if (expert[s] == PLACE_EMPTY)
+            continue;
+        if (expert[s] >= p->experts)
+            return err_set(e, "placement: layer %u, slot %u holds expert %u of %u", layer,
+                           s, expert[s], p->experts);
+        has[expert[s]] = true;
+    }
+    for (uint32_t i = 0; i < p->experts; i++) {
+        if (!has[i])
+            return err_set(e, "placement: layer %u, expert %u is in no slot", layer, i);
+    }
+    return 0;
+}
+
+int place_check_slots(const struct place_problem *p, const uint16_t *expert,
+                      struct err *e)
+{
+    bool *has = mem_alloc(p->experts, sizeof *has);
+    int status = 0;
+
+    for (uint32_t l = 0; l < p->layers && status == 0; l++)
+        status = check_layer(p, l, &expert[(size_t)l * p->slots], has, e);
+    free(has);
+    return status;
+}
+
 struct place *place_from_slots(const struct place_problem *problem,
                                const uint16_t *expert, struct err *e)
 {
     struct place *p;
-    uint32_t count;
 
-    if (check_sizes(problem, e) != 0)
+    if (check_sizes(problem, e) != 0 || place_check_slots(problem, expert, e) != 0)
         return NULL;
-    for (size_t i = 0; i < (size_t)problem->layers * problem->slots; i++) {
-        if (expert[i] >= problem->experts && expert[i] != PLACE_EMPTY) {
-            (void)err_set(e, "placement: layer %zu, slot %zu holds expert %u of %u",
-                          i / problem->slots, i % problem->slots, expert[i],
-                          problem->experts);
-            return NULL;
-        }
-    }
     p = make(problem, problem->slots);
     memcpy(p->expert, expert, (size_t)p->layers * p->slots * sizeof *expert);
-    for (uint32_t l = 0; l < p->layers; l++) {
+    for (uint32_t l = 0; l < p->layers; l++)
         place_index(p, l);
-        for (uint32_t i = 0; i < p->experts; i++) {
-            (void)place_replicas(p, l, i, &count);
-            if (count == 0) {
-                (void)err_set(e, "placement: layer %u, expert %u is in no slot", l, i);
-                place_free(p);
-                return NULL;
-            }
-        }
-    }
     return p;
 }
 

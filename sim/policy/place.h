@@ -28,6 +28,7 @@ struct place_problem {
     const double *load;   /* (layer, expert); NULL unless the plug-in has NEED_PROFILE */
     uint32_t samples;     /* 0: no history */
     const uint32_t *history; /* (sample, layer, expert) tokens: one sample per batch */
+    const uint16_t *map;     /* (layer, slot) of a file; NULL unless it has NEED_MAP */
     uint64_t seed;
 };
 

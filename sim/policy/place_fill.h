@@ -9,6 +9,13 @@ struct place_item {
     uint32_t expert;
 };
 
+/* Refuses a table (layer, slot) with an id that is no expert, or an expert in no slot. 0
+ * or -1. */
+int place_check_slots(const struct place_problem *p, const uint16_t *expert,
+                      struct err *e);
+/* The path that parameters of place: file name; "" for none. */
+const char *place_file_path(const void *params);
+
 /* The experts of a layer by load, largest first, equal ones by id. */
 void place_by_load(const double *load, uint32_t experts, struct place_item *item);
 

@@ -35,7 +35,8 @@ enum policy_need {
     NEED_PREDICTED = 1 << 2,  /* predictions recorded by the engine */
     NEED_FUTURE = 1 << 3,     /* an oracle: the routing of later steps. Only for workloads
                                  whose passes do not depend on time */
-    NEED_PROFILE = 1 << 4     /* expert loads of a profile trace (or of this trace) */
+    NEED_PROFILE = 1 << 4,    /* expert loads of a profile trace (or of this trace) */
+    NEED_MAP = 1 << 5         /* a placement from a file */
 };
 
 /* What a plug-in does that others must know of; bit set. */

@@ -33,6 +33,7 @@ struct policy {
     struct cache_params cache;        /* the options that a slot's plug-ins share */
     struct place_params place;
     struct schedule_params schedule;
+    const uint16_t *map; /* (layer, slot) of place: file, once it is read; borrowed */
     void *block[POLICY_SLOTS]; /* owns what params point into */
     struct cfg *document;      /* the preset's: owns its strings */
 };

@@ -11,6 +11,7 @@ extern const struct gate_type gate_dropless;
 extern const struct select_type select_none;
 extern const struct place_type place_anti_correlation;
 extern const struct place_type place_eplb;
+extern const struct place_type place_file;
 extern const struct place_type place_greedy;
 extern const struct place_type place_linear;
 extern const struct place_type place_moeshard;
@@ -55,6 +56,7 @@ static const struct plugin *const plugins[] = {
     &select_none.plugin,
     &place_anti_correlation.plugin,
     &place_eplb.plugin,
+    &place_file.plugin,
     &place_greedy.plugin,
     &place_linear.plugin,
     &place_moeshard.plugin,

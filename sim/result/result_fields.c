@@ -144,6 +144,13 @@ const struct result_field result_policy_fields[] = {
     END,
 };
 
+const struct result_field result_placed_fields[] = {
+    {"placements", RESULT_U64, offsetof(struct run_placements, made)},
+    {"placements_kept", RESULT_U64, offsetof(struct run_placements, count)},
+    {"place_slots", RESULT_U32, offsetof(struct run_placements, slots)},
+    END,
+};
+
 #define HEAD(field, kind)                                                                \
     {                                                                                    \
 #field, kind, offsetof(struct result, field)                                     \

@@ -12,7 +12,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_POLICIES = 65536, MAX_LAYERS = 65535, MAX_LINKS = 65535, MAX_GPUS = 65535 };
+enum {
+    MAX_POLICIES = 65536,
+    MAX_LAYERS = 65535,
+    MAX_LINKS = 65535,
+    MAX_GPUS = 65535,
+    MAX_SLOTS = 65534
+};
 
 static int check_groups(struct result_reader *r, const struct result *result,
                         const char *where, const struct run_result *run)
@@ -113,6 +119,65 @@ static int read_parallel(struct result_reader *r, hid_t group, const char *where
     return 0;
 }
 
+static int refuse_placed(struct result_reader *r, const char *where, const char *what)
+{
+    return err_set(r->e, "%s: %s/ has placements %s; the file is damaged, run again",
+                   r->path, where, what);
+}
+
+/* Whether placements of those sizes can be, and the file can hold them. */
+static int check_placed(struct result_reader *r, const char *where,
+                        const struct result *result, const struct run_result *run)
+{
+    const struct run_placements *p = &run->placed;
+    const uint64_t layer_slots = (uint64_t)result->layers * p->slots;
+
+    if (p->made < p->count || (p->count == 0) != (p->made == 0) ||
+        (p->count == 0) != (p->slots == 0) || (p->count > 0 && run->gpus == 0) ||
+        p->slots > MAX_SLOTS || (run->gpus > 0 && p->slots % run->gpus != 0))
+        return refuse_placed(r, where, "whose sizes cannot be");
+    if (p->count > 0 && p->count > r->file_bytes * RESULT_READER_EXPANSION / layer_slots)
+        return refuse_placed(r, where, "of more slots than it can hold");
+    return 0;
+}
+
+static int check_experts(struct result_reader *r, const char *where,
+                         const struct result *result, const struct run_result *run)
+{
+    const struct run_placements *p = &run->placed;
+    const uint64_t cells = p->count * result->layers * p->slots;
+
+    for (uint64_t i = 0; i < cells; i++)
+        if (p->expert[i] >= result->experts && p->expert[i] != UINT16_MAX)
+            return refuse_placed(r, where, "of experts that there are not");
+    for (uint64_t i = 0; i < p->count; i++)
+        if ((i == 0) != (p->pass[i] == 0) || (i > 0 && p->pass[i] <= p->pass[i - 1]))
+            return refuse_placed(r, where, "whose passes do not ascend from 0");
+    return 0;
+}
+
+static int read_placed(struct result_reader *r, hid_t group, const char *where,
+                       const struct result *result, struct run_result *run)
+{
+    struct run_placements *p = &run->placed;
+    uint64_t cells;
+
+    if (result_reader_scalars(r, group, where, result_placed_fields, p) != 0 ||
+        check_placed(r, where, result, run) != 0)
+        return -1;
+    if (p->count == 0)
+        return 0;
+    p->pass = result_reader_array(r, group, where, "placed_pass", RESULT_U64, p->count);
+    if (p->pass == NULL)
+        return -1;
+    cells = p->count * result->layers * p->slots;
+    p->expert = mem_zalloc((size_t)cells, sizeof *p->expert);
+    if (result_reader_column(r, group, where, "placed_expert", RESULT_U16, cells, 0,
+                             cells, p->expert) != 0)
+        return -1;
+    return check_experts(r, where, result, run);
+}
+
 static int read_policy(struct result_reader *r, hid_t policies,
                        const struct result *result, uint32_t i, struct result_policy *p)
 {
@@ -132,6 +197,8 @@ static int read_policy(struct result_reader *r, hid_t policies,
         status = read_arrays(r, group, result, where, p);
     if (status == 0)
         status = read_parallel(r, group, where, result, &p->run);
+    if (status == 0)
+        status = read_placed(r, group, where, result, &p->run);
     if (status == 0)
         status = read_pass_count(r, group, where, p);
     (void)H5Gclose(group);

@@ -290,6 +290,17 @@ static int write_passes(struct writer *w, hid_t parent, uint32_t policy, struct 
     return status;
 }
 
+/* What several GPUs held, and from which pass on. */
+static void write_placed(struct writer *w, hid_t group, const struct run_result *run)
+{
+    const struct run_placements *placed = &run->placed;
+
+    write_scalars(w, group, result_placed_fields, placed);
+    write_array(w, group, "placed_pass", RESULT_U64, placed->count, placed->pass);
+    write_array(w, group, "placed_expert", RESULT_U16,
+                placed->count * run->layers * placed->slots, placed->expert);
+}
+
 static int write_policy(struct writer *w, hid_t parent, uint32_t i, struct err *e)
 {
     const struct result_policy *p = &w->result->policy[i];
@@ -312,6 +323,7 @@ static int write_policy(struct writer *w, hid_t parent, uint32_t i, struct err *
     write_array(w, group, "gpu_rows", RESULT_U64, p->run.gpus, p->run.gpu_rows);
     write_array(w, group, "gpu_peak_bytes", RESULT_BYTES, p->run.gpus, p->run.gpu_peak);
     write_array(w, group, "link_bytes", RESULT_BYTES, p->run.links, p->run.link_bytes);
+    write_placed(w, group, &p->run);
     status = write_passes(w, group, i, e);
     (void)check(w, H5Gclose(group) >= 0);
     return status;

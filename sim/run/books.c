@@ -24,6 +24,8 @@ void run_result_release(struct run_result *r)
     free(r->gpu_rows);
     free(r->gpu_peak);
     free(r->link_bytes);
+    free(r->placed.pass);
+    free(r->placed.expert);
     if (r->pass_spool != NULL)
         (void)fclose(r->pass_spool);
     *r = (struct run_result){.layer = NULL};

@@ -106,6 +106,18 @@ struct run_request {
     bool finished; /* else only the token times and output_tokens are filled */
 };
 
+/* The placements that a run over several GPUs used: the first ones, as far as
+ * RUN_PLACEMENT_BYTES go, and always the last one. */
+#define RUN_PLACEMENT_BYTES ((size_t)16 << 20)
+struct run_placements {
+    uint64_t count;   /* that are kept */
+    uint64_t made;    /* in all; 0 on one GPU, and where every GPU has a slice of every
+                         expert */
+    uint32_t slots;   /* of a layer, on all GPUs */
+    uint64_t *pass;   /* [count] from which each holds; 0, then ascending */
+    uint16_t *expert; /* (placement, layer, slot) expert there; 65535: none */
+};
+
 /* What one policy's run gave. Owned arrays; run_result_release. */
 struct run_result {
     struct run_pass total; /* counts and shares of all passes; latency is their sum */
@@ -131,6 +143,7 @@ struct run_result {
     uint32_t shards; /* slices of every expert, one on each GPU; 1: experts are whole */
     uint64_t *gpu_rows; /* [gpus] computed rows */
     uint64_t *gpu_peak; /* [gpus] bytes: the most that each has in use in a pass */
+    struct run_placements placed;
     uint32_t links;
     uint64_t *link_bytes; /* [links] of the topology */
     uint64_t

@@ -22,6 +22,7 @@ static struct place_problem problem_of(const struct runner *c)
         .nodes = c->spread->p->topology->nodes,
         .groups = (uint32_t)s->policy->place.groups,
         .slots = c->spread->p->slots,
+        .map = s->policy->map,
         .seed = s->seed,
     };
 }
@@ -93,11 +94,38 @@ static int check_replicas(const struct runner *c, const struct place *p, struct 
     return 0;
 }
 
+/* Keeps what is in force from a pass on. Where there is no room for one more, it takes
+ * the place of the last; so does what was in force for no pass. */
+static void keep(struct runner *c, uint64_t pass)
+{
+    struct run_placements *kept = &c->result->placed;
+    const struct place *p = c->spread->place;
+    const size_t cells = (size_t)p->layers * p->slots;
+    const size_t fit = RUN_PLACEMENT_BYTES / (cells * sizeof *kept->expert);
+    const size_t most =
+        fit < 2 ? 2 : fit; /* the first and the last, whatever they take */
+
+    if (p->shards > 1)
+        return;
+    if (kept->count == 0 || (kept->count < most && kept->pass[kept->count - 1] != pass)) {
+        kept->pass = mem_grow(kept->pass, kept->count, sizeof *kept->pass);
+        kept->expert =
+            mem_resize(kept->expert, (kept->count + 1) * cells, sizeof *kept->expert);
+        kept->count++;
+    }
+    kept->made++;
+    kept->slots = p->slots;
+    kept->pass[kept->count - 1] = pass;
+    memcpy(kept->expert + (kept->count - 1) * cells, p->expert,
+           cells * sizeof *kept->expert);
+}
+
 int placement_init(struct runner *c, struct err *e)
 {
     c->spread->place = first_placement(c, e);
     if (c->spread->place == NULL || check_replicas(c, c->spread->place, e) != 0)
         return -1;
+    keep(c, 0);
     c->spread->migrated =
         mem_zalloc((size_t)c->gpus * c->gpus, sizeof *c->spread->migrated);
     c->spread->migrate = (struct collective){
@@ -219,6 +247,7 @@ static void take_up(struct runner *c, struct place *place)
 {
     place_free(c->spread->place);
     c->spread->place = place;
+    keep(c, c->pass->index);
 }
 
 static void start_migration(struct runner *c, struct place *to)

@@ -76,8 +76,6 @@ def commands(moesim, inputs):
                           "--requests", "1:3"], old=("s.h5",)),
         Command("import", [*importer, "npz", f"{inputs}/x.npz", "-o", "out/i.h5"],
                 program=os.path.basename(PYTHON), kinds=("disk",)),
-        Command("import_by", [moesim, "trace", "import", "--from", "npz", f"{inputs}/x.npz",
-                              "-o", "out/i.h5"], share=0.1),
         Command("export", [moesim, "trace", "export", f"{inputs}/in.h5", "-o", "out/e.csv"]),
         Command("oracle", [moesim, "trace", "export", f"{inputs}/in.h5", "--to",
                            "oracleGeneral", "-o", "out/e.bin"], old=("e.bin",)),

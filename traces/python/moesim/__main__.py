@@ -12,7 +12,7 @@ import signal
 import sys
 
 from moesim import temporaries
-from moesim.say import Failure, Missing, Misuse, say, say_remarks
+from moesim.say import Absent, Failure, Misuse, say, say_remarks
 
 # As they are called here, and by the program: the module that does it, and what it does.
 COMMANDS = {
@@ -29,7 +29,7 @@ def end_on_signals():
         temporaries.forget_all()
         os._exit(128 + number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, stop)
 
@@ -54,15 +54,16 @@ def run(name, called, arguments):
     """The exit status, with the sentence said unless it is 0."""
     try:
         importlib.import_module(f"moesim.{COMMANDS[name][1]}").main(called, arguments)
-    except Missing as failure:
-        say(failure)
-        return 77
     except ImportError as failure:
         say(f"{called} needs python3 with numpy and h5py: {failure}; PYTHON names another "
             "interpreter")
         return 77
+    except Absent as failure:
+        say(failure)
+        return 77
     except Misuse as failure:
         say(failure)
+        print(f"usage: {called} ...\nTry --help.", file=sys.stderr)
         return 2
     except Failure as failure:
         say(failure)

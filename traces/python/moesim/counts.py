@@ -5,8 +5,9 @@ import os
 import numpy as np
 
 from moesim import filled
+from moesim.models import named
 from moesim.recorded import Recorded
-from moesim.say import Failure
+from moesim.say import Failure, note
 from moesim.trace_writer import CountWriter
 
 
@@ -44,13 +45,25 @@ class Look:
 
 
 class Counts(Recorded):
-    """`blocks()` begins anew each time and yields counts by (pass, layer, expert)."""
+    """`blocks()` begins anew each time and yields counts by (pass, layer, expert). numbered:
+    the file itself numbers its layers, so that they may be some of the model's."""
 
     def __init__(self, path, format_name, blocks, *, layers, experts, top_k=None, array="counts",
-                 model=None, capture=None):
+                 model=None, capture=None, numbered=False):
         super().__init__(path, f"{path}: {array}", layers, top_k, experts, model,
                          capture or f"moesim trace import --from {format_name}")
-        self.blocks = blocks
+        self.blocks, self.numbered, self.empty = blocks, numbered, []
+
+    def part_of(self, model):
+        """By their numbers, or the first ones where layers without counts show which."""
+        if self.numbered and set(self.layers) <= set(model.moe):
+            return list(range(len(self.layers)))
+        count = len(self.layers)
+        dense = [layer for layer in range(count) if layer not in model.moe]
+        if self.layers == list(range(count)) and count < model.layers and \
+                0 < len(dense) < count and dense == self.empty:
+            return [layer for layer in range(count) if layer in model.moe]
+        return None
 
     def write(self, out, options):
         look = Look(self.where, self.layers)
@@ -59,8 +72,13 @@ class Counts(Recorded):
         if not look.total.any():
             raise Failure(f"{self.where}: counts nothing; record again with the counting of "
                           "experts switched on")
+        self.empty = look.empty
         name, experts, top_k, moe_layer, kept = self.choose_model(look, options)
         look.judge(kept)
+        model = named(name)
+        if model is not None and len(moe_layer) < len(model.moe):
+            note(f"{self.path}: counts layers {filled.listed(moe_layer)} of {name}, which has "
+                 f"experts in {len(model.moe)}; the others are absent")
         with CountWriter(out, model=name, experts=experts, top_k=top_k, moe_layer=moe_layer,
                          source=options.source or os.path.basename(self.path),
                          capture=self.capture) as writer:

@@ -12,6 +12,7 @@ from moesim.say import Failure, note
 from moesim.trace_writer import NOT_RECORDED
 
 FEW_VALUES = 8  # of a row: fewer may be 0 .. k - 1 by chance
+SOME_ROWS = 64  # of a block: enough to see what changes
 FEW_ROWS = 4  # of a file: in fewer a layer may repeat itself by chance
 
 
@@ -20,15 +21,36 @@ def is_missing(ids):
     return (ids == -1) | (ids == NOT_RECORDED)
 
 
+def are_filled(ids):
+    """Cells that hold what no router chooses, by (row, layer)."""
+    k = ids.shape[2]
+    empty = is_missing(ids).all(axis=2) | (ids == np.arange(k)).all(axis=2)
+    return empty | (ids == ids[:, :, :1]).all(axis=2) if k > 1 else empty
+
+
+def in_two_bytes(ids):
+    """The same ids as the file will have them, where they fit: what follows has less to do."""
+    fits = ids.itemsize > 2 and ids.size and 0 <= ids.min() and ids.max() <= NOT_RECORDED
+    return ids.astype(np.uint16) if fits else ids
+
+
 def find_rows(ids):
-    """Rows [i] that were not captured."""
+    """Rows [i] that were not captured: a cell here and there may be so by chance, so that few
+    values say nothing. One layer is looked at first, since in most rows it shows enough."""
     _, layers, k = ids.shape
-    empty = is_missing(ids)
-    if k > 1:
-        empty |= (ids == ids[:, :, :1]).all(axis=2, keepdims=True)
-    if layers * k >= FEW_VALUES:
-        empty |= (ids == np.arange(k)).all(axis=2, keepdims=True)
-    return empty.all(axis=(1, 2))
+    if layers == 0:
+        return np.zeros(len(ids), dtype=bool)
+    found = are_filled(ids[:, -1:])[:, 0]
+    at = np.flatnonzero(found)
+    if len(at):
+        some = ids[at]
+        full = is_missing(some)
+        if k > 1:
+            full |= (some == some[:, :, :1]).all(axis=2, keepdims=True)
+        if layers * k >= FEW_VALUES:
+            full |= (some == np.arange(k)).all(axis=2, keepdims=True)
+        found[at] = full.all(axis=(1, 2))
+    return found
 
 
 def listed(numbers):
@@ -58,18 +80,27 @@ class Look:
     def see(self, first_row, ids):
         empty = find_rows(ids)
         self.rows += len(ids)
-        self.uncaptured += int(empty.sum())
-        self.some += (first_row + np.flatnonzero(empty)[:4096 - len(self.some)]).tolist()
-        ids = ids[~empty]
-        if len(ids) and self.first is None:
+        if empty.any():
+            self.uncaptured += int(empty.sum())
+            self.some += (first_row + np.flatnonzero(empty)[:4096 - len(self.some)]).tolist()
+            ids = ids[~empty]
+        if not ids.size:
+            return
+        if self.first is None:
             self.first = ids[0]
-        strange = (ids < -1) | ((ids >= len(self.used)) & (ids != NOT_RECORDED))
-        if strange.any():
-            raise Failure(f"{self.path}: ids: {ids[strange][0]} is no expert's number; they "
-                               f"go from 0 to {len(self.used) - 1}, and -1 is not recorded")
-        if len(ids):
-            self.used[ids[(ids >= 0) & (ids < len(self.used))].astype(np.int64)] = True
-            self.never_changes &= (ids == self.first).all(axis=(0, 2))
+        least, most = int(ids.min()), int(ids.max())
+        if least < -1 or most >= len(self.used):
+            strange = (ids < -1) | ((ids >= len(self.used)) & (ids != NOT_RECORDED))
+            if strange.any():
+                raise Failure(f"{self.path}: {ids[strange][0]} is no expert's number; they "
+                              f"go from 0 to {len(self.used) - 1}, and -1 is not recorded")
+        # Most of the rest is known after some rows: which experts occur, which layers change.
+        for part in (ids[:SOME_ROWS], ids[SOME_ROWS:]):
+            if len(part) and (least < 0 or not self.used[:min(most, len(self.used) - 1) + 1].all()):
+                self.used[part[(part >= 0) & (part < len(self.used))].astype(np.int64)] = True
+            alike = np.flatnonzero(self.never_changes)
+            if len(part) and len(alike):
+                self.never_changes[alike] = (part[:, alike] == self.first[alike]).all(axis=(0, 2))
 
     def is_enough(self):
         return self.rows - self.uncaptured >= FEW_ROWS
@@ -77,7 +108,7 @@ class Look:
     def end(self):
         """Finds the layers that never change, or hold what no router chooses."""
         if self.first is None:
-            raise Failure(f"{self.path}: ids: none of the {self.rows} rows holds routing: "
+            raise Failure(f"{self.path}: none of the {self.rows} rows holds routing: "
                                f"layers {listed(range(self.layers))} are all -1, one expert "
                                f"{self.top_k} times, or 0 to {self.top_k - 1}; record again with "
                                "the capture of routing switched on")
@@ -113,24 +144,27 @@ class Look:
         """Refuses what is no routing; says what becomes "not recorded"."""
         changing = set(range(self.layers)) - set(kept) - set(self.constant)
         if changing and self.is_enough():
-            raise Failure(f"{self.path}: ids: layers {listed(sorted(changing))} have no "
+            raise Failure(f"{self.path}: layers {listed(sorted(changing))} have no "
                                "experts in this model, but change from row to row here; name the "
                                "right model with --model")
         wrong = sorted(set(self.constant) & set(kept))
         if wrong:
-            raise Failure(f"{self.path}: ids: layers {listed(wrong)} hold the same experts in "
+            raise Failure(f"{self.path}: layers {listed(wrong)} hold the same experts in "
                                "every row, so they are no MoE layers or were not captured; name a "
                                "model without experts there with --model, or leave them out of "
                                "the array")
         if self.uncaptured:
-            note(f"{self.path}: ids: {self.uncaptured} of {self.rows} rows were not captured "
+            note(f"{self.path}: {self.uncaptured} of {self.rows} rows were not captured "
                  f"(rows {listed(self.some)}) and become \"not recorded\"")
 
     @staticmethod
     def clear(ids, score):
         """The block with such rows, and what says itself that it is missing, as 65535."""
-        gone = is_missing(ids) | find_rows(ids)[:, None, None]
+        rows, ids = find_rows(ids), in_two_bytes(ids)
+        if not rows.any() and ids.size and ids.min() >= 0 and ids.max() < NOT_RECORDED:
+            return ids, score
+        gone = is_missing(ids) | rows[:, None, None]
         if not gone.any():
             return ids, score
-        ids = np.where(gone, NOT_RECORDED, ids.astype(np.int64))
+        ids = in_two_bytes(np.where(gone, np.uint16(NOT_RECORDED), ids))
         return ids, None if score is None else np.where(gone, 0, score)

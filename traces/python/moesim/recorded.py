@@ -17,11 +17,12 @@ class Recorded:
     file says so, else None; model: the name that the file has for it, else None."""
 
     def __init__(self, path, where, layers, top_k, experts, model, capture):
+        for count, most, what in ((len(layers), LAYERS_MAX, "layers"),
+                                  (1 if experts is None else experts, EXPERTS_MAX, "experts")):
+            if not 1 <= count <= most:
+                raise Failure(f"{where}: has {count} {what}; from 1 to {most} can be written")
         self.path, self.where, self.layers = path, where, list(layers)
         self.top_k, self.experts, self.model, self.capture = top_k, experts, model, capture
-        if not 1 <= len(self.layers) <= LAYERS_MAX:
-            raise Failure(f"{where}: has {len(self.layers)} layers; from 1 to {LAYERS_MAX} can be "
-                          "written")
 
     def fits(self, model):
         """Whether its layers are those of the file, by number, or counted from the first."""
@@ -35,6 +36,10 @@ class Recorded:
             return list(every)
         if self.layers == list(range(model.layers)):
             return list(model.moe)
+        return self.part_of(model)
+
+    def part_of(self, _model):
+        """The same for a file of some of the model's layers; None: there must be all."""
         return None
 
     def choose_model(self, look, options):
@@ -46,12 +51,21 @@ class Recorded:
             fitting = [model for model in all_models() if self.fits(model)]
             model = plainest(look.likeliest(fitting))
         experts = options.experts or self.experts
-        if model is None and asked and experts and self.top_k:
-            return asked, experts, self.top_k, self.layers, list(range(len(self.layers)))
+        if model is None and options.experts and self.experts not in (None, options.experts):
+            raise Failure(f"{self.path}: has {self.experts} experts, not {options.experts}; leave "
+                          "out --experts")
+        top_k = self.top_k or getattr(options, "top_k", None)
+        if model is None and top_k and experts and top_k > experts:
+            raise Failure(f"{self.where}: a token has {top_k} experts, of {experts}; give the "
+                          "model's own numbers with --experts" +
+                          ("" if self.top_k else " and --top-k"))
+        if model is None and asked and experts and top_k:
+            return asked, experts, top_k, self.layers, list(range(len(self.layers)))
         if model is None:
             raise Failure(f"{self.path}: {self.no_model(look, asked)}; name it with --model "
                           "(moesim list models has the names; a file NAME.yaml of your own will "
-                          "do), or give --model NAME with --experts N")
+                          "do), or give --model NAME with --experts N" +
+                          ("" if self.top_k else " and --top-k K"))
         if not self.fits(model):
             raise Failure(f"{self.path}: {model.name} has {len(model.moe)} MoE layers "
                           f"({model.layers} in all), {model.experts} experts and "
@@ -60,7 +74,9 @@ class Recorded:
         if options.experts not in (None, model.experts):
             raise Failure(f"{self.path}: {model.name} has {model.experts} experts, not "
                           f"{options.experts}; leave out --experts, or name another model")
-        return model.name, model.experts, model.top_k, list(model.moe), self.kept_of(model)
+        kept = self.kept_of(model)
+        moe = list(model.moe) if len(kept) == len(model.moe) else [self.layers[i] for i in kept]
+        return model.name, model.experts, model.top_k, moe, kept
 
     def shape(self):
         """Part of a sentence."""

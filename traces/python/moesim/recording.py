@@ -45,19 +45,23 @@ class Requests(NamedTuple):
 class Recording(Recorded):
     """What a format holds. `blocks()` begins anew each time and yields (first row, ids,
     scores or None, {optional column: values}), the first three by (row, layer, candidate).
+    Among the optional ones may be `position` and `phase`, where the file has its own.
 
     layers: what the file calls each of its layers, ascending; top_k: experts executed a row
     (None: the model's), the first ones of each cell; width: candidates in a cell; experts:
-    where the file says so; expert_bytes: by layer.
+    where the file says so; expert_bytes: by layer; passes: row numbers of each batch; fills:
+    whether its writer fills in what it did not capture, which a trace that was exported has
+    not.
     """
 
     def __init__(self, path, format_name, blocks, requests, *, layers, width, top_k=None,
                  experts=None, score_kind="none", fields=(), expert_bytes=None, array="ids",
-                 model=None, capture=None):
+                 model=None, capture=None, passes=None, fills=True):
         super().__init__(path, f"{path}: {array}", layers, top_k, experts, model,
                          capture or f"moesim trace import --from {format_name}")
-        self.blocks, self.requests, self.width = blocks, requests, width
+        self.blocks, self.requests, self.width, self.fills = blocks, requests, width, fills
         self.score_kind, self.fields, self.expert_bytes = score_kind, fields, expert_bytes
+        self.passes = passes
         if not 1 <= width <= EXPERTS_MAX:
             raise Failure(f"{self.where}: has {width} experts per token; from 1 to {EXPERTS_MAX} "
                           "can be written")
@@ -69,13 +73,15 @@ class Recording(Recorded):
         look = filled.Look(self.where, len(self.layers), self.top_k or self.width)
         for first, ids, _, _ in self.blocks():
             look.see(first, ids[:, :, :self.top_k])
-        look.end()
+        if self.fills:
+            look.end()
         return look
 
     def write(self, out, options):
         look = self.look()
         name, experts, top_k, moe_layer, kept = self.choose_model(look, options)
-        look.judge(kept)
+        if self.fills:
+            look.judge(kept)
         r = self.requests
         with TraceWriter(
                 out, model=name, experts=experts, top_k=top_k, candidates=self.width,
@@ -85,7 +91,7 @@ class Recording(Recorded):
                 expert_bytes=self.expert_bytes and [self.expert_bytes[i] for i in kept]) as writer:
             self.write_rows(writer, look, kept)
             writer.commit(prompt_tokens=r.prompt, output_tokens=r.output, rows=r.rows,
-                          group=r.group, arrival_ns=r.arrival_ns)
+                          group=r.group, arrival_ns=r.arrival_ns, passes=self.passes)
 
     def write_rows(self, writer, look, kept):
         r, ends = self.requests, np.cumsum(self.requests.rows)
@@ -94,8 +100,10 @@ class Recording(Recorded):
             row = np.arange(first, first + len(ids))
             request = np.searchsorted(ends, row, side="right")
             position = row - (ends - r.rows)[request] + r.begin[request]
-            phase = np.where(position < r.prompt[request], PREFILL, DECODE)
-            ids, score = look.clear(ids, score)
+            position = optional.pop("position", position)
+            phase = optional.pop("phase", np.where(position < r.prompt[request], PREFILL, DECODE))
+            if self.fills:
+                ids, score = look.clear(ids, score)
             writer.rows(self.where, request, position, phase, ids[:, part],
                         None if score is None else score[:, part],
                         **{name: values if values.ndim == 1 else values[:, part]

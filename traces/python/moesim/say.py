@@ -8,12 +8,12 @@ class Failure(Exception):
     """The input cannot become what was asked for; the text is the sentence for the user."""
 
 
+class Absent(Exception):
+    """A part of Python that only this format or command needs is not there; the text says which."""
+
+
 class Misuse(Exception):
     """Options that contradict, or name what is not there; the text says what to say instead."""
-
-
-class Missing(Exception):
-    """Something is not installed; the text says what, and how to get it."""
 
 
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, overrides of direction, surrogates

@@ -4,6 +4,7 @@ A `TraceWriter` takes rows block by block, checks them, and puts the file in pla
 its name only when `commit` succeeds. Equal calls give byte-equal files.
 """
 
+import collections
 import contextlib
 import os
 import re
@@ -12,6 +13,7 @@ import stat
 import h5py
 import numpy as np
 
+from moesim import chunks as chunk_filters
 from moesim import temporaries
 from moesim.say import Failure
 
@@ -70,34 +72,56 @@ def text_value(text):
 
 
 class Column:
-    """One growing data set; rows gather until a chunk is full."""
+    """One growing data set; rows gather until a chunk is full, which threads then compress.
+    Chunks are written in order, so that equal calls give equal files."""
 
     def __init__(self, file, name, dtype, tail=(), rows=None):
         chunks = chunk_shape(tail, np.dtype(dtype).itemsize, rows)
         self.set = file.create_dataset(
             name, shape=(0,) + tuple(tail), maxshape=(None,) + tuple(tail), dtype=dtype,
-            chunks=chunks, shuffle=True, compression="gzip", compression_opts=4,
+            chunks=chunks, shuffle=True, compression="gzip", compression_opts=chunk_filters.LEVEL,
             fletcher32=True, track_times=False)
         self.chunk_rows = chunks[0]
-        self.held = []
-        self.filled = 0
+        # A row in several chunks, and text, go the library's way.
+        self.direct = chunks[1:] == tuple(tail) and self.set.dtype.kind in "uif"
+        self.held = None  # the chunk that fills
+        self.filled = self.written = 0
+        self.packing = collections.deque()  # (first row, future)
 
     def put(self, values):
         values = np.asarray(values)
         while len(values):
             part = values[:self.chunk_rows - self.filled]
-            self.held.append(part.astype(self.set.dtype))
+            if self.held is None:
+                self.held = np.zeros((self.chunk_rows,) + self.set.shape[1:], dtype=self.set.dtype)
+            self.held[self.filled:self.filled + len(part)] = part
             self.filled += len(part)
             values = values[len(part):]
             if self.filled == self.chunk_rows:
-                self.flush()
+                self.close_chunk()
+
+    def close_chunk(self):
+        start, self.written = self.written, self.written + self.filled
+        if self.direct:
+            self.packing.append((start, chunk_filters.start(self.held)))
+            while len(self.packing) > chunk_filters.AHEAD:
+                self.write_first()
+        else:
+            self.set.resize(self.written, axis=0)
+            self.set[start:] = self.held[:self.filled]
+        self.held, self.filled = None, 0
+
+    def write_first(self):
+        start, future = self.packing.popleft()
+        data = future.result()
+        self.set.resize(min(start + self.chunk_rows, self.written), axis=0)
+        self.set.id.write_direct_chunk((start,) + (0,) * (self.set.ndim - 1), data)
 
     def flush(self):
         if self.filled:
-            start = self.set.shape[0]
-            self.set.resize(start + self.filled, axis=0)
-            self.set[start:] = np.concatenate(self.held)
-            self.held, self.filled = [], 0
+            self.close_chunk()
+        while self.packing:
+            self.write_first()
 
 
 def create_file(path):

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 
-from moesim.say import Failure, Misuse, Missing, note
+from moesim.say import Absent, Failure, Misuse, note
 
 TEXT_MAX = 4096
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
@@ -113,12 +113,12 @@ def load_libraries(called):
         import torch
         import transformers
     except ImportError as failure:
-        raise Missing(f"{called} needs torch and transformers ({failure}); {EXTRA}") from None
+        raise Absent(f"{called} needs torch and transformers ({failure}); {EXTRA}") from None
     try:
         import h5py  # noqa: F401
         import numpy  # noqa: F401
     except ImportError as failure:
-        raise Missing(f"{called} needs numpy and h5py ({failure}); {EXTRA}") from None
+        raise Absent(f"{called} needs numpy and h5py ({failure}); {EXTRA}") from None
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)
     transformers.logging.disable_progress_bar()
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -9,7 +9,6 @@ module that says so imports it.
 import difflib
 import importlib
 import json
-import os
 import pkgutil
 from typing import NamedTuple
 

@@ -1,0 +1,174 @@
+#!/bin/sh
+# Placement maps in files as engines load them, in and out: what each form gives, what is
+# refused, by one sentence that names the file and the cure, and that the map of a run gives
+# the same run again.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+. tests/shell.sh
+trap 'rm -rf "$folder" "$folder.said"' EXIT
+
+# Decoder layer 0 is dense, 1 to 3 have eight experts.
+cat >"$folder/tiny.yaml" <<'EOF'
+{name: tiny, source: made up, layers: 4, first_moe: 1, dense_ffn: 96, hidden: 64,
+ expert_ffn: 48, experts: 8, top_k: 2, heads: 4, kv_heads: 2, head_dim: 16, vocab: 96,
+ gate: softmax, expert_bits: 16, dense_bits: 16, activation_bits: 16}
+EOF
+generate "$folder/trace.h5" model=tiny layers=3 first_layer=1 experts=8 top_k=2 \
+    requests=6 prompt_tokens=6 output_tokens=10 || exit 1
+cat >"$folder/map.yaml" <<'EOF'
+trace: trace.h5
+model: ./tiny.yaml
+machine: h100-80g
+parallel: {gpus: 4}
+bounds: no
+policies: [{name: p, place: {name: file, file: map.json}}]
+EOF
+rows='[[0,1,2,3,4,5,6,7,0,1,2,3],[7,6,5,4,3,2,1,0,4,5,6,7],[0,2,4,6,1,3,5,7,7,7,7,7]]'
+dense=$(echo "$rows" | sed 's/^\[/[[9,9,9,9,9,9,9,9,9,9,9,9],/')
+
+# digest CONFIG [FLAGS]: of the run's only policy.
+digest() {
+    timeout 60 "$moesim" run "$@" --json | sed -n 's/.*"digest": "*\([0-9a-fx]*\).*/\1/p'
+}
+
+# same NAME TEXT: a map of that text runs as the first one did.
+same() {
+    printf '%s\n' "$2" >"$folder/map.json"
+    got=$(digest "$folder/map.yaml")
+    [ -n "$got" ] && [ "$got" = "$wanted" ]
+    report $? "$1"
+}
+printf '%s\n' "$rows" >"$folder/map.json"
+wanted=$(digest "$folder/map.yaml")
+[ -n "$wanted" ] && [ "$wanted" != "$(digest "$folder/map.yaml" --set policies.0.place=linear)" ]
+report $? place_a_map_counts
+same place_sglang "{\"physical_to_logical_map\": $rows}"
+same place_sglang_dense "{\"physical_to_logical_map\": $dense}"
+same place_eplb "{\"phy2log\": $rows, \"log2phy\": [], \"logcnt\": []}"
+same place_tensorrt_llm "initial_global_assignments:
+  1: [0,1,2,3,4,5,6,7,0,1,2,3]
+  2: [7,6,5,4,3,2,1,0,4,5,6,7]
+  3: [0,2,4,6,1,3,5,7,7,7,7,7]
+  4: [0,1,2,3,4,5,6,7,0,1,2,3]
+layer_updates_per_iter: 0
+num_slots: 12"
+
+# The map of linear is linear, and a path counts from the configuration's folder.
+printf '[[0,1,2,3,4,5,6,7],[0,1,2,3,4,5,6,7],[0,1,2,3,4,5,6,7]]' >"$folder/map.json"
+[ "$(digest "$folder/map.yaml")" = "$(digest "$folder/map.yaml" --set policies.0.place=linear)" ]
+report $? place_linear_by_file
+
+# A sweep has maps of its own, by paths from its folder, too.
+cp "$folder/map.json" "$folder/other.json"
+cat >"$folder/sweep.yaml" <<'EOF'
+trace: trace.h5
+model: ./tiny.yaml
+machine: h100-80g
+parallel: {gpus: 4}
+bounds: no
+policies: [{name: p}]
+sweep: {place: [{name: file, file: map.json}, {name: file, file: other.json}, linear]}
+EOF
+timeout 60 "$moesim" sweep "$folder/sweep.yaml" --out "$folder/swept" >/dev/null 2>&1
+report $? place_swept
+
+# refused WORDS TEXT [FLAGS]: a map of that text is refused in one sentence.
+refused() {
+    words=$1
+    printf '%s\n' "$2" >"$folder/map.json"
+    shift 2
+    timeout 60 "$moesim" run "$folder/map.yaml" --out "$folder/none" "$@" >/dev/null \
+        2>"$folder.said"
+    got=$?
+    case $(cat "$folder.said") in
+    "moesim: "*"$words"*) good=1 ;;
+    *) good= ;;
+    esac
+    [ "$got" -eq 1 ] && [ -n "$good" ] && [ "$(wc -l <"$folder.said")" -eq 1 ] &&
+        [ ! -e "$folder/none" ]
+    status=$?
+    [ $status -eq 0 ] || { echo "wanted '$words', status $got, said:" && cat "$folder.said"; }
+    report $status "place_refused_$(echo "$words" | tr -c 'a-z0-9\n' _)"
+}
+one='[0,1,2,3,4,5,6,7]'
+refused "decoder layer 2 has no slot for expert 7" "[$one,[0,1,2,3,4,5,6,0],$one]"
+refused "decoder layer 2 has no slot for expert 6" "[$one,[0,1,2,3,4,5,-1,7],$one]"
+refused "map.json:1:25: 'expert' is 8" "[$one,[0,1,8,3,4,5,6,7],$one]"
+refused "decoder layer 3 has 9 slots, the first MoE layer 8" "[$one,$one,[0,1,2,3,4,5,6,7,0]]"
+refused "has 2 rows; expected 3, one for each MoE layer, or 4, one for each decoder" "[$one,$one]"
+refused "which 4 GPUs do not share evenly" \
+    "[[0,1,2,3,4,5,6,7,0],[0,1,2,3,4,5,6,7,0],[0,1,2,3,4,5,6,7,0]]"
+refused "leave slots out" "[$one,$one,$one]" --set policies.0.place.slots=12
+refused "expected a list of experts" "[$one,3,$one]"
+refused "expected a list with a row" '{"physical_to_logical_map": 3}'
+refused "has no row for decoder layer 2" "{initial_global_assignments: {1: $one, 3: $one}}"
+refused "num_slots is 12, but the rows have 8" \
+    "{num_slots: 12, initial_global_assignments: {1: $one, 2: $one, 3: $one}}"
+refused "place: eplb" '{"logical_count": [[1]]}'
+refused "is no placement" '{"experts": [[1]]}'
+refused "not valid YAML" "[$one,$one"
+refused "torch.save()" "PK"
+refused "needs a map" "" --set policies.0.place=file
+refused "missing.json" "" --set "policies.0.place.file=$folder/missing.json"
+refused "parallel: {gpus" "[$one,$one,$one]" --set parallel=
+
+# ---- out ----
+
+# round_trip NAME PLACE: the map that a run held, read again, gives the same run.
+round_trip() {
+    rm -f "$folder/map.json"
+    first=$(digest "$folder/map.yaml" --set "policies.0.place=$2")
+    timeout 60 "$moesim" run "$folder/map.yaml" --set "policies.0.place=$2" --out "$folder/out" \
+        >/dev/null &&
+        "$moesim" explain "$folder/out/result.h5" --map "$folder/map.json" &&
+        "$python" -B -c 'import json, sys
+m = json.load(open(sys.argv[1]))
+assert list(m) == ["physical_to_logical_map"] and len(m["physical_to_logical_map"]) == 4
+assert m["physical_to_logical_map"][0] == [s % 8 for s in range(len(m["physical_to_logical_map"][1]))]' \
+            "$folder/map.json" && [ -n "$first" ] && [ "$(digest "$folder/map.yaml")" = "$first" ]
+    report $? "place_round_trip_$1"
+}
+for plugin in linear round-robin random greedy anti-correlation eplb replicate; do
+    round_trip $plugin $plugin
+done
+round_trip spare_slots "{name: linear, slots: 12}"
+round_trip wrapped "{name: linear, slots: 12, spare: wrap}"
+round_trip eplb_replicas "{name: eplb, slots: 16}"
+round_trip replicate_replicas "{name: replicate, slots: 16}"
+
+# A placement that moves: each one in force is kept, and a pass tells which.
+timeout 60 "$moesim" run "$folder/map.yaml" --out "$folder/out" \
+    --set "policies=[{name: p, place: {name: eplb, slots: 12, interval: 4, window: 4}}, {name: s, place: tensor}]" \
+    >/dev/null
+ask() {
+    "$moesim" explain "$folder/out/result.h5" "$@" 2>&1
+}
+ask --placement >"$folder/said" && grep -q "^p: 12 slots a layer for 8 experts on 4 GPUs, 3 on each; placement [0-9]* of [0-9]*, from pass" \
+    "$folder/said" && [ "$(grep -c '^  GPU' "$folder/said")" -eq 4 ]
+report $? place_shown
+ask --placement --pass 2 --layer 3 | grep -q "placement 1 of [0-9]*, from pass 0$" &&
+    ask --placement --pass 4 --layer 3 | grep -q "placement 2 of [0-9]*, from pass 4$" &&
+    ask --map "$folder/a.json" --policy p --pass 3 && ask --map "$folder/b.json" --policy p &&
+    ! cmp -s "$folder/a.json" "$folder/b.json"
+report $? place_shown_by_pass
+told() {
+    words=$1
+    shift
+    case $(ask "$@") in
+    "moesim: "*"$words"*) report 0 "place_told_$(echo "$words" | tr -c 'a-z0-9\n' _)" ;;
+    *) ask "$@" && report 1 "place_told_$(echo "$words" | tr -c 'a-z0-9\n' _)" ;;
+    esac
+}
+told "decoder layer 0 has no experts; those from 1 to 3 have" --placement --layer 0
+told "has a slice of every expert on every GPU" --map "$folder/c.json" --policy s
+told "has a slice of every expert on every GPU" --placement --policy s
+told "there are 2 policies; choose one" --map "$folder/c.json"
+told "there is no policy 'q'" --placement --policy q
+told "has no pass 6000" --placement --pass 6000 --policy p
+told "which is read here" --map "$folder/out/result.h5" --policy p
+[ ! -e "$folder/c.json" ]
+report $? place_no_map_of_what_was_refused
+"$moesim" explain "$folder/out/result.h5" --pass 3 >/dev/null 2>&1
+[ $? -eq 2 ]
+report $? place_pass_goes_with_placement
+exit $failed
