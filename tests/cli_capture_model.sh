@@ -40,12 +40,12 @@ report $? capture_model_help_of_package
 set -- --model a/b --prompts "$folder/prompts.txt"
 ends without_torch 77 "pip install 'moesim\[capture\]'" "$@"
 ends without_prompts 1 'none.txt: is no file' --model a/b --prompts "$folder/none.txt"
-ends no_model 2 'required: --model' --prompts "$folder/prompts.txt"
+ends no_model 2 'capture takes --model NAME_OR_PATH --prompts FILE --out TRACE' --prompts "$folder/prompts.txt"
 ends no_batch 2 'batch must be from 1' "$@" --batch 0
 ends seed_alone 2 'seed is for --sample' "$@" --seed 3
 ends too_hot 2 'temperature must be from' "$@" --sample --temperature 0
 ends top_p 2 'top-p must be above 0' "$@" --sample --top-p 1.5
-ends side 2 'invalid choice' "$@" --side left
+ends side 2 'side is decoder or encoder or both' "$@" --side left
 ends no_yaml 2 'NAME.yaml' "$@" --write-model "$folder/x.txt"
 ln "$folder/prompts.txt" "$folder/p.yaml"
 ends over_prompts 1 'is what the prompts are read from' "$@" --write-model "$folder/p.yaml"

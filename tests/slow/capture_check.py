@@ -175,8 +175,9 @@ def compare_predicted(trace, rows, part, layer, distance, found, given, rule, p,
 
 def check_outputs(model_folder, name):
     """Hooks on or off, the outputs are the same bits."""
-    options = command.parser("capture").parse_args(
-        ["--model", str(model_folder), "--prompts", "x", "-o", "x", "--dtype", "float32"])
+    options = command.parse(
+        "capture", ["--model", str(model_folder), "--prompts", "x", "-o", "x", "--dtype",
+                    "float32"])
     model, _ = session.load_model(options)
     family, found, experts, top_k = routers.find(model)
     ids = torch.tensor([PROMPTS[0]])

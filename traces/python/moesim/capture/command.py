@@ -1,11 +1,11 @@
 """The options of `capture`, and its steps from a model and prompts to a trace."""
 
-import argparse
 import os
 import re
 import sys
 import time
 
+from moesim.flags import Command, Flag
 from moesim.say import Absent, Failure, Misuse, note
 
 TEXT_MAX = 4096
@@ -13,58 +13,58 @@ DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 EXTRA = "pip install 'moesim[capture]' brings them, or give PYTHON an interpreter that has them"
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong as the program does."""
+def command(called):
+    return Command(
+        called, "--model NAME_OR_PATH --prompts FILE --out TRACE",
+        "Runs a model of the transformers library on prompts and writes down what its routers\n"
+        "choose: executed experts, all router logits, tokens, passes, and what the routers of\n"
+        "later layers would choose already. The model's outputs stay as they are.",
+        "--model allenai/OLMoE-1B-7B-0924 --prompts prompts.txt -o olmoe.h5", (
+            Flag("model", "NAME", "what from_pretrained takes: a name, or a folder",
+                 required=True),
+            Flag("prompts", "FILE", "a prompt a line; FILE.jsonl: an object a line",
+                 required=True),
+            Flag("out", "TRACE", "the new trace", letter="o", required=True),
+            Flag("batch", "N", "prompts at a time (1)", kind=int),
+            Flag("max-new-tokens", "N", "tokens to generate a prompt (32); 0: prefill alone",
+                 kind=int),
+            Flag("sample", None, "draw tokens; by default the likeliest"),
+            Flag("temperature", "X", "with --sample (1)", kind=float),
+            Flag("top-p", "P", "with --sample (1)", kind=float),
+            Flag("seed", "N", "with --sample (0)", kind=int),
+            Flag("scores", "KIND", "all (default): logits; executed: weights; none"),
+            Flag("predict", "D", "ask the router D layers on, too (1); 0: do not", kind=int),
+            Flag("side", "SIDE", "of an encoder-decoder model: decoder (default), encoder, both"),
+            Flag("device", "NAME", "cpu (default), cuda, cuda:1"),
+            Flag("dtype", "TYPE", "auto (default, as stored), " + ", ".join(DTYPES[1:])),
+            Flag("model-name", "NAME", "in the trace; by default that of models/arch"),
+            Flag("write-model", "FILE", "also a file NAME.yaml for `model:` in a study"),
+            Flag("source", "TEXT", "where it was recorded (default: model and prompts)")),
+        files=None)
 
-    def error(self, message):
-        raise Misuse(f"{message}; {self.prog} --help shows how it is called")
+
+DEFAULTS = {"batch": 1, "max_new_tokens": 32, "scores": "all", "predict": 1, "device": "cpu",
+            "dtype": "auto"}
+CHOICES = {"scores": ("all", "executed", "none"), "side": ("decoder", "encoder", "both"),
+           "dtype": DTYPES}
 
 
-def parser(called):
-    p = Parser(prog=called, allow_abbrev=False,
-               formatter_class=argparse.RawDescriptionHelpFormatter,
-               usage=f"{called} --model NAME_OR_PATH --prompts FILE -o TRACE",
-               description="Runs a model of the transformers library on prompts and writes down "
-               "what its routers\nchoose: executed experts, all router logits, tokens, passes, "
-               "and what the routers of later\nlayers would choose already. The outputs of the "
-               "model stay as they are.",
-               epilog=f"example:\n  {called} --model allenai/OLMoE-1B-7B-0924 --prompts "
-               "prompts.txt --max-new-tokens 64 -o olmoe.h5")
-    p.add_argument("--model", required=True, metavar="NAME_OR_PATH",
-                   help="what from_pretrained takes: a name, or a folder")
-    p.add_argument("--prompts", required=True, metavar="FILE",
-                   help="one prompt a line; FILE.jsonl: {\"prompt\", \"messages\" or "
-                   "\"token_ids\", \"group\", \"max_new_tokens\"} a line")
-    p.add_argument("-o", "--out", "--output", required=True, metavar="TRACE", help="the new trace")
-    p.add_argument("--batch", type=int, default=1, metavar="N", help="prompts at a time (1)")
-    p.add_argument("--max-new-tokens", type=int, default=32, metavar="N",
-                   help="tokens to generate a prompt, at most (32); 0: prefill alone")
-    p.add_argument("--sample", action="store_true", help="draw tokens; else the likeliest")
-    p.add_argument("--temperature", type=float, metavar="X", help="with --sample (1)")
-    p.add_argument("--top-p", type=float, metavar="P", help="with --sample (1)")
-    p.add_argument("--seed", type=int, metavar="N", help="with --sample (0)")
-    p.add_argument("--scores", choices=("all", "executed", "none"), default="all",
-                   help="router logits of all experts, the weights of those executed, or none "
-                   "(all)")
-    p.add_argument("--predict", type=int, default=1, metavar="D",
-                   help="what the router D layers on would choose from the present hidden "
-                   "state (1); 0: do not ask")
-    p.add_argument("--side", choices=("decoder", "encoder", "both"),
-                   help="which layers of an encoder-decoder model (decoder)")
-    p.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda, cuda:1 (cpu)")
-    p.add_argument("--dtype", choices=DTYPES, default="auto",
-                   help="what the weights are loaded as (auto: as stored)")
-    p.add_argument("--model-name", metavar="NAME",
-                   help="the model's name in the trace; where omitted that of models/arch, if "
-                   "one has this shape")
-    p.add_argument("--write-model", metavar="FILE.yaml",
-                   help="also write the file of models/arch that `model:` in a study takes")
-    p.add_argument("--source", metavar="TEXT",
-                   help="where it was recorded (default: the model, and the file of prompts)")
-    return p
+def parse(called, arguments):
+    """The options, checked; None where help was asked for."""
+    options = command(called).parse(arguments)
+    if options is None:
+        return None
+    for name, value in DEFAULTS.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    check(options)
+    return options
 
 
 def check(o):
+    for name, known in CHOICES.items():
+        if getattr(o, name) not in (None, *known):
+            raise Misuse(f"--{name} is {' or '.join(known)}, as in --{name} {known[0]}")
     for name, least, most in (("batch", 1, 1 << 16), ("max_new_tokens", 0, 1 << 20),
                               ("predict", 0, 1024), ("seed", 0, (1 << 63) - 1)):
         value = getattr(o, name)
@@ -147,8 +147,9 @@ class Progress:
 
 
 def main(called, arguments):
-    options = parser(called).parse_args(arguments)
-    check(options)
+    options = parse(called, arguments)
+    if options is None:
+        return
     check_apart(options)
     if not os.path.isfile(options.prompts):
         raise Failure(f"{options.prompts}: is no file; --prompts names one with a prompt a line")
