@@ -434,6 +434,10 @@ tune-check: ## what `moesim tune` finds in 60 runs against whole grids, 20 seeds
 	@$(MAKE) --no-print-directory $(many) moesim
 	@tests/slow/tune $(B)
 
+capture-check: ## `moesim capture` on tiny models of every architecture; MOESIM_CAPTURE_PYTHON has torch, or pip fetches it
+	@$(MAKE) --no-print-directory $(many) moesim
+	@tests/slow/capture $(B)
+
 compare: ## hit counts and curves against libCacheSim's, on recorded routing (MOESIM_DATA)
 	@$(MAKE) --no-print-directory $(many) moesim benches
 	@tests/slow/compare $(B)
@@ -464,7 +468,8 @@ install: moesim ## copy the program and its data to $(prefix)
 	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/moesim
 	install $(B)/moesim $(DESTDIR)$(prefix)/bin/moesim
 	for d in models/arch models/machine sim/policy/presets plots traces/python \
-	         traces/python/moesim traces/python/moesim/formats traces/samples validate/papers; do \
+	         traces/python/moesim traces/python/moesim/formats \
+	         traces/python/moesim/capture traces/samples validate/papers; do \
 	    install -d $(DESTDIR)$(prefix)/share/moesim/$$d && \
 	    find $$d -maxdepth 1 -type f -exec \
 	        install -m 644 {} $(DESTDIR)$(prefix)/share/moesim/$$d/ \; || exit 1; \
@@ -475,7 +480,7 @@ clean: ## remove build/ and out/
 
 .PHONY: demo test moesim ranks help setup need-mpi tests objects flags benches fuzzers layers headers \
         lint analyzed format bench fuzz faults gpu sanitize-gpu emulate emulate-mutants cuda-flags gpu-kit \
-        kit-check threads mpi papers guard page baselines data tune-check compare instructions \
+        kit-check threads mpi papers guard page baselines data tune-check capture-check compare instructions \
         memory valgrind install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:

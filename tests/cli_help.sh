@@ -35,6 +35,7 @@ usage: moesim trace COMMAND ...
   moesim trace check    whether traces keep every rule of the format
   moesim trace gen      draw a synthetic trace, or one like another
   moesim trace import   from what an engine recorded
+  moesim trace capture  from a model that runs here
   moesim trace export   for other tools
   moesim trace slice    a part of a trace
 END
@@ -137,6 +138,7 @@ trace info	-:json q:quiet
 trace check	-:json q:quiet
 trace gen	o:out s:set -:like -:requests -:seed -:scores
 trace import	-:from o:out -:model -:experts -:source -:requests -:top-k
+trace capture	-:model -:prompts o:out -:batch -:max-new-tokens -:sample -:temperature -:top-p -:seed -:scores -:predict -:side -:device -:dtype -:model-name -:write-model -:source
 trace export	o:out -:to -:batch -:layers
 trace slice	o:out -:requests -:rows -:layers
 list	
@@ -302,6 +304,8 @@ trace gen takes --set or --like, not both	trace gen -o a --like b --set c=1
 --requests, --seed and --scores go with --like; give parameters instead, such as --set requests=8	trace gen -o a --scores
 trace import takes [--from FORMAT] FILE... --out TRACE	trace import a --from npz
 trace import takes [--from FORMAT] FILE... --out TRACE	trace import --from npz -o b
+trace capture takes --model NAME_OR_PATH --prompts FILE --out TRACE	trace capture --model a -o b
+--batch must be from 1 to 65536	trace capture --model a --prompts b -o c --batch 0
 npz takes one file, not 2; import them one by one	trace import a b --from npz -o c
 argument --experts: invalid int value: 'x'	trace import a --from npz -o b --experts x
 --experts must be from 1 to 4096	trace import a --from npz -o b --experts 4097

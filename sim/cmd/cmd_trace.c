@@ -98,6 +98,11 @@ static int import(int argc, char **argv)
     return cmd_python("trace", "import", argc, argv);
 }
 
+static int capture(int argc, char **argv)
+{
+    return cmd_python("trace", "capture", argc, argv);
+}
+
 /* ---- which ---- */
 
 int cmd_trace(int argc, char **argv)
@@ -111,6 +116,7 @@ int cmd_trace(int argc, char **argv)
         {"check", cmd_trace_check, "whether traces keep every rule of the format"},
         {"gen", cmd_trace_gen, "draw a synthetic trace, or one like another"},
         {"import", import, "from what an engine recorded"},
+        {"capture", capture, "from a model that runs here"},
         {"export", export, "for other tools"},
         {"slice", slice, "a part of a trace"},
     };

@@ -1,4 +1,5 @@
-"""python -m moesim COMMAND: what `moesim trace import` and `moesim list formats` run.
+"""python -m moesim COMMAND: what `moesim trace import`, `moesim trace capture` and
+`moesim list formats` run.
 
 Exit 0: done. Exit 1: the input is bad; one sentence on standard error and no file. Exit 2:
 misuse. Exit 77: something is not installed. Exit 128 + number: stopped by that signal, and
@@ -16,6 +17,7 @@ from moesim.say import Absent, Failure, Misuse, say, say_remarks
 # As they are called here, and by the program: the module that does it, and what it does.
 COMMANDS = {
     "import": ("trace import", "importing", "a trace from what an engine recorded"),
+    "capture": ("trace capture", "capture", "a trace from a model that runs here"),
     "formats": ("list formats", "formats", "what can be imported"),
 }
 

@@ -30,7 +30,7 @@ class Command(NamedTuple):
     help: str
     example: str  # behind the name
     flags: tuple
-    files: str = "FILE"  # what operands are called; there is at least one
+    files: str = "FILE"  # what operands are called, of which there is at least one; None: none
 
     @property
     def usage(self):
@@ -50,7 +50,8 @@ class Command(NamedTuple):
             self.print_help()
             return None
         parser = Parser(prog=self.called, add_help=False, allow_abbrev=False)
-        parser.add_argument("file", nargs="*", metavar=self.files)
+        if self.files is not None:
+            parser.add_argument("file", nargs="*", metavar=self.files)
         for flag in self.flags:
             names = [f"-{flag.letter}"] * bool(flag.letter) + [f"--{flag.name}"]
             kind = {"action": "store_true"} if flag.metavar is None else {"type": flag.kind}
@@ -58,7 +59,7 @@ class Command(NamedTuple):
         options = parser.parse_args(arguments)
         lacking = [flag.name for flag in self.flags
                    if flag.required and getattr(options, flag.name.replace("-", "_")) is None]
-        if lacking or not options.file:
+        if lacking or (self.files is not None and not options.file):
             words = self.called.removeprefix("python -m ").removeprefix("moesim ")
             raise Misuse(f"{words} takes {self.operands}")
         return options

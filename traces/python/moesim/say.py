@@ -9,7 +9,7 @@ class Failure(Exception):
 
 
 class Absent(Exception):
-    """A part of Python that only this format needs is not there; the text says which."""
+    """A part of Python that only this format or command needs is not there; the text says which."""
 
 
 class Misuse(Exception):

@@ -334,6 +334,23 @@ class TraceWriter(TraceFile):
                     self.columns[name].put(values)
         self.rows_written += len(expert)
 
+    def add_passes(self, passes):
+        """Recorded batches, in order, before `commit`: row numbers of each, of rows that may
+        come later. When they began is not recorded."""
+        with writing(self.path, self):
+            if "pass_row" not in self.columns:
+                create_group(self.file, "pass")
+                self.columns |= {"pass_first": Column(self.file, "/pass/first", "<u8"),
+                                 "pass_row": Column(self.file, "/pass/row", "<u8"),
+                                 "pass_start": Column(self.file, "/pass/start_ns", "<i8")}
+                self.columns["pass_first"].put([0])
+                self.pass_rows = 0
+            for one in passes:
+                self.pass_rows += len(one)
+                self.columns["pass_first"].put([self.pass_rows])
+                self.columns["pass_row"].put(one)
+                self.columns["pass_start"].put([-1])
+
     def commit(self, *, prompt_tokens, output_tokens, rows, group=None, arrival_ns=None,
                passes=None):
         """The columns of the requests, in order; `rows` must cover all rows written. `passes`:
@@ -354,11 +371,7 @@ class TraceWriter(TraceFile):
                     ("group", np.zeros(count) if group is None else group, "<u2")):
                 self.whole(f"/request/{name}", np.asarray(values).astype(kind))
             if passes is not None:
-                create_group(self.file, "pass")
-                self.whole("/pass/first", np.concatenate(
-                    [[0], np.cumsum([len(one) for one in passes])]).astype("<u8"))
-                self.whole("/pass/row", np.concatenate(passes).astype("<u8"))
-                self.whole("/pass/start_ns", np.full(len(passes), -1, dtype="<i8"))
+                self.add_passes(passes)
             self.finish()
 
 
