@@ -67,11 +67,11 @@ static void write_rows(struct trace_writer *w, const struct hand *h)
     }
 }
 
-struct measured measure_file(const char *path)
+struct hand_figures measure_file(const char *path)
 {
     struct err e = {.text = ""};
     struct trace *t = trace_open(path, NULL, &e);
-    struct measured m;
+    struct hand_figures m;
 
     must(t == NULL ? -1 : 0, &e);
     must(trace_details_measure(t, NULL, &m.s, &m.d, &e), &e);
@@ -80,13 +80,13 @@ struct measured measure_file(const char *path)
     return m;
 }
 
-struct measured measure_hand(const struct hand *h)
+struct hand_figures measure_hand(const struct hand *h)
 {
     struct err e = {.text = ""};
     char *path = trace_make_path("details.h5");
     struct trace_info info = info_of(h);
     struct trace_writer *w = trace_writer_new(path, &info, &e);
-    struct measured m;
+    struct hand_figures m;
 
     must(w == NULL ? -1 : 0, &e);
     write_rows(w, h);
@@ -97,7 +97,7 @@ struct measured measure_hand(const struct hand *h)
     return m;
 }
 
-void measured_release(struct measured *m)
+void hand_figures_release(struct hand_figures *m)
 {
     trace_statistics_release(&m->s);
     trace_details_release(&m->d);

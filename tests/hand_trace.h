@@ -17,15 +17,15 @@ struct hand {
     const float *score;     /* the same, or NULL */
 };
 
-struct measured {
+struct hand_figures {
     struct trace_statistics s;
     struct trace_details d;
 };
 
 /* Removes the file. */
-struct measured measure_file(const char *path);
-struct measured measure_hand(const struct hand *h);
-void measured_release(struct measured *m);
+struct hand_figures measure_file(const char *path);
+struct hand_figures measure_hand(const struct hand *h);
+void hand_figures_release(struct hand_figures *m);
 
 /* That `value` is `want`, but for a share of it, or of 1 where it is less. */
 void assert_within(double value, double want, double share);

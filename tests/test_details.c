@@ -28,7 +28,7 @@ static void test_gates_of_phases_and_groups(void **state)
     const uint8_t phase[] = {1, 1, 1, 0, 1, 3};
     const struct hand h = {1,     4,     2,      2,    TRACE_SCORE_SIGMOID, 2, 2, rows,
                            group, phase, expert, score};
-    struct measured m = measure_hand(&h);
+    struct hand_figures m = measure_hand(&h);
     const struct trace_gate *gate = m.d.gate;
 
     (void)state;
@@ -50,7 +50,7 @@ static void test_gates_of_phases_and_groups(void **state)
     assert_int_equal(gate[7].cells, 1); /* verify of the second */
     assert_near(gate[7].margin, .125);
     assert_within(gate[7].rest, 1. / 3, 1e-12);
-    measured_release(&m);
+    hand_figures_release(&m);
 }
 
 /* Of logits 2, 1, 0 and -1, two executed: the mass of the second is 1 / (1 + e) of both,
@@ -64,21 +64,21 @@ static void test_gates_of_logits(void **state)
     const double e = exp(1);
     struct hand h = {1,     4,           2,      4,    TRACE_SCORE_LOGIT, 1, 1, rows,
                      group, decode_rows, expert, score};
-    struct measured m = measure_hand(&h);
+    struct hand_figures m = measure_hand(&h);
 
     (void)state;
     assert_true(m.d.all_scores);
     assert_near(m.d.gate[1].margin, 1);
     assert_within(m.d.gate[1].rest, 1 / (1 + e), 1e-6);
     assert_within(m.d.gate[1].outside, (1 + 1 / e) / (e * e + e + 1 + 1 / e), 1e-6);
-    measured_release(&m);
+    hand_figures_release(&m);
     /* With one executed the margin is over the best of the others. */
     h.top_k = 1;
     m = measure_hand(&h);
     assert_near(m.d.gate[1].margin, 1);
     assert_near(m.d.gate[1].rest, 0);
     assert_int_equal(m.d.gate[1].margins, 1);
-    measured_release(&m);
+    hand_figures_release(&m);
 }
 
 /* A row with masses 1/2, 1/4, 3/16 and 1/16 can lose the last one for 10 %, nothing for
@@ -94,7 +94,7 @@ static void test_drops(void **state)
     const struct hand h = {
         1, 16, 4, 4, TRACE_SCORE_SOFTMAX, 1, 8, rows, group, decode_rows, expert, score};
     const struct drop_sums *sums;
-    struct measured m;
+    struct hand_figures m;
 
     (void)state;
     for (uint16_t r = 0; r < 8; r++) {
@@ -119,7 +119,7 @@ static void test_drops(void **state)
     assert_int_equal(sums[1].dropped[1], 6);
     assert_int_equal(sums[1].dropped[2], 8);
     assert_int_equal(sums[2].steps, 0); /* eight requests for 32 slots */
-    measured_release(&m);
+    hand_figures_release(&m);
 }
 
 /* Row t uses (3t + j) mod 12: an expert comes again after all twelve. A constant row of
@@ -134,7 +134,7 @@ static void test_reuse(void **state)
                                         .rows = 50,
                                         .routing = TRACE_MAKE_CONSTANT};
     char *path = trace_make_path("reuse.h5");
-    struct measured m;
+    struct hand_figures m;
 
     (void)state;
     trace_make_cyclic(path, 2, 12, 3, 400);
@@ -146,12 +146,12 @@ static void test_reuse(void **state)
     assert_false(m.d.scores);
     assert_null(m.d.gate);
     assert_null(m.d.phase_drops);
-    measured_release(&m);
+    hand_figures_release(&m);
     trace_make(path, &constant);
     m = measure_file(path);
     assert_int_equal(m.d.reuse[0], 3);
     assert_int_equal(m.d.reuse[3], 300 - 3);
-    measured_release(&m);
+    hand_figures_release(&m);
     free(path);
 }
 
@@ -168,7 +168,7 @@ static void test_drift(void **state)
     struct hand h = {1, 4,    1,     1,           TRACE_SCORE_NONE, 1,
                      8, rows, group, decode_rows, expert,           NULL};
     const double chance = sqrt(1 / (8 * 3.14159265358979323846));
-    struct measured m;
+    struct hand_figures m;
 
     (void)state;
     for (int i = 0; i < 64; i++)
@@ -180,7 +180,7 @@ static void test_drift(void **state)
     assert_near(m.d.drift.first_to_last, 1);
     assert_near(m.d.drift.first_to_last_independent, chance);
     assert_near(m.d.drift.dealt, 16. / 28);
-    measured_release(&m);
+    hand_figures_release(&m);
     /* The experts alternate: no window differs, in order; those in turn are alike, too.
      */
     for (int i = 0; i < 64; i++)
@@ -189,7 +189,7 @@ static void test_drift(void **state)
     assert_near(m.d.drift.neighbours, 0);
     assert_near(m.d.drift.first_to_last, 0);
     assert_near(m.d.drift.dealt, 0);
-    measured_release(&m);
+    hand_figures_release(&m);
     /* A single row is one window, and two requests cannot be dealt to eight. */
     h.requests = 1;
     h.rows = (const uint32_t[]){1};
@@ -197,13 +197,13 @@ static void test_drift(void **state)
     assert_int_equal(m.d.drift.windows, 1);
     assert_near(m.d.drift.neighbours, -1);
     assert_near(m.d.drift.first_to_last, -1);
-    measured_release(&m);
+    hand_figures_release(&m);
     h.requests = 2;
     h.rows = (const uint32_t[]){30, 34};
     m = measure_hand(&h);
     assert_near(m.d.drift.dealt, -1);
     assert_near(m.d.drift.neighbours, 0);
-    measured_release(&m);
+    hand_figures_release(&m);
 }
 
 /* Over 11 passes (7n + 3l + x) mod 11 takes every value once, for each expert. */
@@ -211,7 +211,7 @@ static void test_count_only(void **state)
 {
     char *path = trace_make_path("details-counts.h5");
     double sum = 0, least = 1e9, most = 0;
-    struct measured m;
+    struct hand_figures m;
 
     (void)state;
     trace_make_counts(path, 2, 3, 11);
@@ -232,7 +232,7 @@ static void test_count_only(void **state)
     assert_true(m.d.drift.neighbours > 0);
     assert_null(m.d.reuse);
     assert_null(m.d.gate);
-    measured_release(&m);
+    hand_figures_release(&m);
     free(path);
 }
 

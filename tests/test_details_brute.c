@@ -131,8 +131,8 @@ static int by_double(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void brute_gate(const struct world *w, const struct measured *m, unsigned phase,
-                       uint32_t group)
+static void brute_gate(const struct world *w, const struct hand_figures *m,
+                       unsigned phase, uint32_t group)
 {
     struct trace_gate gate = m->d.gate[phase * GROUPS + group], want = {0};
 
@@ -253,7 +253,8 @@ static void assert_drops(const struct world *w, struct drop_sums have,
         assert_within((double)have.dropped[p], (double)want.dropped[p], room);
 }
 
-static void brute_reuse(const struct world *w, const struct measured *m, uint32_t layer)
+static void brute_reuse(const struct world *w, const struct hand_figures *m,
+                        uint32_t layer)
 {
     uint64_t want[REUSE_BINS_MOST] = {0};
     uint16_t recent[EXPERTS];
@@ -307,7 +308,7 @@ static double brute_distance(const struct world *w, const uint8_t *window, uint3
     return distance;
 }
 
-static void brute_drift(const struct world *w, const struct measured *m)
+static void brute_drift(const struct world *w, const struct hand_figures *m)
 {
     const struct trace_drift *r = &m->d.drift;
     uint8_t window[ROWS_MOST];
@@ -332,7 +333,7 @@ static void brute_drift(const struct world *w, const struct measured *m)
 static void check_world(enum trace_score_kind kind, uint32_t candidates)
 {
     struct world *w = draw_world(kind, candidates);
-    struct measured m = measure_hand(&w->h);
+    struct hand_figures m = measure_hand(&w->h);
 
     assert_true(w->all > 1500);
     for (unsigned p = 0; p < TRACE_PHASES; p++) {
@@ -349,7 +350,7 @@ static void check_world(enum trace_score_kind kind, uint32_t candidates)
     for (uint32_t l = 0; l < LAYERS; l++)
         brute_reuse(w, &m, l);
     brute_drift(w, &m);
-    measured_release(&m);
+    hand_figures_release(&m);
     free_world(w);
 }
 
