@@ -83,7 +83,7 @@ With for: {KEY: VALUES, ...} an item is a policy at each point, such as
 apart by what they differ in
 END
 tail -n 7 "$folder/config" | diff "$folder/wanted" - &&
-    grep -q '^trace            trace file, relative to the configuration.s folder (text; required)$' "$folder/config" &&
+    grep -q '^trace            trace file, relative to the configuration.s folder; one of counts only compares placements over several GPUs (text; required)$' "$folder/config" &&
     grep -qF '  tensor     attention: tensor: GPUs of a group, all in one node (an integer from 2 to 64; default 8)' \
         "$folder/config" &&
     grep -q '^  batch          static: requests per batch (an integer from 1 to 1000000; default 1)$' "$folder/config"

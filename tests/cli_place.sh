@@ -161,7 +161,7 @@ told() {
 }
 told "decoder layer 0 has no experts; those from 1 to 3 have" --placement --layer 0
 told "has a slice of every expert on every GPU" --map "$folder/c.json" --policy s
-told "has a slice of every expert on every GPU" --placement --policy s
+told "is no map; choose another policy" --placement --policy s
 told "there are 2 policies; choose one" --map "$folder/c.json"
 told "there is no policy 'q'" --placement --policy q
 told "has no pass 6000" --placement --pass 6000 --policy p
@@ -171,4 +171,114 @@ report $? place_no_map_of_what_was_refused
 "$moesim" explain "$folder/out/result.h5" --pass 3 >/dev/null 2>&1
 [ $? -eq 2 ]
 report $? place_pass_goes_with_placement
+
+# ---- by counts alone ----
+
+if ! "$python" -B -c 'import h5py' 2>/dev/null; then
+    echo "skip place_counts: needs h5py"
+    exit $failed
+fi
+# Expert 0 of each layer has as many tokens as all others together.
+"$python" -B - "$folder/counts.h5" <<'EOF'
+import sys
+import h5py
+import numpy as np
+count = np.full((10, 3, 8), 10, "u4")
+count[:, :, 0] = 70
+with h5py.File(sys.argv[1], "w", libver=("v110", "v110")) as f:
+    f.attrs.update(format="moesim-trace", version=1, model="tiny", source="", capture="", experts=8,
+                   top_k=2, candidates=2, score_kind="none", sorted=0)
+    f.create_dataset("/moe_layer", data=np.arange(1, 4, dtype="u2"), chunks=True, fletcher32=True)
+    f.create_dataset("/load/count", data=count, chunks=True, fletcher32=True)
+EOF
+cat >"$folder/counts.yaml" <<'EOF'
+trace: counts.h5
+model: ./tiny.yaml
+machine: h100-80g
+parallel: {gpus: 4}
+policies:
+  - {name: linear}
+  - {name: eplb, place: {name: eplb, slots: 12}}
+EOF
+# Linear: GPU 0 has 70 + 10 tokens of 140, 16 / 7 of the mean. EPLB gives expert 0 all four
+# spare slots, more than any GPU needs: five parts of 14, and 35 is the even share.
+timeout 60 "$moesim" run "$folder/counts.yaml" --out "$folder/counted" >"$folder/said" &&
+    grep -q '^linear  *2.286  *2.286  *2.286  *2.286  *0.00' "$folder/said" &&
+    grep -q '^eplb ' "$folder/said" && grep -q '^note: policies with a profile' "$folder/said"
+report $? place_counts_table
+"$python" -B - "$folder/counted" <<'EOF'
+import csv
+import json
+import sys
+rows = list(csv.DictReader(open(sys.argv[1] + "/gpu_tokens.csv")))
+assert len(rows) == 2 * 10 * 3 * 4
+assert [int(r["tokens"]) for r in rows[:4]] == [80, 20, 20, 20]
+last = [r for r in rows if r["policy"] == "eplb"][-4:]
+assert sum(int(r["tokens"]) for r in last) == 140
+assert all(r["moe_layer"] == "3" and r["pass"] == "9" for r in last)
+maps = [json.load(open(f"{sys.argv[1]}/placement-{i}.json"))["physical_to_logical_map"] for i in (0, 1)]
+assert maps[0] == [list(range(8))] * 4 and all(row.count(0) == 5 for row in maps[1][1:])
+figures = list(csv.DictReader(open(sys.argv[1] + "/summary.csv")))
+assert [f["replicas"] for f in figures] == ["0", "12"] and figures[0]["activations"] == "4200"
+EOF
+report $? place_counts_files
+timeout 60 "$moesim" run "$folder/counts.yaml" --json |
+    "$python" -B -c 'import json, sys; assert json.load(sys.stdin)["policies"][0]["gpu_tokens"][0] == 2400'
+report $? place_counts_json
+# The placement that counts led to, for a run of rows; and the same by a profile.
+timeout 60 "$moesim" run "$folder/map.yaml" --set "policies.0.place.file=$folder/counted/placement-1.json" \
+    --json >"$folder/by_map" &&
+    timeout 60 "$moesim" run "$folder/map.yaml" --set "policies.0.place={name: eplb, slots: 12}" \
+        --set "profile=$folder/counts.h5" --json >"$folder/by_profile" &&
+    [ "$(grep '"digest"' "$folder/by_map")" = "$(grep '"digest"' "$folder/by_profile")" ]
+report $? place_counts_to_rows
+for command in "curve $folder/counts.h5" "run $folder/counts.yaml --set parallel=" \
+    "run $folder/counts.yaml --set policies.0.prefetch=markov"; do
+    # shellcheck disable=SC2086
+    timeout 60 "$moesim" $command >/dev/null 2>"$folder.said"
+    [ $? -eq 1 ] && [ "$(wc -l <"$folder.said")" -eq 1 ] && grep -q "/routing/expert" "$folder.said"
+    report $? "place_counts_refused_$(echo "${command##*[ /]}" | tr -c "a-z0-9\n" _)"
+done
+
+# DeepSeek's published placements, from their loads as counts of two passes.
+if [ -z "${MOESIM_DATA:-}" ]; then
+    echo "skip place_counts_eplb: needs MOESIM_DATA"
+    exit $failed
+fi
+"$python" -B - "$MOESIM_DATA/eplb_vectors.json" "$folder" "$moesim" <<'EOF'
+import json
+import subprocess
+import sys
+import h5py
+import numpy as np
+folder, tried = sys.argv[2], 0
+for v in json.load(open(sys.argv[1])):
+    L, E, G, gpus, nodes = v["layers"], v["experts"], v["groups"], v["gpus"], v["nodes"]
+    if gpus % 8 or (G % nodes == 0 and G > 1 and gpus != 8 * nodes):
+        continue  # eight GPUs are a node here
+    weight = np.array(v["weight"], "u4")
+    with h5py.File(folder + "/v.h5", "w", libver=("v110", "v110")) as f:
+        f.attrs.update(format="moesim-trace", version=1, model="v", source="", capture="", experts=E, top_k=1,
+                       candidates=1, score_kind="none", sorted=0)
+        f.create_dataset("/moe_layer", data=np.arange(L, dtype="u2"), chunks=True, fletcher32=True)
+        f.create_dataset("/load/count", data=np.stack([weight // 3, weight - weight // 3]), chunks=True,
+                         fletcher32=True)
+    with open(folder + "/v.yaml", "w") as f:
+        f.write(f"""trace: v.h5
+model: ./v.model.yaml
+machine: h100-80g
+parallel: {{gpus: {gpus}}}
+policies: [{{place: {{name: eplb, slots: {v["replicas"]}, groups: {G}}}}}]
+""")
+    with open(folder + "/v.model.yaml", "w") as f:
+        f.write(f"""{{name: v, source: made up, layers: {L}, hidden: 64, expert_ffn: 48, experts: {E}, top_k: 1,
+ heads: 4, head_dim: 16, vocab: 96, gate: softmax, expert_bits: 16, dense_bits: 16, activation_bits: 16}}
+""")
+    subprocess.run([sys.argv[3], "run", folder + "/v.yaml", "--out", folder + "/v"], check=True, stdout=subprocess.DEVNULL)
+    made = json.load(open(folder + "/v/placement-0.json"))["physical_to_logical_map"]
+    assert made == v["phy2log"], v["kind"]
+    tried += 1
+assert tried >= 12
+EOF
+report $? place_counts_eplb
 exit $failed

@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "run_counted.h"
 #include "run_point.h"
 #include "sim/base/file.h"
 #include "sim/base/folder.h"
@@ -121,6 +122,13 @@ static int run_or_point(struct cfg *config, const char *path,
     struct experiment_folders where = {folders->models, folders->machines,
                                        folders->presets};
 
+    if (flags->point.params == NULL && experiment_has_counts(config)) {
+        const struct experiment_hooks hooks = {.note = flags->quiet ? NULL : show_note};
+
+        return run_counted(
+            config, path, &where,
+            &(struct run_counted){flags->out, flags->json, flags->csv, &hooks}, e);
+    }
     if (flags->point.params == NULL)
         return run(config, path, folders, flags, e);
     flags->point.threads = flags->threads;
@@ -172,7 +180,8 @@ int cmd_run(int argc, char **argv)
         "moesim run CONFIG [flags]",
         "Replays a trace under one or more policies and compares them: counts exactly,\n"
         "times as modelled for the machine. `moesim list config` shows what CONFIG\n"
-        "(YAML) may say.",
+        "(YAML) may say. Of a trace that holds only counts, it compares placements over\n"
+        "several GPUs: tokens of each, what moves, and the time of experts.",
         "moesim run demo.yaml --set workload.batch=8 --out out/demo", table};
     struct folders folders = {.models = NULL};
     struct err e = {.text = ""};

@@ -21,10 +21,11 @@ static int load_trace(struct experiment *x, struct err *e)
     if (x->trace == NULL)
         return -1;
     x->info = trace_get_info(x->trace);
-    if (x->info->counts_only)
+    if (x->info->counts_only && !x->counted)
         return err_set(e,
                        "%s: holds only counts per expert (/load/count); replaying needs "
-                       "/routing/expert",
+                       "/routing/expert, and only moesim run compares placements by "
+                       "counts",
                        x->trace_path);
     return 0;
 }
@@ -387,29 +388,32 @@ static int bind(struct experiment *x, struct err *e)
     return cfg_bind(x->p.workload, workload_options, &x->workload, e);
 }
 
+/* When a step is taken: always, or only where a bit here says so. */
+enum { READS = 1 /* a run, of what reads the trace */, ROWS = 2, COUNTS = 4 };
+
 /* Loads and checks part after part; a fault is written under `key` unless its sentence
- * knows better. NULL: only such a sentence is about the configuration. The last ones read
- * the trace, and only a run needs them. */
+ * knows better. NULL: only such a sentence is about the configuration. */
 static const struct step {
     int (*take)(struct experiment *x, struct err *e);
     const char *key;
-    bool reads;
+    unsigned when;
 } steps[] = {
-    {bind, NULL, false},
-    {load_trace, "trace", false},
-    {load_model, "model", false},
-    {load_machine, "machine", false},
-    {load_parallel, "parallel", false},
-    {check_model, "model", false},
-    {find_home, "host_memory", false},
-    {load_policies, "policies", false},
-    {given_maps, "policies", false},
-    {size_workload, NULL, false},
-    {experiment_check_policies, "policies", false},
-    {estimate, NULL, false},
-    {given_profile, "profile", true},
-    {ignored_refuse, NULL, false},
-    {look_ahead, NULL, true},
+    {bind, NULL, 0},
+    {load_trace, "trace", 0},
+    {load_model, "model", 0},
+    {load_machine, "machine", 0},
+    {load_parallel, "parallel", 0},
+    {check_model, "model", 0},
+    {find_home, "host_memory", 0},
+    {load_policies, "policies", 0},
+    {given_maps, "policies", 0},
+    {counted_check, NULL, COUNTS},
+    {size_workload, NULL, ROWS},
+    {experiment_check_policies, "policies", 0},
+    {estimate, NULL, ROWS},
+    {given_profile, "profile", READS},
+    {ignored_refuse, NULL, 0},
+    {look_ahead, NULL, READS | ROWS},
 };
 
 int experiment_prepare(struct experiment *x, struct cfg *config, bool reads,
@@ -419,7 +423,9 @@ int experiment_prepare(struct experiment *x, struct cfg *config, bool reads,
         return -1;
     x->root = cfg_root(config);
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        if ((steps[i].reads && !reads) || steps[i].take(x, e) == 0)
+        if (((steps[i].when & READS) != 0 && !reads) ||
+            (steps[i].when & (x->counted ? ROWS : COUNTS)) != 0 ||
+            steps[i].take(x, e) == 0)
             continue;
         if (steps[i].key == NULL && err_key(e) == NULL)
             return -1;

@@ -14,7 +14,8 @@ static const char *const engine_names[] = {"auto", "fifo", "event", "count", NUL
 
 const struct option experiment_options[] = {
     {"trace", OPT_STRING, AT(trace), NULL, 0, 0, NULL,
-     "trace file, relative to the configuration's folder"},
+     "trace file, relative to the configuration's folder; one of counts only compares "
+     "placements over several GPUs"},
     {"model", OPT_NAMED, AT(model), "", 0, 0, NULL,
      "name in models/arch or a file; default: the trace's model. As below, some of its "
      "numbers may be replaced"},

@@ -21,6 +21,7 @@ struct profile {
 
 struct experiment {
     const struct experiment_folders *folders;
+    bool counted;                /* the trace may be of counts only (counted_run.h) */
     const struct cfg_node *root; /* of the configuration, for places in messages */
     struct experiment_params p;
     struct workload_params workload;
@@ -105,6 +106,8 @@ int experiment_prepare(struct experiment *x, struct cfg *config, bool reads,
 int given_maps(struct experiment *x, struct err *e);
 int given_profile(struct experiment *x, struct err *e);
 void given_release(struct experiment *x);
+/* ... and the refusal of what a trace of counts cannot do. */
+int counted_check(struct experiment *x, struct err *e);
 /* What any of its policies needs; enum policy_need bits. */
 unsigned experiment_needs(const struct experiment *x);
 /* The look-ahead in a policy's order, if it is not there yet. The policy takes routing as

@@ -75,6 +75,9 @@ static int read_rows(const struct loading *l, const struct cfg_node *rows)
     if (!cfg_is_list(rows))
         return cfg_error(rows, l->e,
                          "expected a list with a row of experts for each layer");
+    if (count != shape->layers && all == shape->layers)
+        return cfg_error(rows, l->e, "has %zu rows; expected %u, one for each layer",
+                         count, shape->layers);
     if (count != shape->layers && !dense)
         return cfg_error(rows, l->e,
                          "has %zu rows; expected %u, one for each MoE layer, or %u, one "

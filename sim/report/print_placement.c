@@ -20,11 +20,10 @@ struct shown {
 static int refuse_none(const struct result_policy *p, struct err *e)
 {
     if (p->run.shards > 1)
-        return err_set(
-            e,
-            "policy '%s' has a slice of every expert on every GPU, which is no map; choose "
-            "another policy",
-            p->label);
+        return err_set(e,
+                       "policy '%s' has a slice of every expert on every GPU, which is "
+                       "no map; choose another policy",
+                       p->label);
     return err_set(e,
                    "policy '%s' ran on one GPU, which holds or loads all experts; run it "
                    "with parallel: {gpus: N}",
