@@ -289,7 +289,7 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         time.sleep(0.001)
     run.send_signal(number)
     said = run.communicate(timeout=60)[1]
-    good = run.returncode == 128 + number and not said and not os.listdir(f"{folder}/out")
+    good = run.returncode == 128 + number and said == b"moesim: stopped by a signal\n" and not os.listdir(f"{folder}/out")
     print("ok" if good else f"not ok ({run.returncode}, {said}, {os.listdir(folder + '/out')})",
           f"capture_{number.name.lower()}")
     failed = failed or not good

@@ -116,7 +116,7 @@ misuse numbers_json_csv "exclude each other; choose one" run "$folder/one.yaml" 
 misuse numbers_like "go with --like" trace gen -o "$folder/x.h5" --seed 3
 misuse numbers_batch_csv "are for oracleGeneral" trace export "$folder/trace.h5" \
     -o "$folder/x.csv" --batch 2
-misuse numbers_requests "is for --from npz" trace import --from route_trace x \
+misuse numbers_requests "--requests is for .*npz.*leave it out" trace import --from route_trace x \
     -o "$folder/x.h5" --requests y.csv
 misuse numbers_source "with --out, or leave it out" fit "$folder/one.yaml" \
     --measured x.csv -p storage.bandwidth --source me

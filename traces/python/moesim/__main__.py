@@ -27,6 +27,8 @@ def end_on_signals():
 
     def stop(number, _frame):
         temporaries.forget_all()
+        if number != signal.SIGPIPE:
+            os.write(2, b"moesim: stopped by a signal\n")
         os._exit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):

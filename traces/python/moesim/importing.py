@@ -50,7 +50,7 @@ def check_apart(options):
     for path in options.file + [options.requests]:
         if path and os.path.exists(path) and os.path.exists(options.out) and \
                 os.path.samefile(path, options.out):
-            raise Failure(f"{options.out}: is what the trace is made from; give the trace another "
+            raise Failure(f"{options.out}: is {path}, which is read here; give the output another "
                           "name")
 
 
