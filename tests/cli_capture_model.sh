@@ -38,7 +38,7 @@ report $? capture_model_help
 report $? capture_model_help_of_package
 
 set -- --model a/b --prompts "$folder/prompts.txt"
-ends without_torch 77 "pip install 'moesim\[capture\]'" "$@"
+ends without_torch 77 'the extra .capture. (pip install torch transformers' "$@"
 ends without_prompts 1 'none.txt: is no file' --model a/b --prompts "$folder/none.txt"
 ends no_model 2 'capture takes --model NAME_OR_PATH --prompts FILE --out TRACE' --prompts "$folder/prompts.txt"
 ends no_batch 2 'batch must be from 1' "$@" --batch 0

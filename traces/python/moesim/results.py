@@ -128,8 +128,8 @@ def pandas():
     try:
         import pandas as module
     except ImportError:
-        raise ImportError("frames need pandas: pip install 'moesim[pandas]'; Result.columns() "
-                          "needs NumPy alone") from None
+        raise ImportError("frames need pandas: pip install pandas; Result.columns() needs "
+                          "NumPy alone") from None
     return module
 
 

@@ -10,7 +10,8 @@ from moesim.say import Absent, Failure, Misuse, note
 
 TEXT_MAX = 4096
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
-EXTRA = "pip install 'moesim[capture]' brings them, or give PYTHON an interpreter that has them"
+EXTRA = ("the extra `capture` (pip install torch transformers numpy h5py) brings them; PYTHON names "
+         "another interpreter")
 
 
 def command(called):

@@ -9,7 +9,7 @@ a layer is in its file's name. There layers are counted from 1, as Megatron does
 decoder layer 1, which is said; where a file is called layer_00 they are counted from 0.
 Where sequences begin is not in the files, so all tokens are one of prefill.
 
-It is read with pyarrow, in batches: `pip install moesim[parquet]`.
+It is read with pyarrow, in batches: the package's extra `parquet`.
 
 Source: huggingface.co/datasets/CMU-FLAME/FLAME-MoE-Traces, README.md at 394919b.
 """
@@ -37,7 +37,7 @@ def reader():
         import pyarrow.parquet
     except ImportError as failure:
         raise Absent("trace import --from parquet needs pyarrow, the extra `parquet` (pip install "
-                     f"'moesim[parquet]'): {failure}; PYTHON names another interpreter") from None
+                     f"pyarrow): {failure}; PYTHON names another interpreter") from None
     return pyarrow.parquet
 
 
