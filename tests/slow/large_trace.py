@@ -28,11 +28,12 @@ def main():
     expert = np.argsort(scores + 0.2 * popular, axis=2)[:, :, :TOP_K]
     rows = BLOCK * CHUNKS
     with TraceWriter(sys.argv[1], model="gpt-oss-20b", source="one random block, repeated",
-                        capture="", experts=EXPERTS, top_k=TOP_K,
-                        moe_layer=range(LAYERS)) as writer:
+                     capture="", experts=EXPERTS, top_k=TOP_K,
+                     moe_layer=range(LAYERS)) as writer:
         routing = writer.columns["expert"].set
         assert routing.chunks[0] == BLOCK
         writer.columns["expert"].put(expert)
+        writer.columns["expert"].flush()
         routing.resize(rows, axis=0)
         packed = routing.id.read_direct_chunk((0, 0, 0))[1]
         for chunk in range(1, CHUNKS):
