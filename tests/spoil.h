@@ -33,6 +33,19 @@ static inline struct err spoil_examine(const char *path)
     return e;
 }
 
+/* Lets `how` change the file. */
+static inline void spoil_file(const char *path, void (*how)(hid_t f))
+{
+    hid_t f;
+
+    hdf_enter();
+    f = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    assert_true(f >= 0);
+    how(f);
+    assert_true(H5Fclose(f) >= 0);
+    hdf_leave();
+}
+
 static inline void spoil_remove(hid_t f, const char *name)
 {
     assert_true(H5Ldelete(f, name, H5P_DEFAULT) >= 0);

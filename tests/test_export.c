@@ -476,6 +476,37 @@ static void test_csv(void **state)
     free(to);
 }
 
+static void test_sizes_of_records(void **state)
+{
+    char *path = trace_make_path("sizes.h5"), *to = trace_make_path("sizes.oracle");
+    struct err e = {.text = ""};
+    struct trace *t;
+
+    (void)state;
+    trace_make(path, &make);
+    trace_poke(path, "/expert_bytes", 1, 2, UINT32_MAX);
+    t = trace_open(path, NULL, &e);
+    assert_int_equal(export_oracle_general(t, to, NULL, NULL, &e), 0);
+    trace_close(t);
+    (void)unlink(to);
+    trace_poke(path, "/expert_bytes", 1, 2, INT64_C(1) << 32);
+    t = trace_open(path, NULL, &e);
+    assert_non_null(t);
+    assert_int_equal(export_oracle_general(t, to, NULL, NULL, &e), -1);
+    assert_string_equal(e.text + strlen(path),
+                        ": /expert_bytes, row 2: 4294967296 bytes do not fit the "
+                        "format's 32 bits; export with size 1");
+    e.text[0] = '\0';
+    assert_int_equal(export_oracle_general(
+                         t, to, &(struct export_options){.unit_size = true}, NULL, &e),
+                     0);
+    trace_close(t);
+    (void)unlink(path);
+    (void)unlink(to);
+    free(path);
+    free(to);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -488,6 +519,7 @@ int main(void)
         cmocka_unit_test(test_experts_that_fill_words),
         cmocka_unit_test(test_exports_need_rows),
         cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_sizes_of_records),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

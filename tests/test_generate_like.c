@@ -222,6 +222,24 @@ static void test_where_nothing_can_be_written(void **state)
     free(nowhere);
 }
 
+static void test_no_trace_like_counts(void **state)
+{
+    char *path = trace_make_path("counts.h5"), *to = trace_make_path("like.h5");
+    struct err e = {.text = ""};
+    struct trace *t;
+
+    (void)state;
+    trace_make_counts(path, 2, 3, 4);
+    t = trace_open(path, NULL, &e);
+    assert_int_equal(generate_like(t, NULL, to, &e), -1);
+    assert_string_equal(e.text + strlen(path),
+                        ": has counts only; a trace with /routing/expert is needed");
+    trace_close(t);
+    (void)unlink(path);
+    free(path);
+    free(to);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +247,7 @@ int main(void)
         cmocka_unit_test(test_like_one_with_a_template),
         cmocka_unit_test(test_like_one_with_a_subject),
         cmocka_unit_test(test_where_nothing_can_be_written),
+        cmocka_unit_test(test_no_trace_like_counts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

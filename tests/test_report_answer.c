@@ -250,9 +250,9 @@ static void between_gpus(void **state)
     hand_make_parallel(&h);
     h.p[1].run.total.share[SHARE_COMM] = 2000 * ms;
     says(state, &h.r,
-         "communication that nothing hides: it takes 90.0 ms instead of 371 ms on "
-         "average. "
-         "It sends 50.0 % more bytes between the GPUs (3.00 MB against 2.00 MB).</p>");
+         "communication that nothing hides: it takes 90.0 ms instead of 371 ms "
+         "on average. It sends 50.0 % more bytes between the GPUs (3.00 MB against 2.00 "
+         "MB).</p>");
     h.p[1].run.total.share[SHARE_COMM] = 0;
     h.p[1].run.total.share[SHARE_IMBALANCE] = 2000 * ms;
     says(state, &h.r, "on average. Imbalance: 1.600 against 1.500.</p>");
@@ -381,8 +381,7 @@ static void caveats(void **state)
          "<div class=caveat><b class=tag>Caveat</b><ul>\n"
          "<li><b>The trace is synthetic:</b> drawn to published statistics ...</li>\n"
          "<li><b>Times are predicted, not measured:</b> the machine is a model "
-         "(vendor's "
-         "sheet; 3 of its 20 numbers are estimates).</li>\n"
+         "(vendor's sheet; 3 of its 20 numbers are estimates).</li>\n"
          "<li class=remark>one</li>\n<li class=remark>&lt;two&gt;</li>\n</ul></div>\n");
     /* Cut between letters, not inside of one. */
     memset(letters, 'x', sizeof letters);

@@ -306,6 +306,48 @@ static void test_a_count_only_trace(void **state)
     free(path);
 }
 
+struct shown {
+    uint64_t first, last, total;
+    size_t count;
+};
+
+static void note(void *context, uint64_t done, uint64_t total)
+{
+    struct shown *s = context;
+
+    if (s->count == 0)
+        s->first = done;
+    else
+        assert_true(done >= s->last);
+    s->last = done;
+    s->total = total;
+    s->count++;
+}
+
+/* Rows are swept twice: for counts, and for what one layer foretells of the next. */
+static void test_progress_is_told(void **state)
+{
+    char *path = trace_make_path("told.h5");
+    struct shown shown = {.count = 0};
+    const struct trace_statistics_watch watch = {note, &shown};
+    struct err e = {.text = ""};
+    struct trace_statistics s;
+    struct trace *t;
+
+    (void)state;
+    trace_make_cyclic(path, 2, 8, 2, 5000);
+    t = trace_open(path, NULL, &e);
+    assert_int_equal(trace_statistics_measure(t, &watch, &s, &e), 0);
+    assert_int_equal(shown.total, 10000);
+    assert_true(shown.count >= 4);
+    assert_true(shown.first < 5000);
+    assert_true(shown.last >= 5000 && shown.last <= 10000);
+    trace_statistics_release(&s);
+    trace_close(t);
+    (void)unlink(path);
+    free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_a_constant_trace),
         cmocka_unit_test(test_against_brute_force),
         cmocka_unit_test(test_a_count_only_trace),
+        cmocka_unit_test(test_progress_is_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,10 +10,6 @@
 #include "trace_maker.h"
 
 #include "sim/base/mem.h"
-#include "traces/export.h"
-#include "traces/generate.h"
-#include "traces/slice.h"
-#include "traces/statistics.h"
 #include "traces/trace_state.h"
 
 #include <stdio.h>
@@ -34,18 +30,6 @@ static const struct trace_make good = {.layers = LAYERS,
                                        .passes = true,
                                        .expert_bytes = true,
                                        .seed = 3};
-
-static void spoil(const char *path, void (*how)(hid_t f))
-{
-    hid_t f;
-
-    hdf_enter();
-    f = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
-    assert_true(f >= 0);
-    how(f);
-    assert_true(H5Fclose(f) >= 0);
-    hdf_leave();
-}
 
 /* ---- attributes as others write them ---- */
 
@@ -98,9 +82,9 @@ static void test_other_attributes(void **state)
 
     (void)state;
     trace_make(path, &good);
-    spoil(path, sorted_is_a_bool);
-    spoil(path, fixed_model);
-    spoil(path, one_in_a_list);
+    spoil_file(path, sorted_is_a_bool);
+    spoil_file(path, fixed_model);
+    spoil_file(path, one_in_a_list);
     assert_string_equal(spoil_examine(path).text, "");
     t = trace_open(path, NULL, &e);
     assert_non_null(t);
@@ -275,7 +259,7 @@ static void test_what_is_refused(void **state)
         struct err e;
 
         trace_make(path, &good);
-        spoil(path, bad[i].how);
+        spoil_file(path, bad[i].how);
         e = spoil_examine(path);
         if (strcmp(e.text + strlen(path), bad[i].words) != 0 ||
             strncmp(e.text, path, strlen(path)) != 0)
@@ -347,7 +331,7 @@ static void test_seams(void **state)
     (void)state;
     trace_make_cyclic(path, 1, 8, 2, 16390);
     assert_string_equal(spoil_examine(path).text, "");
-    spoil(path, repeat_position);
+    spoil_file(path, repeat_position);
     assert_string_equal(spoil_examine(path).text + strlen(path),
                         ": /token/position, row 16384: position 16386 does not follow "
                         "16386 of row 16383; positions of prefill and decode "
@@ -375,10 +359,10 @@ static void test_drafts_over_a_seam(void **state)
 
     (void)state;
     trace_make_cyclic(path, 1, 8, 2, 16390);
-    spoil(path, drafts_over_the_seam);
-    spoil(path, repeat_position);
+    spoil_file(path, drafts_over_the_seam);
+    spoil_file(path, repeat_position);
     assert_string_equal(spoil_examine(path).text, "");
-    spoil(path, repeat_position_before_drafts);
+    spoil_file(path, repeat_position_before_drafts);
     assert_string_equal(spoil_examine(path).text + strlen(path),
                         ": /token/position, row 16387: position 16382 does not follow "
                         "16382 of row 16379; positions of prefill and decode "
@@ -436,228 +420,6 @@ static void test_fields_have_names(void **state)
     assert_string_equal(trace_field_name((enum trace_field)0), "unknown field");
 }
 
-/* ---- those who read ---- */
-
-static void first_pass_goes_on(hid_t f)
-{
-    poke(f, "/pass/first", 1, 1, 0);
-}
-
-static void test_slices_fail_with_their_passes(void **state)
-{
-    char *path = trace_make_path("passes.h5"), *to = trace_make_path("passes_part.h5");
-    struct err e = {.text = ""};
-    struct trace *t;
-
-    (void)state;
-    trace_make(path, &good);
-    spoil(path, first_pass_goes_on);
-    t = trace_open(path, NULL, &e);
-    assert_non_null(t);
-    assert_int_equal(slice_write(t, &SLICE_EVERYTHING, to, &e), -1);
-    assert_non_null(strstr(e.text, ": /pass/first, row 0: a pass from 0 to 0 of the 33"));
-    assert_int_not_equal(access(to, F_OK), 0);
-    trace_close(t);
-    (void)unlink(path);
-    free(path);
-    free(to);
-}
-
-/* Everything is all layers, rows and requests; a part that begins where a request ends
- * and ends where one begins has none of either. */
-static void test_slices_at_requests(void **state)
-{
-    static const struct trace_make many = {
-        .layers = 60, .experts = 9, .top_k = 2, .requests = 5, .rows = 10, .seed = 2};
-    static const struct {
-        struct slice slice;
-        uint64_t rows, requests, first_position;
-    } known[] = {{{0, UINT64_MAX, 0, UINT64_MAX, NULL}, 50, 5, 0},
-                 {{0, UINT64_MAX, 10, 30, NULL}, 20, 2, 0},
-                 {{0, UINT64_MAX, 9, 31, NULL}, 22, 4, 9},
-                 {{2, 3, 0, UINT64_MAX, NULL}, 10, 1, 0},
-                 {{4, UINT64_MAX, 0, 49, NULL}, 9, 1, 0}};
-    char *path = trace_make_path("many.h5"), *to = trace_make_path("many_part.h5");
-    struct err e = {.text = ""};
-    struct trace *t, *part;
-
-    (void)state;
-    trace_make(path, &many);
-    t = trace_open(path, NULL, &e);
-    assert_non_null(t);
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        struct trace_token first, was;
-        const struct trace_info *info;
-        char *wanted;
-
-        assert_int_equal(slice_write(t, &known[i].slice, to, &e), 0);
-        part = trace_open(to, NULL, &e);
-        assert_non_null(part);
-        info = trace_get_info(part);
-        assert_int_equal(info->layers, 60);
-        assert_int_equal(info->rows, known[i].rows);
-        assert_int_equal(info->requests, known[i].requests);
-        assert_int_equal(trace_read_token(part, 0, 1, &first, &e), 0);
-        assert_int_equal(trace_read_token(t, known[i].first_position, 1, &was, &e), 0);
-        assert_int_equal(first.position, was.position);
-        wanted = mem_format("%s; rows %d:%d, 60 of 60 layers", trace_get_info(t)->source,
-                            (int[]){0, 10, 9, 20, 40}[i], (int[]){50, 30, 31, 30, 49}[i]);
-        assert_string_equal(info->source, wanted);
-        free(wanted);
-        trace_close(part);
-        (void)unlink(to);
-    }
-    trace_close(t);
-    (void)unlink(path);
-    free(path);
-    free(to);
-}
-
-/* One row of routing is larger than what is copied at once. */
-static void test_slices_of_wide_rows(void **state)
-{
-    enum { WIDE_LAYERS = 270, EXPERTS = 4096 };
-    const struct trace_make wide = {.layers = WIDE_LAYERS,
-                                    .experts = EXPERTS,
-                                    .top_k = 1,
-                                    .requests = 1,
-                                    .rows = 2,
-                                    .predicted = EXPERTS,
-                                    .seed = 8};
-    char *path = trace_make_path("wide.h5"), *to = trace_make_path("wide_part.h5");
-    uint16_t *got = mem_alloc(EXPERTS, sizeof *got);
-    uint16_t *want = mem_alloc((size_t)WIDE_LAYERS * EXPERTS, sizeof *want);
-    struct slice s = SLICE_EVERYTHING;
-    struct err e = {.text = ""};
-    uint16_t expert[WIDE_LAYERS];
-    struct trace_token token;
-    struct trace *t, *part;
-
-    (void)state;
-    trace_make(path, &wide);
-    t = trace_open(path, NULL, &e);
-    assert_non_null(t);
-    s.layers = "269";
-    assert_int_equal(slice_write(t, &s, to, &e), 0);
-    part = trace_open(to, NULL, &e);
-    assert_non_null(part);
-    assert_int_equal(trace_get_info(part)->rows, 2);
-    for (uint64_t row = 0; row < 2; row++) {
-        trace_make_row(&wide, row, &token, expert, NULL, want);
-        assert_int_equal(trace_read_predicted(part, row, 1, got, &e), 0);
-        assert_memory_equal(got, want + (size_t)269 * EXPERTS, EXPERTS * sizeof *got);
-    }
-    trace_close(part);
-    trace_close(t);
-    (void)unlink(path);
-    (void)unlink(to);
-    free(path);
-    free(to);
-    free(got);
-    free(want);
-}
-
-static void bytes_that_fit(hid_t f)
-{
-    poke(f, "/expert_bytes", 1, 2, UINT32_MAX);
-}
-
-static void bytes_that_do_not(hid_t f)
-{
-    poke(f, "/expert_bytes", 1, 2, INT64_C(1) << 32);
-}
-
-static void test_sizes_of_records(void **state)
-{
-    char *path = trace_make_path("sizes.h5"), *to = trace_make_path("sizes.oracle");
-    struct err e = {.text = ""};
-    struct trace *t;
-
-    (void)state;
-    trace_make(path, &good);
-    spoil(path, bytes_that_fit);
-    t = trace_open(path, NULL, &e);
-    assert_int_equal(export_oracle_general(t, to, NULL, NULL, &e), 0);
-    trace_close(t);
-    (void)unlink(to);
-    spoil(path, bytes_that_do_not);
-    t = trace_open(path, NULL, &e);
-    assert_non_null(t);
-    assert_int_equal(export_oracle_general(t, to, NULL, NULL, &e), -1);
-    assert_string_equal(e.text + strlen(path),
-                        ": /expert_bytes, row 2: 4294967296 bytes do not fit the "
-                        "format's 32 bits; export with size 1");
-    e.text[0] = '\0';
-    assert_int_equal(export_oracle_general(
-                         t, to, &(struct export_options){.unit_size = true}, NULL, &e),
-                     0);
-    trace_close(t);
-    (void)unlink(path);
-    (void)unlink(to);
-    free(path);
-    free(to);
-}
-
-static void test_no_trace_like_counts(void **state)
-{
-    char *path = trace_make_path("counts.h5"), *to = trace_make_path("like.h5");
-    struct err e = {.text = ""};
-    struct trace *t;
-
-    (void)state;
-    trace_make_counts(path, 2, 3, 4);
-    t = trace_open(path, NULL, &e);
-    assert_int_equal(generate_like(t, NULL, to, &e), -1);
-    assert_string_equal(e.text + strlen(path),
-                        ": has counts only; a trace with /routing/expert is needed");
-    trace_close(t);
-    (void)unlink(path);
-    free(path);
-    free(to);
-}
-
-struct shown {
-    uint64_t first, last, total;
-    size_t count;
-};
-
-static void note(void *context, uint64_t done, uint64_t total)
-{
-    struct shown *s = context;
-
-    if (s->count == 0)
-        s->first = done;
-    else
-        assert_true(done >= s->last);
-    s->last = done;
-    s->total = total;
-    s->count++;
-}
-
-/* Rows are swept twice: for counts, and for what one layer foretells of the next. */
-static void test_progress_is_told(void **state)
-{
-    char *path = trace_make_path("told.h5");
-    struct shown shown = {.count = 0};
-    const struct trace_statistics_watch watch = {note, &shown};
-    struct err e = {.text = ""};
-    struct trace_statistics s;
-    struct trace *t;
-
-    (void)state;
-    trace_make_cyclic(path, 2, 8, 2, 5000);
-    t = trace_open(path, NULL, &e);
-    assert_int_equal(trace_statistics_measure(t, &watch, &s, &e), 0);
-    assert_int_equal(shown.total, 10000);
-    assert_true(shown.count >= 4);
-    assert_true(shown.first < 5000);
-    assert_true(shown.last >= 5000 && shown.last <= 10000);
-    trace_statistics_release(&s);
-    trace_close(t);
-    (void)unlink(path);
-    free(path);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -668,12 +430,6 @@ int main(void)
         cmocka_unit_test(test_drafts_over_a_seam),
         cmocka_unit_test(test_numbers_of_cells_begin_again),
         cmocka_unit_test(test_fields_have_names),
-        cmocka_unit_test(test_slices_fail_with_their_passes),
-        cmocka_unit_test(test_slices_at_requests),
-        cmocka_unit_test(test_slices_of_wide_rows),
-        cmocka_unit_test(test_sizes_of_records),
-        cmocka_unit_test(test_no_trace_like_counts),
-        cmocka_unit_test(test_progress_is_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
