@@ -2,7 +2,7 @@
 # `moesim trace import` of what tools dump: router logits, llama.cpp's moe-trace, JSON lines,
 # RouterTrace, MoE-Infinity's matrices, FLAME-MoE's parquet, and what `trace export` writes.
 # Files are made here by the rule of each writer, and every value is compared. How an import
-# ends in general: cli_import.sh, cli_capture.sh.
+# ends in general: cli_import.sh, cli_import_filled.sh.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 . tests/shell.sh
@@ -23,65 +23,22 @@ cp traces/samples/gpt-oss-20b-like.h5 "$folder/sample.h5"
 report $? dumps_exported
 
 PYTHONDONTWRITEBYTECODE=1 "$python" - "$folder" <<'END'
-import contextlib
-import io
 import json
 import os
 import random
-import re
 import sys
 import h5py
 import numpy as np
 
 folder = sys.argv[1]
-out = f"{folder}/out/x.h5"
-sys.path.insert(0, "traces/python")
-from moesim import cells, formats, say, table  # noqa: E402
-from moesim.__main__ import run as run_command  # noqa: E402
+sys.path[:0] = ["traces/python", "tests"]
+from import_lab import Lab  # noqa: E402
+from moesim import cells, formats, table  # noqa: E402
 from moesim.formats import moe_infinity, moe_trace, router_logits  # noqa: E402
+lab = Lab(folder, "dumps_")
+out, report, run, takes, refuses = lab.out, lab.report, lab.run, lab.takes, lab.refuses
 rng, shuffle = np.random.default_rng(29), random.Random(29)
-failed = False
 NONE = 65535
-
-
-def report(good, name, said=""):
-    global failed
-    if not good:
-        print(said)
-    print("ok" if good else "not ok", name, flush=True)
-    failed = failed or not good
-
-
-def run(files, arguments):
-    """Status, and what it said."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(out)
-    say.remarks.clear()  # of an import that failed
-    said, files = io.StringIO(), [files] if isinstance(files, str) else files
-    with contextlib.redirect_stderr(said):
-        status = run_command("import", "import", [*(f"{folder}/{file}" for file in files), "-o",
-                                                  out, *arguments])
-    return status, said.getvalue()
-
-
-def takes(name, words, file, *arguments, holds):
-    """A trace that holds what it should; says the words, or nothing."""
-    status, said = run(file, arguments)
-    good = status == 0 and os.listdir(f"{folder}/out") == ["x.h5"] and \
-        (re.search(words, said, re.DOTALL) is not None if words else said == "")
-    if good:
-        with h5py.File(out) as trace:
-            good = bool(holds(trace))
-            said += str(dict(trace.attrs))
-    report(good, f"dumps_{name}", said)
-
-
-def refuses(name, words, file, *arguments, status=1):
-    """One sentence, and nothing left."""
-    ended, said = run(file, arguments)
-    report(ended == status and re.fullmatch("moesim: [^\n]*\n", said) is not None
-           and re.search(words, said) is not None and not os.listdir(f"{folder}/out"),
-           f"dumps_{name}", said)
 
 
 def write(name, lines):
@@ -471,10 +428,10 @@ for name, files in samples.items():
             start = stream.read(formats.HEAD_BYTES)
         found = [module.FORMAT.name for module in formats.modules()
                  if hasattr(module, "recognise") and module.recognise(f"{folder}/{file}", start)]
-        report(found == [name], f"dumps_recognised_{file}", found)
+        report(found == [name], f"recognised_{file}", found)
 for data in (b"", b"\n", b"{", b"PK", b"\x93NUMPY", bytes(24), b"a,b\n", b"0,1\n", b"{}\n"):
     open(f"{folder}/nothing", "wb").write(data)
     found = [module.FORMAT.name for module in formats.modules()
              if hasattr(module, "recognise") and module.recognise(f"{folder}/nothing", data)]
-    report(not found, f"dumps_not_recognised_{data[:6]!r}", found)
-sys.exit(failed)
+    report(not found, f"not_recognised_{data[:6]!r}", found)
+sys.exit(lab.failed)

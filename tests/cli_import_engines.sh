@@ -14,61 +14,21 @@ mkdir "$folder/out"
 
 "$python" -B - "$folder" <<'END'
 import base64
-import contextlib
 import io
 import json
 import os
 import pickle
-import re
 import sys
 import zipfile
 import h5py
 import numpy as np
 
 folder = sys.argv[1]
-out = f"{folder}/out/x.h5"
-sys.path[:0] = ["traces/python", "tests/formats"]
-from moesim.__main__ import run as run_command  # noqa: E402
-from moesim.say import remarks  # noqa: E402
-failed = False
+sys.path[:0] = ["traces/python", "tests", "tests/formats"]
+from import_lab import Lab  # noqa: E402
+lab = Lab(folder)
+out, report, run, takes, refuses = lab.out, lab.report, lab.run, lab.takes, lab.refuses
 rng = np.random.default_rng(14)
-
-
-def report(good, name, said=""):
-    global failed
-    if not good:
-        print(said)
-    print("ok" if good else "not ok", name, flush=True)
-    failed = failed or not good
-
-
-def run(files, arguments):
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(out)
-    remarks.clear()
-    said = io.StringIO()
-    paths = [file if file.startswith("tests/") else f"{folder}/{file}" for file in files.split()]
-    with contextlib.redirect_stderr(said):
-        status = run_command("import", "import", [*paths, "-o", out, *arguments])
-    return status, said.getvalue()
-
-
-def takes(name, words, files, *arguments, holds):
-    """Without --from: a trace that holds so; says the words, or nothing."""
-    status, said = run(files, arguments)
-    good = status == 0 and os.listdir(f"{folder}/out") == ["x.h5"] and \
-        (re.search(words, said) is not None if words else said == "")
-    report(good, name, said)
-    if good:
-        with h5py.File(out) as trace:
-            report(holds(trace), f"{name}_holds", dict(trace.attrs))
-
-
-def refuses(name, words, files, *arguments):
-    """One sentence, and nothing left."""
-    status, said = run(files, arguments)
-    report(status == 1 and re.fullmatch("moesim: [^\n]*\n", said) is not None
-           and re.search(words, said) is not None and not os.listdir(f"{folder}/out"), name, said)
 
 
 def routing(rows, layers=48, k=8, experts=128):
@@ -454,7 +414,7 @@ with h5py.File(f"{folder}/column.h5", "w") as file:
 with h5py.File(f"{folder}/column.h5") as file:
     report((file["x"][:] == values).all() and file["x"].chunks[0] == column.chunk_rows,
            "column_reads_back")
-sys.exit(failed)
+sys.exit(lab.failed)
 END
 failed=$?
 exit $failed
