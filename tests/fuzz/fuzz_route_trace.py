@@ -29,11 +29,5 @@ def make(stream):
     return ("\n".join(lines) + "\n").encode()
 
 
-def change(stream, data):
-    if stream.randrange(8) == 0:
-        return importers.change_bytes(stream, data)
-    return importers.change_text(stream, data)
-
-
 if __name__ == "__main__":
-    sys.exit(importers.main("route_trace", make, change))
+    sys.exit(importers.main("route_trace", make, importers.change_lines))

@@ -21,11 +21,5 @@ def make(stream):
     return json.dumps(trace, indent=stream.choice((None, 1))).encode()
 
 
-def change(stream, data):
-    if stream.randrange(8) == 0:
-        return importers.change_bytes(stream, data)
-    return importers.change_text(stream, data)
-
-
 if __name__ == "__main__":
-    sys.exit(importers.main("router_trace", make, change))
+    sys.exit(importers.main("router_trace", make, importers.change_lines))

@@ -7,7 +7,7 @@ file left over are findings; the input is kept. Inputs that end in a sentence no
 before are kept as parents of others.
 
 A target, fuzz_NAME.py, gives make(stream), a good input, and change(stream, bytes), one
-like it. `FILE ...` are inputs tried first.
+like it (`change_lines` where it is text). `FILE ...` are inputs tried first.
 """
 
 import argparse
@@ -74,6 +74,11 @@ def change_text(stream, data):
         else:
             lines[at] = change_bytes(stream, lines[at])
     return b"\n".join(lines)
+
+
+def change_lines(stream, data):
+    """What suits a table or lines of text: mostly words and lines, at times bytes."""
+    return (change_bytes if stream.randrange(8) == 0 else change_text)(stream, data)
 
 
 def limit_memory(most=None):
