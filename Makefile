@@ -480,7 +480,7 @@ clean: ## remove build/ and out/
 
 .PHONY: demo test moesim ranks help setup need-mpi tests objects flags benches fuzzers layers headers \
         lint analyzed format bench fuzz faults gpu sanitize-gpu emulate emulate-mutants cuda-flags gpu-kit \
-        kit-check threads mpi papers guard page baselines data tune-check capture-check compare instructions \
+        kit-check threads mpi papers guard page baselines data tune-check package-check capture-check compare instructions \
         memory valgrind install clean
 .DELETE_ON_ERROR:
 .SUFFIXES:
