@@ -152,11 +152,10 @@ int cmd_trace_info(int argc, char **argv)
     };
     const struct command command = {
         "moesim trace info TRACE [--json] [--quiet]",
-        "Prints what a trace holds and how its routing looks: skew, locality, "
-        "predictability,\ndistinct experts per batch, reuse distances, drift, margins "
-        "and "
-        "gate mass, and how many\nexperts a batch could drop. Reads and checks the whole "
-        "file; traces/FORMAT.md explains\nthe figures.",
+        "Prints what a trace holds and how its routing looks: skew, locality,\n"
+        "predictability, distinct experts per batch, reuse distances, drift, margins\n"
+        "and gate mass, and how many experts a batch could drop. Reads and checks the\n"
+        "whole file; traces/FORMAT.md explains the figures.",
         "moesim trace info traces/samples/gpt-oss-20b-like.h5", table};
     struct trace_statistics s;
     struct trace_details d;
