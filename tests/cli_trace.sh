@@ -290,6 +290,26 @@ assert [(d["group"], d["rows"], d["batches"], d["capped"]) for d in drops] == [
     ("red", 1, 32, True), ("red", 8, 4, True), ("blue", 1, 8, False)], drops
 END
 report $? trace_info_groups_json
+# Where nothing was recorded there are no figures, rather than zeros.
+nothing=traces/conformance/good/note_nothing_recorded.h5
+prints trace_info_nothing 0 trace info $nothing <<END
+$nothing
+  model      tiny: 3 MoE layers, 8 experts, top-2
+  source     made by hand
+  capture    
+  rows       12 tokens in 4 requests
+  has        /routing/expert prefill rows in /token/phase
+  routing    no cell of it was recorded; record again with the capture of routing switched on
+END
+"$moesim" trace info --json $nothing >"$folder/info.json" && "$python" - "$folder" <<'END'
+import json
+import sys
+info = json.load(open(f"{sys.argv[1]}/info.json"))
+for key in ("top1_share", "entropy_bits", "gini", "adjacent_overlap", "independent_overlap",
+            "next_layer_predictability", "union_size"):
+    assert info[key] is None, key
+END
+report $? trace_info_nothing_json
 prints trace_gen_parameters 1 trace gen "$folder/hand.csv" -o "$folder/y.h5" --set layers=2 <<END
 moesim: --set layers=2: there is no 'layers', which is a single value
 END
