@@ -90,7 +90,7 @@ prints trace_info_json 0 trace info "$hand" --json <<'END'
   "gates": [
     {"phase": "decode", "group": null, "cells": 16, "margin": null, "rest": 0.000000, "outside": null}],
   "drops": [
-    {"phase": "decode", "group": null, "rows": 1, "batches": 8, "distinct": 1.000000, "dropped": {"1": 0.000000, "5": 0.000000, "10": 0.000000}}],
+    {"phase": "decode", "group": null, "rows": 1, "batches": 8, "capped": false, "distinct": 1.000000, "dropped": {"1": 0.000000, "5": 0.000000, "10": 0.000000}}],
   "tokens_per_pass": null
 }
 END
@@ -199,6 +199,23 @@ with h5py.File(f"{folder}/counts.h5", "w", libver=("v110", "v110")) as f:
                    experts=4, top_k=1, candidates=1, score_kind="none", sorted=0)
     f["/moe_layer"] = np.arange(2, dtype="<u2")
     f.create_dataset("/load/count", data=np.ones((3, 2, 4), "<u4"), chunks=True)
+# So many groups that 32 rows of each count; one has nine requests of eight rows, one has one.
+with h5py.File(f"{folder}/groups.h5", "w", libver=("v110", "v110")) as f:
+    f.attrs.update(format="moesim-trace", version=1, model="hand", source="", capture="", experts=4,
+                   top_k=2, candidates=2, score_kind="softmax", sorted=1)
+    f["/moe_layer"] = np.zeros(1, "<u2")
+    f["/group_name"] = np.array([b"red", b"blue"] + [b"none"] * 16382)
+    f["/request/arrival_ns"] = np.full(10, -1, "<i8")
+    f["/request/prompt_tokens"] = np.ones(10, "<u4")
+    f["/request/output_tokens"] = np.full(10, 8, "<u4")
+    f["/request/rows"] = np.full(10, 8, "<u4")
+    f["/request/first_row"] = np.arange(0, 80, 8, dtype="<u8")
+    f["/request/group"] = np.array([0] * 9 + [1], "<u2")
+    f["/token/request"] = np.arange(80, dtype="<u4") // 8
+    f["/token/position"] = np.arange(80, dtype="<u4") % 8
+    f["/token/phase"] = np.ones(80, "u1")
+    f["/routing/expert"] = np.tile(np.array([0, 1], "<u2"), (80, 1, 1))
+    f["/routing/score"] = np.tile(np.array([.9375, .0625], "<f2"), (80, 1, 1))
 END
 while read -r what wanted flag; do
     "$moesim" trace gen --like "$folder/$what.h5" -o "$folder/x.h5" ${flag:+"$flag"} >/dev/null
@@ -245,6 +262,54 @@ for key in ("adjacent_overlap", "union_size", "reuse", "gates", "drops"):
     assert info[key] is None, key
 END
 report $? trace_info_counts_json
+# A batch can lose 1/16 of its mass for 10 %. Groups: the first eight, and those that fill a batch.
+"$moesim" trace info "$folder/groups.h5" | sed -n '/^             margin/,$p' >"$folder/out"
+diff - "$folder/out" <<'END'
+             margin   rest
+              0.875  0.062  decode
+              0.875  0.062  decode, red
+              0.875  0.062  decode, blue
+             16376 more groups: --json
+  drops      distinct experts of a layer in a batch of rows of different requests, and how many
+             of them it could drop at a loss of 1, 5, 10 % of its gate mass
+             rows  distinct    1 %    5 %   10 %
+                1       2.0    0.0    0.0    1.0  decode
+                8       2.0    0.0    0.0    1.0  decode
+                1       2.0    0.0    0.0    1.0  decode, red, first 32 rows
+                8       2.0    0.0    0.0    1.0  decode, red, first 32 rows
+             1 of the groups make no batch of 8: --json
+             16376 more groups: --json
+END
+report $? trace_info_groups
+"$moesim" trace info --json "$folder/groups.h5" >"$folder/info.json" && "$python" - "$folder" <<'END'
+import json
+import sys
+drops = json.load(open(f"{sys.argv[1]}/info.json"))["drops"]
+assert [(d["group"], d["rows"], d["batches"], d["capped"]) for d in drops] == [
+    (None, 1, 80, False), (None, 8, 8, False),
+    ("red", 1, 32, True), ("red", 8, 4, True), ("blue", 1, 8, False)], drops
+END
+report $? trace_info_groups_json
+# Where nothing was recorded there are no figures, rather than zeros.
+nothing=traces/conformance/good/note_nothing_recorded.h5
+prints trace_info_nothing 0 trace info $nothing <<END
+$nothing
+  model      tiny: 3 MoE layers, 8 experts, top-2
+  source     made by hand
+  capture    
+  rows       12 tokens in 4 requests
+  has        /routing/expert prefill rows in /token/phase
+  routing    no cell of it was recorded; record again with the capture of routing switched on
+END
+"$moesim" trace info --json $nothing >"$folder/info.json" && "$python" - "$folder" <<'END'
+import json
+import sys
+info = json.load(open(f"{sys.argv[1]}/info.json"))
+for key in ("top1_share", "entropy_bits", "gini", "adjacent_overlap", "independent_overlap",
+            "next_layer_predictability", "union_size"):
+    assert info[key] is None, key
+END
+report $? trace_info_nothing_json
 prints trace_gen_parameters 1 trace gen "$folder/hand.csv" -o "$folder/y.h5" --set layers=2 <<END
 moesim: --set layers=2: there is no 'layers', which is a single value
 END

@@ -179,7 +179,7 @@ static void test_drift(void **state)
     assert_near(m.d.drift.neighbours_independent, chance / 7);
     assert_near(m.d.drift.first_to_last, 1);
     assert_near(m.d.drift.first_to_last_independent, chance);
-    assert_near(m.d.drift.dealt, 16. / 28);
+    assert_near(m.d.drift.in_turn, 16. / 28);
     hand_figures_release(&m);
     /* The experts alternate: no window differs, in order; those in turn are alike, too.
      */
@@ -188,9 +188,9 @@ static void test_drift(void **state)
     m = measure_hand(&h);
     assert_near(m.d.drift.neighbours, 0);
     assert_near(m.d.drift.first_to_last, 0);
-    assert_near(m.d.drift.dealt, 0);
+    assert_near(m.d.drift.in_turn, 0);
     hand_figures_release(&m);
-    /* A single row is one window, and two requests cannot be dealt to eight. */
+    /* A single row is one window, and two requests do not go round eight. */
     h.requests = 1;
     h.rows = (const uint32_t[]){1};
     m = measure_hand(&h);
@@ -201,7 +201,7 @@ static void test_drift(void **state)
     h.requests = 2;
     h.rows = (const uint32_t[]){30, 34};
     m = measure_hand(&h);
-    assert_near(m.d.drift.dealt, -1);
+    assert_near(m.d.drift.in_turn, -1);
     assert_near(m.d.drift.neighbours, 0);
     hand_figures_release(&m);
 }

@@ -325,7 +325,7 @@ static void brute_drift(const struct world *w, const struct hand_figures *m)
     for (uint32_t a = 0; a < 8; a++)
         for (uint32_t b = a + 1; b < 8; b++)
             dealt += brute_distance(w, window, a, b) / 28;
-    assert_within(r->dealt, dealt, 1e-9);
+    assert_within(r->in_turn, dealt, 1e-9);
     /* Rows are drawn independently here: what is seen is what is expected of that. */
     assert_within(r->neighbours / r->neighbours_independent, 1, .1);
 }

@@ -19,7 +19,7 @@ struct concurrent_plan {
     const uint32_t *request; /* [requests], ascending; NULL: all of the trace. Borrowed */
     uint64_t requests;
     bool masses;        /* the trace has scores */
-    uint64_t rows_most; /* no step begins that would bring more */
+    uint64_t rows_most; /* no step begins once there were so many */
     void (*step)(void *context, const struct concurrent_step *s);
     void *context;
 };

@@ -6,11 +6,14 @@
 
 #include <stdlib.h>
 
-#define PHASE_ROWS_MAX ((uint64_t)1 << 20)
-#define GROUP_ROWS_MAX ((uint64_t)1 << 15)
-#define GROUPS_ROWS_MAX ((uint64_t)1 << 19) /* of all groups together */
-
 const uint32_t details_batch[DETAILS_BATCHES] = {1, 8, 32};
+
+uint64_t details_group_rows(uint32_t groups)
+{
+    const uint64_t most = (uint64_t)1 << 15, of_all = (uint64_t)1 << 19;
+
+    return of_all / groups < most ? of_all / groups : most;
+}
 
 /* Drops of one phase in batches of one size. */
 struct phase_walk {
@@ -37,7 +40,7 @@ static void begin_phases(struct detailing *a)
         struct concurrent_plan plan = {.slots = details_batch[i % DETAILS_BATCHES],
                                        .phases = 1u << i / DETAILS_BATCHES,
                                        .masses = true,
-                                       .rows_most = PHASE_ROWS_MAX,
+                                       .rows_most = DETAILS_PHASE_ROWS,
                                        .step = drops_step};
 
         if ((a->d->phases & plan.phases) == 0)
@@ -99,12 +102,10 @@ static int measure_groups(struct detailing *a, struct err *e)
 {
     uint64_t *first = mem_alloc((size_t)a->info->groups + 1, sizeof *first);
     uint32_t *sorted = sort_requests(a, first);
-    uint64_t most = GROUPS_ROWS_MAX / a->info->groups;
     struct drops *drops = drops_new(a->info);
     struct concurrent_plan plan = {.phases = trace_statistics_counted(a->d->phases),
                                    .masses = true,
-                                   .rows_most =
-                                       most < GROUP_ROWS_MAX ? most : GROUP_ROWS_MAX,
+                                   .rows_most = details_group_rows(a->info->groups),
                                    .step = drops_step,
                                    .context = drops};
     int status = 0;

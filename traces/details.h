@@ -14,6 +14,11 @@
 enum { DETAILS_BATCHES = 3 };
 extern const uint32_t details_batch[DETAILS_BATCHES]; /* rows: 1, 8, 32 */
 
+/* Batches end once they held so many rows of a phase, ... */
+#define DETAILS_PHASE_ROWS ((uint64_t)1 << 20)
+/* ... or of one of several groups: 2^15, and 2^19 of all groups together. */
+uint64_t details_group_rows(uint32_t groups);
+
 /* Tokens of the passes of a count-only trace: the mean over layers of a layer's counts,
  * by top_k. */
 struct trace_tokens {
@@ -27,10 +32,9 @@ struct trace_details {
     unsigned phases; /* 1 << enum trace_phase of those present */
     /* (phase, group): [TRACE_PHASES * groups] */
     struct trace_gate *gate;
-    /* By phase, over all groups: (phase, batch), of at most 2^20 rows each; and by group,
-     * if there are several, of its requests alone: (group, batch), over decode rows (all
-     * rows where there are none), of at most 2^15 rows each and 2^19 of all groups. Steps
-     * as of statistics.h's union_size. */
+    /* By phase, over all groups: (phase, batch); and by group, if there are several, of
+     * its requests alone: (group, batch), over decode rows (all rows where there are
+     * none). Steps as of statistics.h's union_size. */
     struct drop_sums *phase_drops; /* [TRACE_PHASES * DETAILS_BATCHES] */
     struct drop_sums *group_drops; /* [groups * DETAILS_BATCHES], or NULL */
     uint32_t reuse_bins;

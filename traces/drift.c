@@ -14,7 +14,7 @@ struct windows {
 struct drift {
     const struct trace_info *info;
     uint64_t length; /* rows, or passes */
-    uint64_t dealt;  /* requests, or passes, to deal */
+    uint64_t turns;  /* requests, or passes, that windows take in turn */
     uint32_t windows;
     struct windows in_order, in_turn;
 };
@@ -36,7 +36,7 @@ struct drift *drift_new(const struct trace_info *info)
 
     d->info = info;
     d->length = info->counts_only ? info->passes : info->rows;
-    d->dealt = info->counts_only ? info->passes : info->requests;
+    d->turns = info->counts_only ? info->passes : info->requests;
     d->windows =
         d->length < DRIFT_WINDOWS_MOST ? (uint32_t)d->length : DRIFT_WINDOWS_MOST;
     windows_init(d, &d->in_order);
@@ -208,20 +208,20 @@ static double mean_of(double sum, uint32_t pairs)
 
 struct trace_drift drift_measure(const struct drift *d)
 {
-    struct mean near = {0}, far = {0}, dealt = {0};
+    struct mean near = {0}, far = {0}, turn = {0};
 
     for (uint32_t w = 0; w + 1 < d->windows; w++)
         add_pair(&near, compare(d, &d->in_order, w, w + 1));
     if (d->windows > 1)
         add_pair(&far, compare(d, &d->in_order, 0, d->windows - 1));
-    for (uint32_t a = 0; a < d->windows && d->dealt >= d->windows; a++)
+    for (uint32_t a = 0; a < d->windows && d->turns >= d->windows; a++)
         for (uint32_t b = a + 1; b < d->windows; b++)
-            add_pair(&dealt, compare(d, &d->in_turn, a, b));
+            add_pair(&turn, compare(d, &d->in_turn, a, b));
     return (struct trace_drift){
         .windows = d->windows,
         .neighbours = mean_of(near.seen, near.pairs),
         .neighbours_independent = mean_of(near.independent, near.pairs),
         .first_to_last = mean_of(far.seen, far.pairs),
         .first_to_last_independent = mean_of(far.independent, far.pairs),
-        .dealt = mean_of(dealt.seen, dealt.pairs)};
+        .in_turn = mean_of(turn.seen, turn.pairs)};
 }

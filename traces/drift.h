@@ -5,7 +5,7 @@
  * equal ones, 1 for windows without a common expert.
  *
  * Windows differ by chance alone, too. Two figures say by how much:
- * - dealt: the same distance, mean over all pairs, between W windows that took the
+ * - in_turn: the same distance, mean over all pairs, between W windows that took the
  *   requests (or passes) in turn, request r in window r mod W, so that none is earlier
  *   than another. It holds what makes requests differ from each other.
  * - independent: what windows of independent rows would have, to the first order. Of n
@@ -27,7 +27,7 @@ struct trace_drift {
     uint32_t windows; /* W: 8, or the rows if there are fewer */
     double neighbours, first_to_last;
     double neighbours_independent, first_to_last_independent;
-    double dealt; /* of as many requests as windows at least */
+    double in_turn; /* of as many requests as windows at least */
 };
 
 struct drift;

@@ -59,18 +59,17 @@ static void row_release(struct row *r)
 static void print_row(FILE *out, const struct trace_info *info, uint64_t number,
                       const struct row *r)
 {
-    static const char *const phases[] = {"prefill", "decode", "draft", "verify"};
-
     for (uint32_t l = 0; l < info->layers; l++)
         for (uint32_t k = 0; k < info->top_k; k++) {
             size_t i = (size_t)l * info->candidates + k;
 
             if (r->expert[i] == TRACE_NOT_RECORDED)
                 break;
-            (void)fprintf(
-                out, "%" PRIu64 ",%" PRIu32 ",%" PRIu32 ",%s,%u,%" PRIu32 ",%u,", number,
-                r->token.request, r->token.position, phases[r->token.phase],
-                (unsigned)info->moe_layer[l], k, (unsigned)r->expert[i]);
+            (void)fprintf(out,
+                          "%" PRIu64 ",%" PRIu32 ",%" PRIu32 ",%s,%u,%" PRIu32 ",%u,",
+                          number, r->token.request, r->token.position,
+                          trace_phase_name((enum trace_phase)r->token.phase),
+                          (unsigned)info->moe_layer[l], k, (unsigned)r->expert[i]);
             if (r->score != NULL)
                 (void)fprintf(out, "%.6g", (double)r->score[i]);
             (void)fputc('\n', out);

@@ -209,8 +209,8 @@ static int check_storage(struct hdf_set *s, hid_t plist, struct err *e)
     }
     if (layout != H5D_CHUNKED || H5Pget_chunk(plist, HDF_MAX_RANK, chunk) != s->rank)
         return err_set(e,
-                       "%s: %s has a storage layout that a trace may not use; write it "
-                       "chunked",
+                       "%s: %s has a storage layout that a trace may not use; "
+                       "write it chunked",
                        s->path, s->name);
     for (int i = 0; i < filters; i++) {
         size_t values = 0;
@@ -221,15 +221,15 @@ static int check_storage(struct hdf_set *s, hid_t plist, struct err *e)
         if (id != H5Z_FILTER_SHUFFLE && id != H5Z_FILTER_DEFLATE &&
             id != H5Z_FILTER_FLETCHER32)
             return err_set(e,
-                           "%s: %s uses filter %d; only shuffle, deflate and fletcher32 "
-                           "are allowed",
+                           "%s: %s uses filter %d; "
+                           "only shuffle, deflate and fletcher32 are allowed",
                            s->path, s->name, (int)id);
     }
     for (int i = 0; i < s->rank; i++) {
         if (chunk[i] == 0 || chunk[i] > HDF_MAX_CHUNK_BYTES / bytes)
             return err_set(e,
-                           "%s: %s has chunks above 16 MiB; write chunks of at most "
-                           "512 KiB",
+                           "%s: %s has chunks above 16 MiB; "
+                           "write chunks of at most 512 KiB",
                            s->path, s->name);
         bytes *= chunk[i];
     }
@@ -258,10 +258,9 @@ static int check_claim(const struct hdf_set *s, hid_t file, hid_t plist, hid_t s
     }
     if (s->chunk_rows == 0) {
         if (H5Dget_storage_size(s->id) < bytes || H5Dget_storage_size(s->id) > file_bytes)
-            return err_set(e,
-                           "%s: %s claims %" PRIu64 " rows but their values were never "
-                           "written",
-                           s->path, s->name, s->dim[0]);
+            return err_set(
+                e, "%s: %s claims %" PRIu64 " rows but their values were never written",
+                s->path, s->name, s->dim[0]);
         return 0;
     }
     (void)H5Pget_chunk(plist, HDF_MAX_RANK, chunk);

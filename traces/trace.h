@@ -33,8 +33,12 @@ enum trace_score_kind {
     TRACE_SCORE_NONE,
     TRACE_SCORE_SOFTMAX,
     TRACE_SCORE_SIGMOID,
-    TRACE_SCORE_LOGIT
+    TRACE_SCORE_LOGIT,
+    TRACE_SCORE_KINDS
 };
+/* As in files and in what is printed: "prefill", "softmax". */
+const char *trace_phase_name(enum trace_phase phase);
+const char *trace_score_kind_name(enum trace_score_kind kind);
 
 /* What a policy may need of a trace; bit set. */
 enum trace_field {
@@ -125,8 +129,8 @@ int trace_read_pass(struct trace *t, uint64_t p, uint64_t **rows, uint64_t *coun
 int trace_read_load(struct trace *t, uint64_t n, uint32_t *count, struct err *e);
 /* Reads and checks every value of the file. */
 int trace_check(struct trace *t, struct err *e);
-/* ... but for the experts' ids and scores, for a caller that reads all of those anyway;
- * what is beside candidates that were not recorded is not looked at. */
+/* ... but for the experts' ids and scores, or counts, for a caller that reads all of
+ * those anyway; scores beside candidates that were not recorded are not looked at. */
 int trace_check_others(struct trace *t, struct err *e);
 
 /* Rows that were read and are good; borrowed until the call is over. */

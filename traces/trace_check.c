@@ -250,13 +250,12 @@ int trace_check_unscored(const struct trace *t, uint64_t first, uint64_t count,
         return 0;
     while (expert[i] != TRACE_NOT_RECORDED || (score[i] & 0x7fffu) == 0)
         i++;
-    return err_set(e,
-                   "%s: /routing/score, row %" PRIu64 ", layer %" PRIu64
-                   ": candidate %" PRIu64 " was not recorded but has the score %g; it "
-                   "must be 0",
-                   t->path, first + i / width / t->info.layers,
-                   i / width % t->info.layers, i % width,
-                   (double)half_to_float(score[i]));
+    return err_set(
+        e,
+        "%s: /routing/score, row %" PRIu64 ", layer %" PRIu64 ": candidate %" PRIu64
+        " was not recorded but has the score %g; it must be 0",
+        t->path, first + i / width / t->info.layers, i / width % t->info.layers,
+        i % width, (double)half_to_float(score[i]));
 }
 
 /* ---- residency ---- */

@@ -53,14 +53,13 @@ static int read_format(struct trace *t, struct err *e)
 
 static int read_score_kind(struct trace *t, struct err *e)
 {
-    static const char *const names[] = {"none", "softmax", "sigmoid", "logit"};
     char *kind = hdf_attribute_text(t->file, t->path, "score_kind", e);
     int status = -1;
 
     if (kind == NULL)
         return -1;
-    for (int i = 0; i < 4; i++)
-        if (strcmp(kind, names[i]) == 0) {
+    for (int i = 0; i < TRACE_SCORE_KINDS; i++)
+        if (strcmp(kind, trace_score_kind_name((enum trace_score_kind)i)) == 0) {
             t->info.score_kind = (enum trace_score_kind)i;
             status = 0;
         }

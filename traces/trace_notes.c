@@ -9,12 +9,12 @@
 #include <string.h>
 
 enum {
-    UNFILLED_VALUES_MIN =
-        8, /* of a row: fewer are 0 to k - 1 by chance, as importers say */
+    /* Of a row: fewer are 0 to k - 1 by chance. python/moesim/filled.py has the same. */
+    UNFILLED_VALUES_MIN = 8,
     CONSTANT_ROWS_MIN = 16, /* of a layer */
     EQUAL_SCORES_MIN = 16,  /* of a trace */
-    USES_OF_EXPERT_MIN =
-        16, /* mean: an expert is left out by chance in e^-16 of traces */
+    /* Mean over experts: chance leaves one out in e^-16 of traces. */
+    USES_OF_EXPERT_MIN = 16,
 };
 
 struct trace_notes {
@@ -207,13 +207,13 @@ static char *note_nothing(const struct trace_notes *n)
 
 size_t trace_notes_write(const struct trace_notes *n, char *note[TRACE_NOTES_MAX])
 {
-    static char *(*const tell[])(const struct trace_notes *n) = {
+    static char *(*const tell[TRACE_NOTES_MAX])(const struct trace_notes *n) = {
         note_nothing, note_unfilled, note_constant,
         note_unused,  note_scores,   note_positions,
     };
     size_t count = 0;
 
-    for (size_t i = 0; i < sizeof tell / sizeof *tell; i++) {
+    for (size_t i = 0; i < TRACE_NOTES_MAX; i++) {
         note[count] = tell[i](n);
         count += note[count] != NULL;
     }

@@ -9,7 +9,7 @@
 
 #include "trace.h"
 
-enum { TRACE_NOTES_MAX = 8 };
+enum { TRACE_NOTES_MAX = 6 };
 
 struct trace_notes;
 

@@ -11,31 +11,6 @@
 #define CACHE_BYTES_DEFAULT ((size_t)64 << 20)
 #define PASS_ROWS_MAX ((uint64_t)1 << 24)
 
-const char *trace_field_name(enum trace_field field)
-{
-    switch (field) {
-    case TRACE_HAS_IDS:
-        return "/routing/expert";
-    case TRACE_HAS_SCORES:
-        return "/routing/score";
-    case TRACE_HAS_ALL_SCORES:
-        return "/routing/score of every expert";
-    case TRACE_HAS_PREDICTED:
-        return "/routing/predicted";
-    case TRACE_HAS_PASSES:
-        return "/pass";
-    case TRACE_HAS_SOURCE:
-        return "/token/source";
-    case TRACE_HAS_PREFILL:
-        return "prefill rows in /token/phase";
-    case TRACE_HAS_ARRIVALS:
-        return "/request/arrival_ns";
-    case TRACE_HAS_BYTES:
-        return "/expert_bytes";
-    }
-    return "unknown field";
-}
-
 void trace_info_release(struct trace_info *info)
 {
     free(info->model);

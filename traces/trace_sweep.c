@@ -151,14 +151,21 @@ static int check_cells(struct trace *t, trace_see_rows *see, void *context, stru
 
 /* ---- all of it ---- */
 
+/* What is beside tokens and candidates. */
+static int check_rest(struct trace *t, struct err *e)
+{
+    if (check_resident(t, e) != 0)
+        return -1;
+    return (t->fields & TRACE_HAS_PASSES) != 0 ? check_passes(t, e) : 0;
+}
+
 int trace_check_seen(struct trace *t, trace_see_rows *see, void *context, struct err *e)
 {
     if (t->info.counts_only)
         return check_column(&t->load, e);
-    if (check_tokens(t, e) != 0 || check_cells(t, see, context, e) != 0 ||
-        check_resident(t, e) != 0)
+    if (check_tokens(t, e) != 0 || check_cells(t, see, context, e) != 0)
         return -1;
-    return (t->fields & TRACE_HAS_PASSES) != 0 ? check_passes(t, e) : 0;
+    return check_rest(t, e);
 }
 
 int trace_check(struct trace *t, struct err *e)
@@ -169,12 +176,9 @@ int trace_check(struct trace *t, struct err *e)
 int trace_check_others(struct trace *t, struct err *e)
 {
     if (t->info.counts_only)
-        return check_column(&t->load, e);
-    if (check_tokens(t, e) != 0)
+        return 0;
+    if (check_tokens(t, e) != 0 ||
+        ((t->fields & TRACE_HAS_PREDICTED) != 0 && check_column(&t->predicted, e) != 0))
         return -1;
-    if ((t->fields & TRACE_HAS_PREDICTED) != 0 && check_column(&t->predicted, e) != 0)
-        return -1;
-    if (check_resident(t, e) != 0)
-        return -1;
-    return (t->fields & TRACE_HAS_PASSES) != 0 ? check_passes(t, e) : 0;
+    return check_rest(t, e);
 }

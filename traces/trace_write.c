@@ -31,13 +31,6 @@ struct trace_writer {
     struct stream pass_first, pass_row, pass_start;
 };
 
-static const char *const score_kind_names[] = {
-    [TRACE_SCORE_NONE] = "none",
-    [TRACE_SCORE_SOFTMAX] = "softmax",
-    [TRACE_SCORE_SIGMOID] = "sigmoid",
-    [TRACE_SCORE_LOGIT] = "logit",
-};
-
 /* ---- streams ---- */
 
 static int stream_open(struct trace_writer *w, struct stream *s, const char *name,
@@ -179,8 +172,8 @@ static int put_attributes(struct trace_writer *w, struct err *e)
         hdf_attribute_put_int(f, path, "/", "top_k", HDF_U32, info->top_k, e) != 0 ||
         hdf_attribute_put_int(f, path, "/", "candidates", HDF_U32, info->candidates, e) !=
             0 ||
-        hdf_attribute_put_text(f, path, "score_kind", score_kind_names[info->score_kind],
-                               e) != 0 ||
+        hdf_attribute_put_text(f, path, "score_kind",
+                               trace_score_kind_name(info->score_kind), e) != 0 ||
         hdf_attribute_put_int(f, path, "/", "sorted", HDF_U8, info->sorted, e) != 0)
         return -1;
     return 0;

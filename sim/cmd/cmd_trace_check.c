@@ -226,11 +226,9 @@ int cmd_trace_check(int argc, char **argv)
     };
     const struct command command = {
         "moesim trace check TRACE... [--json] [--quiet]",
-        "Reads all of each trace and checks every rule of traces/FORMAT.md: says that "
-        "it\n"
-        "is good and what it holds, or what is wrong and where. Notes tell what is "
-        "legal\n"
-        "and looks unintended.",
+        "Reads all of each trace and checks every rule of traces/FORMAT.md: says that\n"
+        "it is good and what it holds, or what is wrong and where. Notes tell what is\n"
+        "legal and looks unintended.",
         "moesim trace check traces/samples/gpt-oss-20b-like.h5", table};
     struct err e = {.text = ""};
     struct folders folders;

@@ -70,10 +70,25 @@ static void print_text_json(const char *key, const char *text)
     (void)printf(",\n");
 }
 
-/* Keys that need rows are null where a trace has counts alone. */
+/* Whether no expert was recorded at all, so that there are no shares. */
+static bool has_nothing(const struct trace_statistics *s)
+{
+    return s->top1_share == 0;
+}
+
+static void print_skew_json(const struct trace_statistics *s)
+{
+    if (has_nothing(s))
+        (void)printf("  \"top1_share\": null, \"entropy_bits\": null, \"gini\": null,\n");
+    else
+        (void)printf("  \"top1_share\": %.6f, \"entropy_bits\": %.6f, \"gini\": %.6f,\n",
+                     s->top1_share, s->entropy_bits, s->gini);
+}
+
+/* Keys that need rows are null where a trace has counts alone, or nothing. */
 static void print_rows_json(const struct trace_statistics *s, bool counts_only)
 {
-    if (counts_only) {
+    if (counts_only || has_nothing(s)) {
         (void)printf("  \"adjacent_overlap\": null, \"independent_overlap\": null,\n"
                      "  \"next_layer_predictability\": null,\n  \"union_size\": null");
         return;
@@ -102,8 +117,7 @@ static void print_info_json(const struct trace *t, const struct trace_statistics
     (void)printf("  \"rows\": %" PRIu64 ", \"requests\": %" PRIu64
                  ", \"passes\": %" PRIu64 ",\n",
                  i->rows, i->requests, i->passes);
-    (void)printf("  \"top1_share\": %.6f, \"entropy_bits\": %.6f, \"gini\": %.6f,\n",
-                 s->top1_share, s->entropy_bits, s->gini);
+    print_skew_json(s);
     print_rows_json(s, i->counts_only);
     (void)printf(",\n");
     trace_info_details_json(t, d);
@@ -114,6 +128,12 @@ static void print_info(const struct trace *t, const struct trace_statistics *s,
                        const struct trace_details *d)
 {
     print_shape(t);
+    if (has_nothing(s)) {
+        (void)printf(
+            "  routing    no cell of it was recorded; record again with the capture "
+            "of routing switched on\n");
+        return;
+    }
     if (trace_get_info(t)->counts_only)
         print_skew(s);
     else
@@ -152,11 +172,10 @@ int cmd_trace_info(int argc, char **argv)
     };
     const struct command command = {
         "moesim trace info TRACE [--json] [--quiet]",
-        "Prints what a trace holds and how its routing looks: skew, locality, "
-        "predictability,\ndistinct experts per batch, reuse distances, drift, margins "
-        "and "
-        "gate mass, and how many\nexperts a batch could drop. Reads and checks the whole "
-        "file; traces/FORMAT.md explains\nthe figures.",
+        "Prints what a trace holds and how its routing looks: skew, locality,\n"
+        "predictability, distinct experts per batch, reuse distances, drift, margins\n"
+        "and gate mass, and how many experts a batch could drop. Reads and checks the\n"
+        "whole file; traces/FORMAT.md explains the figures.",
         "moesim trace info traces/samples/gpt-oss-20b-like.h5", table};
     struct trace_statistics s;
     struct trace_details d;

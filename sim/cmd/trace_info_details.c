@@ -9,35 +9,16 @@
 enum { GROUPS_SHOWN = 8 };
 #define ALL_GROUPS UINT32_MAX
 
-static const char *const phase_names[TRACE_PHASES] = {"prefill", "decode", "draft",
-                                                      "verify"};
-
-static const char *kind_name(enum trace_score_kind kind)
-{
-    switch (kind) {
-    case TRACE_SCORE_SOFTMAX:
-        return "softmax";
-    case TRACE_SCORE_SIGMOID:
-        return "sigmoid";
-    case TRACE_SCORE_LOGIT:
-        return "logit";
-    case TRACE_SCORE_NONE:
-        break;
-    }
-    return "none";
-}
-
 /* Of one phase, of a group or of all. */
 static struct trace_gate gate_of(const struct trace_details *d, unsigned phase,
                                  uint32_t group)
 {
+    const struct trace_gate *of = d->gate + (size_t)phase * d->groups;
     struct trace_gate sum = {0};
 
-    for (uint32_t g = 0; g < d->groups; g++) {
-        const struct trace_gate *of = &d->gate[(size_t)phase * d->groups + g];
-
-        if (group != ALL_GROUPS && group != g)
-            continue;
+    if (group != ALL_GROUPS)
+        return of[group];
+    for (uint32_t g = 0; g < d->groups; g++, of++) {
         sum.cells += of->cells;
         sum.margins += of->margins;
         sum.margin += of->margin;
@@ -56,8 +37,16 @@ static double ratio(double sum, uint64_t count)
 static const char *counted_phase(const struct trace_details *d)
 {
     return trace_statistics_counted(d->phases) == 1u << TRACE_DECODE
-               ? phase_names[TRACE_DECODE]
+               ? trace_phase_name(TRACE_DECODE)
                : NULL;
+}
+
+/* Whether batches ended before their rows did, or with them. */
+static bool is_capped(const struct trace_details *d, const struct drop_sums *sums,
+                      uint32_t batch, uint32_t group)
+{
+    return sums->steps * batch >=
+           (group == ALL_GROUPS ? DETAILS_PHASE_ROWS : details_group_rows(d->groups));
 }
 
 /* ---- for people ---- */
@@ -69,7 +58,6 @@ static void print_subject(const struct trace_info *i, const char *phase, uint32_
         (void)printf(", ");
         plain_print(stdout, i->group_names[group]);
     }
-    (void)printf("\n");
 }
 
 static void print_more_groups(const struct trace_details *d)
@@ -98,14 +86,15 @@ static void print_gate(const struct trace_info *i, const struct trace_details *d
     (void)printf("  %5.3f", ratio(gate.rest, gate.cells));
     if (d->all_scores)
         (void)printf("    %5.3f", ratio(gate.outside, gate.cells));
-    print_subject(i, phase_names[phase], group);
+    print_subject(i, trace_phase_name(phase), group);
+    (void)printf("\n");
 }
 
 static void print_gates(const struct trace_info *i, const struct trace_details *d)
 {
     (void)printf("  gates      margin: best %s score less the second; rest: share of the "
                  "executed gate mass\n             that is not the best expert's",
-                 kind_name(i->score_kind));
+                 trace_score_kind_name(i->score_kind));
     if (d->all_scores)
         (void)printf("; outside: share of all gate mass that was not executed");
     (void)printf("\n             margin   rest%s\n", d->all_scores ? "  outside" : "");
@@ -130,8 +119,29 @@ static void print_drop(const struct trace_info *i, const struct trace_details *d
         for (int x = 0; x < DROP_LOSSES; x++)
             (void)printf("  %5.1f", (double)sums[b].dropped[x] / all);
         print_subject(i, phase, group);
+        if (is_capped(d, &sums[b], details_batch[b], group))
+            (void)printf(", first %" PRIu64 " rows", sums[b].steps * details_batch[b]);
+        (void)printf("\n");
     }
-    (void)d;
+}
+
+/* Rows one by one are no batch, so that groups which have nothing else are left out. */
+static void print_group_drops(const struct trace_info *i, const struct trace_details *d)
+{
+    uint32_t left_out = 0;
+
+    for (uint32_t g = 0; g < groups_shown(d); g++) {
+        const struct drop_sums *sums = d->group_drops + (size_t)g * DETAILS_BATCHES;
+
+        if (sums[1].steps > 0)
+            print_drop(i, d, sums, counted_phase(d), g);
+        else
+            left_out += sums[0].steps > 0;
+    }
+    if (left_out > 0)
+        (void)printf("             %u of the groups make no batch of %u: --json\n",
+                     left_out, details_batch[1]);
+    print_more_groups(d);
 }
 
 static void print_drops(const struct trace_info *i, const struct trace_details *d)
@@ -145,12 +155,9 @@ static void print_drops(const struct trace_info *i, const struct trace_details *
         (void)printf("  %3u %%", drop_percent[x]);
     (void)printf("\n");
     for (unsigned p = 0; p < TRACE_PHASES; p++)
-        print_drop(i, d, d->phase_drops + p * DETAILS_BATCHES, phase_names[p],
+        print_drop(i, d, d->phase_drops + p * DETAILS_BATCHES, trace_phase_name(p),
                    ALL_GROUPS);
-    for (uint32_t g = 0; g < groups_shown(d); g++)
-        print_drop(i, d, d->group_drops + (size_t)g * DETAILS_BATCHES, counted_phase(d),
-                   g);
-    print_more_groups(d);
+    print_group_drops(i, d);
 }
 
 static void print_reuse(const struct trace_info *i, const struct trace_details *d)
@@ -192,8 +199,8 @@ static void print_drift(const struct trace_details *d, bool counts_only)
     if (r->first_to_last >= 0)
         (void)printf(", from the first to the last by %.3f", r->first_to_last);
     (void)printf(";\n             by chance: ");
-    if (r->dealt >= 0)
-        (void)printf("%.3f between windows that take %s in turn, ", r->dealt,
+    if (r->in_turn >= 0)
+        (void)printf("%.3f between windows that take %s in turn, ", r->in_turn,
                      counts_only ? "passes" : "requests");
     (void)printf("%.3f if %s were independent\n", r->neighbours_independent,
                  counts_only ? "tokens" : what);
@@ -258,7 +265,7 @@ static void gate_json(const struct trace_info *i, const struct trace_details *d,
     if (gate.cells == 0)
         return;
     begin_item(separator);
-    subject_json(i, phase_names[phase], group);
+    subject_json(i, trace_phase_name(phase), group);
     (void)printf(", \"cells\": %" PRIu64, gate.cells);
     mean_json("margin", gate.margin, gate.margins);
     mean_json("rest", gate.rest, gate.cells);
@@ -279,8 +286,9 @@ static void gates_json(const struct trace_info *i, const struct trace_details *d
     (void)printf("],\n");
 }
 
-static void drop_json(const struct trace_info *i, const struct drop_sums *sums,
-                      const char *phase, uint32_t group, const char **separator)
+static void drop_json(const struct trace_info *i, const struct trace_details *d,
+                      const struct drop_sums *sums, const char *phase, uint32_t group,
+                      const char **separator)
 {
     for (unsigned b = 0; b < DETAILS_BATCHES; b++) {
         uint64_t all = sums[b].steps * i->layers;
@@ -290,8 +298,9 @@ static void drop_json(const struct trace_info *i, const struct drop_sums *sums,
             continue;
         begin_item(separator);
         subject_json(i, phase, group);
-        (void)printf(", \"rows\": %u, \"batches\": %" PRIu64, details_batch[b],
-                     sums[b].steps);
+        (void)printf(", \"rows\": %u, \"batches\": %" PRIu64 ", \"capped\": %s",
+                     details_batch[b], sums[b].steps,
+                     is_capped(d, &sums[b], details_batch[b], group) ? "true" : "false");
         mean_json("distinct", (double)sums[b].distinct, all);
         (void)printf(", \"dropped\": {");
         for (int x = 0; x < DROP_LOSSES; x++) {
@@ -309,10 +318,10 @@ static void drops_json(const struct trace_info *i, const struct trace_details *d
 
     (void)printf("  \"drops\": [");
     for (unsigned p = 0; p < TRACE_PHASES; p++)
-        drop_json(i, d->phase_drops + p * DETAILS_BATCHES, phase_names[p], ALL_GROUPS,
-                  &separator);
+        drop_json(i, d, d->phase_drops + p * DETAILS_BATCHES, trace_phase_name(p),
+                  ALL_GROUPS, &separator);
     for (uint32_t g = 0; g < d->groups && d->group_drops != NULL; g++)
-        drop_json(i, d->group_drops + (size_t)g * DETAILS_BATCHES, counted_phase(d), g,
+        drop_json(i, d, d->group_drops + (size_t)g * DETAILS_BATCHES, counted_phase(d), g,
                   &separator);
     (void)printf("],\n");
 }
@@ -345,8 +354,8 @@ static void drift_json(const struct trace_drift *r)
     distance_json("neighbours", r->neighbours);
     distance_json("neighbours_independent", r->neighbours_independent);
     (void)printf(",\n    \"windows_in_turn\": ");
-    if (r->dealt >= 0)
-        (void)printf("%.6f", r->dealt);
+    if (r->in_turn >= 0)
+        (void)printf("%.6f", r->in_turn);
     else
         (void)printf("null");
     distance_json("first_to_last", r->first_to_last);
@@ -363,7 +372,7 @@ void trace_info_details_json(const struct trace *t, const struct trace_details *
     else
         reuse_json(i, d);
     drift_json(&d->drift);
-    (void)printf("  \"score_kind\": \"%s\",\n", kind_name(i->score_kind));
+    (void)printf("  \"score_kind\": \"%s\",\n", trace_score_kind_name(i->score_kind));
     if (d->scores) {
         gates_json(i, d);
         drops_json(i, d);
@@ -371,8 +380,8 @@ void trace_info_details_json(const struct trace *t, const struct trace_details *
         (void)printf("  \"gates\": null,\n  \"drops\": null,\n");
     }
     if (i->counts_only)
-        (void)printf("  \"tokens_per_pass\": {\"mean\": %.6f, \"least\": %.6f, \"most\": "
-                     "%.6f}\n",
+        (void)printf("  \"tokens_per_pass\": "
+                     "{\"mean\": %.6f, \"least\": %.6f, \"most\": %.6f}\n",
                      d->tokens.mean, d->tokens.least, d->tokens.most);
     else
         (void)printf("  \"tokens_per_pass\": null\n");
