@@ -109,9 +109,9 @@ class Look:
         """Finds the layers that never change, or hold what no router chooses."""
         if self.first is None:
             raise Failure(f"{self.path}: none of the {self.rows} rows holds routing: "
-                               f"layers {listed(range(self.layers))} are all -1, one expert "
-                               f"{self.top_k} times, or 0 to {self.top_k - 1}; record again with "
-                               "the capture of routing switched on")
+                          f"layers {listed(range(self.layers))} are all -1, one expert "
+                          f"{self.top_k} times, or 0 to {self.top_k - 1}; record again with "
+                          "the capture of routing switched on")
         missing = is_missing(self.first).all(axis=1)
         if self.top_k > 1:
             filling = missing | self.is_enough() | (self.first == self.first[:, :1]).all(axis=1)
@@ -145,14 +145,14 @@ class Look:
         changing = set(range(self.layers)) - set(kept) - set(self.constant)
         if changing and self.is_enough():
             raise Failure(f"{self.path}: layers {listed(sorted(changing))} have no "
-                               "experts in this model, but change from row to row here; name the "
-                               "right model with --model")
+                          "experts in this model, but change from row to row here; name the "
+                          "right model with --model")
         wrong = sorted(set(self.constant) & set(kept))
         if wrong:
             raise Failure(f"{self.path}: layers {listed(wrong)} hold the same experts in "
-                               "every row, so they are no MoE layers or were not captured; name a "
-                               "model without experts there with --model, or leave them out of "
-                               "the array")
+                          "every row, so they are no MoE layers or were not captured; name a "
+                          "model without experts there with --model, or leave them out of "
+                          "the array")
         if self.uncaptured:
             note(f"{self.path}: {self.uncaptured} of {self.rows} rows were not captured "
                  f"(rows {listed(self.some)}) and become \"not recorded\"")

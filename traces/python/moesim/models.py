@@ -43,14 +43,14 @@ def read(path):
         value = found.get(key, fallback)
         if value is None or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):
             raise Failure(f"{path}: {key} is missing or no number; a file of models/arch "
-                               "shows what a model needs")
+                          "shows what a model needs")
         return float(value)
 
     layers, first, every = (int(number(*key)) for key in (
         ("layers",), ("first_moe", "0"), ("moe_every", "1")))
     if not 0 <= first < layers <= MOST_LAYERS or every < 1:
         raise Failure(f"{path}: first_moe must be below layers, at most {MOST_LAYERS}, and "
-                           "moe_every at least 1")
+                      "moe_every at least 1")
     return Model(name=found.get("name", os.path.basename(path).removesuffix(".yaml")),
                  layers=layers, moe=tuple(range(first, layers, every)),
                  experts=int(number("experts")), top_k=int(number("top_k")),

@@ -50,7 +50,7 @@ def writing(path, writer=None):
     except (OSError, RuntimeError) as failure:
         broken.append(writer)
         raise Failure(f"{path}: cannot be written: {reason_of(failure)}; is there room, and "
-                           "may you write there?") from None
+                      "may you write there?") from None
 
 
 def chunk_shape(tail, width, rows=None):

@@ -32,10 +32,10 @@ FORMAT = Format(
 def check_shapes(path, ids, score, score_name):
     if len(ids.shape) != 3 or 0 in ids.shape or ids.dtype.kind not in "ui":
         raise Failure(f"{path}: ids must be a three-dimensional array of integers, not "
-                           f"{ids.dtype} {ids.shape}")
+                      f"{ids.dtype} {ids.shape}")
     if score is not None and (score.shape != ids.shape or score.dtype.kind != "f"):
         raise Failure(f"{path}: {score_name} must be floats of the shape of ids "
-                           f"{ids.shape}, not {score.dtype} {score.shape}")
+                      f"{ids.shape}, not {score.dtype} {score.shape}")
 
 
 # ---- requests ----
@@ -47,7 +47,7 @@ def list_of_numbers(member, what):
     values = member.whole()
     if len(values) and (values.min() < 0 or values.max() > 1 << 48):
         raise Failure(f"{member.where} holds a number below 0 or above 2^48; it must be a "
-                           f"list of {what}")
+                      f"list of {what}")
     return values.astype(np.int64)
 
 
@@ -95,7 +95,7 @@ def layers_first(path, archive, ids, out, options):
     lengths = list_of_numbers(seq_len, "lengths")
     if (lengths < 1).any() or sum(lengths.tolist()) != total or total > MOST:
         raise Failure(f"{seq_len.where} sums to {sum(lengths.tolist())}, but ids has {total} "
-                           "tokens; each sequence has at least one")
+                      "tokens; each sequence has at least one")
     values = ids.whole()
     weights = score.whole() if score is not None else None
 
@@ -129,7 +129,7 @@ def convert(paths, out, options):
         raise Failure(f"{path}: cannot be opened: {failure.strerror}") from None
     except Exception:  # of many kinds, on bytes that mean nothing
         raise Failure(f"{path}: is not an npz archive, or truncated; numpy.savez writes one"
-                           ) from None
+                     ) from None
     with archive:
         ids = Member(archive, path, "ids")
         names = archive.namelist()
@@ -139,4 +139,4 @@ def convert(paths, out, options):
             layers_first(path, archive, ids, out, options)
         else:
             raise Failure(f"{path}: array off (rows first) or seq_len (layers first) is "
-                               "missing; add it with numpy.savez")
+                          "missing; add it with numpy.savez")

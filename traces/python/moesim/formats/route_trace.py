@@ -78,7 +78,7 @@ def read_head(path, stream):
                       for name in ("n_expert", "n_expert_used"))
     if not sizes or experts is None or top_k is None or not 1 <= top_k <= experts:
         raise Failure(f"{path}: the head must give n_expert, n_expert_used (1 <= n_expert_used "
-                           "<= n_expert <= 4096) and, for each MoE layer, layer=N expert_bytes=N")
+                      "<= n_expert <= 4096) and, for each MoE layer, layer=N expert_bytes=N")
     return facts, sizes, experts, top_k, column_names(path, number, line, REQUIRED), number + 1
 
 
@@ -99,8 +99,8 @@ def choose_model(path, facts, sizes, experts, options):
                   if model.name in file_name.replace("_", "-") and model.experts == experts]
         if not models:
             raise Failure(f"{path}: no model of models/arch goes by "
-                               f"{file_name[:100] or 'no name'} and has {experts} experts; name it "
-                               "with --model")
+                          f"{file_name[:100] or 'no name'} and has {experts} experts; name it "
+                          "with --model")
         model = min(models, key=lambda model: abs(math.log(model.expert_bytes / size)))
     if abs(model.expert_bytes / size - 1) > 0.1:
         bits = model.bits * size / model.expert_bytes
