@@ -8,6 +8,7 @@ says that it has no experts, and refused where it says that it has.
 
 import numpy as np
 
+from moesim.models import EXPERTS_MAX
 from moesim.say import Failure, note
 from moesim.trace_writer import NOT_RECORDED
 
@@ -73,7 +74,7 @@ class Look:
         self.rows = self.uncaptured = 0
         self.some = []  # numbers of such rows, the first of them
         self.first = None  # ids of the first row that was captured
-        self.used = np.zeros(4096, dtype=bool)  # (expert): somewhere
+        self.used = np.zeros(EXPERTS_MAX, dtype=bool)  # (expert): somewhere
         self.never_changes = np.ones(layers, dtype=bool)
         self.constant = []  # layers that are no MoE layers, whatever the model
 
@@ -121,9 +122,7 @@ class Look:
 
     def suits(self, model):
         """Whether the constant layers can be its layers without experts."""
-        dense = [layer for layer in range(model.layers) if layer not in model.moe]
-        if self.layers == len(model.moe):
-            dense = []
+        dense = [] if self.layers == len(model.moe) else model.dense
         return self.constant == dense or not self.is_enough()
 
     def likeliest(self, models):
