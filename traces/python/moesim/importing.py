@@ -5,11 +5,10 @@ import warnings
 
 from moesim import formats
 from moesim.flags import Command, Flag
+from moesim.models import EXPERTS_MAX
 from moesim.say import Failure, Misuse
 
 TEXT_MAX = 4096
-EXPERTS_MAX = 4096
-
 
 # What only some formats take: each says which in its FORMAT.
 SOME = (

@@ -12,11 +12,10 @@ L counts the MoE layers of the model or all of its layers; of the latter those w
 experts are left out. What an engine wrote without having captured it is in `filled.py`.
 """
 
-import zipfile
-
 import numpy as np
 
 from moesim.arrays import Member, member_or_none
+from moesim.files import names_in_archive, open_archive
 from moesim.formats import Format
 from moesim.recording import MOST, Recording, Requests, block_rows, count_blocks
 from moesim.request_table import groups_of, request_table
@@ -113,24 +112,13 @@ def recognise(path, head):
     """An archive with ids and one of the arrays that tell its requests."""
     if not head.startswith(b"PK"):
         return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except Exception:  # of many kinds, on bytes that mean nothing
-        return False
+    names = names_in_archive(path) or ()
     return "ids.npy" in names and ("off.npy" in names or "seq_len.npy" in names)
 
 
 def convert(paths, out, options):
     path = paths[0]
-    try:
-        archive = zipfile.ZipFile(path)
-    except OSError as failure:
-        raise Failure(f"{path}: cannot be opened: {failure.strerror}") from None
-    except Exception:  # of many kinds, on bytes that mean nothing
-        raise Failure(f"{path}: is not an npz archive, or truncated; numpy.savez writes one"
-                     ) from None
-    with archive:
+    with open_archive(path) as archive:
         ids = Member(archive, path, "ids")
         names = archive.namelist()
         if "off.npy" in names:

@@ -25,10 +25,11 @@ import re
 import numpy as np
 
 from moesim.cells import GONE, Cells
+from moesim.files import open_file
 from moesim.formats import Format
 from moesim.models import all_models, named, unknown
 from moesim.say import Failure, warn
-from moesim.table import Below, Between, Table, column_names, open_table, read_line
+from moesim.table import Below, Between, Table, column_names, read_line
 from moesim.trace_writer import DECODE, PREFILL, TraceWriter
 
 FORMAT = Format(
@@ -178,7 +179,7 @@ def recognise(_path, head):
 
 def convert(paths, out, options):
     path = paths[0]
-    with open_table(path) as stream:
+    with open_file(path) as stream:
         facts, sizes, experts, top_k, names, first_line = read_head(path, stream)
         if options.experts not in (None, experts):
             raise Failure(f"{path}: n_expert is {experts}, not {options.experts}; leave out "

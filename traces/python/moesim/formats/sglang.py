@@ -31,14 +31,14 @@ srt/managers/tokenizer_manager.py and srt/entrypoints/openai/protocol.py of 0.5.
 import base64
 import binascii
 import csv
-import zipfile
 
 import numpy as np
 
 from moesim.arrays import MAGIC, Held, NpyFile
 from moesim.counts import Counts
+from moesim.files import names_in_archive, open_file, read_head
 from moesim.formats import Format
-from moesim.json_lines import objects, open_file
+from moesim.json_lines import is_whole, objects
 from moesim.models import all_models, named, unknown
 from moesim.pt_file import PtFile, Tensor
 from moesim.say import Failure, note
@@ -313,7 +313,7 @@ def numbers_of(where, text):
 
 def lengths_of(where, holder):
     found = [holder.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    if not all(isinstance(n, int) and 0 <= n < 1 << 32 for n in found):
+    if not all(is_whole(n, 1 << 32) for n in found):
         raise Failure(f"{where}: prompt_tokens and completion_tokens are missing, so the rows "
                       "cannot be told; save the response with meta_info, or its usage")
     return found
@@ -395,8 +395,7 @@ def from_json(paths, out, options):
 # ---- which of them ----
 
 def convert(paths, out, options):
-    with open_file(paths[0]) as stream:
-        head = stream.read(1 << 16)
+    head = read_head(paths[0], 1 << 16)
     if head.startswith(b"PK"):
         recorder_files(paths, out, options)
     elif head.lstrip()[:1] in (b"{", b"["):
@@ -421,14 +420,13 @@ def are_counts(path):
 
 
 def recognise(path, head):
-    try:
-        if head.startswith(MAGIC):
+    if head.startswith(MAGIC):
+        try:
             return are_counts(path)
-        if head.startswith(b"PK"):
-            with zipfile.ZipFile(path) as archive:
-                return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except Exception:  # of many kinds, on bytes that mean nothing
-        return False
+        except Failure:
+            return False
+    if head.startswith(b"PK"):
+        return any(name.endswith("/data.pkl") for name in names_in_archive(path) or ())
     if head.lstrip()[:1] in (b"{", b"["):
         return b'"logical_count"' in head or (b'"routed_experts"' in head and (
             b'"meta_info"' in head or b'"sglext"' in head or b'"sgl_ext"' in head))
