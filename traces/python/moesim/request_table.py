@@ -1,6 +1,7 @@
-"""The table of the requests: a CSV beside the recording, or one given with --requests, with
-the columns category, prompt_len, gen_len, first_pos (the position of the request's first
-row), one line for each request in the recording's order."""
+"""The table of the requests: a CSV beside the recording (`x_requests.csv` for `x.npz` or
+`x_decode.npz`), or one given with --requests, with the columns category, prompt_len, gen_len,
+first_pos (the position of the request's first row), one line for each request in the
+recording's order. Rows at positions below prompt_len are prefill, the others decode."""
 
 import csv
 import os

@@ -1,10 +1,8 @@
 """NumPy archives of routing, in the two forms in use.
 
 rows first     ids [T, L, k], probs [T, L, k] (optional), off [R + 1]: first row of each
-               request. A table of the requests may lie beside the file: `x_requests.csv` for
-               `x_decode.npz` or `x.npz`, with the columns category, prompt_len, gen_len,
-               first_pos (the position of the request's first row). Rows at positions below
-               prompt_len are prefill, the others decode; without a table all are decode.
+               request. A table of the requests (request_table.py) may lie beside the file;
+               without one all rows are decode.
 layers first   ids [L, T, k], w [L, T, k] (optional), seq_len [R]: whole sequences, teacher
                forced, so every row is prefill (DeepSeek-V2-Lite recordings).
 
