@@ -72,6 +72,18 @@ def end_tokens(model):
                   else found)
 
 
+def padded(batch, fill, on_left):
+    """(token ids, 1 where they are the prompt's), a prompt a line."""
+    widest = max(len(request.ids) for request in batch)
+    ids = np.full((len(batch), widest), fill, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for line, held, request in zip(ids, mask, batch):
+        first = widest - len(request.ids) if on_left else 0
+        line[first:first + len(request.ids)] = request.ids
+        held[first:first + len(request.ids)] = 1
+    return ids, mask
+
+
 def of_prompts(batch):
     """What a pass over all prompts records."""
     return [(i, request.ids, list(range(len(request.ids))), PREFILL)
@@ -126,12 +138,7 @@ class Runner:
     # ---- decoder-only models ----
 
     def run_decoder(self, batch):
-        widest = max(len(request.ids) for request in batch)
-        mask = np.zeros((len(batch), widest), dtype=np.int64)
-        ids = np.zeros_like(mask)
-        for line, held, request in zip(ids, mask, batch):
-            line[widest - len(request.ids):] = request.ids
-            held[widest - len(request.ids):] = 1
+        ids, mask = padded(batch, 0, on_left=True)
         position = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
         self.recorder.begin(mask.ravel() == 1)
         out = self.forward(ids, mask, position, None)
@@ -157,13 +164,7 @@ class Runner:
 
     def run_both_sides(self, batch):
         """Padding is on the right: it must not take room in the experts before a prompt does."""
-        widest = max(len(request.ids) for request in batch)
-        pad = self.model.config.pad_token_id or 0
-        mask = np.zeros((len(batch), widest), dtype=np.int64)
-        ids = np.full_like(mask, pad)
-        for line, held, request in zip(ids, mask, batch):
-            line[:len(request.ids)] = request.ids
-            held[:len(request.ids)] = 1
+        ids, mask = padded(batch, self.model.config.pad_token_id or 0, on_left=False)
         record = self.side != "decoder"
         if record:
             self.recorder.begin(mask.ravel() == 1)
