@@ -1,5 +1,5 @@
-"""Files that are read: opened, or a sentence of what the system says. Of the standard library
-only, as what says which format a file has needs no more."""
+"""Files that are read, and one that is put aside meanwhile: opened, or a sentence of what the
+system says."""
 
 import os
 import tempfile
@@ -19,6 +19,14 @@ def read_head(path, most):
     """Its first bytes."""
     with open_file(path) as stream:
         return stream.read(most)
+
+
+def check_apart(written, read):
+    """What is written must not take the place of what it is made from."""
+    for path in read:
+        if os.path.exists(path) and os.path.exists(written) and os.path.samefile(path, written):
+            raise Failure(f"{written}: is {path}, which is read here; give the output another "
+                          "name")
 
 
 def open_archive(path):
