@@ -39,6 +39,6 @@ def pandas():
     try:
         import pandas as module
     except ImportError:
-        raise ImportError("frames need pandas: pip install pandas; Result.columns() needs "
-                          "NumPy alone") from None
+        raise ImportError("frames need pandas: pip install pandas; Result.columns() and "
+                          "Trace.routing() need NumPy alone") from None
     return module

@@ -11,8 +11,8 @@ from moesim.say import Absent, Failure, Misuse, note
 
 TEXT_MAX = 4096
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
-EXTRA = ("the extra `capture` (pip install torch transformers numpy h5py) brings them; PYTHON names "
-         "another interpreter")
+EXTRA = ("the extra `capture` (pip install torch transformers numpy h5py) brings them; PYTHON "
+         "names another interpreter")
 
 
 def command(called):

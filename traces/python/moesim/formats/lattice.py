@@ -175,7 +175,8 @@ def convert(paths, out, options):
     groups = groups if len(groups) == 1 else ["all"]
     if len(groups[0].encode()) > 256:
         raise Failure(f"{path}: domain is longer than 256 bytes; shorten it")
-    Recording(path, FORMAT.name, blocks, requests._replace(groups=groups), layers=lines.layers, width=lines.width, top_k=lines.width, array="lines",
+    Recording(path, FORMAT.name, blocks, requests._replace(groups=groups), layers=lines.layers,
+              width=lines.width, top_k=lines.width, array="lines",
               score_kind="softmax" if lines.weighed else "none").write(out, options)
     tell(path, lines)
 

@@ -65,9 +65,9 @@ class Accesses:
     def __init__(self, path):
         self.path = path
         with open_file(path) as stream:
-            self.bytes = os.fstat(stream.fileno()).st_size
-        if self.bytes % RECORD.itemsize or not self.bytes:
-            raise Failure(f"{path}: has {self.bytes} bytes, which are no whole records of "
+            size = os.fstat(stream.fileno()).st_size
+        if size % RECORD.itemsize or not size:
+            raise Failure(f"{path}: has {size} bytes, which are no whole records of "
                           f"{RECORD.itemsize}; is the file whole?")
 
     def blocks(self):

@@ -106,9 +106,9 @@ def choose_model(path, facts, sizes, experts, options):
     if abs(model.expert_bytes / size - 1) > 0.1:
         bits = model.bits * size / model.expert_bytes
         warn(f"{path}: an expert has {size:.0f} bytes by its head ({bits:.3g} bits a weight), but "
-             f"{model.expert_bytes:.0f} in model {model.name} ({model.bits:.4g} bits): copies would "
-             "be timed by the first and kernels by the second; name another model with --model, or "
-             f"run with model: FILE.yaml, a copy of models/arch/{model.name}.yaml with "
+             f"{model.expert_bytes:.0f} in model {model.name} ({model.bits:.4g} bits): copies "
+             "would be timed by the first and kernels by the second; name another model with "
+             f"--model, or run with model: FILE.yaml, a copy of models/arch/{model.name}.yaml with "
              f"expert_bits: {max(bits, 1):.3g}")
     return model.name
 

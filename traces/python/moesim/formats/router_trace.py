@@ -33,6 +33,7 @@ FORMAT = Format(
 
 LARGEST_BYTES = 1 << 28
 SIZES = {"tokens": 1 << 32, "layers": 1025, "expertsPerLayer": 4097, "topK": 4097}
+AS_WRITTEN = "import the file as the tool wrote it"
 SIDECAR = "capture-metadata.json"
 
 
@@ -51,24 +52,27 @@ def read_selections(path, trace):
     """By [token][layer][rank]."""
     if trace.get("version") not in (1, 2):
         raise Failure(f"{path}: version is {str(trace.get('version'))[:20]}; only 1 and 2 are "
-                      "known")
+                      "known; export it again as one of these")
     for name, below in SIZES.items():
         if not is_whole(trace.get(name), below) or not trace[name]:
             raise Failure(f"{path}: {name} is {str(trace.get(name))[:20]}, not a whole number from "
-                          f"1 to {below - 1}")
+                          f"1 to {below - 1}; {AS_WRITTEN}")
     shape = tuple(trace[name] for name in ("tokens", "layers", "topK"))
     selections = trace.get("selections")
     if not isinstance(selections, list) or len(selections) != shape[0]:
-        raise Failure(f"{path}: selections must be a list of {shape[0]} tokens, as `tokens` says")
+        raise Failure(f"{path}: selections must be a list of {shape[0]} tokens, as `tokens` says; "
+                      f"{AS_WRITTEN}")
     flat = []
     for token, layers in enumerate(selections):
         if not isinstance(layers, list) or len(layers) != shape[1]:
-            raise Failure(f"{path}: selections[{token}] must be a list of {shape[1]} layers")
+            raise Failure(f"{path}: selections[{token}] must be a list of {shape[1]} layers; "
+                          f"{AS_WRITTEN}")
         for layer, experts in enumerate(layers):
             if not isinstance(experts, list) or len(experts) != shape[2] or \
                     not all(is_whole(expert, trace["expertsPerLayer"]) for expert in experts):
                 raise Failure(f"{path}: selections[{token}][{layer}] must be {shape[2]} whole "
-                              f"numbers below expertsPerLayer, {trace['expertsPerLayer']}")
+                              f"numbers below expertsPerLayer, {trace['expertsPerLayer']}; "
+                              f"{AS_WRITTEN}")
             flat += experts
     return np.array(flat, dtype=np.uint16).reshape(shape)
 
@@ -96,7 +100,8 @@ def read_sidecar(path, tokens, layers):
         return None
     spans, numbers = found.get("prompt_spans"), found.get("sparse_encoder_block_indices")
     if not isinstance(numbers, list) or len(numbers) != layers or \
-            not all(is_whole(number, 1024) for number in numbers) or sorted(set(numbers)) != numbers:
+            not all(is_whole(number, 1024) for number in numbers) or \
+            sorted(set(numbers)) != numbers:
         raise Failure(f"{beside}: sparse_encoder_block_indices must be {layers} ascending numbers, "
                       "one for each layer of the trace")
     rows, at = [], 0
