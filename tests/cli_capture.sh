@@ -48,5 +48,5 @@ ends top_p 2 'top-p must be above 0' "$@" --sample --top-p 1.5
 ends side 2 'side is decoder or encoder or both' "$@" --side left
 ends no_yaml 2 'NAME.yaml' "$@" --write-model "$folder/x.txt"
 ln "$folder/prompts.txt" "$folder/p.yaml"
-ends over_prompts 1 'is what the prompts are read from' "$@" --write-model "$folder/p.yaml"
+ends over_prompts 1 'is .*prompts.txt, which is read here' "$@" --write-model "$folder/p.yaml"
 exit $failed

@@ -182,6 +182,8 @@ refuses("moe_trace_cut", "a run of 3 lines of layer 23 is no multiple", "cut.csv
 refuses("moe_trace_blank", "line 10: is empty or a remark", "blank.csv")
 refuses("moe_trace_again", "line .*: its token, layer and rank occurs twice; import sequences",
         "again.csv")
+refuses("moe_trace_no_folder", "nowhere: a temporary file cannot be written: No such file .*; is "
+        "there room", "twice.csv", "-o", f"{folder}/nowhere/x.h5")
 refuses("moe_trace_other_k", "up to 4 experts by rank, not 5", "full.csv", "--top-k", "5")
 
 # ---- lattice ----

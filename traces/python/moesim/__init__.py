@@ -12,6 +12,6 @@ def __getattr__(name):
         from moesim.results import read_result
         return read_result
     if name == "read_trace":
-        from moesim.trace_file import read_trace
+        from moesim.trace_reader import read_trace
         return read_trace
     raise AttributeError(f"moesim has no {name}")

@@ -1,11 +1,13 @@
 """Arrays as NumPy saves them (.npy, and the members of .npz), read along their first
 dimension in blocks, so that memory does not grow with the file. Nothing is unpickled."""
 
+import io
 import math
 import os
 
 import numpy as np
 
+from moesim.files import open_file
 from moesim.say import Failure
 
 MAGIC = b"\x93NUMPY"
@@ -62,7 +64,7 @@ class Held:
 
 
 class Member(Array):
-    """One array of an archive."""
+    """One array of an archive, as long as it says, as far as the archive tells."""
 
     def __init__(self, archive, path, name):
         where = f"{path}: {name}"
@@ -75,6 +77,21 @@ class Member(Array):
             raise Failure(f"{where} is not a readable array ({failure}); save it again "
                           "with numpy.savez") from None
         super().__init__(where, stream)
+        if archive.getinfo(name + ".npy").file_size < self.dtype.itemsize * math.prod(self.shape):
+            raise Failure(f"{where} ends too early: the file is truncated; copy it again")
+
+
+def begin_of(head):
+    """(shape, values) of the array whose file begins with these bytes: as many values as are
+    there. (None, None) where it is none."""
+    stream = io.BytesIO(head)
+    try:
+        array = Array("", stream)
+    except Failure:
+        return None, None
+    data = stream.read()
+    size = array.dtype.itemsize
+    return array.shape, np.frombuffer(data[:len(data) // size * size], dtype=array.dtype)
 
 
 def member_or_none(archive, path, name):
@@ -85,10 +102,7 @@ class NpyFile(Array):
     """A file of one array; its size is compared first, since a header may claim anything."""
 
     def __init__(self, path):
-        try:
-            stream = open(path, "rb")
-        except OSError as failure:
-            raise Failure(f"{path}: cannot be opened: {failure.strerror}") from None
+        stream = open_file(path)
         super().__init__(path, stream)
         size = self.dtype.itemsize * math.prod(self.shape)
         rest = os.fstat(stream.fileno()).st_size - stream.tell()

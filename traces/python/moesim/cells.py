@@ -7,12 +7,10 @@ grow with the trace, and nothing is left when the import is stopped. A row's key
 stay in memory: some 50 bytes a row.
 """
 
-import os
-import tempfile
-
 import numpy as np
 
-from moesim.recording import block_rows
+from moesim.files import Scratch
+from moesim.recording import Requests, block_rows
 from moesim.say import Failure
 from moesim.trace_writer import NOT_RECORDED
 
@@ -66,8 +64,7 @@ class Windows:
         for name in self.empty.dtype.names:
             self.empty[name] = EMPTY[name]
         self.rows = max(1, WINDOW_BYTES // self.empty.itemsize)
-        self.folder = os.path.dirname(os.path.abspath(out))
-        self.held, self.file = {}, None
+        self.held, self.file = {}, Scratch(out)
         self.stored = set()
 
     def get(self, number):
@@ -80,22 +77,14 @@ class Windows:
         return window
 
     def put_away(self, number):
-        try:
-            if self.file is None:
-                self.file = tempfile.TemporaryFile(dir=self.folder)
-            self.file.seek(number * self.rows * self.empty.itemsize)
-            self.file.write(self.held.pop(number).tobytes())
-        except OSError as failure:
-            raise Failure(f"{self.folder}: a temporary file cannot be written: "
-                          f"{failure.strerror}; is there room, and may you write there?") from None
+        self.file.write(number * self.rows * self.empty.itemsize, self.held.pop(number).tobytes())
         self.stored.add(number)
 
     def take_back(self, number):
         if number not in self.stored:
             return np.repeat(self.empty, self.rows)
         size = self.rows * self.empty.itemsize
-        self.file.seek(number * size)
-        return np.frombuffer(bytearray(self.file.read(size)), dtype=self.empty.dtype)
+        return np.frombuffer(bytearray(self.file.read(number * size, size)), self.empty.dtype)
 
 
 class Cells:
@@ -165,6 +154,17 @@ class Cells:
             part = number == one
             found[part] = self.windows.get(int(one))[rows[part] % self.windows.rows]
         return found
+
+
+def one_sequence(cells):
+    """Requests of one whose positions are the keys, and whose tag `phase` says which of them
+    are prefill (0) and decode (1)."""
+    position, phase = cells.keys.sorted, cells.tag("phase")
+    prompt = int(position[phase == 0].max(initial=-1)) + 1
+    if (position[phase == 1] < prompt).any():
+        raise Failure(f"{cells.path}: token {int(position[phase == 1].min())} is decode, but token "
+                      f"{prompt - 1} is prefill; a prompt comes before what it generates")
+    return Requests.of([len(position)], [prompt], [int((phase == 1).sum())])
 
 
 def close_up(records):

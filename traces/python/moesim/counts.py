@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from moesim import filled
-from moesim.recorded import Recorded
+from moesim.model_choice import Recorded
 from moesim.say import Failure, note
 from moesim.trace_writer import CountWriter
 
@@ -28,8 +28,7 @@ class Look:
         return [model for model in models if self.is_empty_where(model)] or models
 
     def is_empty_where(self, model):
-        dense = [layer for layer in range(model.layers) if layer not in model.moe]
-        return self.empty == ([] if len(self.layers) == len(model.moe) else dense)
+        return self.empty == ([] if len(self.layers) == len(model.moe) else model.dense)
 
     def without(self):
         return (f" (layers {filled.listed(self.empty)} count nothing, so they are no MoE layers)"
@@ -48,9 +47,9 @@ class Counts(Recorded):
     the file itself numbers its layers, so that they may be some of the model's."""
 
     def __init__(self, path, format_name, blocks, *, layers, experts, top_k=None, array="counts",
-                 model=None, capture=None, numbered=False):
-        super().__init__(path, f"{path}: {array}", layers, top_k, experts, model,
-                         capture or f"moesim trace import --from {format_name}")
+                 numbered=False):
+        super().__init__(path, f"{path}: {array}", format_name, layers=layers, top_k=top_k,
+                         experts=experts)
         self.blocks, self.numbered, self.empty = blocks, numbered, []
 
     def part_of(self, model):

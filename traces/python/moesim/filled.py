@@ -8,6 +8,7 @@ says that it has no experts, and refused where it says that it has.
 
 import numpy as np
 
+from moesim.models import EXPERTS_MAX
 from moesim.say import Failure, note
 from moesim.trace_writer import NOT_RECORDED
 
@@ -73,7 +74,7 @@ class Look:
         self.rows = self.uncaptured = 0
         self.some = []  # numbers of such rows, the first of them
         self.first = None  # ids of the first row that was captured
-        self.used = np.zeros(4096, dtype=bool)  # (expert): somewhere
+        self.used = np.zeros(EXPERTS_MAX, dtype=bool)  # (expert): somewhere
         self.never_changes = np.ones(layers, dtype=bool)
         self.constant = []  # layers that are no MoE layers, whatever the model
 
@@ -109,9 +110,9 @@ class Look:
         """Finds the layers that never change, or hold what no router chooses."""
         if self.first is None:
             raise Failure(f"{self.path}: none of the {self.rows} rows holds routing: "
-                               f"layers {listed(range(self.layers))} are all -1, one expert "
-                               f"{self.top_k} times, or 0 to {self.top_k - 1}; record again with "
-                               "the capture of routing switched on")
+                          f"layers {listed(range(self.layers))} are all -1, one expert "
+                          f"{self.top_k} times, or 0 to {self.top_k - 1}; record again with "
+                          "the capture of routing switched on")
         missing = is_missing(self.first).all(axis=1)
         if self.top_k > 1:
             filling = missing | self.is_enough() | (self.first == self.first[:, :1]).all(axis=1)
@@ -121,9 +122,7 @@ class Look:
 
     def suits(self, model):
         """Whether the constant layers can be its layers without experts."""
-        dense = [layer for layer in range(model.layers) if layer not in model.moe]
-        if self.layers == len(model.moe):
-            dense = []
+        dense = [] if self.layers == len(model.moe) else model.dense
         return self.constant == dense or not self.is_enough()
 
     def likeliest(self, models):
@@ -145,14 +144,14 @@ class Look:
         changing = set(range(self.layers)) - set(kept) - set(self.constant)
         if changing and self.is_enough():
             raise Failure(f"{self.path}: layers {listed(sorted(changing))} have no "
-                               "experts in this model, but change from row to row here; name the "
-                               "right model with --model")
+                          "experts in this model, but change from row to row here; name the "
+                          "right model with --model")
         wrong = sorted(set(self.constant) & set(kept))
         if wrong:
             raise Failure(f"{self.path}: layers {listed(wrong)} hold the same experts in "
-                               "every row, so they are no MoE layers or were not captured; name a "
-                               "model without experts there with --model, or leave them out of "
-                               "the array")
+                          "every row, so they are no MoE layers or were not captured; name a "
+                          "model without experts there with --model, or leave them out of "
+                          "the array")
         if self.uncaptured:
             note(f"{self.path}: {self.uncaptured} of {self.rows} rows were not captured "
                  f"(rows {listed(self.some)}) and become \"not recorded\"")

@@ -4,12 +4,12 @@ import os
 import warnings
 
 from moesim import formats
+from moesim.files import check_apart
 from moesim.flags import Command, Flag
-from moesim.say import Failure, Misuse
+from moesim.models import EXPERTS_MAX
+from moesim.say import Misuse
 
 TEXT_MAX = 4096
-EXPERTS_MAX = 4096
-
 
 # What only some formats take: each says which in its FORMAT.
 SOME = (
@@ -45,15 +45,6 @@ def check(options, format_):
                      "by one")
 
 
-def check_apart(options):
-    """The trace must not take the place of what it is made from."""
-    for path in options.file + [options.requests]:
-        if path and os.path.exists(path) and os.path.exists(options.out) and \
-                os.path.samefile(path, options.out):
-            raise Failure(f"{options.out}: is {path}, which is read here; give the output another "
-                          "name")
-
-
 def parse(called, arguments):
     options = command(called).parse(arguments)
     if options is None:
@@ -76,5 +67,5 @@ def main(called, arguments):
     name = getattr(options, "from")
     module = formats.module_of(name) if name else formats.guess(options.file[0])
     check(options, module.FORMAT)
-    check_apart(options)
+    check_apart(options.out, options.file + [options.requests] * bool(options.requests))
     module.convert(options.file, options.out, options)

@@ -3,6 +3,7 @@ them. Lines are read one by one and can be read again, so that they need not be 
 
 import json
 
+from moesim.files import open_file
 from moesim.say import Failure
 
 
@@ -13,17 +14,15 @@ def parse(where, text):
         raise Failure(f"{where}: is not JSON ({str(failure)[:100]}); is the file whole?") from None
 
 
-def open_file(path):
-    try:
-        return open(path, "rb")
-    except OSError as failure:
-        raise Failure(f"{path}: cannot be opened: {failure.strerror}") from None
+def is_whole(value, below=1 << 48, low=0):
+    """Whether it is a whole number of that range; true and false, which Python counts among
+    them, are none."""
+    return type(value) is int and low <= value < below
 
 
-def is_by_lines(path):
-    """Whether the first line that is not empty is an object by itself, and not the last."""
-    with open_file(path) as stream:
-        line = next((line for line in stream if line.strip()), b"")
+def is_by_lines(stream):
+    """Whether the first line that is not empty is an object by itself."""
+    line = next((line for line in stream if line.strip()), b"")
     try:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
@@ -61,16 +60,16 @@ def check(where, found):
 
 def objects(path):
     """(place, object) of each; `place.again()` gives the object once more."""
-    if is_by_lines(path):
-        with open_file(path) as stream:
-            at = 0
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    place = Line(path, number, at)
-                    yield place, check(place.where, parse(place.where, line))
-                at += len(line)
-        return
     with open_file(path) as stream:
+        by_lines, at = is_by_lines(stream), 0
+        stream.seek(0)
+        for number, line in enumerate(stream if by_lines else (), start=1):
+            if line.strip():
+                place = Line(path, number, at)
+                yield place, check(place.where, parse(place.where, line))
+            at += len(line)
+        if by_lines:
+            return
         document = parse(path, stream.read())
     for number, found in enumerate(document if isinstance(document, list) else [document]):
         place = Held(path, number, found)

@@ -13,7 +13,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 FOLDER = next((folder for folder in (os.path.join(HERE, "arch"),
                                      os.path.join(HERE, "..", "..", "..", "models", "arch"))
                if os.path.isdir(folder)), None)
-MOST_LAYERS = 1024
+LAYERS_MAX = 1024
+EXPERTS_MAX = 4096
 
 
 class Model(NamedTuple):
@@ -26,31 +27,41 @@ class Model(NamedTuple):
     bits: float  # stored, of each
 
     @property
+    def dense(self):
+        """Decoder layer numbers of the others."""
+        return [layer for layer in range(self.layers) if layer not in self.moe]
+
+    @property
     def expert_bytes(self):
         return self.weights * self.bits / 8
 
 
 def read(path):
-    """The file of one model: of its YAML only lines `key: number` matter here."""
+    """The file of one model."""
     try:
         with open(path, encoding="utf-8") as stream:
             text = stream.read(1 << 20)
     except (OSError, UnicodeDecodeError) as failure:
         raise Failure(f"{path}: cannot be read as a model: {failure}") from None
+    return parse(path, text)
+
+
+def parse(path, text):
+    """Of its YAML only lines `key: number` matter here."""
     found = dict(re.findall(r"^(\w+): *([^\s#]+)", text, re.MULTILINE))
 
     def number(key, fallback=None):
         value = found.get(key, fallback)
         if value is None or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):
             raise Failure(f"{path}: {key} is missing or no number; a file of models/arch "
-                               "shows what a model needs")
+                          "shows what a model needs")
         return float(value)
 
     layers, first, every = (int(number(*key)) for key in (
         ("layers",), ("first_moe", "0"), ("moe_every", "1")))
-    if not 0 <= first < layers <= MOST_LAYERS or every < 1:
-        raise Failure(f"{path}: first_moe must be below layers, at most {MOST_LAYERS}, and "
-                           "moe_every at least 1")
+    if not 0 <= first < layers <= LAYERS_MAX or every < 1:
+        raise Failure(f"{path}: first_moe must be below layers, at most {LAYERS_MAX}, and "
+                      "moe_every at least 1")
     return Model(name=found.get("name", os.path.basename(path).removesuffix(".yaml")),
                  layers=layers, moe=tuple(range(first, layers, every)),
                  experts=int(number("experts")), top_k=int(number("top_k")),

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from moesim import filled
-from moesim.recorded import EXPERTS_MAX, Recorded
+from moesim.model_choice import Recorded
+from moesim.models import EXPERTS_MAX
 from moesim.say import Failure
 from moesim.trace_writer import DECODE, PREFILL, TraceWriter
 
@@ -31,15 +32,14 @@ class Requests(NamedTuple):
     output: np.ndarray  # tokens
     group: np.ndarray
     groups: list  # their names
-    arrival_ns: np.ndarray = None
 
     @classmethod
-    def of(cls, rows, prompt, output, begin=None, group=None, groups=("all",), arrival_ns=None):
+    def of(cls, rows, prompt, output, begin=None, group=None, groups=("all",)):
         none = np.zeros(len(rows), dtype=np.int64)
         return cls(np.asarray(rows, dtype=np.int64),
                    none if begin is None else np.asarray(begin, dtype=np.int64),
                    np.asarray(prompt, dtype=np.int64), np.asarray(output, dtype=np.int64),
-                   none if group is None else np.asarray(group), list(groups), arrival_ns)
+                   none if group is None else np.asarray(group), list(groups))
 
 
 class Recording(Recorded):
@@ -56,9 +56,9 @@ class Recording(Recorded):
 
     def __init__(self, path, format_name, blocks, requests, *, layers, width, top_k=None,
                  experts=None, score_kind="none", fields=(), expert_bytes=None, array="ids",
-                 model=None, capture=None, passes=None, fills=True):
-        super().__init__(path, f"{path}: {array}", layers, top_k, experts, model,
-                         capture or f"moesim trace import --from {format_name}")
+                 model=None, passes=None, fills=True):
+        super().__init__(path, f"{path}: {array}", format_name, layers=layers, top_k=top_k,
+                         experts=experts, model=model)
         self.blocks, self.requests, self.width, self.fills = blocks, requests, width, fills
         self.score_kind, self.fields, self.expert_bytes = score_kind, fields, expert_bytes
         self.passes = passes
@@ -91,7 +91,7 @@ class Recording(Recorded):
                 expert_bytes=self.expert_bytes and [self.expert_bytes[i] for i in kept]) as writer:
             self.write_rows(writer, look, kept)
             writer.commit(prompt_tokens=r.prompt, output_tokens=r.output, rows=r.rows,
-                          group=r.group, arrival_ns=r.arrival_ns, passes=self.passes)
+                          group=r.group, passes=self.passes)
 
     def write_rows(self, writer, look, kept):
         r, ends = self.requests, np.cumsum(self.requests.rows)
@@ -114,4 +114,3 @@ def count_blocks(total, rows):
     """(first, how many) of each block."""
     for first in range(0, total, rows):
         yield first, min(rows, total - first)
-

@@ -1,6 +1,7 @@
-"""The table of the requests: a CSV beside the recording, or one given with --requests, with
-the columns category, prompt_len, gen_len, first_pos (the position of the request's first
-row), one line for each request in the recording's order."""
+"""The table of the requests: a CSV beside the recording (`x_requests.csv` for `x.npz` or
+`x_decode.npz`), or one given with --requests, with the columns category, prompt_len, gen_len,
+first_pos (the position of the request's first row), one line for each request in the
+recording's order. Rows at positions below prompt_len are prefill, the others decode."""
 
 import csv
 import os
@@ -23,7 +24,7 @@ def check_line(path, number, line):
                 raise Failure(f"{path}: line {number}: category is longer than 256 bytes")
         elif not (value.isascii() and value.isdecimal() and int(value[:20]) <= MOST):
             raise Failure(f"{path}: line {number}: {name} is {value[:20]!r}, not a whole "
-                               f"number up to {MOST}")
+                          f"number up to {MOST}")
     return {name: line[name] if name == "category" else int(line[name])
             for name in ("category", "prompt_len", "gen_len", "first_pos")}
 
@@ -53,7 +54,7 @@ def request_table(recording, given, lengths):
         raise Failure(f"{path}: cannot be read: {failure}") from None
     if len(table) != len(lengths):
         raise Failure(f"{path}: has {len(table)} requests but {recording} has "
-                           f"{len(lengths)}; one line for each is needed")
+                      f"{len(lengths)}; one line for each is needed")
     table = [check_line(path, number, line) for number, line in enumerate(table, start=2)]
     odd = [number for number, (line, rows) in enumerate(zip(table, lengths), start=2)
            if check_lengths(path, number, line, int(rows)) != 0]

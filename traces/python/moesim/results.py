@@ -11,10 +11,9 @@ file's else: sim/result/README.md says what each is. Sweeps and searches write C
 their HDF5, which pandas.read_csv takes.
 """
 
-import h5py
 import numpy as np
 
-from moesim.say import Failure
+from moesim.hdf5_file import Hdf5File, pandas, text
 
 VERSION = 2
 PS_PER_S = 1e12
@@ -27,42 +26,13 @@ def seconds(name, values):
     return name, values
 
 
-def text(value):
-    return value.decode("utf-8") if isinstance(value, bytes) else value
-
-
-def open_file(path, kind, version):
-    """The HDF5 file, which says of itself that it is of this kind and version."""
-    try:
-        file = h5py.File(path, "r")
-    except OSError as failure:
-        raise Failure(f"{path}: cannot be read as HDF5: {failure}") from None
-    found = text(file.attrs.get("format", "")), file.attrs.get("version", -1)
-    if found != (kind, version):
-        file.close()
-        raise Failure(f"{path}: is no {kind} of version {version}; this package reads those that "
-                      "the moesim of its own version writes")
-    return file
-
-
-class Result:
-    """An open result file; close it, or use it in a `with`. Nothing is read before it is
-    asked for. A frame needs pandas; `columns` does not."""
+class Result(Hdf5File):
+    """An open result file. A frame needs pandas; `columns` does not."""
 
     def __init__(self, path):
-        self.path = path
-        self.file = open_file(path, "moesim-result", VERSION)
+        super().__init__(path, "moesim-result", VERSION)
         count = int(self.file.attrs["policies"])
         self.policies = [text(self.file[f"policy/{i}"].attrs["label"]) for i in range(count)]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        self.file.close()
 
     @property
     def config(self):
@@ -88,7 +58,7 @@ class Result:
         return self.file[f"policy/{policy}"]
 
     def columns(self, policy, what):
-        """{name: array} of "pass", "layer" or "request" of one policy; empty where there is none."""
+        """{name: array} of "pass", "layer" or "request" of one policy; {} where there is none."""
         group = self.group(policy)
         if what not in group:
             return {}
@@ -122,15 +92,6 @@ class Result:
             frame.insert(0, "policy", one)
             frames.append(frame)
         return pandas().concat(frames, ignore_index=True)
-
-
-def pandas():
-    try:
-        import pandas as module
-    except ImportError:
-        raise ImportError("frames need pandas: pip install pandas; Result.columns() needs "
-                          "NumPy alone") from None
-    return module
 
 
 def read_result(path):

@@ -10,16 +10,13 @@ import os
 
 import numpy as np
 
-from moesim.json_lines import open_file
+from moesim.files import open_file
+from moesim.json_lines import is_whole
 from moesim.say import Failure
 
 HEAD_MOST = 100_000_000  # bytes, as the library has it
 KINDS = {"U8": "u1", "I8": "i1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4",
          "I64": "<i8", "U64": "<u8", "F16": "<f2", "F32": "<f4", "F64": "<f8", "BOOL": "?"}
-
-
-def is_whole(value):
-    return type(value) is int and 0 <= value < 1 << 48
 
 
 class SafetensorsFile:

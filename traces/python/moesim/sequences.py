@@ -33,8 +33,8 @@ class Piece:
     def check(array):
         if len(array.shape) != 3 or 0 in array.shape[1:] or array.dtype.kind not in "ui":
             raise Failure(f"{array.where} must be [token][layer][k], three dimensions of whole "
-                          f"numbers, not {array.dtype} {array.shape}; save what vLLM returns as "
-                          "it is")
+                          f"numbers, not {array.dtype} {array.shape}; save what the server "
+                          "returns as it is")
         if array.shape[2] > K_MOST:
             raise Failure(f"{array.where}: has {array.shape[2]} experts per token: these are "
                           "counts or scores of all experts, not routed ones; counts are imported "

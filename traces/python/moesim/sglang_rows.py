@@ -8,6 +8,7 @@ SGLang keeps, and where none is, it begins one whose first tokens were not recor
 
 import numpy as np
 
+from moesim.json_lines import is_whole
 from moesim.pt_file import Tensor
 from moesim.recording import MOST, Recording, Requests, block_rows, count_blocks
 from moesim.say import Failure, note
@@ -77,7 +78,7 @@ class Batch:
 def numbers(where, record, name, count=None):
     values = record.get(name)
     if not isinstance(values, list) or count not in (None, len(values)) or not all(
-            type(n) is int and 0 <= n <= MOST for n in values):
+            is_whole(n, MOST + 1) for n in values):
         raise Failure(f"{where}: {name} must be a list of whole numbers" +
                       (f", one for each of {count} tokens" if count is not None else "") +
                       "; import the file as it was written")

@@ -216,10 +216,3 @@ def column_names(path, number, line, required):
         raise Failure(f"{path}: line {number}: {wrong}; {', '.join(required[:-1])} and "
                       f"{required[-1]} must be among the columns, each once")
     return names
-
-
-def open_table(path):
-    try:
-        return open(path, "rb")
-    except OSError as failure:
-        raise Failure(f"{path}: cannot be opened: {failure.strerror}") from None

@@ -77,3 +77,20 @@ def begin(path):
         except BaseException:
             forget(temporary)
             raise
+
+
+def sync(path):
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def finish(temporary, path):
+    """Gives it its name, once it is on the disk."""
+    sync(temporary)
+    os.replace(temporary, path)
+    release(temporary)
+    with contextlib.suppress(OSError):  # some folders cannot be synced
+        sync(os.path.dirname(os.path.abspath(path)))

@@ -17,18 +17,11 @@ from moesim import chunks as chunk_filters
 from moesim import temporaries
 from moesim.say import Failure
 
+KIND, VERSION = "moesim-trace", 1  # what the file says of itself
 CHUNK_BYTES = 512 << 10
 CHUNK_ROWS_MAX = 16384
 NOT_RECORDED = 65535
 PREFILL, DECODE, DRAFT, VERIFY = range(4)
-
-
-def sync(path):
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 broken = []  # writers that could not write: HDF5 must not try again, and trips over that
@@ -50,7 +43,7 @@ def writing(path, writer=None):
     except (OSError, RuntimeError) as failure:
         broken.append(writer)
         raise Failure(f"{path}: cannot be written: {reason_of(failure)}; is there room, and "
-                           "may you write there?") from None
+                      "may you write there?") from None
 
 
 def chunk_shape(tail, width, rows=None):
@@ -200,8 +193,8 @@ class TraceFile:
             self.temporary = temporaries.begin(path)
         with self.whole_or_nothing():
             self.file = create_file(self.temporary)
-            self.file.attrs.create("format", text_value("moesim-trace"))
-            self.file.attrs.create("version", np.uint32(1))
+            self.file.attrs.create("format", text_value(KIND))
+            self.file.attrs.create("version", np.uint32(VERSION))
             for name, text in (("model", model), ("source", source), ("capture", capture),
                                ("score_kind", score_kind)):
                 self.file.attrs.create(name, text_value(text))
@@ -236,11 +229,7 @@ class TraceFile:
         self.file.flush()  # closing alone does not tell of every failure
         self.file.close()
         self.file = None
-        sync(self.temporary)
-        os.replace(self.temporary, self.path)
-        temporaries.release(self.temporary)
-        with contextlib.suppress(OSError):  # some folders cannot be synced
-            sync(os.path.dirname(os.path.abspath(self.path)))
+        temporaries.finish(self.temporary, self.path)
         self.temporary = None
 
     def __enter__(self):

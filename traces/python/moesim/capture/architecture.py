@@ -4,7 +4,7 @@ import json
 import os
 import re
 
-from moesim.models import all_models, plainest
+from moesim.models import all_models, parse, plainest
 from moesim.say import Failure
 
 BITS = {"float64": 64, "float32": 32, "bfloat16": 16, "float16": 16}
@@ -122,14 +122,12 @@ def describe(config, family, shape, side, name, origin, stored, remark):
     return "".join(f"{key}: {value}\n" for key, value in lines if value is not None)
 
 
-def known(text, shape):
-    """The model of models/arch that has these layers, sizes, experts and top_k; else None."""
-    value = {key: found for key, found in re.findall(r"^(\w+): (\S+)$", text, re.MULTILINE)}
-    moe, experts, top_k = shape
-    weights = (int(value.get("matrices", 3)) * int(value["hidden"]) * int(value["expert_ffn"]))
+def known(text, origin):
+    """The model of models/arch that has the layers, sizes, experts and top_k of this one; else
+    None."""
+    made = parse(origin, text)
     return plainest([model for model in all_models() if
-                     (model.layers, list(model.moe), model.experts, model.top_k, model.weights)
-                     == (int(value["layers"]), moe, experts, top_k, weights)])
+                     model._replace(name=made.name, bits=made.bits) == made])
 
 
 def plain_name(origin):

@@ -5,13 +5,14 @@ import re
 import sys
 import time
 
+from moesim.files import check_apart
 from moesim.flags import Command, Flag
 from moesim.say import Absent, Failure, Misuse, note
 
 TEXT_MAX = 4096
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
-EXTRA = ("the extra `capture` (pip install torch transformers numpy h5py) brings them; PYTHON names "
-         "another interpreter")
+EXTRA = ("the extra `capture` (pip install torch transformers numpy h5py) brings them; PYTHON "
+         "names another interpreter")
 
 
 def command(called):
@@ -92,13 +93,11 @@ def check(o):
                      "digits, '-', '_' and '.'")
 
 
-def check_apart(o):
+def check_written(o):
     """What is written must not take the place of what is read, or of each other."""
-    for written in (o.out, o.write_model):
-        if written and os.path.exists(written) and os.path.exists(o.prompts) and \
-                os.path.samefile(written, o.prompts):
-            raise Failure(f"{written}: is what the prompts are read from; give what is written "
-                          "another name")
+    check_apart(o.out, [o.prompts])
+    if o.write_model:
+        check_apart(o.write_model, [o.prompts])
     if o.write_model and os.path.exists(o.write_model) and not os.path.isfile(o.write_model):
         raise Failure(f"{o.write_model}: is no plain file; give the model's file another name")
     if o.write_model and os.path.abspath(o.out) == os.path.abspath(o.write_model):
@@ -151,7 +150,7 @@ def main(called, arguments):
     options = parse(called, arguments)
     if options is None:
         return
-    check_apart(options)
+    check_written(options)
     if not os.path.isfile(options.prompts):
         raise Failure(f"{options.prompts}: is no file; --prompts names one with a prompt a line")
     load_libraries(called)

@@ -72,6 +72,24 @@ def end_tokens(model):
                   else found)
 
 
+def padded(batch, fill, on_left):
+    """(token ids, 1 where they are the prompt's), a prompt a line."""
+    widest = max(len(request.ids) for request in batch)
+    ids = np.full((len(batch), widest), fill, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for line, held, request in zip(ids, mask, batch):
+        first = widest - len(request.ids) if on_left else 0
+        line[first:first + len(request.ids)] = request.ids
+        held[first:first + len(request.ids)] = 1
+    return ids, mask
+
+
+def of_prompts(batch):
+    """What a pass over all prompts records."""
+    return [(i, request.ids, list(range(len(request.ids))), PREFILL)
+            for i, request in enumerate(batch)]
+
+
 class Runner:
     """A model with a Recorder on it. `passes` holds, for each pass since it was emptied, pairs
     (place in the batch, row of the request) of what it recorded."""
@@ -96,14 +114,14 @@ class Runner:
         with torch.inference_mode():
             (self.run_both_sides if self.side else self.run_decoder)(batch)
 
-    def keep_rows(self, batch, each, rows, phase):
-        """`each`: (place in the batch, tokens, positions) of what the pass recorded, in order."""
+    def keep_rows(self, batch, each, rows):
+        """`each`: (place in the batch, tokens, positions, phase) of what the pass recorded, in
+        order."""
         at, entry = 0, []
-        for place, tokens, positions in each:
+        for place, tokens, positions, phase in each:
             request = batch[place]
             entry.append((place, request.count, len(tokens)))
-            request.add(tokens, positions, phase, type(rows)(
-                *(None if part is None else part[at:at + len(tokens)] for part in rows)))
+            request.add(tokens, positions, phase, rows.part(at, len(tokens)))
             at += len(tokens)
         self.passes.append(entry)
 
@@ -120,18 +138,11 @@ class Runner:
     # ---- decoder-only models ----
 
     def run_decoder(self, batch):
-        widest = max(len(request.ids) for request in batch)
-        mask = np.zeros((len(batch), widest), dtype=np.int64)
-        ids = np.zeros_like(mask)
-        for line, held, request in zip(ids, mask, batch):
-            line[widest - len(request.ids):] = request.ids
-            held[widest - len(request.ids):] = 1
+        ids, mask = padded(batch, 0, on_left=True)
         position = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
         self.recorder.begin(mask.ravel() == 1)
         out = self.forward(ids, mask, position, None)
-        self.keep_rows(batch, [(i, request.ids, list(range(len(request.ids))))
-                               for i, request in enumerate(batch)],
-                       self.recorder.end(), PREFILL)
+        self.keep_rows(batch, of_prompts(batch), self.recorder.end())
         self.answer(batch, out.logits)
         while not all(request.ended for request in batch):
             going = np.array([not request.ended for request in batch])
@@ -140,8 +151,8 @@ class Runner:
             position = position[:, -1:] + 1
             self.recorder.begin(going)
             out = self.forward(ids, mask, position, getattr(out, self.cache_name))
-            self.keep_rows(batch, [(int(i), [int(ids[i, 0])], [int(position[i, 0])])
-                                   for i in np.flatnonzero(going)], self.recorder.end(), DECODE)
+            self.keep_rows(batch, [(int(i), [int(ids[i, 0])], [int(position[i, 0])], DECODE)
+                                   for i in np.flatnonzero(going)], self.recorder.end())
             self.answer(batch, out.logits)
 
     def forward(self, ids, mask, position, cache):
@@ -153,22 +164,14 @@ class Runner:
 
     def run_both_sides(self, batch):
         """Padding is on the right: it must not take room in the experts before a prompt does."""
-        widest = max(len(request.ids) for request in batch)
-        pad = self.model.config.pad_token_id or 0
-        mask = np.zeros((len(batch), widest), dtype=np.int64)
-        ids = np.full_like(mask, pad)
-        for line, held, request in zip(ids, mask, batch):
-            line[:len(request.ids)] = request.ids
-            held[:len(request.ids)] = 1
+        ids, mask = padded(batch, self.model.config.pad_token_id or 0, on_left=False)
         record = self.side != "decoder"
         if record:
             self.recorder.begin(mask.ravel() == 1)
         encoded = self.model.get_encoder()(input_ids=self.tensor(ids),
                                            attention_mask=self.tensor(mask))
         if record:
-            self.keep_rows(batch, [(i, request.ids, list(range(len(request.ids))))
-                                   for i, request in enumerate(batch)],
-                           self.recorder.end(self.layers["encoder"]), PREFILL)
+            self.keep_rows(batch, of_prompts(batch), self.recorder.end(self.layers["encoder"]))
         if self.side != "encoder":
             self.decode(batch, encoded, self.tensor(mask))
 
@@ -187,8 +190,10 @@ class Runner:
                              decoder_input_ids=self.tensor([[token] for token in fed]),
                              use_cache=True, **{self.cache_name: cache})
             cache = getattr(out, self.cache_name)
-            rows = self.recorder.end(self.layers["decoder"])
-            self.keep_by_phase(batch, fed, offset, step, rows)
+            self.keep_rows(batch, [
+                (i, [fed[i]], [offset[i] + step], PREFILL if step < len(request.begin) else DECODE)
+                for i, request in enumerate(batch) if not request.ended],
+                self.recorder.end(self.layers["decoder"]))
             logits, step = out.logits[:, -1].to("cpu", torch.float64).numpy(), step + 1
             for request, row in zip(batch, logits):
                 if not request.ended and step >= len(request.begin):
@@ -200,19 +205,6 @@ class Runner:
         if most > 0:
             request.answer.append(self.sampling.pick(row, request))
         request.ended = len(request.answer) == most or request.answer[-1] in self.ends
-
-    def keep_by_phase(self, batch, fed, offset, step, rows):
-        """One row of each request that goes on: of its beginning, or of its answer."""
-        at, entry = 0, []
-        for place, request in enumerate(batch):
-            if request.ended:
-                continue
-            entry.append((place, request.count, 1))
-            request.add([fed[place]], [offset[place] + step],
-                        PREFILL if step < len(request.begin) else DECODE, type(rows)(
-                            *(None if part is None else part[at:at + 1] for part in rows)))
-            at += 1
-        self.passes.append(entry)
 
     def start_token(self):
         config = self.model.config

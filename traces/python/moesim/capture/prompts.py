@@ -3,6 +3,7 @@
 import json
 from typing import NamedTuple
 
+from moesim.json_lines import is_whole
 from moesim.say import Failure
 
 JSON_NAMES = (".jsonl", ".ndjson", ".json")
@@ -23,8 +24,7 @@ class Prompt(NamedTuple):
 
 
 def is_ids(value):
-    return isinstance(value, list) and all(
-        isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 1 << 31 for v in value)
+    return isinstance(value, list) and all(is_whole(v, 1 << 31) for v in value)
 
 
 def is_messages(value):

@@ -20,6 +20,9 @@ class Rows(NamedTuple):
     score: np.ndarray  # or None
     predicted: np.ndarray  # or None
 
+    def part(self, first, count):
+        return Rows(*(None if values is None else values[first:first + count] for values in self))
+
 
 def to_numpy(values):
     values = values.detach()

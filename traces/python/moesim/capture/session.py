@@ -13,7 +13,7 @@ from moesim.capture import architecture, prompts, routers
 from moesim.capture.generate import Request, Runner, Sampling
 from moesim.capture.recorder import Recorder
 from moesim.say import Failure, Misuse, note
-from moesim.trace_writer import TraceWriter, sync, writing
+from moesim.trace_writer import TraceWriter, writing
 
 
 class Done(NamedTuple):
@@ -190,22 +190,21 @@ def beside(path, text):
         with writing(path):
             with open(temporary, "w", encoding="utf-8") as stream:
                 stream.write(text)
-            sync(temporary)
+            temporaries.sync(temporary)  # what fails is said before the trace is finished
         yield
         with writing(path):
-            os.replace(temporary, path)
-            temporaries.release(temporary)
+            temporaries.finish(temporary, path)
     finally:
         temporaries.forget(temporary)
 
 
-def name_of(o, text, shape):
+def name_of(o, text):
     """The name in the trace, with a note where no file of models/arch has it."""
     if o.model_name:
         return o.model_name
     if o.write_model:
         return os.path.basename(o.write_model).removesuffix(".yaml")
-    model = architecture.known(text, shape) if text else None
+    model = architecture.known(text, o.model) if text else None
     if model is not None:
         return model.name
     name = architecture.plain_name(o.model)
@@ -253,7 +252,7 @@ def capture(o, make_progress):
         encode(prompt)
     groups = list(dict.fromkeys(prompt.group for prompt in all_prompts))
     session = Session(o, model, family, found, shape, side)
-    name = name_of(o, text, shape)
+    name = name_of(o, text)
     with beside(o.write_model, text):
         with session.writer(name, groups) as writer:
             session.run(writer, all_prompts, encode, groups, make_progress(len(all_prompts)))

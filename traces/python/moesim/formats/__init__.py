@@ -12,6 +12,7 @@ import json
 import pkgutil
 from typing import NamedTuple
 
+from moesim.files import read_head
 from moesim.say import Failure, Misuse
 
 HEAD_BYTES = 65536
@@ -46,11 +47,7 @@ def modules():
 
 def guess(path):
     """The module whose file this surely is."""
-    try:
-        with open(path, "rb") as stream:
-            head = stream.read(HEAD_BYTES)
-    except OSError as failure:
-        raise Failure(f"{path}: cannot be opened: {failure.strerror}") from None
+    head = read_head(path, HEAD_BYTES)
     found = [module for module in modules()
              if hasattr(module, "recognise") and module.recognise(path, head)]
     if len(found) == 1:

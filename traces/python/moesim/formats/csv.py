@@ -14,10 +14,11 @@ nothing was recorded are gone.
 import numpy as np
 
 from moesim.cells import Cells
+from moesim.files import open_file
 from moesim.formats import Format
 from moesim.recording import Recording, Requests
 from moesim.say import Failure, note
-from moesim.table import Below, Between, OneOf, Table, column_names, open_table, read_line
+from moesim.table import Below, Between, OneOf, Table, column_names, read_line
 from moesim.trace_writer import DECODE, PREFILL, VERIFY
 
 FORMAT = Format(
@@ -81,7 +82,7 @@ def open_lines(path, stream):
 
 
 def gather(path, out, survey):
-    with open_table(path) as stream:
+    with open_file(path) as stream:
         table = open_lines(path, stream)
         scored = survey.score_kind != "none"
         cells = Cells(path, out, len(survey.layers), survey.top_k,
@@ -133,7 +134,7 @@ def recognise(_path, head):
 
 def convert(paths, out, options):
     path = paths[0]
-    with open_table(path) as stream:
+    with open_file(path) as stream:
         survey = Survey(open_lines(path, stream))
     cells = gather(path, out, survey)
     requests = read_requests(path, cells)

@@ -16,11 +16,13 @@ import math
 
 import numpy as np
 
-from moesim.cells import Cells
+from moesim.cells import Cells, one_sequence
+from moesim.files import open_file
 from moesim.formats import Format
-from moesim.recording import Recording, Requests
+from moesim.json_lines import is_whole
+from moesim.recording import Recording
 from moesim.say import Failure, note
-from moesim.table import LINE_MOST, open_table
+from moesim.table import LINE_MOST
 
 FORMAT = Format(
     name="lattice", writer="JSON lines of token, layer, experts and weights; LEXA's RouterTrace",
@@ -32,10 +34,6 @@ LIMITS = {"token": 1 << 32, "layer": 1024}
 PHASES = ("prefill", "decode")
 WIDEST = 4096
 TWICE = "its token, layer and place among the experts"
-
-
-def is_whole(value, below, low=0):
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value < below
 
 
 def is_share(value):
@@ -71,7 +69,7 @@ class Lines:
         raise Failure(f"{self.path}: line {number}: {what}")
 
     def objects(self):
-        with open_table(self.path) as stream:
+        with open_file(self.path) as stream:
             number = 0
             while line := stream.readline(LINE_MOST + 1):
                 number += 1
@@ -166,11 +164,7 @@ def convert(paths, out, options):
     path = paths[0]
     lines = Lines(path)
     cells = gather(lines, out)
-    position, phase = cells.keys.sorted, cells.tag("phase")
-    prompt = int(position[phase == 0].max(initial=-1)) + 1
-    if (position[phase == 1] < prompt).any():
-        raise Failure(f"{path}: token {int(position[phase == 1].min())} is decode, but token "
-                      f"{prompt - 1} is prefill; a prompt comes before what it generates")
+    requests, position = one_sequence(cells), cells.keys.sorted
 
     def blocks():
         for first, records in cells.blocks():
@@ -181,9 +175,8 @@ def convert(paths, out, options):
     groups = groups if len(groups) == 1 else ["all"]
     if len(groups[0].encode()) > 256:
         raise Failure(f"{path}: domain is longer than 256 bytes; shorten it")
-    Recording(path, FORMAT.name, blocks,
-              Requests.of([len(position)], [prompt], [int((phase == 1).sum())], groups=groups),
-              layers=lines.layers, width=lines.width, top_k=lines.width, array="lines",
+    Recording(path, FORMAT.name, blocks, requests._replace(groups=groups), layers=lines.layers,
+              width=lines.width, top_k=lines.width, array="lines",
               score_kind="softmax" if lines.weighed else "none").write(out, options)
     tell(path, lines)
 

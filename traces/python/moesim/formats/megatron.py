@@ -21,8 +21,9 @@ import os
 
 import numpy as np
 
+from moesim.files import open_file
 from moesim.formats import Format
-from moesim.json_lines import objects, open_file
+from moesim.json_lines import is_whole, objects
 from moesim.recording import Recording, Requests
 from moesim.say import Failure, note
 
@@ -41,7 +42,7 @@ class Line:
         self.where, self.found = where, found
         for name, below in NUMBERS.items():
             value = found.get(name)
-            if type(value) is not int or not 0 <= value < below:
+            if not is_whole(value, below):
                 raise Failure(f"{where}: {name} is missing or no whole number below {below}; "
                               "import the file as Megatron-Core wrote it")
             setattr(self, name, value)
@@ -68,10 +69,9 @@ class Line:
             return None
         offset, size, shape = (self.found.get("logit_" + name)
                                for name in ("offset", "bytes", "shape"))
-        if type(offset) is not int or not isinstance(shape, list) or len(shape) != 2 or \
-                shape[0] != self.num_tokens or type(shape[1]) is not int or \
-                not self.topk <= shape[1] <= 4096 or size != 2 * shape[0] * shape[1] or \
-                not 0 <= offset < 1 << 48:
+        if not is_whole(offset) or not isinstance(shape, list) or len(shape) != 2 or \
+                shape[0] != self.num_tokens or not is_whole(shape[1], 4097, self.topk) or \
+                size != 2 * shape[0] * shape[1]:
             raise Failure(f"{self.where}: logit_offset, logit_bytes or logit_shape contradict its "
                           f"{self.num_tokens} tokens; import the file as it was written")
         return offset, shape[1]

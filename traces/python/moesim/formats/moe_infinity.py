@@ -9,15 +9,12 @@ Source: EfficientMoE/MoE-Infinity, moe_infinity/memory/expert_tracer.py at a41b5
 (load_trace reads it with numpy.load and without pickling; finish_entry fills it).
 """
 
-import io
-
 import numpy as np
 
 from moesim import filled
-from moesim.arrays import MAGIC, Array, NpyFile
+from moesim.arrays import NpyFile, begin_of
 from moesim.counts import Counts
 from moesim.formats import Format
-from moesim.recorded import EXPERTS_MAX
 from moesim.recording import count_blocks
 from moesim.say import Failure, note
 
@@ -29,28 +26,12 @@ FORMAT = Format(
 BLOCK_VALUES = 1 << 20
 
 
-def floats_of(head):
-    """The first values of an .npy of floats; None where it is something else."""
-    if not head.startswith(MAGIC):
-        return None, ()
-    stream = io.BytesIO(head)
-    try:
-        array = Array("", stream)
-    except Failure:
-        return None, ()
-    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        return None, ()
-    size = array.dtype.itemsize
-    data = stream.read()
-    return np.frombuffer(data[:len(data) // size * size], dtype=array.dtype), array.shape
-
-
 def recognise(_path, head):
     """Floats that count: whole numbers, none below 0."""
-    values, shape = floats_of(head)
-    return values is not None and len(shape) == 3 and 0 not in shape and len(values) > 0 and \
-        bool((np.isfinite(values) & (values >= 0) & (values == np.floor(values))).all()) and \
-        bool(values.any())
+    shape, values = begin_of(head)
+    return values is not None and values.dtype.kind == "f" and len(shape) == 3 and \
+        0 not in shape and bool(values.any()) and \
+        bool((np.isfinite(values) & (values >= 0) & (values == np.floor(values))).all())
 
 
 def convert(paths, out, options):
@@ -75,11 +56,6 @@ def convert(paths, out, options):
             if full.any():
                 yield values[full]
 
-    if experts > EXPERTS_MAX:
-        raise Failure(f"{path}: counts {experts} experts; up to {EXPERTS_MAX} can be written")
-    if options.experts not in (None, experts):
-        raise Failure(f"{path}: counts {experts} experts, not {options.experts}; leave out "
-                      "--experts")
     Counts(path, FORMAT.name, blocks, layers=range(layers), experts=experts, top_k=options.top_k,
            array="matrices").write(out, options)
     if empty:

@@ -23,19 +23,17 @@ Sources: ggml-org/llama.cpp pull request 28544; Cartaz/llama.cpp-vulkan-moe,
 examples/moe-trace/moe-trace.cpp at 9149912.
 """
 
-import os
-import tempfile
-
 import numpy as np
 
 from moesim import filled
-from moesim.cells import Cells
+from moesim.cells import Cells, one_sequence
 from moesim.counts import Counts
+from moesim.files import Scratch, open_file
 from moesim.formats import Format
 from moesim.models import named
 from moesim.recording import Recording, Requests
 from moesim.say import Failure, note
-from moesim.table import Below, OneOf, Table, column_names, open_table, read_line
+from moesim.table import Below, OneOf, Table, column_names, read_line
 from moesim.trace_writer import NOT_RECORDED
 
 FORMAT = Format(
@@ -69,16 +67,16 @@ def open_lines(path, stream):
 class Choices:
     """The experts of all lines in a file without a name, and the runs of one layer."""
 
-    def __init__(self, table, folder):
+    def __init__(self, table, out):
         self.path, self.head = table.path, table.line - 1
-        self.file = tempfile.TemporaryFile(dir=folder)
+        self.file = Scratch(out)
         layer, start, self.count = [], [], 0
         for found in table.blocks():
             lines = self.line(self.count) + np.arange(len(found["line"]))
             if (found["line"] != lines).any():
                 raise Failure(f"{self.path}: line {lines[np.argmax(found['line'] != lines)]}: is "
                               "empty or a remark; take such lines out")
-            self.file.write(found["expert"].astype("<u2").tobytes())
+            self.file.write(2 * self.count, found["expert"].astype("<u2").tobytes())
             begins = np.flatnonzero(np.diff(found["layer"], prepend=layer[-1][-1] if layer else -1))
             if len(begins):
                 layer.append(found["layer"][begins])
@@ -115,8 +113,8 @@ class Choices:
     def experts(self, first, last):
         """Of the runs [first, last)."""
         end = self.start[last] if last < len(self.start) else self.count
-        self.file.seek(2 * int(self.start[first]))
-        return np.frombuffer(self.file.read(2 * int(end - self.start[first])), dtype="<u2")
+        begin = int(self.start[first])
+        return np.frombuffer(self.file.read(2 * begin, 2 * (int(end) - begin)), dtype="<u2")
 
 
 class ByOrder:
@@ -220,7 +218,7 @@ def count_blocks_of(choices, experts):
 
 
 def by_order(table, out, options):
-    choices = Choices(table, os.path.dirname(os.path.abspath(out)))
+    choices = Choices(table, out)
     model = named(options.model) if options.model else None
     k = options.top_k or (model.top_k if model else int(choices.length.min()))
     rows = ByOrder(choices, k)
@@ -254,7 +252,7 @@ def by_columns(table, out, options):
     if options.top_k not in (None, k):
         raise Failure(f"{table.path}: a token has up to {k} experts by rank, not {options.top_k}; "
                       "leave out --top-k")
-    with open_table(table.path) as stream:
+    with open_file(table.path) as stream:
         table = open_lines(table.path, stream)
         cells = Cells(table.path, out, len(layers), k, what="its token, layer and rank", tags={
             "phase": "its token is both prefill and decode"},
@@ -262,21 +260,15 @@ def by_columns(table, out, options):
         for found in table.blocks():
             cells.put(found["line"], found["token"], np.searchsorted(layers, found["layer"]),
                       found["expert"], found.get("rank"), {"phase": found["phase"]})
-    position, phase = cells.keys.sorted, cells.tag("phase")
-    prompt = int(position[phase == 0].max(initial=-1)) + 1
-    if (position[phase == 1] < prompt).any():
-        raise Failure(f"{table.path}: tokens {int(position[phase == 1].min())} and up are decode, "
-                      f"but token {prompt - 1} is prefill; a prompt comes before what it generates")
+    requests, position = one_sequence(cells), cells.keys.sorted
 
     def blocks():
         for first, records in cells.blocks():
             yield first, records["expert"], None, {
                 "position": position[first:first + len(records)]}
 
-    rows = len(position)
-    Recording(table.path, FORMAT.name, blocks,
-              Requests.of([rows], [prompt], [int((phase == 1).sum())]), layers=layers.tolist(),
-              width=k, top_k=k, array="lines").write(out, options)
+    Recording(table.path, FORMAT.name, blocks, requests, layers=layers.tolist(), width=k, top_k=k,
+              array="lines").write(out, options)
 
 
 def survey(table):
@@ -296,7 +288,7 @@ def recognise(_path, head):
 
 def convert(paths, out, options):
     path = paths[0]
-    with open_table(path) as stream:
+    with open_file(path) as stream:
         table = open_lines(path, stream)
         if set(FULL) <= set(table.names):
             by_columns(table, out, options)

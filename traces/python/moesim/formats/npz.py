@@ -1,10 +1,8 @@
 """NumPy archives of routing, in the two forms in use.
 
 rows first     ids [T, L, k], probs [T, L, k] (optional), off [R + 1]: first row of each
-               request. A table of the requests may lie beside the file: `x_requests.csv` for
-               `x_decode.npz` or `x.npz`, with the columns category, prompt_len, gen_len,
-               first_pos (the position of the request's first row). Rows at positions below
-               prompt_len are prefill, the others decode; without a table all are decode.
+               request. A table of the requests (request_table.py) may lie beside the file;
+               without one all rows are decode.
 layers first   ids [L, T, k], w [L, T, k] (optional), seq_len [R]: whole sequences, teacher
                forced, so every row is prefill (DeepSeek-V2-Lite recordings).
 
@@ -12,11 +10,10 @@ L counts the MoE layers of the model or all of its layers; of the latter those w
 experts are left out. What an engine wrote without having captured it is in `filled.py`.
 """
 
-import zipfile
-
 import numpy as np
 
 from moesim.arrays import Member, member_or_none
+from moesim.files import names_in_archive, open_archive
 from moesim.formats import Format
 from moesim.recording import MOST, Recording, Requests, block_rows, count_blocks
 from moesim.request_table import groups_of, request_table
@@ -32,10 +29,10 @@ FORMAT = Format(
 def check_shapes(path, ids, score, score_name):
     if len(ids.shape) != 3 or 0 in ids.shape or ids.dtype.kind not in "ui":
         raise Failure(f"{path}: ids must be a three-dimensional array of integers, not "
-                           f"{ids.dtype} {ids.shape}")
+                      f"{ids.dtype} {ids.shape}")
     if score is not None and (score.shape != ids.shape or score.dtype.kind != "f"):
         raise Failure(f"{path}: {score_name} must be floats of the shape of ids "
-                           f"{ids.shape}, not {score.dtype} {score.shape}")
+                      f"{ids.shape}, not {score.dtype} {score.shape}")
 
 
 # ---- requests ----
@@ -47,7 +44,7 @@ def list_of_numbers(member, what):
     values = member.whole()
     if len(values) and (values.min() < 0 or values.max() > 1 << 48):
         raise Failure(f"{member.where} holds a number below 0 or above 2^48; it must be a "
-                           f"list of {what}")
+                      f"list of {what}")
     return values.astype(np.int64)
 
 
@@ -95,7 +92,7 @@ def layers_first(path, archive, ids, out, options):
     lengths = list_of_numbers(seq_len, "lengths")
     if (lengths < 1).any() or sum(lengths.tolist()) != total or total > MOST:
         raise Failure(f"{seq_len.where} sums to {sum(lengths.tolist())}, but ids has {total} "
-                           "tokens; each sequence has at least one")
+                      "tokens; each sequence has at least one")
     values = ids.whole()
     weights = score.whole() if score is not None else None
 
@@ -113,24 +110,13 @@ def recognise(path, head):
     """An archive with ids and one of the arrays that tell its requests."""
     if not head.startswith(b"PK"):
         return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except Exception:  # of many kinds, on bytes that mean nothing
-        return False
+    names = names_in_archive(path) or ()
     return "ids.npy" in names and ("off.npy" in names or "seq_len.npy" in names)
 
 
 def convert(paths, out, options):
     path = paths[0]
-    try:
-        archive = zipfile.ZipFile(path)
-    except OSError as failure:
-        raise Failure(f"{path}: cannot be opened: {failure.strerror}") from None
-    except Exception:  # of many kinds, on bytes that mean nothing
-        raise Failure(f"{path}: is not an npz archive, or truncated; numpy.savez writes one"
-                           ) from None
-    with archive:
+    with open_archive(path) as archive:
         ids = Member(archive, path, "ids")
         names = archive.namelist()
         if "off.npy" in names:
@@ -139,4 +125,4 @@ def convert(paths, out, options):
             layers_first(path, archive, ids, out, options)
         else:
             raise Failure(f"{path}: array off (rows first) or seq_len (layers first) is "
-                               "missing; add it with numpy.savez")
+                          "missing; add it with numpy.savez")

@@ -21,11 +21,11 @@ import os
 import numpy as np
 
 from moesim.counts import Counts
+from moesim.files import open_file
 from moesim.formats import Format
 from moesim.models import named, unknown
 from moesim.recording import Recording, Requests
 from moesim.say import Failure, note
-from moesim.table import open_table
 from moesim.trace_writer import NOT_RECORDED
 
 FORMAT = Format(
@@ -64,13 +64,14 @@ class Accesses:
 
     def __init__(self, path):
         self.path = path
-        self.bytes = os.path.getsize(path) if os.path.exists(path) else 0
-        if self.bytes % RECORD.itemsize or not self.bytes:
-            raise Failure(f"{path}: has {self.bytes} bytes, which are no whole records of "
+        with open_file(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+        if size % RECORD.itemsize or not size:
+            raise Failure(f"{path}: has {size} bytes, which are no whole records of "
                           f"{RECORD.itemsize}; is the file whole?")
 
     def blocks(self):
-        with open_table(self.path) as stream:
+        with open_file(self.path) as stream:
             first = 0
             while data := stream.read(BLOCK_RECORDS * RECORD.itemsize):
                 block = np.frombuffer(data[:len(data) // RECORD.itemsize * RECORD.itemsize], RECORD)
@@ -236,7 +237,6 @@ def recognise(path, head):
 
 def convert(paths, out, options):
     path = paths[0]
-    open_table(path).close()
     accesses = Accesses(path)
     shape = Shape(path, options, accesses.highest())
     accesses.sweep(shape)

@@ -19,6 +19,7 @@ import re
 
 import numpy as np
 
+from moesim.files import open_file
 from moesim.formats import Format
 from moesim.recording import MOST, Recording, Requests, block_rows
 from moesim.say import Absent, Failure, note
@@ -62,10 +63,7 @@ class File:
                           "again") from None
 
     def open(self):
-        try:
-            open(self.path, "rb").close()
-        except OSError as failure:
-            raise Failure(f"{self.path}: cannot be opened: {failure.strerror}") from None
+        open_file(self.path).close()
         return self.tried(lambda: self.parquet.ParquetFile(self.path))
 
     def batches(self, name, rows):

@@ -25,10 +25,11 @@ import re
 import numpy as np
 
 from moesim.cells import GONE, Cells
+from moesim.files import open_file
 from moesim.formats import Format
 from moesim.models import all_models, named, unknown
 from moesim.say import Failure, warn
-from moesim.table import Below, Between, Table, column_names, open_table, read_line
+from moesim.table import Below, Between, Table, column_names, read_line
 from moesim.trace_writer import DECODE, PREFILL, TraceWriter
 
 FORMAT = Format(
@@ -78,7 +79,7 @@ def read_head(path, stream):
                       for name in ("n_expert", "n_expert_used"))
     if not sizes or experts is None or top_k is None or not 1 <= top_k <= experts:
         raise Failure(f"{path}: the head must give n_expert, n_expert_used (1 <= n_expert_used "
-                           "<= n_expert <= 4096) and, for each MoE layer, layer=N expert_bytes=N")
+                      "<= n_expert <= 4096) and, for each MoE layer, layer=N expert_bytes=N")
     return facts, sizes, experts, top_k, column_names(path, number, line, REQUIRED), number + 1
 
 
@@ -99,15 +100,15 @@ def choose_model(path, facts, sizes, experts, options):
                   if model.name in file_name.replace("_", "-") and model.experts == experts]
         if not models:
             raise Failure(f"{path}: no model of models/arch goes by "
-                               f"{file_name[:100] or 'no name'} and has {experts} experts; name it "
-                               "with --model")
+                          f"{file_name[:100] or 'no name'} and has {experts} experts; name it "
+                          "with --model")
         model = min(models, key=lambda model: abs(math.log(model.expert_bytes / size)))
     if abs(model.expert_bytes / size - 1) > 0.1:
         bits = model.bits * size / model.expert_bytes
         warn(f"{path}: an expert has {size:.0f} bytes by its head ({bits:.3g} bits a weight), but "
-             f"{model.expert_bytes:.0f} in model {model.name} ({model.bits:.4g} bits): copies would "
-             "be timed by the first and kernels by the second; name another model with --model, or "
-             f"run with model: FILE.yaml, a copy of models/arch/{model.name}.yaml with "
+             f"{model.expert_bytes:.0f} in model {model.name} ({model.bits:.4g} bits): copies "
+             "would be timed by the first and kernels by the second; name another model with "
+             f"--model, or run with model: FILE.yaml, a copy of models/arch/{model.name}.yaml with "
              f"expert_bits: {max(bits, 1):.3g}")
     return model.name
 
@@ -178,7 +179,7 @@ def recognise(_path, head):
 
 def convert(paths, out, options):
     path = paths[0]
-    with open_table(path) as stream:
+    with open_file(path) as stream:
         facts, sizes, experts, top_k, names, first_line = read_head(path, stream)
         if options.experts not in (None, experts):
             raise Failure(f"{path}: n_expert is {experts}, not {options.experts}; leave out "

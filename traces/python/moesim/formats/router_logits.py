@@ -27,9 +27,9 @@ import zipfile
 
 import numpy as np
 
-from moesim.arrays import MAGIC, Member, NpyFile, member_or_none
+from moesim.arrays import MAGIC, Member, NpyFile, begin_of, member_or_none
+from moesim.files import open_archive, read_head
 from moesim.formats import Format
-from moesim.formats.moe_infinity import floats_of
 from moesim.models import named
 from moesim.recording import Recording, Requests, count_blocks
 from moesim.say import Failure, note
@@ -71,7 +71,7 @@ class Layers:
         self.tokens, self.experts = first.shape
 
     def open(self, number):
-        return open_member(self.archive, self.path, self.numbers[number])
+        return Member(self.archive, self.path, self.numbers[number])
 
     def blocks(self, rows):
         arrays = [self.open(number) for number in self.numbers]
@@ -92,15 +92,6 @@ class Stack:
     def blocks(self, rows):
         for first, count in count_blocks(self.tokens, rows):
             yield first, self.values[:, first:first + count].transpose(1, 0, 2)
-
-
-def open_member(archive, path, name):
-    """An array that is as long as it says, as far as the archive tells."""
-    array = Member(archive, path, name)
-    size = array.dtype.itemsize * math.prod(array.shape)
-    if archive.getinfo(name + ".npy").file_size < size:
-        raise Failure(f"{array.where} ends too early: the file is truncated; copy it again")
-    return array
 
 
 def check(array, dimensions):
@@ -128,7 +119,7 @@ def open_logits(path, archive):
         return Stack(NpyFile(path), path)
     names = [name for name in names_of(archive) if name not in BESIDE]
     if names == [STACK]:
-        return Stack(open_member(archive, path, STACK))
+        return Stack(Member(archive, path, STACK))
     layers = numbered(names)
     if layers is None:
         raise Failure(f"{path}: holds {', '.join(names[:8]) or 'no array'}; router logits are one "
@@ -236,8 +227,8 @@ def choose_top_k(path, recording, options):
 def recognise(path, head):
     """Logits in an .npy have fractions, or are below 0."""
     if head.startswith(MAGIC):
-        values, shape = floats_of(head)
-        return values is not None and len(shape) == 3 and len(values) > 0 and \
+        shape, values = begin_of(head)
+        return values is not None and values.dtype.kind == "f" and len(shape) == 3 and \
             bool(((values < 0) | (values != np.floor(values))).any())
     if not head.startswith(b"PK"):
         return False
@@ -252,28 +243,11 @@ def recognise(path, head):
     return array.dtype.kind == "f" and len(array.shape) == (3 if names == [STACK] else 2)
 
 
-def open_archive(path):
-    """None for a plain array."""
-    try:
-        with open(path, "rb") as stream:
-            if stream.read(len(MAGIC)) == MAGIC:
-                return None
-        return zipfile.ZipFile(path)
-    except OSError as failure:
-        raise Failure(f"{path}: cannot be opened: {failure.strerror}") from None
-    except Exception:  # of many kinds, on bytes that mean nothing
-        raise Failure(f"{path}: is neither .npz nor .npy, or truncated; numpy.savez writes one"
-                      ) from None
-
-
 def convert(paths, out, options):
     path = paths[0]
-    archive = open_archive(path)
+    archive = None if read_head(path, len(MAGIC)) == MAGIC else open_archive(path)
     logits = open_logits(path, archive)
     sequences = read_sequences(path, archive, logits.tokens)
-    if options.experts not in (None, logits.experts):
-        raise Failure(f"{path}: has logits of {logits.experts} experts, not {options.experts}; "
-                      "leave out --experts")
 
     def record(top_k):
         ranking = Ranking(path, logits, sequences, top_k)

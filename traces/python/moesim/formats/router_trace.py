@@ -16,12 +16,13 @@ Source: Labeeb2339/stratamoe-lab, docs/ROUTER_TRACE_SCHEMA.md at 91f9d48 and
 tools/capture_switch_router_trace.py at d1dd341.
 """
 
-import json
 import os
 
 import numpy as np
 
+from moesim.files import read_head
 from moesim.formats import Format
+from moesim.json_lines import is_whole, parse
 from moesim.models import named
 from moesim.recording import Recording, Requests, block_rows, count_blocks
 from moesim.say import Failure, note
@@ -32,53 +33,46 @@ FORMAT = Format(
 
 LARGEST_BYTES = 1 << 28
 SIZES = {"tokens": 1 << 32, "layers": 1025, "expertsPerLayer": 4097, "topK": 4097}
+AS_WRITTEN = "import the file as the tool wrote it"
 SIDECAR = "capture-metadata.json"
 
 
 def read_json(path):
-    try:
-        with open(path, "rb") as stream:
-            data = stream.read(LARGEST_BYTES + 1)
-    except OSError as failure:
-        raise Failure(f"{path}: cannot be opened: {failure.strerror}") from None
+    data = read_head(path, LARGEST_BYTES + 1)
     if len(data) > LARGEST_BYTES:
         raise Failure(f"{path}: is longer than {LARGEST_BYTES} bytes, which no RouterTrace is; "
                       "take it in parts")
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        raise Failure(f"{path}: is not JSON; is the file whole?") from None
+    found = parse(path, data)
     if not isinstance(found, dict):
         raise Failure(f"{path}: is no JSON object, as a RouterTrace is")
     return found
-
-
-def whole(value, below):
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < below
 
 
 def read_selections(path, trace):
     """By [token][layer][rank]."""
     if trace.get("version") not in (1, 2):
         raise Failure(f"{path}: version is {str(trace.get('version'))[:20]}; only 1 and 2 are "
-                      "known")
+                      "known; export it again as one of these")
     for name, below in SIZES.items():
-        if not whole(trace.get(name), below) or not trace[name]:
+        if not is_whole(trace.get(name), below) or not trace[name]:
             raise Failure(f"{path}: {name} is {str(trace.get(name))[:20]}, not a whole number from "
-                          f"1 to {below - 1}")
+                          f"1 to {below - 1}; {AS_WRITTEN}")
     shape = tuple(trace[name] for name in ("tokens", "layers", "topK"))
     selections = trace.get("selections")
     if not isinstance(selections, list) or len(selections) != shape[0]:
-        raise Failure(f"{path}: selections must be a list of {shape[0]} tokens, as `tokens` says")
+        raise Failure(f"{path}: selections must be a list of {shape[0]} tokens, as `tokens` says; "
+                      f"{AS_WRITTEN}")
     flat = []
     for token, layers in enumerate(selections):
         if not isinstance(layers, list) or len(layers) != shape[1]:
-            raise Failure(f"{path}: selections[{token}] must be a list of {shape[1]} layers")
+            raise Failure(f"{path}: selections[{token}] must be a list of {shape[1]} layers; "
+                          f"{AS_WRITTEN}")
         for layer, experts in enumerate(layers):
             if not isinstance(experts, list) or len(experts) != shape[2] or \
-                    not all(whole(expert, trace["expertsPerLayer"]) for expert in experts):
+                    not all(is_whole(expert, trace["expertsPerLayer"]) for expert in experts):
                 raise Failure(f"{path}: selections[{token}][{layer}] must be {shape[2]} whole "
-                              f"numbers below expertsPerLayer, {trace['expertsPerLayer']}")
+                              f"numbers below expertsPerLayer, {trace['expertsPerLayer']}; "
+                              f"{AS_WRITTEN}")
             flat += experts
     return np.array(flat, dtype=np.uint16).reshape(shape)
 
@@ -106,14 +100,15 @@ def read_sidecar(path, tokens, layers):
         return None
     spans, numbers = found.get("prompt_spans"), found.get("sparse_encoder_block_indices")
     if not isinstance(numbers, list) or len(numbers) != layers or \
-            not all(whole(number, 1024) for number in numbers) or sorted(set(numbers)) != numbers:
+            not all(is_whole(number, 1024) for number in numbers) or \
+            sorted(set(numbers)) != numbers:
         raise Failure(f"{beside}: sparse_encoder_block_indices must be {layers} ascending numbers, "
                       "one for each layer of the trace")
     rows, at = [], 0
     for i, span in enumerate(spans if isinstance(spans, list) else [None]):
         start, end = (span.get(name) if isinstance(span, dict) else None
                       for name in ("token_start", "token_end_exclusive"))
-        if start != at or not whole(end, tokens + 1) or end <= at:
+        if start != at or not is_whole(end, tokens + 1) or end <= at:
             raise Failure(f"{beside}: prompt_spans[{i}] must begin at token {at}, where the one "
                           "before it ends, and end behind it")
         rows.append(end - at)
@@ -133,9 +128,6 @@ def convert(paths, out, options):
     path = paths[0]
     trace = read_json(path)
     ids = read_selections(path, trace)
-    if options.experts not in (None, trace["expertsPerLayer"]):
-        raise Failure(f"{path}: expertsPerLayer is {trace['expertsPerLayer']}, not "
-                      f"{options.experts}; leave out --experts")
     beside = read_sidecar(path, *ids.shape[:2])
     if beside is None:
         note(f"{path}: nothing tells its sequences, so its {len(ids)} tokens are taken as one, and "

@@ -30,20 +30,20 @@ srt/managers/tokenizer_manager.py and srt/entrypoints/openai/protocol.py of 0.5.
 
 import base64
 import binascii
-import csv
-import zipfile
 
 import numpy as np
 
 from moesim.arrays import MAGIC, Held, NpyFile
 from moesim.counts import Counts
+from moesim.files import names_in_archive, open_file, read_head
 from moesim.formats import Format
-from moesim.json_lines import objects, open_file
+from moesim.json_lines import is_whole, objects
 from moesim.models import all_models, named, unknown
 from moesim.pt_file import PtFile, Tensor
 from moesim.say import Failure, note
 from moesim.sequences import K_MOST, Piece, write
 from moesim.sglang_rows import write_rows
+from moesim.table import Below, Table, column_names, read_line
 
 FORMAT = Format(
     name="sglang", writer="SGLang: its expert distribution recorder, and routed experts in "
@@ -51,9 +51,8 @@ FORMAT = Format(
     options=("requests", "top-k"), several=True,
     source="github.com/sgl-project/sglang, python/sglang/srt/eplb/expert_distribution.py")
 
-COLUMNS = {"layer": ("layer_id", "layer"), "expert": ("expert_id", "expert"),
-           "count": ("count", "num_tokens", "tokens")}
-LIMITS = {"layer": 1024, "expert": 4096, "count": 1 << 32}
+COLUMNS = {"layer_id": Below(1024), "expert_id": Below(4096), "count": Below(1 << 32)}
+ALSO = {"layer": "layer_id", "expert": "expert_id", "num_tokens": "count", "tokens": "count"}
 BLOCK = 1 << 21  # counts
 
 
@@ -105,46 +104,20 @@ def counts_of_array(path, out, options):
     write_counts(path, "counts", blocks, shape, out, options)
 
 
-def number(where, name, text):
-    text = (text or "").strip()
-    if not (text.isascii() and text.isdecimal() and len(text) <= 15) or \
-            int(text) >= LIMITS[name]:
-        raise Failure(f"{where}: {name} is {text[:20]!r}, not a whole number below {LIMITS[name]}")
-    return int(text)
-
-
-def column_of(path, names, name):
-    found = [at for at, one in enumerate(names) if one.strip().lower() in COLUMNS[name]]
-    if len(found) != 1:
-        raise Failure(f"{path}: line 1: column {COLUMNS[name][0]} "
-                      f"{'stands twice' if found else 'is missing'}; layer_id, expert_id and count "
-                      "must be among the columns, each once")
-    return found[0]
-
-
 def counts_of_table(path, out, options):
     """One pass; further columns are passed over, and experts without a line count 0."""
-    with open_file(path) as raw:
-        try:
-            lines = raw.read().decode("utf-8-sig").splitlines()
-            rows = list(csv.reader(lines))
-        except (UnicodeDecodeError, csv.Error) as failure:
-            raise Failure(f"{path}: is no CSV in UTF-8 ({failure}); is it what SGLang wrote?"
-                          ) from None
-    at = {name: column_of(path, rows[0] if rows else [], name) for name in COLUMNS}
     found = {}
-    for line, row in enumerate(rows[1:], start=2):
-        if not row:
-            continue
-        where = f"{path}: line {line}"
-        if len(row) != len(rows[0]):
-            raise Failure(f"{where}: has {len(row)} values, but there are {len(rows[0])} columns; "
-                          "is the file whole?")
-        layer, expert, count = (number(where, name, row[at[name]]) for name in at)
-        if (layer, expert) in found:
-            raise Failure(f"{where}: layer {layer} and expert {expert} occur twice; import one "
-                          "rank's file, or add the counts up first")
-        found[layer, expert] = count
+    with open_file(path) as stream:
+        line = (read_line(path, stream, 1) or "").removeprefix("\ufeff").lower()
+        names = [ALSO.get(name.strip(), name.strip()) for name in line.split(",")]
+        names = column_names(path, 1, ",".join(names), list(COLUMNS))
+        for block in Table(path, stream, names, 2, COLUMNS).blocks():
+            for line, *cell, count in zip(*(block[name].tolist() for name in ("line", *COLUMNS))):
+                if tuple(cell) in found:
+                    raise Failure(f"{path}: line {line}: layer {cell[0]} and expert {cell[1]} "
+                                  "occur twice; import one rank's file, or add the counts up "
+                                  "first")
+                found[tuple(cell)] = count
     layers = sorted({layer for layer, _ in found})
     if not layers:
         raise Failure(f"{path}: holds no line of counts; record again")
@@ -313,7 +286,7 @@ def numbers_of(where, text):
 
 def lengths_of(where, holder):
     found = [holder.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    if not all(isinstance(n, int) and 0 <= n < 1 << 32 for n in found):
+    if not all(is_whole(n, 1 << 32) for n in found):
         raise Failure(f"{where}: prompt_tokens and completion_tokens are missing, so the rows "
                       "cannot be told; save the response with meta_info, or its usage")
     return found
@@ -395,8 +368,7 @@ def from_json(paths, out, options):
 # ---- which of them ----
 
 def convert(paths, out, options):
-    with open_file(paths[0]) as stream:
-        head = stream.read(1 << 16)
+    head = read_head(paths[0], 1 << 16)
     if head.startswith(b"PK"):
         recorder_files(paths, out, options)
     elif head.lstrip()[:1] in (b"{", b"["):
@@ -421,14 +393,13 @@ def are_counts(path):
 
 
 def recognise(path, head):
-    try:
-        if head.startswith(MAGIC):
+    if head.startswith(MAGIC):
+        try:
             return are_counts(path)
-        if head.startswith(b"PK"):
-            with zipfile.ZipFile(path) as archive:
-                return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except Exception:  # of many kinds, on bytes that mean nothing
-        return False
+        except Failure:
+            return False
+    if head.startswith(b"PK"):
+        return any(name.endswith("/data.pkl") for name in names_in_archive(path) or ())
     if head.lstrip()[:1] in (b"{", b"["):
         return b'"logical_count"' in head or (b'"routed_experts"' in head and (
             b'"meta_info"' in head or b'"sglext"' in head or b'"sgl_ext"' in head))

@@ -19,8 +19,9 @@ import numpy as np
 
 from moesim import filled
 from moesim.counts import Counts
+from moesim.files import open_file
 from moesim.formats import Format
-from moesim.json_lines import open_file, parse
+from moesim.json_lines import is_whole, parse
 from moesim.safetensors_file import SafetensorsFile
 from moesim.say import Failure, note
 
@@ -42,7 +43,7 @@ def read_meta(paths):
         found = parse(path, stream.read(1 << 20))
     values = [found.get(name) if isinstance(found, dict) else None
               for name in ("num_experts", "num_experts_per_token")]
-    if not all(type(n) is int and 1 <= n <= 4096 for n in values) or values[1] > values[0]:
+    if not all(is_whole(n, 4097, 1) for n in values) or values[1] > values[0]:
         raise Failure(f"{path}: num_experts and num_experts_per_token must be whole numbers, the "
                       "second at most the first; copy the file that was written with the counts")
     return values

@@ -28,9 +28,10 @@ import zipfile
 
 import numpy as np
 
-from moesim.arrays import MAGIC, Array, Held, Member, NpyFile
+from moesim.arrays import MAGIC, Array, Held, Member, NpyFile, begin_of
+from moesim.files import open_archive, read_head
 from moesim.formats import Format
-from moesim.json_lines import objects
+from moesim.json_lines import is_whole, objects
 from moesim.models import named
 from moesim.say import Failure, note
 from moesim.sequences import K_MOST, Piece, write
@@ -45,16 +46,6 @@ KEYS = ("routed_experts", "prompt_routed_experts")
 
 
 # ---- arrays in files ----
-
-def open_archive(path):
-    try:
-        return zipfile.ZipFile(path)
-    except OSError as failure:
-        raise Failure(f"{path}: cannot be opened: {failure.strerror}") from None
-    except Exception:  # of many kinds, on bytes that mean nothing
-        raise Failure(f"{path}: is not an npz archive, or truncated; numpy.savez writes one"
-                      ) from None
-
 
 def pieces_of_archive(path):
     archive = open_archive(path)
@@ -75,7 +66,7 @@ def pieces_of_archive(path):
 def plain_array(where, value, shape, dtype):
     """Bytes without a header, whose shape and type stand beside them."""
     if dtype not in TYPES or not isinstance(shape, list) or len(shape) != 3 or not all(
-            isinstance(n, int) and 0 <= n < 1 << 32 for n in shape):
+            is_whole(n, 1 << 32) for n in shape):
         raise Failure(f"{where} is no .npy in base64 and no shape and dtype ({', '.join(TYPES)}) "
                       "stand beside it; of SGLang it is imported with --from sglang")
     kind = np.dtype(dtype).newbyteorder("<")
@@ -116,7 +107,7 @@ def length(where, holder, name, ids):
     value = holder.get(name)
     if value is None and isinstance(ids, list):
         return len(ids)
-    if value is not None and not (isinstance(value, int) and 0 <= value < 1 << 32):
+    if value is not None and not is_whole(value, 1 << 32):
         raise Failure(f"{where}: {name} is no whole number up to 2^32; save the response as "
                       "it is")
     return value
@@ -124,7 +115,7 @@ def length(where, holder, name, ids):
 
 def start_of(where, value):
     start = value.get("start") if isinstance(value, dict) else None
-    if start is not None and not (isinstance(start, int) and 0 <= start < 1 << 32):
+    if start is not None and not is_whole(start, 1 << 32):
         raise Failure(f"{where}: start is no whole number up to 2^32; save the response as it is")
     return start
 
@@ -188,11 +179,7 @@ def pieces_of_responses(path):
 # ---- files ----
 
 def kind_of(path):
-    try:
-        with open(path, "rb") as stream:
-            head = stream.read(6)
-    except OSError as failure:
-        raise Failure(f"{path}: cannot be opened: {failure.strerror}") from None
+    head = read_head(path, len(MAGIC))
     if head == MAGIC:
         return lambda path: [Piece(path, [lambda: NpyFile(path)])]
     return pieces_of_archive if head.startswith(b"PK") else pieces_of_responses
@@ -212,16 +199,15 @@ def convert(paths, out, options):
 
 # ---- which format ----
 
-def are_ids(array, head):
+def are_ids(head):
     """Whether the first cells of the array hold experts, each once: counts do not."""
-    if len(array.shape) != 3 or array.dtype.kind not in "ui" or 0 in array.shape or \
-            array.shape[2] > K_MOST:
+    shape, values = begin_of(head)
+    if values is None or len(shape) != 3 or values.dtype.kind not in "ui" or 0 in shape or \
+            shape[2] > K_MOST:
         return False
-    data = head[array.stream.tell():]
-    cell = array.dtype.itemsize * array.shape[2]
-    cells = np.frombuffer(data[:len(data) // cell * cell], dtype=array.dtype)
-    cells = cells.reshape(-1, array.shape[2])[:array.shape[0] * array.shape[1]]
-    if array.shape[2] == 1:
+    k = shape[2]
+    cells = values[:len(values) // k * k].reshape(-1, k)[:shape[0] * shape[1]]
+    if k == 1:
         return True
     order = np.sort(cells, axis=1)
     once = (order[:, 1:] != order[:, :-1]).all(axis=1) | (order[:, 0] == order[:, -1])
@@ -229,18 +215,17 @@ def are_ids(array, head):
 
 
 def recognise(path, head):
-    try:
-        if head.startswith(MAGIC):
-            return are_ids(Array(path, io.BytesIO(head)), head)
-        if head.startswith(b"PK"):
+    if head.startswith(MAGIC):
+        return are_ids(head)
+    if head.startswith(b"PK"):
+        try:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
                 if not names or "ids.npy" in names or not all(n.endswith(".npy") for n in names):
                     return False
                 with archive.open(names[0]) as member:
-                    head = member.read(1 << 16)
-                return are_ids(Array(path, io.BytesIO(head)), head)
-    except Exception:  # of many kinds, on bytes that mean nothing
-        return False
+                    return are_ids(member.read(1 << 16))
+        except Exception:  # of many kinds, on bytes that mean nothing
+            return False
     return (head.lstrip()[:1] in (b"{", b"[") and any(f'"{key}"'.encode() in head for key in KEYS)
             and b'"meta_info"' not in head and b'"sglext"' not in head)

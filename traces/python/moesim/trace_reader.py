@@ -10,17 +10,15 @@
 
 import numpy as np
 
-from moesim.results import open_file, pandas, text
+from moesim.hdf5_file import Hdf5File, pandas, text
+from moesim.trace_writer import KIND, VERSION
 
-VERSION = 1
 
-
-class Trace:
-    """An open trace; close it, or use it in a `with`. A frame needs pandas."""
+class Trace(Hdf5File):
+    """An open trace. A frame needs pandas."""
 
     def __init__(self, path):
-        self.path = path
-        self.file = open_file(path, "moesim-trace", VERSION)
+        super().__init__(path, KIND, VERSION)
         attributes = self.file.attrs
         self.model, self.source, self.capture, self.score_kind = (
             text(attributes[name]) for name in ("model", "source", "capture", "score_kind"))
@@ -29,15 +27,6 @@ class Trace:
         self.moe_layers = self.file["moe_layer"][:]
         self.counts_only = "routing/expert" not in self.file
         self.rows = 0 if self.counts_only else self.file["routing/expert"].shape[0]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self):
-        self.file.close()
 
     def routing(self, first=0, last=None, what="expert"):
         """Rows first to last - 1 of /routing/WHAT (expert, score, predicted, resident)."""

@@ -5,24 +5,23 @@ layers, or the MoE layers counted from 0. Those without experts are left out.
 """
 
 from moesim import filled
-from moesim.models import all_models, named, plainest, unknown
+from moesim.models import (EXPERTS_MAX, LAYERS_MAX, all_models, named, plainest,
+                           unknown)
 from moesim.say import Failure
-
-LAYERS_MAX = 1024
-EXPERTS_MAX = 4096
 
 
 class Recorded:
     """layers: what the file calls each of its layers, ascending; top_k, experts: where the
     file says so, else None; model: the name that the file has for it, else None."""
 
-    def __init__(self, path, where, layers, top_k, experts, model, capture):
+    def __init__(self, path, where, format_name, *, layers, top_k, experts, model=None):
         for count, most, what in ((len(layers), LAYERS_MAX, "layers"),
                                   (1 if experts is None else experts, EXPERTS_MAX, "experts")):
             if not 1 <= count <= most:
                 raise Failure(f"{where}: has {count} {what}; from 1 to {most} can be written")
         self.path, self.where, self.layers = path, where, list(layers)
-        self.top_k, self.experts, self.model, self.capture = top_k, experts, model, capture
+        self.top_k, self.experts, self.model = top_k, experts, model
+        self.capture = f"moesim trace import --from {format_name}"
         self.chosen = None  # the model that it suits, once that is known
 
     def fits(self, model):
@@ -45,6 +44,9 @@ class Recorded:
 
     def choose_model(self, look, options):
         """(name, experts, top_k, decoder layer of each MoE layer, which layers those are)."""
+        if options.experts and self.experts not in (None, options.experts):
+            raise Failure(f"{self.path}: has {self.experts} experts, not {options.experts}; leave "
+                          "out --experts")
         asked = options.model or self.model
         if asked:
             model = named(asked)
@@ -52,10 +54,7 @@ class Recorded:
             fitting = [model for model in all_models() if self.fits(model)]
             model = plainest(look.likeliest(fitting))
         experts = options.experts or self.experts
-        if model is None and options.experts and self.experts not in (None, options.experts):
-            raise Failure(f"{self.path}: has {self.experts} experts, not {options.experts}; leave "
-                          "out --experts")
-        top_k = self.top_k or getattr(options, "top_k", None)
+        top_k = self.top_k or options.top_k
         if model is None and top_k and experts and top_k > experts:
             raise Failure(f"{self.where}: a token has {top_k} experts, of {experts}; give the "
                           "model's own numbers with --experts" +
