@@ -72,6 +72,14 @@ EOF
 timeout 60 "$moesim" sweep "$folder/sweep.yaml" --out "$folder/swept" >/dev/null 2>&1
 report $? place_swept
 
+# ... and so has a loop over policies, by its own key or by place as a whole.
+for loop in '{place: file, for: {place.file: [map.json, other.json]}}' \
+    '{for: {place: [{name: file, file: map.json}, {name: file, file: other.json}]}}'; do
+    sed "s/^policies.*/policies: [$loop]/" "$folder/map.yaml" >"$folder/loop.yaml"
+    timeout 60 "$moesim" run "$folder/loop.yaml" --out "$folder/looped" >/dev/null
+    report $? "place_looped_$(echo "$loop" | tr -c 'a-z0-9\n' _)"
+done
+
 # refused WORDS TEXT [FLAGS]: a map of that text is refused in one sentence.
 refused() {
     words=$1
@@ -107,7 +115,8 @@ refused "num_slots is 12, but the rows have 8" \
 refused "place: eplb" '{"logical_count": [[1]]}'
 refused "is no placement" '{"experts": [[1]]}'
 refused "not valid YAML" "[$one,$one"
-refused "torch.save()" "PK"
+refused "torch.save()" "$(printf 'PK\003\004')"
+refused "is a machine where a placement map is needed" "gpu: {name: none}"
 refused "needs a map" "" --set policies.0.place=file
 refused "missing.json" "" --set "policies.0.place.file=$folder/missing.json"
 refused "parallel: {gpus" "[$one,$one,$one]" --set parallel=
@@ -151,6 +160,17 @@ ask --placement --pass 2 --layer 3 | grep -q "placement 1 of [0-9]*, from pass 0
     ask --map "$folder/a.json" --policy p --pass 3 && ask --map "$folder/b.json" --policy p &&
     ! cmp -s "$folder/a.json" "$folder/b.json"
 report $? place_shown_by_pass
+# Of copies in the background, one placement may be in force for no pass: when the next one
+# needs no copies. It is none of those that are told, so that none seems to be missing.
+timeout 60 "$moesim" run "$folder/map.yaml" --out "$folder/late" \
+    --set "machine={name: h100-80g, nvlink: {bandwidth: 1 GB/s}}" \
+    --set "policies=[{place: {name: eplb, slots: 12, interval: 1, window: 2, migrate: background}}]" \
+    >/dev/null
+for pass in $(seq 0 33); do
+    "$moesim" explain "$folder/late/result.h5" --placement --pass "$pass" || echo "placement 0 of"
+done 2>&1 | sed -n 's/.*placement \([0-9]*\) of.*/\1/p' |
+    awk '$1 < last || $1 > last + 1 {bad = 1} {last = $1} END {exit bad || last < 10}'
+report $? place_shown_in_every_pass
 told() {
     words=$1
     shift

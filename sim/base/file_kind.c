@@ -42,6 +42,7 @@ static const char *const wanted_names[FILE_KINDS] = {
     [FILE_CONFIGURATION] = "a configuration",
     [FILE_PARAMETERS] = "a file of parameters",
     [FILE_TEXT] = "a text table",
+    [FILE_MAP] = "a placement map",
 };
 
 static bool holds(const char *bytes, size_t count, const char *name)

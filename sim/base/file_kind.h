@@ -19,6 +19,7 @@ enum file_kind {
     FILE_TABLE,    /* published figures */
     FILE_BASELINE, /* of moesim check */
     FILE_TEXT,     /* wanted only: lines of values */
+    FILE_MAP,      /* wanted only: of a placement */
     FILE_KINDS
 };
 

@@ -93,16 +93,12 @@ static void rewrite_one(struct cfg *c, const struct cfg_node *n, size_t i,
     free(path);
 }
 
-/* "policies.0.place.file" without its beginning. */
+/* A key that may be one policy's as if it were all of them's. */
 static const char *in_policy(const char *key)
 {
-    static const char policies[] = "policies.";
-    size_t head = strlen(policies), number;
+    const char *own = experiment_key_of_policy(key);
 
-    if (strncmp(key, policies, head) != 0)
-        return key;
-    number = strspn(key + head, "0123456789");
-    return number > 0 && key[head + number] == '.' ? key + head + number + 1 : key;
+    return own == NULL ? key : own;
 }
 
 /* Which path a key is; PATHS: none. "machine.name" is that of "machine". */
@@ -123,8 +119,8 @@ static size_t path_of(const char *key, size_t length)
     return i;
 }
 
-/* The values that a sweep or a search has for keys that are paths: one, or a list. The
- * depth of a document, and so of this recursion, is bounded. */
+/* The values that a sweep, a search or a policy's `for` has for keys that are paths: one,
+ * or a list. The depth of a document, and so of this recursion, is bounded. */
 static void rewrite_swept(struct cfg *c, const char *above, const struct cfg_node *map,
                           rewrite *change, const char *config_path)
 {
@@ -152,10 +148,17 @@ static void rewrite_paths(struct cfg *c, rewrite *change, const char *config_pat
     const struct cfg_node *sweep = cfg_find(cfg_root(c), "sweep");
     const struct cfg_node *tune = cfg_find(cfg_root(c), "tune");
     const struct cfg_node *over = tune == NULL ? NULL : cfg_find(tune, "over");
+    const struct cfg_node *policies = cfg_find(cfg_root(c), "policies");
 
     for (size_t i = 0; i < PATHS; i++)
         for (size_t k = 0; k < place_count(c, i); k++)
             rewrite_one(c, find_file(c, i, k), i, change, config_path);
+    for (size_t k = 0; policies != NULL && k < cfg_count(policies); k++) {
+        const struct cfg_node *loop = cfg_find(cfg_item(policies, k), "for");
+
+        if (loop != NULL && cfg_is_map(loop))
+            rewrite_swept(c, "", loop, change, config_path);
+    }
     if (sweep != NULL && cfg_is_map(sweep))
         rewrite_swept(c, "", sweep, change, config_path);
     if (over != NULL && cfg_is_map(over))

@@ -60,9 +60,8 @@ static int write_map(const struct counted *c, uint32_t i, const char *folder,
     free(path);
     if (f == NULL)
         return -1;
-    place_map_print(
-        file_out_stream(f), &shape,
-        &(struct place_map){placed->slots, placed->expert + (placed->count - 1) * cells});
+    place_map_print(file_out_stream(f), &shape, placed->slots,
+                    placed->expert + (placed->count - 1) * cells);
     return file_out_commit(f, e);
 }
 

@@ -37,8 +37,8 @@ static int check_keys(const struct experiment *x, struct err *e)
                            x->trace_path);
     if (x->parallel.attention == ATTENTION_TENSOR)
         return err_set_key(e, "parallel.attention",
-                           "parallel: counts tell nothing of attention; leave attention "
-                           "out");
+                           "parallel: counts tell nothing of attention; "
+                           "leave attention out");
     return 0;
 }
 
@@ -83,8 +83,8 @@ static int check_place(const struct experiment *x, const struct policy *p, struc
                            x->trace_path);
     if (p->place.migrate == PLACE_BACKGROUND)
         return err_set_key(e, "place.migrate",
-                           "migrate: background ends by times, which counts do not have; "
-                           "choose blocking");
+                           "migrate: background ends by times, which counts do not "
+                           "have; choose blocking");
     return 0;
 }
 

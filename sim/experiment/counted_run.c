@@ -103,21 +103,6 @@ static int run_one(struct experiment *x, uint32_t i, counted_told *told, void *c
     return status;
 }
 
-static char *make_notes(const struct experiment *x, bool stopped)
-{
-    const bool own = x->profile != NULL && *x->p.profile == '\0';
-
-    return mem_format("%s%s%s",
-                      stopped
-                          ? "stopped by a signal: policies may differ in how far they "
-                            "came"
-                          : "",
-                      stopped && own ? "\n" : "",
-                      own ? "policies with a profile know the loads of this very trace; "
-                            "give another with profile: FILE for an honest test"
-                          : "");
-}
-
 static int run_all(struct experiment *x, counted_told *told, void *context,
                    struct counted *r, struct err *e)
 {
@@ -142,7 +127,7 @@ static int run_all(struct experiment *x, counted_told *told, void *context,
         r->policies++;
         stopped = stopped || !r->policy[i].run.finished;
     }
-    r->notes = make_notes(x, stopped);
+    r->notes = experiment_notes(x, stopped);
     return stopped ? 1 : 0;
 }
 

@@ -24,8 +24,8 @@ static int load_trace(struct experiment *x, struct err *e)
     if (x->info->counts_only && !x->counted)
         return err_set(e,
                        "%s: holds only counts per expert (/load/count); replaying needs "
-                       "/routing/expert, and only moesim run compares placements by "
-                       "counts",
+                       "/routing/expert, and only moesim run compares placements "
+                       "by counts",
                        x->trace_path);
     return 0;
 }

@@ -23,6 +23,9 @@ void experiment_open_key(struct cfg *config, const char *key);
 /* Whether "workload.batch" or the like begins with a key of a configuration. */
 bool experiment_has_key(const char *key);
 
+/* A key of one policy without the policy, "cache.slots" of "policies.0.cache.slots", or
+ * NULL. */
+const char *experiment_key_of_policy(const char *key);
 /* What item i of `policies:` is called there: its name, or else its preset, or else
  * "policies.I". Owned. */
 char *experiment_policy_name(const struct cfg_node *policies, size_t i);

@@ -57,21 +57,28 @@ const struct option experiment_options[] = {
     {.name = NULL},
 };
 
-/* Whether a name may stand where the key leads: a model, a machine, a policy's slot. */
-static bool may_be_name(const char *key, size_t length)
+const char *experiment_key_of_policy(const char *key)
 {
     static const char policies[] = "policies.";
     size_t head = strlen(policies), number;
+
+    if (strncmp(key, policies, head) != 0)
+        return NULL;
+    number = strspn(key + head, "0123456789");
+    return number > 0 && key[head + number] == '.' ? key + head + number + 1 : NULL;
+}
+
+/* Whether a name may stand where the key leads: a model, a machine, a policy's slot. */
+static bool may_be_name(const char *key, size_t length)
+{
+    const char *own = experiment_key_of_policy(key);
 
     if (length == strlen("model") && strncmp(key, "model", length) == 0)
         return true;
     if (length == strlen("machine") && strncmp(key, "machine", length) == 0)
         return true;
-    if (length <= head || strncmp(key, policies, head) != 0)
-        return false;
-    number = strspn(key + head, "0123456789");
-    return number > 0 && key[head + number] == '.' && head + number + 1 < length &&
-           memchr(key + head + number + 1, '.', length - head - number - 1) == NULL;
+    return own != NULL && own < key + length &&
+           memchr(own, '.', (size_t)(key + length - own)) == NULL;
 }
 
 void experiment_open_key(struct cfg *config, const char *key)

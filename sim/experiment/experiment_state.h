@@ -131,6 +131,9 @@ int ignored_refuse(struct experiment *x, struct err *e);
 /* Sentences, a line each, about those that only this choice of plug-ins and sizes, or
  * engine: count, leaves without effect. Owned; "" without any. */
 char *ignored_notes(const struct experiment *x);
+/* Those, and that a signal stopped it, or that policies know this very trace by their
+ * profile: the notes of every result. Owned. */
+char *experiment_notes(const struct experiment *x, bool stopped);
 
 /* Whether a policy accesses the experts that are recorded, no others and no fewer, so
  * that one look-ahead serves all such policies. */

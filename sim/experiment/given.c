@@ -21,8 +21,8 @@ static int load_map(struct experiment *x, uint32_t i, struct err *e)
 
     if (*path == '\0')
         return err_set_key(e, "place.file",
-                           "place: file needs a map; name it: {name: file, file: "
-                           "map.json}");
+                           "place: file needs a map; name it: "
+                           "{name: file, file: map.json}");
     if (place_map_load(map, path, &shape, e) != 0)
         return err_about(e, "place.file");
     if (p->place.slots > 0 && p->place.slots != map->slots)
@@ -31,8 +31,8 @@ static int load_map(struct experiment *x, uint32_t i, struct err *e)
                            p->place.slots, path, map->slots);
     if (map->slots % gpus != 0)
         return err_set_key(e, "place.file",
-                           "%s: has %u slots a layer, which %u GPUs do not share evenly; "
-                           "choose gpus: of parallel such that they do",
+                           "%s: has %u slots a layer, which %u GPUs do not share "
+                           "evenly; choose gpus: of parallel such that they do",
                            path, map->slots, gpus);
     p->place.slots = map->slots;
     p->map = map->expert;

@@ -416,10 +416,9 @@ static char *list_hosting(const struct experiment *x)
     return list;
 }
 
-static char *make_notes(const struct experiment *x, const struct result *r, bool stopped)
+char *experiment_notes(const struct experiment *x, bool stopped)
 {
-    const struct run_result *first = &r->policy[0].run;
-    char *notes = mem_strdup(""), *hosting, *ignored;
+    char *notes = mem_strdup(""), *ignored;
 
     if (stopped)
         notes = add_note(notes, mem_strdup("stopped by a signal: figures cover what was "
@@ -430,6 +429,19 @@ static char *make_notes(const struct experiment *x, const struct result *r, bool
         notes = add_note(notes, ignored);
     else
         free(ignored);
+    if (x->profile != NULL && *x->p.profile == '\0')
+        notes =
+            add_note(notes, mem_strdup("policies with a profile know the expert loads "
+                                       "of this very trace; give another with "
+                                       "profile: FILE for an honest test"));
+    return notes;
+}
+
+static char *make_notes(const struct experiment *x, const struct result *r, bool stopped)
+{
+    const struct run_result *first = &r->policy[0].run;
+    char *notes = experiment_notes(x, stopped), *hosting;
+
     if (first->rows_resampled > 0)
         notes =
             add_note(notes, mem_format("the routing of %llu rows was not recorded and "
@@ -440,11 +452,6 @@ static char *make_notes(const struct experiment *x, const struct result *r, bool
             add_note(notes, mem_format("%llu prompts were skipped (prefill: skip): TTFT "
                                        "is that of the first decode pass",
                                        (unsigned long long)first->prompts_skipped));
-    if (x->profile != NULL && *x->p.profile == '\0')
-        notes =
-            add_note(notes, mem_strdup("policies with a profile know the expert loads "
-                                       "of this very trace; give another with "
-                                       "profile: FILE for an honest test"));
     for (uint32_t i = 0; i < r->policies; i++) {
         if (!r->policy[i].lossless)
             notes =

@@ -85,26 +85,14 @@ static unsigned depth_of(const char *key)
     return depth;
 }
 
-/* A key of one policy without the policy, "cache.slots" of "policies.0.cache.slots", or
- * NULL. */
-static const char *of_one_policy(const char *key)
-{
-    static const char policies[] = "policies.";
-    size_t head = strlen(policies), number;
-
-    if (strncmp(key, policies, head) != 0)
-        return NULL;
-    number = strspn(key + head, "0123456789");
-    return number > 0 && key[head + number] == '.' ? key + head + number + 1 : NULL;
-}
-
 /* Refuses a key that another one takes the effect from. */
 static int check_key(const struct sweep_axes *s, const char *key,
                      const struct cfg_node *n, struct err *e)
 {
     for (size_t a = 0; a < s->axes; a++) {
         const char *other = s->axis[a].key;
-        const char *mine = of_one_policy(key), *its = of_one_policy(other);
+        const char *mine = experiment_key_of_policy(key);
+        const char *its = experiment_key_of_policy(other);
 
         if (strcmp(key, other) == 0)
             return cfg_error(n, e, "'%s' is given already; give it once", key);

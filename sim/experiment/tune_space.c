@@ -18,14 +18,9 @@ struct tune_space {
 /* The policy of "policies.1.cache.slots", or -1. */
 static long owner_of(const char *key)
 {
-    static const char policies[] = "policies.";
-    char *end;
-    long number;
-
-    if (strncmp(key, policies, strlen(policies)) != 0)
+    if (experiment_key_of_policy(key) == NULL)
         return -1;
-    number = strtol(key + strlen(policies), &end, 10);
-    return *end == '.' ? number : -1;
+    return strtol(strchr(key, '.') + 1, NULL, 10);
 }
 
 /* ---- which points ---- */

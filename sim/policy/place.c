@@ -99,8 +99,8 @@ struct place *place_new(const struct place_type *type, const void *params,
         return NULL;
     if (loads && problem->load == NULL) {
         (void)err_set_key(e, "place",
-                          "placement %s needs expert loads: a profile, or the passes so "
-                          "far",
+                          "placement %s needs expert loads: a profile, or the passes "
+                          "so far",
                           type->plugin.name);
         return NULL;
     }
@@ -119,36 +119,43 @@ struct place *place_new(const struct place_type *type, const void *params,
     return p;
 }
 
-/* One layer's; has[experts] is scratch. */
-static int check_layer(const struct place_problem *p, uint32_t layer,
-                       const uint16_t *expert, bool *has, struct err *e)
+uint32_t place_missing(const uint16_t *expert, uint32_t slots, uint32_t experts)
 {
-    memset(has, 0, p->experts * sizeof *has);
+    bool *has = mem_zalloc(experts, sizeof *has);
+    uint32_t missing = 0;
+
+    for (uint32_t s = 0; s < slots; s++)
+        if (expert[s] != PLACE_EMPTY)
+            has[expert[s]] = true;
+    while (missing < experts && has[missing])
+        missing++;
+    free(has);
+    return missing;
+}
+
+static int check_layer(const struct place_problem *p, uint32_t layer,
+                       const uint16_t *expert, struct err *e)
+{
+    uint32_t missing;
+
     for (uint32_t s = 0; s < p->slots; s++) {
-        if (expert[s] == PLACE_EMPTY)
-            continue;
-        if (expert[s] >= p->experts)
+        if (expert[s] >= p->experts && expert[s] != PLACE_EMPTY)
             return err_set(e, "placement: layer %u, slot %u holds expert %u of %u", layer,
                            s, expert[s], p->experts);
-        has[expert[s]] = true;
     }
-    for (uint32_t i = 0; i < p->experts; i++) {
-        if (!has[i])
-            return err_set(e, "placement: layer %u, expert %u is in no slot", layer, i);
-    }
+    missing = place_missing(expert, p->slots, p->experts);
+    if (missing < p->experts)
+        return err_set(e, "placement: layer %u, expert %u is in no slot", layer, missing);
     return 0;
 }
 
 int place_check_slots(const struct place_problem *p, const uint16_t *expert,
                       struct err *e)
 {
-    bool *has = mem_alloc(p->experts, sizeof *has);
-    int status = 0;
-
-    for (uint32_t l = 0; l < p->layers && status == 0; l++)
-        status = check_layer(p, l, &expert[(size_t)l * p->slots], has, e);
-    free(has);
-    return status;
+    for (uint32_t l = 0; l < p->layers; l++)
+        if (check_layer(p, l, &expert[(size_t)l * p->slots], e) != 0)
+            return -1;
+    return 0;
 }
 
 struct place *place_from_slots(const struct place_problem *problem,

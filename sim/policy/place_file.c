@@ -20,8 +20,8 @@ static int check(const void *params, const struct place_problem *p, struct err *
     (void)params;
     if (p->map == NULL)
         return err_set_key(e, "place.file",
-                           "place: file needs a map; name it: {name: file, file: "
-                           "map.json}");
+                           "place: file needs a map; name it: "
+                           "{name: file, file: map.json}");
     return place_check_slots(p, p->map, e);
 }
 

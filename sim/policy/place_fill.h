@@ -9,6 +9,9 @@ struct place_item {
     uint32_t expert;
 };
 
+/* The first of a layer's experts that no slot holds; `experts` where all are held. Slots
+ * hold experts, or PLACE_EMPTY. */
+uint32_t place_missing(const uint16_t *expert, uint32_t slots, uint32_t experts);
 /* Refuses a table (layer, slot) with an id that is no expert, or an expert in no slot. 0
  * or -1. */
 int place_check_slots(const struct place_problem *p, const uint16_t *expert,

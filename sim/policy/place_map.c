@@ -1,12 +1,12 @@
 #include "place_map.h"
 
-#include "place.h"
-#include "sim/base/file.h"
+#include "place_fill.h"
+#include "sim/base/config.h"
+#include "sim/base/file_kind.h"
 #include "sim/base/mem.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { SLOTS_MAX = 65534 };
 
@@ -30,8 +30,8 @@ static int read_row(const struct loading *l, uint32_t layer, const struct cfg_no
 
     if (row == NULL || !cfg_is_list(row) || cfg_count(row) == 0)
         return cfg_error(row, l->e,
-                         "expected a list of experts, one for each slot of decoder layer "
-                         "%u",
+                         "expected a list of experts, one for each slot of decoder "
+                         "layer %u",
                          l->shape->moe_layer[layer]);
     if (l->map->expert == NULL) {
         if (cfg_count(row) > SLOTS_MAX)
@@ -143,8 +143,8 @@ static int read_form(const struct loading *l, const struct cfg_node *root)
     if (cfg_find(root, "logical_count") != NULL)
         return err_set(l->e,
                        "%s: holds loads (logical_count), from which an engine places; "
-                       "import them as a trace, and give that as profile: with place: "
-                       "eplb",
+                       "import them as a trace, and give that as profile: "
+                       "with place: eplb",
                        l->path);
     return err_set(l->e,
                    "%s: is no placement; expected physical_to_logical_map (SGLang, "
@@ -157,42 +157,30 @@ static int read_form(const struct loading *l, const struct cfg_node *root)
 static int check_whole(const struct loading *l)
 {
     const uint32_t experts = l->shape->experts, slots = l->map->slots;
-    bool *has = mem_alloc(experts, sizeof *has);
-    int status = 0;
 
-    for (uint32_t i = 0; i < l->shape->layers && status == 0; i++) {
-        const uint16_t *expert = &l->map->expert[(size_t)i * slots];
+    for (uint32_t i = 0; i < l->shape->layers; i++) {
+        uint32_t missing =
+            place_missing(&l->map->expert[(size_t)i * slots], slots, experts);
 
-        memset(has, 0, experts * sizeof *has);
-        for (uint32_t s = 0; s < slots; s++)
-            if (expert[s] != PLACE_EMPTY)
-                has[expert[s]] = true;
-        for (uint32_t x = 0; x < experts && status == 0; x++)
-            if (!has[x])
-                status = err_set(l->e,
-                                 "%s: decoder layer %u has no slot for expert %u; every "
-                                 "one of its %u experts needs one",
-                                 l->path, l->shape->moe_layer[i], x, experts);
+        if (missing < experts)
+            return err_set(l->e,
+                           "%s: decoder layer %u has no slot for expert %u; every one of "
+                           "its %u experts needs one",
+                           l->path, l->shape->moe_layer[i], missing, experts);
     }
-    free(has);
-    return status;
+    return 0;
 }
 
-/* What torch saves is an archive. */
-static int check_text(const char *path, struct err *e)
+/* What torch and NumPy save is named with the way to JSON. */
+static int check_kind(const char *path, struct err *e)
 {
-    FILE *f = fopen(path, "rbe");
-    char head[2] = "";
-    size_t got = f == NULL ? 0 : fread(head, 1, sizeof head, f);
-
-    if (f != NULL)
-        (void)fclose(f);
-    if (got == sizeof head && memcmp(head, "PK", 2) == 0)
+    if (file_kind_of(path) == FILE_NUMPY)
         return err_set(e,
-                       "%s: is an archive, such as torch.save() writes; save it as JSON: "
+                       "%s: is an array, such as torch.save() and numpy.save() write; "
+                       "save it as JSON: "
                        "json.dump({'physical_to_logical_map': map.tolist()}, file)",
                        path);
-    return 0;
+    return file_kind_check(path, FILE_MAP, e);
 }
 
 int place_map_load(struct place_map *m, const char *path,
@@ -203,7 +191,7 @@ int place_map_load(struct place_map *m, const char *path,
     int status = -1;
 
     *m = (struct place_map){.slots = 0};
-    if (check_text(path, e) == 0)
+    if (check_kind(path, e) == 0)
         c = cfg_load(path, e);
     if (c != NULL)
         status = read_form(&l, cfg_root(c));
@@ -217,22 +205,22 @@ void place_map_release(struct place_map *m)
     *m = (struct place_map){.slots = 0};
 }
 
-void place_map_print(FILE *out, const struct place_map_shape *shape,
-                     const struct place_map *m)
+void place_map_print(FILE *out, const struct place_map_shape *shape, uint32_t slots,
+                     const uint16_t *expert)
 {
     uint32_t layer = 0;
 
     (void)fprintf(out, "{\"physical_to_logical_map\": [");
     for (uint32_t d = 0; d <= last_layer(shape); d++) {
         const bool dense = shape->moe_layer[layer] != d;
-        const uint16_t *expert = &m->expert[(size_t)layer * m->slots];
+        const uint16_t *held = &expert[(size_t)layer * slots];
 
         (void)fprintf(out, "%s\n  [", d == 0 ? "" : ",");
-        for (uint32_t s = 0; s < m->slots; s++)
+        for (uint32_t s = 0; s < slots; s++)
             (void)fprintf(out, "%s%d", s == 0 ? "" : ", ",
-                          dense                      ? (int)(s % shape->experts)
-                          : expert[s] == PLACE_EMPTY ? -1
-                                                     : (int)expert[s]);
+                          dense                    ? (int)(s % shape->experts)
+                          : held[s] == PLACE_EMPTY ? -1
+                                                   : (int)held[s]);
         (void)fprintf(out, "]");
         layer += !dense;
     }

@@ -4,9 +4,9 @@
  *
  *   {"physical_to_logical_map": [[0, 1, ...], ...]}   a row of slots a layer: SGLang's
  *                                                     --init-expert-location, vLLM's name
- *   [[0, 1, ...], ...], {"phy2log": ...}              the same as DeepSeek's EPLB gives
- * it {num_slots: 40, initial_global_assignments:       TensorRT-LLM's, a row for each {3:
- * [0, 1, ...], ...}}                          decoder layer's number
+ *   [[0, 1, ...], ...], {"phy2log": ...}              as DeepSeek's EPLB gives it
+ *   {num_slots: 40, initial_global_assignments:       TensorRT-LLM's, a row for each
+ *    {3: [0, 1, ...], ...}}                           decoder layer's number
  *
  * Rows are of the MoE layers in turn or of all decoder layers, whose dense ones are then
  * passed over, as SGLang does. Slots are dealt to GPUs in equal contiguous parts, as all
@@ -38,9 +38,10 @@ int place_map_load(struct place_map *m, const char *path,
                    const struct place_map_shape *shape, struct err *e);
 void place_map_release(struct place_map *m);
 
-/* Prints a map with rows up to the last MoE layer; dense layers hold expert s mod E in
- * slot s, as SGLang's trivial placement. What is read back is the same. */
-void place_map_print(FILE *out, const struct place_map_shape *shape,
-                     const struct place_map *m);
+/* Prints a map, expert[layer, slot], with rows up to the last MoE layer; dense layers
+ * hold expert s mod E in slot s, as SGLang's trivial placement. What is read back is the
+ * same. */
+void place_map_print(FILE *out, const struct place_map_shape *shape, uint32_t slots,
+                     const uint16_t *expert);
 
 #endif

@@ -78,21 +78,17 @@ int result_print_map(const struct result *r, const struct placement_choice *choi
     const struct result_policy *p = &r->policy[0];
     const struct place_map_shape shape = {r->layers, r->experts, r->moe_layer, 0};
     struct shown s;
-    uint16_t *copy;
 
     if (choice->policy == NULL && r->policies > 1)
         return err_set(e,
-                       "there are %u policies; choose one by its name, such as --policy "
-                       "'%s'",
+                       "there are %u policies; choose one by its name, such as "
+                       "--policy '%s'",
                        r->policies, p->label);
     if (choice->policy != NULL)
         p = find_policy(r, choice->policy, e);
     if (p == NULL || find_placement(r, p, choice->pass, &s, e) != 0)
         return -1;
-    copy = mem_alloc((size_t)r->layers * p->run.placed.slots, sizeof *copy);
-    memcpy(copy, s.expert, (size_t)r->layers * p->run.placed.slots * sizeof *copy);
-    place_map_print(out, &shape, &(struct place_map){p->run.placed.slots, copy});
-    free(copy);
+    place_map_print(out, &shape, p->run.placed.slots, s.expert);
     return 0;
 }
 

@@ -273,8 +273,7 @@ int books_check(const struct run_setup *s, const struct run_result *r, struct er
                        "the runner's books do not balance: the shares do not sum to the "
                        "latency; please report this");
     if (r->prefill_rows + r->decode_rows != workload_rows_done(s->workload))
-        return err_set(e,
-                       "the runner's books do not balance: rows were lost; please report "
-                       "this");
+        return err_set(e, "the runner's books do not balance: rows were lost; "
+                          "please report this");
     return 0;
 }

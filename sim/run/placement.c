@@ -84,9 +84,8 @@ static int check_replicas(const struct runner *c, const struct place *p, struct 
                 return err_set_key(
                     e, "gate",
                     "policy '%s': gate: %s pads every expert's rows, so that "
-                    "replicas have no rule, but place: %s makes some of the "
-                    "spare slots; choose another, or GPUs that divide the "
-                    "experts",
+                    "replicas have no rule, but place: %s makes some of the spare "
+                    "slots; choose another, or GPUs that divide the experts",
                     policy->label, policy->plugin[SLOT_GATE]->name,
                     policy->plugin[SLOT_PLACE]->name);
         }
@@ -101,23 +100,23 @@ static void keep(struct runner *c, uint64_t pass)
     struct run_placements *kept = &c->result->placed;
     const struct place *p = c->spread->place;
     const size_t cells = (size_t)p->layers * p->slots;
-    const size_t fit = RUN_PLACEMENT_BYTES / (cells * sizeof *kept->expert);
-    const size_t most =
-        fit < 2 ? 2 : fit; /* the first and the last, whatever they take */
+    const size_t bytes = cells * sizeof *kept->expert;
+    const size_t fit = RUN_PLACEMENT_BYTES / bytes;
+    const size_t most = fit < 2 ? 2 : fit; /* two, whatever they take */
 
     if (p->shards > 1)
         return;
-    if (kept->count == 0 || (kept->count < most && kept->pass[kept->count - 1] != pass)) {
-        kept->pass = mem_grow(kept->pass, kept->count, sizeof *kept->pass);
-        kept->expert =
-            mem_resize(kept->expert, (kept->count + 1) * cells, sizeof *kept->expert);
-        kept->count++;
+    if (kept->made == 0 || kept->pass[kept->count - 1] != pass) {
+        kept->made++;
+        if (kept->count < most) {
+            kept->pass = mem_grow(kept->pass, kept->count, sizeof *kept->pass);
+            kept->expert = mem_grow(kept->expert, kept->count, bytes);
+            kept->count++;
+        }
     }
-    kept->made++;
     kept->slots = p->slots;
     kept->pass[kept->count - 1] = pass;
-    memcpy(kept->expert + (kept->count - 1) * cells, p->expert,
-           cells * sizeof *kept->expert);
+    memcpy(kept->expert + (kept->count - 1) * cells, p->expert, bytes);
 }
 
 int placement_init(struct runner *c, struct err *e)
