@@ -57,7 +57,7 @@ END
 "$moesim" list policies >"$folder/policies" &&
     [ "$(grep -c '^$' "$folder/policies")" -eq $((7 + $(grep -c '^every' "$folder/policies") - 1)) ] &&
     [ "$(grep '^[a-z]' "$folder/policies" | tr '\n' ' ')" = \
-        "gate select place cache prefetch offload schedule every place also takes every cache also takes every schedule also takes " ] &&
+        "gate select place cache prefetch offload schedule every select also takes every place also takes every cache also takes every schedule also takes " ] &&
     [ "$(sed -n '1p;2s/  */ /gp;3p' "$folder/policies")" = "gate
  capacity-factor every expert computes max(min_capacity, ceil(cf * S * k / E)) rows; choices beyond are dropped
                      released, lossy; GShard (Lepikhin et al., ICLR 2021) as in DeepSpeed's MoE layer" ]

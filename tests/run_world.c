@@ -10,6 +10,7 @@
 #include "sim/base/rng.h"
 #include "sim/exec/exec_count.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -55,15 +56,49 @@ static void draw_routing(struct run_world *w, uint64_t seed)
     }
 }
 
+/* A row's candidates: those executed, then all others from some expert on; scores fall
+ * the faster in some rows than in others. Both are [layers, experts]. */
+static void list_candidates(const struct run_world *w, uint64_t row, uint16_t *candidate,
+                            float *score)
+{
+    bool *seen = mem_alloc(w->experts, sizeof *seen);
+
+    for (uint32_t l = 0; l < w->layers;
+         l++, candidate += w->experts, score += w->experts) {
+        const uint16_t *expert = w->expert + (row * w->layers + l) * w->top_k;
+        uint32_t first = (uint32_t)(row * 5 + l * 3) % w->experts, count = 0;
+
+        memset(seen, 0, w->experts * sizeof *seen);
+        for (; count < w->top_k && expert[count] != WORLD_NONE; count++) {
+            candidate[count] = expert[count];
+            seen[expert[count]] = true;
+        }
+        for (uint32_t i = 0; count >= w->top_k && i < w->experts; i++)
+            if (!seen[(first + i) % w->experts])
+                candidate[count++] = (uint16_t)((first + i) % w->experts);
+        for (uint32_t i = 0; i < w->experts; i++) {
+            score[i] = i < count ? ldexpf(0.5F, -(int)(i * (1 + (row + l) % 3) / 2)) : 0;
+            if (i >= count)
+                candidate[i] = WORLD_NONE;
+        }
+    }
+    free(seen);
+}
+
 static void write_trace(const struct run_world *w, uint16_t *moe_layer)
 {
+    size_t cells = (size_t)w->layers * w->experts;
+    uint16_t *candidate = mem_alloc(cells, sizeof *candidate);
+    float *score = mem_alloc(cells, sizeof *score);
     char model[] = "by hand";
     struct trace_info info = {.model = model,
                               .source = model,
                               .capture = model,
                               .experts = w->experts,
                               .top_k = w->top_k,
-                              .candidates = w->top_k,
+                              .candidates = w->experts,
+                              .score_kind = TRACE_SCORE_SOFTMAX,
+                              .sorted = true,
                               .layers = w->layers,
                               .moe_layer = moe_layer};
     struct err e = {.text = ""};
@@ -85,14 +120,16 @@ static void write_trace(const struct run_world *w, uint16_t *moe_layer)
                                         .token_id = -1,
                                         .source = UINT16_MAX};
 
-            if (trace_writer_rows(t, 1, &token, w->expert + row * w->layers * w->top_k,
-                                  NULL, NULL, &e) != 0)
+            list_candidates(w, row, candidate, score);
+            if (trace_writer_rows(t, 1, &token, candidate, score, NULL, &e) != 0)
                 fail_msg("%s", e.text);
         }
         assert_int_equal(trace_writer_request(t, &q, &e), 0);
     }
     if (trace_writer_commit(t, &e) != 0)
         fail_msg("%s", e.text);
+    free(candidate);
+    free(score);
 }
 
 /* ---- model and machine ---- */

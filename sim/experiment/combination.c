@@ -43,6 +43,11 @@ static bool oracle_of_timed_passes(const struct facts *f)
     return is_oracle(f) && !f->x->timeless;
 }
 
+static bool oracle_of_residency(const struct facts *f)
+{
+    return is_oracle(f) && does(f, ACT_RESIDENCY);
+}
+
 static bool pinned_and_prefetched(const struct facts *f)
 {
     return has(f, SLOT_CACHE, "pin") && does(f, ACT_PREFETCH);
@@ -188,6 +193,10 @@ static const struct refusal {
     {oracle_of_timed_passes, NULL,
      " is an oracle: it needs a workload whose passes do not depend on time; choose "
      "arrivals: closed"},
+    {oracle_of_residency, "select",
+     " is an oracle, but what select: {select} lets rows execute depends on what is "
+     "resident, which nobody knows beforehand; choose another cache or prefetch, or "
+     "another select"},
     {pinned_and_prefetched, "prefetch",
      ": cache 'pin' does not go with prefetch '{prefetch}': only the pinned experts ever "
      "stay, so an early load would have nowhere to go; use prefetch 'none'"},

@@ -445,7 +445,7 @@ static int run_alone(struct job *job, struct jobs *jobs, struct err *e)
     struct trace *t = shared_open_trace(x->hooks->shared, x->trace_path, e);
     struct future *own = NULL;
     struct future *future = x->future[job->policy.cache.order];
-    bool wants = x->timeless &&
+    bool wants = x->timeless && !policy_does(&job->policy, ACT_RESIDENCY) &&
                  (job->bounds != NULL || (policy_needs(&job->policy) & NEED_FUTURE) != 0);
     int status = -1;
 

@@ -49,6 +49,8 @@ static const struct option *shared_options(const struct experiment *x,
 {
     bool usual = p->schedule.experts == EXPERTS_GROUPED && !p->schedule.empty;
 
+    if (slot == SLOT_SELECT && policy_select(p)->apply == NULL)
+        return NULL;
     if (!x->is_parallel && (slot == SLOT_PLACE || (slot == SLOT_SCHEDULE && usual)))
         return NULL;
     return policy_shared_options(slot);
@@ -147,6 +149,14 @@ static struct job *make_balanced(struct experiment *x, const struct job *of)
     return job;
 }
 
+/* Whether references say what time it could have taken at best: what runs on the host,
+ * and what is chosen by what is resident, would be other work with every expert resident.
+ */
+static bool has_time_bounds(const struct policy *p)
+{
+    return !policy_does(p, ACT_HOST) && !policy_does(p, ACT_RESIDENCY);
+}
+
 enum reference { REFERENCE_GRAPH, REFERENCE_EAGER, REFERENCE_BELADY, REFERENCES };
 
 /* The runs of an experiment and which of them each policy's bounds come from. */
@@ -208,7 +218,7 @@ static void plan_references(struct plan *plan, struct experiment *x, uint32_t i)
 {
     struct policy ideal = ideal_of(x, x->policy[i]), belady = belady_of(x->policy[i]);
 
-    if (policy_does(x->policy[i], ACT_HOST))
+    if (!has_time_bounds(x->policy[i]))
         return;
     plan->reference[REFERENCE_GRAPH][i] =
         find_reference(plan, x, &ideal, REFERENCE_GRAPH);
@@ -260,7 +270,7 @@ static void plan_init(struct plan *plan, struct experiment *x)
         plan->job[plan->count++] = job;
     }
     for (uint32_t i = 0; bounds && x->timeless && i < x->policies; i++) {
-        if (x->is_parallel && policy_does(x->policy[i], ACT_HOST))
+        if (x->is_parallel && !has_time_bounds(x->policy[i]))
             continue;
         if (x->is_parallel) {
             plan->job[plan->count++] = plan->balanced[i] = make_balanced(x, plan->job[i]);
@@ -398,15 +408,15 @@ static char *add_note(char *notes, char *note)
     return longer;
 }
 
-/* The policies that may run experts on the host, by name; owned, or NULL for none. */
-static char *list_hosting(const struct experiment *x)
+/* The policies that do so, by name; owned, or NULL for none. */
+static char *list_acting(const struct experiment *x, enum policy_act act)
 {
     char *list = NULL;
 
     for (uint32_t i = 0; i < x->policies; i++) {
         char *longer;
 
-        if (!policy_does(x->policy[i], ACT_HOST))
+        if (!policy_does(x->policy[i], act))
             continue;
         longer = mem_format("%s%s%s", list == NULL ? "" : list, list == NULL ? "" : ", ",
                             x->policy[i]->label);
@@ -440,7 +450,7 @@ char *experiment_notes(const struct experiment *x, bool stopped)
 static char *make_notes(const struct experiment *x, const struct result *r, bool stopped)
 {
     const struct run_result *first = &r->policy[0].run;
-    char *notes = experiment_notes(x, stopped), *hosting;
+    char *notes = experiment_notes(x, stopped), *acting;
 
     if (first->rows_resampled > 0)
         notes =
@@ -460,13 +470,28 @@ static char *make_notes(const struct experiment *x, const struct result *r, bool
                                            "replay is open-loop",
                                            r->policy[i].label));
     }
-    hosting = x->p.bounds ? list_hosting(x) : NULL;
-    if (hosting != NULL)
+    for (uint32_t i = 0; i < x->policies; i++)
+        if (policy_select(x->policy[i])->apply != NULL &&
+            x->info->candidates < x->info->experts)
+            notes = add_note(notes, mem_format("%s chooses among the %u candidates of %u "
+                                               "experts whose scores were recorded",
+                                               r->policy[i].label, x->info->candidates,
+                                               x->info->experts));
+    acting = x->p.bounds ? list_acting(x, ACT_RESIDENCY) : NULL;
+    if (acting != NULL)
+        notes =
+            add_note(notes, mem_format("what is executed depends on what is resident "
+                                       "(%s): bounds on hits and bytes are those of its "
+                                       "own accesses, and there are none on time",
+                                       acting));
+    free(acting);
+    acting = x->p.bounds ? list_acting(x, ACT_HOST) : NULL;
+    if (acting != NULL)
         notes =
             add_note(notes, mem_format("experts may run on the host (%s): no bound on "
                                        "bytes and time is known there, only on hits",
-                                       hosting));
-    free(hosting);
+                                       acting));
+    free(acting);
     if (!x->timeless)
         notes = add_note(notes, mem_strdup("passes depend on time: each policy forms its "
                                            "own batches, and bounds are in counts only"));

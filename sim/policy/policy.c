@@ -100,6 +100,8 @@ static const struct shared {
     const struct option *options;
     size_t offset, size; /* in struct policy */
 } shared[POLICY_SLOTS] = {
+    [SLOT_SELECT] = {select_options, offsetof(struct policy, select),
+                     sizeof(struct select_params)},
     [SLOT_PLACE] = {place_options, offsetof(struct policy, place),
                     sizeof(struct place_params)},
     [SLOT_CACHE] = {cache_options, offsetof(struct policy, cache),

@@ -22,6 +22,7 @@
 #include "cache.h"
 #include "place_options.h"
 #include "schedule_options.h"
+#include "select_options.h"
 #include "slots.h"
 
 struct policy {
@@ -33,6 +34,7 @@ struct policy {
     struct cache_params cache;        /* the options that a slot's plug-ins share */
     struct place_params place;
     struct schedule_params schedule;
+    struct select_params select;
     const uint16_t *map; /* (layer, slot) of place: file, once it is read; borrowed */
     void *block[POLICY_SLOTS]; /* owns what params point into */
     struct cfg *document;      /* the preset's: owns its strings */

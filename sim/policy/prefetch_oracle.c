@@ -54,7 +54,7 @@ static uint32_t step(void *state, const struct view *v, struct prefetch_want *wa
         uint32_t n = v->future(v->future_context, ahead, &expert);
 
         for (uint32_t i = 0; i < n; i++) {
-            if (prefetch_resident(v, layer, expert[i]) || missing++ < s->width)
+            if (view_is_resident(v, layer, expert[i]) || missing++ < s->width)
                 want[count++] =
                     (struct prefetch_want){.ahead = ahead, .expert = expert[i]};
         }

@@ -55,14 +55,6 @@ static inline uint32_t prefetch_most(uint32_t experts, const struct prefetch_rea
                : (uint32_t)reach->candidates;
 }
 
-static inline bool prefetch_resident(const struct view *v, uint32_t layer,
-                                     uint32_t expert)
-{
-    if (v->cache != NULL)
-        return cache_slot_of(v->cache, layer, expert) != CACHE_NONE;
-    return v->resident != NULL && v->resident(v->resident_context, layer, expert);
-}
-
 /* The best few experts of one layer, kept in order. */
 struct prefetch_pick {
     const struct view *view;
@@ -115,7 +107,7 @@ static inline uint32_t prefetch_pick_end(const struct prefetch_pick *p)
     uint32_t kept = 0, missing = 0;
 
     for (uint32_t i = 0; i < p->count; i++) {
-        if (prefetch_resident(p->view, p->layer, p->want[i].expert) ||
+        if (view_is_resident(p->view, p->layer, p->want[i].expert) ||
             missing++ < p->width)
             p->want[kept++] = p->want[i];
     }

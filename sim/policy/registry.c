@@ -8,7 +8,15 @@
 extern const struct gate_type gate_capacity_factor;
 extern const struct gate_type gate_capacity_fraction;
 extern const struct gate_type gate_dropless;
+extern const struct select_type select_affinity_binning;
+extern const struct select_type select_budget;
+extern const struct select_type select_eras_bias;
+extern const struct select_type select_eras_threshold;
+extern const struct select_type select_lynx;
+extern const struct select_type select_naee;
 extern const struct select_type select_none;
+extern const struct select_type select_oea;
+extern const struct select_type select_top_k;
 extern const struct place_type place_anti_correlation;
 extern const struct place_type place_eplb;
 extern const struct place_type place_file;
@@ -53,7 +61,15 @@ static const struct plugin *const plugins[] = {
     &gate_capacity_factor.plugin,
     &gate_capacity_fraction.plugin,
     &gate_dropless.plugin,
+    &select_affinity_binning.plugin,
+    &select_budget.plugin,
+    &select_eras_bias.plugin,
+    &select_eras_threshold.plugin,
+    &select_lynx.plugin,
+    &select_naee.plugin,
     &select_none.plugin,
+    &select_oea.plugin,
+    &select_top_k.plugin,
     &place_anti_correlation.plugin,
     &place_eplb.plugin,
     &place_file.plugin,

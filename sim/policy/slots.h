@@ -33,10 +33,22 @@ struct gate_type {
 
 /* ---- select: which experts a token may use (changes routing) ---- */
 
+struct select_step; /* select.h: the rows of a step with all their candidates */
+
 struct select_type {
     struct plugin plugin;
-    /* Rewrites choices in place; returns how many changed. NULL: as recorded. */
-    uint64_t (*apply)(const void *params, const struct view *v, uint16_t *choice);
+    bool decode; /* made for decoding: passes that hold rows of prefill are left as they
+                    are (phases: auto) */
+    size_t (*state_size)(const struct policy_shape *shape, const void *params);
+    /* `state` is 16-aligned memory with any contents. */
+    void (*init)(void *state, const struct policy_shape *shape, const void *params);
+    /* Chooses anew: pick (row, rank) are places in the row's list of candidates, at first
+     * 0, 1, ... for those that were executed, then SELECT_NONE. NULL: as recorded. */
+    void (*apply)(void *state, const struct select_step *s, uint16_t *pick);
+    /* What candidate `at` of a row counts in the row's mixture, before the picked ones
+     * are scaled to 1. Before the next apply(). NULL: its mass. */
+    double (*weight)(const void *state, const struct select_step *s, uint32_t row,
+                     uint32_t at);
 };
 
 /* ---- place: which GPU holds which expert ---- */

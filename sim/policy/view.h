@@ -10,10 +10,16 @@
 #define VIEW_NO_EXPERT UINT16_MAX
 #define VIEW_NO_SOURCE UINT16_MAX
 
+/* As in the trace file. */
+enum view_phase { VIEW_PREFILL, VIEW_DECODE, VIEW_DRAFT, VIEW_VERIFY };
+
+/* What a score is. Those of softmax and sigmoid are probabilities. */
+enum view_score { VIEW_SOFTMAX, VIEW_SIGMOID, VIEW_LOGIT };
+
 struct view_row {
     uint32_t request;
     uint32_t position;
-    uint8_t phase;   /* 0 prefill, 1 decode, 2 draft, 3 verify (as in the trace file) */
+    uint8_t phase;   /* enum view_phase */
     uint16_t source; /* rank that has its request, as recorded; or VIEW_NO_SOURCE */
 };
 
@@ -33,6 +39,11 @@ struct view {
     const float
         *score; /* candidates' scores, row r from score[r * score_stride]; or NULL */
     size_t score_stride;
+    enum view_score score_kind;
+    bool sorted;               /* the scores of a row descend */
+    const uint16_t *candidate; /* select alone: those candidates, as recorded: the
+                                  executed ones first, VIEW_NO_EXPERT at the end */
+    size_t candidate_stride;
     const uint16_t *predicted; /* recorded predictions for this layer, width values a row;
                                   NULL without NEED_PREDICTED */
     size_t predicted_stride;
@@ -54,5 +65,13 @@ struct view {
                        const uint32_t **expert);
     const struct view_future *future_context;
 };
+
+/* Whether an expert of a layer is resident, or on its way. */
+static inline bool view_is_resident(const struct view *v, uint32_t layer, uint32_t expert)
+{
+    if (v->cache != NULL)
+        return cache_slot_of(v->cache, layer, expert) != CACHE_NONE;
+    return v->resident != NULL && v->resident(v->resident_context, layer, expert);
+}
 
 #endif

@@ -49,6 +49,16 @@
     {                                                                                    \
         prefix "activation_bytes", RESULT_BYTES, offsetof(struct type, at.activations)   \
     }
+#define QUALITY(type, prefix, at)                                                        \
+    COUNT(type, prefix "select_", at, rows, RESULT_U64),                                 \
+        COUNT(type, prefix "select_", at, choices, RESULT_U64),                          \
+        COUNT(type, prefix "select_", at, changed, RESULT_U64),                          \
+        COUNT(type, prefix "select_", at, fewer, RESULT_U64),                            \
+        COUNT(type, prefix "select_", at, top1, RESULT_U64),                             \
+        COUNT(type, prefix "select_", at, distinct, RESULT_U64),                         \
+        COUNT(type, prefix "select_", at, left, RESULT_U64),                             \
+        COUNT(type, prefix "select_", at, mass, RESULT_U64),                             \
+        COUNT(type, prefix "select_", at, kept, RESULT_U64)
 #define END                                                                              \
     {                                                                                    \
         NULL, RESULT_U64, 0                                                              \
@@ -72,6 +82,7 @@ const struct result_field result_layer_fields[] = {
     {"queue_ps", RESULT_TIME, offsetof(struct run_layer, queue_time)},
     {"copy_ps", RESULT_TIME, offsetof(struct run_layer, copy_time)},
     {"copies", RESULT_U64, offsetof(struct run_layer, copies)},
+    QUALITY(run_layer, "", quality),
     END,
 };
 
@@ -131,6 +142,7 @@ const struct result_field result_policy_fields[] = {
     RUN("total_outputs", total.outputs, RESULT_U64),
     MEMORY(result_policy, "peak_", run.total.memory),
     COUNTS(result_policy, "total_", run.total.counts),
+    QUALITY(result_policy, "total_", run.quality),
     BOUND("present", present, RESULT_FLAG),
     BOUND("belady_hits", belady_hits, RESULT_U64),
     BOUND("belady_bytes", belady_bytes, RESULT_BYTES),

@@ -24,6 +24,7 @@
 #define MOESIM_RUN_BOOKS_H
 
 #include "sim/base/units.h"
+#include "sim/policy/select_quality.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -91,11 +92,12 @@ struct run_pass {
 
 struct run_layer {
     struct run_counts counts;
-    sim_time share[RUN_SHARES]; /* of this layer's dense block, gate and experts */
-    sim_time late_time;         /* sum over late experts of how late they were */
-    sim_time queue_time;        /* sum over demand copies of their wait for the link */
-    sim_time copy_time;         /* sum over demand copies of their time on the link */
-    uint64_t copies;            /* demand copies */
+    sim_time share[RUN_SHARES];    /* of this layer's dense block, gate and experts */
+    sim_time late_time;            /* sum over late experts of how late they were */
+    sim_time queue_time;           /* sum over demand copies of their wait for the link */
+    sim_time copy_time;            /* sum over demand copies of their time on the link */
+    uint64_t copies;               /* demand copies */
+    struct select_quality quality; /* of a select that changes routing */
 };
 
 struct run_request {
@@ -128,7 +130,8 @@ struct run_result {
     sim_time tail; /* copies in the background that end later: until the last one does */
     sim_time compute_busy, copy_busy, host_busy; /* host_busy: running experts */
     uint32_t layers;
-    struct run_layer *layer; /* [layers] MoE layers */
+    struct run_layer *layer;       /* [layers] MoE layers */
+    struct select_quality quality; /* of all layers */
     uint64_t requests;
     struct run_request *request; /* [requests] */
     FILE *pass_spool;            /* struct run_pass records from the start, or NULL */

@@ -52,6 +52,8 @@ static void see(struct runner *c)
     v->choice_stride = step->routing.stride;
     v->score = p->score == NULL ? NULL : p->score + (size_t)step->layer * c->candidates;
     v->score_stride = (size_t)c->layers * c->candidates;
+    v->candidate = p->expert + (size_t)step->layer * c->candidates;
+    v->candidate_stride = v->score_stride;
     v->predicted =
         p->predicted == NULL ? NULL : p->predicted + (size_t)step->layer * c->predicted;
     v->predicted_stride = (size_t)c->layers * c->predicted;
@@ -107,8 +109,7 @@ static uint32_t rewrite_choices(struct runner *c)
 
     step->routing.choice = choice;
     see(c);
-    if (policy_select(policy)->apply != NULL)
-        (void)policy_select(policy)->apply(policy->params[SLOT_SELECT], &c->view, choice);
+    selecting_apply(c, &c->view, choice);
     if (policy_gate(policy)->apply != NULL)
         gate = policy_gate(policy)->apply(policy->params[SLOT_GATE], &c->view, choice,
                                           c->scratch);

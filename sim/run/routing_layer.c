@@ -54,21 +54,52 @@ static struct view see(const struct runner *c, uint32_t layer, uint32_t first,
     if (c->pass->score != NULL)
         v.score = rows->score + at * c->candidates;
     v.score_stride = c->candidates;
+    if (rows->candidate != NULL)
+        v.candidate = rows->candidate + at * c->candidates;
+    v.candidate_stride = c->candidates;
     if (c->pass->predicted != NULL)
         v.predicted = rows->predicted + at * c->predicted;
     v.predicted_stride = c->predicted;
     return v;
 }
 
-/* Lets select and gate rewrite choices, of each rank and batch for itself. */
+/* Lets the select choose for all rows of the batch together, whichever their rank: a
+ * GPU's experts run on the rows of all. */
+static void choose(struct runner *c, uint32_t layer, uint32_t batch)
+{
+    const size_t width = c->top_k;
+    struct view v = see(c, layer, 0, c->pass->rows);
+    const uint16_t *choice;
+
+    if (!c->selecting.chooses)
+        return;
+    if (c->spread->program.batches == 1) {
+        selecting_apply(c, &v, choices_of(c, layer, 0));
+        return;
+    }
+    for (uint32_t rank = 0; rank < c->gpus; rank++) {
+        struct rows rows = batch_rows(c, rank, batch);
+
+        v = see(c, layer, rows.from, rows.to - rows.from);
+        selecting_collect(c, &v);
+    }
+    choice = selecting_apply_collected(c, &v);
+    for (uint32_t rank = 0; rank < c->gpus; rank++) {
+        struct rows rows = batch_rows(c, rank, batch);
+        size_t count = (rows.to - rows.from) * width;
+
+        memcpy(choices_of(c, layer, rows.from), choice, count * sizeof *choice);
+        choice += count;
+    }
+}
+
+/* Lets the gate rewrite choices, of each rank and batch for itself. */
 static struct gate_result rewrite(struct runner *c, uint32_t layer, struct rows rows)
 {
     const struct policy *policy = c->setup->policy;
     uint16_t *choice = choices_of(c, layer, rows.from);
     struct view v = see(c, layer, rows.from, rows.to - rows.from);
 
-    if (policy_select(policy)->apply != NULL)
-        (void)policy_select(policy)->apply(policy->params[SLOT_SELECT], &v, choice);
     if (policy_gate(policy)->apply == NULL)
         return (struct gate_result){0, 0};
     return policy_gate(policy)->apply(policy->params[SLOT_GATE], &v, choice, c->scratch);
@@ -430,6 +461,7 @@ int routing_spread_batch(struct runner *c, uint32_t layer, uint32_t batch, struc
         clear_part(c, &s->part[p]);
     if (batch == 0)
         s->choices = 0;
+    choose(c, layer, batch);
     for (uint32_t rank = 0; rank < c->gpus; rank++) {
         struct rows rows = batch_rows(c, rank, batch);
         struct gate_result gate = {0, 0};

@@ -187,6 +187,7 @@ void routing_spread_release(struct runner *c)
     free(s->rows.order);
     free(s->rows.row);
     free(s->rows.choice);
+    free(s->rows.candidate);
     free(s->rows.score);
     free(s->rows.predicted);
     free(s);
@@ -217,6 +218,10 @@ static void make_room(struct runner *c, uint32_t rows)
         r->predicted =
             mem_resize(r->predicted, (size_t)r->room * c->layers * c->predicted,
                        sizeof *r->predicted);
+    if (c->selecting.state != NULL)
+        r->candidate =
+            mem_resize(r->candidate, (size_t)r->room * c->layers * c->candidates,
+                       sizeof *r->candidate);
     r->choice =
         mem_resize(r->choice, (size_t)r->room * c->layers * c->top_k, sizeof *r->choice);
 }
@@ -297,6 +302,9 @@ static void gather_rows(struct runner *c)
     const struct pass *p = c->pass;
 
     gather_choices(c);
+    if (rows->candidate != NULL)
+        gather_values(c, rows->candidate, p->expert, c->candidates,
+                      sizeof *rows->candidate);
     if (p->score != NULL)
         gather_values(c, rows->score, p->score, c->candidates, sizeof *rows->score);
     if (p->predicted != NULL)

@@ -21,6 +21,7 @@
 #include "models/collective_count.h"
 #include "sim/policy/place.h"
 #include "sim/policy/place_migrate.h"
+#include "sim/policy/select.h"
 
 /* ---- lanes ---- */
 
@@ -183,6 +184,22 @@ struct predictor {
     struct prefetch_want *want;
 };
 
+/* ---- which experts rows may use ---- */
+
+struct selecting {
+    const struct select_type *type;
+    enum select_phases phases;
+    void *state;  /* NULL: rows execute what was recorded */
+    bool chooses; /* in this pass */
+    struct select_room room;
+    /* Rows that are not neighbours, collected: [rows] of each. */
+    struct view_row *row;
+    uint16_t *candidate, *choice;
+    float *score;
+    uint32_t rows;
+    size_t most; /* rows that there is room for */
+};
+
 /* ---- several GPUs ---- */
 
 /* Where the rows of a pass are: by the groups of GPUs that share an attention; in a group
@@ -193,6 +210,7 @@ struct spread_rows {
                         spread_run() */
     struct view_row *row; /* [rows] in that order, like what follows */
     uint16_t *choice;     /* (layer, row, k) */
+    uint16_t *candidate;  /* (layer, row, candidate) for a select, or NULL */
     float *score;         /* (layer, row, candidate), or NULL */
     uint16_t *predicted;  /* (layer, row, width), or NULL */
     uint32_t room;
@@ -271,6 +289,7 @@ struct runner {
     struct view view; /* what gate, select, offload and prefetch see */
     uint64_t *load;   /* (layer, expert) in the passes before; NULL without predictor */
     struct predictor predictor; /* state NULL: none */
+    struct selecting selecting;
     /* A GPU alone: which of its experts rows choose. */
     uint64_t most_rows;  /* that experts run on in a layer of this pass; */
     uint64_t known_rows; /* of that whose activations are known */
@@ -385,6 +404,20 @@ void predictor_init(struct runner *c);
 void predictor_release(struct predictor *p);
 /* Learns from the routed layer and loads early what it wants. */
 void predictor_step(struct runner *c);
+
+/* ---- selecting.c: the select slot ---- */
+
+void selecting_init(struct runner *c);
+void selecting_release(struct selecting *s);
+/* Whether it chooses in the pass. */
+void selecting_begin_pass(struct runner *c);
+/* Lets it choose for the rows that `v` shows with their candidates, all of the layer that
+ * are routed together; writes choice (row, k). */
+void selecting_apply(struct runner *c, const struct view *v, uint16_t *choice);
+/* The same for rows that are not neighbours, told one run of neighbours after the other;
+ * `v` is any of their views. Returns their choices in turn; valid until the next call. */
+void selecting_collect(struct runner *c, const struct view *v);
+const uint16_t *selecting_apply_collected(struct runner *c, const struct view *v);
 
 /* ---- routing_alone.c: a GPU that may hold every expert ---- */
 

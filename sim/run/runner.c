@@ -11,6 +11,17 @@
 
 /* ---- what a run is made of ---- */
 
+static enum view_score score_kind(const struct trace_info *t)
+{
+    return t->score_kind == TRACE_SCORE_LOGIT     ? VIEW_LOGIT
+           : t->score_kind == TRACE_SCORE_SIGMOID ? VIEW_SIGMOID
+                                                  : VIEW_SOFTMAX;
+}
+
+_Static_assert((int)VIEW_PREFILL == (int)TRACE_PREFILL &&
+                   (int)VIEW_VERIFY == (int)TRACE_VERIFY,
+               "phases are numbered as in the trace file");
+
 static void init_view(struct runner *c)
 {
     const struct run_setup *s = c->setup;
@@ -23,6 +34,8 @@ static void init_view(struct runner *c)
                             .experts = c->experts,
                             .top_k = c->top_k,
                             .candidates = c->candidates,
+                            .score_kind = score_kind(s->trace),
+                            .sorted = s->trace->sorted,
                             .predicted_width = c->predicted};
 }
 
@@ -120,6 +133,7 @@ static int runner_init(struct runner *c, const struct run_setup *s,
     c->scratch = mem_zalloc(c->experts, sizeof *c->scratch);
     c->gpu = mem_zalloc(c->gpus, sizeof *c->gpu);
     predictor_init(c);
+    selecting_init(c);
     if (c->spread != NULL) {
         if (placement_init(c, e) != 0)
             return -1;
@@ -142,6 +156,7 @@ static void runner_release(struct runner *c)
     for (uint32_t i = 0; i < c->gpus && c->gpu[i].runner != NULL; i++)
         gpu_release(&c->gpu[i]);
     predictor_release(&c->predictor);
+    selecting_release(&c->selecting);
     routing_alone_release(c);
     if (c->spread != NULL)
         routing_spread_release(c);
@@ -176,6 +191,7 @@ static int begin_pass(struct runner *c, const struct pass *pass, struct err *e)
     op_id last_id = 0;
 
     c->pass = pass;
+    selecting_begin_pass(c);
     for (uint32_t i = 0; i < c->gpus; i++)
         if (c->gpu[i].lanes.last_id > last_id)
             last_id = c->gpu[i].lanes.last_id;
@@ -319,6 +335,8 @@ static int run_all(struct runner *c, struct err *e)
             return -1;
     }
     r->tail = lanes_latest(c) - r->elapsed;
+    for (uint32_t l = 0; l < r->layers; l++)
+        select_quality_add(&r->quality, &r->layer[l].quality);
     r->rows_resampled = workload_rows_resampled(c->setup->workload);
     r->prompts_skipped = workload_prompts_skipped(c->setup->workload);
     average(c);
@@ -350,6 +368,7 @@ static int route_passes(struct runner *c, struct err *e)
 
     while ((more = workload_next(c->setup->workload, 0, &pass, e)) == 1) {
         c->pass = pass;
+        selecting_begin_pass(c);
         for (uint32_t i = 0; i < c->gpus; i++)
             c->gpu[i].pass = pass;
         if (c->spread == NULL)

@@ -1,0 +1,164 @@
+/* Lynx, third version: AffinityBinning. How far an expert's logit is below its row's best
+ * one is cut into bins, which count as powers of the batch's size: an expert stays that
+ * is some row's best, or near enough the best of many. Constants are reconstructed. */
+#include "select.h"
+
+#include <math.h>
+#include <string.h>
+
+enum rounding { CEIL, FLOOR };
+enum { BINS_MAX = 64 };
+
+struct params {
+    double alpha, theta;
+    int64_t beta, margin;
+    int rounding; /* enum rounding */
+};
+
+static const char *const roundings[] = {
+    [CEIL] = "ceil", [FLOOR] = "floor", [FLOOR + 1] = NULL};
+
+static const struct option options[] = {
+    {"alpha", OPT_DOUBLE, offsetof(struct params, alpha), "2", 0, 1e6, NULL,
+     "bins for each unit of logit below the row's best expert"},
+    {"beta", OPT_INT, offsetof(struct params, beta), "3", 0, BINS_MAX, NULL,
+     "the last bin"},
+    {"theta", OPT_DOUBLE, offsetof(struct params, theta), "1", 0, 1e9, NULL,
+     "an expert stays whose score, the sum over the rows of B^-bin with B rows, is at "
+     "least this; 0: all stay"},
+    {"margin", OPT_INT, offsetof(struct params, margin), "1", 0, BINS_MAX, NULL,
+     "a row's best expert stays, too, if its second is this many bins below"},
+    {"rounding", OPT_CHOICE, offsetof(struct params, rounding), "ceil", 0, 0, roundings,
+     "ceil: towards the best one; floor: away from it, so that with theta: 1 the best "
+     "experts of the rows alone stay, whatever alpha is"},
+    {.name = NULL},
+};
+
+struct state {
+    struct params p;
+    double *score;              /* [experts] */
+    uint16_t *list;             /* [experts] */
+    uint8_t *keep;              /* [experts] all 0 between steps */
+    double power[BINS_MAX + 1]; /* B^-bin of the present batch */
+};
+
+static size_t state_size(const struct policy_shape *shape, const void *params)
+{
+    (void)params;
+    return sizeof(struct state) +
+           shape->experts * (sizeof(double) + sizeof(uint16_t) + sizeof(uint8_t));
+}
+
+static void init(void *state, const struct policy_shape *shape, const void *params)
+{
+    struct state *s = state;
+
+    s->p = *(const struct params *)params;
+    s->score = (double *)(s + 1);
+    s->list = (uint16_t *)(s->score + shape->experts);
+    s->keep = (uint8_t *)(s->list + shape->experts);
+    memset(s->score, 0, shape->experts * sizeof *s->score);
+    memset(s->keep, 0, shape->experts * sizeof *s->keep);
+}
+
+/* How far below the best of the row, in logits. */
+static double below(const struct select_step *step, uint32_t row, uint32_t at)
+{
+    const float *score = select_scores(step, row);
+    double best = (double)score[0], own = (double)score[at];
+
+    if (at == 0 || own == best)
+        return 0;
+    switch (step->view->score_kind) {
+    case VIEW_LOGIT:
+        return best - own;
+    case VIEW_SIGMOID:
+        return log(best / (1 - best)) - log(own / (1 - own));
+    default:
+        return log(best / own);
+    }
+}
+
+static uint32_t bin_of(const struct state *s, const struct select_step *step,
+                       uint32_t row, uint32_t at)
+{
+    double bins = s->p.alpha == 0 ? 0 : s->p.alpha * below(step, row, at);
+    double bin = s->p.rounding == CEIL ? floor(bins) : ceil(bins);
+
+    return bin < (double)s->p.beta ? (uint32_t)bin : (uint32_t)s->p.beta;
+}
+
+/* Scores, and which rows' best experts stay for their margin alone. */
+static void score_row(struct state *s, const struct select_step *step, uint32_t row)
+{
+    const uint16_t *id = select_ids(step, row);
+    uint32_t second = (uint32_t)s->p.margin;
+
+    for (uint32_t i = 0; i < step->executed[row]; i++) {
+        uint32_t bin = bin_of(s, step, row, i);
+
+        s->score[id[i]] += s->power[bin];
+        second = i == 1 ? bin : second;
+    }
+    if (step->executed[row] > 0 && second >= (uint32_t)s->p.margin)
+        s->keep[*id] = 2;
+}
+
+static void choose(struct state *s, const struct select_step *step, uint32_t distinct)
+{
+    const double theta = s->p.theta * (1 - 1e-12); /* sums of powers may be rounded */
+    uint32_t kept = 0, least;
+
+    for (uint32_t i = 0; i < distinct; i++) {
+        uint8_t *keep = &s->keep[s->list[i]];
+        bool scores = s->score[s->list[i]] >= theta;
+
+        kept += scores;
+        *keep = scores || *keep == 2;
+    }
+    least = step->top_k < distinct ? step->top_k : distinct;
+    if (kept >= least)
+        return;
+    select_greatest(s->list, distinct, least, s->score);
+    for (uint32_t i = 0; i < least; i++)
+        s->keep[s->list[i]] = 1;
+}
+
+static void apply(void *state, const struct select_step *step, uint16_t *pick)
+{
+    struct state *s = state;
+    uint32_t distinct = select_union(step, step->top_k, s->keep, s->list);
+
+    if (s->p.theta > 0) {
+        s->power[0] = 1;
+        for (uint32_t i = 1; i <= (uint32_t)s->p.beta; i++)
+            s->power[i] = 1 / pow(step->rows, i);
+        for (uint32_t row = 0; row < step->rows; row++)
+            score_row(s, step, row);
+        choose(s, step, distinct);
+        select_keep(step, s->keep, pick);
+    }
+    for (uint32_t i = 0; i < distinct; i++) {
+        s->score[s->list[i]] = 0;
+        s->keep[s->list[i]] = 0;
+    }
+}
+
+const struct select_type select_affinity_binning = {
+    .plugin = {.slot = SLOT_SELECT,
+               .name = "affinity-binning",
+               .help = "a batch keeps the experts that are the best of a row, or near "
+                       "the best of many; every row takes its best of those",
+               .source = "Gupta et al., Lynx, version 3 of 2026 (arXiv 2411.08982v3): "
+                         "AffinityBinning, constants reconstructed",
+               .variant = VARIANT_RECONSTRUCTION,
+               .lossless = false,
+               .needs = NEED_SCORES,
+               .acts = ACT_REROUTE,
+               .options = options,
+               .params_size = sizeof(struct params)},
+    .decode = true,
+    .state_size = state_size,
+    .init = init,
+    .apply = apply,
+};

@@ -1,0 +1,124 @@
+/* A budget of experts for a batch: those of greatest summed gate weight. The best set of
+ * a given size is just that, since what a set is worth is the sum of what its experts
+ * are (XShare calls it modular). */
+#include "select.h"
+
+#include <math.h>
+#include <string.h>
+
+enum summed { ALL, EXECUTED };
+
+struct params {
+    int64_t experts, warm_up;
+    double share;
+    int summed; /* enum summed */
+};
+
+static const char *const sums[] = {
+    [ALL] = "all", [EXECUTED] = "executed", [EXECUTED + 1] = NULL};
+
+static const struct option options[] = {
+    {"experts", OPT_INT, offsetof(struct params, experts), "0", 0, 4096, NULL,
+     "experts of a layer that a batch may use, at least top_k; 0: by share"},
+    {"share", OPT_DOUBLE, offsetof(struct params, share), "0.75", 0, 1, NULL,
+     "the same in shares of the distinct experts that the router chose for the batch"},
+    {"warm_up", OPT_INT, offsetof(struct params, warm_up), "0", 0, 4096, NULL,
+     "best experts of every row that stay whatever they weigh, within the budget or "
+     "beyond it (XShare's warm-up)"},
+    {"sum", OPT_CHOICE, offsetof(struct params, summed), "all", 0, 0, sums,
+     "the gate weights that count: all that are recorded (XShare), or those of the "
+     "executed experts (MoE-Spec)"},
+    {.name = NULL},
+};
+
+struct state {
+    struct params p;
+    uint32_t experts;
+    double *sum;    /* [experts] */
+    uint16_t *list; /* [experts] */
+    uint8_t *keep;  /* [experts] all 0 between steps */
+};
+
+static size_t state_size(const struct policy_shape *shape, const void *params)
+{
+    (void)params;
+    return sizeof(struct state) +
+           shape->experts * (sizeof(double) + sizeof(uint16_t) + sizeof(uint8_t));
+}
+
+static void init(void *state, const struct policy_shape *shape, const void *params)
+{
+    struct state *s = state;
+
+    s->p = *(const struct params *)params;
+    s->experts = shape->experts;
+    s->sum = (double *)(s + 1);
+    s->list = (uint16_t *)(s->sum + shape->experts);
+    s->keep = (uint8_t *)(s->list + shape->experts);
+    memset(s->keep, 0, shape->experts * sizeof *s->keep);
+}
+
+static void add_row(struct state *s, const struct select_step *step, uint32_t row)
+{
+    const uint16_t *id = select_ids(step, row);
+    const double *mass = select_masses(step, row);
+    uint32_t count = s->p.summed == ALL ? step->recorded[row] : step->executed[row];
+
+    for (uint32_t i = 0; i < count; i++)
+        s->sum[id[i]] += mass[i];
+}
+
+static uint32_t budget(const struct state *s, uint32_t top_k, uint32_t distinct)
+{
+    double share = ceil(s->p.share * distinct - 1e-9);
+    uint32_t most = s->p.experts > 0 ? (uint32_t)s->p.experts : (uint32_t)share;
+
+    return most > top_k ? most : top_k;
+}
+
+static void apply(void *state, const struct select_step *step, uint16_t *pick)
+{
+    struct state *s = state;
+    uint32_t distinct = select_union(step, step->top_k, s->keep, s->list), most, warm;
+
+    for (uint32_t i = 0; i < distinct; i++)
+        s->keep[s->list[i]] = 0;
+    most = budget(s, step->top_k, distinct);
+    if (most >= (s->p.summed == ALL ? s->experts : distinct))
+        return;
+    memset(s->sum, 0, s->experts * sizeof *s->sum);
+    for (uint32_t row = 0; row < step->rows; row++)
+        add_row(s, step, row);
+    warm = select_union(step, (uint32_t)s->p.warm_up, s->keep, s->list);
+    for (uint32_t i = 0; i < warm; i++)
+        s->sum[s->list[i]] += 2.0 * step->rows; /* more than all others together */
+    memset(s->keep, 0, s->experts * sizeof *s->keep);
+    for (uint32_t i = 0; i < s->experts; i++)
+        s->list[i] = (uint16_t)i;
+    most = warm > most ? warm : most;
+    select_greatest(s->list, s->experts, most, s->sum);
+    for (uint32_t i = 0; i < most; i++)
+        s->keep[s->list[i]] = 1;
+    select_keep(step, s->keep, pick);
+    memset(s->keep, 0, s->experts * sizeof *s->keep);
+}
+
+const struct select_type select_budget = {
+    .plugin = {.slot = SLOT_SELECT,
+               .name = "budget",
+               .help = "a batch uses the experts of greatest summed gate weight, so many "
+                       "of each layer; every row takes its best of those",
+               .source = "XShare, 2026 (arXiv 2602.07265): greedy choice under a budget; "
+                         "MoE-Spec, 2026 (arXiv 2602.16052): the same while drafts are "
+                         "verified",
+               .variant = VARIANT_PAPER,
+               .lossless = false,
+               .needs = NEED_SCORES,
+               .acts = ACT_REROUTE,
+               .options = options,
+               .params_size = sizeof(struct params)},
+    .decode = true,
+    .state_size = state_size,
+    .init = init,
+    .apply = apply,
+};
