@@ -102,6 +102,12 @@ const struct glossary_word glossary_words[] = {
      "gap to offline|gap_to_offline|gap to even|gap_to_balanced|gap to no net|"
      "gap_to_free_network",
      EXPERIMENT},
+    {"gate mass",
+     "What an expert weighs in a token's output: its probability, or of logits the "
+     "softmax over the recorded candidates. What a select gives up of it is no measure "
+     "of "
+     "quality alone; that the best expert is kept tells more.",
+     "gate mass lost|mass_lost|select_mass|select_kept", "sim/policy/select.h"},
     {"GPU busy", "The share of the time in which a GPU computes; of several, their mean.",
      "gpu_busy|compute_busy_s", RESULTS},
     {"GPU memory",
@@ -182,7 +188,7 @@ const struct glossary_word glossary_words[] = {
      "placement|replica|shards", POLICIES},
     {"plug-in",
      "What fills a slot of a policy: one file with its parameters, source and variant.",
-     "plugins|plugin|slot|label|policy|policies|select", POLICIES},
+     "plugins|plugin|slot|label|policy|policies", POLICIES},
     {"prefetch",
      "An expert loaded before its layer asks for it. Precision is the share of such "
      "loads that were used; displaced counts the misses they made, of experts that they "
@@ -208,6 +214,15 @@ const struct glossary_word glossary_words[] = {
      "each other.",
      "overlapped", POLICIES},
     {"seed", "Every random draw depends on it, and on nothing else.", "", CONFIG},
+    {"select",
+     "The slot of a policy that changes which experts a token uses. Its rows, choices "
+     "and "
+     "distinct experts are counted as recorded and as chosen, over the layers that it "
+     "chose for; replay of it is open loop.",
+     "select_rows|select_choices|select_changed|select_fewer|select_top1|select_distinct|"
+     "select_left|choices changed|changed_share|choices left out|fewer_share|best one "
+     "kept|top1_kept|experts saved|experts_saved",
+     "sim/policy/select.h"},
     {"source", "Where a trace was recorded, or what it was drawn from.",
      "trace_source|trace_path", "traces/FORMAT.md"},
     {"staging", "Slots for experts that are loaded for one step and not kept.",

@@ -3,6 +3,7 @@
 #include "sim/result/result.h"
 
 #include "sim/base/mem.h"
+#include "print_extras.h"
 #include "print_parallel.h"
 #include "print_table.h"
 
@@ -69,6 +70,7 @@ static void print_one_gpu(const struct result *r, FILE *out)
     struct result_summary *s = print_summaries(r);
 
     print_table(r, s, &t, out);
+    print_extras(r, s, LABEL_COLUMNS, out);
     free(s);
 }
 

@@ -1,5 +1,6 @@
 #include "print_parallel.h"
 
+#include "print_extras.h"
 #include "print_table.h"
 
 #include <inttypes.h>
@@ -79,146 +80,11 @@ static void print_first(const struct result *r, const struct result_summary *s, 
                   "and above that of a network that takes no time (no net).");
 }
 
-/* ---- the second table ---- */
-
-static bool has_misses(const struct result_policy *p, const struct result_summary *s)
-{
-    (void)s;
-    return p->run.total.counts.hits < p->run.total.counts.accesses;
-}
-
-static bool has_drops(const struct result_policy *p, const struct result_summary *s)
-{
-    (void)s;
-    return p->run.total.counts.dropped > 0;
-}
-
-static bool has_padding(const struct result_policy *p, const struct result_summary *s)
-{
-    (void)p;
-    return fabs(s->padding) > 0; /* not so where there are no rows */
-}
-
-static bool has_migrations(const struct result_policy *p, const struct result_summary *s)
-{
-    (void)s;
-    return p->run.total.counts.migrations > 0;
-}
-
-static double hit_rate(const struct result_policy *p, const struct result_summary *s)
-{
-    (void)p;
-    return s->hit_rate;
-}
-
-static double host_bytes(const struct result_policy *p, const struct result_summary *s)
-{
-    (void)p;
-    return s->link_bytes;
-}
-
-static double dropped(const struct result_policy *p, const struct result_summary *s)
-{
-    (void)p;
-    return s->drop_share;
-}
-
-static double padding(const struct result_policy *p, const struct result_summary *s)
-{
-    (void)p;
-    return s->padding;
-}
-
-static double activations(const struct result_policy *p, const struct result_summary *s)
-{
-    (void)s;
-    return (double)p->run.activation_bytes;
-}
-
-static double migrations(const struct result_policy *p, const struct result_summary *s)
-{
-    (void)s;
-    return (double)p->run.total.counts.migrations;
-}
-
-static double moved(const struct result_policy *p, const struct result_summary *s)
-{
-    (void)s;
-    return (double)p->run.total.counts.migrated_bytes;
-}
-
-static double waited(const struct result_policy *p, const struct result_summary *s)
-{
-    (void)s;
-    return result_seconds(&p->run, p->run.migration_time);
-}
-
-static struct text_figure whole_number(double count)
-{
-    struct text_figure f = {""};
-
-    if (count > 999999)
-        return text_number(count);
-    (void)snprintf(f.text, sizeof f.text, "%.0f", count);
-    return f;
-}
-
-const struct print_column print_extra_columns[] = {
-    {{"hit", "rate"}, has_misses, hit_rate, text_share},
-    {{"from the", "host"}, has_misses, host_bytes, text_bytes},
-    {{"dropped", "choices"}, has_drops, dropped, text_share},
-    {{"padding", "rows"}, has_padding, padding, text_share},
-    {{"MoE layer", "memory"}, has_padding, activations, text_bytes},
-    {{"migra-", "tions"}, has_migrations, migrations, whole_number},
-    {{"experts", "moved"}, has_migrations, moved, text_bytes},
-    {{"waited", "for them"}, has_migrations, waited, text_time},
-    {{NULL, NULL}, NULL, NULL, NULL},
-};
-
-static struct text_figure extra_figure(const struct result_policy *p,
-                                       const struct result_summary *s, size_t column,
-                                       const void *context)
-{
-    const struct print_column *const *shown = context;
-    const struct print_column *c = shown[column];
-
-    return c->has(p, s) ? c->text(c->value(p, s)) : (struct text_figure){"-"};
-}
-
-/* Columns that no policy has anything in are left out, and so is a table of none. */
-static void print_extras(const struct result *r, const struct result_summary *s,
-                         FILE *out)
-{
-    enum { MOST = sizeof print_extra_columns / sizeof *print_extra_columns, WIDTH = 9 };
-    const struct print_column *shown[MOST];
-    struct text_column column[MOST];
-    struct print_table t = {.column = column,
-                            .label_columns = LABEL_COLUMNS,
-                            .figure = extra_figure,
-                            .context = shown,
-                            .whole_only = true};
-
-    for (const struct print_column *c = print_extra_columns; c->has != NULL; c++) {
-        bool any = false;
-
-        for (uint32_t i = 0; i < r->policies && !any; i++)
-            any = c->has(&r->policy[i], &s[i]);
-        if (!any)
-            continue;
-        shown[t.columns] = c;
-        column[t.columns++] = (struct text_column){{c->head[0], c->head[1]}, WIDTH};
-    }
-    if (t.columns == 0)
-        return;
-    (void)fputc('\n', out);
-    print_table(r, s, &t, out);
-}
-
 void print_parallel(const struct result *r, FILE *out)
 {
     struct result_summary *s = print_summaries(r);
 
     print_first(r, s, out);
-    print_extras(r, s, out);
+    print_extras(r, s, LABEL_COLUMNS, out);
     free(s);
 }

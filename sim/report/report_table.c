@@ -1,6 +1,7 @@
 /* The report's tables of policies: a body that can be sorted, and the bounds below it. */
 #include "report_state.h"
 
+#include "print_extras.h"
 #include "print_parallel.h"
 #include "sim/base/json.h"
 #include "sim/base/text.h"
@@ -242,8 +243,7 @@ static void print_summary(const struct report_page *p, const struct column *colu
 static bool any_has(const struct report_page *p, const struct print_column *column)
 {
     for (size_t i = 0; i < p->entries; i++)
-        if (result_is_parallel(p->entry[i].result) &&
-            column->has(p->entry[i].policy, &p->entry[i].s))
+        if (column->has(p->entry[i].policy, &p->entry[i].s))
             return true;
     return false;
 }
@@ -258,7 +258,7 @@ static void print_extra(const struct report_page *p, const struct print_column *
                      has ? column->text(value) : (struct text_figure){"-"}, false);
 }
 
-static void print_extras(const struct report_page *p)
+static void print_rare(const struct report_page *p)
 {
     const struct print_column *column = print_extra_columns;
     bool any = false;
@@ -278,7 +278,7 @@ static void print_extras(const struct report_page *p)
     for (size_t i = 0; i < p->entries; i++) {
         const struct report_entry *entry = &p->entry[i];
 
-        if (!result_is_parallel(entry->result) || !entry->policy->run.finished)
+        if (!entry->policy->run.finished)
             continue;
         (void)fprintf(p->out, "<tr><td data-v=%zu>", i);
         text_markup(p->out, entry->row);
@@ -306,7 +306,7 @@ void report_tables(const struct report_page *p)
     }
     if (report_entries(p, true) > 0) {
         print_summary(p, of_several, true);
-        print_extras(p);
+        print_rare(p);
         (void)fputs(
             "<p class=sub>A head sorts by its column. TPOT: time per output token of a "
             "request; TTFT: time to its first token. GPU busy and exposed communication "

@@ -205,6 +205,17 @@ static void summarise_parallel(const struct result_policy *p, struct result_summ
     s->network_gap = ratio(latency, (double)p->bounds.free_network) - 1;
 }
 
+/* What a select changed; NaN where there is none, or it had nothing to choose. */
+static void summarise_select(const struct select_quality *q, struct result_summary *s)
+{
+    s->changed = ratio((double)q->changed, (double)q->choices);
+    s->fewer = ratio((double)q->fewer, (double)q->choices);
+    s->mass_lost =
+        ratio(select_quality_lost(q), (double)q->mass / (double)SELECT_MASS_ONE);
+    s->top1_kept = ratio((double)q->top1, (double)q->rows);
+    s->saved = ratio((double)q->distinct - (double)q->left, (double)q->distinct);
+}
+
 struct result_summary result_summarise(const struct result_policy *p)
 {
     const struct run_result *run = &p->run;
@@ -235,6 +246,7 @@ struct result_summary result_summarise(const struct result_policy *p)
         .network_gap = NAN,
     };
 
+    summarise_select(&run->quality, &s);
     for (uint64_t i = 0; i < run->requests; i++)
         s.requests += run->request[i].finished;
     if (p->bounds.present)

@@ -110,6 +110,12 @@ struct result_summary {
     double drop_share;   /* choices dropped / choices made */
     double balanced_gap; /* total pass time / bound - 1; NaN without bounds */
     double network_gap;
+    /* Of a select, over the rows and layers that it chose for; NaN without. */
+    double changed;   /* experts executed instead of recorded ones / choices recorded */
+    double fewer;     /* choices left out, with nothing in their place / recorded */
+    double mass_lost; /* gate mass lost / gate mass of the recorded choices */
+    double top1_kept; /* rows that keep their best expert / rows */
+    double saved;     /* distinct experts less / distinct experts as recorded */
 };
 struct result_summary result_summarise(const struct result_policy *p);
 /* "stopped after 3 of 12 requests" for a run that a signal cut short, whose figures must

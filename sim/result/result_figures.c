@@ -34,6 +34,11 @@ const struct result_figure result_figure[RESULT_FIGURES] = {
     {"gap_to_free_network", FIGURE_SHARE, true},
     {"busiest_port_bytes", FIGURE_BYTES, false},
     {"busiest_port_busy", FIGURE_SHARE, false},
+    {"changed_share", FIGURE_SHARE, false}, /* these of a select */
+    {"fewer_share", FIGURE_SHARE, false},
+    {"mass_lost", FIGURE_SHARE, false},
+    {"top1_kept", FIGURE_SHARE, false},
+    {"experts_saved", FIGURE_SHARE, false},
 };
 
 /* Rows of the GPU with most of the whole run over the mean; NaN on one GPU. */
@@ -95,6 +100,11 @@ void result_figures(const struct result *r, const struct result_policy *p,
         s.network_gap,
         port.busiest_bytes,
         sent ? result_busy_share(run, port.busiest_time) : NAN,
+        s.changed,
+        s.fewer,
+        s.mass_lost,
+        s.top1_kept,
+        s.saved,
     };
 
     memcpy(value, all, sizeof all);

@@ -14,7 +14,7 @@ struct result_figure {
     bool bounds; /* there only with `bounds: yes` */
 };
 
-enum { RESULT_FIGURES = 25 };
+enum { RESULT_FIGURES = 30 };
 extern const struct result_figure result_figure[RESULT_FIGURES];
 
 /* All of a run; NaN where there is none, and in one that was stopped but for the first,
