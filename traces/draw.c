@@ -178,8 +178,9 @@ void draw_model_free(struct draw_model *m)
 /* ---- cells ---- */
 
 /* score = bias + loading . h, written so that compilers make vectors of it without
- * reordering any sum. */
-static void add_hidden(struct draw_model *m, uint32_t layer, const float *hidden)
+ * reordering any sum; by itself, so that all of h stays in registers. */
+static __attribute__((noinline)) void add_hidden(struct draw_model *m, uint32_t layer,
+                                                 const float *hidden)
 {
     const size_t width = m->width;
     const float *restrict bias = m->bias + layer * width;
