@@ -60,21 +60,20 @@ static struct trace *make(const char *yaml, const char *more)
 
 struct row {
     uint16_t *expert;
-    float *score; /* NULL: the trace has none */
+    float *score; /* 0 where the trace has none */
 };
 
 static struct row read_row(struct trace *t, uint64_t row)
 {
     const struct trace_info *info = trace_get_info(t);
     size_t values = (size_t)info->layers * info->candidates;
-    struct row r = {.expert = mem_alloc(values, sizeof *r.expert)};
+    struct row r = {.expert = mem_alloc(values, sizeof *r.expert),
+                    .score = mem_zalloc(values, sizeof *r.score)};
     struct err e = {.text = ""};
 
     assert_int_equal(trace_read_expert(t, row, 1, r.expert, &e), 0);
-    if (info->score_kind != TRACE_SCORE_NONE) {
-        r.score = mem_alloc(values, sizeof *r.score);
+    if (info->score_kind != TRACE_SCORE_NONE)
         assert_int_equal(trace_read_score(t, row, 1, r.score, &e), 0);
-    }
     return r;
 }
 
