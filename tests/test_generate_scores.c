@@ -261,7 +261,7 @@ static void test_what_cannot_be(void **state)
         {"autoregressive: yes, gini: 0.3", "leave gini out"},
         {"autoregressive: yes, prompt_template: 3", "leave prompt_template out"},
         {"autoregressive: yes, hot_weight: 0.6", "leave hot_weight out"},
-        {"autoregressive: yes, independent: yes", "leave independent out"},
+        {"autoregressive: yes, independent: yes", "independent is yes, but with auto"},
         {"autoregressive: yes, persistence: 1.01", "'persistence' is 1.01"},
         {"persistence: 0.4", "persistence is 0.4, but only with autoregressive"},
         {"persistence: 0", "set autoregressive=yes, or leave persistence out"},

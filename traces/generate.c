@@ -167,8 +167,10 @@ static double read_option(const struct option *o, const struct generate_params *
 static int refuse_option(enum router router, const struct option *o,
                          const struct generate_params *p, const char *out, struct err *e)
 {
-    char *value = o->type == OPT_CHOICE ? mem_strdup(o->choices[(int)read_option(o, p)])
-                                        : mem_format("%g", read_option(o, p));
+    double number = read_option(o, p);
+    char *value = o->type == OPT_CHOICE ? mem_strdup(o->choices[(int)number])
+                  : o->type == OPT_BOOL ? mem_strdup(number > 0 ? "yes" : "no")
+                                        : mem_format("%g", number);
 
     if (router == ALONE)
         (void)err_set(e,
