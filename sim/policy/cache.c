@@ -135,7 +135,7 @@ void cache_begin_step(struct cache *c, uint32_t layer, const uint16_t *active,
 }
 
 /* Gives a slot away for the oldest spare. */
-static uint32_t take_spare(struct cache *c, uint32_t slot)
+static __attribute__((noinline)) uint32_t take_spare(struct cache *c, uint32_t slot)
 {
     uint32_t *oldest = &c->spare[c->oldest], spare = *oldest;
 
@@ -148,10 +148,11 @@ static uint32_t take_spare(struct cache *c, uint32_t slot)
  * there are spares. */
 static uint32_t settle(struct cache *c, struct cache_set *s, uint32_t object)
 {
-    uint32_t *slot = &s->free[s->free_count - 1];
+    if (__builtin_expect(c->spares > 0, 0) && c->evicted_count > 0) {
+        uint32_t *slot = &s->free[s->free_count - 1];
 
-    if (c->spares > 0 && c->evicted_count > 0)
         *slot = take_spare(c, *slot);
+    }
     return cache_settle(c, s, object);
 }
 

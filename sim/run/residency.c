@@ -8,6 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A step of a cache that swaps takes more than one that only loads. Both are made from
+ * the same functions, each with its case known to the compiler. */
+#define EITHER static inline __attribute__((always_inline))
+#define SELDOM static __attribute__((noinline))
+
 static void remember_copy(struct expert_copies *list, op_id id, uint32_t layer,
                           sim_time asked)
 {
@@ -60,8 +65,6 @@ static void submit_group(struct gpu *g, struct expert_group *group)
 
     if (g->step.arrived != 0)
         group->after[group->after_count++] = g->step.arrived;
-    if (g->residency.one_stream && g->lanes.last_copy != 0)
-        group->after[group->after_count++] = g->lanes.last_copy;
     op->layer = g->step.layer;
     op->after_count = group->after_count;
     op->group.work = group_work(g, group);
@@ -111,8 +114,9 @@ static struct expert_group *group_of_loads(struct gpu *g)
     return g->residency.split ? &g->residency.missing : &g->residency.resident;
 }
 
-/* The experts of the oldest loads in flight join their group. */
-static void land(struct gpu *g, uint32_t count)
+/* The experts of the oldest loads in flight join their group; in one stream the groups
+ * come after every copy so far. */
+SELDOM void land(struct gpu *g, uint32_t count)
 {
     struct residency *r = &g->residency;
 
@@ -121,6 +125,12 @@ static void land(struct gpu *g, uint32_t count)
 
         join_group(g, group_of_loads(g), f->expert, f->slot, f->copy);
     }
+    if (!r->one_stream || g->lanes.last_copy == 0)
+        return;
+    if (r->resident.count > 0)
+        r->resident.after[r->resident.after_count++] = g->lanes.last_copy;
+    if (r->missing.count > 0)
+        r->missing.after[r->missing.after_count++] = g->lanes.last_copy;
 }
 
 static void submit_open(struct gpu *g)
@@ -131,13 +141,12 @@ static void submit_open(struct gpu *g)
         submit_group(g, &r->resident);
     if (r->missing.count > 0)
         submit_group(g, &r->missing);
-    for (uint32_t i = r->landed; i < r->flying; i++) /* those will be in the next one */
-        r->slot[r->flight[i].slot].group = group_of_loads(g)->number;
 }
 
 static void submit_groups(struct gpu *g)
 {
-    land(g, g->residency.flying);
+    if (g->residency.swaps)
+        land(g, g->residency.flying);
     submit_open(g);
 }
 
@@ -240,10 +249,8 @@ static void write_back(struct gpu *g, const struct cache_eviction *v)
 
 /* Books the victims. Without spares the copy that follows waits until their memory is
  * free; with them it goes elsewhere, and write-backs come behind it. */
-static void evict(struct gpu *g, const struct cache_result *c)
+EITHER void evict(struct gpu *g, const struct cache_result *c, bool spares)
 {
-    bool spares = g->residency.spares;
-
     for (uint32_t i = 0; i < c->evicted_count; i++) {
         const struct cache_eviction *v = &c->evicted[i];
         struct expert_slot *s = &g->residency.slot[v->slot];
@@ -269,22 +276,22 @@ static void evict(struct gpu *g, const struct cache_result *c)
 }
 
 /* Loads an expert that the cache has a slot for, and takes its victims away. */
-static op_id exchange(struct gpu *g, uint32_t layer, uint32_t expert,
-                      const struct cache_result *c, enum work_class class_)
+EITHER op_id exchange(struct gpu *g, uint32_t layer, uint32_t expert,
+                      const struct cache_result *c, enum work_class class_, bool spares)
 {
     op_id copy;
 
-    evict(g, c);
+    evict(g, c, spares);
     if (is_in_open_group(g, &g->residency.slot[c->slot]))
         submit_groups(g); /* a staging or spare slot used twice in this step */
     copy = copy_in(g, layer, expert, c->slot, class_);
-    if (g->residency.spares && g->residency.write_back)
+    if (spares && g->residency.write_back)
         for (uint32_t i = 0; i < c->evicted_count; i++)
             write_back(g, &c->evicted[i]);
     return copy;
 }
 
-/* Reads a slot that was prefetched, or filled in this pass. */
+/* Reads a slot that was prefetched, or filled in this pass; any other, too. */
 static void use_recent(struct gpu *g, uint32_t expert, uint32_t slot)
 {
     struct expert_slot *s = &g->residency.slot[slot];
@@ -357,12 +364,13 @@ static void book_displaced(struct gpu *g, uint32_t expert)
     *displaced = false;
 }
 
-static void load_missing(struct gpu *g, uint32_t expert, const struct cache_result *c)
+EITHER void load_missing(struct gpu *g, uint32_t expert, const struct cache_result *c,
+                         bool swaps)
 {
     struct run_layer *books = g->step.books;
     uint64_t bytes = g->setup->expert_bytes[g->step.layer];
     struct residency *r = &g->residency;
-    op_id copy = exchange(g, g->step.layer, expert, c, WORK_DEMAND);
+    op_id copy = exchange(g, g->step.layer, expert, c, WORK_DEMAND, swaps && r->spares);
 
     if (c->outcome == CACHE_BYPASS) {
         g->counts.bypasses++;
@@ -376,7 +384,7 @@ static void load_missing(struct gpu *g, uint32_t expert, const struct cache_resu
     g->counts.demand_bytes += bytes;
     books->counts.demand_bytes += bytes;
     remember_copy(&r->demand, copy, g->step.layer, 0);
-    if (r->in_flight == 0) {
+    if (!swaps || r->in_flight == 0) {
         join_group(g, group_of_loads(g), expert, c->slot, copy);
         return;
     }
@@ -394,31 +402,33 @@ void residency_load_early(struct gpu *g, uint32_t layer, uint32_t expert, uint32
     uint64_t bytes = g->setup->expert_bytes[layer];
     struct run_counts *books = &g->result->layer[layer].counts;
     struct cache_result c = cache_prefetch(g->residency.cache, layer, expert, pass);
+    op_id copy;
 
     if (c.outcome == CACHE_HIT)
         return;
     for (uint32_t i = 0; i < c.evicted_count; i++)
         *displaced_at(g, c.evicted[i].layer, c.evicted[i].expert) = true;
     if (c.outcome != CACHE_LOAD) {
-        evict(g, &c); /* where sizes differ even one that found no room may evict */
+        evict(g, &c,
+              false); /* where sizes differ even one that found no room may evict */
         return;
     }
     *displaced_at(g, layer, expert) = false;
-    remember_copy(&g->residency.ahead, exchange(g, layer, expert, &c, WORK_PREFETCH),
-                  layer, 0);
+    copy = g->residency.spares ? exchange(g, layer, expert, &c, WORK_PREFETCH, true)
+                               : exchange(g, layer, expert, &c, WORK_PREFETCH, false);
+    remember_copy(&g->residency.ahead, copy, layer, 0);
     g->counts.prefetches++;
     books->prefetches++;
     g->counts.prefetch_bytes += bytes;
     books->prefetch_bytes += bytes;
 }
 
-/* Accesses the experts in turn until all were, or until a load may not be asked for yet:
- * then the rest is left. How many hit. */
+/* Accesses the experts in turn; how many hit. */
 static uint32_t access_all(struct gpu *g, struct step_accesses all)
 {
     const uint16_t *expert = all.expert;
     const struct cache_use *use = all.use;
-    uint32_t count = all.count, most = g->residency.in_flight, hits = 0;
+    uint32_t count = all.count, hits = 0;
 
     for (uint32_t i = 0;; i++) {
         uint32_t run = cache_access_hits(g->residency.cache, g->step.layer, expert + i,
@@ -431,15 +441,38 @@ static uint32_t access_all(struct gpu *g, struct step_accesses all)
         i += run;
         if (i == count)
             return hits;
-        if (most > 0 && g->residency.flying == most) {
-            g->residency.left = (struct step_accesses){
-                expert + i, use == NULL ? NULL : use + i, count - i};
-            return hits;
-        }
         c = cache_access(g->residency.cache, g->step.layer, expert[i],
                          use == NULL ? CACHE_UNUSED : use[i]);
-        load_missing(g, expert[i], &c);
+        load_missing(g, expert[i], &c, false);
     }
+}
+
+/* The same of a cache that swaps, until a load may not be asked for yet: then the rest is
+ * left. */
+static uint32_t access_some(struct gpu *g, struct step_accesses all)
+{
+    struct residency *r = &g->residency;
+    uint32_t hits = 0;
+
+    for (uint32_t i = 0; i < all.count; i++) {
+        uint32_t expert = all.expert[i];
+        struct cache_result c;
+
+        if (r->in_flight > 0 && r->flying == r->in_flight &&
+            cache_slot_of(r->cache, g->step.layer, expert) == CACHE_NONE) {
+            r->left = (struct step_accesses){
+                all.expert + i, all.use == NULL ? NULL : all.use + i, all.count - i};
+            return hits;
+        }
+        c = cache_access(r->cache, g->step.layer, expert,
+                         all.use == NULL ? CACHE_UNUSED : all.use[i]);
+        if (c.outcome == CACHE_HIT)
+            use_recent(g, expert, c.slot);
+        else
+            load_missing(g, expert, &c, true);
+        hits += c.outcome == CACHE_HIT;
+    }
+    return hits;
 }
 
 /* What is resident before what is not. */
@@ -457,27 +490,47 @@ static struct step_accesses hits_first(struct gpu *g, struct step_accesses all)
                                   all.count};
 }
 
-bool residency_step(struct gpu *g)
+static void book_accesses(struct gpu *g, uint32_t accesses, uint32_t hits)
 {
     struct run_counts *books = &g->step.books->counts;
-    struct step_accesses all = {g->step.turn, g->step.use, g->step.active_count};
+
+    g->counts.accesses += accesses;
+    g->counts.hits += hits;
+    books->accesses += accesses;
+    books->hits += hits;
+}
+
+/* The accesses of a cache that swaps, from the first or from where it stopped. */
+SELDOM bool swap(struct gpu *g, struct step_accesses all)
+{
     uint32_t hits;
 
-    g->residency.flying = g->residency.landed = 0;
-    cache_begin_step(g->residency.cache, g->step.layer, g->step.active,
-                     g->step.active_count);
-    if (g->hosted != NULL)
-        all = hosted_take(g, all);
-    if (g->residency.turn != NULL)
-        all = hits_first(g, all);
-    hits = access_all(g, all);
-    g->counts.accesses += g->step.active_count;
-    g->counts.hits += hits;
-    books->accesses += g->step.active_count;
-    books->hits += hits;
+    g->residency.left.count = 0;
+    hits = access_some(g, all);
+    book_accesses(g, all.count - g->residency.left.count, hits);
     if (g->residency.left.count > 0)
         return false;
     submit_groups(g);
+    return true;
+}
+
+bool residency_step(struct gpu *g)
+{
+    struct residency *r = &g->residency;
+    struct step_accesses all = {g->step.turn, g->step.use, g->step.active_count};
+    uint32_t hits;
+
+    cache_begin_step(r->cache, g->step.layer, g->step.active, g->step.active_count);
+    if (g->hosted != NULL)
+        all = hosted_take(g, all);
+    if (r->swaps) {
+        book_accesses(g, g->step.active_count - all.count, 0); /* those on the host */
+        r->flying = r->landed = 0;
+        return swap(g, r->turn != NULL ? hits_first(g, all) : all);
+    }
+    hits = access_all(g, all);
+    submit_open(g);
+    book_accesses(g, g->step.active_count, hits);
     return true;
 }
 
@@ -488,6 +541,8 @@ void residency_wait(struct gpu *g)
 
     land(g, 1);
     submit_open(g);
+    for (uint32_t i = r->landed; i < r->flying; i++) /* those will be in the next one */
+        r->slot[r->flight[i].slot].group = group_of_loads(g)->number;
     if (!lanes_copied(&g->lanes, oldest))
         (void)g->lanes.ops->wait(g->lanes.exec, oldest);
     r->landed--;
@@ -497,17 +552,7 @@ void residency_wait(struct gpu *g)
 
 bool residency_go_on(struct gpu *g)
 {
-    struct step_accesses left = g->residency.left;
-    uint32_t hits;
-
-    g->residency.left.count = 0;
-    hits = access_all(g, left);
-    g->counts.hits += hits;
-    g->step.books->counts.hits += hits;
-    if (g->residency.left.count > 0)
-        return false;
-    submit_groups(g);
-    return true;
+    return swap(g, g->residency.left);
 }
 
 /* ---- a pass, a run ---- */

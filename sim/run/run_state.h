@@ -147,6 +147,7 @@ struct residency {
     struct cache *cache;
     struct machine_tiles tiles;
     bool split, copies_wait, write_back; /* of the policy */
+    bool swaps;      /* any of the next two, hits first, or a limit of loads in flight */
     bool spares;     /* a load takes a spare slot, and does not wait for its victim */
     bool one_stream; /* copies in both directions come one after another, as issued, and
                         compute after those before it */
