@@ -446,7 +446,7 @@ void run_world_run(const struct run_world *w, const struct run_case *c,
                           .seed = c->seed};
 
     if ((policy_needs(t.policy) & NEED_FUTURE) != 0) {
-        future = run_world_future(w, (enum cache_order)t.policy->cache.order);
+        future = run_world_future(w, cache_order_ahead(&t.policy->cache));
         s.future = future_reader_new(future);
     }
     run_policy_slots(t.policy, w->layers, w->experts, w->expert_bytes);

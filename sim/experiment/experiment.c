@@ -268,12 +268,13 @@ static const struct shared_kind look_aheads = {make_look_ahead, free_look_ahead}
 
 int experiment_look_ahead(struct experiment *x, const struct policy *p, struct err *e)
 {
-    struct future **future = &x->future[p->cache.order];
+    enum cache_order order = cache_order_ahead(&p->cache);
+    struct future **future = &x->future[order];
     char *text;
 
     if (*future != NULL)
         return 0;
-    text = mem_format("%d %s", p->cache.order, x->routing_text);
+    text = mem_format("%d %s", (int)order, x->routing_text);
     *future =
         shared_take(x->hooks->shared, &look_aheads, text, &(struct look_ahead){x, p}, e);
     free(text);

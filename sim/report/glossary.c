@@ -225,7 +225,9 @@ const struct glossary_word glossary_words[] = {
      "sim/policy/select.h"},
     {"source", "Where a trace was recorded, or what it was drawn from.",
      "trace_source|trace_path", "traces/FORMAT.md"},
-    {"staging", "Slots for experts that are loaded for one step and not kept.",
+    {"staging",
+     "Slots for experts that are loaded for one step and not kept, or spare ones that "
+     "loads go to before their victims are out.",
      "staging_bytes", "sim/policy/cache.h"},
     {"status",
      "`complete`, or how far a run came before it was stopped; its figures are then no "

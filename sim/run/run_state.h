@@ -96,6 +96,8 @@ struct step {
     struct op_routing routing;
     const struct cache_use *use; /* by turn; NULL without an oracle */
     op_id arrived; /* the layer's groups come after this, too: the rows' arrival; or 0 */
+    size_t logged; /* where in the log the step began; over several GPUs */
+    bool waits;    /* for loads in flight, before it goes on */
     /* Experts that are launched one by one. */
     uint32_t loop;   /* experts that an eager loop goes over; 0: no loop */
     uint32_t *piece; /* rows of each chain of kernels; NULL: experts run as one group */
@@ -130,6 +132,12 @@ struct expert_copy {
     sim_time asked; /* late prefetches: when it was wanted */
 };
 
+/* A load of this step that its host has not waited for. */
+struct expert_flight {
+    uint32_t expert, slot;
+    op_id copy;
+};
+
 struct expert_copies {
     op_id *id; /* [count], and beside it */
     struct expert_copy *copy;
@@ -140,6 +148,10 @@ struct residency {
     struct cache *cache;
     struct machine_tiles tiles;
     bool split, copies_wait, write_back; /* of the policy */
+    bool swaps;      /* any of the next two, hits first, or a limit of loads in flight */
+    bool spares;     /* a load takes a spare slot, and does not wait for its victim */
+    bool one_stream; /* copies in both directions come one after another, as issued, and
+                        compute after those before it */
     struct expert_slot *slot;
     struct expert_group resident, missing; /* not submitted yet */
     uint64_t group_next, group_first;      /* the next number; the first of this pass */
@@ -151,6 +163,16 @@ struct residency {
     uint32_t wait_count, wait_room;
     struct expert_copies demand, late;
     struct expert_copies ahead; /* prefetches, from the oldest that may not have ended */
+    /* Of a step, what is left of it. */
+    struct step_accesses left;
+    uint16_t *turn; /* order: hits-first, and the accesses in that order; or NULL */
+    uint16_t *turned;
+    struct cache_use *turned_use;
+    /* Where so many loads may be under way at once (0: any number): */
+    uint32_t in_flight;
+    uint32_t flying;              /* those that the host has not waited for, */
+    struct expert_flight *flight; /* [flying] from the oldest; the experts of the first */
+    uint32_t landed;              /* [landed] are in their group */
 };
 
 struct hosted; /* hosted.c */
@@ -366,16 +388,25 @@ int books_close(const struct run_setup *s, const struct pass *pass,
  * out. */
 int books_check(const struct run_setup *s, const struct run_result *r, struct err *e);
 
-/* ---- residency.c ---- */
+/* ---- residency_new.c ---- */
 
 void residency_init(struct gpu *g);
 void residency_release(struct residency *r);
 /* Makes the cache, by the loads of `profile` (layer, local expert) or NULL, and tells the
  * executor what is resident. 0 or -1. */
 int residency_begin(struct gpu *g, const uint64_t *profile, struct err *e);
+
+/* ---- residency.c ---- */
+
 void residency_begin_pass(struct gpu *g);
-/* Accesses, copies and expert groups of the routed step. */
-void residency_step(struct gpu *g);
+/* Accesses, copies and expert groups of the routed step. False: as many loads are in
+ * flight as may be, and it must go on. */
+bool residency_step(struct gpu *g);
+/* The experts of what has arrived run, and the host waits for the oldest load in flight;
+ */
+void residency_wait(struct gpu *g);
+/* ... then the next are asked for; returns as residency_step() does. */
+bool residency_go_on(struct gpu *g);
 /* What is wanted and there already is held, */
 void residency_hold(struct gpu *g, uint32_t layer, uint32_t expert, uint32_t pass);
 /* ... and what is not is loaded. */
