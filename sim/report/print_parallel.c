@@ -117,6 +117,12 @@ static double host_bytes(const struct result_policy *p, const struct result_summ
     return s->link_bytes;
 }
 
+static double swaps(const struct result_policy *p, const struct result_summary *s)
+{
+    (void)p;
+    return s->swaps;
+}
+
 static double dropped(const struct result_policy *p, const struct result_summary *s)
 {
     (void)p;
@@ -153,25 +159,16 @@ static double waited(const struct result_policy *p, const struct result_summary 
     return result_seconds(&p->run, p->run.migration_time);
 }
 
-static struct text_figure whole_number(double count)
-{
-    struct text_figure f = {""};
-
-    if (count > 999999)
-        return text_number(count);
-    (void)snprintf(f.text, sizeof f.text, "%.0f", count);
-    return f;
-}
-
 const struct print_column print_extra_columns[] = {
     {{"hit", "rate"}, has_misses, hit_rate, text_share},
     {{"from the", "host"}, has_misses, host_bytes, text_bytes},
     {{"dropped", "choices"}, has_drops, dropped, text_share},
     {{"padding", "rows"}, has_padding, padding, text_share},
     {{"MoE layer", "memory"}, has_padding, activations, text_bytes},
-    {{"migra-", "tions"}, has_migrations, migrations, whole_number},
+    {{"migra-", "tions"}, has_migrations, migrations, print_whole_number},
     {{"experts", "moved"}, has_migrations, moved, text_bytes},
     {{"waited", "for them"}, has_migrations, waited, text_time},
+    {{"", "swaps"}, has_misses, swaps, print_whole_number},
     {{NULL, NULL}, NULL, NULL, NULL},
 };
 

@@ -111,8 +111,7 @@ static void join_group(struct gpu *g, struct expert_group *group, uint32_t exper
     g->residency.slot[slot].group = group->number;
 }
 
-/* The expert of the model that is a GPU's local one. */
-static uint32_t global_id(const struct gpu *g, uint32_t layer, uint32_t expert)
+uint32_t residency_expert(const struct gpu *g, uint32_t layer, uint32_t expert)
 {
     const struct spread *s = g->runner->spread;
 
@@ -130,7 +129,7 @@ static enum tier home_of(const struct gpu *g, uint32_t layer, uint32_t expert)
         return s->home;
     for (uint32_t l = 0; l < layer; l++)
         before += s->expert_bytes[l] * g->runner->experts;
-    before += s->expert_bytes[layer] * (global_id(g, layer, expert) + UINT64_C(1));
+    before += s->expert_bytes[layer] * (residency_expert(g, layer, expert) + UINT64_C(1));
     return before <= s->host_bytes ? TIER_HOST : TIER_STORAGE;
 }
 
@@ -311,8 +310,12 @@ static void load_missing(struct gpu *g, uint32_t expert, const struct cache_resu
         g->counts.bypasses++;
         books->counts.bypasses++;
     } else {
+        uint64_t swap = c->evicted_count > 0;
+
         g->counts.loads++;
         books->counts.loads++;
+        g->counts.swaps += swap;
+        books->counts.swaps += swap;
     }
     if (g->residency.displaced != NULL)
         book_displaced(g, expert);
@@ -320,6 +323,8 @@ static void load_missing(struct gpu *g, uint32_t expert, const struct cache_resu
     books->counts.demand_bytes += bytes;
     copy = copy_in(g, g->step.layer, expert, c->slot, WORK_DEMAND);
     remember_copy(&g->residency.demand, copy, g->step.layer, 0);
+    if (g->residency.watched)
+        watch_miss(g, expert);
     join_group(g, g->residency.split ? &g->residency.missing : &g->residency.resident,
                expert, c->slot, copy);
 }
@@ -334,6 +339,7 @@ void residency_load_early(struct gpu *g, uint32_t layer, uint32_t expert, uint32
     uint64_t bytes = g->setup->expert_bytes[layer];
     struct run_counts *books = &g->result->layer[layer].counts;
     struct cache_result c = cache_prefetch(g->residency.cache, layer, expert, pass);
+    op_id copy;
 
     if (c.outcome == CACHE_HIT)
         return;
@@ -343,8 +349,10 @@ void residency_load_early(struct gpu *g, uint32_t layer, uint32_t expert, uint32
     if (c.outcome != CACHE_LOAD)
         return;
     *displaced_at(g, layer, expert) = false;
-    remember_copy(&g->residency.ahead, copy_in(g, layer, expert, c.slot, WORK_PREFETCH),
-                  layer, 0);
+    copy = copy_in(g, layer, expert, c.slot, WORK_PREFETCH);
+    remember_copy(&g->residency.ahead, copy, layer, 0);
+    if (g->residency.watched)
+        watch_copy_ahead(g, copy);
     g->counts.prefetches++;
     books->prefetches++;
     g->counts.prefetch_bytes += bytes;
@@ -460,6 +468,7 @@ void residency_init(struct gpu *g)
     r->split = policy_schedule(s->policy)->split;
     r->copies_wait = policy_schedule(s->policy)->copies_wait;
     r->write_back = s->policy->cache.write_back;
+    r->watched = g->runner->watch != NULL;
     r->found = mem_alloc(g->experts, sizeof *r->found);
     if (policy_does(g->setup->policy, ACT_PREFETCH))
         r->displaced = mem_zalloc((size_t)g->layers * g->experts, sizeof *r->displaced);

@@ -139,6 +139,7 @@ struct residency {
     struct cache *cache;
     struct machine_tiles tiles;
     bool split, copies_wait, write_back; /* of the policy */
+    bool watched;                        /* misses are told to the watch */
     struct expert_slot *slot;
     struct expert_group resident, missing; /* not submitted yet */
     uint64_t group_next, group_first;      /* the next number; the first of this pass */
@@ -153,6 +154,7 @@ struct residency {
 };
 
 struct hosted; /* hosted.c */
+struct watch;  /* watch.c */
 
 struct gpu {
     struct runner *runner;
@@ -271,6 +273,9 @@ struct runner {
     struct view view; /* what gate, select, offload and prefetch see */
     uint64_t *load;   /* (layer, expert) in the passes before; NULL without predictor */
     struct predictor predictor; /* state NULL: none */
+    struct watch *watch;        /* NULL: none */
+    bool asks;                  /* there is one of these two */
+    bool shows;                 /* ... or experts on the host: the view is to be filled */
     /* A GPU alone: which of its experts rows choose. */
     uint64_t most_rows;  /* that experts run on in a layer of this pass; */
     uint64_t known_rows; /* of that whose activations are known */
@@ -355,6 +360,8 @@ void residency_release(struct residency *r);
  * executor what is resident. 0 or -1. */
 int residency_begin(struct gpu *g, const uint64_t *profile, struct err *e);
 void residency_begin_pass(struct gpu *g);
+/* The expert of the model that is a GPU's local one. */
+uint32_t residency_expert(const struct gpu *g, uint32_t layer, uint32_t expert);
 /* Accesses, copies and expert groups of the routed step. */
 void residency_step(struct gpu *g);
 /* What is wanted and there already is held, */
@@ -385,6 +392,19 @@ void predictor_init(struct runner *c);
 void predictor_release(struct predictor *p);
 /* Learns from the routed layer and loads early what it wants. */
 void predictor_step(struct runner *c);
+
+/* ---- watch.c: which misses could have been foretold ---- */
+
+/* Behind predictor_init(). NULL where the setup has none. */
+struct watch *watch_new(struct runner *c);
+void watch_free(struct watch *w, uint32_t gpus);
+/* A miss of the step, whose copy was remembered last; a copy ahead of use. */
+void watch_miss(struct gpu *g, uint32_t expert);
+void watch_copy_ahead(struct gpu *g, op_id copy);
+/* Behind a layer's experts: asks for what comes. */
+void watch_step(struct runner *c);
+/* Behind a pass, before its operations are retired: books the misses of a GPU. */
+void watch_end_pass(struct gpu *g);
 
 /* ---- routing_alone.c: a GPU that may hold every expert ---- */
 

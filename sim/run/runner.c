@@ -120,6 +120,7 @@ static int runner_init(struct runner *c, const struct run_setup *s,
     c->scratch = mem_zalloc(c->experts, sizeof *c->scratch);
     c->gpu = mem_zalloc(c->gpus, sizeof *c->gpu);
     predictor_init(c);
+    c->watch = watch_new(c);
     if (c->spread != NULL) {
         if (placement_init(c, e) != 0)
             return -1;
@@ -134,6 +135,8 @@ static int runner_init(struct runner *c, const struct run_setup *s,
         gpu_init(c, i);
     if (c->spread == NULL)
         routing_alone_init(c);
+    c->asks = c->predictor.state != NULL || c->watch != NULL;
+    c->shows = c->asks || c->gpu->hosted != NULL;
     return 0;
 }
 
@@ -142,6 +145,7 @@ static void runner_release(struct runner *c)
     for (uint32_t i = 0; i < c->gpus && c->gpu[i].runner != NULL; i++)
         gpu_release(&c->gpu[i]);
     predictor_release(&c->predictor);
+    watch_free(c->watch, c->gpus);
     routing_alone_release(c);
     if (c->spread != NULL)
         routing_spread_release(c);
@@ -242,6 +246,8 @@ static int end_pass(struct runner *c, struct err *e)
 
         books_attribute(c, g, end);
         books_copies(g);
+        if (c->watch != NULL)
+            watch_end_pass(g);
         if (c->spread == NULL)
             routing_alone_activations(c);
         books_memory(c, g);
@@ -366,10 +372,21 @@ static int route_passes(struct runner *c, struct err *e)
     return more;
 }
 
+static void make_watch_books(const struct run_watch *w, struct run_result *r)
+{
+    r->watched = w->distances * r->layers;
+    r->watch = mem_zalloc(r->watched, sizeof *r->watch);
+    for (uint32_t i = 0; i < r->watched; i++)
+        r->watch[i] = (struct run_watched){.distance = w->distance[i / r->layers],
+                                           .layer = i % r->layers};
+}
+
 static void make_books(const struct run_setup *s, struct run_result *r)
 {
     *r = (struct run_result){.layers = s->trace->layers};
     r->layer = mem_zalloc(s->trace->layers, sizeof *r->layer);
+    if (s->watch != NULL)
+        make_watch_books(s->watch, r);
     if (s->parallel == NULL)
         return;
     r->gpus = s->parallel->topology->ranks;
