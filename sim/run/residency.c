@@ -111,15 +111,6 @@ static void join_group(struct gpu *g, struct expert_group *group, uint32_t exper
     g->residency.slot[slot].group = group->number;
 }
 
-uint32_t residency_expert(const struct gpu *g, uint32_t layer, uint32_t expert)
-{
-    const struct spread *s = g->runner->spread;
-
-    return s == NULL
-               ? expert
-               : s->place->expert[(size_t)layer * s->slots + g->rank * s->local + expert];
-}
-
 static enum tier home_of(const struct gpu *g, uint32_t layer, uint32_t expert)
 {
     const struct run_setup *s = g->setup;
@@ -129,7 +120,7 @@ static enum tier home_of(const struct gpu *g, uint32_t layer, uint32_t expert)
         return s->home;
     for (uint32_t l = 0; l < layer; l++)
         before += s->expert_bytes[l] * g->runner->experts;
-    before += s->expert_bytes[layer] * (residency_expert(g, layer, expert) + UINT64_C(1));
+    before += s->expert_bytes[layer] * (run_expert(g, layer, expert) + UINT64_C(1));
     return before <= s->host_bytes ? TIER_HOST : TIER_STORAGE;
 }
 

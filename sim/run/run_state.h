@@ -288,6 +288,16 @@ struct runner {
     struct spread *spread;
 };
 
+/* The expert of the model that is a GPU's local one. */
+static inline uint32_t run_expert(const struct gpu *g, uint32_t layer, uint32_t expert)
+{
+    const struct spread *s = g->runner->spread;
+
+    return s == NULL
+               ? expert
+               : s->place->expert[(size_t)layer * s->slots + g->rank * s->local + expert];
+}
+
 /* ---- lanes.c ---- */
 
 /* The most operations of a pass on a GPU's compute lane, and of its groups: per decoder
@@ -360,8 +370,6 @@ void residency_release(struct residency *r);
  * executor what is resident. 0 or -1. */
 int residency_begin(struct gpu *g, const uint64_t *profile, struct err *e);
 void residency_begin_pass(struct gpu *g);
-/* The expert of the model that is a GPU's local one. */
-uint32_t residency_expert(const struct gpu *g, uint32_t layer, uint32_t expert);
 /* Accesses, copies and expert groups of the routed step. */
 void residency_step(struct gpu *g);
 /* What is wanted and there already is held, */

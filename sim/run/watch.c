@@ -135,7 +135,7 @@ void watch_miss(struct gpu *g, uint32_t expert)
     uint64_t step = step_of(g->runner, g->step.layer);
     uint32_t named = 0;
 
-    expert = residency_expert(g, g->step.layer, expert);
+    expert = run_expert(g, g->step.layer, expert);
     for (uint32_t k = 0; k < w->setup->distances; k++)
         if (has_bit(w->of[k].forecast[step % w->ring].named, expert))
             named |= UINT32_C(1) << k;
