@@ -242,6 +242,8 @@ static const struct rule noted[] = {
      "choose a cache that does not start with all of them"},
     {AT_TOP, "chunk", no_copies, "no policy copies an expert from the host",
      "choose a cache that does not start with all of them"},
+    {AT_TOP, "watch", no_copies, "no policy copies an expert from the host",
+     "choose a cache that does not start with all of them"},
     {AT_TOP, "bounds", no_bounds,
      "of several GPUs only times have bounds, where passes do not depend on them",
      "choose arrivals: closed and an engine of times"},

@@ -150,16 +150,6 @@ static void submit_groups(struct gpu *g)
     submit_open(g);
 }
 
-/* The expert of the model that is a GPU's local one. */
-static uint32_t global_id(const struct gpu *g, uint32_t layer, uint32_t expert)
-{
-    const struct spread *s = g->runner->spread;
-
-    return s == NULL
-               ? expert
-               : s->place->expert[(size_t)layer * s->slots + g->rank * s->local + expert];
-}
-
 static enum tier home_of(const struct gpu *g, uint32_t layer, uint32_t expert)
 {
     const struct run_setup *s = g->setup;
@@ -169,7 +159,7 @@ static enum tier home_of(const struct gpu *g, uint32_t layer, uint32_t expert)
         return s->home;
     for (uint32_t l = 0; l < layer; l++)
         before += s->expert_bytes[l] * g->runner->experts;
-    before += s->expert_bytes[layer] * (global_id(g, layer, expert) + UINT64_C(1));
+    before += s->expert_bytes[layer] * (run_expert(g, layer, expert) + UINT64_C(1));
     return before <= s->host_bytes ? TIER_HOST : TIER_STORAGE;
 }
 
@@ -376,14 +366,20 @@ EITHER void load_missing(struct gpu *g, uint32_t expert, const struct cache_resu
         g->counts.bypasses++;
         books->counts.bypasses++;
     } else {
+        uint64_t swap = c->evicted_count > 0;
+
         g->counts.loads++;
         books->counts.loads++;
+        g->counts.swaps += swap;
+        books->counts.swaps += swap;
     }
     if (g->residency.displaced != NULL)
         book_displaced(g, expert);
     g->counts.demand_bytes += bytes;
     books->counts.demand_bytes += bytes;
     remember_copy(&r->demand, copy, g->step.layer, 0);
+    if (r->watched)
+        watch_miss(g, expert);
     if (!swaps || r->in_flight == 0) {
         join_group(g, group_of_loads(g), expert, c->slot, copy);
         return;
@@ -417,6 +413,8 @@ void residency_load_early(struct gpu *g, uint32_t layer, uint32_t expert, uint32
     copy = g->residency.spares ? exchange(g, layer, expert, &c, WORK_PREFETCH, true)
                                : exchange(g, layer, expert, &c, WORK_PREFETCH, false);
     remember_copy(&g->residency.ahead, copy, layer, 0);
+    if (g->residency.watched)
+        watch_copy_ahead(g, copy);
     g->counts.prefetches++;
     books->prefetches++;
     g->counts.prefetch_bytes += bytes;

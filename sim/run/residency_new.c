@@ -41,6 +41,7 @@ void residency_init(struct gpu *g)
     r->split = policy_schedule(s->policy)->split;
     r->copies_wait = policy_schedule(s->policy)->copies_wait;
     r->write_back = s->policy->cache.write_back;
+    r->watched = g->runner->watch != NULL;
     r->spares = s->policy->cache.spare > 0;
     r->one_stream = r->copies_wait && (r->spares || s->policy->cache.in_flight > 0);
     if (s->policy->cache.order == CACHE_ORDER_HITS_FIRST) {

@@ -152,6 +152,7 @@ struct residency {
     bool spares;     /* a load takes a spare slot, and does not wait for its victim */
     bool one_stream; /* copies in both directions come one after another, as issued, and
                         compute after those before it */
+    bool watched;                        /* misses are told to the watch */
     struct expert_slot *slot;
     struct expert_group resident, missing; /* not submitted yet */
     uint64_t group_next, group_first;      /* the next number; the first of this pass */
@@ -176,6 +177,7 @@ struct residency {
 };
 
 struct hosted; /* hosted.c */
+struct watch;  /* watch.c */
 
 struct gpu {
     struct runner *runner;
@@ -312,6 +314,9 @@ struct runner {
     uint64_t *load;   /* (layer, expert) in the passes before; NULL without predictor */
     struct predictor predictor; /* state NULL: none */
     struct selecting selecting;
+    struct watch *watch;        /* NULL: none */
+    bool asks;                  /* there is one of these two */
+    bool shows;                 /* ... or experts on the host: the view is to be filled */
     /* A GPU alone: which of its experts rows choose. */
     uint64_t most_rows;  /* that experts run on in a layer of this pass; */
     uint64_t known_rows; /* of that whose activations are known */
@@ -323,6 +328,16 @@ struct runner {
     bool *waits;       /* [experts] for `order: recorded`, NULL otherwise */
     struct spread *spread;
 };
+
+/* The expert of the model that is a GPU's local one. */
+static inline uint32_t run_expert(const struct gpu *g, uint32_t layer, uint32_t expert)
+{
+    const struct spread *s = g->runner->spread;
+
+    return s == NULL
+               ? expert
+               : s->place->expert[(size_t)layer * s->slots + g->rank * s->local + expert];
+}
 
 /* ---- lanes.c ---- */
 
@@ -449,6 +464,18 @@ void selecting_apply(struct runner *c, const struct view *v, uint16_t *choice);
  * `v` is any of their views. Returns their choices in turn; valid until the next call. */
 void selecting_collect(struct runner *c, const struct view *v);
 const uint16_t *selecting_apply_collected(struct runner *c, const struct view *v);
+/* ---- watch.c: which misses could have been foretold ---- */
+
+/* Behind predictor_init(). NULL where the setup has none. */
+struct watch *watch_new(struct runner *c);
+void watch_free(struct watch *w, uint32_t gpus);
+/* A miss of the step, whose copy was remembered last; a copy ahead of use. */
+void watch_miss(struct gpu *g, uint32_t expert);
+void watch_copy_ahead(struct gpu *g, op_id copy);
+/* Behind a layer's experts: asks for what comes. */
+void watch_step(struct runner *c);
+/* Behind a pass, before its operations are retired: books the misses of a GPU. */
+void watch_end_pass(struct gpu *g);
 
 /* ---- routing_alone.c: a GPU that may hold every expert ---- */
 

@@ -235,11 +235,16 @@ int stages_record(struct runner *c, struct err *e)
     return future_writer_step(c->setup->record, s->slot_turn, count, e);
 }
 
-/* Behind a layer's experts: what is loaded early, and what a look-ahead is told. */
+/* Behind a layer's experts: what is loaded early, what a watch would, and what a
+ * look-ahead is told. */
 STAGE int look_on(struct runner *c, struct err *e)
 {
-    if (c->predictor.state != NULL)
-        predictor_step(c);
+    if (c->asks) {
+        if (c->predictor.state != NULL)
+            predictor_step(c);
+        if (c->watch != NULL)
+            watch_step(c);
+    }
     return c->setup->record != NULL ? stages_record(c, e) : 0;
 }
 
