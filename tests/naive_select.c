@@ -41,6 +41,12 @@ static void shuffle(struct rng *r, uint16_t *id, uint32_t count)
         swap(id, i - 1, (uint32_t)rng_below(r, i));
 }
 
+/* Where the candidates of a row begin. */
+static uint32_t cell_of(const struct naive_batch *b, uint32_t row)
+{
+    return (row * NAIVE_LAYERS + b->layer) * b->shape.width;
+}
+
 static void draw_row(struct rng *r, struct naive_batch *b, uint32_t row)
 {
     const struct naive_shape *s = &b->shape;
@@ -67,8 +73,8 @@ static void draw_row(struct rng *r, struct naive_batch *b, uint32_t row)
         shuffle(r, id + executed, count - executed);
     }
     for (uint32_t i = 0; i < s->width; i++) {
-        b->candidate[row * s->width + i] = i < count ? id[i] : VIEW_NO_EXPERT;
-        b->score[row * s->width + i] = i < count ? score[id[i]] : 0;
+        b->candidate[cell_of(b, row) + i] = i < count ? id[i] : VIEW_NO_EXPERT;
+        b->score[cell_of(b, row) + i] = i < count ? score[id[i]] : 0;
     }
     for (uint32_t i = 0; i < s->top_k; i++)
         b->choice[row * s->top_k + i] = i < executed ? id[i] : VIEW_NO_EXPERT;
@@ -80,26 +86,40 @@ void naive_draw_batch(struct rng *r, const struct naive_shape *shape,
     memset(b, 0, sizeof *b);
     b->shape = *shape;
     b->rows = 1 + (uint32_t)rng_below(r, NAIVE_ROWS);
+    b->layer = (uint32_t)rng_below(r, NAIVE_LAYERS);
+    for (size_t i = 0; i < sizeof b->score / sizeof *b->score; i++)
+        b->score[i] = NAN;
     for (uint32_t row = 0; row < b->rows; row++) {
         draw_row(r, b, row);
         b->row[row].phase = VIEW_DECODE;
     }
-    for (uint32_t i = 0; i < shape->experts; i++) {
+    for (uint32_t i = 0; i < shape->experts; i++)
         b->resident[i] = rng_below(r, 2) == 0;
+    for (uint32_t i = 0; i < NAIVE_LAYERS * shape->experts; i++)
         b->profile[i] = rng_below(r, 50);
-    }
+}
+
+void naive_put_row(struct naive_batch *b, uint32_t row, const uint16_t *id,
+                   const float *score)
+{
+    memcpy(b->candidate + cell_of(b, row), id, b->shape.width * sizeof *id);
+    memcpy(b->score + cell_of(b, row), score, b->shape.width * sizeof *score);
+    memcpy(b->choice + (size_t)row * b->shape.top_k, id, b->shape.top_k * sizeof *id);
 }
 
 static bool is_resident(const void *context, uint32_t layer, uint32_t expert)
 {
     const struct naive_batch *b = context;
 
-    return layer == 0 && b->resident[expert];
+    return layer == b->layer && b->resident[expert];
 }
 
 struct view naive_view(const struct naive_batch *b)
 {
-    return (struct view){.layers = 1,
+    uint32_t first = cell_of(b, 0), stride = NAIVE_LAYERS * b->shape.width;
+
+    return (struct view){.layers = NAIVE_LAYERS,
+                         .layer = b->layer,
                          .experts = b->shape.experts,
                          .top_k = b->shape.top_k,
                          .candidates = b->shape.width,
@@ -107,12 +127,12 @@ struct view naive_view(const struct naive_batch *b)
                          .row = b->row,
                          .choice = b->choice,
                          .choice_stride = b->shape.top_k,
-                         .score = b->score,
-                         .score_stride = b->shape.width,
+                         .score = b->score + first,
+                         .score_stride = stride,
                          .score_kind = b->shape.kind,
                          .sorted = b->shape.sorted,
-                         .candidate = b->candidate,
-                         .candidate_stride = b->shape.width,
+                         .candidate = b->candidate + first,
+                         .candidate_stride = stride,
                          .resident = is_resident,
                          .resident_context = b};
 }
@@ -127,11 +147,11 @@ void naive_look(const struct naive_batch *b, uint32_t row, struct naive_row *x)
 
     *x = (struct naive_row){.executed = 0};
     for (uint32_t i = 0; i < s->width; i++) {
-        uint16_t id = b->candidate[row * s->width + i];
+        uint16_t id = b->candidate[cell_of(b, row) + i];
 
         if (id == VIEW_NO_EXPERT)
             continue;
-        score[id] = b->score[row * s->width + i];
+        score[id] = b->score[cell_of(b, row) + i];
         x->id[x->count++] = id;
         x->executed += i < s->top_k;
         most = fmax(most, (double)score[id]);
@@ -356,15 +376,16 @@ static void take_greatest(const struct naive_batch *b, const struct naive_params
                           const struct naive_row *x, uint32_t r,
                           struct naive_picks *picks)
 {
+    const uint64_t *profile = b->profile + b->layer * b->shape.experts;
     double value[NAIVE_EXPERTS], sum = 0;
 
     for (uint32_t i = 0; i < b->shape.experts; i++)
-        sum += (double)b->profile[i];
+        sum += (double)profile[i];
     for (uint32_t i = 0; i < x->count; i++) {
         bool there = b->resident[x->id[i]];
         double last = x->executed == 0 ? 0 : x->mass[x->executed - 1];
         double own = i >= x->executed && x->mass[i] > last ? last : x->mass[i];
-        double share = sum > 0 ? (double)b->profile[x->id[i]] / sum : 0;
+        double share = sum > 0 ? (double)profile[x->id[i]] / sum : 0;
 
         value[i] = p->rule == NAIVE_ERAS_THRESHOLD
                        ? own + (there ? p->alpha : 0)

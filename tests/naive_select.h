@@ -6,7 +6,7 @@
 #include "sim/base/rng.h"
 #include "sim/policy/select.h"
 
-enum { NAIVE_EXPERTS = 20, NAIVE_ROWS = 12 }; /* at most */
+enum { NAIVE_EXPERTS = 20, NAIVE_ROWS = 12, NAIVE_LAYERS = 2 }; /* at most */
 
 /* What a batch may be drawn as. */
 struct naive_shape {
@@ -18,18 +18,23 @@ struct naive_shape {
 };
 struct naive_batch {
     struct naive_shape shape;
-    uint32_t rows;
-    uint16_t candidate[NAIVE_ROWS * NAIVE_EXPERTS]; /* (row, candidate) as in a trace */
-    float score[NAIVE_ROWS * NAIVE_EXPERTS];
+    uint32_t rows, layer;
+    /* (row, layer, candidate) as in a trace. */
+    uint16_t candidate[NAIVE_ROWS * NAIVE_LAYERS * NAIVE_EXPERTS];
+    float score[NAIVE_ROWS * NAIVE_LAYERS * NAIVE_EXPERTS];
     uint16_t choice[NAIVE_ROWS * NAIVE_EXPERTS]; /* (row, top_k) as recorded */
     struct view_row row[NAIVE_ROWS];
     bool resident[NAIVE_EXPERTS];
-    uint64_t profile[NAIVE_EXPERTS];
+    uint64_t profile[NAIVE_LAYERS * NAIVE_EXPERTS];
 };
 
-/* Some rows have fewer than top_k experts, some none. */
+/* Some rows have fewer than top_k experts, some none. Of the other layer's scores none is
+ * a number. */
 void naive_draw_batch(struct rng *r, const struct naive_shape *shape,
                       struct naive_batch *b);
+/* Sets a row by hand: [width] of both, the first top_k of which are executed. */
+void naive_put_row(struct naive_batch *b, uint32_t row, const uint16_t *id,
+                   const float *score);
 /* Borrows the batch, which says what is resident. */
 struct view naive_view(const struct naive_batch *b);
 
