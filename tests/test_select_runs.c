@@ -236,7 +236,11 @@ static void test_idle(void **state)
 
     for (int trace = 0; trace < TRACES; trace++)
         for (size_t k = 0; trace != IDS && k < sizeof more / sizeof *more; k++) {
-            struct result plain = run_select(l, trace, more[k], "none", rest[k]);
+            struct result plain;
+
+            if (trace == FEW && k % 2 == 0)
+                continue;
+            plain = run_select(l, trace, more[k], "none", rest[k]);
 
             assert_int_equal(first(&plain)->quality.rows, 0);
             for (size_t i = 0; i < IDLE; i++) {
@@ -265,19 +269,21 @@ static void test_same_otherwise(void **state)
     for (int trace = 0; trace < TRACES; trace++)
         for (size_t i = 0; trace != IDS && i < ALL; i++) {
             const char *select = select_of(i);
-            char *more[4] = {mem_format("engine: event\n%s", workload),
-                             mem_format("parallel: {gpus: 1}\n%s", workload),
-                             mem_format("engine: count\n%s", workload),
-                             mem_format("engine: count\n%s", many_gpus)};
-            struct result one = run_select(l, trace, workload, select, few_slots);
-            struct result four =
-                run_select(l, trace, many_gpus, select, "cache: {name: lru, slots: 2}");
+            const char *const added[] = {"engine: event\n", "parallel: {gpus: 1}\n",
+                                         "engine: count\n", "engine: count\n"};
+            struct result one, four;
 
+            if (trace != WHOLE && (i % 2 == 0) == (trace == FEW)) /* half on each */
+                continue;
+            one = run_select(l, trace, workload, select, few_slots);
+            four =
+                run_select(l, trace, many_gpus, select, "cache: {name: lru, slots: 2}");
             if (first(&one)->quality.changed + first(&one)->quality.fewer == 0)
                 fail_msg("%s changes nothing in %s", select, l->trace[trace]);
             for (int k = 0; k < 4; k++) {
+                char *more = mem_format("%s%s", added[k], k == 3 ? many_gpus : workload);
                 struct result r =
-                    run_select(l, trace, more[k], select,
+                    run_select(l, trace, more, select,
                                k == 3 ? "cache: {name: lru, slots: 2}" : few_slots);
                 const struct result *like = k == 3 ? &four : &one;
 
@@ -291,7 +297,7 @@ static void test_same_otherwise(void **state)
                 if (k == 1)
                     assert_int_equal(first(&r)->digest, first(like)->digest);
                 result_release(&r);
-                free(more[k]);
+                free(more);
             }
             result_release(&one);
             result_release(&four);
@@ -320,7 +326,7 @@ static void test_all_rows_vote(void **state)
                 for (size_t j = 0; j < sizeof rest / sizeof *rest; j++) {
                     struct result r;
 
-                    if (k == 2 && j == 1)
+                    if ((i + j + k + (size_t)trace) % 3 != 0) /* enough of them */
                         continue;
                     r = run_select(l, trace, more[k], select_of(i), rest[j]);
                     chose_alike(&r, &plain, select_of(i));
