@@ -219,8 +219,8 @@ static void ran_alike(const struct result *a, const struct result *b, const char
     run_counts_equal(&x->total.counts, &y->total.counts, true);
 }
 
-static const char *const few_slots = "cache: {name: lru, slots: 4}";
-static const char *const many_gpus = "parallel: {gpus: 4}\nworkload: {batch: 5}\n";
+#define FEW_SLOTS "cache: {name: lru, slots: 4}"
+#define MANY_GPUS "parallel: {gpus: 4}\nworkload: {batch: 5}\n"
 
 static void test_idle(void **state)
 {
@@ -231,7 +231,7 @@ static void test_idle(void **state)
         "engine: event\nparallel: {gpus: 4}\nworkload: {mode: continuous, max_sequences: "
         "4}\n"};
     static const char *const rest[] = {
-        few_slots, few_slots, "cache: {name: lru, slots: 2}", "schedule: two-batch"};
+        FEW_SLOTS, FEW_SLOTS, "cache: {name: lru, slots: 2}", "schedule: two-batch"};
     const struct lab *l = *state;
 
     for (int trace = 0; trace < TRACES; trace++)
@@ -275,16 +275,16 @@ static void test_same_otherwise(void **state)
 
             if (trace != WHOLE && (i % 2 == 0) == (trace == FEW)) /* half on each */
                 continue;
-            one = run_select(l, trace, workload, select, few_slots);
+            one = run_select(l, trace, workload, select, FEW_SLOTS);
             four =
-                run_select(l, trace, many_gpus, select, "cache: {name: lru, slots: 2}");
+                run_select(l, trace, MANY_GPUS, select, "cache: {name: lru, slots: 2}");
             if (first(&one)->quality.changed + first(&one)->quality.fewer == 0)
                 fail_msg("%s changes nothing in %s", select, l->trace[trace]);
             for (int k = 0; k < 4; k++) {
-                char *more = mem_format("%s%s", added[k], k == 3 ? many_gpus : workload);
+                char *more = mem_format("%s%s", added[k], k == 3 ? MANY_GPUS : workload);
                 struct result r =
                     run_select(l, trace, more, select,
-                               k == 3 ? "cache: {name: lru, slots: 2}" : few_slots);
+                               k == 3 ? "cache: {name: lru, slots: 2}" : FEW_SLOTS);
                 const struct result *like = k == 3 ? &four : &one;
 
                 chose_alike(&r, like, select);
@@ -375,7 +375,7 @@ static void test_batches_vote_apart(void **state)
 
 static uint64_t rows_of(const struct lab *l, const char *workload, const char *select)
 {
-    struct result r = run_select(l, WHOLE, workload, select, few_slots);
+    struct result r = run_select(l, WHOLE, workload, select, FEW_SLOTS);
     uint64_t rows = first(&r)->quality.rows;
 
     assert_int_equal(rows % LAYERS, 0);
@@ -544,7 +544,7 @@ static void test_oracles(void **state)
         char *policy = mem_format("{name: p, select: {name: lynx, drop: 0.6}, cache: "
                                   "{name: %s, slots: 2}}",
                                   lookers[k]);
-        struct result r = run(l, WHOLE, many_gpus, policy);
+        struct result r = run(l, WHOLE, MANY_GPUS, policy);
 
         assert_true(r.policy[0].run.total.counts.hits > 0);
         result_release(&r);
@@ -563,10 +563,10 @@ static void test_gates(void **state)
 
     for (size_t i = 0; i < ALL; i++) {
         struct result plain =
-            run_select(l, UNEVEN, "workload: {batch: 4}", "none", few_slots);
+            run_select(l, UNEVEN, "workload: {batch: 4}", "none", FEW_SLOTS);
         struct result both =
             run_select(l, UNEVEN, "workload: {batch: 4}", select_of(i), gate);
-        struct result four = run_select(l, UNEVEN, many_gpus, select_of(i), gate);
+        struct result four = run_select(l, UNEVEN, MANY_GPUS, select_of(i), gate);
         uint64_t named = first(&plain)->total.counts.activations;
 
         for (int k = 0; k < 2; k++) {
