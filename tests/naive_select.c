@@ -505,3 +505,40 @@ void naive_select(const struct naive_batch *b, const struct naive_params *p,
         }
     }
 }
+
+static uint32_t count_true(const bool *seen)
+{
+    uint32_t count = 0;
+
+    for (uint32_t x = 0; x < NAIVE_EXPERTS; x++)
+        count += seen[x];
+    return count;
+}
+
+void naive_measure(const struct naive_batch *b, const struct naive_picks *picks,
+                   struct select_quality *q, double mass[2])
+{
+    bool before[NAIVE_EXPERTS] = {false}, after[NAIVE_EXPERTS] = {false};
+    struct naive_row x;
+
+    for (uint32_t r = 0; r < b->rows; r++) {
+        naive_look(b, r, &x);
+        q->rows += x.executed > 0;
+        q->choices += x.executed;
+        q->fewer += x.executed - picks->count[r];
+        for (uint32_t i = 0; i < x.executed; i++) {
+            mass[0] += x.mass[i];
+            before[x.id[i]] = true;
+        }
+        for (uint32_t i = 0; i < picks->count[r]; i++) {
+            uint16_t place = picks->place[r][i];
+
+            mass[1] += x.mass[place];
+            after[x.id[place]] = true;
+            q->changed += place >= x.executed;
+            q->top1 += place == 0;
+        }
+    }
+    q->distinct += count_true(before);
+    q->left += count_true(after);
+}

@@ -78,5 +78,9 @@ struct naive_picks {
 /* Of naee with alpha 0, which calibrates, nothing: all stay. */
 void naive_select(const struct naive_batch *b, const struct naive_params *p,
                   struct naive_picks *picks);
+/* What it did: adds to all of q but the masses, which it adds to `mass`, as recorded and
+ * as picked. */
+void naive_measure(const struct naive_batch *b, const struct naive_picks *picks,
+                   struct select_quality *q, double mass[2]);
 
 #endif

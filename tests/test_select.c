@@ -122,50 +122,20 @@ static void check_row(const struct chooser *c, const struct naive_batch *b, uint
         assert_memory_equal(is, recorded_of(b, row), top_k * sizeof *is);
 }
 
-/* How many experts are among (row, top_k). */
-static uint32_t count_distinct(const struct naive_batch *b, const uint16_t *choice)
-{
-    bool seen[NAIVE_EXPERTS] = {false};
-    uint32_t count = 0;
-
-    for (uint32_t i = 0; i < b->rows * b->shape.top_k; i++)
-        if (choice[i] != VIEW_NO_EXPERT)
-            seen[choice[i]] = true;
-    for (uint32_t x = 0; x < NAIVE_EXPERTS; x++)
-        count += seen[x];
-    return count;
-}
-
 static void is_mass(uint64_t fixed, double mass, uint32_t rows)
 {
     assert_true(fabs((double)fixed / (double)SELECT_MASS_ONE - mass) <= rows * 0x1p-32);
 }
 
 static void check_quality(const struct naive_batch *b, const struct naive_picks *picks,
-                          const uint16_t *choice, const struct select_quality *q)
+                          const struct select_quality *q)
 {
-    struct select_quality n = {.distinct = count_distinct(b, b->choice),
-                               .left = count_distinct(b, choice)};
-    double mass = 0, kept = 0;
-    struct naive_row x;
+    struct select_quality n = {.mass = q->mass, .kept = q->kept};
+    double mass[2] = {0, 0};
 
-    for (uint32_t r = 0; r < b->rows; r++) {
-        naive_look(b, r, &x);
-        n.rows += x.executed > 0;
-        n.choices += x.executed;
-        n.fewer += x.executed - picks->count[r];
-        for (uint32_t i = 0; i < x.executed; i++)
-            mass += x.mass[i];
-        for (uint32_t i = 0; i < picks->count[r]; i++) {
-            kept += x.mass[picks->place[r][i]];
-            n.changed += picks->place[r][i] >= x.executed;
-            n.top1 += picks->place[r][i] == 0;
-        }
-    }
-    is_mass(q->mass, mass, b->rows);
-    is_mass(q->kept, kept, b->rows);
-    n.mass = q->mass;
-    n.kept = q->kept;
+    naive_measure(b, picks, &n, mass);
+    is_mass(q->mass, mass[0], b->rows);
+    is_mass(q->kept, mass[1], b->rows);
     assert_memory_equal(q, &n, sizeof n);
 }
 
@@ -223,7 +193,7 @@ static uint64_t try_rule(enum naive_rule rule, uint64_t number)
         select_apply(c.type, c.state, &v, &c.room, choice, &q);
         for (uint32_t row = 0; row < b.rows; row++)
             check_row(&c, &b, row, choice + row * s.top_k, &picks);
-        check_quality(&b, &picks, choice, &q);
+        check_quality(&b, &picks, &q);
         changed += q.changed + q.fewer;
     }
     chooser_close(&c);
@@ -495,6 +465,47 @@ static void test_tenths(void **state)
     chooser_close(&c);
 }
 
+/* ---- the mass of logits ---- */
+
+/* The softmax in twice as many digits, over all that a logit can be. */
+static void test_softmax(void **state)
+{
+    static const float ranges[] = {1e-3F, 1, 20, 650, 1400, 60000};
+    struct naive_shape shape = {
+        .experts = 12, .top_k = 2, .width = 12, .kind = VIEW_LOGIT};
+
+    (void)state;
+    for (uint64_t i = 0; i < 600; i++) {
+        struct rng r = rng_stream(i, "softmax", 0);
+        struct naive_batch b = {.shape = shape, .rows = 1};
+        struct select_room room = {.rows = 0};
+        uint16_t id[NAIVE_EXPERTS];
+        float z[NAIVE_EXPERTS], most = -INFINITY;
+        long double sum = 0;
+        struct select_step s;
+        struct view v;
+
+        for (uint16_t x = 0; x < shape.width; x++) {
+            id[x] = x;
+            z[x] = ranges[i % 6] * (float)(rng_unit(&r) - 0.5);
+            most = z[x] > most ? z[x] : most;
+        }
+        naive_put_row(&b, 0, id, z);
+        v = naive_view(&b);
+        select_look(&s, &room, &v);
+        for (uint16_t x = 0; x < shape.width; x++)
+            sum += expl((long double)z[x] - most);
+        for (uint16_t at = 0; at < shape.width; at++) {
+            long double own = expl((long double)z[select_ids(&s, 0)[at]] - most) / sum;
+            long double is = select_masses(&s, 0)[at];
+
+            if (fabsl(is - own) > 2e-15L * own + 1e-300L)
+                fail_msg("%.17Lg, not %.17Lg", is, own);
+        }
+        select_room_release(&room);
+    }
+}
+
 /* ---- passes ---- */
 
 static void test_phases(void **state)
@@ -549,6 +560,7 @@ int main(void)
         cmocka_unit_test(test_no_rows),
         cmocka_unit_test(test_greatest),
         cmocka_unit_test(test_tenths),
+        cmocka_unit_test(test_softmax),
         cmocka_unit_test(test_phases),
     };
 

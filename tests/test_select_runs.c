@@ -8,24 +8,12 @@
 #include <cmocka.h>
 
 #include "run_world.h"
-#include "trace_maker.h"
+#include "select_lab.h"
 
 #include "sim/base/mem.h"
-#include "sim/experiment/experiment.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-enum { LAYERS = 3, EXPERTS = 12, TOP = 3, REQUESTS = 6, ROWS = 13, PREFILL = 6 };
-enum { DECODED = REQUESTS * (ROWS - PREFILL) };
-
-static const char model_text[] =
-    "name: tiny\nsource: by hand\nlayers: 4\nfirst_moe: 1\ndense_ffn: 512\nhidden: 256\n"
-    "expert_ffn: 1024\n"
-    "experts: 12\ntop_k: 3\nheads: 4\nhead_dim: 64\nvocab: 1000\ngate: softmax\n"
-    "expert_bits: 16\ndense_bits: 16\nactivation_bits: 16\n";
 
 /* Each changes something here; MoE-ERAS where not all experts are resident. */
 static const char *const batched[] = {
@@ -72,113 +60,12 @@ static const char *select_of(size_t i)
     return i < BATCHED + ALONE ? alone[i - BATCHED] : resident[i - BATCHED - ALONE];
 }
 
-/* ---- what they run on ---- */
-
-enum { WHOLE, FEW, IDS, UNEVEN, TRACES };
-
-struct lab {
-    char *model, *trace[TRACES];
-};
-
-/* With the scores of all experts, of five, of none; and with rows that executed fewer. */
-static int set_up(void **state)
-{
-    static const struct trace_make made[TRACES] = {
-        [WHOLE] = {.candidates = EXPERTS, .score_kind = TRACE_SCORE_SOFTMAX},
-        [FEW] = {.candidates = 5, .score_kind = TRACE_SCORE_SIGMOID},
-        [IDS] = {.candidates = TOP, .score_kind = TRACE_SCORE_NONE},
-        [UNEVEN] = {.candidates = EXPERTS,
-                    .score_kind = TRACE_SCORE_LOGIT,
-                    .missing = true},
-    };
-    struct lab *l = mem_zalloc(1, sizeof *l);
-    FILE *f;
-
-    l->model = trace_make_path("model.yaml");
-    f = fopen(l->model, "w");
-    assert_non_null(f);
-    assert_true(fputs(model_text, f) >= 0);
-    assert_int_equal(fclose(f), 0);
-    for (int i = 0; i < TRACES; i++) {
-        static const char *const names[TRACES] = {"whole.h5", "few.h5", "ids.h5",
-                                                  "uneven.h5"};
-        struct trace_make m = made[i];
-
-        m.layers = LAYERS;
-        m.experts = EXPERTS;
-        m.top_k = TOP;
-        m.requests = REQUESTS;
-        m.rows = ROWS;
-        m.prefill_rows = PREFILL;
-        m.seed = 15;
-        l->trace[i] = trace_make_path(names[i]);
-        trace_make(l->trace[i], &m);
-    }
-    *state = l;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct lab *l = *state;
-
-    for (int i = 0; i < TRACES; i++) {
-        (void)unlink(l->trace[i]);
-        free(l->trace[i]);
-    }
-    (void)unlink(l->model);
-    free(l->model);
-    free(l);
-    return 0;
-}
-
-static int try_run(const struct lab *l, int trace, const char *more, const char *policies,
-                   struct result *r, struct err *e)
-{
-    static const struct experiment_folders folders = {"models/arch", "models/machine",
-                                                      "sim/policy/presets"};
-    const struct experiment_hooks hooks = {.timeline_path = NULL};
-    char *text = mem_format("trace: %s\nmodel: %s\nmachine: h100-80g\nlaunch: eager\n"
-                            "%s\npolicies: [%s]\n",
-                            l->trace[trace], l->model, more, policies);
-    struct cfg *c = cfg_parse("select.yaml", text, strlen(text), e);
-    int status = c == NULL ? -1 : experiment_run(c, &folders, 1, &hooks, r, e);
-
-    free(text);
-    cfg_free(c);
-    return status;
-}
-
-static struct result run(const struct lab *l, int trace, const char *more,
-                         const char *policies)
-{
-    struct err e = {.text = ""};
-    struct result r;
-
-    if (try_run(l, trace, more, policies, &r, &e) != 0)
-        fail_msg("%s; %s: %s", more, policies, e.text);
-    return r;
-}
-
-/* The run of one policy with a select and an LRU cache of `slots`, without bounds. */
-static struct result run_select(const struct lab *l, int trace, const char *more,
-                                const char *select, const char *rest)
-{
-    char *policy = mem_format("{name: p, select: %s, %s}", select, rest);
-    char *all = mem_format("bounds: no\n%s", more);
-    struct result r = run(l, trace, all, policy);
-
-    free(policy);
-    free(all);
-    return r;
-}
-
 static void refuse(const struct lab *l, int trace, const char *more, const char *policies,
                    const char *sentence)
 {
     struct err e = {.text = ""};
     struct result r;
-    int status = try_run(l, trace, more, policies, &r, &e);
+    int status = select_lab_try(l, trace, more, policies, &r, &e);
 
     if (status == 0)
         result_release(&r);
@@ -187,11 +74,6 @@ static void refuse(const struct lab *l, int trace, const char *more, const char 
 }
 
 /* ---- the same ---- */
-
-static const struct run_result *first(const struct result *r)
-{
-    return &r->policy[0].run;
-}
 
 /* What was chosen, layer by layer. */
 static void chose_alike(const struct result *a, const struct result *b, const char *what)
@@ -219,7 +101,6 @@ static void ran_alike(const struct result *a, const struct result *b, const char
     run_counts_equal(&x->total.counts, &y->total.counts, true);
 }
 
-#define FEW_SLOTS "cache: {name: lru, slots: 4}"
 #define MANY_GPUS "parallel: {gpus: 4}\nworkload: {batch: 5}\n"
 
 static void test_idle(void **state)
@@ -229,9 +110,11 @@ static void test_idle(void **state)
         "workload: {mode: continuous, max_sequences: 3, token_budget: 7}\n",
         "parallel: {gpus: 4}\nworkload: {batch: 5}\n",
         "engine: event\nparallel: {gpus: 4}\nworkload: {mode: continuous, max_sequences: "
-        "4}\n"};
+        "4}\n",
+        "launch: auto\nworkload: {batch: 3}\n"};
     static const char *const rest[] = {
-        FEW_SLOTS, FEW_SLOTS, "cache: {name: lru, slots: 2}", "schedule: two-batch"};
+        FEW_SLOTS, FEW_SLOTS, "cache: {name: lru, slots: 2}", "schedule: two-batch",
+        "cache: {name: lru, slots: 12, preload: linear}"};
     const struct lab *l = *state;
 
     for (int trace = 0; trace < TRACES; trace++)
@@ -371,86 +254,6 @@ static void test_batches_vote_apart(void **state)
     result_release(&halves);
 }
 
-/* ---- which passes ---- */
-
-static uint64_t rows_of(const struct lab *l, const char *workload, const char *select)
-{
-    struct result r = run_select(l, WHOLE, workload, select, FEW_SLOTS);
-    uint64_t rows = first(&r)->quality.rows;
-
-    assert_int_equal(rows % LAYERS, 0);
-    result_release(&r);
-    return rows / LAYERS;
-}
-
-/* Batches of one whole request after another hold prefill or decode rows; budgets of six
- * tokens, filled by prompts of six, mostly both. */
-static void test_passes(void **state)
-{
-    static const char *const apart = "workload: {batch: 2}\n";
-    static const char *const mixed =
-        "workload: {mode: continuous, max_sequences: 3, token_budget: 6}\n";
-    const struct lab *l = *state;
-    uint64_t of_decode;
-
-    assert_int_equal(rows_of(l, apart, "{name: lynx}"), DECODED);
-    assert_int_equal(rows_of(l, apart, "{name: lynx, phases: decode}"), DECODED);
-    assert_int_equal(rows_of(l, apart, "{name: lynx, phases: all}"), REQUESTS * ROWS);
-    assert_int_equal(rows_of(l, apart, "{name: lynx, phases: verify}"), 0);
-    assert_int_equal(rows_of(l, apart, "{name: naee}"), REQUESTS * ROWS);
-    assert_int_equal(rows_of(l, apart, "{name: eras-bias}"), REQUESTS * ROWS);
-    assert_int_equal(rows_of(l, apart, "{name: eras-threshold, phases: decode}"),
-                     DECODED);
-    of_decode = rows_of(l, mixed, "{name: lynx}");
-    assert_true(of_decode > 0 && of_decode < DECODED);
-    assert_int_equal(rows_of(l, mixed, "{name: naee}"), REQUESTS * ROWS);
-}
-
-/* ---- MoE-ERAS ---- */
-
-static struct run_counts counts_of(const struct lab *l, const char *select,
-                                   const char *more, const char *rest)
-{
-    struct result r = run_select(l, WHOLE, more, select, rest);
-    struct run_counts counts = first(&r)->total.counts;
-
-    result_release(&r);
-    return counts;
-}
-
-/* The more a resident expert has ahead, the fewer are missed; none at all where it has
- * more than any other has. */
-static void test_residency(void **state)
-{
-    static const char *const more[] = {"workload: {batch: 1}\n",
-                                       "parallel: {gpus: 2}\nworkload: {batch: 1}\n"};
-    static const char *const rest[] = {
-        "cache: {name: lru, slots: 4, preload: linear}",
-        "place: linear, cache: {name: lru, slots: 2, preload: linear}"};
-    static const char *const value[] = {"0", "0.05", "0.15", "0.4", "1e9"};
-    const struct lab *l = *state;
-
-    for (size_t k = 0; k < 2; k++)
-        for (size_t j = 0; j < 2; j++) {
-            uint64_t before = UINT64_MAX;
-
-            for (size_t i = 0; i < sizeof value / sizeof *value; i++) {
-                char *select =
-                    j == 0 ? mem_format("{name: eras-threshold, alpha: %s}", value[i])
-                           : mem_format("{name: eras-bias, beta: %s}", value[i]);
-                struct run_counts n = counts_of(l, select, more[k], rest[k]);
-                uint64_t missed = n.accesses - n.hits;
-
-                if (missed >= before)
-                    fail_msg("%s misses %llu, not less than %llu", select,
-                             (unsigned long long)missed, (unsigned long long)before);
-                before = missed;
-                free(select);
-            }
-            assert_int_equal(before, 0);
-        }
-}
-
 /* ---- bounds and oracles ---- */
 
 static void test_bounds(void **state)
@@ -465,7 +268,7 @@ static void test_bounds(void **state)
         "{name: plain, cache: {name: lru, slots: 4}}, "
         "{name: more, select: eras-bias, cache: {name: lru, slots: 4}}";
     const struct lab *l = *state;
-    struct result r = run(l, WHOLE, "workload: {batch: 3}", policies);
+    struct result r = select_lab_run(l, WHOLE, "workload: {batch: 3}", policies);
 
     for (uint32_t i = 0; i < 4; i++) {
         const struct result_policy *p = &r.policy[i];
@@ -485,16 +288,18 @@ static void test_bounds(void **state)
     assert_null(strstr(r.notes, "plain is lossy"));
     assert_null(strstr(r.notes, "candidates of"));
     result_release(&r);
-    r = run(l, WHOLE, "parallel: {gpus: 4}\nworkload: {batch: 4}",
-            "{name: eras, select: eras-threshold, cache: {name: lru, slots: 2}}, "
-            "{name: lynx, select: {name: lynx, drop: 0.5}}");
+    r = select_lab_run(
+        l, WHOLE, "parallel: {gpus: 4}\nworkload: {batch: 4}",
+        "{name: eras, select: eras-threshold, cache: {name: lru, slots: 2}}, "
+        "{name: lynx, select: {name: lynx, drop: 0.5}}");
     assert_false(r.policy[0].bounds.present);
     assert_true(r.policy[1].bounds.present);
     assert_true(r.policy[1].run.total.latency >= r.policy[1].bounds.balanced);
     result_release(&r);
     /* Of passes that depend on time, too. */
-    r = run(l, WHOLE, "workload: {mode: continuous, arrivals: poisson, rate: 50}",
-            "{name: eras, select: eras-threshold, cache: {name: lru, slots: 4}}");
+    r = select_lab_run(
+        l, WHOLE, "workload: {mode: continuous, arrivals: poisson, rate: 50}",
+        "{name: eras, select: eras-threshold, cache: {name: lru, slots: 4}}");
     assert_true(r.policy[0].bounds.belady_hits >= r.policy[0].run.total.counts.hits);
     result_release(&r);
 }
@@ -527,7 +332,7 @@ static void test_oracles(void **state)
             "{name: early, select: %s, cache: {name: lru, slots: 6}, prefetch: {name: "
             "oracle, distance: 2, width: 3}}",
             select_of(i), select_of(i), select_of(i), select_of(i));
-        struct result r = run(l, UNEVEN, "workload: {batch: 2}", policies);
+        struct result r = select_lab_run(l, UNEVEN, "workload: {batch: 2}", policies);
 
         for (uint32_t k = 0; k < 4; k++)
             assert_memory_equal(&r.policy[k].run.quality, &r.policy[0].run.quality,
@@ -544,7 +349,7 @@ static void test_oracles(void **state)
         char *policy = mem_format("{name: p, select: {name: lynx, drop: 0.6}, cache: "
                                   "{name: %s, slots: 2}}",
                                   lookers[k]);
-        struct result r = run(l, WHOLE, MANY_GPUS, policy);
+        struct result r = select_lab_run(l, WHOLE, MANY_GPUS, policy);
 
         assert_true(r.policy[0].run.total.counts.hits > 0);
         result_release(&r);
@@ -594,17 +399,19 @@ static void test_traces(void **state)
 
         refuse(l, IDS, "workload: {batch: 2}", policy,
                "policy 'p' needs /routing/score, which ");
-        r = run(l, FEW, "workload: {batch: 2}", policy);
+        r = select_lab_run(l, FEW, "workload: {batch: 2}", policy);
         assert_non_null(strstr(r.notes, "p chooses among the 5 candidates of 12 experts "
                                         "whose scores were recorded"));
         result_release(&r);
         free(policy);
     }
-    r = run(l, FEW, "workload: {batch: 2}", "{name: p, cache: {name: lru, slots: 4}}");
+    r = select_lab_run(l, FEW, "workload: {batch: 2}",
+                       "{name: p, cache: {name: lru, slots: 4}}");
     assert_null(strstr(r.notes, "candidates of"));
     result_release(&r);
-    r = run(l, IDS, "workload: {batch: 2}",
-            "{name: p, select: {name: none, phases: all}, cache: {name: lru, slots: 4}}");
+    r = select_lab_run(
+        l, IDS, "workload: {batch: 2}",
+        "{name: p, select: {name: none, phases: all}, cache: {name: lru, slots: 4}}");
     assert_non_null(strstr(r.notes, "phases"));
     result_release(&r);
 }
@@ -614,10 +421,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_idle),          cmocka_unit_test(test_same_otherwise),
         cmocka_unit_test(test_all_rows_vote), cmocka_unit_test(test_batches_vote_apart),
-        cmocka_unit_test(test_passes),        cmocka_unit_test(test_residency),
         cmocka_unit_test(test_bounds),        cmocka_unit_test(test_oracles),
         cmocka_unit_test(test_gates),         cmocka_unit_test(test_traces),
     };
 
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, select_lab_set_up, select_lab_tear_down);
 }
