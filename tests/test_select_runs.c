@@ -192,9 +192,12 @@ static void test_all_rows_vote(void **state)
         "parallel: {gpus: 4}\nworkload: {batch: 5}\n",
         "parallel: {gpus: 2}\nworkload: {batch: 5}\n",
         "parallel: {gpus: 4, attention: tensor, tensor: 2}\nworkload: {batch: 5}\n"};
-    static const char *const rest[] = {"schedule: overlapped", "schedule: pipelined",
+    static const char *const rest[] = {"schedule: overlapped",
+                                       "schedule: pipelined",
                                        "cache: {name: lru, slots: 2}",
-                                       "place: {name: random}"};
+                                       "place: {name: random}",
+                                       "place: {name: eplb, slots: 16, interval: 2}",
+                                       "place: moeshard"};
     const struct lab *l = *state;
 
     for (int trace = 0; trace < TRACES; trace++)
@@ -207,7 +210,7 @@ static void test_all_rows_vote(void **state)
                 for (size_t j = 0; j < sizeof rest / sizeof *rest; j++) {
                     struct result r;
 
-                    if ((i + j + k + (size_t)trace) % 3 != 0) /* enough of them */
+                    if ((i + j + k + (size_t)trace) % 4 != 0) /* enough of them */
                         continue;
                     r = run_select(l, trace, more[k], select_of(i), rest[j]);
                     chose_alike(&r, &plain, select_of(i));
