@@ -442,6 +442,8 @@ static void budget(const struct naive_batch *b, const struct naive_params *p,
     most = larger(most, b->shape.top_k);
     if (most >= (p->other ? l->distinct : b->shape.experts))
         return;
+    if (b->rows == 1) /* its own experts fit in any budget */
+        return;
     for (uint32_t r = 0; r < b->rows; r++) {
         const struct naive_row *x = &l->row[r];
 
