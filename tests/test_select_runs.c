@@ -109,8 +109,7 @@ static void test_idle(void **state)
         "workload: {batch: 3}\n",
         "workload: {mode: continuous, max_sequences: 3, token_budget: 7}\n",
         "parallel: {gpus: 4}\nworkload: {batch: 5}\n",
-        "engine: event\nparallel: {gpus: 4}\nworkload: {mode: continuous, max_sequences: "
-        "4}\n"};
+        "engine: event\nparallel: {gpus: 4}\nworkload: {mode: continuous}\n"};
     static const char *const rest[] = {
         FEW_SLOTS, FEW_SLOTS, "cache: {name: lru, slots: 2}", "schedule: two-batch"};
     const struct lab *l = *state;
