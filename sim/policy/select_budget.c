@@ -81,7 +81,7 @@ static void apply(void *state, const struct select_step *step, uint16_t *pick)
     struct state *s = state;
     uint32_t distinct, most, warm;
 
-    if (step->rows == 1) /* whose experts are the best of it, and at most top_k */
+    if (step->rows == 1) /* whose experts fit, being at most top_k */
         return;
     distinct = select_union(step, step->top_k, s->keep, s->list);
     for (uint32_t i = 0; i < distinct; i++)
