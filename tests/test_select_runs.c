@@ -109,9 +109,11 @@ static void test_idle(void **state)
         "workload: {batch: 3}\n",
         "workload: {mode: continuous, max_sequences: 3, token_budget: 7}\n",
         "parallel: {gpus: 4}\nworkload: {batch: 5}\n",
-        "engine: event\nparallel: {gpus: 4}\nworkload: {mode: continuous}\n"};
+        "engine: event\nparallel: {gpus: 4}\nworkload: {mode: continuous}\n",
+        "launch: auto\nworkload: {batch: 3}\n"};
     static const char *const rest[] = {
-        FEW_SLOTS, FEW_SLOTS, "cache: {name: lru, slots: 2}", "schedule: two-batch"};
+        FEW_SLOTS, FEW_SLOTS, "cache: {name: lru, slots: 2}", "schedule: two-batch",
+        "cache: {name: lru, slots: 12, preload: linear}"};
     const struct lab *l = *state;
 
     for (int trace = 0; trace < TRACES; trace++)
