@@ -187,7 +187,7 @@ static inline int16_t order_of_half(uint16_t half)
 /* Whether a comes before b where scores descend. A zero ends the recorded candidates. */
 static inline bool descends(uint16_t a, uint16_t b)
 {
-    return (order_of_half(b) == 0) | (order_of_half(a) >= order_of_half(b));
+    return (int)(order_of_half(b) == 0) | (int)(order_of_half(a) >= order_of_half(b));
 }
 
 /* Whether all logits are finite and, where they must, descend in every cell: without
