@@ -42,6 +42,11 @@ static bool has_hits(const struct report_entry *entry)
     return !has_gpus(entry) && !isnan(entry->s.hit_rate);
 }
 
+static bool has_select(const struct report_entry *entry)
+{
+    return is_timed(entry) && entry->policy->run.quality.rows > 0;
+}
+
 static bool is_first(const struct report_entry *entry)
 {
     return entry->which == 0;
@@ -93,6 +98,15 @@ static const struct figure figures[] = {
      NULL,
      has_hits,
      figure_curve},
+    {{"trade", "quality", "Quality against speed", "gate mass lost (%)", "", 0, false},
+     "Left loses less, down is faster; of what is ringed, nothing else is better in "
+     "both. "
+     "Beside a mark stands the value that its line is over. Grey are the controls: a "
+     "select whose line is not below that of top-k is no progress. Mass alone does not "
+     "rank quality: who loses best experts, too, loses more. Bounds are left out.",
+     NULL,
+     has_select,
+     figure_quality},
     {{"points", "scatter", "Hit rate is not latency", "hit rate (%)",
       "time per output token, median (ms)", 0, false},
      "Right is more hits, down is faster. Numbers are those of the table.",

@@ -304,9 +304,10 @@ void report_tables(const struct report_page *p)
             "bold.</p>\n",
             p->out);
     }
-    if (report_entries(p, true) > 0) {
+    if (report_entries(p, true) > 0)
         print_summary(p, of_several, true);
-        print_rare(p);
+    print_rare(p);
+    if (report_entries(p, true) > 0) {
         (void)fputs(
             "<p class=sub>A head sorts by its column. TPOT: time per output token of a "
             "request; TTFT: time to its first token. GPU busy and exposed communication "
