@@ -147,7 +147,7 @@ static void say_queue(char **text, const struct run_result *a, const struct run_
         transfer += sim_time_seconds(a->layer[l].copy_time);
         copies += (double)a->layer[l].copies;
     }
-    if (!(mine - theirs >= 0.2 * explain_share(transfer, copies)))
+    if (!(mine > theirs && mine - theirs >= 0.2 * explain_share(transfer, copies)))
         return;
     explain_add(text, mem_format("A busy link: what it misses waits %s for it, not %s.",
                                  text_time(mine).text, text_time(theirs).text));
