@@ -13,7 +13,7 @@
 /* Where a text stands, as trade.gp knows it. */
 enum side { SIDE_NONE, SIDE_RIGHT, SIDE_LEFT, SIDE_ABOVE, SIDE_BELOW, SIDES };
 
-enum { LABEL_COLUMNS = 22, MOST_TEXTS = 64 };
+enum { LABEL_COLUMNS = 22, MOST_TEXTS = 64, MOST_MARKS = 256 /* that have texts */ };
 
 /* Pixels of a panel, as trade.gp draws it, nearly; of a letter; of half a mark. */
 struct panel {
@@ -150,7 +150,7 @@ static void place_texts(const struct lossy *l, const char *const *text,
     place_marks(&s);
     for (size_t i = 0; i < l->points; i++)
         side[i] = SIDE_NONE;
-    for (int turn = 0; turn < 3; turn++)
+    for (int turn = 0; turn < 3 && l->points <= MOST_MARKS; turn++)
         for (size_t i = 0; i < l->points && s.texts < MOST_TEXTS; i++) {
             int wanted = is_end(l, i) ? 0 : l->point[i].front ? 1 : 2;
 
