@@ -73,6 +73,15 @@ static const struct figure figures[] = {
      NULL,
      is_first,
      figure_axis},
+    {{"trade", "quality", "Quality against speed", "gate mass lost (%)", "", 0, false},
+     "Left loses less, down is faster; of what is ringed, nothing else is better in "
+     "both. "
+     "Beside a mark stands the value that its line is over. Grey are the controls: a "
+     "select whose line is not below that of top-k is no progress. Mass alone does not "
+     "rank quality: who loses best experts, too, loses more. Bounds are left out.",
+     NULL,
+     has_select,
+     figure_quality},
     {{"bars", "shares", "Where the time of a pass goes", "time per pass (ms)", "", 0,
       false},
      "Every picosecond of a pass belongs to one share; the bars are means over all "
@@ -98,15 +107,6 @@ static const struct figure figures[] = {
      NULL,
      has_hits,
      figure_curve},
-    {{"trade", "quality", "Quality against speed", "gate mass lost (%)", "", 0, false},
-     "Left loses less, down is faster; of what is ringed, nothing else is better in "
-     "both. "
-     "Beside a mark stands the value that its line is over. Grey are the controls: a "
-     "select whose line is not below that of top-k is no progress. Mass alone does not "
-     "rank quality: who loses best experts, too, loses more. Bounds are left out.",
-     NULL,
-     has_select,
-     figure_quality},
     {{"points", "scatter", "Hit rate is not latency", "hit rate (%)",
       "time per output token, median (ms)", 0, false},
      "Right is more hits, down is faster. Numbers are those of the table.",
