@@ -136,7 +136,7 @@ calibrate	o:out d:device -:tables -:quick q:quiet
 validate	d:device m:machine o:out n:passes w:warmup r:repeat -:expert-memory s:set -:json q:quiet
 trace info	-:json q:quiet
 trace check	-:json q:quiet
-trace gen	o:out s:set -:like -:requests -:seed -:scores
+trace gen	o:out s:set -:like -:requests -:seed -:scores -:all-scores
 trace import	-:from o:out -:model -:experts -:source -:requests -:top-k
 trace capture	-:model -:prompts o:out -:batch -:max-new-tokens -:sample -:temperature -:top-p -:seed -:scores -:predict -:side -:device -:dtype -:model-name -:write-model -:source
 trace export	o:out -:to -:batch -:layers
@@ -299,9 +299,10 @@ trace gen takes --out FILE, and either --like or at most one parameter file	trac
 trace gen takes --out FILE, and either --like or at most one parameter file	trace gen -o a b c
 trace gen takes --out FILE, and either --like or at most one parameter file	trace gen -o a --like b c
 trace gen takes --set or --like, not both	trace gen -o a --like b --set c=1
---requests, --seed and --scores go with --like; give parameters instead, such as --set requests=8	trace gen -o a --requests 1
---requests, --seed and --scores go with --like; give parameters instead, such as --set requests=8	trace gen -o a --seed 1
---requests, --seed and --scores go with --like; give parameters instead, such as --set requests=8	trace gen -o a --scores
+--requests, --seed, --scores and --all-scores go with --like; give parameters instead, such as --set requests=8	trace gen -o a --requests 1
+--requests, --seed, --scores and --all-scores go with --like; give parameters instead, such as --set requests=8	trace gen -o a --seed 1
+--requests, --seed, --scores and --all-scores go with --like; give parameters instead, such as --set requests=8	trace gen -o a --scores
+--requests, --seed, --scores and --all-scores go with --like; give parameters instead, such as --set requests=8	trace gen -o a --all-scores
 trace import takes [--from FORMAT] FILE... --out TRACE	trace import a --from npz
 trace import takes [--from FORMAT] FILE... --out TRACE	trace import --from npz -o b
 trace capture takes --model NAME_OR_PATH --prompts FILE --out TRACE	trace capture --model a -o b

@@ -70,8 +70,8 @@ report $? list_policies_columns
 
 # Keys of the whole at the margin, those of a section below its name and indented by two.
 "$moesim" list config >"$folder/config" &&
-    [ "$(sed -n '/:$/=' "$folder/config" | wc -l)" -eq 3 ] &&
-    [ "$(sed -n '/^$/{n;p}' "$folder/config" | cut -d: -f1 | tr '\n' ' ')" = "workload parallel tune policies " ]
+    [ "$(sed -n '/:$/=' "$folder/config" | wc -l)" -eq 4 ] &&
+    [ "$(sed -n '/^$/{n;p}' "$folder/config" | cut -d: -f1 | tr '\n' ' ')" = "workload parallel watch tune policies " ]
 report $? list_config_sections
 cat >"$folder/wanted" <<'END'
   against      name of a policy of the study that the best of the others is compared with (text; optional)

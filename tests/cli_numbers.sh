@@ -65,6 +65,12 @@ for one in admission:second-miss protect:none write_back:yes staging:3; do
 done
 noted numbers_staging "'staging' has no effect.*is kept" one \
     'policies.0.cache={slots: 8, protect: prefer, staging: 3}'
+noted numbers_staging_spare "'staging' has no effect.*a spare slot" one \
+    'policies.0.cache={slots: 8, staging: 3, spare: 2}'
+for one in spare in_flight; do
+    noted "numbers_$one" "'$one' has no effect.*from the start" one \
+        "policies.0.cache={slots: all, $one: 3}"
+done
 # Whatever lets an expert pass the cache by needs a place for it: strict protection, a
 # filter, an algorithm that would rather not keep it.
 for passing in protect:strict admission:second-miss name:belady-bypass; do

@@ -226,7 +226,22 @@ done <<'END'
 hand 0
 bare 1
 bare 0 --scores
+bare 0 --all-scores
 END
+# Of those of all experts again such ones, with the same mass outside the executed experts.
+"$moesim" trace gen -o "$folder/all.h5" --set layers=3 --set experts=8 --set top_k=2 --set requests=20 --set scores=all \
+    --set logit_scale=0.5 >/dev/null &&
+    "$moesim" trace gen --like "$folder/all.h5" -o "$folder/x.h5" >/dev/null &&
+    "$moesim" trace info --json "$folder/all.h5" >"$folder/all.json" &&
+    "$moesim" trace info --json "$folder/x.h5" >"$folder/info.json" && "$python" - "$folder" <<'END'
+import json
+import sys
+a, b = (json.load(open(f"{sys.argv[1]}/{name}.json")) for name in ("all", "info"))
+assert b["score_kind"] == "logit" and b["candidates"] == 8 and len(b["gates"]) == len(a["gates"]) == 2
+for x, y in zip(a["gates"], b["gates"]):
+    assert x["outside"] > .1 and abs(x["outside"] - y["outside"]) < .01, (x, y)
+END
+report $? trace_like_all_scores
 "$moesim" trace info -q "$folder/wide.h5" | sed -n '2p;5,6p' >"$folder/out"
 diff - "$folder/out" <<'END'
   model      hand: 2 MoE layers, 4 experts, top-1, 2 candidates recorded
@@ -319,6 +334,37 @@ printf 'layers: 3\nrequests: 2\nprompt_tokens: 1\noutput_tokens: 2\n' >"$folder/
 report $? trace_gen_file_and_set
 "$moesim" trace gen -o "$folder/two.h5" --set requests=16 --set groups=2 --set union_16=22 --set layers=2 >/dev/null
 report $? trace_gen_union_of_two_groups
+# All scores: good, of every expert, and what those without execute; by numpy, and for the router of
+# processes, too. Its logits: 1.2 new in each row is a standard deviation of 1.386.
+for processes in no yes; do
+    for scores in no all; do
+        "$moesim" trace gen -o "$folder/$scores.h5" --set layers=8 --set experts=8 --set top_k=2 --set requests=9 \
+            --set autoregressive=$processes --set scores=$scores >/dev/null || break
+    done && "$moesim" trace check "$folder/all.h5" | grep -q 'score of every expert, ' &&
+        "$python" - "$folder" $processes <<'END'
+import sys
+import h5py
+import numpy as np
+folder, processes = sys.argv[1:]
+with h5py.File(f"{folder}/no.h5") as f, h5py.File(f"{folder}/all.h5") as g:
+    none, expert, score = f["/routing/expert"][:], g["/routing/expert"][:], g["/routing/score"][:]
+    assert "/routing/score" not in f and (g.attrs["score_kind"], g.attrs["sorted"]) == (b"logit", 1)
+    first, rows = g["/request/first_row"][:], g["/token/request"][:]
+assert (expert[..., :2] == none).all() and (np.sort(expert, axis=-1) == np.arange(8)).all()
+logit = np.empty_like(score)
+np.put_along_axis(logit, expert.astype(int), score, axis=-1)
+assert (np.argsort(-logit, axis=-1, kind="stable") == expert).all()
+if processes == "yes":
+    z = logit.astype(float) - logit.astype(float).mean(axis=0)
+    same = rows[1:] == rows[:-1]
+    assert abs(z.std() - 1.386) < .03, z.std()
+    assert abs((z[1:] * z[:-1])[same].mean() / z.var() - .5) < .02, (z[1:] * z[:-1])[same].mean()
+END
+    report $? "trace_gen_all_scores_processes_$processes"
+done
+prints trace_gen_all_scores_alone 1 trace gen -o "$folder/y.h5" --set hot_weight=0.6 --set scores=all <<END
+moesim: $folder/y.h5: scores is all, but with hot_weight or independent every row and layer is drawn alone, by the experts' weights; leave scores out
+END
 sum=$(cksum <"$folder/params.yaml")
 prints trace_gen_apart 1 trace gen "$folder/params.yaml" -o "$folder/params.yaml" <<END
 moesim: $folder/params.yaml: is the input itself, which is read here; give the output another name

@@ -24,6 +24,7 @@ static void draw_counts(struct rng *g, struct run_counts *c)
     c->prefetch_used = rng_below(g, 60);
     c->late = c->prefetch_used / 3;
     c->displaced = c->loads / 7;
+    c->swaps = c->loads / 3;
     c->demand_bytes = (c->loads + c->bypasses) * 13230080;
     c->prefetch_bytes = c->prefetches * 13230080;
     c->wasted_bytes = (c->prefetches - c->prefetch_used) * 13230080;
@@ -35,6 +36,7 @@ static void add_counts(struct run_counts *to, const struct run_counts *c)
 {
     to->hits += c->hits;
     to->loads += c->loads;
+    to->swaps += c->swaps;
     to->bypasses += c->bypasses;
     to->host_runs += c->host_runs;
     to->accesses += c->accesses;
@@ -99,6 +101,29 @@ static void make_layers(struct rng *g, struct run_result *run, uint32_t layers,
         y->copy_time = draw_time(g, 0.2);
         y->queue_time = draw_time(g, 0.1);
         y->late_time = draw_time(g, 0.005);
+    }
+}
+
+/* Two distances, without a draw. */
+static void make_watch(struct run_result *run)
+{
+    run->watched = 2 * run->layers;
+    run->watch = mem_zalloc(run->watched, sizeof *run->watch);
+    for (uint32_t i = 0; i < run->watched; i++) {
+        const struct run_layer *y = &run->layer[i % run->layers];
+        uint64_t misses = y->counts.loads + y->counts.bypasses;
+
+        run->watch[i] = (struct run_watched){.distance = i < run->layers ? 1 : 3,
+                                             .layer = i % run->layers,
+                                             .misses = misses,
+                                             .named = misses / 2,
+                                             .guesses = 2 * misses + 7,
+                                             .right = misses + i,
+                                             .absent = misses / 3,
+                                             .named_time = y->copy_time / 2,
+                                             .fits_time = y->copy_time / 3,
+                                             .hidden_time = y->copy_time / 5,
+                                             .all_hidden_time = y->copy_time / 4};
     }
 }
 
@@ -236,6 +261,7 @@ static void make_policy(const struct made_shape *shape, uint32_t i,
     p->lossless = true;
     p->event_driven = i % 2 == 1;
     make_layers(&g, run, shape->layers, shape->gpus);
+    make_watch(run);
     make_requests(&g, run, shape->requests);
     make_passes(&g, run, shape->passes, shape->gpus);
     if (run->passes == 0)
@@ -276,6 +302,7 @@ struct result made_result(const struct made_shape *shape)
         .model = mem_strdup("gpt-oss-20b"),
         .machine = mem_strdup("rtx4090-pcie4"),
         .machine_source = mem_strdup("vendor's sheet"),
+        .watch = mem_strdup("markov width=4"),
         .config = mem_strdup("trace: made.h5\npolicies:\n  - {cache: lru}\n"),
         .version = mem_strdup("moesim 0.1 (gcc 12.2)"),
         .seed = 2385,

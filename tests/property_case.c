@@ -317,8 +317,11 @@ static const char *pick_cache(struct rng *r, bool oracles)
     }
 }
 
-/* The cache's own options but its room. */
-static char *draw_cache(struct rng *r)
+/* The cache's own options but its room. Those that came last are of a stream of their
+ * own, so that the other choices stay what they were; spare slots are for experts of one
+ * size.
+ */
+static char *draw_cache(const struct property_case *c, struct rng *r)
 {
     static const char *const protect[] = {"strict", "prefer", "none", "none"};
 
@@ -327,12 +330,24 @@ static char *draw_cache(struct rng *r)
     bool recorded = property_draw(r, 2) == 0;
     bool linear = property_draw(r, 4) == 0;
     bool second = property_draw(r, 5) == 0;
+    const char *of = PICK(r, protect);
+    struct rng late = *r, own = rng_stream(rng_u64(&late), "swap", c->number);
+    bool swaps = property_draw(&own, 3) == 0, last = linear && property_draw(&own, 2);
+    bool hits_first = swaps && property_draw(&own, 2) == 0;
+    uint32_t spare = swaps && c->expert_bytes == NULL ? property_draw(&own, 4) : 0;
+    uint32_t in_flight = swaps ? property_draw(&own, 4) : 0;
 
     return mem_format("protect: %s, admission: %s, preload: %s, order: %s, "
-                      "write_back: %s, staging: %u",
-                      PICK(r, protect), second ? "second-miss" : "always",
-                      linear ? "linear" : "none", recorded ? "recorded" : "id",
-                      write_back ? "yes" : "no", staging);
+                      "write_back: %s, staging: %u, spare: %u, in_flight: %u",
+                      of, second ? "second-miss" : "always",
+                      last     ? "last"
+                      : linear ? "linear"
+                               : "none",
+                      hits_first ? "hits-first"
+                      : recorded ? "recorded"
+                                 : "id",
+                      write_back || (swaps && spare > 1) ? "yes" : "no", staging, spare,
+                      in_flight);
 }
 
 static char *draw_room(const struct property_case *c, struct rng *r, uint32_t experts)
@@ -416,7 +431,7 @@ static char *draw_parallel_policy(const struct property_case *c, struct rng *r)
     static const char *const exchanges[] = {"auto", "flat", "normal", "low-latency"};
     const char *cache = pick_cache(r, c->timeless);
     const char *prefetch = draw_prefetch(c, r, cache);
-    char *options = draw_cache(r), *room = draw_room(c, r, 1), *text;
+    char *options = draw_cache(c, r), *room = draw_room(c, r, 1), *text;
     bool keeps = property_draw(r, 3) > 0, hosts = keeps && draw_hosts(c, r);
     const char *exchange, *schedule, *gate;
     bool parts = !hosts && (!keeps || (strstr(cache, "belady") == NULL &&
@@ -442,7 +457,7 @@ static char *draw_policy(const struct property_case *c, struct rng *r)
 {
     const char *cache = pick_cache(r, c->timeless);
     const char *prefetch = draw_prefetch(c, r, cache);
-    char *options = draw_cache(r), *room = draw_room(c, r, c->experts), *text;
+    char *options = draw_cache(c, r), *room = draw_room(c, r, c->experts), *text;
     bool hosts = draw_hosts(c, r);
     const char *gate = draw_gate(c, r);
 

@@ -441,12 +441,13 @@ void run_world_run(const struct run_world *w, const struct run_case *c,
                           .kv_room_bytes = UINT64_MAX,
                           .keep_passes = c->keep_passes,
                           .record = c->record,
+                          .watch = c->watch,
                           .profile = profile,
                           .chunk_bytes = c->chunk_bytes,
                           .seed = c->seed};
 
     if ((policy_needs(t.policy) & NEED_FUTURE) != 0) {
-        future = run_world_future(w, (enum cache_order)t.policy->cache.order);
+        future = run_world_future(w, cache_order_ahead(&t.policy->cache));
         s.future = future_reader_new(future);
     }
     run_policy_slots(t.policy, w->layers, w->experts, w->expert_bytes);
@@ -468,6 +469,7 @@ void run_counts_equal(const struct run_counts *a, const struct run_counts *b, bo
         assert_int_equal(a->expert_gemms, b->expert_gemms);
     }
     assert_int_equal(a->loads, b->loads);
+    assert_int_equal(a->swaps, b->swaps);
     assert_int_equal(a->bypasses, b->bypasses);
     assert_int_equal(a->host_runs, b->host_runs);
     assert_int_equal(a->prefetches, b->prefetches);

@@ -65,8 +65,9 @@ struct run_case {
     uint64_t chunk_bytes;
     uint64_t seed;
     struct future_writer *record;
-    const struct exec_ops *ops; /* instead of the simulated executor; or NULL */
-    struct exec *exec;          /* borrowed */
+    const struct run_watch *watch; /* or NULL */
+    const struct exec_ops *ops;    /* instead of the simulated executor; or NULL */
+    struct exec *exec;             /* borrowed */
     struct err *failure; /* NULL: the run must succeed; else it may fail, with this */
 };
 

@@ -311,6 +311,7 @@ static void test_every_count(void **state)
         {offsetof(struct run_counts, accesses), "accesses"},
         {offsetof(struct run_counts, hits), "hits"},
         {offsetof(struct run_counts, loads), "loads"},
+        {offsetof(struct run_counts, swaps), "loads that evict"},
         {offsetof(struct run_counts, bypasses), "bypasses"},
         {offsetof(struct run_counts, host_runs), "experts run on the host"},
         {offsetof(struct run_counts, prefetches), "prefetches"},

@@ -18,7 +18,7 @@
 static struct bounds_counts bound_of(const struct run_world *w,
                                      const struct cache_params *p, bool preloaded)
 {
-    struct future *f = run_world_future(w, (enum cache_order)p->order);
+    struct future *f = run_world_future(w, cache_order_ahead(p));
     struct bounds_counts b;
     struct err e = {.text = ""};
 
@@ -47,8 +47,8 @@ static void beat(void *context, const char *name)
     char *text = mem_format("{cache: {name: %s, %s}, prefetch: %s}", name, s->options,
                             early && strcmp(name, "pin") == 0 ? "none" : s->early);
     struct run_policy_text t = run_policy_read(text);
-    bool preloaded = t.policy->cache.preload == CACHE_PRELOAD_LINEAR ||
-                     policy_cache(t.policy)->preload != NULL;
+    bool preloaded =
+        cache_starts_full(&t.policy->cache) || policy_cache(t.policy)->preload != NULL;
     struct run_case c = {.policy = text, .unchecked = true, .count = true, .seed = 3};
     struct run_result r;
     struct run_counts *n = &r.total.counts;
@@ -104,9 +104,13 @@ static void contest(uint64_t seed)
                                     : "slots",
                            (unsigned long long)(bytes ? slots * largest * layers : slots),
                            bytes ? " B" : "", plain ? "none" : protect[rng_below(&r, 3)],
-                           !plain && rng_below(&r, 3) == 0 ? "linear" : "none",
+                           plain || rng_below(&r, 3) > 0 ? "none"
+                           : seed % 2 == 0               ? "linear"
+                                                         : "last",
                            !plain && rng_below(&r, 4) == 0 ? "second-miss" : "always",
-                           rng_below(&r, 2) == 0 ? "recorded" : "id");
+                           seed % 5 < 2            ? "hits-first"
+                           : rng_below(&r, 2) == 0 ? "recorded"
+                                                   : "id");
     s.early = "{name: oracle, distance: 3}";
     run_world_each_cache(beat, &s);
     s.early = "none";
@@ -192,6 +196,34 @@ static void note_row(const struct run_world *w, struct search *s, uint32_t *obje
             }
 }
 
+/* Most hits from step `at` on where what is there comes first: the set may then become
+ * any part of it and of what the step brought in. Steps are of `object`, by bits. */
+static uint8_t most_first_hits(const struct search *s, uint32_t at, uint32_t set)
+{
+    uint8_t *memo, best = 0;
+    uint32_t all;
+
+    if (at == s->count)
+        return 0;
+    memo = &s->best[((size_t)at << s->objects) + set];
+    all = set | s->object[at];
+    if (*memo != 0)
+        return (uint8_t)(*memo - 1);
+    for (uint32_t part = all;; part = (part - 1) & all) {
+        if (size_of(s, part) <= s->room) {
+            uint8_t hits = most_first_hits(s, at + 1, part);
+
+            best = hits > best ? hits : best;
+        }
+        if (part == 0)
+            break;
+    }
+    for (uint32_t x = 0; x < s->objects; x++)
+        best += (set & s->object[at]) >> x & 1;
+    *memo = (uint8_t)(best + 1);
+    return best;
+}
+
 /* The accesses of one request's steps, one set for all layers or the set of `layer`. */
 static uint64_t optimum(const struct run_world *w, uint32_t only, uint64_t room,
                         int order)
@@ -200,6 +232,7 @@ static uint64_t optimum(const struct run_world *w, uint32_t only, uint64_t room,
     uint64_t size[16];
     struct search s = {.object = object, .size = size, .room = room};
     uint64_t hits;
+    uint32_t steps = 0;
 
     s.objects = only == UINT32_MAX ? w->layers * w->experts : w->experts;
     for (uint32_t x = 0; x < s.objects; x++)
@@ -210,9 +243,18 @@ static uint64_t optimum(const struct run_world *w, uint32_t only, uint64_t room,
         if (only == UINT32_MAX || l == only)
             note_row(w, &s, object, w->expert + (size_t)at * w->top_k,
                      only == UINT32_MAX ? l * w->experts : 0, order);
+        if (order == CACHE_ORDER_HITS_FIRST && s.count > steps) {
+            uint32_t all = 0;
+
+            for (; s.count > steps; s.count--)
+                all |= 1U << object[s.count - 1];
+            object[s.count++] = all;
+            steps++;
+        }
     }
     s.best = mem_zalloc((size_t)(s.count + 1) << s.objects, 1);
-    hits = most_hits(&s, 0, 0);
+    hits =
+        order == CACHE_ORDER_HITS_FIRST ? most_first_hits(&s, 0, 0) : most_hits(&s, 0, 0);
     free(s.best);
     return hits;
 }
@@ -230,7 +272,7 @@ static void test_optimum(void **state)
         struct cache_params p = {.slots = 1 + (int64_t)rng_below(&r, w->experts),
                                  .protect = (int)rng_below(&r, 3),
                                  .scope = (int)rng_below(&r, 2),
-                                 .order = (int)(seed % 2),
+                                 .order = (int)(seed % CACHE_ORDERS),
                                  .staging = 1};
         uint64_t hits = 0;
 

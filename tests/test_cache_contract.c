@@ -18,10 +18,11 @@ struct mirror {
     struct cache *c;
     struct cache_params p;
     const uint64_t *bytes;
-    uint32_t *slot;  /* (layer, expert) or CACHE_NONE */
-    uint8_t *taken;  /* [slots] */
-    uint8_t *active; /* (layer, expert) in this step */
-    uint8_t *fresh;  /* (layer, expert) prefetched for the next pass and not used */
+    uint32_t *slot;            /* (layer, expert) or CACHE_NONE */
+    uint8_t *taken;            /* [slots and spare ones] */
+    uint32_t spare[4], spares; /* slots that loads go to, the oldest first */
+    uint8_t *active;           /* (layer, expert) in this step */
+    uint8_t *fresh; /* (layer, expert) prefetched for the next pass and not used */
     uint32_t staged;
     uint64_t used_bytes;
 };
@@ -44,15 +45,31 @@ static uint32_t candidates(const struct mirror *m, uint32_t object, bool prefetc
 
 static uint32_t free_slots(const struct mirror *m, uint32_t object)
 {
-    uint32_t count = 0;
+    uint32_t count = cache_set_slots(m->c);
 
-    for (uint32_t i = 0; i < cache_slots(m->c); i++) {
-        bool here = m->p.scope == CACHE_GLOBAL ||
-                    i / (uint32_t)m->p.slots == object / m->s->experts;
-
-        count += here && !m->taken[i];
-    }
+    if (m->p.bytes > 0)
+        count = cache_slots(m->c);
+    for (uint32_t x = 0; x < m->s->layers * m->s->experts; x++)
+        count -= m->slot[x] != CACHE_NONE && same_set(m, x, object);
     return count;
+}
+
+/* Slots that residents of the object's set may have: those of the set, where no spare
+ * ever came to another one. */
+static bool is_of_set(const struct mirror *m, uint32_t slot, uint32_t object)
+{
+    return m->spares > 0 || m->p.scope == CACHE_GLOBAL ||
+           slot / (uint32_t)m->p.slots == object / m->s->experts;
+}
+
+/* What a load that evicts from `slot` gets for it. */
+static uint32_t exchange(struct mirror *m, uint32_t slot)
+{
+    uint32_t oldest = m->spare[0];
+
+    memmove(m->spare, m->spare + 1, (m->spares - 1) * sizeof *m->spare);
+    m->spare[m->spares - 1] = slot;
+    return oldest;
 }
 
 static void mirror_evictions(struct mirror *m, const struct cache_result *r,
@@ -99,7 +116,10 @@ static void mirror_result(struct mirror *m, uint32_t layer, uint32_t expert,
         if (m->p.bytes == 0)
             assert_int_equal(r.evicted_count, room == 0);
         mirror_evictions(m, &r, x, prefetch);
-        assert_true(r.slot < cache_slots(m->c) && !m->taken[r.slot]);
+        if (m->spares > 0 && r.evicted_count > 0)
+            assert_int_equal(r.slot, exchange(m, r.evicted[0].slot));
+        assert_true(r.slot < cache_slots(m->c) + m->spares && !m->taken[r.slot]);
+        assert_true(is_of_set(m, r.slot, x));
         m->slot[x] = r.slot;
         m->taken[r.slot] = 1;
         m->used_bytes += m->bytes[layer];
@@ -113,7 +133,9 @@ static void mirror_result(struct mirror *m, uint32_t layer, uint32_t expert,
                         m->p.protect == CACHE_PROTECT_STRICT);
             assert_true(m->p.bytes > 0 || others == 0);
         }
-        if (!prefetch) {
+        if (!prefetch && m->spares > 0) {
+            assert_int_equal(r.slot, exchange(m, m->spare[0]));
+        } else if (!prefetch) {
             assert_int_equal(r.slot, cache_slots(m->c) + m->staged);
             m->staged = (m->staged + 1) % (uint32_t)m->p.staging;
         }
@@ -188,7 +210,11 @@ static void contract(const struct rig_stream *s, const struct plugin *plugin,
 
     m.c = rig_cache(s, plugin->name, NULL, p, bytes);
     m.slot = mem_alloc(objects, sizeof *m.slot);
-    m.taken = mem_zalloc(cache_slots(m.c), 1);
+    m.spares = (uint32_t)p.spare;
+    assert_int_equal(cache_slots_beside(m.c), p.spare > 0 ? p.spare : p.staging);
+    for (uint32_t i = 0; i < m.spares; i++)
+        m.spare[i] = cache_slots(m.c) + i;
+    m.taken = mem_zalloc(cache_slots(m.c) + m.spares, 1);
     m.active = mem_zalloc(objects, 1);
     m.fresh = mem_zalloc(objects, 1);
     for (uint32_t x = 0; x < objects; x++) {
@@ -222,6 +248,8 @@ static void every_policy_keeps_the_contract(void **state)
                                      .scope = (int)(i / 4 % 2),
                                      .protect = (int)(i / 8 % 3),
                                      .admission = (int)(i / 24 % 2),
+                                     .preload = (int)(i / 3 % 3),
+                                     .spare = i / 5 % 5,
                                      .staging = 3};
 
             contract(&s, plugin, p, bytes, i / 48 == 1);

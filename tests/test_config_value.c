@@ -258,12 +258,44 @@ static void bounds_are_inclusive(void **state)
     assert_string_equal(e.text, "'x' is -2.001; expected a number of at least -2");
 }
 
+/* Where the first choices are no and yes, all words of a truth value are taken for them;
+ * elsewhere they are not. */
+static void choices_may_be_truths(void **state)
+{
+    static const char *const truths[] = {"no", "yes", "all", NULL};
+    static const char *const others[] = {"lru", "yes", "all", NULL};
+    static const struct {
+        const char *text;
+        int value;
+    } word[] = {{"no", 0},   {"false", 0}, {"off", 0}, {"yes", 1},
+                {"true", 1}, {"on", 1},    {"all", 2}, {"True", -1}};
+    const struct option o = {"s", OPT_CHOICE, 0, NULL, 0, 0, truths, "h"};
+    const struct option other = {"s", OPT_CHOICE, 0, NULL, 0, 0, others, "h"};
+    int value;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof word / sizeof word[0]; i++) {
+        struct err e = {.text = ""};
+
+        value = -1;
+        assert_int_equal(cfg_parse_value(word[i].text, &o, &value, &e),
+                         word[i].value < 0 ? -1 : 0);
+        assert_int_equal(value, word[i].value);
+        if (word[i].value < 0)
+            assert_string_equal(e.text, "'s' is True; expected one of no, yes, all");
+        e.text[0] = '\0';
+        assert_int_equal(cfg_parse_value(word[i].text, &other, &value, &e),
+                         i == 3 || i == 6 ? 0 : -1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(integers_are_exact), cmocka_unit_test(integers_come_back),
-        cmocka_unit_test(doubles_are_finite), cmocka_unit_test(bytes_have_units),
-        cmocka_unit_test(times_need_units),   cmocka_unit_test(bounds_are_inclusive),
+        cmocka_unit_test(integers_are_exact),    cmocka_unit_test(integers_come_back),
+        cmocka_unit_test(doubles_are_finite),    cmocka_unit_test(bytes_have_units),
+        cmocka_unit_test(times_need_units),      cmocka_unit_test(bounds_are_inclusive),
+        cmocka_unit_test(choices_may_be_truths),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

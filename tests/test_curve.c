@@ -82,7 +82,7 @@ static struct steps draw_steps(struct rng *r, bool large)
     uint32_t experts = large ? 50 + property_draw(r, 40) : 1 + property_draw(r, 12);
     struct steps s = {.layers = layers,
                       .experts = experts,
-                      .order = (enum cache_order)property_draw(r, CACHE_ORDERS)};
+                      .order = (enum cache_order)property_draw(r, 2)};
     uint16_t *active = mem_alloc(s.experts, sizeof *active);
     struct err e = {.text = ""};
     struct future_writer *w = future_writer_new(s.layers, s.experts, s.order, &e);
@@ -135,7 +135,7 @@ static struct hit_count replay_of(const struct steps *s, const char *name, bool 
     struct hit_count count;
 
     assert_non_null(cache);
-    hit_count_init(&count, cache, s->layers);
+    hit_count_init(&count, cache, s->layers, false);
     assert_int_equal(future_walk(s->future, hit_count_step, &count, &e), 0);
     cache_free(cache);
     return count;

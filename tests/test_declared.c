@@ -186,6 +186,7 @@ static void every_setting_of_an_experiment(void **state)
         {"timeline_passes", "16", 0, 1e6},
         {"parallel", "", 0, 0},
         {"workload", "", 0, 0},
+        {"watch", "", 0, 0},
         {"policies", NULL, 0, 0},
     };
     size_t i = 0;

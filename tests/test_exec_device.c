@@ -132,6 +132,13 @@ static void test_slots(void **state)
         "{cache: {name: s3fifo, total_slots: 5, scope: global, write_back: yes}, "
         "prefetch: {name: markov, distance: 2}}",
         "{cache: {name: lru, slots: 2}, prefetch: {name: oracle, distance: 4, width: 3}}",
+        "{cache: {name: lru, slots: 3, spare: 1, order: hits-first, preload: last}}",
+        "{cache: {name: lru, slots: 2, protect: prefer, spare: 4, in_flight: 3, order: "
+        "hits-first, preload: last, write_back: yes}, schedule: serial}",
+        "{cache: {name: lru, slots: 4, protect: prefer, spare: 2, in_flight: 1, order: "
+        "recorded, write_back: yes}}",
+        "{cache: {name: lifo, total_slots: 5, scope: global, spare: 3, in_flight: 2, "
+        "write_back: yes}, prefetch: {name: markov, distance: 2}}",
     };
     struct model m = tiny_model();
     struct tiny_outputs expected = {.count = 0};

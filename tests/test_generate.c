@@ -514,7 +514,8 @@ static void test_like_an_example(void **state)
 /* More requests than the source has: its table from the start again. */
 static void test_like_but_longer(void **state)
 {
-    struct generate_like_options o = {.seed = 3, .requests = 25, .scores = true};
+    struct generate_like_options o = {
+        .seed = 3, .requests = 25, .scores = GENERATE_SCORES_YES};
     char *source = trace_make_path("short.h5");
     char *path;
     struct err e = {.text = ""};

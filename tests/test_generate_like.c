@@ -21,7 +21,7 @@
  * more candidates, predictions and no order does not change. */
 static void test_like_one_with_more(void **state)
 {
-    struct generate_like_options o = {.seed = 3, .scores = true};
+    struct generate_like_options o = {.seed = 3, .scores = GENERATE_SCORES_YES};
     struct trace_make m = {.layers = 2,
                            .experts = 12,
                            .top_k = 2,

@@ -445,6 +445,7 @@ static void a_whole_table_of_several_gpus(void **state)
                          "  a network that takes no time (no net).\n");
     h.p[0].run.total.counts.hits = 40;
     h.p[0].run.total.counts.demand_bytes = 5000;
+    h.p[0].run.total.counts.swaps = 31;
     h.p[1].run.total.counts.dropped = 50; /* beside 200 that ran */
     h.p[1].run.total.counts.computed_rows = 250;
     h.p[1].run.total.counts.migrations = 7;
@@ -477,7 +478,12 @@ static void a_whole_table_of_several_gpus(void **state)
                          "a                    40.0 %   5.00 kB         -         -      "
                          "   -         -         -         -\n"
                          "b                         -         -    20.0 %    25.0 %   "
-                         "12.3 MB         7    123 MB   4.00 ms\n");
+                         "12.3 MB         7    123 MB   4.00 ms\n"
+                         "\n"
+                         "                           \n"
+                         "policy                swaps\n"
+                         "a                        31\n"
+                         "b                         -\n");
 }
 
 /* The faster one is named first, and long names have the verdict below them. */

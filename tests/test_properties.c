@@ -144,6 +144,7 @@ static void check_sums(const struct trial *t, const struct result_policy *p)
         layers.accesses += m->accesses;
         layers.hits += m->hits;
         layers.displaced += m->displaced;
+        layers.swaps += m->swaps;
         layers.demand_bytes += m->demand_bytes;
         layers.prefetch_bytes += m->prefetch_bytes;
         layers.wasted_bytes += m->wasted_bytes;
@@ -161,13 +162,16 @@ static void check_sums(const struct trial *t, const struct result_policy *p)
         layers.demand_bytes != n->demand_bytes ||
         layers.prefetch_bytes != n->prefetch_bytes ||
         layers.wasted_bytes != n->wasted_bytes || layers.displaced != n->displaced ||
-        layers.out_bytes != n->out_bytes || layers.expert_gemms != n->expert_gemms)
+        layers.swaps != n->swaps || layers.out_bytes != n->out_bytes ||
+        layers.expert_gemms != n->expert_gemms)
         violated(t, "%s's layers do not sum to its totals", p->label);
     if (run->shards == 1 && loaded != n->demand_bytes)
         violated(t, "%s's %llu demanded bytes are not its misses' %llu", p->label,
                  ull(n->demand_bytes), ull(loaded));
     if (n->prefetch_used > n->prefetches || n->late > n->prefetch_used)
         violated(t, "%s uses more than it prefetched", p->label);
+    if (n->swaps > n->loads)
+        violated(t, "%s swaps more than it loads", p->label);
     if (n->displaced > n->loads + n->bypasses || (n->prefetches == 0 && n->displaced > 0))
         violated(t, "%s's prefetches drove out more than was missed", p->label);
 }

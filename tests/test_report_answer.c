@@ -141,7 +141,7 @@ static void a_bound_never_wins(void **state)
     text_lacks(shown, "<b class=tag>Reason</b>");
     text_has(shown, "<tbody>\n<tr class=winner><td>1 b</td><td class=best>30.0 ms</td>"
                     "<td>best</td><td class=best>11.0</td><td class=best>90.0 %</td>");
-    text_has(shown, "</tbody><tbody class=bounds>\n<tr class=group><td colspan=12><span>"
+    text_has(shown, "</tbody><tbody class=bounds>\n<tr class=group><td colspan=13><span>"
                     "Bounds, which know what comes</span></td>"
                     "</tr>\n<tr><td>a</td><td>15.0 ms</td><td>-50.0 %</td><td>22.0</td>"
                     "<td>75.0 %</td>");

@@ -29,6 +29,8 @@ static void the_table_of_one_gpu(void **state)
     char *page;
 
     hand_make(&h);
+    h.p[0].run.total.counts.swaps = 31;
+    h.p[1].run.total.counts.swaps = 12;
     page = shown_of(state, &h.r);
     text_has(
         page,
@@ -37,15 +39,15 @@ static void the_table_of_one_gpu(void **state)
         "policy</th><th>TPOT<br>p50</th><th>over<br>best</th><th>tokens<br>per s</th>"
         "<th>hit<br>rate</th><th>TPOT<br>p99</th><th>TTFT<br>p50</th><th>TTFT<br>p99"
         "</th><th>over<br>the link</th><th>GPU<br>busy</th><th>gap to<br>offline</th>"
-        "<th class=left>limited by</th></tr></thead>\n<tbody>\n"
+        "<th>swaps</th><th class=left>limited by</th></tr></thead>\n<tbody>\n"
         "<tr class=winner><td>1 a</td><td class=best>15.0 ms</td><td>best</td><td "
         "class=best>22.0</td><td>75.0 %</td><td class=best>19.9 ms</td><td>150 ms</td>"
-        "<td>199 ms</td><td class=best>8.00 MB</td><td>40.0 %</td><td>50.0 %</td><td "
-        "class=left><span class=chip>cache choices</span></td></tr>\n"
+        "<td>199 ms</td><td class=best>8.00 MB</td><td>40.0 %</td><td>50.0 %</td>"
+        "<td>31</td><td class=left><span class=chip>cache choices</span></td></tr>\n"
         "<tr><td>2 b</td><td>30.0 ms</td><td>+100.0 %</td><td>11.0</td><td class=best>"
         "90.0 %</td><td>39.8 ms</td><td class=best>100 ms</td><td class=best>149 ms"
-        "</td><td>9.00 MB</td><td>50.0 %</td><td>20.0 %</td><td class=left><span "
-        "class=chip>working set</span></td></tr>\n"
+        "</td><td>9.00 MB</td><td>50.0 %</td><td>20.0 %</td><td class=best>12</td>"
+        "<td class=left><span class=chip>working set</span></td></tr>\n"
         "</tbody></table></div>\n"
         "<p class=sub>A head sorts by its column. TPOT: time per output token of a "
         "request; TTFT: time to its first token; gap: time of all passes above the "
@@ -120,17 +122,19 @@ static void what_only_some_have(void **state)
     h.p[1].run.migration_time = 4 * ms;
     h.p[0].run.total.counts.hits = 40;
     h.p[0].run.total.counts.demand_bytes = 5000;
+    h.p[0].run.total.counts.swaps = 31;
     page = shown_of(state, &h.r);
     text_has(
         page,
         "</tbody></table></div>\n"
         "<div class=\"card scroll\"><table class=\"policies sortable\"><thead><tr><th>"
         "policy</th><th>hit<br>rate</th><th>from the<br>host</th><th>migra-<br>tions"
-        "</th><th>experts<br>moved</th><th>waited<br>for them</th></tr></thead><tbody>\n"
+        "</th><th>experts<br>moved</th><th>waited<br>for them</th>"
+        "<th><br>swaps</th></tr></thead><tbody>\n"
         "<tr><td>1 a</td><td>40.0 %</td><td>5.00 kB</td><td>-</td><td>-</td><td>-</td>"
-        "</tr>\n"
+        "<td>31</td></tr>\n"
         "<tr><td>2 b</td><td>-</td><td>-</td><td>7</td><td>123 MB</td><td>4.00 ms</td>"
-        "</tr>\n"
+        "<td>-</td></tr>\n"
         "</tbody></table></div>\n<p class=sub>A head sorts");
     free(page);
     /* One that was stopped has no figures. */

@@ -117,6 +117,7 @@ static void everything_comes_back(void **state)
     assert_string_equal(b.config, a.config);
     assert_string_equal(b.notes, a.notes);
     assert_string_equal(b.machine_source, a.machine_source);
+    assert_string_equal(b.watch, a.watch);
     assert_int_equal(b.seed, a.seed);
     assert_string_equal(b.group_names[1], "prose, long");
     assert_memory_equal(b.moe_layer, a.moe_layer, 5 * sizeof *a.moe_layer);
@@ -129,6 +130,9 @@ static void everything_comes_back(void **state)
         assert_memory_equal(&q->run.total, &p->run.total, sizeof p->run.total);
         assert_memory_equal(q->run.layer, p->run.layer, 5 * sizeof *p->run.layer);
         assert_memory_equal(q->run.request, p->run.request, 9 * sizeof *p->run.request);
+        assert_int_equal(q->run.watched, p->run.watched);
+        assert_memory_equal(q->run.watch, p->run.watch,
+                            p->run.watched * sizeof *p->run.watch);
         assert_int_equal(q->run.digest, p->run.digest);
         assert_int_equal(q->bounds.belady_time, p->bounds.belady_time);
         assert_int_equal(result_pass_count(&b, i), 20000);

@@ -106,8 +106,20 @@ static const char *const prefetchers[] = {"none",
                                           NULL};
 static const char *const offloads[] = {"fetch", "fetch", "host", "fiddler", NULL};
 
-/* A policy by chance. Owned. */
-static char *draw_policy(struct rng *r, bool early, bool out, bool bytes)
+/* Options of a cache that swaps; `spare` where all experts have one size. Owned. */
+static char *draw_swaps(uint64_t seed, bool spare)
+{
+    struct rng r = rng_stream(seed, "swaps", 0);
+    unsigned long long spares = rng_below(&r, 4), loads = rng_below(&r, 4);
+
+    return mem_format(", order: %s, in_flight: %llu, spare: %llu",
+                      rng_below(&r, 2) == 0 ? "hits-first" : "id", loads,
+                      spare ? spares : 0);
+}
+
+/* A policy by chance; `more` of the cache's options. Owned. */
+static char *draw_policy(struct rng *r, bool early, bool out, bool bytes,
+                         const char *more)
 {
     const char *cache = pick(r, cache_names);
     const char *prefetch = early ? pick(r, prefetchers) : "none";
@@ -120,7 +132,7 @@ static char *draw_policy(struct rng *r, bool early, bool out, bool bytes)
         prefetch = prefetchers[1 + rng_below(r, 2)];
     return mem_format(
         "{cache: {name: %s, scope: %s, %s: %llu%s, protect: %s, "
-        "preload: %s, admission: %s, write_back: %s, staging: %llu}, "
+        "preload: %s, admission: %s, write_back: %s, staging: %llu%s}, "
         "prefetch: %s, schedule: %s, offload: %s}",
         cache, global ? "global" : "layer",
         bytes    ? "bytes"
@@ -129,8 +141,16 @@ static char *draw_policy(struct rng *r, bool early, bool out, bool bytes)
         (unsigned long long)(bytes ? slots * WORLD_BYTES * (global ? 4 : 16) : slots),
         bytes ? " B" : "", pick(r, protections), rng_below(r, 3) == 0 ? "linear" : "none",
         rng_below(r, 4) == 0 ? "second-miss" : "always", out ? "yes" : "no",
-        (unsigned long long)(1 + rng_below(r, 3)), prefetch, pick(r, schedules),
+        (unsigned long long)(1 + rng_below(r, 3)), more, prefetch, pick(r, schedules),
         pick(r, offloads));
+}
+
+static bool is_even(const struct run_world *w)
+{
+    for (uint32_t l = 1; l < w->layers; l++)
+        if (w->expert_bytes[l] != w->expert_bytes[0])
+            return false;
+    return true;
 }
 
 static struct run_world *draw_world(struct rng *r, uint64_t seed)
@@ -164,8 +184,9 @@ static void test_anything_goes(void **state)
     for (uint64_t seed = 1; seed <= 250; seed++) {
         struct rng r = rng_stream(seed, "anything", 0);
         struct run_world *w = draw_world(&r, seed);
+        char *more = draw_swaps(seed, is_even(w));
         char *policy =
-            draw_policy(&r, true, rng_below(&r, 2) == 0, rng_below(&r, 2) == 0);
+            draw_policy(&r, true, rng_below(&r, 2) == 0, rng_below(&r, 2) == 0, more);
         struct run_case c = {.policy = policy,
                              .event_driven = true,
                              .keep_passes = true,
@@ -187,6 +208,7 @@ static void test_anything_goes(void **state)
         run_result_release(&again);
         run_result_release(&counted);
         free(policy);
+        free(more);
         run_world_free(w);
     }
 }

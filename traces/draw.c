@@ -1,5 +1,9 @@
 #include "draw.h"
 
+#include "draw_cell.h"
+#include "draw_normal.h"
+#include "draw_process.h"
+
 #include "sim/base/mem.h"
 
 #include <assert.h>
@@ -8,18 +12,12 @@
 #include <string.h>
 
 #define BLOCK 4 /* draws; tables hold whole blocks of them */
-#define QUANTILE_BITS 12
-#define QUANTILES ((size_t)1 << QUANTILE_BITS)
-#define FRACTION_BITS 9
-#define NORMAL_BITS (QUANTILE_BITS + FRACTION_BITS)
 
 /* Correlation of r from row to row: it fades within about three rows. */
 #define RECENT_MEMORY 0.7
 /* Correlation of the vectors of neighbouring groups: files list related topics together.
  */
 #define GROUP_MEMORY 0.8
-/* Recorded gates weigh the first expert about twice the last; scores have unit scale. */
-#define WEIGHT_SHARPNESS 1.5F
 
 /* What the openings of all requests have in common fades to 1 / e in so many rows, and
  * changes from row to row with this correlation. */
@@ -29,73 +27,8 @@
 /* The least score that is executed in a layer is seldom further below that of the layer
  * before, in the same row. Only speed depends on it. */
 #define FLOOR_MARGIN 0.25F
-#define FEW 64 /* candidates */
 
 #define GOLDEN UINT64_C(0x9e3779b97f4a7c15) /* what a draw adds to a stream's state */
-
-/* ---- normal numbers ---- */
-
-/* Inverse of the normal distribution function, by Newton's method from 0; `p` is within
- * (1e-5, 1/2], where every step stays on the convex side. */
-static double find_quantile(double p)
-{
-    double x = 0;
-
-    for (int i = 0; i < 60; i++) {
-        double error = 0.5 * erfc(-x / sqrt(2.0)) - p;
-        double density = exp(-0.5 * x * x) / sqrt(2.0 * acos(-1.0));
-
-        x -= error / density;
-    }
-    return x;
-}
-
-/* Knots at i / QUANTILES, straight between them; the two ends, which would be infinite,
- * are where a quarter of the last step remains. */
-static float *tabulate_quantiles(void)
-{
-    float *q = mem_alloc(QUANTILES + 1, sizeof *q);
-
-    for (size_t i = 0; i <= QUANTILES / 2; i++) {
-        double p = i == 0 ? 0.25 : (double)i;
-
-        q[i] = (float)find_quantile(p / (double)QUANTILES);
-        q[QUANTILES - i] = -q[i];
-    }
-    return q;
-}
-
-static inline size_t knot_of_bits(uint64_t bits)
-{
-    return (size_t)(bits >> FRACTION_BITS) & (QUANTILES - 1);
-}
-
-static inline int32_t part_of_bits(uint64_t bits)
-{
-    return (int32_t)(bits & ((1u << FRACTION_BITS) - 1));
-}
-
-static inline float normal_between(float low, float high, int32_t part)
-{
-    return low + (high - low) * ((float)part * (1.0F / (1 << FRACTION_BITS)));
-}
-
-double draw_quantile(const struct draw_model *m, double p)
-{
-    double place = fmin(1, fmax(0, p)) * (double)QUANTILES;
-    size_t knot = (size_t)fmin(place, (double)(QUANTILES - 1));
-
-    return m->quantile[knot] +
-           (m->quantile[knot + 1] - m->quantile[knot]) * (place - (double)knot);
-}
-
-float draw_normal(const struct draw_model *m, struct rng *r)
-{
-    uint64_t bits = rng_u64(r) >> (64 - NORMAL_BITS);
-    const float *knot = m->quantile + knot_of_bits(bits);
-
-    return normal_between(knot[0], knot[1], part_of_bits(bits));
-}
 
 static void draw_vector(const struct draw_model *m, struct rng *r, float *v)
 {
@@ -188,6 +121,7 @@ struct draw_model *draw_model_new(uint64_t seed, uint32_t layers, uint32_t exper
     m->top_k = top_k;
     m->groups = groups;
     m->noise = 0.3;
+    m->logit_scale = DRAW_LOGIT_SCALE;
     m->width = count_draws(experts, BLOCK) * BLOCK * DRAW_NORMALS;
     m->persistence = mem_zalloc(layers, sizeof *m->persistence);
     init_biases(m);
@@ -198,11 +132,12 @@ struct draw_model *draw_model_new(uint64_t seed, uint32_t layers, uint32_t exper
     m->top = mem_alloc(m->width / DRAW_NORMALS, sizeof *m->top);
     m->knot = mem_alloc(2 * (size_t)m->width, sizeof *m->knot);
     m->bits = mem_alloc(m->width / DRAW_NORMALS, sizeof *m->bits);
-    m->list = mem_alloc(m->width + FEW, sizeof *m->list);
+    m->list = mem_alloc(m->width + DRAW_FEW, sizeof *m->list);
     m->candidate = mem_alloc(m->width + 1, sizeof *m->candidate);
     m->candidate_score = mem_alloc(m->width + 1, sizeof *m->candidate_score);
-    m->best = mem_alloc(m->width + FEW, sizeof *m->best);
-    m->quantile = tabulate_quantiles();
+    m->best = mem_alloc(m->width + DRAW_FEW, sizeof *m->best);
+    m->ranked = mem_alloc(2 * (size_t)experts, sizeof *m->ranked);
+    m->quantile = draw_normal_table();
     draw_loadings(m);
     draw_groups(m);
     draw_openings(m);
@@ -212,7 +147,7 @@ struct draw_model *draw_model_new(uint64_t seed, uint32_t layers, uint32_t exper
 static void template_release(struct draw_template *t)
 {
     free(t->expert);
-    free(t->weight);
+    free(t->score);
     *t = (struct draw_template){0};
 }
 
@@ -233,6 +168,8 @@ void draw_model_free(struct draw_model *m)
     free(m->candidate);
     free(m->candidate_score);
     free(m->best);
+    free(m->ranked);
+    draw_process_free(m->process);
     template_release(&m->prompt);
     template_release(&m->output);
     free(m);
@@ -241,8 +178,9 @@ void draw_model_free(struct draw_model *m)
 /* ---- cells ---- */
 
 /* score = bias + loading . h, written so that compilers make vectors of it without
- * reordering any sum. */
-static void add_hidden(struct draw_model *m, uint32_t layer, const float *hidden)
+ * reordering any sum; by itself, so that all of h stays in registers. */
+static __attribute__((noinline)) void add_hidden(struct draw_model *m, uint32_t layer,
+                                                 const float *hidden)
 {
     const size_t width = m->width;
     const float *restrict bias = m->bias + layer * width;
@@ -256,130 +194,27 @@ static void add_hidden(struct draw_model *m, uint32_t layer, const float *hidden
                    h2 * loading[2 * width + i] + h3 * loading[3 * width + i];
 }
 
-/* Adds normal numbers, and finds the best of each draw's experts. The table is looked up
- * in one loop and what follows done in others, which become vectors. */
+/* Adds normal numbers. The table is looked up in one loop and what follows done in
+ * another, which becomes vectors. */
 static void add_noise(struct draw_model *m, struct rng r)
 {
     const size_t width = m->width, draws = width / DRAW_NORMALS;
     const float noise = (float)m->noise, *quantile = m->quantile;
-    float *restrict score = m->score, *restrict top = m->top, *restrict knot = m->knot;
+    float *restrict score = m->score, *restrict knot = m->knot;
     uint64_t *restrict bits = m->bits;
 
     for (size_t i = 0; i < draws; i++) {
         bits[i] = rng_u64(&r);
         for (size_t n = 0; n < DRAW_NORMALS; n++)
             memcpy(knot + 2 * (n * draws + i),
-                   quantile + knot_of_bits(bits[i] >> n * NORMAL_BITS), 2 * sizeof *knot);
+                   quantile + draw_normal_knot(bits[i] >> n * DRAW_NORMAL_BITS),
+                   2 * sizeof *knot);
     }
     for (size_t n = 0; n < DRAW_NORMALS; n++)
         for (size_t i = 0, at = n * draws; i < draws; i++, at++)
-            score[at] += noise * normal_between(knot[2 * at], knot[2 * at + 1],
-                                                part_of_bits(bits[i] >> n * NORMAL_BITS));
-    for (size_t i = 0; i < draws; i++) {
-        float first = score[i], second = score[draws + i], third = score[2 * draws + i];
-
-        first = first > second ? first : second;
-        top[i] = first > third ? first : third;
-    }
-}
-
-/* Those that score above `floor`, in ascending order, and how many they are. What is
- * above cannot be foreseen, so there is no branch to foresee. */
-static uint32_t find_candidates(struct draw_model *m, float floor)
-{
-    const uint32_t draws = m->width / DRAW_NORMALS;
-    const float *score = m->score, *top = m->top;
-    uint32_t *list = m->list, *candidate = m->candidate;
-    uint32_t found = 0, count = 0;
-
-    for (uint32_t i = 0; i < draws; i++) {
-        list[found] = i;
-        found += top[i] > floor;
-    }
-    for (uint32_t f = 0; f < found; f++)
-        for (uint32_t n = 0; n < DRAW_NORMALS; n++) {
-            float now = score[n * draws + list[f]];
-
-            candidate[count] = list[f] * DRAW_NORMALS + n;
-            m->candidate_score[count] = now;
-            count += now > floor;
-        }
-    return count;
-}
-
-/* The places of few candidates in descending order, by comparing each with all before it;
- * again without a branch to foresee. */
-static void order_few(struct draw_model *m, uint32_t count)
-{
-    const float *score = m->candidate_score;
-    uint32_t place[FEW];
-
-    for (uint32_t i = 0; i < count; i++) {
-        float mine = score[i];
-        uint32_t before = 0;
-
-        for (uint32_t j = 0; j < i; j++) {
-            uint32_t better = score[j] >= mine;
-
-            before += better;
-            place[j] += 1 - better;
-        }
-        place[i] = before;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        m->best[place[i]] = score[i];
-        m->list[place[i]] = m->candidate[i];
-    }
-}
-
-/* The best of many candidates in descending order, by insertion. */
-static void order_many(struct draw_model *m, uint32_t count)
-{
-    const float *score = m->candidate_score;
-    float *best = m->best;
-    uint32_t last = m->top_k - 1;
-
-    for (uint32_t c = 0; c < count; c++) {
-        uint32_t i = c < last ? c : last;
-
-        if (c > last && score[c] <= best[last])
-            continue;
-        for (; i > 0 && best[i - 1] < score[c]; i--) {
-            best[i] = best[i - 1];
-            m->list[i] = m->list[i - 1];
-        }
-        best[i] = score[c];
-        m->list[i] = m->candidate[c];
-    }
-}
-
-/* Finds the top_k best, in descending order; the lower id first where two are equal.
- * Quick if most others are below `floor`. Their scores are in m->best. */
-static void choose(struct draw_model *m, float floor, uint16_t *expert)
-{
-    uint32_t count = find_candidates(m, floor);
-
-    if (count < m->top_k)
-        count = find_candidates(m, -INFINITY);
-    if (count <= FEW)
-        order_few(m, count);
-    else
-        order_many(m, count);
-    for (uint32_t i = 0; i < m->top_k; i++)
-        expert[i] = (uint16_t)m->list[i];
-}
-
-/* Softmax of the chosen scores. */
-static void weigh(const struct draw_model *m, float *weight)
-{
-    float sum = 0;
-
-    for (uint32_t i = 0; i < m->top_k; i++) {
-        weight[i] = expf(WEIGHT_SHARPNESS * (m->best[i] - m->best[0]));
-        sum += weight[i];
-    }
-    for (uint32_t i = 0; i < m->top_k; i++)
-        weight[i] /= sum;
+            score[at] += noise * draw_normal_between(
+                                     knot[2 * at], knot[2 * at + 1],
+                                     draw_normal_part(bits[i] >> n * DRAW_NORMAL_BITS));
 }
 
 /* ---- rows ---- */
@@ -395,7 +230,9 @@ void draw_walk_begin(struct draw_walk *w, struct draw_model *m, uint64_t number,
                             .request = request,
                             .fresh = rng_stream(m->seed, "token", number),
                             .recent = rng_stream(m->seed, "recent", number),
-                            .noise = rng_stream(m->seed, "noise", number)};
+                            .noise = rng_stream(m->seed, "noise", number),
+                            .number_of_walk =
+                                m->process == NULL ? 0 : ++m->process->walks};
     draw_vector(m, &r, w->constant);
     for (int d = 0; d < DRAW_DIMENSIONS; d++)
         w->constant[d] = own * w->constant[d] + shared * group[d];
@@ -413,14 +250,25 @@ static const struct draw_template *find_template(const struct draw_walk *w, size
     return *row < t->rows ? t : NULL;
 }
 
-static void copy_row(const struct draw_model *m, const struct draw_template *t,
-                     size_t row, uint16_t *expert, float *weight)
-{
-    size_t cells = (size_t)m->layers * m->top_k;
+/* Where a row is put: of each layer top_k experts with their scores, or all of them. */
+struct listing {
+    uint16_t *expert;
+    float *score; /* NULL: is not wanted */
+    uint32_t width;
+};
 
-    memcpy(expert, t->expert + row * cells, cells * sizeof *expert);
-    if (weight != NULL)
-        memcpy(weight, t->weight + row * cells, cells * sizeof *weight);
+/* A template may list all experts where the executed ones alone are wanted. */
+static void copy_row(const struct draw_model *m, const struct draw_template *t,
+                     size_t row, const struct listing *to)
+{
+    assert(to->width <= t->width);
+    for (uint32_t l = 0; l < m->layers; l++) {
+        size_t from = (row * m->layers + l) * t->width, at = (size_t)l * to->width;
+
+        memcpy(to->expert + at, t->expert + from, to->width * sizeof *to->expert);
+        if (to->score != NULL)
+            memcpy(to->score + at, t->score + from, to->width * sizeof *to->score);
+    }
 }
 
 /* Mixes what is common to the openings of all requests into y. */
@@ -441,7 +289,25 @@ static void add_opening(const struct draw_walk *w, float *y)
     }
 }
 
-static void draw_row(struct draw_walk *w, const float *x, uint16_t *expert, float *weight)
+/* Lists a cell by its scores. Returns what the next layer's least is likely above. */
+static float list_cell(struct draw_model *m, uint32_t layer, float floor, bool all,
+                       const struct listing *to)
+{
+    uint16_t *expert = to->expert + (size_t)layer * to->width;
+    float *score = to->score == NULL ? NULL : to->score + (size_t)layer * to->width;
+
+    if (all) {
+        draw_cell_rank(m, expert, score);
+        return floor;
+    }
+    draw_cell_choose(m, floor, expert);
+    if (score != NULL)
+        memcpy(score, m->best, m->top_k * sizeof *score);
+    return m->best[m->top_k - 1] - FLOOR_MARGIN;
+}
+
+static void draw_row(struct draw_walk *w, const float *x, bool all,
+                     const struct listing *to)
 {
     struct draw_model *m = w->m;
     uint64_t draws = count_draws(m->experts, 1);
@@ -456,7 +322,6 @@ static void draw_row(struct draw_walk *w, const float *x, uint16_t *expert, floa
         uint64_t first = ((uint64_t)w->row * m->layers + l) * draws;
         float fresh = visible * (float)sqrt(1 - m->persistence[l]);
         float kept = visible * (float)sqrt(m->persistence[l]);
-        uint16_t *executed = expert + (size_t)l * m->top_k;
         float h[DRAW_DIMENSIONS];
         struct rng noise;
 
@@ -465,10 +330,17 @@ static void draw_row(struct draw_walk *w, const float *x, uint16_t *expert, floa
         add_hidden(m, l, h);
         noise = (struct rng){.state = w->noise.state + first * GOLDEN};
         add_noise(m, noise);
-        choose(m, floor, executed);
-        floor = m->best[m->top_k - 1] - FLOOR_MARGIN;
-        if (weight != NULL)
-            weigh(m, weight + (size_t)l * m->top_k);
+        floor = list_cell(m, l, floor, all, to);
+    }
+}
+
+static void draw_row_process(struct draw_model *m, bool all, const struct listing *to)
+{
+    float floor = -INFINITY;
+
+    for (uint32_t l = 0; l < m->layers; l++) {
+        draw_process_score(m, l);
+        floor = list_cell(m, l, floor, all, to);
     }
 }
 
@@ -481,7 +353,8 @@ static void draw_row_alone(const struct draw_walk *w, uint16_t *expert)
         draw_alone(m, &r, expert + (size_t)l * m->top_k);
 }
 
-void draw_walk_row(struct draw_walk *w, uint16_t *expert, float *weight)
+/* Scores as they are drawn; `to` NULL: only moves on. */
+static void walk_row(struct draw_walk *w, bool all, const struct listing *to)
 {
     const float renew = (float)sqrt(1 - RECENT_MEMORY * RECENT_MEMORY);
     const struct draw_template *shared;
@@ -492,14 +365,40 @@ void draw_walk_row(struct draw_walk *w, uint16_t *expert, float *weight)
     draw_vector(w->m, &w->recent, step);
     for (int d = 0; d < DRAW_DIMENSIONS; d++)
         w->r[d] = (float)RECENT_MEMORY * w->r[d] + renew * step[d];
+    if (w->m->process != NULL)
+        draw_process_step(w);
     shared = find_template(w, &row);
-    if (expert != NULL && w->m->alone)
-        draw_row_alone(w, expert);
-    else if (expert != NULL && shared != NULL)
-        copy_row(w->m, shared, row, expert, weight);
-    else if (expert != NULL)
-        draw_row(w, x, expert, weight);
+    if (to != NULL && w->m->alone)
+        draw_row_alone(w, to->expert);
+    else if (to != NULL && shared != NULL)
+        copy_row(w->m, shared, row, to);
+    else if (to != NULL && w->m->process != NULL)
+        draw_row_process(w->m, all, to);
+    else if (to != NULL)
+        draw_row(w, x, all, to);
     w->row++;
+}
+
+void draw_walk_row(struct draw_walk *w, uint16_t *expert, float *weight)
+{
+    const struct draw_model *m = w->m;
+    const struct listing to = {expert, weight, m->top_k};
+
+    assert(weight == NULL || !m->alone);
+    walk_row(w, false, expert == NULL ? NULL : &to);
+    for (size_t l = 0; l < m->layers && weight != NULL; l++)
+        draw_cell_weigh(m, weight + l * m->top_k);
+}
+
+void draw_walk_row_all(struct draw_walk *w, uint16_t *expert, float *logit)
+{
+    const struct draw_model *m = w->m;
+    const struct listing to = {expert, logit, m->experts};
+
+    assert(m->all && !m->alone);
+    walk_row(w, true, &to);
+    for (size_t l = 0; l < m->layers; l++)
+        draw_cell_logits(m, expert + l * m->experts, logit + l * m->experts);
 }
 
 /* The rows are those of a request that is drawn for this alone. */
@@ -507,15 +406,18 @@ static struct draw_template draw_template(struct draw_model *m, uint64_t number,
                                           uint32_t rows)
 {
     struct draw_request request = {.prompt_rows = rows};
-    size_t cells = (size_t)m->layers * m->top_k;
-    struct draw_template t = {.rows = rows};
+    struct draw_template t = {.rows = rows, .width = m->all ? m->experts : m->top_k};
+    size_t values = (size_t)m->layers * t.width;
     struct draw_walk w;
 
-    t.expert = mem_alloc((size_t)rows + 1, cells * sizeof *t.expert);
-    t.weight = mem_alloc((size_t)rows + 1, cells * sizeof *t.weight);
+    t.expert = mem_alloc((size_t)rows + 1, values * sizeof *t.expert);
+    t.score = mem_alloc((size_t)rows + 1, values * sizeof *t.score);
     draw_walk_begin(&w, m, number, &request);
-    for (uint32_t i = 0; i < rows; i++)
-        draw_walk_row(&w, t.expert + i * cells, t.weight + i * cells);
+    for (uint32_t i = 0; i < rows; i++) {
+        const struct listing to = {t.expert + i * values, t.score + i * values, t.width};
+
+        walk_row(&w, m->all, &to);
+    }
     return t;
 }
 

@@ -27,7 +27,10 @@
  * Beside it there is a router without any dependence, `alone`: the executed experts of
  * each cell are drawn one after the other, without replacement, by weights that are 1 /
  * experts, and more by hot_weight for the first `hot` experts (the synthetic router of
- * MoEShard, EuroMLSys 2025). Nothing else of the model matters then.
+ * MoEShard, EuroMLSys 2025). Nothing else of the model matters then. And there is one
+ * whose scores are processes of their own: draw_process.h.
+ *
+ * Logits, and the weights that are their softmax, are the scores times logit_scale.
  *
  * All draws are keyed by (seed, purpose, entity) and a counter, so that a row is a
  * function of the model and of where it is, whatever else is drawn. */
@@ -41,7 +44,10 @@
 #include <stdint.h>
 
 #define DRAW_DIMENSIONS 4
-#define DRAW_NORMALS 3   /* normal numbers that 64 random bits give */
+#define DRAW_NORMALS 3 /* normal numbers that 64 random bits give */
+#define DRAW_FEW 64    /* candidates that are put in order one by one */
+/* Recorded gates weigh the first expert about twice the last; scores have unit scale. */
+#define DRAW_LOGIT_SCALE 1.5F
 #define DRAW_OPENING 256 /* rows after which openings have nothing in common */
 
 /* What a request is made of. Its rows are prompt rows, then output rows. */
@@ -54,9 +60,9 @@ struct draw_request {
 
 /* First rows that all requests share. */
 struct draw_template {
-    uint32_t rows;
-    uint16_t *expert; /* (row, layer, top_k) */
-    float *weight;    /* likewise */
+    uint32_t rows, width; /* experts of a cell that are listed: top_k, or all */
+    uint16_t *expert;     /* (row, layer, width) */
+    float *score;         /* likewise */
 };
 
 struct draw_model {
@@ -72,11 +78,14 @@ struct draw_model {
     bool alone;
     uint32_t hot; /* experts 0 to hot - 1 */
     double hot_weight;
+    struct draw_process *process; /* or NULL */
+    bool all; /* draw_walk_row_all() may be called: set before templates are drawn */
+    float logit_scale;
     float *quantile; /* of the standard normal, for drawing from it */
     /* Work space of a cell. */
     float *score, *knot, *top, *candidate_score, *best;
     uint32_t *list, *candidate;
-    uint64_t *bits;
+    uint64_t *bits, *ranked;
     struct draw_template prompt, output;
 };
 
@@ -110,7 +119,8 @@ float draw_normal(const struct draw_model *m, struct rng *r);
 /* The standard normal quantile of `p`, from a table: not beyond 3.8 either way. */
 double draw_quantile(const struct draw_model *m, double p);
 
-/* Walks the rows of one request. Value type; borrows model and request. */
+/* Walks the rows of one request. Value type; borrows model and request. With processes a
+ * walk ends when another of the same model begins. */
 struct draw_walk {
     struct draw_model *m;
     const struct draw_request *request;
@@ -118,6 +128,7 @@ struct draw_walk {
     uint32_t row;
     float constant[DRAW_DIMENSIONS]; /* u */
     float r[DRAW_DIMENSIONS];
+    uint64_t number_of_walk; /* with processes: how many had begun */
 };
 void draw_walk_begin(struct draw_walk *w, struct draw_model *m, uint64_t number,
                      const struct draw_request *request);
@@ -126,7 +137,12 @@ void draw_alone(const struct draw_model *m, struct rng *r, uint16_t *expert);
 
 /* Draws the present row into expert (layer, top_k) and moves on; with NULL it only moves
  * on, which is cheap. `weight`, of the same shape, may be NULL: the softmax of the chosen
- * scores; the router without dependence has no scores. */
+ * logits; the router without dependence has none. */
 void draw_walk_row(struct draw_walk *w, uint16_t *expert, float *weight);
+
+/* The same of all experts: (layer, experts), in descending order, of which the first
+ * top_k are those that draw_walk_row() gives; and their logits, which 16-bit floats hold
+ * exactly. Not of the router without dependence. */
+void draw_walk_row_all(struct draw_walk *w, uint16_t *expert, float *logit);
 
 #endif

@@ -1,6 +1,8 @@
 #include "generate.h"
 
 #include "draw_fit.h"
+#include "draw_process.h"
+#include "draw_scale.h"
 #include "generate_write.h"
 
 #include "sim/base/mem.h"
@@ -18,6 +20,8 @@
     {                                                                                    \
 #name, type, offsetof(struct generate_params, name), def, min, max, NULL, help   \
     }
+
+static const char *const score_words[] = {"no", "yes", "all", NULL};
 
 const struct option generate_options[] = {
     OPTION(model, OPT_STRING, "synthetic", 0, 0, "name in models/arch that is written"),
@@ -51,7 +55,10 @@ const struct option generate_options[] = {
            "first prompt rows that are the same in all requests"),
     OPTION(output_template, OPT_INT, "0", 0, 65535,
            "first output rows that are the same in all requests"),
-    OPTION(scores, OPT_BOOL, "false", 0, 0, "write scores of the executed experts"),
+    {"scores", OPT_CHOICE, offsetof(struct generate_params, scores), "no", 0, 0,
+     score_words,
+     "write scores: yes, of the executed experts (the softmax of their logits); all, "
+     "logits of all experts, in descending order"},
     OPTION(gini, OPT_DOUBLE, "0", 0, 1, "Gini of the shares; sets skew (0: not given)"),
     OPTION(top1_share, OPT_DOUBLE, "0", 0, 1,
            "largest share of an expert in a layer; sets tail (0: not given)"),
@@ -72,11 +79,137 @@ const struct option generate_options[] = {
            "ranks that requests come from in turn (0: not recorded)"),
     OPTION(moe_every, OPT_INT, "1", 1, 16,
            "decoder layers from one MoE layer to the next"),
+    OPTION(logit_scale, OPT_DOUBLE, "1.5", DRAW_SCALE_LEAST, DRAW_SCALE_MOST,
+           "scores: all: what scores, whose noise and state have variance 1, are "
+           "multiplied by (1.5: as the weights of scores: yes)"),
+    OPTION(autoregressive, OPT_BOOL, "false", 0, 0,
+           "draw each expert's logit by a process of its own; with 8 experts and top_k 2 "
+           "selections change as MoE-ERAS measured"),
+    OPTION(
+        logit_sd, OPT_DOUBLE, "1.386", 0, 100,
+        "autoregressive: standard deviation of an expert's logit over rows; what is new "
+        "in a row is sqrt(1 - persistence^2) of it (1.2)"),
+    OPTION(persistence, OPT_DOUBLE, "0.5", 0, 1,
+           "autoregressive: correlation of a logit from row to row of a request"),
+    OPTION(popularity_sd, OPT_DOUBLE, "0.2", 0, 100,
+           "autoregressive: standard deviation of what an expert's logit is on average"),
     {.name = NULL},
 };
 
-/* The first of those options that a trace names only where they are used. */
-#define FIRST_OF_FEW "independent"
+/* ---- routers ---- */
+
+enum router {
+    MODEL = 1 << 0,   /* that of draw.h */
+    ALONE = 1 << 1,   /* the one without dependence */
+    PROCESS = 1 << 2, /* that of draw_process.h */
+};
+
+static enum router router_of(const struct generate_params *p)
+{
+    if (p->autoregressive)
+        return PROCESS;
+    return p->independent || p->hot_weight > 0 ? ALONE : MODEL;
+}
+
+/* Options that only some routers can follow. */
+static const struct owned {
+    const char *name;
+    unsigned routers;
+} owned[] = {
+    {"skew", MODEL},
+    {"tail", MODEL},
+    {"locality", MODEL},
+    {"affinity", MODEL},
+    {"domain", MODEL},
+    {"cross_layer", MODEL},
+    {"opening", MODEL},
+    {"prompt_template", MODEL},
+    {"output_template", MODEL},
+    {"scores", MODEL | PROCESS},
+    {"gini", MODEL},
+    {"top1_share", MODEL},
+    {"adjacent_overlap", MODEL},
+    {"next_layer_predictability", MODEL},
+    {"union_16", MODEL},
+    {"independent", MODEL | ALONE},
+    {"hot_weight", MODEL | ALONE},
+    {"hot_share", MODEL | ALONE},
+    {"logit_scale", MODEL},
+    {"logit_sd", PROCESS},
+    {"persistence", PROCESS},
+    {"popularity_sd", PROCESS},
+};
+
+static bool follows(enum router router, const struct option *o)
+{
+    for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
+        if (strcmp(o->name, owned[i].name) == 0)
+            return (owned[i].routers & router) != 0;
+    return true;
+}
+
+static double read_option(const struct option *o, const struct generate_params *p)
+{
+    const void *value = (const char *)p + o->offset;
+
+    switch (o->type) {
+    case OPT_BOOL:
+        return *(const bool *)value;
+    case OPT_CHOICE:
+        return *(const int *)value;
+    case OPT_INT:
+        return (double)*(const int64_t *)value;
+    default:
+        return *(const double *)value;
+    }
+}
+
+static int refuse_option(enum router router, const struct option *o,
+                         const struct generate_params *p, const char *out, struct err *e)
+{
+    double number = read_option(o, p);
+    char *value = o->type == OPT_CHOICE ? mem_strdup(o->choices[(int)number])
+                  : o->type == OPT_BOOL ? mem_strdup(number > 0 ? "yes" : "no")
+                                        : mem_format("%g", number);
+
+    if (router == ALONE)
+        (void)err_set(e,
+                      "%s: %s is %s, but with hot_weight or independent every row and "
+                      "layer is drawn alone, by the experts' weights; leave %s out",
+                      out, o->name, value, o->name);
+    else if (router == PROCESS)
+        (void)err_set(e,
+                      "%s: %s is %s, but with autoregressive the logits' processes, each "
+                      "expert's its own, are all there is; leave %s out",
+                      out, o->name, value, o->name);
+    else
+        (void)err_set(e,
+                      "%s: %s is %s, but only with autoregressive are logits processes; "
+                      "set autoregressive=yes, or leave %s out",
+                      out, o->name, value, o->name);
+    free(value);
+    return -1;
+}
+
+/* Refuses what the router cannot follow, unless it was left at its default, or is 0
+ * where no dependence is what the router has. */
+static int check_router(const struct generate_params *p, const char *out, struct err *e)
+{
+    enum router router = router_of(p);
+    struct generate_params usual;
+    int status = cfg_bind(NULL, generate_options, &usual, e);
+
+    for (const struct option *o = generate_options; o->name != NULL && status == 0; o++) {
+        double given;
+
+        if (follows(router, o))
+            continue;
+        given = read_option(o, p);
+        if (fabs(given - read_option(o, &usual)) > 0 && (given > 0 || router != ALONE))
+            status = refuse_option(router, o, p, out, e);
+    }
+    return status;
+}
 
 /* ---- popularity ---- */
 
@@ -210,68 +343,6 @@ static struct draw_request *draw_requests(const struct draw_model *m,
 
 /* ---- all of it ---- */
 
-static bool is_alone(const struct generate_params *p)
-{
-    return p->independent || p->hot_weight > 0;
-}
-
-/* Whether an option says what the router without dependence cannot have. */
-static bool is_contrary(const struct option *o)
-{
-    static const char *const contrary[] = {"skew",
-                                           "tail",
-                                           "locality",
-                                           "affinity",
-                                           "domain",
-                                           "cross_layer",
-                                           "opening",
-                                           "prompt_template",
-                                           "output_template",
-                                           "scores",
-                                           "gini",
-                                           "top1_share",
-                                           "adjacent_overlap",
-                                           "next_layer_predictability",
-                                           "union_16"};
-
-    for (size_t i = 0; i < sizeof contrary / sizeof contrary[0]; i++)
-        if (strcmp(o->name, contrary[i]) == 0)
-            return true;
-    return false;
-}
-
-static double read_option(const struct option *o, const struct generate_params *p)
-{
-    const void *value = (const char *)p + o->offset;
-
-    if (o->type == OPT_BOOL)
-        return *(const bool *)value;
-    return o->type == OPT_INT ? (double)*(const int64_t *)value : *(const double *)value;
-}
-
-/* Refuses what the router without dependence cannot have, unless it is 0 or was left at
- * its default. */
-static int check_alone(const struct generate_params *p, const char *out, struct err *e)
-{
-    struct generate_params usual;
-    int status = cfg_bind(NULL, generate_options, &usual, e);
-
-    for (const struct option *o = generate_options; o->name != NULL && status == 0; o++) {
-        double given;
-
-        if (!is_contrary(o))
-            continue;
-        given = read_option(o, p);
-        if (given > 0 && fabs(given - read_option(o, &usual)) > 0)
-            status = err_set(e,
-                             "%s: %s is %g, but with hot_weight or independent every row "
-                             "and layer is drawn alone, by the experts' weights; leave "
-                             "%s out",
-                             out, o->name, given, o->name);
-    }
-    return status;
-}
-
 static int check_params(const struct generate_params *p, const char *out, struct err *e)
 {
     if (p->top_k > p->experts)
@@ -285,7 +356,15 @@ static int check_params(const struct generate_params *p, const char *out, struct
                        "%s: union_16 can be drawn to with 16 requests in 2 groups or "
                        "more; there are %" PRId64 " in %" PRId64,
                        out, p->requests, p->groups);
-    return is_alone(p) ? check_alone(p, out, e) : 0;
+    if (check_router(p, out, e) != 0)
+        return -1;
+    if (p->scores != GENERATE_SCORES_ALL &&
+        fabs(p->logit_scale - (double)DRAW_LOGIT_SCALE) > 0)
+        return err_set(e,
+                       "%s: logit_scale is %g, but logits are written with scores: all "
+                       "alone; set that, or leave logit_scale out",
+                       out, p->logit_scale);
+    return 0;
 }
 
 static int check_reached(const char *out, const char *name, double asked, double reached,
@@ -352,19 +431,33 @@ static int fit(struct draw_model *m, const struct generate_params *p,
     return 0;
 }
 
+/* Options that came after others are named only where they are used, so that traces
+ * without them stay as they were. */
+static bool is_told(const struct option *o, const struct generate_params *p)
+{
+    static const char *const first[] = {"independent", "hot_weight", "hot_share",
+                                        "sources", "moe_every"};
+    enum router router = router_of(p);
+
+    if (!follows(router, o))
+        return false;
+    for (size_t i = 0; i < sizeof first / sizeof first[0]; i++)
+        if (strcmp(o->name, first[i]) == 0)
+            return router == ALONE || p->sources > 0 || p->moe_every > 1;
+    if (strcmp(o->name, "logit_scale") == 0)
+        return p->scores == GENERATE_SCORES_ALL;
+    return strcmp(o->name, "autoregressive") != 0 || router == PROCESS;
+}
+
 /* As cfg_describe, but of the options that were used. Owned. */
 static char *describe(const struct generate_params *p)
 {
     struct option used[sizeof generate_options / sizeof generate_options[0]];
     size_t count = 0;
-    bool late = false, uses_late = is_alone(p) || p->sources > 0 || p->moe_every > 1;
 
-    for (const struct option *o = generate_options; o->name != NULL; o++) {
-        late |= strcmp(o->name, FIRST_OF_FEW) == 0;
-        if ((late && !uses_late) || (is_alone(p) && is_contrary(o)))
-            continue;
-        used[count++] = *o;
-    }
+    for (const struct option *o = generate_options; o->name != NULL; o++)
+        if (is_told(o, p))
+            used[count++] = *o;
     used[count] = (struct option){.name = NULL};
     return cfg_describe(used, p);
 }
@@ -375,9 +468,9 @@ static int write(struct draw_model *m, const struct generate_params *p,
     struct trace_info info = {
         .experts = m->experts,
         .top_k = m->top_k,
-        .candidates = m->top_k,
+        .candidates = m->all ? m->experts : m->top_k,
         .layers = m->layers,
-        .score_kind = p->scores ? TRACE_SCORE_SOFTMAX : TRACE_SCORE_NONE,
+        .score_kind = generate_score_kind((enum generate_scores)p->scores),
         .sorted = !m->alone,
         .groups = m->groups,
     };
@@ -415,14 +508,18 @@ int generate_trace(const struct generate_params *p, const char *out, struct err 
     m->affinity = p->affinity;
     m->domain = p->domain;
     m->opening = p->opening;
-    m->alone = is_alone(p);
+    m->all = p->scores == GENERATE_SCORES_ALL;
+    m->logit_scale = (float)p->logit_scale;
+    m->alone = router_of(p) == ALONE;
     m->hot_weight = p->hot_weight;
     m->hot = (uint32_t)ceil(p->hot_share * (double)p->experts - 1e-9);
     for (uint32_t l = 0; l < m->layers; l++)
         m->persistence[l] = p->locality;
     requests = draw_requests(m, p);
     status = generate_check(out, requests, (size_t)p->requests, e);
-    if (status == 0 && !m->alone)
+    if (router_of(p) == PROCESS)
+        draw_process_start(m, p->logit_sd, p->persistence, p->popularity_sd);
+    if (status == 0 && router_of(p) == MODEL)
         status = fit(m, p, requests, out, e);
     if (status == 0)
         status = write(m, p, requests, out, e);

@@ -1,7 +1,10 @@
 #include "generate.h"
 
 #include "draw_fit.h"
+#include "draw_scale.h"
+#include "gates.h"
 #include "generate_write.h"
+#include "rows_sweep.h"
 #include "statistics.h"
 
 #include "sim/base/mem.h"
@@ -13,6 +16,7 @@
 #define TEMPLATE_MAX 64    /* rows that are searched for a template */
 #define TEMPLATE_PAIRS 256 /* of requests, compared at each position */
 #define FAR_PAIRS 20000
+#define GATE_ROWS 20000
 #define LARGEST_UNION 4 /* index: 16 requests govern, the other sizes follow */
 
 struct source {
@@ -150,6 +154,35 @@ static int measure_openings(struct source *s, uint32_t prompt_template,
     return status;
 }
 
+/* The share of the executed experts of the gate mass of all, mean over cells; -1 where
+ * the scores of all are not there. */
+static int measure_mass(struct source *s, double *mass, struct err *e)
+{
+    struct gates *g;
+    struct rows_visitor visitor = {gates_visit, NULL};
+    struct rows_sweep sweep = {.step = s->info->rows / GATE_ROWS + 1,
+                               .tokens = true,
+                               .scores = true,
+                               .visitor = &visitor,
+                               .visitors = 1};
+    double outside = 0, cells = 0;
+    int status;
+
+    *mass = -1;
+    if (generate_scores_of(s->t) != GENERATE_SCORES_ALL)
+        return 0;
+    visitor.context = g = gates_new(s->t);
+    status = rows_sweep(s->t, &sweep, e);
+    for (size_t i = 0; i < (size_t)TRACE_PHASES * s->info->groups; i++) {
+        outside += gates_sums(g)[i].outside;
+        cells += (double)gates_sums(g)[i].cells;
+    }
+    if (cells > 0)
+        *mass = 1 - outside / cells;
+    gates_free(g);
+    return status;
+}
+
 /* ---- all of it ---- */
 
 static int fit(struct source *s, struct draw_model *m,
@@ -164,6 +197,7 @@ static int fit(struct source *s, struct draw_model *m,
     };
     uint32_t prompt_rows, output_rows;
     struct fit_result ignored;
+    double mass;
 
     if (have->adjacent_overlap > 0)
         t.layer_adjacent_overlap = have->layer_adjacent_overlap;
@@ -175,12 +209,28 @@ static int fit(struct source *s, struct draw_model *m,
     if (measure_far(s, &t.far_overlap, e) != 0 ||
         measure_template(s, false, have->independent_overlap, &prompt_rows, e) != 0 ||
         measure_template(s, true, have->independent_overlap, &output_rows, e) != 0 ||
-        measure_openings(s, prompt_rows, output_rows, &t.opening_overlap, e) != 0)
+        measure_openings(s, prompt_rows, output_rows, &t.opening_overlap, e) != 0 ||
+        measure_mass(s, &mass, e) != 0)
         return -1;
     fit_start(m, have->popularity);
     draw_model_templates(m, prompt_rows, output_rows);
     fit_model(m, requests, count, &t, &ignored);
+    if (m->all && mass >= 0 && m->top_k < m->experts)
+        draw_scale_fit(m, requests, count, mass);
     return 0;
+}
+
+/* Owned. */
+static char *describe(const struct draw_model *m, const struct generate_like_options *o,
+                      size_t requests)
+{
+    char *text = mem_format("seed=%" PRIu64 " requests=%zu", o->seed, requests), *longer;
+
+    if (!m->all)
+        return text;
+    longer = mem_format("%s scores=all logit_scale=%.9g", text, (double)m->logit_scale);
+    free(text);
+    return longer;
 }
 
 static int generate(struct source *s, const struct trace_statistics *have,
@@ -196,17 +246,18 @@ static int generate(struct source *s, const struct trace_statistics *have,
 
     for (size_t i = 0; i < count; i++)
         requests[i] = s->shape[i % s->info->requests];
-    info.candidates = info.top_k;
+    m->all = o->scores == GENERATE_SCORES_ALL;
+    info.candidates = m->all ? info.experts : info.top_k;
     info.predicted = 0;
     info.sorted = true;
-    info.score_kind = o->scores ? TRACE_SCORE_SOFTMAX : TRACE_SCORE_NONE;
+    info.score_kind = generate_score_kind(o->scores);
     info.source = mem_format("synthetic, drawn by moesim trace gen to the statistics of "
                              "a trace with source: %s",
                              s->info->source);
-    info.capture = mem_format("seed=%" PRIu64 " requests=%zu", o->seed, count);
     status = generate_check(out, requests, count, e);
     if (status == 0)
         status = fit(s, m, requests, count, have, e);
+    info.capture = describe(m, o, count);
     if (status == 0)
         status = generate_write(m, &info, requests, count, 0, out, e);
     free(info.source);
@@ -216,12 +267,21 @@ static int generate(struct source *s, const struct trace_statistics *have,
     return status;
 }
 
+enum generate_scores generate_scores_of(const struct trace *source)
+{
+    unsigned fields = trace_fields(source);
+
+    return (fields & TRACE_HAS_ALL_SCORES) != 0 ? GENERATE_SCORES_ALL
+           : (fields & TRACE_HAS_SCORES) != 0   ? GENERATE_SCORES_YES
+                                                : GENERATE_SCORES_NO;
+}
+
 int generate_like(struct trace *source, const struct generate_like_options *o,
                   const char *out, struct err *e)
 {
     const struct trace_info *info = trace_get_info(source);
-    struct generate_like_options fallback = {
-        .seed = 1, .scores = (trace_fields(source) & TRACE_HAS_SCORES) != 0};
+    struct generate_like_options fallback = {.seed = 1,
+                                             .scores = generate_scores_of(source)};
     struct source s = {.t = source, .info = info, .requests = trace_get_requests(source)};
     struct trace_statistics have;
     size_t values = (size_t)info->layers * info->candidates;

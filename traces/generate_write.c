@@ -6,7 +6,15 @@
 #include <stdlib.h>
 
 #define BLOCK_ROWS 256
+#define BLOCK_VALUES ((size_t)1 << 22) /* of a block of more than one row */
 #define REQUEST_ROWS_MAX (UINT32_MAX / 2)
+
+enum trace_score_kind generate_score_kind(enum generate_scores scores)
+{
+    return scores == GENERATE_SCORES_ALL   ? TRACE_SCORE_LOGIT
+           : scores == GENERATE_SCORES_YES ? TRACE_SCORE_SOFTMAX
+                                           : TRACE_SCORE_NONE;
+}
 
 int generate_check(const char *out, const struct draw_request *requests, size_t count,
                    struct err *e)
@@ -30,32 +38,72 @@ int generate_check(const char *out, const struct draw_request *requests, size_t 
     return 0;
 }
 
-/* Rows of one request; `token`, `expert` and `weight` hold BLOCK_ROWS rows. */
+/* Rows on their way to the file. */
+struct block {
+    uint32_t rows; /* there is room for */
+    size_t values; /* of a row: (layer, candidate) */
+    bool all;      /* candidates are all experts */
+    struct trace_token *token;
+    uint16_t *expert;
+    float *score; /* or NULL */
+};
+
+static struct block block_of(const struct trace_info *info)
+{
+    struct block b = {.values = (size_t)info->layers * info->candidates,
+                      .all = info->score_kind == TRACE_SCORE_LOGIT};
+
+    b.rows = BLOCK_ROWS;
+    while (b.rows > 1 && b.rows * b.values > BLOCK_VALUES)
+        b.rows /= 2;
+    b.token = mem_alloc(b.rows, sizeof *b.token);
+    b.expert = mem_alloc(b.rows, b.values * sizeof *b.expert);
+    if (info->score_kind != TRACE_SCORE_NONE)
+        b.score = mem_alloc(b.rows, b.values * sizeof *b.score);
+    return b;
+}
+
+static void block_release(struct block *b)
+{
+    free(b->token);
+    free(b->expert);
+    free(b->score);
+}
+
+static void draw_block_row(struct draw_walk *walk, struct block *b, uint32_t i)
+{
+    uint16_t *expert = b->expert + i * b->values;
+    float *score = b->score == NULL ? NULL : b->score + i * b->values;
+
+    if (b->all)
+        draw_walk_row_all(walk, expert, score);
+    else
+        draw_walk_row(walk, expert, score);
+}
+
+/* Rows of one request. */
 static int write_request(struct trace_writer *w, struct draw_walk *walk, uint32_t number,
-                         uint16_t source, struct trace_token *token, uint16_t *expert,
-                         float *weight, struct err *e)
+                         uint16_t source, struct block *b, struct err *e)
 {
     const struct draw_request *r = walk->request;
-    size_t cells = (size_t)walk->m->layers * walk->m->top_k;
     uint32_t rows = r->prompt_rows + r->output_rows;
 
-    for (uint32_t first = 0; first < rows; first += BLOCK_ROWS) {
-        uint32_t count = rows - first < BLOCK_ROWS ? rows - first : BLOCK_ROWS;
+    for (uint32_t first = 0; first < rows; first += b->rows) {
+        uint32_t count = rows - first < b->rows ? rows - first : b->rows;
 
         for (uint32_t i = 0; i < count; i++) {
             uint32_t row = first + i;
 
-            token[i] = (struct trace_token){
+            b->token[i] = (struct trace_token){
                 .request = number,
                 .position = r->first_position + row,
                 .phase = row < r->prompt_rows ? TRACE_PREFILL : TRACE_DECODE,
                 .token_id = -1,
                 .source = source,
             };
-            draw_walk_row(walk, expert + i * cells,
-                          weight == NULL ? NULL : weight + i * cells);
+            draw_block_row(walk, b, i);
         }
-        if (trace_writer_rows(w, count, token, expert, weight, NULL, e) != 0)
+        if (trace_writer_rows(w, count, b->token, b->expert, b->score, NULL, e) != 0)
             return -1;
     }
     return 0;
@@ -66,19 +114,13 @@ int generate_write(struct draw_model *m, const struct trace_info *info,
                    const char *out, struct err *e)
 {
     struct trace_writer *w = trace_writer_new(out, info, e);
-    size_t cells = (size_t)m->layers * m->top_k;
-    struct trace_token *token;
-    uint16_t *expert;
-    float *weight = NULL;
+    struct block block;
     uint64_t row = 0;
     int status = 0;
 
     if (w == NULL)
         return -1;
-    token = mem_alloc(BLOCK_ROWS, sizeof *token);
-    expert = mem_alloc(BLOCK_ROWS, cells * sizeof *expert);
-    if (info->score_kind != TRACE_SCORE_NONE)
-        weight = mem_alloc(BLOCK_ROWS, cells * sizeof *weight);
+    block = block_of(info);
     for (size_t i = 0; i < count && status == 0; i++) {
         struct trace_request r = {
             .arrival_ns = -1,
@@ -92,14 +134,12 @@ int generate_write(struct draw_model *m, const struct trace_info *info,
         struct draw_walk walk;
 
         draw_walk_begin(&walk, m, i, &requests[i]);
-        status = write_request(w, &walk, (uint32_t)i, source, token, expert, weight, e);
+        status = write_request(w, &walk, (uint32_t)i, source, &block, e);
         if (status == 0)
             status = trace_writer_request(w, &r, e);
         row += r.rows;
     }
-    free(token);
-    free(expert);
-    free(weight);
+    block_release(&block);
     if (status == 0)
         return trace_writer_commit(w, e);
     trace_writer_abandon(w);

@@ -24,7 +24,8 @@ enum opt_type {
     OPT_DOUBLE, /* double, finite */
     OPT_BOOL,   /* bool: true|false|yes|no|on|off */
     OPT_STRING, /* const char * */
-    OPT_CHOICE, /* int: index into `choices` */
+    OPT_CHOICE, /* int: index into `choices`; where these begin with no and yes, the
+                   other words of OPT_BOOL are as good as these */
     OPT_BYTES,  /* uint64_t: number with unit B KiB MiB GiB TiB kB MB GB TB, or 0 */
     OPT_TIME,   /* sim_time: number with unit ps ns us ms s */
     OPT_PART,   /* struct cfg_part: as OPT_BYTES, or a share of a whole, "80 %" */

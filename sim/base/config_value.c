@@ -311,6 +311,13 @@ int cfg_choice(const char *text, const struct option *o)
     return -1;
 }
 
+/* Whether no and yes are the first of the choices, and so true is yes. */
+static bool begins_with_truth(const struct option *o)
+{
+    return o->choices[0] != NULL && strcmp(o->choices[0], "no") == 0 &&
+           o->choices[1] != NULL && strcmp(o->choices[1], "yes") == 0;
+}
+
 bool cfg_store(const char *text, const struct option *o, void *target)
 {
     void *member = (char *)target + o->offset;
@@ -329,6 +336,8 @@ bool cfg_store(const char *text, const struct option *o, void *target)
         return true;
     case OPT_CHOICE:
         choice = cfg_choice(text, o);
+        if (choice < 0 && begins_with_truth(o) && parse_bool(text, &truth))
+            choice = truth;
         memcpy(member, &choice, sizeof choice);
         return choice >= 0;
     default:

@@ -379,7 +379,7 @@ int cmd_curve(int argc, char **argv)
         {"--protect", 0, FLAG_TEXT, &flags.protect, "HOW",
          "experts of the step: strict (default) stay, prefer go last, none go as others"},
         {"--order", 0, FLAG_TEXT, &flags.order, "ORDER",
-         "accesses of a step by id (default) or recorded"},
+         "accesses of a step by id (default), recorded or hits-first"},
         {"--model", 'm', FLAG_TEXT, &flags.model, "MODEL",
          "name in models/arch or a file (default: the trace's)"},
         {"--set", 0, FLAG_LIST, &flags.set, "KEY=VALUE",

@@ -9,6 +9,7 @@
 #include "sim/experiment/experiment.h"
 #include "sim/experiment/parallel.h"
 #include "sim/experiment/tune_spec.h"
+#include "sim/experiment/watching.h"
 #include "sim/base/text.h"
 
 #include <stdio.h>
@@ -131,6 +132,8 @@ static int list_config(const struct folders *f, struct err *e)
     cfg_help(workload_options, 2, stdout);
     (void)printf("\nparallel:\n");
     cfg_help(parallel_options, 2, stdout);
+    (void)printf("\nwatch:\n");
+    cfg_help(watching_options, 2, stdout);
     (void)printf("\ntune:\n");
     cfg_help(tune_options, 2, stdout);
     (void)printf("\npolicies: a list; each item is a preset's name or a mapping of name, "

@@ -11,7 +11,7 @@
 struct gen_flags {
     const char *out, *like;
     unsigned seed, requests;
-    bool scores;
+    bool scores, all_scores;
     struct flag_list set;
 };
 
@@ -39,7 +39,11 @@ static int gen_like(const struct gen_flags *flags, struct err *e)
     int status = -1;
 
     if (t != NULL) {
-        options.scores = flags->scores || (trace_fields(t) & TRACE_HAS_SCORES) != 0;
+        options.scores = generate_scores_of(t);
+        if (flags->all_scores)
+            options.scores = GENERATE_SCORES_ALL;
+        else if (flags->scores && options.scores == GENERATE_SCORES_NO)
+            options.scores = GENERATE_SCORES_YES;
         status = generate_like(t, &options, flags->out, e);
     }
     trace_close(t);
@@ -79,6 +83,9 @@ int cmd_trace_gen(int argc, char **argv)
         {"--seed", 0, FLAG_COUNT, &flags.seed, "N", "with --like (default 1)"},
         {"--scores", 0, FLAG_SWITCH, &flags.scores, NULL,
          "with --like: write scores even if the source has none"},
+        {"--all-scores", 0, FLAG_SWITCH, &flags.all_scores, NULL,
+         "with --like: write logits of all experts even if the source has not all "
+         "scores"},
         {.name = NULL},
     };
     const struct command command = {
@@ -86,7 +93,12 @@ int cmd_trace_gen(int argc, char **argv)
         "       moesim trace gen --like TRACE -o FILE",
         "Draws a synthetic trace: from parameters, or with the popularity, locality,\n"
         "cross-layer predictability and batch-union curve of another trace. Equal\n"
-        "arguments give equal bytes.",
+        "arguments give equal bytes.\n\n"
+        "Scores of all experts (--set scores=all; with --like where the trace has them)\n"
+        "are logits, listed in descending order, equal ones by ascending id; the first\n"
+        "top_k experts are those that the same arguments without scores execute. With\n"
+        "--like their scale is such that the executed experts have as much of the gate\n"
+        "mass as in the trace; where that has not all scores it is 1.5.",
         "moesim trace gen -o mine.h5 --set experts=64 --set top_k=6 --set skew=0.5\n"
         "  shape of DeepSeek-V3, 256 decodes from 64 ranks:\n"
         "         moesim trace gen -o v3.h5 --set model=deepseek-v3 --set layers=58 "
@@ -102,7 +114,11 @@ int cmd_trace_gen(int argc, char **argv)
         "requests=1000 \\\n"
         "             --set prompt_tokens=120 --set prompt_spread=0 --set "
         "output_tokens=0 "
-        "--set sources=4",
+        "--set sources=4\n"
+        "  router of MoE-ERAS (a process for each logit), logits of all experts:\n"
+        "         moesim trace gen -o eras.h5 --set model=mixtral-8x7b --set layers=32 "
+        "--set experts=8 \\\n"
+        "             --set top_k=2 --set autoregressive=yes --set scores=all",
         table};
     struct err e = {.text = ""};
     const char *in;
@@ -122,10 +138,11 @@ int cmd_trace_gen(int argc, char **argv)
                             "most one parameter file");
     if (flags.like != NULL && flags.set.count > 0)
         return flags_misuse(&command, "trace gen takes --set or --like, not both");
-    if (flags.like == NULL && (flags.requests > 0 || flags.seed > 0 || flags.scores))
+    if (flags.like == NULL &&
+        (flags.requests > 0 || flags.seed > 0 || flags.scores || flags.all_scores))
         return flags_misuse(&command,
-                            "--requests, --seed and --scores go with --like; give "
-                            "parameters instead, such as --set requests=8");
+                            "--requests, --seed, --scores and --all-scores go with "
+                            "--like; give parameters instead, such as --set requests=8");
     if (flags.seed == 0)
         flags.seed = 1;
     in = flags.like != NULL ? flags.like : count == 1 ? argv[0] : NULL;

@@ -26,6 +26,7 @@ struct cache_params bounds_params(const struct cache_params *p)
     bound.admission = CACHE_ADMIT_ALWAYS;
     bound.write_back = false;
     bound.staging = 1;
+    bound.spare = bound.in_flight = 0;
     return bound;
 }
 
@@ -56,7 +57,7 @@ int bounds_count(struct future *f, uint32_t layers, uint32_t experts,
     *b = (struct bounds_counts){0, 0, 0};
     cache = cache_new(&config, e);
     if (cache != NULL) {
-        hit_count_init(&count, cache, layers);
+        hit_count_init(&count, cache, layers, params->order == CACHE_ORDER_HITS_FIRST);
         status = future_walk(f, hit_count_step, &count, e);
         for (uint32_t l = 0; l < layers; l++) {
             b->accesses += count.layer[l].accesses;

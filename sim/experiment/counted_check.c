@@ -6,8 +6,9 @@
 
 static int check_keys(const struct experiment *x, struct err *e)
 {
-    static const char *const idle[] = {"workload", "launch", "home",   "host_memory",
-                                       "pageable", "chunk",  "passes", "timeline_passes"};
+    static const char *const idle[] = {"workload",    "launch",          "home",
+                                       "host_memory", "pageable",        "chunk",
+                                       "passes",      "timeline_passes", "watch"};
     const struct cfg_node *bounds = cfg_find(x->root, "bounds");
 
     for (size_t i = 0; i < sizeof idle / sizeof *idle; i++) {

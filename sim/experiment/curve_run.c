@@ -67,7 +67,7 @@ static int visit_step(void *context, uint32_t layer, const struct future_step *s
 
 static int walk(struct task *t, future_visit *visit, void *context)
 {
-    struct future *f = t->all->x->future[t->policy->cache.order];
+    struct future *f = t->all->x->future[cache_order_ahead(&t->policy->cache)];
     int status;
 
     t->visit = visit;
@@ -108,7 +108,8 @@ static int run_replay(struct task *t)
 
     if (cache == NULL)
         return -1;
-    hit_count_init(&count, cache, layers);
+    hit_count_init(&count, cache, layers,
+                   t->policy->cache.order == CACHE_ORDER_HITS_FIRST);
     status = walk(t, hit_count_step, &count);
     for (uint32_t l = 0; l < layers; l++)
         hits[l] = count.layer[l].hits;
@@ -136,7 +137,7 @@ static bool find_distances(const struct policy *p, enum distances_of *of)
     return (*of != DISTANCES_LRU || is_algorithm(p, "lru")) &&
            (!bypass || p->cache.protect != CACHE_PROTECT_PREFER) &&
            p->cache.admission == CACHE_ADMIT_ALWAYS &&
-           p->cache.preload != CACHE_PRELOAD_LINEAR;
+           p->cache.order != CACHE_ORDER_HITS_FIRST && !cache_starts_full(&p->cache);
 }
 
 /* `counts`: (layer, distance) accesses. */
@@ -170,7 +171,7 @@ static void take_reuse(struct curve *c, const uint64_t *counts)
 static int run_distances(struct task *t)
 {
     struct curve *c = t->all->curve;
-    const struct future *f = t->all->x->future[t->policy->cache.order];
+    const struct future *f = t->all->x->future[cache_order_ahead(&t->policy->cache)];
     const struct distances_shape shape = {.layers = c->layers,
                                           .experts = c->experts,
                                           .global = c->global,
@@ -392,7 +393,7 @@ static int look(struct experiment *x, struct curve *c, struct err *e)
         if (experiment_look_ahead(x, x->policy[i], e) != 0)
             return -1;
     }
-    take_layers(c, x->future[x->policy[0]->cache.order]);
+    take_layers(c, x->future[cache_order_ahead(&x->policy[0]->cache)]);
     return 0;
 }
 

@@ -217,6 +217,16 @@ static int load_policies(struct experiment *x, struct err *e)
     return check_labels(x, e);
 }
 
+static int load_watch(struct experiment *x, struct err *e)
+{
+    if (x->p.watch != NULL && (x->hooks->executor != NULL || x->hooks->element_bits > 0))
+        return cfg_error(
+            x->p.watch, e,
+            "'watch' asks a predictor between the operations of a run, whose "
+            "times on a device that changes; leave it out");
+    return watching_read(&x->watch, x->p.watch, x->folders->presets, e);
+}
+
 /* ---- the whole ---- */
 
 /* Whether passes depend on time, and how large they get. */
@@ -268,12 +278,13 @@ static const struct shared_kind look_aheads = {make_look_ahead, free_look_ahead}
 
 int experiment_look_ahead(struct experiment *x, const struct policy *p, struct err *e)
 {
-    struct future **future = &x->future[p->cache.order];
+    enum cache_order order = cache_order_ahead(&p->cache);
+    struct future **future = &x->future[order];
     char *text;
 
     if (*future != NULL)
         return 0;
-    text = mem_format("%d %s", p->cache.order, x->routing_text);
+    text = mem_format("%d %s", (int)order, x->routing_text);
     *future =
         shared_take(x->hooks->shared, &look_aheads, text, &(struct look_ahead){x, p}, e);
     free(text);
@@ -363,7 +374,8 @@ static char *dump_keys(const struct cfg_node *root, const char *const *keys, boo
 static void name_shared(struct experiment *x)
 {
     static const char *const routing[] = {"trace", "model", "workload", "seed", NULL};
-    static const char *const own[] = {"policies", "passes", "timeline_passes", NULL};
+    static const char *const own[] = {"policies", "passes", "timeline_passes", "watch",
+                                      NULL};
 
     x->routing_text = dump_keys(x->root, routing, true);
     x->frame_text = dump_keys(x->root, own, false);
@@ -407,6 +419,7 @@ static const struct step {
     {find_home, "host_memory", 0},
     {load_policies, "policies", 0},
     {given_maps, "policies", 0},
+    {load_watch, "watch", ROWS},
     {counted_check, NULL, COUNTS},
     {size_workload, NULL, ROWS},
     {experiment_check_policies, "policies", 0},
@@ -437,6 +450,7 @@ int experiment_prepare(struct experiment *x, struct cfg *config, bool reads,
 void experiment_release(struct experiment *x)
 {
     given_release(x);
+    watching_release(&x->watch);
     for (uint32_t i = 0; i < x->policies; i++)
         policy_free(x->policy[i]);
     free(x->policy);

@@ -55,7 +55,7 @@ struct experiment_params {
     bool bounds;
     bool keep_passes;
     int64_t timeline_passes;
-    const struct cfg_node *parallel, *workload, *policies;
+    const struct cfg_node *parallel, *workload, *watch, *policies;
 };
 extern const struct option experiment_options[];
 

@@ -52,6 +52,9 @@ const struct option experiment_options[] = {
     {"parallel", OPT_NODE, AT(parallel), "", 0, 0, NULL,
      "several GPUs share the experts"},
     {"workload", OPT_NODE, AT(workload), "", 0, 0, NULL, "requests, arrivals, batching"},
+    {"watch", OPT_NODE, AT(watch), "", 0, 0, NULL,
+     "which misses a predictor could have foretold, and how much of their copies' time "
+     "could have been hidden: changes nothing, and moesim explain tells of it"},
     {"policies", OPT_NODE, AT(policies), NULL, 0, 0, NULL,
      "list of presets or mappings of slots"},
     {.name = NULL},
@@ -68,11 +71,15 @@ const char *experiment_key_of_policy(const char *key)
     return number > 0 && key[head + number] == '.' ? key + head + number + 1 : NULL;
 }
 
-/* Whether a name may stand where the key leads: a model, a machine, a policy's slot. */
+/* Whether a name may stand where the key leads: a model, a machine, a watch's
+ * predictor, a policy's slot. */
 static bool may_be_name(const char *key, size_t length)
 {
+    static const char predictor[] = "watch.predictor";
     const char *own = experiment_key_of_policy(key);
 
+    if (length == strlen(predictor) && strncmp(key, predictor, length) == 0)
+        return true;
     if (length == strlen("model") && strncmp(key, "model", length) == 0)
         return true;
     if (length == strlen("machine") && strncmp(key, "machine", length) == 0)

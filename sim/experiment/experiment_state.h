@@ -5,6 +5,7 @@
 
 #include "experiment.h"
 #include "parallel.h"
+#include "watching.h"
 #include "sim/policy/place_map.h"
 #include "sim/exec/exec_sim.h"
 #include "sim/exec/timeline.h"
@@ -44,6 +45,7 @@ struct experiment {
     bool scores, predicted; /* some policy needs them */
     struct policy **policy;
     uint32_t policies;
+    struct watching watch;
     struct place_map *map;   /* [policies] of those with place: file */
     struct profile *known;   /* where the next three are from; shared */
     const uint64_t *profile; /* (layer, expert), or NULL */

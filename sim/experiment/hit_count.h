@@ -15,9 +15,12 @@ struct hit_count {
     uint32_t layers;
     struct hit_count_layer *layer; /* [layers] */
     uint16_t *active;              /* of a step */
+    uint16_t *turn;                /* their order; NULL: as they come */
 };
 
-void hit_count_init(struct hit_count *h, struct cache *cache, uint32_t layers);
+/* `hits_first`: the accesses of a step in that order of the cache, not as they come. */
+void hit_count_init(struct hit_count *h, struct cache *cache, uint32_t layers,
+                    bool hits_first);
 void hit_count_release(struct hit_count *h);
 /* A future_visit; `context` is the struct hit_count. */
 int hit_count_step(void *context, uint32_t layer, const struct future_step *step);

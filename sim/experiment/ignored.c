@@ -128,7 +128,7 @@ static bool holds_all(const struct setting *s)
 
 static bool misses_nothing(const struct setting *s)
 {
-    return holds_all(s) && s->policy->cache.preload == CACHE_PRELOAD_LINEAR;
+    return holds_all(s) && cache_starts_full(&s->policy->cache);
 }
 
 static bool prefetches_nothing(const struct setting *s)
@@ -150,6 +150,11 @@ static bool keeps_all(const struct setting *s)
     return (s->policy->cache.protect != CACHE_PROTECT_STRICT || holds_all(s)) &&
            s->policy->cache.admission == CACHE_ADMIT_ALWAYS && algorithm->admit == NULL &&
            &algorithm->plugin != registry_find(SLOT_CACHE, "belady-bypass");
+}
+
+static bool has_spares(const struct setting *s)
+{
+    return s->policy->cache.spare > 0;
 }
 
 /* Of no policy. */
@@ -237,6 +242,8 @@ static const struct rule noted[] = {
      "choose a cache that does not start with all of them"},
     {AT_TOP, "chunk", no_copies, "no policy copies an expert from the host",
      "choose a cache that does not start with all of them"},
+    {AT_TOP, "watch", no_copies, "no policy copies an expert from the host",
+     "choose a cache that does not start with all of them"},
     {AT_TOP, "bounds", no_bounds,
      "of several GPUs only times have bounds, where passes do not depend on them",
      "choose arrivals: closed and an engine of times"},
@@ -272,6 +279,16 @@ static const struct rule noted[] = {
     {AT(SLOT_CACHE), "staging", keeps_all,
      "every expert that is loaded is kept, and the room stays empty",
      "choose protect: strict and fewer slots"},
+    {AT(SLOT_CACHE), "staging", has_spares, "what is not kept goes through a spare slot",
+     "leave out spare"},
+    {AT(SLOT_CACHE), "spare", no_loads, "nothing is ever loaded",
+     "choose offload: fetch"},
+    {AT(SLOT_CACHE), "spare", misses_nothing, "every expert is there from the start",
+     "give fewer slots"},
+    {AT(SLOT_CACHE), "in_flight", no_demand, "nothing is loaded on demand",
+     "choose offload: fetch"},
+    {AT(SLOT_CACHE), "in_flight", misses_nothing, "every expert is there from the start",
+     "give fewer slots"},
 };
 
 /* Keys of the configuration that only times depend on. */

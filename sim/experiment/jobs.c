@@ -18,7 +18,7 @@ bool job_reads_routing(const struct experiment *x, const struct policy *p)
 {
     bool whole =
         cache_holds_all(&p->cache, x->info->layers, x->info->experts, x->expert_bytes) &&
-        p->cache.preload == CACHE_PRELOAD_LINEAR;
+        cache_starts_full(&p->cache);
 
     return policy_reads_routing(p, whole);
 }
@@ -303,8 +303,7 @@ static int finish_run(struct job *job, struct exec *exec, struct future_writer *
 {
     struct experiment *x = job->x;
     const struct policy *p = &job->policy;
-    bool preloaded =
-        p->cache.preload == CACHE_PRELOAD_LINEAR || policy_cache(p)->preload != NULL;
+    bool preloaded = cache_starts_full(&p->cache) || policy_cache(p)->preload != NULL;
     struct future *recorded = NULL;
     int status;
 
@@ -335,7 +334,7 @@ static struct future_writer *new_record(const struct experiment *x,
 {
     return future_writer_new(x->info->layers,
                              setup == NULL ? x->info->experts : setup->run.slots,
-                             (enum cache_order)p->cache.order, e);
+                             cache_order_ahead(&p->cache), e);
 }
 
 static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
@@ -362,6 +361,7 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
         .decides = !job->ideal && job_reads_routing(x, &job->policy),
         .kv_room_bytes = UINT64_MAX,
         .keep_passes = x->p.keep_passes && !job->reference,
+        .watch = job->reference || x->watch.text == NULL ? NULL : &x->watch.run,
         .profile = x->profile,
         .chunk_bytes = x->p.chunk_bytes,
         .seed = (uint64_t)x->p.seed,
@@ -444,7 +444,7 @@ static int run_alone(struct job *job, struct jobs *jobs, struct err *e)
     struct experiment *x = job->x;
     struct trace *t = shared_open_trace(x->hooks->shared, x->trace_path, e);
     struct future *own = NULL;
-    struct future *future = x->future[job->policy.cache.order];
+    struct future *future = x->future[cache_order_ahead(&job->policy.cache)];
     bool wants = x->timeless && !policy_does(&job->policy, ACT_RESIDENCY) &&
                  (job->bounds != NULL || (policy_needs(&job->policy) & NEED_FUTURE) != 0);
     int status = -1;

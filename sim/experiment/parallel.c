@@ -99,8 +99,7 @@ bool parallel_holds_all(const struct policy *p, const struct topology *t,
 bool parallel_is_whole(const struct policy *p, const struct topology *t,
                        const struct trace_info *trace, const uint64_t *expert_bytes)
 {
-    return p->cache.preload == CACHE_PRELOAD_LINEAR &&
-           parallel_holds_all(p, t, trace, expert_bytes);
+    return cache_starts_full(&p->cache) && parallel_holds_all(p, t, trace, expert_bytes);
 }
 
 void parallel_fill_cache(struct policy *p, const struct topology *t, uint32_t experts)

@@ -534,6 +534,7 @@ static void fill_result(const struct experiment *x, const struct plan *plan,
     r->model = mem_strdup(x->model->name);
     r->machine = mem_strdup(x->machine->name);
     r->machine_source = describe_machine(x->machine);
+    r->watch = mem_strdup(x->watch.text == NULL ? "" : x->watch.text);
     r->config = cfg_dump(config);
     r->version = mem_strdup("moesim " MOESIM_VERSION);
     r->seed = (uint64_t)x->p.seed;

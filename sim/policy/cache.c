@@ -134,6 +134,28 @@ void cache_begin_step(struct cache *c, uint32_t layer, const uint16_t *active,
         lapse(c, l->set, layer);
 }
 
+/* Gives a slot away for the oldest spare. */
+static __attribute__((noinline)) uint32_t take_spare(struct cache *c, uint32_t slot)
+{
+    uint32_t *oldest = &c->spare[c->oldest], spare = *oldest;
+
+    *oldest = slot;
+    c->oldest = c->oldest + 1 == c->spares ? 0 : c->oldest + 1;
+    return spare;
+}
+
+/* Makes an object resident for which there is room now: not in its victim's slot where
+ * there are spares. */
+static uint32_t settle(struct cache *c, struct cache_set *s, uint32_t object)
+{
+    if (__builtin_expect(c->spares > 0, 0) && c->evicted_count > 0) {
+        uint32_t *slot = &s->free[s->free_count - 1];
+
+        *slot = take_spare(c, *slot);
+    }
+    return cache_settle(c, s, object);
+}
+
 static struct cache_result bypass(struct cache *c)
 {
     struct cache_result result = {.outcome = CACHE_BYPASS,
@@ -141,7 +163,10 @@ static struct cache_result bypass(struct cache *c)
                                   .evicted_count = c->evicted_count,
                                   .evicted = c->evicted};
 
-    c->staged = c->staged + 1 == c->staging ? 0 : c->staged + 1;
+    if (c->spares > 0)
+        result.slot = take_spare(c, c->spare[c->oldest]);
+    else
+        c->staged = c->staged + 1 == c->staging ? 0 : c->staged + 1;
     return result;
 }
 
@@ -170,7 +195,7 @@ static __attribute__((noinline)) struct cache_result miss(struct cache *c, uint3
     if (!admitted(c, s, object) || !make_room(c, s, object, c->bytes[layer], true))
         return bypass(c);
     return (struct cache_result){.outcome = CACHE_LOAD,
-                                 .slot = cache_settle(c, s, object),
+                                 .slot = settle(c, s, object),
                                  .evicted_count = c->evicted_count,
                                  .evicted = c->evicted};
 }
@@ -192,6 +217,19 @@ struct cache_result cache_access(struct cache *c, uint32_t layer, uint32_t exper
     if (c->hit != NULL)
         c->hit(l->state, l->first_object + expert);
     return (struct cache_result){.outcome = CACHE_HIT, .slot = slot};
+}
+
+void cache_order_hits_first(const struct cache *c, uint32_t layer, const uint16_t *expert,
+                            uint32_t count, uint16_t *turn)
+{
+    const uint32_t *slot = c->layer[layer].slot;
+    uint32_t at = 0;
+
+    assert(layer < c->layers);
+    for (int missing = 0; missing < 2; missing++)
+        for (uint32_t i = 0; i < count; i++)
+            if ((slot[expert[i]] == CACHE_NONE) == missing)
+                turn[at++] = (uint16_t)i;
 }
 
 static void hit_all(struct cache *c, const struct cache_layer *l, const uint16_t *expert,
@@ -313,7 +351,7 @@ struct cache_result cache_prefetch(struct cache *c, uint32_t layer, uint32_t exp
         if (!room)
             return result;
         result.outcome = CACHE_LOAD;
-        result.slot = cache_settle(c, s, object);
+        result.slot = settle(c, s, object);
     }
     hold(c, s, object, pass);
     return result;
@@ -335,14 +373,29 @@ uint32_t cache_slots(const struct cache *c)
     return c->slots;
 }
 
+uint32_t cache_set_slots(const struct cache *c)
+{
+    uint32_t least = c->set[0].env.capacity;
+
+    for (uint32_t i = 1; i < c->sets; i++)
+        if (c->set[i].env.capacity < least)
+            least = c->set[i].env.capacity;
+    return least;
+}
+
 uint64_t cache_capacity_bytes(const struct cache *c)
 {
     return c->capacity_bytes;
 }
 
+uint32_t cache_slots_beside(const struct cache *c)
+{
+    return c->spares > 0 ? c->spares : c->staging;
+}
+
 uint64_t cache_staging_bytes(const struct cache *c)
 {
-    return c->staging * c->max_bytes;
+    return cache_slots_beside(c) * c->max_bytes;
 }
 
 uint32_t cache_slot_of(const struct cache *c, uint32_t layer, uint32_t expert)

@@ -8,12 +8,18 @@
  * An access is one expert of one layer in one pass, however many tokens it has. The
  * accesses of a step (pass, layer) come in ascending expert id; with `order: recorded` in
  * the order of each expert's last use, row by row and in the recorded order of a row's
- * choices, as an engine leaves them that touches an expert once per row. In-step
- * protection: an
- * expert that is active in this step is never a victim (strict, the default), only when
- * nothing else is resident (prefer), or like any other (none). A miss that finds no
- * victim, or that is not admitted, *bypasses*: it is loaded into a staging slot for this
- * step and not kept.
+ * choices, as an engine leaves them that touches an expert once per row; with
+ * `order: hits-first` what is resident when the step begins comes before what is not,
+ * each in ascending id. In-step protection: an expert that is active in this step is
+ * never a victim (strict, the default), only when nothing else is resident (prefer), or
+ * like any other (none). A miss that finds no victim, or that is not admitted,
+ * *bypasses*: it is loaded into a staging slot for this step and not kept.
+ *
+ * Slots beside the residents are staging slots or, with `spare`, spare ones, which are
+ * part of the pool: a load that evicts takes the spare that has been one for longest, and
+ * the victim's slot becomes a spare in its place; so does a bypass, whose slot is a spare
+ * again at once. What still reads or fills a spare is for the user of the cache to wait
+ * for.
  *
  * Object ids: within a per-layer set the expert id; within a global set
  * layer * experts + expert. */
@@ -86,9 +92,19 @@ struct cache_algorithm {
 enum cache_scope { CACHE_PER_LAYER, CACHE_GLOBAL };
 enum cache_protect { CACHE_PROTECT_STRICT, CACHE_PROTECT_PREFER, CACHE_PROTECT_NONE };
 enum cache_admission { CACHE_ADMIT_ALWAYS, CACHE_ADMIT_SECOND_MISS };
-enum cache_preload { CACHE_PRELOAD_NONE, CACHE_PRELOAD_LINEAR, CACHE_PRELOAD_AUTO };
+enum cache_preload {
+    CACHE_PRELOAD_NONE,
+    CACHE_PRELOAD_LINEAR,
+    CACHE_PRELOAD_LAST,
+    CACHE_PRELOAD_AUTO
+};
 enum { CACHE_SLOTS_ALL = -1, CACHE_SLOTS_AUTO = -2 }; /* of layer_slots, in words */
-enum cache_order { CACHE_ORDER_ID, CACHE_ORDER_RECORDED, CACHE_ORDERS };
+enum cache_order {
+    CACHE_ORDER_ID,
+    CACHE_ORDER_RECORDED,
+    CACHE_ORDER_HITS_FIRST,
+    CACHE_ORDERS
+};
 
 /* Options common to all algorithms; beside the algorithm's own in the same mapping. */
 struct cache_params {
@@ -100,15 +116,31 @@ struct cache_params {
     uint64_t bytes; /* of the whole cache (per-layer scope: an equal share each) */
     int protect;    /* enum cache_protect */
     int admission;  /* enum cache_admission */
-    int preload;    /* enum cache_preload: start empty, or full with the lowest ids; auto:
-                       full where a word or a share makes it hold every expert */
-    int order;      /* enum cache_order: of the accesses of a step; the runner's affair */
-    bool write_back; /* a victim is copied to the host (weights that were swapped) */
-    int64_t staging; /* staging slots for bypassing experts, at least 1 */
+    int preload;    /* enum cache_preload: start empty, full with the lowest ids, or full
+                       with the highest; auto: full where a word or a share makes it hold
+                       every expert. Those of a full one come in ascending ids */
+    int order;      /* enum cache_order: of the accesses of a step; the caller's affair */
+    bool write_back;   /* a victim is copied to the host (weights that were swapped) */
+    int64_t staging;   /* staging slots for bypassing experts, at least 1 */
+    int64_t spare;     /* spare slots in place of staging ones; 0: none */
+    int64_t in_flight; /* loads of a step that may be under way at once, 0: any number;
+                          never more than a set has slots. The runner's affair */
 };
 extern const struct option cache_options[];
 /* Whether a size is configured. */
 bool cache_is_sized(const struct cache_params *p);
+/* Whether it is filled before the first step, once `preload` is decided. */
+static inline bool cache_starts_full(const struct cache_params *p)
+{
+    return p->preload == CACHE_PRELOAD_LINEAR || p->preload == CACHE_PRELOAD_LAST;
+}
+/* The order of accesses that a look-ahead has for it: which ones will be hits only the
+ * cache itself can say. */
+static inline enum cache_order cache_order_ahead(const struct cache_params *p)
+{
+    return p->order == CACHE_ORDER_HITS_FIRST ? CACHE_ORDER_ID
+                                              : (enum cache_order)p->order;
+}
 /* Fills `slots` and `bytes` by what is configured, for so many layers and experts of
  * each, expert_bytes[layers] in size, and decides on `preload`; words and shares become
  * the numbers that they stand for. Returns NULL, or the key that cannot be and why in
@@ -116,8 +148,8 @@ bool cache_is_sized(const struct cache_params *p);
  * for who knows the memory there is. */
 const char *cache_resolve(struct cache_params *p, uint32_t layers, uint32_t experts,
                           const uint64_t *expert_bytes, struct err *e);
-/* Memory that such a cache can take, staging slots included; `experts` of each layer,
- * expert_bytes[layers]. */
+/* Memory that such a cache can take, staging or spare slots included; `experts` of each
+ * layer, expert_bytes[layers]. */
 uint64_t cache_room_bytes(const struct cache_params *c, uint32_t layers, uint32_t experts,
                           const uint64_t *expert_bytes);
 /* Whether every expert has room, so that none is ever evicted. */
@@ -143,9 +175,13 @@ struct cache;
 struct cache *cache_new(const struct cache_config *config, struct err *e);
 void cache_free(struct cache *c);
 
-/* Slots 0 .. cache_slots - 1 hold residents, the next `staging` ones are for bypass. */
+/* Slots 0 .. cache_slots - 1 hold residents, the next cache_slots_beside ones are for
+ * bypass; spare ones among them change places with those of residents. */
 uint32_t cache_slots(const struct cache *c);
-/* Most bytes the residents can take, and the staging slots beside them. */
+uint32_t cache_slots_beside(const struct cache *c);
+/* Slots of the smallest set. */
+uint32_t cache_set_slots(const struct cache *c);
+/* Most bytes the residents can take, and the staging or spare slots beside them. */
 uint64_t cache_capacity_bytes(const struct cache *c);
 uint64_t cache_staging_bytes(const struct cache *c);
 /* Slot of an expert, or CACHE_NONE. */
@@ -164,7 +200,7 @@ struct cache_eviction {
 enum cache_outcome {
     CACHE_HIT,   /* resident, in `slot` */
     CACHE_LOAD,  /* to be loaded into `slot`, and stays */
-    CACHE_BYPASS /* to be loaded into staging slot `slot`, for this step only */
+    CACHE_BYPASS /* to be loaded into staging or spare slot `slot`, for this step only */
 };
 
 /* What an access did, small enough to be returned in registers. `evicted` is owned by the
@@ -177,6 +213,10 @@ struct cache_result {
     const struct cache_eviction *evicted;
 };
 
+/* Numbers a step's experts in the order of `hits-first`: turn[i] is the place among
+ * `expert` of the one whose turn is i. */
+void cache_order_hits_first(const struct cache *c, uint32_t layer, const uint16_t *expert,
+                            uint32_t count, uint16_t *turn);
 /* Accesses one active expert. `next_use` is ignored without `future`. */
 struct cache_result cache_access(struct cache *c, uint32_t layer, uint32_t expert,
                                  struct cache_use next_use);

@@ -8,9 +8,9 @@
 static const char *const scopes[] = {"layer", "global", NULL};
 static const char *const protections[] = {"strict", "prefer", "none", NULL};
 static const char *const admissions[] = {"always", "second-miss", NULL};
-static const char *const preloads[] = {"none", "linear", "auto", NULL};
+static const char *const preloads[] = {"none", "linear", "last", "auto", NULL};
 static const char *const slot_words[] = {"all", "auto", NULL};
-static const char *const orders[] = {"id", "recorded", NULL};
+static const char *const orders[] = {"id", "recorded", "hits-first", NULL};
 
 #define AT(member) offsetof(struct cache_params, member)
 
@@ -31,16 +31,22 @@ const struct option cache_options[] = {
     {"admission", OPT_CHOICE, AT(admission), "always", 0, 0, admissions,
      "keep an expert from its first miss, or from its second"},
     {"preload", OPT_CHOICE, AT(preload), "auto", 0, 0, preloads,
-     "start empty, or full with the lowest ids; auto: full where a word or a share makes "
-     "it hold every expert, else empty"},
+     "start empty, full with the lowest ids (linear) or with the highest (last); auto: "
+     "full where a word or a share makes it hold every expert, else empty"},
     {"order", OPT_CHOICE, AT(order), "id", 0, 0, orders,
-     "accesses of a step by ascending id, or by each expert's last use in the recorded "
-     "rows"},
+     "accesses of a step by ascending id, by each expert's last use in the recorded "
+     "rows, or what is resident before what is missing"},
     {"write_back", OPT_BOOL, AT(write_back), "false", 0, 0, NULL,
      "copy a victim back to the host (weights that are swapped, not copied)"},
     {"staging", OPT_INT, AT(staging), "2", 1, 65536, NULL,
      "slots for experts that are loaded for one step and not kept; two let one load "
      "while the other runs"},
+    {"spare", OPT_INT, AT(spare), "0", 0, 65536, NULL,
+     "slots that loads go to without waiting for their victims, whose slots are spare "
+     "next; in place of staging"},
+    {"in_flight", OPT_INT, AT(in_flight), "0", 0, 65536, NULL,
+     "loads of a step that may be under way at once before the host waits; 0: any "
+     "number"},
     {.name = NULL},
 };
 
@@ -156,7 +162,8 @@ uint64_t cache_room_bytes(const struct cache_params *c, uint32_t layers, uint32_
     }
     if (slots > 0)
         bytes = c->scope == CACHE_GLOBAL ? slots * largest : per_layer;
-    return (bytes < all ? bytes : all) + (uint64_t)c->staging * largest;
+    return (bytes < all ? bytes : all) +
+           (uint64_t)(c->spare > 0 ? c->spare : c->staging) * largest;
 }
 
 bool cache_holds_all(const struct cache_params *c, uint32_t layers, uint32_t experts,
@@ -236,6 +243,14 @@ static int check(const struct cache_config *config, struct err *e)
                 global ? "" : ", and each layer gets an equal share",
                 (unsigned long long)(global ? size : size * config->layers));
     }
+    if (p->spare > 0 && min_of(config->expert_bytes, config->layers) !=
+                            max_of(config->expert_bytes, config->layers))
+        return err_set_key(
+            e, "cache.spare",
+            "spare slots go from layer to layer, whose experts differ in "
+            "size here (%llu to %llu bytes); leave out spare",
+            (unsigned long long)min_of(config->expert_bytes, config->layers),
+            (unsigned long long)max_of(config->expert_bytes, config->layers));
     if (global && p->bytes > 0 &&
         max_of(config->expert_bytes, config->layers) /
                 min_of(config->expert_bytes, config->layers) >=
@@ -410,7 +425,40 @@ static void make_layers(struct cache *c)
     }
 }
 
-static void preload(struct cache *c, struct cache_set *s, bool linear)
+/* Whether one more object may be there from the start, beside so many bytes. */
+static bool may_start(const struct cache *c, const struct cache_set *s, uint32_t object,
+                      uint64_t bytes)
+{
+    return s->slot[object] == CACHE_NONE &&
+           cache_fits(c, s, bytes + (c->ragged ? cache_object_bytes(c, s, object) : 0)) &&
+           (c->algorithm->admit == NULL || c->algorithm->admit(s->state, object));
+}
+
+static void fill_lowest(struct cache *c, struct cache_set *s)
+{
+    for (uint32_t x = 0; x < s->env.objects; x++)
+        if (may_start(c, s, x, 0))
+            (void)cache_settle(c, s, x);
+}
+
+/* `chosen`: [capacity] scratch. */
+static void fill_highest(struct cache *c, struct cache_set *s, uint32_t *chosen)
+{
+    uint32_t count = 0;
+    uint64_t bytes = 0;
+
+    for (uint32_t x = s->env.objects; x > 0 && count < s->free_count; x--) {
+        if (!may_start(c, s, x - 1, bytes))
+            continue;
+        chosen[count++] = x - 1;
+        if (c->ragged)
+            bytes += cache_object_bytes(c, s, x - 1);
+    }
+    while (count > 0)
+        (void)cache_settle(c, s, chosen[--count]);
+}
+
+static void preload(struct cache *c, struct cache_set *s, int what)
 {
     uint32_t *object = mem_alloc(s->env.capacity, sizeof *object);
     uint32_t count = 0;
@@ -421,13 +469,19 @@ static void preload(struct cache *c, struct cache_set *s, bool linear)
         if (cache_fits(c, s, c->ragged ? cache_object_bytes(c, s, object[i]) : 0))
             (void)cache_settle(c, s, object[i]);
     }
+    if (what == CACHE_PRELOAD_LINEAR)
+        fill_lowest(c, s);
+    else if (what == CACHE_PRELOAD_LAST)
+        fill_highest(c, s, object);
     free(object);
-    for (uint32_t x = 0; linear && x < s->env.objects; x++) {
-        if (s->slot[x] == CACHE_NONE &&
-            cache_fits(c, s, c->ragged ? cache_object_bytes(c, s, x) : 0) &&
-            (c->algorithm->admit == NULL || c->algorithm->admit(s->state, x)))
-            (void)cache_settle(c, s, x);
-    }
+}
+
+/* Behind the residents' slots at first. */
+static void make_spares(struct cache *c)
+{
+    c->spare = mem_alloc(c->spares, sizeof *c->spare);
+    for (uint32_t i = 0; i < c->spares; i++)
+        c->spare[i] = c->slots + i;
 }
 
 struct cache *cache_new(const struct cache_config *config, struct err *e)
@@ -448,17 +502,20 @@ struct cache *cache_new(const struct cache_config *config, struct err *e)
     c->experts = config->experts;
     c->sets = c->per_layer ? c->layers : 1;
     c->staging = p->staging > 0 ? (uint32_t)p->staging : 1;
+    c->spares = (uint32_t)p->spare;
     copy_config(c, config);
     c->max_bytes = max_of(c->bytes, c->layers);
     c->ragged =
         !c->per_layer && p->bytes > 0 && min_of(c->bytes, c->layers) != c->max_bytes;
     make_sets(c, config);
+    if (c->spares > 0)
+        make_spares(c);
     c->capacity_bytes = total_capacity(c, p);
     c->evicted = mem_alloc(most_victims(c), sizeof *c->evicted);
     start_algorithms(c, config->algorithm_params);
     make_layers(c);
     for (uint32_t i = 0; i < c->sets; i++)
-        preload(c, &c->set[i], p->preload == CACHE_PRELOAD_LINEAR);
+        preload(c, &c->set[i], p->preload);
     return c;
 }
 
@@ -472,6 +529,7 @@ void cache_free(struct cache *c)
     free(c->set);
     free(c->layer);
     free(c->evicted);
+    free(c->spare);
     free(c->bytes);
     free(c->layer_of);
     free(c->next_use);

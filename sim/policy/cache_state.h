@@ -41,7 +41,10 @@ struct cache {
     struct cache_set *set;
     bool per_layer, prefer, second_miss, future;
     bool ragged; /* sizes differ within a set and bytes are the limit */
-    uint32_t layers, experts, sets, staging, staged;
+    uint32_t layers, experts, sets;
+    uint32_t staging, staged; /* staging slots, the next one */
+    uint32_t spares, oldest;  /* spare slots instead, and the one that waited longest */
+    uint32_t *spare;          /* [spares] a ring */
     uint32_t slots, pass;
     uint32_t held_count; /* of all sets */
     uint16_t evicted_count;

@@ -64,34 +64,78 @@ static uint32_t count_recorded(const uint16_t *id, uint32_t most)
     return most;
 }
 
-/* The softmax of logits, from the largest one down, so that nothing overflows. */
-static void softmax(const float *z, uint32_t count, double *mass)
-{
-    float most = z[0];
-    double sum = 0;
+#define LEAST (-700) /* e^LEAST is a normal number */
 
-    for (uint32_t i = 1; i < count; i++)
-        most = z[i] > most ? z[i] : most;
-    for (uint32_t i = 0; i < count; i++) {
-        mass[i] = exp((double)z[i] - (double)most);
-        sum += mass[i];
-    }
+/* e^x for x from LEAST to 0, in a form that a compiler makes vectors of: e^x = 2^n e^r,
+ * with r at most ln 2 / 2 and e^r by its series, to within 3e-16 of it. It is the same on
+ * every machine, so that what is chosen does not depend on a library. */
+static inline double exponential(double x)
+{
+    const double shift = 0x1.8p52; /* adding it rounds to a whole number */
+    double n, r, sum;
+    uint64_t bits;
+
+    n = x * 0x1.71547652b82fep0 + shift;
+    memcpy(&bits, &n, sizeof bits);
+    n -= shift;
+    r = x - n * 0x1.62e42fefa3800p-1 - n * 0x1.ef35793c76730p-45;
+    sum = 1.0 / 6227020800;
+    sum = sum * r + 1.0 / 479001600;
+    sum = sum * r + 1.0 / 39916800;
+    sum = sum * r + 1.0 / 3628800;
+    sum = sum * r + 1.0 / 362880;
+    sum = sum * r + 1.0 / 40320;
+    sum = sum * r + 1.0 / 5040;
+    sum = sum * r + 1.0 / 720;
+    sum = sum * r + 1.0 / 120;
+    sum = sum * r + 1.0 / 24;
+    sum = sum * r + 1.0 / 6;
+    sum = sum * r + 0.5;
+    sum = sum * r + 1;
+    sum = sum * r + 1;
+    bits = (bits + 1023) << 52;
+    memcpy(&n, &bits, sizeof n);
+    return sum * n;
+}
+
+/* The softmax of logits, from the largest one down, so that nothing overflows. */
+static void softmax(const float *z, uint32_t count, float most, float least, double *mass)
+{
+    double sum = 0, scale;
+
+    if (least - most >= LEAST)
+        for (uint32_t i = 0; i < count; i++)
+            mass[i] = exponential((double)z[i] - (double)most);
+    else
+        for (uint32_t i = 0; i < count; i++)
+            mass[i] = z[i] - most >= LEAST ? exponential((double)z[i] - (double)most) : 0;
     for (uint32_t i = 0; i < count; i++)
-        mass[i] /= sum;
+        sum += mass[i];
+    scale = 1 / sum;
+    for (uint32_t i = 0; i < count; i++)
+        mass[i] *= scale;
 }
 
 static void weigh(const struct select_step *s, uint32_t row, double *mass)
 {
     const float *score = select_scores(s, row);
+    uint32_t count = s->recorded[row];
+    float most, least;
 
-    if (s->recorded[row] == 0)
+    if (count == 0)
         return;
-    if (s->view->score_kind == VIEW_LOGIT) {
-        softmax(score, s->recorded[row], mass);
+    if (s->view->score_kind != VIEW_LOGIT) {
+        for (uint32_t i = 0; i < count; i++)
+            mass[i] = (double)score[i];
         return;
     }
-    for (uint32_t i = 0; i < s->recorded[row]; i++)
-        mass[i] = (double)score[i];
+    most = score[0];
+    least = score[count - 1];
+    for (uint32_t i = 0; i < count && !s->sorted; i++) {
+        most = score[i] > most ? score[i] : most;
+        least = score[i] < least ? score[i] : least;
+    }
+    softmax(score, count, most, least, mass);
 }
 
 void select_look(struct select_step *s, struct select_room *room, const struct view *v)

@@ -196,6 +196,14 @@ static void print_link(const struct run_result *run, FILE *out)
             text_share(explain_share(all.queue, all.transfer)).text);
     else
         text_paragraph(out, "    ", "      ", "No demand copies.");
+    if (c->loads + c->bypasses > 0)
+        text_paragraph(
+            out, "    ", "      ",
+            "Swaps, loads on demand that evict an expert: %s (%s of the misses).",
+            text_count((double)c->swaps).text,
+            text_share(
+                explain_share((double)c->swaps, (double)c->accesses - (double)c->hits))
+                .text);
     if (c->prefetches > 0)
         text_paragraph(
             out, "    ", "      ",
@@ -338,6 +346,7 @@ static void print_one_gpu(const struct result *r, const struct result_policy *p,
 {
     print_layers(r, &p->run, out);
     print_link(&p->run, out);
+    explain_print_watch(r, &p->run, out);
     print_regret(p, f, out);
     print_parts(f, (double)p->run.passes, out);
 }
@@ -353,6 +362,7 @@ static int print_several(const struct result *r, uint32_t i,
     if (run->total.counts.hits < run->total.counts.accesses) {
         print_layers(r, run, out);
         print_link(run, out);
+        explain_print_watch(r, run, out);
     }
     return 0;
 }

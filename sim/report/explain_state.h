@@ -21,6 +21,10 @@ double explain_share(double a, double b);
 void explain_print_share(FILE *out, const char *name, double seconds, double passes,
                          double all);
 
+/* Behind what is said of the link: the misses that a watch could have foretold, or that
+ * none was kept. Nothing where none missed. */
+void explain_print_watch(const struct result *r, const struct run_result *run, FILE *out);
+
 /* ---- several GPUs: explain_parallel_find.c, explain_parallel.c ---- */
 
 /* Rows of the GPU with most of the whole run over the mean, and which that is. NaN

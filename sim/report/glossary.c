@@ -101,6 +101,12 @@ const struct glossary_word glossary_words[] = {
      "Time in which a layer waits for an expert's weights; the part of a copy that "
      "compute hides is not in it.",
      "stall|stall_share|exposed_copy_s|late|late_s|queue_s", "`moesim explain`"},
+    {"foretold",
+     "Of a miss: a predictor had named its expert before the step's routing was known "
+     "(`watch:`), so that it could have been loaded early.",
+     "watch|named|misses|guesses|right|absent|distance|named_s|fits_s|hidden_s|"
+     "all_hidden_s",
+     "sim/run/README.md"},
     {"gap",
      "How far the time of all passes is above a bound: offline (least compute and least "
      "bytes), even (balanced rows, all experts resident), no net (a free network).",
@@ -230,7 +236,9 @@ const struct glossary_word glossary_words[] = {
      "sim/policy/select.h"},
     {"source", "Where a trace was recorded, or what it was drawn from.",
      "trace_source|trace_path", "traces/FORMAT.md"},
-    {"staging", "Slots for experts that are loaded for one step and not kept.",
+    {"staging",
+     "Slots for experts that are loaded for one step and not kept, or spare ones that "
+     "loads go to before their victims are out.",
      "staging_bytes", "sim/policy/cache.h"},
     {"status",
      "`complete`, or how far a run came before it was stopped; its figures are then no "
@@ -238,6 +246,10 @@ const struct glossary_word glossary_words[] = {
      "stopped", RESULTS},
     {"summary", "The figures of a policy that the table shows, and a few more.", "total",
      RESULTS},
+    {"swap",
+     "A load on demand for which an expert that was resident is evicted. A cache that is "
+     "not full yet loads without, and an expert in a staging slot evicts nothing.",
+     "swaps", POLICIES},
     {"thrashing", "So few slots that even Belady loads more often than it hits.", "",
      EXPERIMENT},
     {"tokens per s",

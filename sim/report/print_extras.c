@@ -46,6 +46,12 @@ static double host_bytes(const struct result_policy *p, const struct result_summ
     return s->link_bytes;
 }
 
+static double swaps(const struct result_policy *p, const struct result_summary *s)
+{
+    (void)p;
+    return s->swaps;
+}
+
 static double dropped(const struct result_policy *p, const struct result_summary *s)
 {
     (void)p;
@@ -112,25 +118,16 @@ static double saved(const struct result_policy *p, const struct result_summary *
     return s->saved;
 }
 
-static struct text_figure whole_number(double count)
-{
-    struct text_figure f = {""};
-
-    if (count > 999999)
-        return text_number(count);
-    (void)snprintf(f.text, sizeof f.text, "%.0f", count);
-    return f;
-}
-
 const struct print_column print_extra_columns[] = {
     {{"hit", "rate"}, has_misses, hit_rate, text_share},
     {{"from the", "host"}, has_misses, host_bytes, text_bytes},
     {{"dropped", "choices"}, has_drops, dropped, text_share},
     {{"padding", "rows"}, has_padding, padding, text_share},
     {{"MoE layer", "memory"}, has_padding, activations, text_bytes},
-    {{"migra-", "tions"}, has_migrations, migrations, whole_number},
+    {{"migra-", "tions"}, has_migrations, migrations, print_whole_number},
     {{"experts", "moved"}, has_migrations, moved, text_bytes},
     {{"waited", "for them"}, has_migrations, waited, text_time},
+    {{"", "swaps"}, has_misses, swaps, print_whole_number},
     {{"choices", "changed"}, has_select, changed, text_share},
     {{"choices", "left out"}, has_select, fewer, text_share},
     {{"gate mass", "lost"}, has_select, mass_lost, text_share},

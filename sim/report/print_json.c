@@ -106,6 +106,21 @@ static void json_layers(const struct result *r, const struct result_policy *p, F
     (void)fputc(']', out);
 }
 
+/* Of each distance and layer. */
+static void json_watch(const struct result *r, const struct run_result *run, FILE *out)
+{
+    (void)fputs(",\n      \"watch\": [", out);
+    for (uint32_t i = 0; i < run->watched; i++) {
+        const struct run_watched *y = &run->watch[i];
+
+        (void)fprintf(out, "%s\n        {\"moe_layer\": %u", i == 0 ? "" : ",",
+                      r->moe_layer[y->layer]);
+        json_fields(result_watch_fields, y, !run->counts_only, "         ", out);
+        (void)fputc('}', out);
+    }
+    (void)fputc(']', out);
+}
+
 /* What only several GPUs have. */
 static void json_parallel(const struct result *r, const struct run_result *run, FILE *out)
 {
@@ -164,6 +179,8 @@ static void json_policy(const struct result *r, const struct result_policy *p, F
     if (p->run.gpus > 0)
         json_parallel(r, &p->run, out);
     json_layers(r, p, out);
+    if (p->run.watched > 0)
+        json_watch(r, &p->run, out);
     (void)fputs("\n    }", out);
 }
 
@@ -200,6 +217,7 @@ void result_print_json(const struct result *r, FILE *out)
     json_text("model", r->model, out);
     json_text("machine", r->machine, out);
     json_text("machine_source", r->machine_source, out);
+    json_text("watch", r->watch, out);
     json_text("config", r->config, out);
     json_text("notes", r->notes, out);
     json_fields(result_head_fields, r, true, "  ", out);

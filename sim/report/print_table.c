@@ -13,6 +13,16 @@ struct result_summary *print_summaries(const struct result *r)
     return s;
 }
 
+struct text_figure print_whole_number(double count)
+{
+    struct text_figure f = {""};
+
+    if (count > 999999)
+        return text_number(count);
+    (void)snprintf(f.text, sizeof f.text, "%.0f", count);
+    return f;
+}
+
 void print_table(const struct result *r, const struct result_summary *s,
                  const struct print_table *t, FILE *out)
 {

@@ -20,6 +20,8 @@ struct print_table {
 /* The columns of policies on one GPU; the heads are NULL behind the last. */
 extern const struct text_column print_columns[];
 
+/* A count, to the last one below a million. */
+struct text_figure print_whole_number(double count);
 /* What the policies sum up to, [policies]; owned. */
 struct result_summary *print_summaries(const struct result *r);
 void print_table(const struct result *r, const struct result_summary *s,

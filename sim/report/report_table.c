@@ -3,6 +3,7 @@
 
 #include "print_extras.h"
 #include "print_parallel.h"
+#include "print_table.h"
 #include "sim/base/json.h"
 #include "sim/base/text.h"
 
@@ -73,6 +74,7 @@ static const struct column of_one[] = {
     COLUMN("over<br>the link", link_bytes, text_bytes, LEAST),
     COLUMN("GPU<br>busy", gpu_busy, text_share, NONE),
     COLUMN("gap to<br>offline", gap, text_share, NONE),
+    COLUMN("swaps", swaps, print_whole_number, LEAST),
     {NULL, 0, NULL, NONE},
 };
 

@@ -37,6 +37,7 @@ void result_release(struct result *r)
     free(r->model);
     free(r->machine);
     free(r->machine_source);
+    free(r->watch);
     free(r->config);
     free(r->version);
     free(r->moe_layer);
@@ -236,6 +237,7 @@ struct result_summary result_summarise(const struct result_policy *p)
             ratio(sim_time_seconds(run->compute_busy), result_seconds(run, run->elapsed)),
         .link_bytes =
             (double)c->demand_bytes + (double)c->prefetch_bytes + (double)c->out_bytes,
+        .swaps = (double)c->swaps,
         .gap = NAN,
         .imbalance = NAN,
         .comm_share = NAN,

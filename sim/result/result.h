@@ -55,6 +55,8 @@ struct result_link {
 
 struct result {
     char *trace_path, *trace_source, *model, *machine, *machine_source;
+    char *watch;   /* the predictor of misses that were watched, "markov width=4"; ""
+                      or NULL: none */
     char *config;  /* YAML as run, overrides applied */
     char *version; /* of moesim, compiler */
     uint64_t seed;
@@ -101,7 +103,8 @@ struct result_summary {
     double hit_rate;                      /* hits / accesses */
     double gpu_busy;                      /* compute lane busy / elapsed */
     double link_bytes;                    /* demand + prefetch + out */
-    double gap; /* total pass time / offline bound - 1; NaN without bounds */
+    double swaps; /* loads on demand for which something resident was evicted */
+    double gap;   /* total pass time / offline bound - 1; NaN without bounds */
     /* Several GPUs; NaN on one. */
     double imbalance;    /* rows of the busiest GPU of each step / mean rows; 1: even */
     double comm_share;   /* exposed communication / total pass time */

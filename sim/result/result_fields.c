@@ -14,6 +14,7 @@
         COUNT(type, prefix, at, hits, RESULT_U64),                                       \
         COUNT(type, prefix, at, late, RESULT_TIMED),                                     \
         COUNT(type, prefix, at, loads, RESULT_U64),                                      \
+        COUNT(type, prefix, at, swaps, RESULT_U64),                                      \
         COUNT(type, prefix, at, bypasses, RESULT_U64),                                   \
         COUNT(type, prefix, at, host_runs, RESULT_U64),                                  \
         COUNT(type, prefix, at, prefetches, RESULT_U64),                                 \
@@ -160,6 +161,26 @@ const struct result_field result_placed_fields[] = {
     {"placements", RESULT_U64, offsetof(struct run_placements, made)},
     {"placements_kept", RESULT_U64, offsetof(struct run_placements, count)},
     {"place_slots", RESULT_U32, offsetof(struct run_placements, slots)},
+    END,
+};
+
+const struct result_field result_watched_fields[] = {
+    {"watched", RESULT_U32, offsetof(struct run_result, watched)},
+    END,
+};
+
+const struct result_field result_watch_fields[] = {
+    {"distance", RESULT_U32, offsetof(struct run_watched, distance)},
+    {"layer", RESULT_U32, offsetof(struct run_watched, layer)},
+    {"misses", RESULT_U64, offsetof(struct run_watched, misses)},
+    {"named", RESULT_U64, offsetof(struct run_watched, named)},
+    {"guesses", RESULT_U64, offsetof(struct run_watched, guesses)},
+    {"right", RESULT_U64, offsetof(struct run_watched, right)},
+    {"absent", RESULT_U64, offsetof(struct run_watched, absent)},
+    {"named_ps", RESULT_TIME, offsetof(struct run_watched, named_time)},
+    {"fits_ps", RESULT_TIME, offsetof(struct run_watched, fits_time)},
+    {"hidden_ps", RESULT_TIME, offsetof(struct run_watched, hidden_time)},
+    {"all_hidden_ps", RESULT_TIME, offsetof(struct run_watched, all_hidden_time)},
     END,
 };
 

@@ -31,6 +31,8 @@ extern const struct result_field result_layer_fields[];   /* struct run_layer */
 extern const struct result_field result_request_fields[]; /* struct run_request */
 extern const struct result_field result_policy_fields[];  /* struct result_policy */
 extern const struct result_field result_placed_fields[];  /* struct run_placements */
+extern const struct result_field result_watched_fields[]; /* struct run_result */
+extern const struct result_field result_watch_fields[];   /* struct run_watched */
 extern const struct result_field result_head_fields[];    /* struct result */
 extern const struct result_field result_link_fields[];    /* struct result_link */
 

@@ -9,6 +9,7 @@ const struct result_text result_head_texts[] = {
     {"model", offsetof(struct result, model)},
     {"machine", offsetof(struct result, machine)},
     {"machine_source", offsetof(struct result, machine_source)},
+    {"watch", offsetof(struct result, watch)},
     {"moesim", offsetof(struct result, version)},
     {NULL, 0},
 };

@@ -178,6 +178,54 @@ static int read_placed(struct result_reader *r, hid_t group, const char *where,
     return check_experts(r, where, result, run);
 }
 
+static int refuse_watch(struct result_reader *r, const char *where)
+{
+    return err_set(r->e,
+                   "%s: %s/watch is not one record for each layer at rising distances, "
+                   "with no more named than missed; the file is damaged, run again",
+                   r->path, where);
+}
+
+static bool is_watched(const struct run_watched *y, const struct run_watched *before,
+                       uint32_t i, uint32_t layers)
+{
+    return y->layer == i % layers && y->distance > 0 && y->named <= y->misses &&
+           y->right <= y->guesses &&
+           (before == NULL || (y->layer == 0 ? y->distance > before->distance
+                                             : y->distance == before->distance));
+}
+
+static int read_watch(struct result_reader *r, hid_t group, const char *where,
+                      struct run_result *run)
+{
+    char part[48];
+    hid_t id;
+    int status;
+
+    if (result_reader_scalars(r, group, where, result_watched_fields, run) != 0)
+        return -1;
+    if (run->watched == 0)
+        return 0;
+    if (run->watched % run->layers != 0 ||
+        run->watched / run->layers > RUN_WATCH_DISTANCES) {
+        run->watched = 0;
+        return refuse_watch(r, where);
+    }
+    (void)snprintf(part, sizeof part, "%s/watch", where);
+    id = result_reader_group(r, group, where, "watch");
+    if (id < 0)
+        return -1;
+    run->watch = mem_zalloc(run->watched, sizeof *run->watch);
+    status = result_reader_table(r, id, part, result_watch_fields, run->watched, 0,
+                                 run->watched, run->watch, sizeof *run->watch);
+    (void)H5Gclose(id);
+    for (uint32_t i = 0; i < run->watched && status == 0; i++)
+        if (!is_watched(&run->watch[i], i == 0 ? NULL : &run->watch[i - 1], i,
+                        run->layers))
+            status = refuse_watch(r, where);
+    return status;
+}
+
 static int read_policy(struct result_reader *r, hid_t policies,
                        const struct result *result, uint32_t i, struct result_policy *p)
 {
@@ -199,6 +247,8 @@ static int read_policy(struct result_reader *r, hid_t policies,
         status = read_parallel(r, group, where, result, &p->run);
     if (status == 0)
         status = read_placed(r, group, where, result, &p->run);
+    if (status == 0)
+        status = read_watch(r, group, where, &p->run);
     if (status == 0)
         status = read_pass_count(r, group, where, p);
     (void)H5Gclose(group);

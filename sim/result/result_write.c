@@ -324,6 +324,9 @@ static int write_policy(struct writer *w, hid_t parent, uint32_t i, struct err *
     write_array(w, group, "gpu_peak_bytes", RESULT_BYTES, p->run.gpus, p->run.gpu_peak);
     write_array(w, group, "link_bytes", RESULT_BYTES, p->run.links, p->run.link_bytes);
     write_placed(w, group, &p->run);
+    write_scalars(w, group, result_watched_fields, &p->run);
+    write_table(w, group, "watch", result_watch_fields, p->run.watch,
+                sizeof *p->run.watch, p->run.watched);
     status = write_passes(w, group, i, e);
     (void)check(w, H5Gclose(group) >= 0);
     return status;

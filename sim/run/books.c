@@ -26,6 +26,7 @@ void run_result_release(struct run_result *r)
     free(r->link_bytes);
     free(r->placed.pass);
     free(r->placed.expert);
+    free(r->watch);
     if (r->pass_spool != NULL)
         (void)fclose(r->pass_spool);
     *r = (struct run_result){.layer = NULL};
@@ -181,6 +182,7 @@ void books_add(struct run_counts *sum, const struct run_counts *c)
     sum->hits += c->hits;
     sum->late += c->late;
     sum->loads += c->loads;
+    sum->swaps += c->swaps;
     sum->bypasses += c->bypasses;
     sum->host_runs += c->host_runs;
     sum->prefetches += c->prefetches;
@@ -268,6 +270,14 @@ int books_check(const struct run_setup *s, const struct run_result *r, struct er
         return err_set(e,
                        "the runner's books do not balance: accesses are not hits + loads "
                        "+ bypasses + host runs; please report this");
+    for (uint32_t i = 0; i < r->watched; i++) {
+        const struct run_counts *layer = &r->layer[r->watch[i].layer].counts;
+
+        if (r->watch[i].misses != layer->loads + layer->bypasses)
+            return err_set(e,
+                           "the runner's books do not balance: misses that are watched "
+                           "are not loads + bypasses; please report this");
+    }
     if (sum != r->total.latency)
         return err_set(e,
                        "the runner's books do not balance: the shares do not sum to the "

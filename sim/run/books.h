@@ -50,6 +50,7 @@ struct run_counts {
     uint64_t hits;          /* resident, or on its way by prefetch */
     uint64_t late;          /* ... of those, not there yet when its turn came */
     uint64_t loads;         /* misses that were kept */
+    uint64_t swaps;         /* ... of those, for which something resident was evicted */
     uint64_t bypasses;      /* misses that went through a staging slot */
     uint64_t host_runs;     /* misses that ran on the host and loaded nothing */
     uint64_t prefetches;    /* loads ahead of use */
@@ -100,6 +101,36 @@ struct run_layer {
     struct select_quality quality; /* of a select that changes routing */
 };
 
+/* What a watch (runner.h) found in a layer, at one distance. A predictor *names* experts
+ * of a step that is `distance` ahead of the one whose routing is known; it loads none.
+ *
+ * Times are of copies on the link, by what they really took. Let a miss's copy take c,
+ * be asked for at i, and its naming have been possible since a; I(t) is how long the link
+ * was idle until t. Between a and i at most min(c, i - a) of the copy fits: `fits_time`.
+ * Into the link's idle time then fits less. Copies take that time in the order of their
+ * misses, no moment of it twice: with f, up to where it is taken,
+ *
+ *   x = min(c, I(i) - max(I(a), f)),  then  f = max(I(a), f) + x,
+ *
+ * and `hidden_time` is the sum of x over the named misses; `all_hidden_time` the same
+ * with all misses named: no predictor of this distance hides more. The first is a bound,
+ * for naming in vain takes none of the time; with the link as busy as it was both leave
+ * out that a copy which went ahead leaves room where it was. */
+#define RUN_WATCH_DISTANCES 8
+struct run_watched {
+    uint32_t distance, layer;
+    uint64_t misses;     /* that loaded: kept or through a staging slot */
+    uint64_t named;      /* ... of those, before their step was known */
+    uint64_t guesses;    /* experts that were named for this layer's steps */
+    uint64_t right;      /* ... of those, that the step then ran */
+    uint64_t absent;     /* loads that all of them would have taken: of experts that were
+                            not resident when they were named, on each GPU that should hold
+                            them */
+    sim_time named_time; /* sum over the named misses of their copies' time on the link */
+    sim_time fits_time, hidden_time; /* of that */
+    sim_time all_hidden_time;        /* of all misses' */
+};
+
 struct run_request {
     uint64_t trace_request;
     sim_time arrival, first_token, last_token;
@@ -147,6 +178,8 @@ struct run_result {
     uint64_t *gpu_rows; /* [gpus] computed rows */
     uint64_t *gpu_peak; /* [gpus] bytes: the most that each has in use in a pass */
     struct run_placements placed;
+    uint32_t watched;          /* records of a watch: layers for each distance; 0: none */
+    struct run_watched *watch; /* (distance, layer) */
     uint32_t links;
     uint64_t *link_bytes; /* [links] of the topology */
     uint64_t

@@ -8,6 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A step of a cache that swaps takes more than one that only loads. Both are made from
+ * the same functions, each with its case known to the compiler. */
+#define EITHER static inline __attribute__((always_inline))
+#define SELDOM static __attribute__((noinline))
+
 static void remember_copy(struct expert_copies *list, op_id id, uint32_t layer,
                           sim_time asked)
 {
@@ -76,14 +81,6 @@ static void submit_group(struct gpu *g, struct expert_group *group)
     group->after_count = 0;
 }
 
-static void submit_groups(struct gpu *g)
-{
-    if (g->residency.resident.count > 0)
-        submit_group(g, &g->residency.resident);
-    if (g->residency.missing.count > 0)
-        submit_group(g, &g->residency.missing);
-}
-
 /* Is the slot to be read by a group that is not submitted yet? */
 static bool is_in_open_group(const struct gpu *g, const struct expert_slot *s)
 {
@@ -111,14 +108,46 @@ static void join_group(struct gpu *g, struct expert_group *group, uint32_t exper
     g->residency.slot[slot].group = group->number;
 }
 
-/* The expert of the model that is a GPU's local one. */
-static uint32_t global_id(const struct gpu *g, uint32_t layer, uint32_t expert)
+/* The group of what is loaded in this step. */
+static struct expert_group *group_of_loads(struct gpu *g)
 {
-    const struct spread *s = g->runner->spread;
+    return g->residency.split ? &g->residency.missing : &g->residency.resident;
+}
 
-    return s == NULL
-               ? expert
-               : s->place->expert[(size_t)layer * s->slots + g->rank * s->local + expert];
+/* The experts of the oldest loads in flight join their group; in one stream the groups
+ * come after every copy so far. */
+SELDOM void land(struct gpu *g, uint32_t count)
+{
+    struct residency *r = &g->residency;
+
+    for (; r->landed < count; r->landed++) {
+        const struct expert_flight *f = &r->flight[r->landed];
+
+        join_group(g, group_of_loads(g), f->expert, f->slot, f->copy);
+    }
+    if (!r->one_stream || g->lanes.last_copy == 0)
+        return;
+    if (r->resident.count > 0)
+        r->resident.after[r->resident.after_count++] = g->lanes.last_copy;
+    if (r->missing.count > 0)
+        r->missing.after[r->missing.after_count++] = g->lanes.last_copy;
+}
+
+static void submit_open(struct gpu *g)
+{
+    struct residency *r = &g->residency;
+
+    if (r->resident.count > 0)
+        submit_group(g, &r->resident);
+    if (r->missing.count > 0)
+        submit_group(g, &r->missing);
+}
+
+static void submit_groups(struct gpu *g)
+{
+    if (g->residency.swaps)
+        land(g, g->residency.flying);
+    submit_open(g);
 }
 
 static enum tier home_of(const struct gpu *g, uint32_t layer, uint32_t expert)
@@ -130,7 +159,7 @@ static enum tier home_of(const struct gpu *g, uint32_t layer, uint32_t expert)
         return s->home;
     for (uint32_t l = 0; l < layer; l++)
         before += s->expert_bytes[l] * g->runner->experts;
-    before += s->expert_bytes[layer] * (global_id(g, layer, expert) + UINT64_C(1));
+    before += s->expert_bytes[layer] * (run_expert(g, layer, expert) + UINT64_C(1));
     return before <= s->host_bytes ? TIER_HOST : TIER_STORAGE;
 }
 
@@ -160,8 +189,11 @@ static op_id copy_in(struct gpu *g, uint32_t layer, uint32_t expert, uint32_t sl
     wait_also(g, s->stopped);
     s->written = 0;
     s->stopped = 0;
-    if (g->residency.copies_wait)
+    if (g->residency.copies_wait) {
         wait_also(g, g->lanes.last_compute);
+        if (g->residency.one_stream)
+            wait_also(g, g->lanes.last_copy);
+    }
     op.after = g->residency.wait_for;
     op.after_count = g->residency.wait_count;
     op.copy.expert = expert;
@@ -176,15 +208,19 @@ static op_id copy_in(struct gpu *g, uint32_t layer, uint32_t expert, uint32_t sl
     return s->ready;
 }
 
+/* Behind what fills the slot and what reads it; experts that are still to run read it
+ * beside the copy, which only spares let happen. */
 static void write_back(struct gpu *g, const struct cache_eviction *v)
 {
-    struct expert_slot *s = &g->residency.slot[v->slot];
-    op_id wait_for[2] = {s->ready, last_group(g, s)};
+    struct residency *r = &g->residency;
+    struct expert_slot *s = &r->slot[v->slot];
+    op_id reader = is_in_open_group(g, s) ? 0 : last_group(g, s);
+    op_id wait_for[3] = {s->ready, reader, r->one_stream ? g->lanes.last_copy : 0};
     struct op op = {.kind = OP_COPY_OUT,
                     .lane = LANE_COPY_OUT,
                     .layer = v->layer,
                     .after = wait_for,
-                    .after_count = 2};
+                    .after_count = 3};
 
     op.copy.expert = v->expert;
     op.copy.slot = v->slot;
@@ -193,20 +229,24 @@ static void write_back(struct gpu *g, const struct cache_eviction *v)
     op.copy.home = home_of(g, v->layer, v->expert);
     s->written =
         lanes_submit(&g->lanes, &op); /* whoever takes the slot next waits for it */
-    wait_also(g, s->written);
+    if (!r->spares)
+        wait_also(g, s->written);
+    if (r->one_stream)
+        g->lanes.last_copy = s->written;
     g->counts.out_bytes += op.copy.bytes;
     g->result->layer[v->layer].counts.out_bytes += op.copy.bytes;
 }
 
-/* Books the victims; the copy that follows waits until their memory is free. */
-static void evict(struct gpu *g, const struct cache_result *c)
+/* Books the victims. Without spares the copy that follows waits until their memory is
+ * free; with them it goes elsewhere, and write-backs come behind it. */
+EITHER void evict(struct gpu *g, const struct cache_result *c, bool spares)
 {
     for (uint32_t i = 0; i < c->evicted_count; i++) {
         const struct cache_eviction *v = &c->evicted[i];
         struct expert_slot *s = &g->residency.slot[v->slot];
         uint64_t bytes = g->setup->expert_bytes[v->layer];
 
-        if (is_in_open_group(g, s))
+        if (!spares && is_in_open_group(g, s))
             submit_groups(g); /* it was still to be read in this step */
         if (s->prefetched) {
             s->prefetched = false;
@@ -216,16 +256,32 @@ static void evict(struct gpu *g, const struct cache_result *c)
             g->counts.wasted_bytes += bytes;
             g->result->layer[v->layer].counts.wasted_bytes += bytes;
         }
-        if (v->slot != c->slot) {
+        if (!spares && v->slot != c->slot) {
             wait_also(g, last_group(g, s));
             wait_also(g, s->stopped);
         }
-        if (g->residency.write_back)
+        if (!spares && g->residency.write_back)
             write_back(g, v);
     }
 }
 
-/* Reads a slot that was prefetched, or filled in this pass. */
+/* Loads an expert that the cache has a slot for, and takes its victims away. */
+EITHER op_id exchange(struct gpu *g, uint32_t layer, uint32_t expert,
+                      const struct cache_result *c, enum work_class class_, bool spares)
+{
+    op_id copy;
+
+    evict(g, c, spares);
+    if (is_in_open_group(g, &g->residency.slot[c->slot]))
+        submit_groups(g); /* a staging or spare slot used twice in this step */
+    copy = copy_in(g, layer, expert, c->slot, class_);
+    if (spares && g->residency.write_back)
+        for (uint32_t i = 0; i < c->evicted_count; i++)
+            write_back(g, &c->evicted[i]);
+    return copy;
+}
+
+/* Reads a slot that was prefetched, or filled in this pass; any other, too. */
 static void use_recent(struct gpu *g, uint32_t expert, uint32_t slot)
 {
     struct expert_slot *s = &g->residency.slot[slot];
@@ -298,30 +354,38 @@ static void book_displaced(struct gpu *g, uint32_t expert)
     *displaced = false;
 }
 
-static void load_missing(struct gpu *g, uint32_t expert, const struct cache_result *c)
+EITHER void load_missing(struct gpu *g, uint32_t expert, const struct cache_result *c,
+                         bool swaps)
 {
     struct run_layer *books = g->step.books;
     uint64_t bytes = g->setup->expert_bytes[g->step.layer];
-    op_id copy;
+    struct residency *r = &g->residency;
+    op_id copy = exchange(g, g->step.layer, expert, c, WORK_DEMAND, swaps && r->spares);
 
-    evict(g, c);
-    if (is_in_open_group(g, &g->residency.slot[c->slot]))
-        submit_groups(g); /* a staging slot used twice in this step */
     if (c->outcome == CACHE_BYPASS) {
         g->counts.bypasses++;
         books->counts.bypasses++;
     } else {
+        uint64_t swap = c->evicted_count > 0;
+
         g->counts.loads++;
         books->counts.loads++;
+        g->counts.swaps += swap;
+        books->counts.swaps += swap;
     }
     if (g->residency.displaced != NULL)
         book_displaced(g, expert);
     g->counts.demand_bytes += bytes;
     books->counts.demand_bytes += bytes;
-    copy = copy_in(g, g->step.layer, expert, c->slot, WORK_DEMAND);
-    remember_copy(&g->residency.demand, copy, g->step.layer, 0);
-    join_group(g, g->residency.split ? &g->residency.missing : &g->residency.resident,
-               expert, c->slot, copy);
+    remember_copy(&r->demand, copy, g->step.layer, 0);
+    if (r->watched)
+        watch_miss(g, expert);
+    if (!swaps || r->in_flight == 0) {
+        join_group(g, group_of_loads(g), expert, c->slot, copy);
+        return;
+    }
+    r->flight[r->flying++] = (struct expert_flight){expert, c->slot, copy};
+    r->slot[c->slot].group = group_of_loads(g)->number;
 }
 
 void residency_hold(struct gpu *g, uint32_t layer, uint32_t expert, uint32_t pass)
@@ -334,17 +398,23 @@ void residency_load_early(struct gpu *g, uint32_t layer, uint32_t expert, uint32
     uint64_t bytes = g->setup->expert_bytes[layer];
     struct run_counts *books = &g->result->layer[layer].counts;
     struct cache_result c = cache_prefetch(g->residency.cache, layer, expert, pass);
+    op_id copy;
 
     if (c.outcome == CACHE_HIT)
         return;
-    evict(g, &c); /* where sizes differ even a load that found no room may evict */
     for (uint32_t i = 0; i < c.evicted_count; i++)
         *displaced_at(g, c.evicted[i].layer, c.evicted[i].expert) = true;
-    if (c.outcome != CACHE_LOAD)
+    if (c.outcome != CACHE_LOAD) {
+        evict(g, &c,
+              false); /* where sizes differ even one that found no room may evict */
         return;
+    }
     *displaced_at(g, layer, expert) = false;
-    remember_copy(&g->residency.ahead, copy_in(g, layer, expert, c.slot, WORK_PREFETCH),
-                  layer, 0);
+    copy = g->residency.spares ? exchange(g, layer, expert, &c, WORK_PREFETCH, true)
+                               : exchange(g, layer, expert, &c, WORK_PREFETCH, false);
+    remember_copy(&g->residency.ahead, copy, layer, 0);
+    if (g->residency.watched)
+        watch_copy_ahead(g, copy);
     g->counts.prefetches++;
     books->prefetches++;
     g->counts.prefetch_bytes += bytes;
@@ -371,26 +441,116 @@ static uint32_t access_all(struct gpu *g, struct step_accesses all)
             return hits;
         c = cache_access(g->residency.cache, g->step.layer, expert[i],
                          use == NULL ? CACHE_UNUSED : use[i]);
-        load_missing(g, expert[i], &c);
+        load_missing(g, expert[i], &c, false);
     }
 }
 
-void residency_step(struct gpu *g)
+/* The same of a cache that swaps, until a load may not be asked for yet: then the rest is
+ * left. */
+static uint32_t access_some(struct gpu *g, struct step_accesses all)
+{
+    struct residency *r = &g->residency;
+    uint32_t hits = 0;
+
+    for (uint32_t i = 0; i < all.count; i++) {
+        uint32_t expert = all.expert[i];
+        struct cache_result c;
+
+        if (r->in_flight > 0 && r->flying == r->in_flight &&
+            cache_slot_of(r->cache, g->step.layer, expert) == CACHE_NONE) {
+            r->left = (struct step_accesses){
+                all.expert + i, all.use == NULL ? NULL : all.use + i, all.count - i};
+            return hits;
+        }
+        c = cache_access(r->cache, g->step.layer, expert,
+                         all.use == NULL ? CACHE_UNUSED : all.use[i]);
+        if (c.outcome == CACHE_HIT)
+            use_recent(g, expert, c.slot);
+        else
+            load_missing(g, expert, &c, true);
+        hits += c.outcome == CACHE_HIT;
+    }
+    return hits;
+}
+
+/* What is resident before what is not. */
+static struct step_accesses hits_first(struct gpu *g, struct step_accesses all)
+{
+    struct residency *r = &g->residency;
+
+    cache_order_hits_first(r->cache, g->step.layer, all.expert, all.count, r->turn);
+    for (uint32_t i = 0; i < all.count; i++) {
+        r->turned[i] = all.expert[r->turn[i]];
+        if (all.use != NULL)
+            r->turned_use[i] = all.use[r->turn[i]];
+    }
+    return (struct step_accesses){r->turned, all.use == NULL ? NULL : r->turned_use,
+                                  all.count};
+}
+
+static void book_accesses(struct gpu *g, uint32_t accesses, uint32_t hits)
 {
     struct run_counts *books = &g->step.books->counts;
+
+    g->counts.accesses += accesses;
+    g->counts.hits += hits;
+    books->accesses += accesses;
+    books->hits += hits;
+}
+
+/* The accesses of a cache that swaps, from the first or from where it stopped. */
+SELDOM bool swap(struct gpu *g, struct step_accesses all)
+{
+    uint32_t hits;
+
+    g->residency.left.count = 0;
+    hits = access_some(g, all);
+    book_accesses(g, all.count - g->residency.left.count, hits);
+    if (g->residency.left.count > 0)
+        return false;
+    submit_groups(g);
+    return true;
+}
+
+bool residency_step(struct gpu *g)
+{
+    struct residency *r = &g->residency;
     struct step_accesses all = {g->step.turn, g->step.use, g->step.active_count};
     uint32_t hits;
 
-    cache_begin_step(g->residency.cache, g->step.layer, g->step.active,
-                     g->step.active_count);
+    cache_begin_step(r->cache, g->step.layer, g->step.active, g->step.active_count);
     if (g->hosted != NULL)
         all = hosted_take(g, all);
+    if (r->swaps) {
+        book_accesses(g, g->step.active_count - all.count, 0); /* those on the host */
+        r->flying = r->landed = 0;
+        return swap(g, r->turn != NULL ? hits_first(g, all) : all);
+    }
     hits = access_all(g, all);
-    submit_groups(g);
-    g->counts.accesses += g->step.active_count;
-    g->counts.hits += hits;
-    books->accesses += g->step.active_count;
-    books->hits += hits;
+    submit_open(g);
+    book_accesses(g, g->step.active_count, hits);
+    return true;
+}
+
+void residency_wait(struct gpu *g)
+{
+    struct residency *r = &g->residency;
+    op_id oldest = r->flight[0].copy;
+
+    land(g, 1);
+    submit_open(g);
+    for (uint32_t i = r->landed; i < r->flying; i++) /* those will be in the next one */
+        r->slot[r->flight[i].slot].group = group_of_loads(g)->number;
+    if (!lanes_copied(&g->lanes, oldest))
+        (void)g->lanes.ops->wait(g->lanes.exec, oldest);
+    r->landed--;
+    r->flying--;
+    memmove(r->flight, r->flight + 1, r->flying * sizeof *r->flight);
+}
+
+bool residency_go_on(struct gpu *g)
+{
+    return swap(g, g->residency.left);
 }
 
 /* ---- a pass, a run ---- */
@@ -422,123 +582,4 @@ void residency_retire(struct gpu *g)
     l->retired = l->pass_first;
     if (ahead->count > 0 && ahead->id[0] < l->retired)
         l->retired = ahead->id[0];
-}
-
-static void group_init(struct gpu *g, struct expert_group *group)
-{
-    group->expert = mem_alloc(g->experts, sizeof *group->expert);
-    group->slot = mem_alloc(g->experts, sizeof *group->slot);
-    group->after = mem_alloc((size_t)g->experts + 2, sizeof *group->after);
-    group->op =
-        (struct op){.kind = OP_EXPERTS, .lane = LANE_COMPUTE, .after = group->after};
-    group->op.group.expert = group->expert;
-    group->op.group.slot = group->slot;
-    group->op.group.tokens = g->step.tokens;
-    group->op.group.routing = &g->step.routing;
-}
-
-static void group_release(struct expert_group *group)
-{
-    free(group->expert);
-    free(group->slot);
-    free(group->after);
-}
-
-static void copies_release(struct expert_copies *c)
-{
-    free(c->id);
-    free(c->copy);
-}
-
-void residency_init(struct gpu *g)
-{
-    const struct run_setup *s = g->setup;
-    struct residency *r = &g->residency;
-    size_t groups = lanes_most(s, g->lanes.parts, g->experts);
-
-    r->tiles = s->cost->machine->gpu.tiles;
-    r->split = policy_schedule(s->policy)->split;
-    r->copies_wait = policy_schedule(s->policy)->copies_wait;
-    r->write_back = s->policy->cache.write_back;
-    r->found = mem_alloc(g->experts, sizeof *r->found);
-    if (policy_does(g->setup->policy, ACT_PREFETCH))
-        r->displaced = mem_zalloc((size_t)g->layers * g->experts, sizeof *r->displaced);
-    r->group_next = 1;
-    r->group_id = mem_alloc(groups, sizeof *r->group_id);
-    group_init(g, &r->resident);
-    group_init(g, &r->missing);
-}
-
-void residency_release(struct residency *r)
-{
-    cache_free(r->cache);
-    free(r->slot);
-    free(r->found);
-    free(r->displaced);
-    free(r->group_id);
-    free(r->wait_for);
-    group_release(&r->resident);
-    group_release(&r->missing);
-    copies_release(&r->demand);
-    copies_release(&r->late);
-    copies_release(&r->ahead);
-}
-
-/* Tells the executor what is resident from the start. */
-static int begin_exec(struct gpu *g, uint32_t slots, struct err *e)
-{
-    uint32_t *layer, *expert;
-    struct exec_slots first;
-    int status;
-
-    if (g->lanes.ops->begin == NULL)
-        return 0;
-    layer = mem_zalloc(slots, sizeof *layer);
-    expert = mem_alloc(slots, sizeof *expert);
-    for (uint32_t i = 0; i < slots; i++)
-        expert[i] = UINT32_MAX;
-    for (uint32_t l = 0; l < g->layers; l++) {
-        for (uint32_t x = 0; x < g->experts; x++) {
-            uint32_t slot = cache_slot_of(g->residency.cache, l, x);
-
-            if (slot == CACHE_NONE)
-                continue;
-            layer[slot] = l;
-            expert[slot] = x;
-        }
-    }
-    first = (struct exec_slots){.count = slots, .layer = layer, .expert = expert};
-    status = g->lanes.ops->begin(g->lanes.exec, &first, e);
-    free(layer);
-    free(expert);
-    return status;
-}
-
-int residency_begin(struct gpu *g, const uint64_t *profile, struct err *e)
-{
-    const struct run_setup *s = g->setup;
-    struct residency *r = &g->residency;
-    struct run_result *result = g->result;
-    struct cache_config config = {
-        .algorithm = policy_cache(s->policy),
-        .algorithm_params = s->policy->params[SLOT_CACHE],
-        .params = s->policy->cache,
-        .layers = g->layers,
-        .experts = g->experts,
-        .expert_bytes = s->expert_bytes,
-        .profile = profile,
-        .future = s->future != NULL,
-        .seed = s->seed,
-    };
-    uint32_t slots;
-
-    r->cache = cache_new(&config, e);
-    if (r->cache == NULL)
-        return -1;
-    result->cache_slots = cache_slots(r->cache);
-    result->cache_bytes = cache_capacity_bytes(r->cache);
-    result->staging_bytes = cache_staging_bytes(r->cache);
-    slots = result->cache_slots + (uint32_t)s->policy->cache.staging;
-    r->slot = mem_zalloc(slots, sizeof *r->slot);
-    return begin_exec(g, slots, e);
 }

@@ -318,6 +318,6 @@ void routing_alone_layer(struct runner *c, uint32_t layer)
         book_one_by_one(c, activations);
     if (c->waits != NULL)
         order_accesses(c);
-    if (c->predictor.state != NULL || c->gpu->hosted != NULL)
+    if (c->shows)
         see(c);
 }

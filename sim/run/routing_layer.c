@@ -447,7 +447,7 @@ static void end_layer(struct runner *c, uint32_t layer)
     sum_parts(c);
     book_rows(c, layer);
     remember_load(c, layer);
-    if (c->predictor.state != NULL || c->gpu->hosted != NULL)
+    if (c->shows)
         show_predictor(c, layer);
 }
 

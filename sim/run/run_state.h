@@ -96,6 +96,8 @@ struct step {
     struct op_routing routing;
     const struct cache_use *use; /* by turn; NULL without an oracle */
     op_id arrived; /* the layer's groups come after this, too: the rows' arrival; or 0 */
+    size_t logged; /* where in the log the step began; over several GPUs */
+    bool waits;    /* for loads in flight, before it goes on */
     /* Experts that are launched one by one. */
     uint32_t loop;   /* experts that an eager loop goes over; 0: no loop */
     uint32_t *piece; /* rows of each chain of kernels; NULL: experts run as one group */
@@ -130,6 +132,12 @@ struct expert_copy {
     sim_time asked; /* late prefetches: when it was wanted */
 };
 
+/* A load of this step that its host has not waited for. */
+struct expert_flight {
+    uint32_t expert, slot;
+    op_id copy;
+};
+
 struct expert_copies {
     op_id *id; /* [count], and beside it */
     struct expert_copy *copy;
@@ -140,6 +148,11 @@ struct residency {
     struct cache *cache;
     struct machine_tiles tiles;
     bool split, copies_wait, write_back; /* of the policy */
+    bool swaps;      /* any of the next two, hits first, or a limit of loads in flight */
+    bool spares;     /* a load takes a spare slot, and does not wait for its victim */
+    bool one_stream; /* copies in both directions come one after another, as issued, and
+                        compute after those before it */
+    bool watched;                        /* misses are told to the watch */
     struct expert_slot *slot;
     struct expert_group resident, missing; /* not submitted yet */
     uint64_t group_next, group_first;      /* the next number; the first of this pass */
@@ -151,9 +164,20 @@ struct residency {
     uint32_t wait_count, wait_room;
     struct expert_copies demand, late;
     struct expert_copies ahead; /* prefetches, from the oldest that may not have ended */
+    /* Of a step, what is left of it. */
+    struct step_accesses left;
+    uint16_t *turn; /* order: hits-first, and the accesses in that order; or NULL */
+    uint16_t *turned;
+    struct cache_use *turned_use;
+    /* Where so many loads may be under way at once (0: any number): */
+    uint32_t in_flight;
+    uint32_t flying;              /* those that the host has not waited for, */
+    struct expert_flight *flight; /* [flying] from the oldest; the experts of the first */
+    uint32_t landed;              /* [landed] are in their group */
 };
 
 struct hosted; /* hosted.c */
+struct watch;  /* watch.c */
 
 struct gpu {
     struct runner *runner;
@@ -290,6 +314,9 @@ struct runner {
     uint64_t *load;   /* (layer, expert) in the passes before; NULL without predictor */
     struct predictor predictor; /* state NULL: none */
     struct selecting selecting;
+    struct watch *watch;        /* NULL: none */
+    bool asks;                  /* there is one of these two */
+    bool shows;                 /* ... or experts on the host: the view is to be filled */
     /* A GPU alone: which of its experts rows choose. */
     uint64_t most_rows;  /* that experts run on in a layer of this pass; */
     uint64_t known_rows; /* of that whose activations are known */
@@ -301,6 +328,16 @@ struct runner {
     bool *waits;       /* [experts] for `order: recorded`, NULL otherwise */
     struct spread *spread;
 };
+
+/* The expert of the model that is a GPU's local one. */
+static inline uint32_t run_expert(const struct gpu *g, uint32_t layer, uint32_t expert)
+{
+    const struct spread *s = g->runner->spread;
+
+    return s == NULL
+               ? expert
+               : s->place->expert[(size_t)layer * s->slots + g->rank * s->local + expert];
+}
 
 /* ---- lanes.c ---- */
 
@@ -366,16 +403,25 @@ int books_close(const struct run_setup *s, const struct pass *pass,
  * out. */
 int books_check(const struct run_setup *s, const struct run_result *r, struct err *e);
 
-/* ---- residency.c ---- */
+/* ---- residency_new.c ---- */
 
 void residency_init(struct gpu *g);
 void residency_release(struct residency *r);
 /* Makes the cache, by the loads of `profile` (layer, local expert) or NULL, and tells the
  * executor what is resident. 0 or -1. */
 int residency_begin(struct gpu *g, const uint64_t *profile, struct err *e);
+
+/* ---- residency.c ---- */
+
 void residency_begin_pass(struct gpu *g);
-/* Accesses, copies and expert groups of the routed step. */
-void residency_step(struct gpu *g);
+/* Accesses, copies and expert groups of the routed step. False: as many loads are in
+ * flight as may be, and it must go on. */
+bool residency_step(struct gpu *g);
+/* The experts of what has arrived run, and the host waits for the oldest load in flight;
+ */
+void residency_wait(struct gpu *g);
+/* ... then the next are asked for; returns as residency_step() does. */
+bool residency_go_on(struct gpu *g);
 /* What is wanted and there already is held, */
 void residency_hold(struct gpu *g, uint32_t layer, uint32_t expert, uint32_t pass);
 /* ... and what is not is loaded. */
@@ -418,6 +464,18 @@ void selecting_apply(struct runner *c, const struct view *v, uint16_t *choice);
  * `v` is any of their views. Returns their choices in turn; valid until the next call. */
 void selecting_collect(struct runner *c, const struct view *v);
 const uint16_t *selecting_apply_collected(struct runner *c, const struct view *v);
+/* ---- watch.c: which misses could have been foretold ---- */
+
+/* Behind predictor_init(). NULL where the setup has none. */
+struct watch *watch_new(struct runner *c);
+void watch_free(struct watch *w, uint32_t gpus);
+/* A miss of the step, whose copy was remembered last; a copy ahead of use. */
+void watch_miss(struct gpu *g, uint32_t expert);
+void watch_copy_ahead(struct gpu *g, op_id copy);
+/* Behind a layer's experts: asks for what comes. */
+void watch_step(struct runner *c);
+/* Behind a pass, before its operations are retired: books the misses of a GPU. */
+void watch_end_pass(struct gpu *g);
 
 /* ---- routing_alone.c: a GPU that may hold every expert ---- */
 

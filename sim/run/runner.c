@@ -134,6 +134,7 @@ static int runner_init(struct runner *c, const struct run_setup *s,
     c->gpu = mem_zalloc(c->gpus, sizeof *c->gpu);
     predictor_init(c);
     selecting_init(c);
+    c->watch = watch_new(c);
     if (c->spread != NULL) {
         if (placement_init(c, e) != 0)
             return -1;
@@ -148,6 +149,8 @@ static int runner_init(struct runner *c, const struct run_setup *s,
         gpu_init(c, i);
     if (c->spread == NULL)
         routing_alone_init(c);
+    c->asks = c->predictor.state != NULL || c->watch != NULL;
+    c->shows = c->asks || c->gpu->hosted != NULL;
     return 0;
 }
 
@@ -157,6 +160,7 @@ static void runner_release(struct runner *c)
         gpu_release(&c->gpu[i]);
     predictor_release(&c->predictor);
     selecting_release(&c->selecting);
+    watch_free(c->watch, c->gpus);
     routing_alone_release(c);
     if (c->spread != NULL)
         routing_spread_release(c);
@@ -258,6 +262,8 @@ static int end_pass(struct runner *c, struct err *e)
 
         books_attribute(c, g, end);
         books_copies(g);
+        if (c->watch != NULL)
+            watch_end_pass(g);
         if (c->spread == NULL)
             routing_alone_activations(c);
         books_memory(c, g);
@@ -385,10 +391,21 @@ static int route_passes(struct runner *c, struct err *e)
     return more;
 }
 
+static void make_watch_books(const struct run_watch *w, struct run_result *r)
+{
+    r->watched = w->distances * r->layers;
+    r->watch = mem_zalloc(r->watched, sizeof *r->watch);
+    for (uint32_t i = 0; i < r->watched; i++)
+        r->watch[i] = (struct run_watched){.distance = w->distance[i / r->layers],
+                                           .layer = i % r->layers};
+}
+
 static void make_books(const struct run_setup *s, struct run_result *r)
 {
     *r = (struct run_result){.layers = s->trace->layers};
     r->layer = mem_zalloc(s->trace->layers, sizeof *r->layer);
+    if (s->watch != NULL)
+        make_watch_books(s->watch, r);
     if (s->parallel == NULL)
         return;
     r->gpus = s->parallel->topology->ranks;

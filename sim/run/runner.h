@@ -28,6 +28,16 @@ struct run_parallel {
     uint32_t samples;
 };
 
+/* Which misses could have been foretold: a predictor that is asked at every step, once
+ * for each distance, and loads nothing; what it finds is in the books (run_watched). It
+ * sees what a prefetcher sees but what is resident, and changes nothing. */
+struct run_watch {
+    const struct prefetch_type *type; /* needs nothing beyond executed experts */
+    uint32_t distances;
+    uint32_t distance[RUN_WATCH_DISTANCES];  /* ascending, at least 1 */
+    const void *params[RUN_WATCH_DISTANCES]; /* of the type, each for its distance */
+};
+
 struct run_setup {
     const struct policy *policy;
     const struct run_parallel *parallel; /* NULL: one GPU that may hold every expert;
@@ -48,10 +58,11 @@ struct run_setup {
     uint64_t
         kv_room_bytes; /* GPU memory left for the KV cache; UINT64_MAX: not checked */
     bool keep_passes;  /* fill pass_spool */
-    struct future_reader *future; /* for oracles; or NULL */
-    struct future_writer *record; /* told every pass, for bounds afterwards; or NULL */
-    const uint64_t *profile;      /* (layer, expert) or NULL */
-    uint64_t chunk_bytes;         /* of copies; 0: whole experts */
+    struct future_reader *future;  /* for oracles; or NULL */
+    struct future_writer *record;  /* told every pass, for bounds afterwards; or NULL */
+    const struct run_watch *watch; /* NULL: misses are not watched */
+    const uint64_t *profile;       /* (layer, expert) or NULL */
+    uint64_t chunk_bytes;          /* of copies; 0: whole experts */
     uint64_t seed;
     void (*progress)(void *context, const struct workload *w); /* now and then, or NULL */
     void *progress_context;

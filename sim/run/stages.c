@@ -235,11 +235,16 @@ int stages_record(struct runner *c, struct err *e)
     return future_writer_step(c->setup->record, s->slot_turn, count, e);
 }
 
-/* Behind a layer's experts: what is loaded early, and what a look-ahead is told. */
+/* Behind a layer's experts: what is loaded early, what a watch would, and what a
+ * look-ahead is told. */
 STAGE int look_on(struct runner *c, struct err *e)
 {
-    if (c->predictor.state != NULL)
-        predictor_step(c);
+    if (c->asks) {
+        if (c->predictor.state != NULL)
+            predictor_step(c);
+        if (c->watch != NULL)
+            watch_step(c);
+    }
     return c->setup->record != NULL ? stages_record(c, e) : 0;
 }
 
@@ -249,14 +254,33 @@ static void run_arrived(struct gpu *g, uint32_t layer, uint32_t part,
                         const struct even_work *even)
 {
     struct lanes *l = &g->lanes;
-    size_t logged = l->log_count;
 
+    g->step.logged = l->log_count;
     g->step.arrived = l->part[part].joined;
+    g->step.waits = false;
     if (even != NULL && even_work_exceeds(g, even))
         even_work_run(g, layer, even);
     else
-        residency_step(g);
-    lanes_join_part(l, part, logged);
+        g->step.waits = !residency_step(g);
+}
+
+/* Where loads in flight are limited: no host waits for its own before all others have
+ * asked for as many, which happens at the same time. */
+static void ask_for_rest(struct gpu *gpu, uint32_t gpus)
+{
+    bool any;
+
+    do {
+        any = false;
+        for (struct gpu *g = gpu; g < gpu + gpus; g++)
+            if (g->step.waits)
+                residency_wait(g);
+        for (struct gpu *g = gpu; g < gpu + gpus; g++) {
+            if (g->step.waits)
+                g->step.waits = !residency_go_on(g);
+            any = any || g->step.waits;
+        }
+    } while (any);
 }
 
 static int run_experts(struct runner *c, uint32_t layer, uint32_t part, struct err *e)
@@ -271,6 +295,10 @@ static int run_experts(struct runner *c, uint32_t layer, uint32_t part, struct e
         even = even_work_of(c, s->part[part].of_expert);
     for (uint32_t i = 0; i < c->gpus; i++)
         run_arrived(&c->gpu[i], layer, part, s->p->balanced ? &even : NULL);
+    if (c->setup->policy->cache.in_flight > 0)
+        ask_for_rest(c->gpu, c->gpus);
+    for (uint32_t i = 0; i < c->gpus; i++)
+        lanes_join_part(&c->gpu[i].lanes, part, c->gpu[i].step.logged);
     return part + 1 < s->program.parts ? 0 : look_on(c, e);
 }
 
@@ -352,7 +380,10 @@ STAGE int run_alone(struct runner *c, uint32_t of, uint32_t layer, sim_time *sha
         arrange(c, OP_ENCODE, layer, 0, share);
     if (c->setup->future != NULL && see_ahead(c, e) != 0)
         return -1;
-    residency_step(c->gpu);
+    if (!residency_step(c->gpu)) {
+        c->gpu->step.waits = true;
+        ask_for_rest(c->gpu, 1);
+    }
     if (look_on(c, e) != 0)
         return -1;
     if (c->encodes)

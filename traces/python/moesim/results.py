@@ -58,7 +58,7 @@ class Result(Hdf5File):
         return self.file[f"policy/{policy}"]
 
     def columns(self, policy, what):
-        """{name: array} of "pass", "layer" or "request" of one policy; {} where there is none."""
+        """{name: array} of "pass", "layer", "request" or "watch" of one policy; {} where none."""
         group = self.group(policy)
         if what not in group:
             return {}
