@@ -264,8 +264,8 @@ static void make_hits(struct made *m)
 }
 
 #define HITS                                                                             \
-    "It hits 75.0 % of its accesses, plain only 50.0 %, and yet its passes take 50.0 % " \
-    "longer. It spends 300 ms more on exposed copy (300 ms more in all)."
+    "It hits 75.0 % of its accesses, plain only 50.0 %, and yet its passes take "        \
+    "1.500 times as long. It spends 300 ms more on exposed copy (300 ms more in all)."
 
 static void more_hits_and_slower(void **state)
 {
@@ -280,13 +280,13 @@ static void more_hits_and_slower(void **state)
     free(text);
     m.p[1].run.total.counts.demand_bytes = 3000000; /* 4 of 8 MB, then */
     m.p[1].run.total.counts.prefetch_bytes = 0;
-    assert_hits(&m, HITS " More bytes: it moves 8.00 MB, 100.0 % more.");
+    assert_hits(&m, HITS " More bytes: it moves 8.00 MB, not 4.00 MB.");
     m.p[0].run.total.counts.wasted_bytes = 1000000;
-    assert_hits(&m, HITS " More bytes: it moves 8.00 MB, 100.0 % more. 1.00 MB of them "
+    assert_hits(&m, HITS " More bytes: it moves 8.00 MB, not 4.00 MB. 1.00 MB of them "
                          "were prefetched and not used.");
     m.p[1].run.total.counts.demand_bytes = m.p[1].run.total.counts.out_bytes = 0;
     m.p[0].run.total.counts.wasted_bytes = 0;
-    assert_hits(&m, HITS " More bytes: it moves 8.00 MB, the other none.");
+    assert_hits(&m, HITS " More bytes: it moves 8.00 MB, not 0 B.");
 }
 
 static void its_other_reasons(void **state)
@@ -304,11 +304,17 @@ static void its_other_reasons(void **state)
     m.p[1].run.total.counts.accesses = 80;
     m.p[1].run.total.counts.hits = 40;
     m.p[1].run.total.counts.late = 16;
-    assert_hits(&m, HITS " More experts: its layers use 100, 25.0 % more.");
+    assert_hits(&m, HITS " More experts: its layers use 100, not 80.");
     m.p[1].run.total.counts.accesses = 40;
     m.p[1].run.total.counts.hits = 20;
-    assert_hits(&m, HITS " More experts: its layers use 100, 150.0 % more, so that it "
+    assert_hits(&m, HITS " More experts: its layers use 100, not 40, so that it "
                          "misses 25 times, not 20.");
+    make_hits(&m);
+    m.p[1].run.total.counts.host_runs = 10; /* of 50 */
+    assert_hits(&m, HITS " Fewer loads there: the other runs 20.0 % of its misses on "
+                         "the host.");
+    m.p[0].run.total.counts.host_runs = 4; /* of 25 */
+    assert_hits(&m, HITS);
     /* Three copies of 1 ms wait 0.5 ms each, the other's none; 0.1 ms are too little. */
     make_hits(&m);
     memcpy(layer, m.h.layer[0], sizeof layer);
@@ -323,9 +329,10 @@ static void its_other_reasons(void **state)
     m.p[0].run.total.counts.late = 15;
     m.p[1].run.total.share[SHARE_COPY] = 300 * ms;
     m.p[1].run.total.share[SHARE_EXPERT] = 100 * ms;
-    assert_hits(&m, "It hits 75.0 % of its accesses, plain only 50.0 %, and yet its "
-                    "passes take 50.0 % longer. It spends 300 ms more on expert compute "
-                    "(300 ms more in all).");
+    assert_hits(
+        &m, "It hits 75.0 % of its accesses, plain only 50.0 %, and yet its "
+            "passes take 1.500 times as long. It spends 300 ms more on expert compute "
+            "(300 ms more in all).");
 }
 
 static void no_rival(void **state)
@@ -449,7 +456,7 @@ static void hits_in_the_answer(void **state)
     m.p[3].run.total.counts.hits = 80;
     page_has(state, &m,
              "<p><b class=tag>Hits</b> lynx hits 80.0 % of its accesses, plain only 50.0 "
-             "%, and yet its passes take 50.0 % longer. It spends");
+             "%, and yet its passes take 1.500 times as long. It spends");
 }
 
 int main(void)

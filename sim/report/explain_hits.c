@@ -84,13 +84,8 @@ static void say_bytes(char **text, const struct run_counts *a, const struct run_
 
     if (!(mine > (1 + EXPLAIN_PART) * theirs))
         return;
-    if (theirs > 0)
-        explain_add(text,
-                    mem_format("More bytes: it moves %s, %s more.", text_bytes(mine).text,
-                               text_share(mine / theirs - 1).text));
-    else
-        explain_add(text, mem_format("More bytes: it moves %s, the other none.",
-                                     text_bytes(mine).text));
+    explain_add(text, mem_format("More bytes: it moves %s, not %s.",
+                                 text_bytes(mine).text, text_bytes(theirs).text));
     if ((double)a->wasted_bytes >= EXPLAIN_PART * mine)
         explain_add(text, mem_format("%s of them were prefetched and not used.",
                                      text_bytes((double)a->wasted_bytes).text));
@@ -104,14 +99,29 @@ static void say_experts(char **text, const struct run_counts *a,
 
     if (!(mine > (1 + EXPLAIN_PART) * theirs))
         return;
-    explain_add(text,
-                mem_format("More experts: its layers use %s, %s more%s",
-                           text_count(mine).text, text_share(mine / theirs - 1).text,
-                           misses > their_misses ? "," : "."));
+    explain_add(text, mem_format("More experts: its layers use %s, not %s%s",
+                                 text_count(mine).text, text_count(theirs).text,
+                                 misses > their_misses ? "," : "."));
     if (misses > their_misses)
         explain_add(text,
                     mem_format("so that it misses %s times, not %s.",
                                text_count(misses).text, text_count(their_misses).text));
+}
+
+/* Misses that run on the host. */
+static double host_share(const struct run_counts *c)
+{
+    return explain_share((double)c->host_runs, (double)c->accesses - (double)c->hits);
+}
+
+static void say_host(char **text, const struct run_counts *a, const struct run_counts *b)
+{
+    double mine = host_share(a), theirs = host_share(b);
+
+    if (theirs >= (isnan(mine) ? 0 : mine) + EXPLAIN_PART)
+        explain_add(text, mem_format("Fewer loads there: the other runs %s of its misses "
+                                     "on the host.",
+                                     text_share(theirs).text));
 }
 
 static void say_late(char **text, const struct run_counts *a, const struct run_counts *b)
@@ -168,15 +178,17 @@ char *explain_hits_text(const char *name, const struct result_policy *p,
     const struct run_result *a = &p->run, *b = &rival->run;
     const struct run_counts *mine = &a->total.counts, *theirs = &b->total.counts;
     char *text = mem_format(
-        "%s hits %s of its accesses, %s only %s, and yet its passes take %s longer.",
+        "%s hits %s of its accesses, %s only %s, and yet its passes take %s times as "
+        "long.",
         name, text_share(hit_rate(mine)).text, rival->label == NULL ? "" : rival->label,
         text_share(hit_rate(theirs)).text,
-        text_share((double)a->total.latency / (double)b->total.latency - 1).text);
+        text_ratio((double)a->total.latency / (double)b->total.latency).text);
 
     say_share(&text, a, b);
     say_experts(&text, mine, theirs);
     if (waits_more(a, b)) {
         say_bytes(&text, mine, theirs);
+        say_host(&text, mine, theirs);
         say_late(&text, mine, theirs);
         say_queue(&text, a, b);
     }

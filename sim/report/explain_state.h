@@ -68,8 +68,8 @@ bool explain_hits_mislead(const struct result_policy *p,
                           const struct result_policy *other);
 /* The fastest policy of the result that hits less and takes less time; or NULL. */
 const struct result_policy *explain_hits_rival(const struct result *r, uint32_t policy);
-/* That it is so, and why: more experts, more bytes, late copies, a busy link. `name`:
- * what the sentence begins with, "It". Owned. */
+/* That it is so, and why: more experts, more bytes, misses that the other runs on the
+ * host, late copies, a busy link. `name`: what the sentence begins with, "It". Owned. */
 char *explain_hits_text(const char *name, const struct result_policy *p,
                         const struct result_policy *rival);
 
