@@ -297,9 +297,10 @@ static void texts_find_room(void **state)
     }
     write_page(*state, &r);
     data = report_rig_read(*state, "quality.csv");
-    for (line = strchr(data, '\n') + 1; *line != '\0'; line = strchr(line, '\n') + 1) {
+    for (line = data; line != NULL; line = strchr(line, '\n')) {
         int side;
 
+        line++; /* of the head the first letter, else the line's end */
         if (*line != '\n' && sscanf(line, "%*[^,],%*[^,],%*[^,],%*[^,],%d", &side) == 1)
             sides[side]++;
     }

@@ -159,50 +159,50 @@ static char *say_advice(const struct result *r)
                       r->top_k - 1);
 }
 
+static char *say_control(const struct result *r, const struct lossy_against *a,
+                         const struct lossy_point *p, const char *per, const char *lead)
+{
+    switch (a->known) {
+    case LOSSY_NO_CONTROL:
+        return say_advice(r);
+    case LOSSY_OTHER_ROWS:
+        return mem_format("The top-k reduction of this result chose for %s rows, this "
+                          "select for %s: to compare them, give both the same "
+                          "select.phases.",
+                          text_count(a->rows).text, text_count(p->rows).text);
+    case LOSSY_NOT_SO_LITTLE:
+        return mem_strdup("All controls of this result lose more gate mass: to compare "
+                          "it, add the same policy without a select.");
+    case LOSSY_NOT_SO_MUCH:
+        return mem_format("No control of this result loses as much gate mass (%s at "
+                          "most), and none is as fast: fewer experts a row (select: "
+                          "top-k) would tell whether this is worth it.",
+                          text_share(a->most).text);
+    case LOSSY_BEATEN_BY_LESS:
+        return mem_format("A control of this result that loses less gate mass takes %s "
+                          "%s, this select %s: %s.",
+                          text_time(a->time).text, per, text_time(p->time).text, lead);
+    case LOSSY_KNOWN:
+        if (p->lost <= 0)
+            return mem_format("It loses no gate mass. Without a select the policy takes "
+                              "%s %s, with it %s: %s.",
+                              text_time(a->time).text, per, text_time(p->time).text,
+                              lead);
+        return mem_format("At equal gate mass lost top-k reduction (interpolated between "
+                          "its points in this result) takes %s %s, this select %s: %s.",
+                          text_time(a->time).text, per, text_time(p->time).text, lead);
+    }
+    return mem_strdup("");
+}
+
 char *explain_select_control(const struct result *r, const struct explain_selects *x,
                              const struct lossy_point *p)
 {
     struct lossy_against a = lossy_compare(&x->lossy, p);
-    const char *per = x->first_token ? "to the first token" : "per output token";
-    char *lead = explain_select_lead(lossy_lead(&a, p->time)), *text = NULL;
+    char *lead = explain_select_lead(lossy_lead(&a, p->time));
+    char *text = say_control(
+        r, &a, p, x->first_token ? "to the first token" : "per output token", lead);
 
-    switch (a.known) {
-    case LOSSY_NO_CONTROL:
-        text = say_advice(r);
-        break;
-    case LOSSY_OTHER_ROWS:
-        text = mem_format("The top-k reduction of this result chose for %s rows, this "
-                          "select for %s: to compare them, give both the same "
-                          "select.phases.",
-                          text_count(a.rows).text, text_count(p->rows).text);
-        break;
-    case LOSSY_NOT_SO_LITTLE:
-        text = mem_strdup("All controls of this result lose more gate mass: to compare "
-                          "it, add the same policy without a select.");
-        break;
-    case LOSSY_NOT_SO_MUCH:
-        text = mem_format("No control of this result loses as much gate mass (%s at "
-                          "most), and none is as fast: fewer experts a row (select: "
-                          "top-k) would tell whether this is worth it.",
-                          text_share(a.most).text);
-        break;
-    case LOSSY_BEATEN_BY_LESS:
-        text = mem_format("A control of this result that loses less gate mass takes %s "
-                          "%s, this select %s: %s.",
-                          text_time(a.time).text, per, text_time(p->time).text, lead);
-        break;
-    case LOSSY_KNOWN:
-        text =
-            p->lost <= 0
-                ? mem_format("It loses no gate mass. Without a select the policy "
-                             "takes %s %s, with it %s: %s.",
-                             text_time(a.time).text, per, text_time(p->time).text, lead)
-                : mem_format("At equal gate mass lost top-k reduction (interpolated "
-                             "between its points in this result) takes %s %s, this "
-                             "select %s: %s.",
-                             text_time(a.time).text, per, text_time(p->time).text, lead);
-        break;
-    }
     free(lead);
     return text;
 }

@@ -174,7 +174,7 @@ static int print_figure(struct report_page *p, const struct figure *f,
                         struct report_entry *const *entry, size_t count, struct err *e)
 {
     struct plot plot = f->plot;
-    char *caption = count <= MOST_ROWS
+    char *caption = count <= MOST_ROWS || f->print == figure_quality /* all are in it */
                         ? mem_strdup(f->caption)
                         : mem_format("%s The best %d of %zu policies are shown.",
                                      f->caption, MOST_ROWS, count);
