@@ -103,6 +103,18 @@ cp -R "$folder/v" "$folder/cut" && head -c 300 "$folder/v/summary.json" >"$folde
     grep -q "summary.json: is no summary of moesim validate; name the folder that it had as --out$" "$folder/err"
 report $? "a damaged validation has no page"
 
+# Choices that a select has made are executed: fewer, others, and by what is resident.
+sed '/^ *- /d' "$folder/study.yaml" >"$folder/select.yaml"
+cat >>"$folder/select.yaml" <<'END'
+  - {name: plain, cache: {name: lru, slots: 3}}
+  - {name: lynx, select: {name: lynx, drop: 0.6}, cache: {name: lru, slots: 3}}
+  - {name: few, select: {name: top-k, phases: all}, cache: {name: lru, slots: 3}}
+  - {name: eras, select: {name: eras-threshold, alpha: 1}, cache: {name: lru, slots: 3}}
+END
+"$moesim" validate "$folder/select.yaml" --passes 20 --warmup 1 --repeat 1 >"$folder/out" 2>"$folder/err" &&
+    grep -q '^Counts agree, layer by layer, in each executed run of all policies: [1-9]' "$folder/out"
+report $? "what a select chooses is executed"
+
 # Whatever the configuration says of these, what is executed is launched one by one and copied from
 # host memory, and each pass is kept; the machine that predicts may be another.
 sed 's/^name: .*/name: mine/' models/machine/h200.yaml >"$folder/mine.yaml"

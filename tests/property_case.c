@@ -70,9 +70,30 @@ static void draw_routing(struct property_case *c, struct rng *r)
     }
 }
 
-static void append(struct trace_writer *t, const struct property_case *c, uint32_t q,
-                   uint64_t first, const uint16_t *expert)
+/* Both are [layers, candidates] of a row; `score` is NULL where there are none. */
+static void list_row(const struct property_case *c, uint64_t row, const uint16_t *to,
+                     uint16_t *expert, float *score)
 {
+    for (uint32_t l = 0; l < c->layers; l++, expert += c->candidates) {
+        uint64_t cell = row * c->layers + l;
+
+        if (score != NULL)
+            property_list_candidates(c, cell, expert, score + l * c->candidates);
+        else
+            memcpy(expert, c->expert + cell * c->top_k, c->top_k * sizeof *expert);
+        for (uint32_t i = 0; to != NULL && i < c->candidates; i++)
+            if (expert[i] != TRACE_NOT_RECORDED)
+                expert[i] = to[l * c->experts + expert[i]];
+    }
+}
+
+static void append(struct trace_writer *t, const struct property_case *c, uint32_t q,
+                   uint64_t first, const uint16_t *to)
+{
+    size_t width = (size_t)c->layers * c->candidates;
+    uint16_t *expert = mem_alloc(width, sizeof *expert);
+    float *score =
+        c->score_kind == TRACE_SCORE_NONE ? NULL : mem_alloc(width, sizeof *score);
     struct trace_request request = {.arrival_ns = (int64_t)q * 50000,
                                     .prompt_tokens = c->prompt[q],
                                     .output_tokens = c->answer[q] + 1,
@@ -88,27 +109,29 @@ static void append(struct trace_writer *t, const struct property_case *c, uint32
                                     .token_id = -1,
                                     .source = UINT16_MAX};
 
-        if (trace_writer_rows(t, 1, &token, expert + (first + i) * c->layers * c->top_k,
-                              NULL, NULL, &e) != 0)
+        list_row(c, first + i, to, expert, score);
+        if (trace_writer_rows(t, 1, &token, expert, score, NULL, &e) != 0)
             fail_msg("%s", e.text);
     }
     assert_int_equal(trace_writer_request(t, &request, &e), 0);
+    free(expert);
+    free(score);
 }
 
 void property_write_trace(const struct property_case *c, const char *name,
                           const uint16_t *to)
 {
     char model[] = "drawn";
-    size_t values = (size_t)c->rows * c->layers * c->top_k;
     uint16_t *moe_layer = mem_alloc(c->layers, sizeof *moe_layer);
-    uint16_t *expert = mem_alloc(values, sizeof *expert);
     char *path = mem_format("%s/%s", c->folder, name);
     struct trace_info info = {.model = model,
                               .source = model,
                               .capture = model,
                               .experts = c->experts,
                               .top_k = c->top_k,
-                              .candidates = c->top_k,
+                              .candidates = c->candidates,
+                              .score_kind = c->score_kind,
+                              .sorted = c->sorted,
                               .layers = c->layers,
                               .moe_layer = moe_layer,
                               .expert_bytes = c->expert_bytes};
@@ -118,24 +141,16 @@ void property_write_trace(const struct property_case *c, const char *name,
 
     for (uint32_t l = 0; l < c->layers; l++)
         moe_layer[l] = (uint16_t)l;
-    for (size_t i = 0; i < values; i++) {
-        uint16_t id = c->expert[i];
-
-        expert[i] = to == NULL || id == TRACE_NOT_RECORDED
-                        ? id
-                        : to[i / c->top_k % c->layers * c->experts + id];
-    }
     t = trace_writer_new(path, &info, &e);
     if (t == NULL)
         fail_msg("%s", e.text);
     for (uint32_t q = 0; q < c->requests; q++) {
-        append(t, c, q, row, expert);
+        append(t, c, q, row, to);
         row += c->prompt[q] + c->answer[q];
     }
     if (trace_writer_commit(t, &e) != 0)
         fail_msg("%s", e.text);
     free(path);
-    free(expert);
     free(moe_layer);
 }
 
@@ -483,12 +498,15 @@ struct property_case *property_case_new(uint64_t number)
     c->number = number;
     c->folder = mem_strdup(folder);
     draw_routing(c, &r);
+    property_draw_scores(c);
     property_write_trace(c, "trace.h5", NULL);
     draw_model(c, &r);
     draw_machine(c, &r);
     draw_settings(c, &r);
     for (int i = 0; i < PROPERTY_POLICIES; i++)
-        c->policy[i] = c->parallel ? draw_parallel_policy(c, &r) : draw_policy(c, &r);
+        c->policy[i] = property_with_select(c, (uint32_t)i,
+                                            c->parallel ? draw_parallel_policy(c, &r)
+                                                        : draw_policy(c, &r));
     return c;
 }
 

@@ -5,6 +5,7 @@
 
 #include "sim/base/rng.h"
 #include "sim/experiment/experiment.h"
+#include "traces/trace.h"
 
 enum { PROPERTY_POLICIES = 6 };
 
@@ -15,10 +16,13 @@ struct property_case {
     uint32_t requests, rows;
     uint32_t *prompt, *answer; /* [requests] rows of each request */
     uint16_t *expert;          /* (row, layer, rank), not recorded ones at the end */
-    uint64_t *expert_bytes;    /* [layers], or NULL: all alike */
-    bool parallel;             /* several GPUs */
-    bool timeless;             /* passes do not depend on time */
-    char *head;                /* YAML: all but trace, workload and policies */
+    uint32_t candidates;       /* of a cell: top_k, or with scores as many or more */
+    enum trace_score_kind score_kind;
+    bool sorted;
+    uint64_t *expert_bytes; /* [layers], or NULL: all alike */
+    bool parallel;          /* several GPUs */
+    bool timeless;          /* passes do not depend on time */
+    char *head;             /* YAML: all but trace, workload and policies */
     char *workload;
     char *policy[PROPERTY_POLICIES]; /* flow mappings without their names */
 };
@@ -38,6 +42,15 @@ void property_write_trace(const struct property_case *c, const char *name,
 char *property_config(const struct property_case *c, const char *trace,
                       const char *workload, const char *more, char *const *policy,
                       uint32_t first, uint32_t count);
+
+/* ---- property_select.c ---- */
+
+void property_draw_scores(struct property_case *c);
+/* What a cell (row, layer) has in a trace with scores: [candidates] of both. */
+void property_list_candidates(const struct property_case *c, uint64_t cell,
+                              uint16_t *candidate, float *score);
+/* Often gives a policy of such a case a select; takes its text, returns it owned. */
+char *property_with_select(const struct property_case *c, uint32_t number, char *policy);
 
 /* Below `bound`. */
 static inline uint32_t property_draw(struct rng *r, uint32_t bound)

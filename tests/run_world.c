@@ -344,11 +344,11 @@ void run_world_each_cache(void (*visit)(void *context, const char *name), void *
 
 /* ---- runs ---- */
 
-static struct workload *open_workload(const struct run_world *w)
+static struct workload *open_workload(const struct run_world *w, bool scores)
 {
     struct err e = {.text = ""};
     struct workload *workload =
-        workload_new(w->trace, &w->model, &w->workload, false, false, 1, &e);
+        workload_new(w->trace, &w->model, &w->workload, scores, false, 1, &e);
 
     if (workload == NULL)
         fail_msg("%s", e.text);
@@ -365,7 +365,7 @@ struct future *run_world_future(const struct run_world *w, enum cache_order orde
     struct run_setup s = {.policy = t.policy,
                           .trace = trace_get_info(w->trace),
                           .cost = &cost,
-                          .workload = open_workload(w),
+                          .workload = open_workload(w, false),
                           .record = future_writer_new(w->layers, w->experts, order, &e)};
     struct future *f = NULL;
 
@@ -406,7 +406,7 @@ static void run_setup_on(const struct run_world *w, const struct run_case *c,
 
     s->ops = c->unchecked ? ops : &check_exec_ops;
     s->exec = c->unchecked ? exec : check_exec_new(ops, exec);
-    s->workload = open_workload(w);
+    s->workload = open_workload(w, (policy_needs(s->policy) & NEED_SCORES) != 0);
     status = run_policy(s, result, e);
     if (status != (e->text[0] == '\0' ? 0 : -1) || (status != 0 && c->failure == NULL))
         fail_msg("%s: %d \"%s\"", c->policy, status, e->text);

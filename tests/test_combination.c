@@ -173,6 +173,7 @@ static void what_is_declared_is_done(void **state)
             break;
         case SLOT_SELECT:
             acts = ((const struct select_type *)type)->apply != NULL ? ACT_REROUTE : 0;
+            acts |= (*all)->acts & ACT_RESIDENCY; /* test_select.c */
             break;
         case SLOT_PREFETCH:
             acts = ((const struct prefetch_type *)type)->step != NULL ? ACT_PREFETCH : 0;

@@ -12,6 +12,7 @@
 #include "sim/base/mem.h"
 #include "sim/policy/policy.h"
 #include "sim/experiment/experiment.h"
+#include "traces/draw_scale.h"
 #include "traces/generate.h"
 
 #include <stdlib.h>
@@ -23,14 +24,22 @@ static const struct {
     enum policy_slot slot;
     const char *name;
     enum policy_variant variant;
-    bool lossless; /* only a gate with a capacity drops anything */
+    bool lossless; /* gates with a capacity and selects are not */
     unsigned needs;
 } plugins[] = {
     /* clang-format off */
     {SLOT_GATE, "capacity-factor", VARIANT_RELEASED, false, 0},
     {SLOT_GATE, "capacity-fraction", VARIANT_RELEASED, false, 0},
     {SLOT_GATE, "dropless", VARIANT_STANDARD, true, 0},
+    {SLOT_SELECT, "affinity-binning", VARIANT_RECONSTRUCTION, false, NEED_SCORES},
+    {SLOT_SELECT, "budget", VARIANT_PAPER, false, NEED_SCORES},
+    {SLOT_SELECT, "eras-bias", VARIANT_PAPER, false, NEED_SCORES | NEED_PROFILE},
+    {SLOT_SELECT, "eras-threshold", VARIANT_PAPER, false, NEED_SCORES},
+    {SLOT_SELECT, "lynx", VARIANT_RECONSTRUCTION, false, NEED_SCORES},
+    {SLOT_SELECT, "naee", VARIANT_PAPER, false, NEED_SCORES},
     {SLOT_SELECT, "none", VARIANT_STANDARD, true, 0},
+    {SLOT_SELECT, "oea", VARIANT_PAPER, false, NEED_SCORES},
+    {SLOT_SELECT, "top-k", VARIANT_STANDARD, false, NEED_SCORES},
     {SLOT_PLACE, "anti-correlation", VARIANT_PAPER, true, NEED_PROFILE},
     {SLOT_PLACE, "eplb", VARIANT_RELEASED, true, NEED_PROFILE},
     {SLOT_PLACE, "file", VARIANT_STANDARD, true, NEED_MAP},
@@ -106,6 +115,25 @@ static const struct {
     {"capacity-factor", "dispatch", "sparse", 0, 0},
     {"capacity-fraction", "cf", "1", 1e-6, 1},
     {"capacity-fraction", "dispatch", "sparse", 0, 0},
+    {"affinity-binning", "alpha", "2", 0, 1000000},
+    {"affinity-binning", "beta", "3", 0, 64},
+    {"affinity-binning", "theta", "1", 0, 1000000000},
+    {"affinity-binning", "margin", "1", 0, 64},
+    {"affinity-binning", "rounding", "ceil", 0, 0},
+    {"budget", "experts", "0", 0, 4096},
+    {"budget", "share", "0.75", 0, 1},
+    {"budget", "warm_up", "0", 0, 4096},
+    {"budget", "sum", "all", 0, 0},
+    {"eras-bias", "beta", "1", 0, 1000000000},
+    {"eras-threshold", "alpha", "0.15", 0, 1000000000},
+    {"lynx", "drop", "0.25", 0, 1},
+    {"lynx", "form", "latency", 0, 0},
+    {"naee", "beta", "0", 0, 1},
+    {"naee", "calibrate", "1024", 1, 1000000000},
+    {"oea", "k0", "0", 0, 4096},
+    {"oea", "k_max", "0", 0, 4096},
+    {"oea", "max_p", "0", 0, 4096},
+    {"top-k", "k", "1", 1, 4096},
     {"anti-correlation", "w", "0.5", 0, 1000000},
     {"anti-correlation", "form", "literal", 0, 0},
     {"eplb", "form", "auto", 0, 0},
@@ -233,7 +261,7 @@ static void every_setting_of_made_traces(void **state)
         {"opening", "0", 0, 1},
         {"prompt_template", "0", 0, 65535},
         {"output_template", "0", 0, 65535},
-        {"scores", "false", 0, 0},
+        {"scores", "no", 0, 0},
         {"gini", "0", 0, 1},
         {"top1_share", "0", 0, 1},
         {"adjacent_overlap", "0", 0, 1},
@@ -244,6 +272,11 @@ static void every_setting_of_made_traces(void **state)
         {"hot_share", "0.1", 0, 1},
         {"sources", "0", 0, 65535},
         {"moe_every", "1", 1, 16},
+        {"logit_scale", "1.5", DRAW_SCALE_LEAST, DRAW_SCALE_MOST},
+        {"autoregressive", "false", 0, 0},
+        {"logit_sd", "1.386", 0, 100},
+        {"persistence", "0.5", 0, 1},
+        {"popularity_sd", "0.2", 0, 100},
     };
     size_t i = 0;
 

@@ -182,6 +182,52 @@ static void test_gates(void **state)
     tiny_close(&t);
 }
 
+/* Lossy, but the same whatever is resident; or, by what is resident, the same however
+ * what is missing comes. Each does change something. */
+static void test_every_select(void **state)
+{
+    static const char *const selects[] = {
+        "lynx, drop: 0.5, phases: all",
+        "affinity-binning, alpha: 1, theta: 1.2, margin: 2, phases: all",
+        "budget, experts: 3, phases: all",
+        "oea, phases: all",
+        "top-k, phases: all",
+        "naee, beta: 0.6",
+        "eras-threshold, alpha: 0.3",
+        "eras-bias, beta: 2"};
+    static const char *const ways[] = {
+        "cache: {name: lru, slots: 3}",
+        "cache: {name: lru, slots: 3}, schedule: serial",
+        "cache: {name: lru, slots: 8, preload: linear}",
+        "cache: {name: lru, slots: 3}, prefetch: {name: previous-token, distance: 1}",
+        "cache: {name: s3fifo, slots: 4, preload: linear, write_back: yes}",
+        "cache: {name: lru, slots: 3, preload: linear}, offload: host"};
+    struct tiny_outputs plain = {.count = 0};
+    struct model m = tiny_model();
+    struct tiny t;
+
+    (void)state;
+    tiny_open(&t, &m, 0);
+    tiny_check(&t, RESIDENT, false, &plain);
+    for (size_t i = 0; i < sizeof selects / sizeof *selects; i++) {
+        bool by_residency = strncmp(selects[i], "eras", 4) == 0;
+        struct tiny_outputs expected = {.count = 0};
+
+        for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
+            char *policy = mem_format("{select: {name: %s}, %s}", selects[i], ways[k]);
+            struct tiny_outputs own = {.count = 0};
+
+            tiny_check(&t, policy, true, k > 1 && by_residency ? &own : &expected);
+            free(own.value);
+            free(policy);
+        }
+        assert_true(tiny_difference(&expected, &plain) > t.close);
+        free(expected.value);
+    }
+    free(plain.value);
+    tiny_close(&t);
+}
+
 /* ---- other models ---- */
 
 static void check_model(const struct model *m, uint64_t expert_budget_bytes)
@@ -546,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_every_offload),
         cmocka_unit_test(test_slots),
         cmocka_unit_test(test_gates),
+        cmocka_unit_test(test_every_select),
         cmocka_unit_test(test_models),
         cmocka_unit_test(test_shared_weights),
         cmocka_unit_test(test_every_layer_has_its_ffn),

@@ -28,6 +28,8 @@ static void write_counts(const struct lab *lab, const char *path, uint32_t exper
     const uint16_t *choice = lab->w->expert;
 
     info.counts_only = true;
+    info.score_kind = TRACE_SCORE_NONE;
+    info.candidates = info.top_k;
     info.experts = experts;
     w = trace_writer_new(path, &info, &e);
     assert_non_null(w);

@@ -195,10 +195,39 @@ static void check_tokens(const struct trial *t, const struct result_policy *p)
                  ull(answer));
     if (p->run.output_tokens != answer + c->requests)
         violated(t, "%s gives %llu tokens", p->label, ull(p->run.output_tokens));
-    if (p->run.total.counts.activations + p->run.total.counts.dropped != named)
-        violated(t, "%s runs %llu and drops %llu of %llu choices", p->label,
-                 ull(p->run.total.counts.activations), ull(p->run.total.counts.dropped),
-                 ull(named));
+    if (p->run.total.counts.activations + p->run.total.counts.dropped +
+            p->run.quality.fewer !=
+        named)
+        violated(t, "%s runs %llu, drops %llu and leaves out %llu of %llu choices",
+                 p->label, ull(p->run.total.counts.activations),
+                 ull(p->run.total.counts.dropped), ull(p->run.quality.fewer), ull(named));
+}
+
+/* What a select did: nothing without one; by layer as in all; no more than there is to
+ * change, and no more experts than each row may add. */
+static void check_quality(const struct trial *t, const struct result_policy *p)
+{
+    const struct select_quality *q = &p->run.quality;
+    struct select_quality layers = {0};
+    uint64_t cells = t->c->rows * (uint64_t)t->c->layers;
+    bool adds = has(p, SLOT_SELECT, "eras") || has(p, SLOT_SELECT, "budget");
+
+    for (uint32_t l = 0; l < p->run.layers; l++)
+        select_quality_add(&layers, &p->run.layer[l].quality);
+    if (memcmp(&layers, q, sizeof layers) != 0)
+        violated(t, "%s's layers do not sum to its quality", p->label);
+    if (has(p, SLOT_SELECT, "none") ? q->rows != 0 : q->rows > cells)
+        violated(t, "%s chooses for %llu of %llu rows", p->label, ull(q->rows),
+                 ull(cells));
+    if (q->changed + q->fewer > q->choices || q->top1 > q->rows || q->rows > q->choices ||
+        q->choices > q->rows * t->c->top_k)
+        violated(t, "%s's quality is no part of its choices", p->label);
+    if (!adds && q->left > q->distinct)
+        violated(t, "%s leaves %llu of %llu distinct experts", p->label, ull(q->left),
+                 ull(q->distinct));
+    if ((t->c->sorted || has(p, SLOT_SELECT, "top-k") || has(p, SLOT_SELECT, "naee")) &&
+        t->c->score_kind != TRACE_SCORE_LOGIT && q->kept > q->mass)
+        violated(t, "%s keeps more mass than there is", p->label);
 }
 
 /* ---- the same in other words ---- */
@@ -221,6 +250,8 @@ static void check_same(const struct trial *t, const struct result_policy *a,
                  a->label, what, ull(a->run.total.counts.hits),
                  ull(b->run.total.counts.hits), ull(a->run.total.counts.demand_bytes),
                  ull(b->run.total.counts.demand_bytes));
+    if (memcmp(&a->run.quality, &b->run.quality, sizeof a->run.quality) != 0)
+        violated(t, "%s selects otherwise %s", a->label, what);
     if (timed && a->run.total.latency != b->run.total.latency)
         violated(t, "%s takes %.6f and %.6f us %s", a->label,
                  (double)a->run.total.latency * 1e-6, (double)b->run.total.latency * 1e-6,
@@ -284,7 +315,8 @@ static void check_group_of_one(const struct property_case *c, const struct trial
             a->total.counts.out_bytes != b->total.counts.out_bytes ||
             a->total.counts.host_runs != b->total.counts.host_runs ||
             a->total.counts.dropped != b->total.counts.dropped ||
-            memcmp(&a->total.memory, &b->total.memory, sizeof a->total.memory) != 0)
+            memcmp(&a->total.memory, &b->total.memory, sizeof a->total.memory) != 0 ||
+            memcmp(&a->quality, &b->quality, sizeof a->quality) != 0)
             violated(&t, "%s counts otherwise as a group of one", t.r.policy[i].label);
         for (uint32_t l = 0; l < a->layers; l++)
             if (memcmp(a->layer[l].share, b->layer[l].share, sizeof a->layer[l].share) !=
@@ -330,7 +362,8 @@ static bool is_label_free(const struct property_case *c, const struct result_pol
         return false;
     return free_of && !c->parallel && has(p, SLOT_CACHE, "order=recorded") &&
            has(p, SLOT_CACHE, "preload=none") && has(p, SLOT_OFFLOAD, "fetch") &&
-           has(p, SLOT_GATE, "dropless") && !has(p, SLOT_SCHEDULE, "empty=yes") &&
+           has(p, SLOT_GATE, "dropless") && has(p, SLOT_SELECT, "none") &&
+           !has(p, SLOT_SCHEDULE, "empty=yes") &&
            (has(p, SLOT_PREFETCH, "none") || has(p, SLOT_PREFETCH, "oracle"));
 }
 
@@ -414,6 +447,7 @@ static void try_number(uint64_t number)
         check_bounds(&t, &t.r.policy[i]);
         check_sums(&t, &t.r.policy[i]);
         check_tokens(&t, &t.r.policy[i]);
+        check_quality(&t, &t.r.policy[i]);
     }
     switch (number % 6) {
     case 0:

@@ -240,8 +240,11 @@ void tiny_check(struct tiny *t, const char *policy, bool event_driven,
     tiny_execute(t, &c, &done, &outputs, &did);
     tiny_simulate(t, &c, &said, &predicted);
     run_counts_equal(&done.total.counts, &said.total.counts, false);
-    for (uint32_t l = 0; l < said.layers; l++)
+    for (uint32_t l = 0; l < said.layers; l++) {
         run_counts_equal(&done.layer[l].counts, &said.layer[l].counts, false);
+        assert_memory_equal(&done.layer[l].quality, &said.layer[l].quality,
+                            sizeof said.layer[l].quality);
+    }
     if (tally_compare(policy, &predicted, &did, &e) != 0)
         fail_msg("%s", e.text);
     if (expected->count == 0) {

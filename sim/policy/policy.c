@@ -368,8 +368,8 @@ bool policy_copies_aside(const struct policy *p)
 
 bool policy_reads_routing(const struct policy *p, bool whole)
 {
-    return !whole || policy_does(p, ACT_REROUTE) || policy_does(p, ACT_PREFETCH) ||
-           schedule_launches_active(&p->schedule);
+    return !whole || (p->plugin[SLOT_GATE]->acts & ACT_REROUTE) != 0 ||
+           policy_does(p, ACT_PREFETCH) || schedule_launches_active(&p->schedule);
 }
 
 unsigned policy_needs(const struct policy *p)

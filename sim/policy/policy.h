@@ -57,9 +57,9 @@ bool policy_does(const struct policy *p, enum policy_act act);
 /* Whether copies come in two classes or cross each other on a link: it loads early or
  * writes back. */
 bool policy_copies_aside(const struct policy *p);
-/* Whether the host of a GPU alone reads each layer's routing before it goes on: to choose
- * or load experts, or to launch those one by one that have rows. `whole`: every expert is
- * there from the start. */
+/* Whether the host of a GPU alone reads each layer's routing before it goes on: to load
+ * experts, to pad them, or to launch those one by one that have rows. `whole`: every
+ * expert is there from the start. A select is kernels beside the router's. */
 bool policy_reads_routing(const struct policy *p, bool whole);
 /* All plug-ins leave the layers' output as it is. */
 bool policy_lossless(const struct policy *p);

@@ -3,15 +3,16 @@
  * A select changes which experts a row executes. It sees the rows of one step (layer of a
  * pass), over several GPUs those of all of them, each with its candidates:
  *
- *     row r    expert   7    2    9    4    0   ...      id, score, mass: (row,
- * candidate) place    0    1    2    3    4   ...      what it picks `executed`  `the
- * others
+ *     row r    expert    7    2    9    4    0   ...   ids, scores, masses
+ *              place     0    1    2    3    4   ...   what it picks
+ *                        executed, the others
  *
  * Executed candidates come first, best score first, equal scores by the lower id. The
  * others follow: best first where the trace is sorted, else as recorded, which
- * select_next() hides. Nothing that was not executed ranks before what was: a router that
- * does not choose by scores alone (a bias of DeepSeek-V3, groups) thus keeps its choice
- * wherever a rule leaves it alone.
+ * select_next() hides. A sorted trace keeps its own order of equal scores: it is the
+ * router's, before scores were rounded. Nothing that was not executed ranks before what
+ * was: a router that does not choose by scores alone (a bias of DeepSeek-V3, groups) thus
+ * keeps its choice wherever a rule leaves it alone.
  *
  * Mass is what an expert weighs: its score where scores are probabilities, and of logits
  * the softmax over the recorded candidates. */

@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum rounding { CEIL, FLOOR };
-enum { BINS_MAX = 64 };
+enum { BINS_MAX = 64, UNIT_MAX = 40 /* the power of 2^24 rows is a number */ };
 
 struct params {
     double alpha, theta;
@@ -39,7 +39,7 @@ struct state {
     double *score;              /* [experts] */
     uint16_t *list;             /* [experts] */
     uint8_t *keep;              /* [experts] all 0 between steps */
-    double power[BINS_MAX + 1]; /* B^-bin of the present batch */
+    double power[BINS_MAX + 1]; /* what a bin of the present batch counts */
 };
 
 static size_t state_size(const struct policy_shape *shape, const void *params)
@@ -104,14 +104,25 @@ static void score_row(struct state *s, const struct select_step *step, uint32_t 
         s->keep[*id] = 2;
 }
 
-static void choose(struct state *s, const struct select_step *step, uint32_t distinct)
+/* B^(beta - bin) instead of B^-bin, and theta as many times as large: whole numbers, of
+ * which equal sums are equal, in whichever order rows come. */
+static double count_bins(struct state *s, uint32_t rows)
 {
-    const double theta = s->p.theta * (1 - 1e-12); /* sums of powers may be rounded */
+    int unit = s->p.beta < UNIT_MAX ? (int)s->p.beta : UNIT_MAX;
+
+    for (int i = 0; i <= (int)s->p.beta; i++)
+        s->power[i] = pow(rows, unit - i);
+    return s->p.theta * pow(rows, unit);
+}
+
+static void choose(struct state *s, const struct select_step *step, uint32_t distinct,
+                   double theta)
+{
     uint32_t kept = 0, least;
 
     for (uint32_t i = 0; i < distinct; i++) {
         uint8_t *keep = &s->keep[s->list[i]];
-        bool scores = s->score[s->list[i]] >= theta;
+        bool scores = s->score[s->list[i]] >= theta * (1 - 1e-12); /* is it whole? */
 
         kept += scores;
         *keep = scores || *keep == 2;
@@ -130,12 +141,11 @@ static void apply(void *state, const struct select_step *step, uint16_t *pick)
     uint32_t distinct = select_union(step, step->top_k, s->keep, s->list);
 
     if (s->p.theta > 0) {
-        s->power[0] = 1;
-        for (uint32_t i = 1; i <= (uint32_t)s->p.beta; i++)
-            s->power[i] = 1 / pow(step->rows, i);
+        double theta = count_bins(s, step->rows);
+
         for (uint32_t row = 0; row < step->rows; row++)
             score_row(s, step, row);
-        choose(s, step, distinct);
+        choose(s, step, distinct, theta);
         select_keep(step, s->keep, pick);
     }
     for (uint32_t i = 0; i < distinct; i++) {

@@ -79,8 +79,11 @@ static uint32_t budget(const struct state *s, uint32_t top_k, uint32_t distinct)
 static void apply(void *state, const struct select_step *step, uint16_t *pick)
 {
     struct state *s = state;
-    uint32_t distinct = select_union(step, step->top_k, s->keep, s->list), most, warm;
+    uint32_t distinct, most, warm;
 
+    if (step->rows == 1) /* whose experts fit, being at most top_k */
+        return;
+    distinct = select_union(step, step->top_k, s->keep, s->list);
     for (uint32_t i = 0; i < distinct; i++)
         s->keep[s->list[i]] = 0;
     most = budget(s, step->top_k, distinct);

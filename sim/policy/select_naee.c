@@ -48,7 +48,8 @@ static void init(void *state, const struct policy_shape *shape, const void *para
     memset(s->layer, 0, shape->layers * sizeof *s->layer);
 }
 
-/* Of at least one row, to the middle of a step of the histogram. */
+/* Of at least one row, to the step of the histogram: the lower end of it, so that who
+ * weighs as much as the median is not left out. */
 static double median(const struct layer *l)
 {
     uint64_t below = 0;
@@ -56,7 +57,7 @@ static double median(const struct layer *l)
 
     while (below + l->count[i] < (l->seen + 1) / 2)
         below += l->count[i++];
-    return (i + 0.5) / STEPS;
+    return (double)i / STEPS;
 }
 
 static void learn(const struct state *s, struct layer *l, const double *mass,

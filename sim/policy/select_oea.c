@@ -13,8 +13,7 @@ static const struct option options[] = {
      "best experts that every row activates; 0: half of its experts, rounded up"},
     {"k_max", OPT_INT, offsetof(struct params, k_max), "0", 0, 4096, NULL,
      "experts of a row, with those it finds active; 0, and at most: as many as the "
-     "router "
-     "gave it"},
+     "router gave it"},
     {"max_p", OPT_INT, offsetof(struct params, max_p), "0", 0, 4096, NULL,
      "it fills up from this many of its best candidates; 0: from all"},
     {.name = NULL},

@@ -32,8 +32,7 @@ static void print_head(const struct result *r, FILE *out)
 const struct text_column print_columns[] = {
     {{"TPOT", "p50"}, 9},     {{"TPOT", "p99"}, 9},       {{"TTFT", "p50"}, 9},
     {{"tokens", "per s"}, 9}, {{"hit", "rate"}, 7},       {{"over", "link"}, 9},
-    {{"GPU", "busy"}, 7},     {{"gap to", "offline"}, 8}, {{"", "swaps"}, 7},
-    {{NULL, NULL}, 0},
+    {{"GPU", "busy"}, 7},     {{"gap to", "offline"}, 8}, {{NULL, NULL}, 0},
 };
 
 static struct text_figure figure_of(const struct result_policy *p,
@@ -56,40 +55,19 @@ static struct text_figure figure_of(const struct result_policy *p,
         return text_bytes(s->link_bytes);
     case 6:
         return text_share(s->gpu_busy);
-    case 7:
-        return text_share(s->gap);
     default:
-        return print_whole_number(s->swaps);
+        return text_share(s->gap);
     }
-}
-
-/* Mostly what misses evicts, and the hit rate tells of swaps, too. Not so where policies
- * differ in the share of their misses that does. */
-static bool differ_in_swaps(const struct result *r, const struct result_summary *s)
-{
-    const double clear = 0.05;
-    double least = INFINITY, most = -INFINITY;
-
-    for (uint32_t i = 0; i < r->policies; i++) {
-        const struct run_counts *c = &r->policy[i].run.total.counts;
-        double share = s[i].swaps / ((double)c->accesses - (double)c->hits);
-
-        if (!r->policy[i].run.finished || !(share >= 0))
-            continue;
-        least = fmin(least, share);
-        most = fmax(most, share);
-    }
-    return most - least > clear;
 }
 
 static void print_one_gpu(const struct result *r, FILE *out)
 {
     struct result_summary *s = print_summaries(r);
-    const size_t columns = sizeof print_columns / sizeof *print_columns - 1;
-    const struct print_table t = {.column = print_columns,
-                                  .columns = columns - !differ_in_swaps(r, s),
-                                  .label_columns = LABEL_COLUMNS,
-                                  .figure = figure_of};
+    static const struct print_table t = {
+        .column = print_columns,
+        .columns = sizeof print_columns / sizeof *print_columns - 1,
+        .label_columns = LABEL_COLUMNS,
+        .figure = figure_of};
 
     print_table(r, s, &t, out);
     print_extras(r, s, LABEL_COLUMNS, out);

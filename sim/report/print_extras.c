@@ -11,6 +11,12 @@ static bool has_misses(const struct result_policy *p, const struct result_summar
            p->run.total.counts.hits < p->run.total.counts.accesses;
 }
 
+static bool has_swaps(const struct result_policy *p, const struct result_summary *s)
+{
+    (void)p;
+    return s->swaps > 0;
+}
+
 static bool has_drops(const struct result_policy *p, const struct result_summary *s)
 {
     (void)s;
@@ -127,7 +133,7 @@ const struct print_column print_extra_columns[] = {
     {{"migra-", "tions"}, has_migrations, migrations, print_whole_number},
     {{"experts", "moved"}, has_migrations, moved, text_bytes},
     {{"waited", "for them"}, has_migrations, waited, text_time},
-    {{"", "swaps"}, has_misses, swaps, print_whole_number},
+    {{"", "swaps"}, has_swaps, swaps, print_whole_number},
     {{"choices", "changed"}, has_select, changed, text_share},
     {{"choices", "left out"}, has_select, fewer, text_share},
     {{"gate mass", "lost"}, has_select, mass_lost, text_share},
@@ -144,6 +150,25 @@ static struct text_figure extra_figure(const struct result_policy *p,
     const struct print_column *c = shown[column];
 
     return c->has(p, s) ? c->text(c->value(p, s)) : (struct text_figure){"-"};
+}
+
+/* Mostly what misses evicts, and the hit rate tells of swaps, too. Not so where policies
+ * differ in the share of their misses that does. */
+static bool differ_in_swaps(const struct result *r, const struct result_summary *s)
+{
+    const double clear = 0.05;
+    double least = INFINITY, most = -INFINITY;
+
+    for (uint32_t i = 0; i < r->policies; i++) {
+        const struct run_counts *c = &r->policy[i].run.total.counts;
+        double share = s[i].swaps / ((double)c->accesses - (double)c->hits);
+
+        if (!r->policy[i].run.finished || !(share >= 0))
+            continue;
+        least = fmin(least, share);
+        most = fmax(most, share);
+    }
+    return most - least > clear;
 }
 
 void print_extras(const struct result *r, const struct result_summary *s,
@@ -168,7 +193,8 @@ void print_extras(const struct result *r, const struct result_summary *s,
         shown[t.columns] = c;
         column[t.columns++] = (struct text_column){{c->head[0], c->head[1]}, WIDTH};
     }
-    if (t.columns == 0)
+    if (t.columns == 0 || (t.columns == 1 && shown[0]->has == has_swaps &&
+                           !result_is_parallel(r) && !differ_in_swaps(r, s)))
         return;
     (void)fputc('\n', out);
     print_table(r, s, &t, out);

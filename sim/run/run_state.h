@@ -152,7 +152,7 @@ struct residency {
     bool spares;     /* a load takes a spare slot, and does not wait for its victim */
     bool one_stream; /* copies in both directions come one after another, as issued, and
                         compute after those before it */
-    bool watched;                        /* misses are told to the watch */
+    bool watched;    /* misses are told to the watch */
     struct expert_slot *slot;
     struct expert_group resident, missing; /* not submitted yet */
     uint64_t group_next, group_first;      /* the next number; the first of this pass */
@@ -314,9 +314,9 @@ struct runner {
     uint64_t *load;   /* (layer, expert) in the passes before; NULL without predictor */
     struct predictor predictor; /* state NULL: none */
     struct selecting selecting;
-    struct watch *watch;        /* NULL: none */
-    bool asks;                  /* there is one of these two */
-    bool shows;                 /* ... or experts on the host: the view is to be filled */
+    struct watch *watch; /* NULL: none */
+    bool asks;           /* there is one of these two */
+    bool shows;          /* ... or experts on the host: the view is to be filled */
     /* A GPU alone: which of its experts rows choose. */
     uint64_t most_rows;  /* that experts run on in a layer of this pass; */
     uint64_t known_rows; /* of that whose activations are known */

@@ -115,7 +115,8 @@ static double replay(struct bench *b, bool look_ahead, struct run_result *result
         bytes[l] = model_expert_bytes(b->model);
     s.expert_bytes = bytes;
     s.exec = count ? exec_count_new() : exec_sim_new(&options);
-    s.workload = workload_new(t, b->model, &b->workload, false, false, 1, e);
+    s.workload = workload_new(t, b->model, &b->workload,
+                              (policy_needs(b->policy) & NEED_SCORES) != 0, false, 1, e);
     if (s.workload != NULL && look_ahead) {
         s.record =
             future_writer_new(s.trace->layers, s.trace->experts, CACHE_ORDER_ID, e);

@@ -169,6 +169,13 @@ static struct cfg *draw_config(struct fuzz_bytes *b)
 
 /* ---- running it ---- */
 
+/* No more is changed, left out or kept than there was. */
+static void check_quality(const struct select_quality *q)
+{
+    fuzz_require(q->rows <= q->choices && q->changed + q->fewer <= q->choices);
+    fuzz_require(q->top1 <= q->rows && (q->rows == 0 || q->left > 0));
+}
+
 static void check_result(const struct result *r)
 {
     struct err e = {.text = ""};
@@ -182,6 +189,7 @@ static void check_result(const struct result *r)
 
         fuzz_require(c->hits + c->loads + c->bypasses + c->host_runs == c->accesses);
         fuzz_require(r->policy[i].run.elapsed >= 0);
+        check_quality(&r->policy[i].run.quality);
     }
     result_print(r, out);
     result_print_json(r, out);

@@ -1,0 +1,38 @@
+"""Instructions that a command takes, which callgrind counts alike on every machine."""
+import re
+import subprocess
+import tempfile
+
+
+def output(*command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise OSError(f"{' '.join(command)}: status {done.returncode}\n{done.stderr[-800:]}")
+    return done
+
+
+def counted(folder, *command):
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        said = output("valgrind", "--tool=callgrind", f"--callgrind-out-file={file.name}",
+                      *command).stderr
+    return int(re.search(r"Collected : (\d+)", said)[1])
+
+
+def scored_trace(build, path):
+    """Draws a trace with the scores of all experts, of 128 and top-8, for selects."""
+    sets = ("model=qwen3-30b-a3b", "layers=12", "experts=128", "top_k=8", "requests=32",
+            "prompt_tokens=0", "output_tokens=48", "output_spread=0", "autoregressive=yes",
+            "scores=all")
+    output(f"{build}/moesim", "trace", "gen", "-o", path,
+           *(word for s in sets for word in ("--set", s)))
+
+
+# Every select at the setting of its preset.
+SELECTS = ("affinity-binning", "budget", "eras-bias", "eras-threshold", "lynx",
+           "{name: naee, calibrate: 64}", "oea", "{name: top-k, k: 6}")
+
+
+def scored(select):
+    """The replay of such a trace, 16 rows a pass."""
+    chosen = f"select: {select}, " if select else ""
+    return f"{{{chosen}cache: {{name: lru, slots: 64}}}}"
