@@ -74,6 +74,9 @@ frame(high, left, names, letters) = sprintf("below = %d + 22 * key_rows(%d, %d) 
     set rmargin at screen %f; \
     set output out", \
     66, names, letters, high, 1.0 * left / width, narrow ? 0.93 : 0.95)
+# Pixels for an axis of numbers and its name, which gnuplot leaves out where it finds no
+# room for it.
+y_room = narrow ? 76 : 90
 # Pixels that the names of rows take.
 beside = 14 + (narrow ? 7.0 : 7.4) * longest
 # A step of the axis from 0 to `most` that leaves room for its numbers.

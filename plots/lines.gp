@@ -1,6 +1,6 @@
 # Lines over an axis. Columns: x, whose head is the axis's name, then one for each name,
 # which is its head; a column "knee" has marks.
-eval frame(narrow ? 210 : 290, 70, series, widest)
+eval frame(narrow ? 210 : 290, y_room, series, widest)
 set xlabel x_name eq "" ? head[1] : x_name
 is_knee(i) = substr(head[i], 1, 4) eq "knee"
 set autoscale xfix

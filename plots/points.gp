@@ -1,6 +1,6 @@
 # Numbered points. Columns: name, number, x, y, sort (0: beaten, 1: on the front, 2: a
 # bound), the front's in the order of x.
-eval frame(narrow ? 250 : 340, 70, 3, 17)
+eval frame(narrow ? 250 : 340, y_room, 3, 17)
 set autoscale xfix
 set offsets graph 0.08, graph 0.1, graph 0.1, 0
 set yrange [0<*:*]

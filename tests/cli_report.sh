@@ -91,6 +91,39 @@ report $? report_over_two_numbers
 page again "$one" "$other" && cmp -s "$folder/several/report.html" "$folder/again/report.html"
 report $? report_again_the_same
 
+# Policies that lose something for speed: the figure has what `run` tells, the answer and the explanation speak of it.
+sed '/^policies/,$d' "$study" >"$folder/lossy.yaml"
+cat >>"$folder/lossy.yaml" <<'END'
+policies:
+  - {name: plain, preset: lru-on-demand, cache: {slots: 3}}
+  - {name: fewer, preset: lru-on-demand, cache: {slots: 3}, select: {name: top-k, k: 1}}
+  - {name: lynx, preset: lru-on-demand, cache: {slots: 3}, select: {name: lynx}, for: {select.drop: [0, 0.5]}}
+END
+"$moesim" run "$folder/lossy.yaml" --out "$folder/lossy" --csv 2>/dev/null >"$folder/lossy.csv"
+page selects "$folder/lossy/result.h5"
+[ $status -eq 0 ] && "$python" - "$folder" <<'END'
+import csv, re, sys
+
+rows = {r["label"]: r for r in csv.DictReader(open(sys.argv[1] + "/lossy.csv", encoding="utf-8"))}
+drawn = list(csv.reader(open(sys.argv[1] + "/selects/quality.csv", encoding="utf-8")))
+marks = {row[0]: row for row in drawn[1:] if row and row[9] != "-1"}
+assert list(marks) == ["plain", "fewer", "lynx drop=0", "lynx drop=0.5"] == list(rows), marks
+for label, row in marks.items():
+    lost, kept = float(rows[label]["mass_lost"] or 0), float(rows[label]["top1_kept"] or 1)
+    for told, is_so in zip(row[6:9], (100 * lost, 100 * (1 - kept), 1e3 * float(rows[label]["tpot_p50_s"]))):
+        assert abs(float(told) - is_so) <= 1e-6 * max(1, abs(is_so)), (label, told, is_so)
+assert float(marks["fewer"][6]) > 5 and float(marks["lynx drop=0"][6]) == 0
+page = open(sys.argv[1] + "/selects/report.html", encoding="utf-8").read()
+assert "<figure id=figure-quality>" in page
+assert re.search(r"<b class=tag>Select</b> lynx [(]drop 0 to 0.5[)] loses 0.0 % ", page)
+assert "<th>gate mass<br>lost</th>" in page
+END
+report $? report_of_selects
+"$moesim" explain "$folder/lossy/result.h5" >"$folder/explained" 2>&1 &&
+    grep -q "This is the control that other selects have to beat." "$folder/explained" &&
+    grep -q "It loses no gate mass. Without a select the policy takes" "$folder/explained"
+report $? explain_of_selects
+
 # A sweep: its best point by sweep.csv, and what failed (more slots than experts).
 page whole "$folder/sweep"
 [ $status -eq 0 ] && [ "$(cat "$folder/printed")" = "Written: $folder/whole/report.html" ] &&

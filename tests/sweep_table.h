@@ -15,6 +15,9 @@ struct sweep_line {
      * none. */
     double tokens, tpot, tail, memory;
     double hits;
+    /* What a select loses; NULL: there is none, and nothing is lost. */
+    const char *select;
+    double lost, top1;
 };
 
 /* The head; `keys` like "sweep.cache.slots,sweep.link,". */

@@ -258,6 +258,13 @@ static void every_kind(void **state)
         {{.kind = "heat", .series = 1}, "p,0\na,0\n"},
         {{.kind = "points", .series = 4},
          "p,number,x,y,sort\na,1,1,2,1\nb,2,2,3,0\nc,b,3,1,2\n"},
+        {{.kind = "trade", .series = 9},
+         "p,g,s,t,a,b,mass,best,time,front\nlru,-1,no select,lru,1,0,0,0,30,1\n\n"
+         "k,0,top-k: k,1,2,3,40,0,10,0\nlru,0,top-k: k,-,0,0,0,0,30,-1\n\n"
+         "x,1,lynx: drop,0.1,3,4,5,2,25,1\ny,1,lynx: drop,0.5,4,2,9,8,12,1\n"},
+        {{.kind = "trade", .series = 9},
+         "p,g,s,t,a,b,mass,best,time,front\nlru,-1,no select,lru,1,1,0,0,30,1\n\n"
+         "k,0,top-k,k,1,1,0,0,30,1\n"},
         {{.kind = "strips", .series = 2}, "s,a,b\n0,1,\n1,2,\n0,,3\n1,,400\n"},
         {{.kind = "strips", .series = 1}, "s,a\n0,1\n"},
         {{.kind = "lines", .series = 2}, "x,a,b\n4,15,30\n8,,60\n16,10,20\n"},

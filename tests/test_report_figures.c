@@ -219,6 +219,100 @@ static void many_gpus(void **state)
     free(data);
 }
 
+/* ---- what is lost for speed ---- */
+
+/* A policy with a select that loses a quarter of the mass of 40 rows and the best expert
+ * of 8. */
+static void set_select(struct result_policy *p, char *select)
+{
+    p->lossless = false;
+    p->description[SLOT_SELECT] = select;
+    p->run.quality = (struct select_quality){.rows = 40,
+                                             .choices = 80,
+                                             .top1 = 32,
+                                             .mass = 8 * SELECT_MASS_ONE,
+                                             .kept = 6 * SELECT_MASS_ONE};
+}
+
+/* Lines are ended by empty lines; top-k's ends at the policy without a select, and the
+ * texts of three marks find room beside them. */
+static void quality_against_speed(void **state)
+{
+    static char lynx[] = "lynx drop=0.25", top_k[] = "top-k k=1", fifo[] = "fifo slots=4";
+    static char c[] = "c", tenth[] = "lynx drop=0.1";
+    struct result_policy p[3];
+    struct hand h;
+
+    hand_make(&h);
+    assert_left_out(*state, &h.r, "quality"); /* no select */
+    memcpy(p, h.p, sizeof h.p);
+    set_select(&p[0], lynx);
+    h.r.policy = p;
+    write_page(*state, &h.r);
+    report_rig_data(*state, "quality.csv",
+                    "policy,group,select,text,side,side narrow,gate mass lost,best lost,"
+                    "time,front\nb,-1,no select,b,1,1,0,0,30,1\n\n"
+                    "a,1,lynx,a,1,1,25,20,15,1\n");
+    /* Two of one select are a line over its knob. */
+    p[2] = p[1];
+    p[2].label = c;
+    h.r.policies = 3;
+    set_select(&p[1], top_k);
+    p[1].run.quality.top1 = 40;
+    p[1].run.quality.kept = 4 * SELECT_MASS_ONE;
+    write_page(*state, &h.r);
+    report_rig_data(*state, "quality.csv",
+                    "policy,group,select,text,side,side narrow,gate mass lost,best lost,"
+                    "time,front\nc,-1,no select,c,1,1,0,0,30,1\n\n"
+                    "b,0,top-k,b,1,1,50,0,30,0\nc,0,top-k,-,0,0,0,0,30,-1\n\n"
+                    "a,1,lynx,a,1,1,25,20,15,1\n");
+    p[2].description[SLOT_CACHE] = fifo; /* it is not what top-k is a control of */
+    set_select(&p[1], tenth);
+    p[1].run.quality.kept = 7 * SELECT_MASS_ONE;
+    write_page(*state, &h.r);
+    report_rig_data(*state, "quality.csv",
+                    "policy,group,select,text,side,side narrow,gate mass lost,best lost,"
+                    "time,front\nc,-1,no select,c,1,1,0,0,30,1\n\n"
+                    "b,1,lynx: drop,0.1,1,1,12.5,20,30,0\n"
+                    "a,1,lynx: drop,0.25,1,1,25,20,15,1\n");
+    p[0].run.counts_only = p[1].run.counts_only = true;
+    made_folder_remove(mem_strdup(((struct report_rig *)*state)->folder));
+    assert_left_out(*state, &h.r, "quality");
+}
+
+/* Of marks at one place no two texts stand on each other, nor on a mark. */
+static void texts_find_room(void **state)
+{
+    struct made_shape shape = {.policies = 12, .layers = 1, .requests = 3, .seed = 4};
+    struct result r = made_result(&shape);
+    size_t sides[5] = {0};
+    char *data, *line;
+
+    for (uint32_t i = 0; i < r.policies; i++) {
+        free(r.policy[i].description[SLOT_SELECT]);
+        r.policy[i].description[SLOT_SELECT] = mem_format("oea k0=%u", i);
+        set_select(&r.policy[i], r.policy[i].description[SLOT_SELECT]);
+        memcpy(r.policy[i].run.request, r.policy[0].run.request,
+               3 * sizeof *r.policy[i].run.request);
+    }
+    write_page(*state, &r);
+    data = report_rig_read(*state, "quality.csv");
+    for (line = data; line != NULL; line = strchr(line, '\n')) {
+        int side;
+
+        line++; /* of the head the first letter, else the line's end */
+        if (*line != '\n' && sscanf(line, "%*[^,],%*[^,],%*[^,],%*[^,],%d", &side) == 1)
+            sides[side]++;
+    }
+    /* Ten of them do not foresee. */
+    assert_int_equal(sides[1] + sides[2] + sides[3] + sides[4], 4);
+    for (int side = 1; side < 5; side++)
+        assert_int_equal(sides[side], 1);
+    assert_int_equal(sides[0], 6);
+    free(data);
+    result_release(&r);
+}
+
 /* ---- over time ---- */
 
 /* Pass i begins at i seconds and takes i + 1 ms. */
@@ -428,6 +522,8 @@ int main(void)
         FIGURE(prefetches),
         FIGURE(several_gpus),
         FIGURE(many_gpus),
+        FIGURE(quality_against_speed),
+        FIGURE(texts_find_room),
         FIGURE(points_are_means_of_passes),
         FIGURE(only_counts),
         FIGURE(one_that_was_stopped_has_no_row),

@@ -237,6 +237,47 @@ static void labels_are_text(void **state)
 
 /* ---- refused ---- */
 
+/* A policy's drop is swept: the line of lynx has its three values, and what does not hang
+ * on it stands once. The batch, which no policy is made of, divides lines. */
+static void what_is_lost_for_speed(void **state)
+{
+    static const char *const keys[] = {"0.1,8,", "0.25,8,", "0.5,8,", "0.1,16,"};
+    struct sweep_line lynx = sweep_rig_line_of("", 50), plain = sweep_rig_line_of("", 25);
+    struct sweep_rig s;
+
+    sweep_rig_begin(&s, state, "sweep.policies.0.select.drop,sweep.workload.batch,");
+    plain.label = "plain";
+    for (unsigned i = 0; i < 4; i++) {
+        char *select = mem_format("lynx drop=%.*s", (int)strcspn(keys[i], ","), keys[i]);
+
+        lynx.keys = plain.keys = keys[i];
+        lynx.select = select;
+        lynx.lost = 0.0625 * (i + 1);
+        lynx.top1 = 0.5;
+        lynx.tpot = 0.032 - 0.008 * i;
+        sweep_rig_enter(&s, lynx);
+        s.lines--;
+        sweep_rig_enter(&s, plain);
+        free(select);
+    }
+    free(sweep_rig_finish(&s));
+    report_rig_data(*state, "quality.csv",
+                    "policy,group,select,text,side,side narrow,gate mass lost,best lost,"
+                    "time,front\n"
+                    "plain  batch 16,-1,no select,plain  batch 16,1,1,0,0,40,1\n\n"
+                    "plain  batch 8,-1,no select,plain  batch 8,0,0,0,0,40,1\n\n"
+                    "p  batch 16,1,lynx: drop,p  batch 16,2,2,25,50,8,1\n\n"
+                    "p  batch 8,1,lynx: drop,0.1,1,1,6.25,50,32,1\n"
+                    "p  batch 8,1,lynx: drop,0.25,1,1,12.5,50,24,1\n"
+                    "p  batch 8,1,lynx: drop,0.5,1,1,18.75,50,16,1\n");
+    made_folder_remove(mem_strdup(((struct report_rig *)*state)->folder));
+    sweep_rig_begin(&s, state, "sweep.cache.slots,");
+    sweep_rig_enter_tokens(&s, "4,", 30);
+    sweep_rig_enter_tokens(&s, "8,", 40);
+    free(sweep_rig_finish(&s));
+    assert_false(report_rig_has(*state, "quality.csv")); /* nothing is lost */
+}
+
 static void assert_refused(const struct sweep_rig *s, const char *words)
 {
     struct err e;
@@ -295,9 +336,16 @@ int main(void)
 #define SWEEP(test)                                                                      \
     cmocka_unit_test_setup_teardown(test, report_rig_set_up, report_rig_tear_down)
     const struct CMUnitTest tests[] = {
-        SWEEP(the_answer),  SWEEP(a_bound_never_wins), SWEEP(what_failed_is_said),
-        SWEEP(hits_alone),  SWEEP(one_point),          SWEEP(points_at_random),
-        SWEEP(many_points), SWEEP(labels_are_text),    SWEEP(refused),
+        SWEEP(the_answer),
+        SWEEP(a_bound_never_wins),
+        SWEEP(what_failed_is_said),
+        SWEEP(hits_alone),
+        SWEEP(one_point),
+        SWEEP(points_at_random),
+        SWEEP(many_points),
+        SWEEP(labels_are_text),
+        SWEEP(refused),
+        SWEEP(what_is_lost_for_speed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -77,6 +77,9 @@ static void a_row(void **state)
     sweep_table_line(f, &line);
     line.tokens = line.tpot = line.tail = -1;
     line.cache = "belady slots=8";
+    line.select = "lynx drop=0.25";
+    line.lost = 0.125;
+    line.top1 = 0.75;
     sweep_table_line(f, &line);
     read_good(state, f, &t);
     assert_int_equal(t.rows, 2);
@@ -99,6 +102,14 @@ static void a_row(void **state)
     assert_true(t.row[0].figure[ROW_PASSES] == 100);
     assert_true(sweep_row_memory(&t.row[0]) == 5e9);
     assert_true(isnan(t.row[1].figure[ROW_TOKENS]));
+    assert_true(t.row[0].lossless && !t.row[1].lossless);
+    assert_string_equal(t.row[0].select, "none");
+    assert_string_equal(t.row[1].select, "lynx drop=0.25");
+    assert_string_equal(t.row[1].others, "belady slots=8; none; ");
+    assert_true(isnan(t.row[0].figure[ROW_LOST]));
+    assert_true(t.row[1].figure[ROW_LOST] == 0.125);
+    assert_true(t.row[1].figure[ROW_TOP1] == 0.75);
+    assert_true(t.row[1].figure[ROW_CHOSEN] == 100);
     assert_true(t.failed == 0 && t.missing == 0 && t.first_failure == NULL);
     sweep_rows_release(&t);
     assert_int_equal(t.rows, 0);

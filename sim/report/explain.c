@@ -398,7 +398,21 @@ static void print_memory(const struct result *r, const struct run_result *run, F
                        fullest, text_bytes((double)least).text, emptiest);
 }
 
-static int explain_policy(const struct result *r, uint32_t i, FILE *out, struct err *e)
+/* Why it hits more than another and takes longer, where that is so. */
+static void print_hits(const struct result *r, uint32_t i, FILE *out)
+{
+    const struct result_policy *rival = explain_hits_rival(r, i);
+    char *text;
+
+    if (rival == NULL)
+        return;
+    text = explain_hits_text("It", &r->policy[i], rival);
+    text_paragraph(out, "  Hit rate is not latency: ", "    ", "%s", text);
+    free(text);
+}
+
+static int explain_policy(const struct result *r, uint32_t i,
+                          const struct explain_selects *selects, FILE *out, struct err *e)
 {
     const struct result_policy *p = &r->policy[i];
     struct explain_finding f = explain_find(p);
@@ -417,12 +431,14 @@ static int explain_policy(const struct result *r, uint32_t i, FILE *out, struct 
         print_one_gpu(r, p, &f, out);
     else if (print_several(r, i, &f, out, e) != 0)
         return -1;
+    explain_select_print(r, i, selects, out);
     print_memory(r, &p->run, out);
     verdict = explain_verdict_text(&f, r, i);
     help = explain_help_text(&f, r, i);
     (void)fputc('\n', out);
     text_paragraph(out, "  Verdict: ", "    ", "%s. %s", explain_verdict_name(f.verdict),
                    verdict);
+    print_hits(r, i, out);
     if (*help != '\0')
         text_paragraph(out, "  What would help: ", "    ", "%s", help);
     (void)fputc('\n', out);
@@ -434,14 +450,19 @@ static int explain_policy(const struct result *r, uint32_t i, FILE *out, struct 
 int result_explain(const struct result *r, FILE *out, struct err *e)
 {
     char *machine = result_machine_text(r);
+    struct explain_selects selects;
+    int status = 0;
 
     text_paragraph(out, "", "  ", "%s on %s; trace %s", r->model == NULL ? "" : r->model,
                    machine, r->trace_path == NULL ? "" : r->trace_path);
     free(machine);
     (void)fputc('\n', out);
-    for (uint32_t i = 0; i < r->policies; i++)
-        if (explain_policy(r, i, out, e) != 0)
-            return -1;
+    explain_selects_find(r, &selects);
+    for (uint32_t i = 0; i < r->policies && status == 0; i++)
+        status = explain_policy(r, i, &selects, out, e);
+    lossy_release(&selects.lossy);
+    if (status != 0)
+        return -1;
     text_paragraph(out, "", "  ", "%s", explain_thresholds(result_is_parallel(r)));
     if (ferror(out))
         return err_set(e, "the explanation cannot be written: %s", strerror(errno));

@@ -3,6 +3,7 @@
 #define MOESIM_REPORT_EXPLAIN_STATE_H
 
 #include "explain.h"
+#include "lossy.h"
 #include "sim/base/text.h"
 
 /* Appends a sentence, which it takes, to the owned `*text`. */
@@ -41,5 +42,35 @@ char *explain_parallel_help(const struct explain_finding *f, const struct result
 /* The tables: bounds, layers, GPUs, ports, migrations. 0 or -1. */
 int explain_parallel_print(const struct result *r, uint32_t policy,
                            const struct explain_finding *f, FILE *out, struct err *e);
+
+/* ---- selects: explain_select.c ---- */
+
+/* All policies of a result beside each other. */
+struct explain_selects {
+    struct lossy lossy; /* owned; numbers are those of the policies */
+    bool first_token;   /* times are to the first token, for no request has two */
+};
+void explain_selects_find(const struct result *r, struct explain_selects *x);
+/* What the select of a policy changed, and against controls; nothing without one. */
+void explain_select_print(const struct result *r, uint32_t policy,
+                          const struct explain_selects *x, FILE *out);
+/* A select against its controls, in a sentence; "": there can be none. Owned. */
+char *explain_select_control(const struct result *r, const struct explain_selects *x,
+                             const struct lossy_point *p);
+/* "it is faster, by 7.7 %", or that it is not. Owned. */
+char *explain_select_lead(double lead);
+
+/* ---- hits against time: explain_hits.c ---- */
+
+/* Whether `p` hits more than the other and takes longer for the same tokens; neither
+ * knows what comes, and the other does not lose more of what the model computes. */
+bool explain_hits_mislead(const struct result_policy *p,
+                          const struct result_policy *other);
+/* The fastest policy of the result that hits less and takes less time; or NULL. */
+const struct result_policy *explain_hits_rival(const struct result *r, uint32_t policy);
+/* That it is so, and why: more experts, more bytes, misses that the other runs on the
+ * host, late copies, a busy link. `name`: what the sentence begins with, "It". Owned. */
+char *explain_hits_text(const char *name, const struct result_policy *p,
+                        const struct result_policy *rival);
 
 #endif

@@ -1,6 +1,7 @@
 /* A row or a strip for each policy, so that many are as readable as few. */
 #include "figure_data.h"
 
+#include "lossy_figure.h"
 #include "print_curve.h"
 #include "sim/base/json.h"
 #include "sim/base/mem.h"
@@ -512,6 +513,17 @@ int figure_axis(struct figure_data *d, struct err *e)
             add(d, measure_of(p, entry_of(p, r, d->entry[i]->policy->label)));
         (void)fputc('\n', d->out);
     }
+    return 0;
+}
+
+int figure_quality(struct figure_data *d, struct err *e)
+{
+    (void)e;
+    if (!lossy_is_figure(&d->p->selects.lossy))
+        return 0;
+    d->plot->y = d->p->selects.first_token ? "time to the first token, median (ms)"
+                                           : "time per output token, median (ms)";
+    lossy_print_figure(&d->p->selects.lossy, d->out, d->plot);
     return 0;
 }
 

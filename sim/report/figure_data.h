@@ -20,6 +20,6 @@ struct figure_data {
 typedef int figure_print(struct figure_data *d, struct err *e);
 figure_print figure_shares, figure_prefetch, figure_tpot, figure_ttft, figure_bounds,
     figure_scatter, figure_front, figure_layers, figure_balance, figure_load,
-    figure_passes, figure_axis, figure_curve;
+    figure_passes, figure_axis, figure_curve, figure_quality;
 
 #endif

@@ -57,6 +57,11 @@ const struct glossary_word glossary_words[] = {
     {"configuration",
      "The YAML file that says what is run: trace, model, machine, workload, policies.",
      "config|study", CONFIG},
+    {"control",
+     "What a select has to beat: the same policy without a select, and with every row's "
+     "k best experts alone (select: top-k). At equal gate mass lost its time is "
+     "interpolated between them.",
+     "top-k reduction", "sim/report/lossy.h"},
     {"decode",
      "The passes that make a request's output, one token each; they read every weight "
      "for few rows.",

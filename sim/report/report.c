@@ -382,6 +382,7 @@ int report_write(const struct report_request *request, struct err *e)
 
     report_differs_find(p.results, p.count, &p.differs);
     list_entries(&p);
+    report_selects_find(&p);
     title = p.ranked > 0 ? mem_format("%s - moesim report", p.entry[0].label)
                          : mem_strdup("moesim report");
     status = report_html_write(&request->place, title, print_page, &p, e);
@@ -391,6 +392,7 @@ int report_write(const struct report_request *request, struct err *e)
         free(p.entry[i].row);
     }
     free(p.entry);
+    lossy_release(&p.selects.lossy);
     report_differs_release(&p.differs, p.count);
     return status;
 }

@@ -10,26 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *report_measure_name(const struct report_page *p)
-{
-    switch (p->measure) {
-    case MEASURE_TPOT:
-        return "per output token";
-    case MEASURE_TTFT:
-        return "to the first token";
-    case MEASURE_HITS:
-        break;
-    }
-    return "of the accesses hit";
-}
-
-struct text_figure report_measure_text(const struct report_page *p,
-                                       const struct report_entry *entry)
-{
-    return p->measure == MEASURE_HITS ? text_share(-entry->measure)
-                                      : text_time(entry->measure);
-}
-
 /* ---- the winner ---- */
 
 /* How the first stands to the second, request by request: ratios are how many times as
@@ -457,7 +437,9 @@ void report_answer(const struct report_page *p)
         if (p->ranked > 1)
             report_html_paragraph(p->html, "Reason",
                                   describe_reason(p, &p->entry[0], &p->entry[1]));
+        report_hits(p);
         report_html_paragraph(p->html, "Limit", describe_rest(p));
+        report_selects(p);
         if (p->count > 1)
             print_each(p);
     }

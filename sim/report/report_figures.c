@@ -42,6 +42,11 @@ static bool has_hits(const struct report_entry *entry)
     return !has_gpus(entry) && !isnan(entry->s.hit_rate);
 }
 
+static bool has_select(const struct report_entry *entry)
+{
+    return is_timed(entry) && entry->policy->run.quality.rows > 0;
+}
+
 static bool is_first(const struct report_entry *entry)
 {
     return entry->which == 0;
@@ -68,6 +73,15 @@ static const struct figure figures[] = {
      NULL,
      is_first,
      figure_axis},
+    {{"trade", "quality", "Quality against speed", "gate mass lost (%)", "", 0, false},
+     "Left loses less, down is faster; of what is ringed, nothing else is better in "
+     "both. "
+     "Beside a mark stands the value that its line is over. Grey are the controls: a "
+     "select whose line is not below that of top-k is no progress. Mass alone does not "
+     "rank quality: who loses best experts, too, loses more. Bounds are left out.",
+     NULL,
+     has_select,
+     figure_quality},
     {{"bars", "shares", "Where the time of a pass goes", "time per pass (ms)", "", 0,
       false},
      "Every picosecond of a pass belongs to one share; the bars are means over all "
@@ -160,7 +174,7 @@ static int print_figure(struct report_page *p, const struct figure *f,
                         struct report_entry *const *entry, size_t count, struct err *e)
 {
     struct plot plot = f->plot;
-    char *caption = count <= MOST_ROWS
+    char *caption = count <= MOST_ROWS || f->print == figure_quality /* all are in it */
                         ? mem_strdup(f->caption)
                         : mem_format("%s The best %d of %zu policies are shown.",
                                      f->caption, MOST_ROWS, count);

@@ -2,7 +2,7 @@
 #ifndef MOESIM_REPORT_REPORT_STATE_H
 #define MOESIM_REPORT_REPORT_STATE_H
 
-#include "explain.h"
+#include "explain_state.h"
 #include "report.h"
 #include "report_differs.h"
 #include "report_html.h"
@@ -38,6 +38,7 @@ struct report_page {
     size_t entries, ranked; /* ranked: the first so many */
     const struct curve
         *curve; /* hits against slots of the first result's trace; or NULL */
+    struct explain_selects selects; /* of all entries; numbers are theirs */
     struct report_html *html;
     FILE *out; /* its */
 };
@@ -56,6 +57,13 @@ const char *report_limit_name(enum explain_verdict verdict);
 void report_caveats(const struct report_page *p);
 /* The first screen: winner, reason, caveat. */
 void report_answer(const struct report_page *p);
+/* Enters the policies that lose something for speed, and those beside them, into
+ * p->selects (owned). */
+void report_selects_find(struct report_page *p);
+/* What selects lose in the answer, and whether it is worth it. */
+void report_selects(const struct report_page *p);
+/* Who hits more than the winner and is slower, and why; nothing where nobody does. */
+void report_hits(const struct report_page *p);
 /* The tables of policies: of those on one GPU, and of those on several. */
 void report_tables(const struct report_page *p);
 /* All figures, and their files. 0 or -1. */

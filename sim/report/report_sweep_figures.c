@@ -501,7 +501,8 @@ int sweep_figures(struct sweep_page *p, struct err *e)
              "The keys, by what the median point loses from their best value to their "
              "worst.",
              print_effects, (struct figure){.key = 0}, e) != 0 ||
-        draw_axes(p, e) != 0 || draw_map(p, e) != 0 || draw_fronts(p, e) != 0)
+        draw_axes(p, e) != 0 || draw_map(p, e) != 0 || draw_fronts(p, e) != 0 ||
+        sweep_quality(p, e) != 0)
         return -1;
     return draw_levels(p, e);
 }
@@ -513,6 +514,7 @@ void report_sweep_own_files(struct folder_out *f)
     plot_own(f, "front");
     plot_own(f, "memory");
     plot_own(f, "map");
+    plot_own(f, "quality");
     for (int i = 1; i <= MOST_AXES; i++) {
         char *axis = mem_format("axis-%d", i), *values = mem_format("values-%d", i);
 

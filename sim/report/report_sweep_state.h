@@ -65,5 +65,7 @@ void sweep_rank(struct sweep_page *p);
 
 /* All figures. 0 or -1. */
 int sweep_figures(struct sweep_page *p, struct err *e);
+/* The one of points that lose something for speed, where there are any. 0 or -1. */
+int sweep_quality(struct sweep_page *p, struct err *e);
 
 #endif

@@ -260,6 +260,14 @@ static void print_extra(const struct report_page *p, const struct print_column *
                      has ? column->text(value) : (struct text_figure){"-"}, false);
 }
 
+static bool any_selects(const struct report_page *p)
+{
+    for (size_t i = 0; i < p->entries; i++)
+        if (p->entry[i].policy->run.quality.rows > 0)
+            return true;
+    return false;
+}
+
 static void print_rare(const struct report_page *p)
 {
     const struct print_column *column = print_extra_columns;
@@ -291,6 +299,12 @@ static void print_rare(const struct report_page *p)
         (void)fputs("</tr>\n", p->out);
     }
     (void)fputs("</tbody></table></div>\n", p->out);
+    if (any_selects(p))
+        (void)fputs("<p class=sub>Of a select: shares of the experts that the rows it "
+                    "chose for would have executed, of their gate mass, of the rows "
+                    "that keep their best expert, and of the distinct experts of a "
+                    "layer. Later routing is as recorded (open loop).</p>\n",
+                    p->out);
 }
 
 void report_tables(const struct report_page *p)
@@ -306,9 +320,10 @@ void report_tables(const struct report_page *p)
             "bold.</p>\n",
             p->out);
     }
-    if (report_entries(p, true) > 0) {
+    if (report_entries(p, true) > 0)
         print_summary(p, of_several, true);
-        print_rare(p);
+    print_rare(p);
+    if (report_entries(p, true) > 0) {
         (void)fputs(
             "<p class=sub>A head sorts by its column. TPOT: time per output token of a "
             "request; TTFT: time to its first token. GPU busy and exposed communication "

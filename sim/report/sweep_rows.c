@@ -24,11 +24,14 @@ static const char *const figure_columns[ROW_FIGURES] = {
     [ROW_BUFFERS] = "peak_buffer_bytes",
     [ROW_KV] = "peak_kv_bytes",
     [ROW_ACTIVATIONS] = "peak_activation_bytes",
+    [ROW_LOST] = "mass_lost",
+    [ROW_TOP1] = "top1_kept",
+    [ROW_CHOSEN] = "total_select_rows",
 };
 
-enum text_column { POINT, IDENTITY, OUTCOME, WHY, LABEL, STATUS, TEXTS };
-static const char *const text_columns_wanted[TEXTS] = {"point", "identity", "outcome",
-                                                       "why",   "label",    "status"};
+enum text_column { POINT, IDENTITY, OUTCOME, WHY, LABEL, STATUS, LOSSLESS, TEXTS };
+static const char *const text_columns_wanted[TEXTS] = {
+    "point", "identity", "outcome", "why", "label", "status", "lossless"};
 
 /* What a column is for. */
 enum use { UNUSED, TEXT, FIGURE, SLOT, KEY };
@@ -94,6 +97,23 @@ static void release_row(const struct sweep_rows *t, struct sweep_row *row)
     free(row->level);
     free(row->identity);
     free(row->label);
+    free(row->select);
+    free(row->others);
+}
+
+static void take_slot(struct sweep_row *row, enum policy_slot slot, const char *text)
+{
+    char *longer;
+
+    row->bound = row->bound || result_slot_foresees(slot, text);
+    if (slot == SLOT_SELECT) {
+        free(row->select);
+        row->select = mem_strdup(text);
+        return;
+    }
+    longer = mem_format("%s%s; ", row->others == NULL ? "" : row->others, text);
+    free(row->others);
+    row->others = longer;
 }
 
 /* False: a figure is no number. */
@@ -113,8 +133,7 @@ static bool take_cell(struct reading *g, struct sweep_row *row, const struct use
             return false;
         break;
     case SLOT:
-        row->bound =
-            row->bound || result_slot_foresees((enum policy_slot)use->which, text);
+        take_slot(row, (enum policy_slot)use->which, text);
         break;
     case KEY:
         free(row->value[use->which]);
@@ -139,6 +158,7 @@ static bool keep_row(struct reading *g, struct sweep_row *row)
     }
     row->identity = mem_strdup(g->text[IDENTITY]);
     row->label = mem_strdup(g->text[LABEL]);
+    row->lossless = strcmp(g->text[LOSSLESS], "true") == 0;
     if (strcmp(g->text[OUTCOME], "done") == 0 &&
         strcmp(g->text[STATUS], "complete") == 0) {
         t->row = mem_grow(t->row, t->rows, sizeof *t->row);

@@ -21,6 +21,9 @@ enum sweep_figure {
     ROW_BUFFERS,
     ROW_KV,
     ROW_ACTIVATIONS, /* GPU memory at its peak */
+    ROW_LOST,        /* share of the gate mass that a select loses */
+    ROW_TOP1,        /* share of rows that keep their best expert */
+    ROW_CHOSEN,      /* rows that the select chose for */
     ROW_FIGURES
 };
 
@@ -29,6 +32,9 @@ struct sweep_row {
     uint64_t point;
     char *identity, *label;
     bool bound;    /* it foresees */
+    bool lossless; /* it changes nothing that the model computes */
+    char *select;  /* its select, and what fills its other slots, in words */
+    char *others;
     char **value;  /* [keys] */
     size_t *level; /* [keys] which of the key's levels that is */
     double figure[ROW_FIGURES];
