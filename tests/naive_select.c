@@ -369,6 +369,12 @@ static void binning(const struct naive_batch *b, const struct naive_params *p,
 
 /* ---- MoE-ERAS ---- */
 
+/* Of a softmax to within what its rows have in common. */
+static double logit_of(const struct naive_batch *b, double mass)
+{
+    return b->shape.kind == VIEW_SIGMOID ? log(mass) - log1p(-mass) : log(mass);
+}
+
 /* The executed many places of greatest value. Nothing behind the executed ones counts for
  * more than the last of those. Equal ones: by id, or, where the router is biased, by
  * place. */
@@ -389,7 +395,7 @@ static void take_greatest(const struct naive_batch *b, const struct naive_params
 
         value[i] = p->rule == NAIVE_ERAS_THRESHOLD
                        ? own + (there ? p->alpha : 0)
-                       : log(own) - (there ? 0 : p->alpha * (1 - share));
+                       : logit_of(b, own) - (there ? 0 : p->alpha * (1 - share));
     }
     picks->count[r] = 0;
     for (uint32_t i = 0; i < x->count; i++) {

@@ -157,6 +157,30 @@ static bool has_spares(const struct setting *s)
     return s->policy->cache.spare > 0;
 }
 
+/* Whether a policy's own mapping of its select sets a key to other than 0. */
+static bool select_sets(const struct setting *s, const char *key)
+{
+    const struct cfg_node *select =
+        s->policy->node != NULL && cfg_is_map(s->policy->node)
+            ? cfg_find(s->policy->node, policy_slot_name(SLOT_SELECT))
+            : NULL;
+    const struct cfg_node *value =
+        select != NULL && cfg_is_map(select) ? cfg_find(select, key) : NULL;
+
+    return value != NULL && cfg_is_scalar(value) && strtod(cfg_text(value), NULL) > 0;
+}
+
+static bool has_budget(const struct setting *s)
+{
+    return select_sets(s, "experts");
+}
+
+static bool has_threshold(const struct setting *s)
+{
+    return s->policy->plugin[SLOT_SELECT] == registry_find(SLOT_SELECT, "naee") &&
+           select_sets(s, "beta");
+}
+
 /* Of no policy. */
 static bool no_copies(const struct setting *s)
 {
@@ -263,6 +287,8 @@ static const struct rule noted[] = {
      "choose another place"},
     {AT(SLOT_SCHEDULE), "fp8_dispatch", is_sharded,
      "rows are gathered by all GPUs, not dispatched", "choose another place"},
+    {AT(SLOT_SELECT), "share", has_budget, "experts says how many", "leave out experts"},
+    {AT(SLOT_SELECT), "calibrate", has_threshold, "beta is given", "leave out beta"},
     {AT(SLOT_CACHE), "admission", no_demand, "nothing is loaded on demand",
      "choose offload: fetch"},
     {AT(SLOT_CACHE), "admission", misses_nothing, "every expert is there from the start",

@@ -472,7 +472,13 @@ static char *make_notes(const struct experiment *x, const struct result *r, bool
     }
     for (uint32_t i = 0; i < x->policies; i++)
         if (policy_select(x->policy[i])->apply != NULL &&
-            x->info->candidates < x->info->experts)
+            r->policy[i].run.quality.rows == 0)
+            notes =
+                add_note(notes, mem_format("%s chose no experts: there was no pass of "
+                                           "the phases that its select is for",
+                                           r->policy[i].label));
+        else if (policy_select(x->policy[i])->apply != NULL &&
+                 x->info->candidates < x->info->experts)
             notes = add_note(notes, mem_format("%s chooses among the %u candidates of %u "
                                                "experts whose scores were recorded",
                                                r->policy[i].label, x->info->candidates,

@@ -74,6 +74,15 @@ static uint32_t enter(const struct state *s, uint16_t *pick, uint32_t have, uint
     return have < most ? have + 1 : most;
 }
 
+/* What mass a lost logit leaves; of a softmax it is not scaled to 1 again, since only a
+ * row's ratios matter. */
+static double biased(const struct select_step *step, double mass, double factor)
+{
+    if (step->view->score_kind == VIEW_SIGMOID && factor > 0)
+        return mass * factor / (1 - mass + mass * factor);
+    return mass * factor;
+}
+
 static void choose_row(const struct state *s, const struct select_step *step,
                        uint32_t row, uint16_t *pick)
 {
@@ -84,13 +93,14 @@ static void choose_row(const struct state *s, const struct select_step *step,
 
     for (uint32_t i = 0; i < executed; i++)
         have = enter(s, pick, have, executed, (uint16_t)i,
-                     mass[i] * factor_of(s, step->view, id[i]));
+                     biased(step, mass[i], factor_of(s, step->view, id[i])));
     while (executed > 0 && (at = select_next(step, row, NULL, at)) != SELECT_NONE) {
         double least = mass[executed - 1], own = mass[at] < least ? mass[at] : least;
 
         if (own <= s->value[executed - 1])
-            return; /* a factor is at most 1 */
-        have = enter(s, pick, have, executed, at, own * factor_of(s, step->view, id[at]));
+            return; /* a bias only takes */
+        have = enter(s, pick, have, executed, at,
+                     biased(step, own, factor_of(s, step->view, id[at])));
     }
 }
 
@@ -103,8 +113,8 @@ static void apply(void *state, const struct select_step *step, uint16_t *pick)
 static double weight(const void *state, const struct select_step *step, uint32_t row,
                      uint32_t at)
 {
-    return select_masses(step, row)[at] *
-           factor_of(state, step->view, select_ids(step, row)[at]);
+    return biased(step, select_masses(step, row)[at],
+                  factor_of(state, step->view, select_ids(step, row)[at]));
 }
 
 const struct select_type select_eras_bias = {
