@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 size_t report_entries(const struct report_page *p, bool parallel)
 {
@@ -242,8 +243,16 @@ static void print_summary(const struct report_page *p, const struct column *colu
 
 /* ---- what only some policies have ---- */
 
+/* Whether the tables above have the column: that of one GPU has swaps. */
+static bool is_told(const struct report_page *p, const struct print_column *column)
+{
+    return report_entries(p, true) == 0 && strcmp(column->head[1], "swaps") == 0;
+}
+
 static bool any_has(const struct report_page *p, const struct print_column *column)
 {
+    if (is_told(p, column))
+        return false;
     for (size_t i = 0; i < p->entries; i++)
         if (column->has(p->entry[i].policy, &p->entry[i].s))
             return true;
