@@ -408,21 +408,35 @@ static char *add_note(char *notes, char *note)
     return longer;
 }
 
+/* "a, b" behind "a" and "b"; NULL is none yet. Takes over `list`. */
+static char *list_add(char *list, const char *label)
+{
+    char *longer =
+        mem_format("%s%s%s", list == NULL ? "" : list, list == NULL ? "" : ", ", label);
+
+    free(list);
+    return longer;
+}
+
 /* The policies that do so, by name; owned, or NULL for none. */
 static char *list_acting(const struct experiment *x, enum policy_act act)
 {
     char *list = NULL;
 
-    for (uint32_t i = 0; i < x->policies; i++) {
-        char *longer;
+    for (uint32_t i = 0; i < x->policies; i++)
+        if (policy_does(x->policy[i], act))
+            list = list_add(list, x->policy[i]->label);
+    return list;
+}
 
-        if (!policy_does(x->policy[i], act))
-            continue;
-        longer = mem_format("%s%s%s", list == NULL ? "" : list, list == NULL ? "" : ", ",
-                            x->policy[i]->label);
-        free(list);
-        list = longer;
-    }
+/* The same of those that change what the model computes. */
+static char *list_lossy(const struct result *r)
+{
+    char *list = NULL;
+
+    for (uint32_t i = 0; i < r->policies; i++)
+        if (!r->policy[i].lossless)
+            list = list_add(list, r->policy[i].label);
     return list;
 }
 
@@ -462,14 +476,13 @@ static char *make_notes(const struct experiment *x, const struct result *r, bool
             add_note(notes, mem_format("%llu prompts were skipped (prefill: skip): TTFT "
                                        "is that of the first decode pass",
                                        (unsigned long long)first->prompts_skipped));
-    for (uint32_t i = 0; i < r->policies; i++) {
-        if (!r->policy[i].lossless)
-            notes =
-                add_note(notes, mem_format("%s is lossy: it changes routing, so later "
-                                           "routing would have changed too; this "
-                                           "replay is open-loop",
-                                           r->policy[i].label));
-    }
+    acting = list_lossy(r);
+    if (acting != NULL)
+        notes = add_note(notes, mem_format("lossy: %s; what changes routing would have "
+                                           "changed later routing too, so this replay is "
+                                           "open-loop",
+                                           acting));
+    free(acting);
     for (uint32_t i = 0; i < x->policies; i++)
         if (policy_select(x->policy[i])->apply != NULL &&
             r->policy[i].run.quality.rows == 0)
