@@ -136,6 +136,9 @@ char *ignored_notes(const struct experiment *x);
 /* Those, and that a signal stopped it, or that policies know this very trace by their
  * profile: the notes of every result. Owned. */
 char *experiment_notes(const struct experiment *x, bool stopped);
+/* ... and what the runs say. Owned. */
+char *experiment_result_notes(const struct experiment *x, const struct result *r,
+                              bool stopped);
 
 /* Whether a policy accesses the experts that are recorded, no others and no fewer, so
  * that one look-ahead serves all such policies. */

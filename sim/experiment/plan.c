@@ -399,124 +399,6 @@ static void fill_policy(const struct experiment *x, const struct plan *plan, uin
     job->result = (struct run_result){.layer = NULL};
 }
 
-static char *add_note(char *notes, char *note)
-{
-    char *longer = mem_format("%s%s%s", notes, *notes == '\0' ? "" : "\n", note);
-
-    free(notes);
-    free(note);
-    return longer;
-}
-
-/* "a, b" behind "a" and "b"; NULL is none yet. Takes over `list`. */
-static char *list_add(char *list, const char *label)
-{
-    char *longer =
-        mem_format("%s%s%s", list == NULL ? "" : list, list == NULL ? "" : ", ", label);
-
-    free(list);
-    return longer;
-}
-
-/* The policies that do so, by name; owned, or NULL for none. */
-static char *list_acting(const struct experiment *x, enum policy_act act)
-{
-    char *list = NULL;
-
-    for (uint32_t i = 0; i < x->policies; i++)
-        if (policy_does(x->policy[i], act))
-            list = list_add(list, x->policy[i]->label);
-    return list;
-}
-
-/* The same of those that change what the model computes. */
-static char *list_lossy(const struct result *r)
-{
-    char *list = NULL;
-
-    for (uint32_t i = 0; i < r->policies; i++)
-        if (!r->policy[i].lossless)
-            list = list_add(list, r->policy[i].label);
-    return list;
-}
-
-char *experiment_notes(const struct experiment *x, bool stopped)
-{
-    char *notes = mem_strdup(""), *ignored;
-
-    if (stopped)
-        notes = add_note(notes, mem_strdup("stopped by a signal: figures cover what was "
-                                           "run, and policies may differ in how far they "
-                                           "came"));
-    ignored = ignored_notes(x);
-    if (*ignored != '\0')
-        notes = add_note(notes, ignored);
-    else
-        free(ignored);
-    if (x->profile != NULL && *x->p.profile == '\0')
-        notes =
-            add_note(notes, mem_strdup("policies with a profile know the expert loads "
-                                       "of this very trace; give another with "
-                                       "profile: FILE for an honest test"));
-    return notes;
-}
-
-static char *make_notes(const struct experiment *x, const struct result *r, bool stopped)
-{
-    const struct run_result *first = &r->policy[0].run;
-    char *notes = experiment_notes(x, stopped), *acting;
-
-    if (first->rows_resampled > 0)
-        notes =
-            add_note(notes, mem_format("the routing of %llu rows was not recorded and "
-                                       "was resampled from the same requests' rows",
-                                       (unsigned long long)first->rows_resampled));
-    if (first->prompts_skipped > 0)
-        notes =
-            add_note(notes, mem_format("%llu prompts were skipped (prefill: skip): TTFT "
-                                       "is that of the first decode pass",
-                                       (unsigned long long)first->prompts_skipped));
-    acting = list_lossy(r);
-    if (acting != NULL)
-        notes = add_note(notes, mem_format("lossy: %s; what changes routing would have "
-                                           "changed later routing too, so this replay is "
-                                           "open-loop",
-                                           acting));
-    free(acting);
-    for (uint32_t i = 0; i < x->policies; i++)
-        if (policy_select(x->policy[i])->apply != NULL &&
-            r->policy[i].run.quality.rows == 0)
-            notes =
-                add_note(notes, mem_format("%s chose no experts: there was no pass of "
-                                           "the phases that its select is for",
-                                           r->policy[i].label));
-        else if (policy_select(x->policy[i])->apply != NULL &&
-                 x->info->candidates < x->info->experts)
-            notes = add_note(notes, mem_format("%s chooses among the %u candidates of %u "
-                                               "experts whose scores were recorded",
-                                               r->policy[i].label, x->info->candidates,
-                                               x->info->experts));
-    acting = x->p.bounds ? list_acting(x, ACT_RESIDENCY) : NULL;
-    if (acting != NULL)
-        notes =
-            add_note(notes, mem_format("what is executed depends on what is resident "
-                                       "(%s): bounds on hits and bytes are those of its "
-                                       "own accesses, and there are none on time",
-                                       acting));
-    free(acting);
-    acting = x->p.bounds ? list_acting(x, ACT_HOST) : NULL;
-    if (acting != NULL)
-        notes =
-            add_note(notes, mem_format("experts may run on the host (%s): no bound on "
-                                       "bytes and time is known there, only on hits",
-                                       acting));
-    free(acting);
-    if (!x->timeless)
-        notes = add_note(notes, mem_strdup("passes depend on time: each policy forms its "
-                                           "own batches, and bounds are in counts only"));
-    return notes;
-}
-
 static void copy_trace_facts(const struct experiment *x, struct result *r)
 {
     const struct trace_info *t = x->info;
@@ -568,7 +450,7 @@ static void fill_result(const struct experiment *x, const struct plan *plan,
         if (r->policy[i].run.kv_peak_bytes > r->kv_peak_bytes)
             r->kv_peak_bytes = r->policy[i].run.kv_peak_bytes;
     }
-    r->notes = make_notes(x, r, stopped);
+    r->notes = experiment_result_notes(x, r, stopped);
 }
 
 int plan_run(struct experiment *x, struct cfg *config, unsigned threads, struct result *r,
