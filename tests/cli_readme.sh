@@ -23,7 +23,7 @@ grep '^build/moesim ' "$folder/blocks" >"$folder/commands"
 report $? readme_commands
 sh -e "$folder/commands" >"$folder/out" 2>&1 || cat "$folder/out"
 [ -s out/study/report.html ] && [ -s out/study/result.h5 ] && [ -s out/study/summary.csv ] &&
-    [ "$(grep -c '^my mixture ' "$folder/out")" -ge 1 ]
+    [ "$(grep -c '^my mixture ' "$folder/out")" -eq 1 ]
 report $? readme_first_study
 
 if ! "$python" -c 'import numpy, h5py' 2>/dev/null; then

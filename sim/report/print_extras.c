@@ -152,25 +152,6 @@ static struct text_figure extra_figure(const struct result_policy *p,
     return c->has(p, s) ? c->text(c->value(p, s)) : (struct text_figure){"-"};
 }
 
-/* Mostly what misses evicts, and the hit rate tells of swaps, too. Not so where policies
- * differ in the share of their misses that does. */
-static bool differ_in_swaps(const struct result *r, const struct result_summary *s)
-{
-    const double clear = 0.05;
-    double least = INFINITY, most = -INFINITY;
-
-    for (uint32_t i = 0; i < r->policies; i++) {
-        const struct run_counts *c = &r->policy[i].run.total.counts;
-        double share = s[i].swaps / ((double)c->accesses - (double)c->hits);
-
-        if (!r->policy[i].run.finished || !(share >= 0))
-            continue;
-        least = fmin(least, share);
-        most = fmax(most, share);
-    }
-    return most - least > clear;
-}
-
 void print_extras(const struct result *r, const struct result_summary *s,
                   size_t label_columns, FILE *out)
 {
@@ -193,8 +174,10 @@ void print_extras(const struct result *r, const struct result_summary *s,
         shown[t.columns] = c;
         column[t.columns++] = (struct text_column){{c->head[0], c->head[1]}, WIDTH};
     }
-    if (t.columns == 0 || (t.columns == 1 && shown[0]->has == has_swaps &&
-                           !result_is_parallel(r) && !differ_in_swaps(r, s)))
+    /* Of one GPU the hit rate tells of swaps, too: they are worth no table of their own.
+     */
+    if (t.columns == 0 ||
+        (t.columns == 1 && shown[0]->has == has_swaps && !result_is_parallel(r)))
         return;
     (void)fputc('\n', out);
     print_table(r, s, &t, out);
