@@ -235,8 +235,22 @@ void select_keep(const struct select_step *s, const uint8_t *keep, uint16_t *pic
     }
 }
 
-uint32_t select_union(const struct select_step *s, uint32_t most, uint8_t *seen,
-                      uint16_t *list)
+size_t select_tally_size(uint32_t experts)
+{
+    return experts * (sizeof(double) + sizeof(uint16_t) + sizeof(uint8_t));
+}
+
+void select_tally_init(struct select_tally *t, void *memory, uint32_t experts)
+{
+    t->value = memory;
+    t->list = (uint16_t *)(t->value + experts);
+    t->keep = (uint8_t *)(t->list + experts);
+    t->count = 0;
+    memset(t->value, 0, experts * sizeof *t->value);
+    memset(t->keep, 0, experts * sizeof *t->keep);
+}
+
+void select_tally_list(struct select_tally *t, const struct select_step *s, uint32_t most)
 {
     uint32_t count = 0;
 
@@ -245,12 +259,21 @@ uint32_t select_union(const struct select_step *s, uint32_t most, uint8_t *seen,
         uint32_t first = s->executed[row] < most ? s->executed[row] : most;
 
         for (uint32_t i = 0; i < first; i++) {
-            if (!seen[id[i]])
-                list[count++] = id[i];
-            seen[id[i]] = 1;
+            if (!t->keep[id[i]])
+                t->list[count++] = id[i];
+            t->keep[id[i]] = 1;
         }
     }
-    return count;
+    t->count = count;
+}
+
+void select_tally_clear(struct select_tally *t)
+{
+    for (uint32_t i = 0; i < t->count; i++) {
+        t->value[t->list[i]] = 0;
+        t->keep[t->list[i]] = 0;
+    }
+    t->count = 0;
 }
 
 /* Hoare's selection, by the middle one: what is before it goes left. */

@@ -63,10 +63,22 @@ uint32_t select_fill(const struct select_step *s, uint32_t row, const uint8_t *k
  * that has no such candidate stays with its best expert. */
 void select_keep(const struct select_step *s, const uint8_t *keep, uint16_t *pick);
 
-/* The experts that some row has among its first `most` executed ones, by their first
- * occurrence: fills list, sets seen[expert]; returns how many. `seen` is all 0. */
-uint32_t select_union(const struct select_step *s, uint32_t most, uint8_t *seen,
-                      uint16_t *list);
+/* What a rule about a whole batch knows of each expert; all 0 between steps. */
+struct select_tally {
+    double *value;  /* [experts] votes, scores, sums */
+    uint8_t *keep;  /* [experts] whether rows may use it */
+    uint16_t *list; /* [count] the experts of the step */
+    uint32_t count;
+};
+size_t select_tally_size(uint32_t experts);
+/* `memory` is as large, 8-aligned, with any contents. */
+void select_tally_init(struct select_tally *t, void *memory, uint32_t experts);
+/* Lists the experts that some row has among its first `most` executed ones, by their
+ * first occurrence, and keeps them. */
+void select_tally_list(struct select_tally *t, const struct select_step *s,
+                       uint32_t most);
+/* Makes what is listed 0 again. */
+void select_tally_clear(struct select_tally *t);
 /* Puts the `keep` experts of greatest value first in a list; equal ones by lower id. The
  * rest follow in any order. */
 void select_greatest(uint16_t *list, uint32_t count, uint32_t keep, const double *value);

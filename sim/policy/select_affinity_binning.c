@@ -4,7 +4,6 @@
 #include "select.h"
 
 #include <math.h>
-#include <string.h>
 
 enum rounding { CEIL, FLOOR };
 enum { BINS_MAX = 64, UNIT_MAX = 40 /* the power of 2^24 rows is a number */ };
@@ -36,17 +35,14 @@ static const struct option options[] = {
 
 struct state {
     struct params p;
-    double *score;              /* [experts] */
-    uint16_t *list;             /* [experts] */
-    uint8_t *keep;              /* [experts] all 0 between steps */
+    struct select_tally tally;
     double power[BINS_MAX + 1]; /* what a bin of the present batch counts */
 };
 
 static size_t state_size(const struct policy_shape *shape, const void *params)
 {
     (void)params;
-    return sizeof(struct state) +
-           shape->experts * (sizeof(double) + sizeof(uint16_t) + sizeof(uint8_t));
+    return sizeof(struct state) + select_tally_size(shape->experts);
 }
 
 static void init(void *state, const struct policy_shape *shape, const void *params)
@@ -54,11 +50,7 @@ static void init(void *state, const struct policy_shape *shape, const void *para
     struct state *s = state;
 
     s->p = *(const struct params *)params;
-    s->score = (double *)(s + 1);
-    s->list = (uint16_t *)(s->score + shape->experts);
-    s->keep = (uint8_t *)(s->list + shape->experts);
-    memset(s->score, 0, shape->experts * sizeof *s->score);
-    memset(s->keep, 0, shape->experts * sizeof *s->keep);
+    select_tally_init(&s->tally, s + 1, shape->experts);
 }
 
 /* How far below the best of the row, in logits. */
@@ -97,11 +89,11 @@ static void score_row(struct state *s, const struct select_step *step, uint32_t 
     for (uint32_t i = 0; i < step->executed[row]; i++) {
         uint32_t bin = bin_of(s, step, row, i);
 
-        s->score[id[i]] += s->power[bin];
+        s->tally.value[id[i]] += s->power[bin];
         second = i == 1 ? bin : second;
     }
     if (step->executed[row] > 0 && second >= (uint32_t)s->p.margin)
-        s->keep[*id] = 2;
+        s->tally.keep[*id] = 2;
 }
 
 /* B^(beta - bin) instead of B^-bin, and theta as many times as large: whole numbers, of
@@ -115,43 +107,39 @@ static double count_bins(struct state *s, uint32_t rows)
     return s->p.theta * pow(rows, unit);
 }
 
-static void choose(struct state *s, const struct select_step *step, uint32_t distinct,
-                   double theta)
+static void choose(struct select_tally *t, const struct select_step *step, double theta)
 {
     uint32_t kept = 0, least;
 
-    for (uint32_t i = 0; i < distinct; i++) {
-        uint8_t *keep = &s->keep[s->list[i]];
-        bool scores = s->score[s->list[i]] >= theta * (1 - 1e-12); /* is it whole? */
+    for (uint32_t i = 0; i < t->count; i++) {
+        uint8_t *keep = &t->keep[t->list[i]];
+        bool scores = t->value[t->list[i]] >= theta * (1 - 1e-12); /* is it whole? */
 
         kept += scores;
         *keep = scores || *keep == 2;
     }
-    least = step->top_k < distinct ? step->top_k : distinct;
+    least = step->top_k < t->count ? step->top_k : t->count;
     if (kept >= least)
         return;
-    select_greatest(s->list, distinct, least, s->score);
+    select_greatest(t->list, t->count, least, t->value);
     for (uint32_t i = 0; i < least; i++)
-        s->keep[s->list[i]] = 1;
+        t->keep[t->list[i]] = 1;
 }
 
 static void apply(void *state, const struct select_step *step, uint16_t *pick)
 {
     struct state *s = state;
-    uint32_t distinct = select_union(step, step->top_k, s->keep, s->list);
+    double theta;
 
-    if (s->p.theta > 0) {
-        double theta = count_bins(s, step->rows);
-
-        for (uint32_t row = 0; row < step->rows; row++)
-            score_row(s, step, row);
-        choose(s, step, distinct, theta);
-        select_keep(step, s->keep, pick);
-    }
-    for (uint32_t i = 0; i < distinct; i++) {
-        s->score[s->list[i]] = 0;
-        s->keep[s->list[i]] = 0;
-    }
+    if (s->p.theta <= 0)
+        return; /* all stay */
+    select_tally_list(&s->tally, step, step->top_k);
+    theta = count_bins(s, step->rows);
+    for (uint32_t row = 0; row < step->rows; row++)
+        score_row(s, step, row);
+    choose(&s->tally, step, theta);
+    select_keep(step, s->tally.keep, pick);
+    select_tally_clear(&s->tally);
 }
 
 const struct select_type select_affinity_binning = {

@@ -4,7 +4,6 @@
 #include "select.h"
 
 #include <math.h>
-#include <string.h>
 
 enum summed { ALL, EXECUTED };
 
@@ -34,16 +33,13 @@ static const struct option options[] = {
 struct state {
     struct params p;
     uint32_t experts;
-    double *sum;    /* [experts] */
-    uint16_t *list; /* [experts] */
-    uint8_t *keep;  /* [experts] all 0 between steps */
+    struct select_tally tally;
 };
 
 static size_t state_size(const struct policy_shape *shape, const void *params)
 {
     (void)params;
-    return sizeof(struct state) +
-           shape->experts * (sizeof(double) + sizeof(uint16_t) + sizeof(uint8_t));
+    return sizeof(struct state) + select_tally_size(shape->experts);
 }
 
 static void init(void *state, const struct policy_shape *shape, const void *params)
@@ -52,10 +48,7 @@ static void init(void *state, const struct policy_shape *shape, const void *para
 
     s->p = *(const struct params *)params;
     s->experts = shape->experts;
-    s->sum = (double *)(s + 1);
-    s->list = (uint16_t *)(s->sum + shape->experts);
-    s->keep = (uint8_t *)(s->list + shape->experts);
-    memset(s->keep, 0, shape->experts * sizeof *s->keep);
+    select_tally_init(&s->tally, s + 1, shape->experts);
 }
 
 static void add_row(struct state *s, const struct select_step *step, uint32_t row)
@@ -65,7 +58,7 @@ static void add_row(struct state *s, const struct select_step *step, uint32_t ro
     uint32_t count = s->p.summed == ALL ? step->recorded[row] : step->executed[row];
 
     for (uint32_t i = 0; i < count; i++)
-        s->sum[id[i]] += mass[i];
+        s->tally.value[id[i]] += mass[i];
 }
 
 static uint32_t budget(const struct state *s, uint32_t top_k, uint32_t distinct)
@@ -76,34 +69,42 @@ static uint32_t budget(const struct state *s, uint32_t top_k, uint32_t distinct)
     return most > top_k ? most : top_k;
 }
 
+/* Every row's first experts weigh more than all others together; how many those are. */
+static uint32_t raise_first(struct select_tally *t, const struct select_step *step,
+                            uint32_t warm_up)
+{
+    select_tally_list(t, step, warm_up);
+    for (uint32_t i = 0; i < t->count; i++)
+        t->value[t->list[i]] += 2.0 * step->rows;
+    return t->count;
+}
+
 static void apply(void *state, const struct select_step *step, uint16_t *pick)
 {
     struct state *s = state;
+    struct select_tally *t = &s->tally;
     uint32_t distinct, most, warm;
 
     if (step->rows == 1) /* whose experts fit, being at most top_k */
         return;
-    distinct = select_union(step, step->top_k, s->keep, s->list);
-    for (uint32_t i = 0; i < distinct; i++)
-        s->keep[s->list[i]] = 0;
+    select_tally_list(t, step, step->top_k);
+    distinct = t->count;
+    select_tally_clear(t);
     most = budget(s, step->top_k, distinct);
     if (most >= (s->p.summed == ALL ? s->experts : distinct))
         return;
-    memset(s->sum, 0, s->experts * sizeof *s->sum);
     for (uint32_t row = 0; row < step->rows; row++)
         add_row(s, step, row);
-    warm = select_union(step, (uint32_t)s->p.warm_up, s->keep, s->list);
-    for (uint32_t i = 0; i < warm; i++)
-        s->sum[s->list[i]] += 2.0 * step->rows; /* more than all others together */
-    memset(s->keep, 0, s->experts * sizeof *s->keep);
-    for (uint32_t i = 0; i < s->experts; i++)
-        s->list[i] = (uint16_t)i;
+    warm = raise_first(t, step, (uint32_t)s->p.warm_up);
     most = warm > most ? warm : most;
-    select_greatest(s->list, s->experts, most, s->sum);
-    for (uint32_t i = 0; i < most; i++)
-        s->keep[s->list[i]] = 1;
-    select_keep(step, s->keep, pick);
-    memset(s->keep, 0, s->experts * sizeof *s->keep);
+    for (uint32_t i = 0; i < s->experts; i++)
+        t->list[i] = (uint16_t)i;
+    t->count = s->experts;
+    select_greatest(t->list, t->count, most, t->value);
+    for (uint32_t i = 0; i < t->count; i++)
+        t->keep[t->list[i]] = i < most;
+    select_keep(step, t->keep, pick);
+    select_tally_clear(t);
 }
 
 const struct select_type select_budget = {

@@ -3,7 +3,6 @@
 #include "select.h"
 
 #include <math.h>
-#include <string.h>
 
 enum form { LATENCY, ACCURACY };
 
@@ -26,17 +25,13 @@ static const struct option options[] = {
 struct state {
     double drop;
     bool best_first;
-    uint32_t experts;
-    double *vote;   /* [experts] */
-    uint16_t *list; /* [experts] */
-    uint8_t *keep;  /* [experts] all 0 between steps */
+    struct select_tally tally;
 };
 
 static size_t state_size(const struct policy_shape *shape, const void *params)
 {
     (void)params;
-    return sizeof(struct state) +
-           shape->experts * (sizeof(double) + sizeof(uint16_t) + sizeof(uint8_t));
+    return sizeof(struct state) + select_tally_size(shape->experts);
 }
 
 static void init(void *state, const struct policy_shape *shape, const void *params)
@@ -46,57 +41,58 @@ static void init(void *state, const struct policy_shape *shape, const void *para
 
     s->drop = p->drop;
     s->best_first = p->form == ACCURACY;
-    s->experts = shape->experts;
-    s->vote = (double *)(s + 1);
-    s->list = (uint16_t *)(s->vote + shape->experts);
-    s->keep = (uint8_t *)(s->list + shape->experts);
-    memset(s->vote, 0, shape->experts * sizeof *s->vote);
-    memset(s->keep, 0, shape->experts * sizeof *s->keep);
+    select_tally_init(&s->tally, s + 1, shape->experts);
 }
 
-static void count_votes(struct state *s, const struct select_step *step)
+static void count_votes(double *vote, const struct select_step *step)
 {
     for (uint32_t row = 0; row < step->rows; row++) {
         const uint16_t *id = select_ids(step, row);
 
         for (uint32_t i = 0; i < step->executed[row]; i++)
-            s->vote[id[i]]++;
+            vote[id[i]]++;
     }
 }
 
-/* Every row's best expert gets more votes than any number of rows can give. */
-static void raise_best(struct state *s, const struct select_step *step)
+/* Every row's best expert gets more votes than any number of rows can give. Returns how
+ * many those are. */
+static uint32_t raise_best(double *vote, const struct select_step *step)
 {
     const double above = (double)step->rows + 1;
+    uint32_t raised = 0;
 
-    for (uint32_t row = 0; row < step->rows; row++)
-        if (step->executed[row] > 0 && s->vote[*select_ids(step, row)] < above)
-            s->vote[*select_ids(step, row)] += above;
+    for (uint32_t row = 0; row < step->rows; row++) {
+        double *best = &vote[*select_ids(step, row)];
+
+        if (step->executed[row] == 0 || *best >= above)
+            continue;
+        *best += above;
+        raised++;
+    }
+    return raised;
 }
 
 static void apply(void *state, const struct select_step *step, uint16_t *pick)
 {
     struct state *s = state;
-    uint32_t distinct = select_union(step, step->top_k, s->keep, s->list);
-    double share = ceil((1.0 - s->drop) * distinct - 1e-9);
-    uint32_t most = share > step->top_k ? (uint32_t)share : step->top_k, best = 0;
+    struct select_tally *t = &s->tally;
+    double share;
+    uint32_t most, best = 0;
 
-    if (most < distinct) {
-        count_votes(s, step);
+    select_tally_list(t, step, step->top_k);
+    share = ceil((1.0 - s->drop) * t->count - 1e-9);
+    most = share > step->top_k ? (uint32_t)share : step->top_k;
+    if (most < t->count) {
+        count_votes(t->value, step);
         if (s->best_first)
-            raise_best(s, step);
-        for (uint32_t i = 0; i < distinct; i++)
-            best += s->vote[s->list[i]] > step->rows;
-        most = best > most ? best : most; /* accuracy: all of them, if need be */
-        select_greatest(s->list, distinct, most, s->vote);
-        for (uint32_t i = most; i < distinct; i++)
-            s->keep[s->list[i]] = 0;
-        select_keep(step, s->keep, pick);
+            best = raise_best(t->value, step);
+        most = best > most ? best : most; /* all of them, if need be */
+        select_greatest(t->list, t->count, most, t->value);
+        for (uint32_t i = most; i < t->count; i++)
+            t->keep[t->list[i]] = 0;
+        select_keep(step, t->keep, pick);
     }
-    for (uint32_t i = 0; i < distinct; i++) {
-        s->vote[s->list[i]] = 0;
-        s->keep[s->list[i]] = 0;
-    }
+    select_tally_clear(t);
 }
 
 const struct select_type select_lynx = {

@@ -2,8 +2,6 @@
  * up with what other rows have activated anyway. */
 #include "select.h"
 
-#include <string.h>
-
 struct params {
     int64_t k0, k_max, max_p;
 };
@@ -21,14 +19,13 @@ static const struct option options[] = {
 
 struct state {
     uint32_t k0, k_max, max_p;
-    uint16_t *list; /* [experts] */
-    uint8_t *keep;  /* [experts] all 0 between steps */
+    struct select_tally tally;
 };
 
 static size_t state_size(const struct policy_shape *shape, const void *params)
 {
     (void)params;
-    return sizeof(struct state) + shape->experts * (sizeof(uint16_t) + sizeof(uint8_t));
+    return sizeof(struct state) + select_tally_size(shape->experts);
 }
 
 static uint32_t or_all(int64_t value)
@@ -44,9 +41,7 @@ static void init(void *state, const struct policy_shape *shape, const void *para
     s->k0 = p->k0 == 0 ? (shape->top_k + 1) / 2 : (uint32_t)p->k0;
     s->k_max = or_all(p->k_max);
     s->max_p = or_all(p->max_p);
-    s->list = (uint16_t *)(s + 1);
-    s->keep = (uint8_t *)(s->list + shape->experts);
-    memset(s->keep, 0, shape->experts * sizeof *s->keep);
+    select_tally_init(&s->tally, s + 1, shape->experts);
 }
 
 static void fill_row(const struct state *s, const struct select_step *step, uint32_t row,
@@ -59,13 +54,13 @@ static void fill_row(const struct state *s, const struct select_step *step, uint
 
     most = most < s->k0 ? s->k0 : most;
     for (uint32_t i = 0; i < executed && have < most; i++)
-        if (i < s->k0 || (i < s->max_p && s->keep[id[i]]))
+        if (i < s->k0 || (i < s->max_p && s->tally.keep[id[i]]))
             pick[have++] = (uint16_t)i;
     while (have < most && have < executed && seen++ < s->max_p) {
-        at = select_next(step, row, s->max_p == UINT32_MAX ? s->keep : NULL, at);
+        at = select_next(step, row, s->max_p == UINT32_MAX ? s->tally.keep : NULL, at);
         if (at == SELECT_NONE)
             break;
-        if (s->keep[id[at]])
+        if (s->tally.keep[id[at]])
             pick[have++] = at;
     }
     for (uint32_t i = have; i < executed; i++)
@@ -74,13 +69,12 @@ static void fill_row(const struct state *s, const struct select_step *step, uint
 
 static void apply(void *state, const struct select_step *step, uint16_t *pick)
 {
-    const struct state *s = state;
-    uint32_t active = select_union(step, s->k0, s->keep, s->list);
+    struct state *s = state;
 
+    select_tally_list(&s->tally, step, s->k0);
     for (uint32_t row = 0; row < step->rows; row++)
         fill_row(s, step, row, pick + (size_t)row * step->top_k);
-    for (uint32_t i = 0; i < active; i++)
-        s->keep[s->list[i]] = 0;
+    select_tally_clear(&s->tally);
 }
 
 const struct select_type select_oea = {
