@@ -45,7 +45,7 @@ double explain_rest(double all, double part)
 {
     double rest = all - part;
 
-    return fabs(rest) < 1e-9 * all ? 0 : rest;
+    return fabs(rest) < 1e-6 * all ? 0 : rest; /* a picosecond a pass and layer */
 }
 
 void explain_print_share(FILE *out, const char *name, double seconds, double passes,

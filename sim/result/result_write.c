@@ -199,18 +199,20 @@ static void write_long_texts(struct writer *w)
 
 /* ---- tables: groups of columns ---- */
 
-enum { TABLE_COLUMNS = 40 };
-
 struct table {
     const struct result_field *fields;
     hid_t group;
-    hid_t column[TABLE_COLUMNS];
+    hid_t *column; /* [fields]; owned */
 };
 
 static bool table_open(struct writer *w, struct table *t, hid_t parent, const char *name,
                        const struct result_field *fields, uint64_t rows)
 {
-    *t = (struct table){.fields = fields};
+    size_t count = 0;
+
+    while (fields[count].name != NULL)
+        count++;
+    *t = (struct table){.fields = fields, .column = mem_zalloc(count, sizeof *t->column)};
     t->group = H5Gcreate2(parent, name, H5P_DEFAULT, w->group_plist, H5P_DEFAULT);
     if (!check(w, t->group >= 0))
         return false;
@@ -238,12 +240,12 @@ static void table_write(struct writer *w, struct table *t, const void *records,
 
 static void table_close(struct writer *w, struct table *t)
 {
-    if (t->group < 0)
-        return;
-    for (size_t i = 0; t->fields[i].name != NULL; i++)
+    for (size_t i = 0; t->group >= 0 && t->fields[i].name != NULL; i++)
         if (t->column[i] >= 0)
             (void)check(w, H5Dclose(t->column[i]) >= 0);
-    (void)check(w, H5Gclose(t->group) >= 0);
+    if (t->group >= 0)
+        (void)check(w, H5Gclose(t->group) >= 0);
+    free(t->column);
 }
 
 /* A table that is in memory as a whole. */
