@@ -206,7 +206,7 @@ refused 2 "--json and --csv exclude each other" run "$folder/good.yaml" --json -
 refused 1 "the folder to write has no name" run "$folder/good.yaml" -o "" || bad=1
 refused 1 "the file to write has no name" trace slice "$folder/trace.h5" -o "" || bad=1
 if [ -w /dev/full ]; then # the disk's own words
-    "$moesim" list models >/dev/full 2>"$folder/full"
+    "$moesim" list machines >/dev/full 2>"$folder/full"
     [ $? -eq 1 ] && grep -q "standard output cannot be written: No space left" "$folder/full" || bad=1
     refused 1 "/dev/full: writing failed: No space left" trace export "$folder/trace.h5" -o /dev/full ||
         bad=1

@@ -430,11 +430,15 @@ static void make(struct made *m)
     r->activation_bytes = 77;
     r->total.counts = (struct run_counts){.hits = 3,
                                           .accesses = 8,
+                                          .swaps = 2,
                                           .dropped = 1,
                                           .activations = 15,
                                           .busiest_rows = 12,
                                           .computed_rows = 32,
                                           .sent_bytes = 960};
+    r->total.share[SHARE_COPY] = 3 * MS;
+    r->quality = (struct select_quality){
+        .choices = 16, .changed = 3, .fewer = 2, .mass = 8, .kept = 6};
     m->span[1] = (struct paper_span){6 * MS, 12};
     m->run.result = (struct result){.policies = 2, .policy = m->policy};
     m->run.span = m->span;
@@ -456,6 +460,12 @@ static const struct {
      PAPER_TIME},
     {"rows-per-s", "rows of all passes per second", 2000.0, PAPER_RATIO},
     {"miss-rate", "misses of the expert cache over accesses", 0.625, PAPER_RATIO},
+    {"swaps", "misses per pass that evicted an expert", 0.5, PAPER_RATIO},
+    {"copy-stall", "part of a pass that waits for copies", 7.5e-4, PAPER_TIME},
+    {"distinct", "different experts of an MoE layer and pass", 1.0, PAPER_RATIO},
+    {"changed", "choices that a select changed or left out, as a share", 0.3125,
+     PAPER_RATIO},
+    {"mass-lost", "gate mass that a select gave up, as a share", 0.25, PAPER_RATIO},
     {"dropped", "choices that the gate dropped, as a share", 0.0625, PAPER_RATIO},
     {"expert-memory", "GPU memory for resident experts and staging", 750.0, PAPER_BYTES},
     {"compute-busy", "share of the time that the GPU computes", 0.25, PAPER_RATIO},

@@ -58,6 +58,49 @@ static double compute_share(const struct paper_run *run, uint32_t policy)
     return sim_time_seconds(r->compute_busy) / sim_time_seconds(r->elapsed);
 }
 
+/* ---- per pass, and what a select changed ---- */
+
+static double swaps(const struct paper_run *run, uint32_t policy)
+{
+    const struct run_result *r = run_of(run, policy);
+
+    return (double)r->total.counts.swaps / (double)r->passes;
+}
+
+static double copy_stall(const struct paper_run *run, uint32_t policy)
+{
+    const struct run_result *r = run_of(run, policy);
+
+    return sim_time_seconds(r->total.share[SHARE_COPY]) / (double)r->passes;
+}
+
+static double distinct(const struct paper_run *run, uint32_t policy)
+{
+    const struct run_result *r = run_of(run, policy);
+
+    return (double)r->total.counts.accesses / ((double)r->layers * (double)r->passes);
+}
+
+/* 0 without a select. */
+static double share_of(double part, double whole)
+{
+    return whole > 0 ? part / whole : 0;
+}
+
+static double changed(const struct paper_run *run, uint32_t policy)
+{
+    const struct select_quality *q = &run_of(run, policy)->quality;
+
+    return share_of((double)q->changed + (double)q->fewer, (double)q->choices);
+}
+
+static double mass_lost(const struct paper_run *run, uint32_t policy)
+{
+    const struct select_quality *q = &run_of(run, policy)->quality;
+
+    return share_of((double)q->mass - (double)q->kept, (double)q->mass);
+}
+
 /* ---- of several GPUs ---- */
 
 static double busiest(const struct paper_run *run, uint32_t policy)
@@ -98,6 +141,12 @@ static const struct paper_figure figures[] = {
      "mean of an MoE layer, from its gate to its last result", layer_latency},
     {"rows-per-s", PAPER_RATIO, "rows of all passes per second", rows_per_s},
     {"miss-rate", PAPER_RATIO, "misses of the expert cache over accesses", miss_rate},
+    {"swaps", PAPER_RATIO, "misses per pass that evicted an expert", swaps},
+    {"copy-stall", PAPER_TIME, "part of a pass that waits for copies", copy_stall},
+    {"distinct", PAPER_RATIO, "different experts of an MoE layer and pass", distinct},
+    {"changed", PAPER_RATIO, "choices that a select changed or left out, as a share",
+     changed},
+    {"mass-lost", PAPER_RATIO, "gate mass that a select gave up, as a share", mass_lost},
     {"dropped", PAPER_RATIO, "choices that the gate dropped, as a share", dropped},
     {"expert-memory", PAPER_BYTES, "GPU memory for resident experts and staging",
      expert_memory},
