@@ -219,7 +219,7 @@ static uint8_t most_first_hits(const struct search *s, uint32_t at, uint32_t set
             break;
     }
     for (uint32_t x = 0; x < s->objects; x++)
-        best += (set & s->object[at]) >> x & 1;
+        best = (uint8_t)(best + ((set & s->object[at]) >> x & 1));
     *memo = (uint8_t)(best + 1);
     return best;
 }

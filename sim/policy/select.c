@@ -242,9 +242,11 @@ size_t select_tally_size(uint32_t experts)
 
 void select_tally_init(struct select_tally *t, void *memory, uint32_t experts)
 {
+    unsigned char *at = memory;
+
     t->value = memory;
-    t->list = (uint16_t *)(t->value + experts);
-    t->keep = (uint8_t *)(t->list + experts);
+    t->list = (void *)(at + experts * sizeof *t->value);
+    t->keep = at + experts * (sizeof *t->value + sizeof *t->list);
     t->count = 0;
     memset(t->value, 0, experts * sizeof *t->value);
     memset(t->keep, 0, experts * sizeof *t->keep);

@@ -163,6 +163,7 @@ void print_extras(const struct result *r, const struct result_summary *s,
                             .figure = extra_figure,
                             .context = shown,
                             .whole_only = true};
+    bool worth_it = result_is_parallel(r);
 
     for (const struct print_column *c = print_extra_columns; c->has != NULL; c++) {
         bool any = false;
@@ -171,13 +172,11 @@ void print_extras(const struct result *r, const struct result_summary *s,
             any = c->has(&r->policy[i], &s[i]);
         if (!any)
             continue;
+        worth_it = worth_it || c->has != has_swaps; /* which the hit rate tells of, too */
         shown[t.columns] = c;
         column[t.columns++] = (struct text_column){{c->head[0], c->head[1]}, WIDTH};
     }
-    /* Of one GPU the hit rate tells of swaps, too: they are worth no table of their own.
-     */
-    if (t.columns == 0 ||
-        (t.columns == 1 && shown[0]->has == has_swaps && !result_is_parallel(r)))
+    if (t.columns == 0 || !worth_it)
         return;
     (void)fputc('\n', out);
     print_table(r, s, &t, out);
