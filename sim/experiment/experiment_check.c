@@ -14,7 +14,6 @@ static int check_needs(const struct experiment *x, const struct policy *p, struc
         enum trace_field field;
     } fields[] = {
         {NEED_SCORES, TRACE_HAS_SCORES},
-        {NEED_ALL_SCORES, TRACE_HAS_ALL_SCORES},
         {NEED_PREDICTED, TRACE_HAS_PREDICTED},
     };
     unsigned needs = policy_needs(p);
@@ -188,7 +187,7 @@ int experiment_check_policies(struct experiment *x, struct err *e)
 
         if (check_policy(x, x->policy[i], e) != 0)
             return experiment_blame(x, x->policy[i], e);
-        x->scores = x->scores || (needs & (NEED_SCORES | NEED_ALL_SCORES)) != 0;
+        x->scores = x->scores || (needs & NEED_SCORES) != 0;
         x->predicted = x->predicted || (needs & NEED_PREDICTED) != 0;
     }
     return 0;

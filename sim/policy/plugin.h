@@ -30,13 +30,12 @@ const char *policy_slot_name(enum policy_slot slot);
 
 /* What a plug-in needs beyond executed expert ids; bit set. */
 enum policy_need {
-    NEED_SCORES = 1 << 0,     /* scores of the executed experts */
-    NEED_ALL_SCORES = 1 << 1, /* scores of every expert */
-    NEED_PREDICTED = 1 << 2,  /* predictions recorded by the engine */
-    NEED_FUTURE = 1 << 3,     /* an oracle: the routing of later steps. Only for workloads
-                                 whose passes do not depend on time */
-    NEED_PROFILE = 1 << 4,    /* expert loads of a profile trace (or of this trace) */
-    NEED_MAP = 1 << 5         /* a placement from a file */
+    NEED_SCORES = 1 << 0,    /* scores of the recorded candidates */
+    NEED_PREDICTED = 1 << 2, /* predictions recorded by the engine */
+    NEED_FUTURE = 1 << 3,    /* an oracle: the routing of later steps. Only for workloads
+                                whose passes do not depend on time */
+    NEED_PROFILE = 1 << 4,   /* expert loads of a profile trace (or of this trace) */
+    NEED_MAP = 1 << 5        /* a placement from a file */
 };
 
 /* What a plug-in does that others must know of; bit set. */
