@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "cache_rig.h"
+#include "oracle_file.h"
 #include "sim/base/mem.h"
 
 #include <stdio.h>
@@ -196,24 +197,19 @@ static void hits_come_before_misses(void **state)
 
 /* ---- an independent implementation ---- */
 
+enum { MOST_EXPERTS = 4096 };
+
 struct vector {
     uint32_t experts, slots;
     const struct cfg_node *steps; /* of what is expected */
     uint64_t misses, in, out;
 };
 
-static uint32_t number(const struct cfg_node *n)
-{
-    assert_non_null(n);
-    assert_non_null(cfg_text(n));
-    return (uint32_t)strtoul(cfg_text(n), NULL, 10);
-}
-
 /* The step's experts, ascending. */
 static uint32_t active_of(const struct vector *v, const struct cfg_node *step,
                           uint16_t *active)
 {
-    const struct cfg_node *ids = cfg_find(step, "ids");
+    const struct cfg_node *ids = oracle_at(step, "ids");
     uint32_t count = 0;
 
     for (uint32_t x = 0; x < v->experts; x++) {
@@ -221,7 +217,8 @@ static uint32_t active_of(const struct vector *v, const struct cfg_node *step,
 
         for (size_t row = 0; row < cfg_count(ids); row++)
             for (size_t k = 0; k < cfg_count(cfg_item(ids, row)); k++)
-                chosen = chosen || number(cfg_item(cfg_item(ids, row), k)) == x;
+                chosen = chosen ||
+                         (uint32_t)oracle_value(cfg_item(cfg_item(ids, row), k)) == x;
         if (chosen)
             active[count++] = (uint16_t)x;
     }
@@ -231,8 +228,8 @@ static uint32_t active_of(const struct vector *v, const struct cfg_node *step,
 /* Accesses the experts of a step in the order of `hits-first`, and checks the misses. */
 static void take_step(struct vector *v, struct cache *c, const struct cfg_node *step)
 {
-    const struct cfg_node *expected = cfg_find(step, "misses");
-    uint16_t active[64], turn[64];
+    const struct cfg_node *expected = oracle_at(step, "misses");
+    uint16_t active[MOST_EXPERTS], turn[MOST_EXPERTS];
     uint32_t count = active_of(v, step, active), misses = 0;
 
     cache_begin_step(c, 0, active, count);
@@ -245,7 +242,7 @@ static void take_step(struct vector *v, struct cache *c, const struct cfg_node *
             continue;
         assert_int_equal(r.outcome, CACHE_LOAD);
         assert_true(misses < cfg_count(expected));
-        assert_int_equal(expert, number(cfg_item(expected, misses++)));
+        assert_int_equal(expert, (uint32_t)oracle_value(cfg_item(expected, misses++)));
         v->in++;
         v->out += r.evicted_count;
     }
@@ -258,7 +255,8 @@ static void take_step(struct vector *v, struct cache *c, const struct cfg_node *
 static void check_residents(const struct vector *v, struct rig_stream *s,
                             struct cache_params p, size_t steps)
 {
-    const struct cfg_node *expected = cfg_find(cfg_item(v->steps, steps - 1), "resident");
+    const struct cfg_node *expected =
+        oracle_at(cfg_item(v->steps, steps - 1), "resident");
     struct cache *c = rig_cache(s, "lru", NULL, p, NULL);
     struct vector again = *v;
     uint32_t missing = 0;
@@ -271,7 +269,7 @@ static void check_residents(const struct vector *v, struct rig_stream *s,
     for (uint32_t i = 0; i < v->slots; i++) {
         uint32_t oldest = displaced_by(c, 0, missing);
 
-        assert_int_equal(oldest, number(cfg_item(expected, i)));
+        assert_int_equal(oldest, (uint32_t)oracle_value(cfg_item(expected, i)));
         missing = oldest;
     }
     cache_free(c);
@@ -279,9 +277,9 @@ static void check_residents(const struct vector *v, struct rig_stream *s,
 
 static void check_vector(const struct cfg_node *n)
 {
-    const struct cfg_node *expect = cfg_find(n, "expect");
-    struct vector v = {.experts = number(cfg_find(n, "experts")),
-                       .steps = cfg_find(expect, "steps")};
+    const struct cfg_node *expect = oracle_at(n, "expect");
+    struct vector v = {.experts = (uint32_t)oracle_number(n, "experts"),
+                       .steps = oracle_at(expect, "steps")};
     struct cache_params p = {.protect = CACHE_PROTECT_PREFER,
                              .preload = CACHE_PRELOAD_LAST,
                              .order = CACHE_ORDER_HITS_FIRST,
@@ -291,8 +289,8 @@ static void check_vector(const struct cfg_node *n)
     struct rig_stream s = rig_stream_new(1, v.experts, 1, 1);
     struct cache *c;
 
-    assert_true(v.experts <= 64);
-    v.slots = v.experts - number(cfg_find(n, "offloaded"));
+    assert_true(v.experts <= MOST_EXPERTS);
+    v.slots = v.experts - (uint32_t)oracle_number(n, "offloaded");
     p.slots = v.slots;
     rig_stream_finish(&s);
     for (size_t i = 0; i < cfg_count(v.steps); i++)
@@ -300,9 +298,9 @@ static void check_vector(const struct cfg_node *n)
     c = rig_cache(&s, "lru", NULL, p, NULL);
     for (size_t i = 0; i < cfg_count(v.steps); i++)
         take_step(&v, c, cfg_item(v.steps, i));
-    assert_int_equal(v.misses, number(cfg_find(expect, "misses")));
-    assert_int_equal(v.in, number(cfg_find(expect, "copies_in")));
-    assert_int_equal(v.out, number(cfg_find(expect, "copies_out")));
+    assert_int_equal(v.misses, oracle_number(expect, "misses"));
+    assert_int_equal(v.in, oracle_number(expect, "copies_in"));
+    assert_int_equal(v.out, oracle_number(expect, "copies_out"));
     cache_free(c);
     rig_stream_free(&s);
 }
@@ -310,25 +308,17 @@ static void check_vector(const struct cfg_node *n)
 /* Whatever the rule chose: the cache sees only what was chosen. */
 static void vectors_of_eras(void **state)
 {
-    const char *folder = getenv("MOESIM_ORACLE");
-    struct err e = {.text = ""};
+    struct cfg *c = oracle_open("eras_cache_vectors", "eras.json");
     const struct cfg_node *vectors;
-    struct cfg *c;
-    char *path;
 
     (void)state;
-    if (folder == NULL)
-        skip();
-    path = mem_format("%s/eras.json", folder);
-    c = cfg_load(path, &e);
     if (c == NULL)
-        fail_msg("%s", e.text);
-    vectors = cfg_find(cfg_root(c), "vectors");
+        skip();
+    vectors = oracle_at(cfg_root(c), "vectors");
     assert_true(cfg_count(vectors) > 0);
     for (size_t i = 0; i < cfg_count(vectors); i++)
         check_vector(cfg_item(vectors, i));
     cfg_free(c);
-    free(path);
 }
 
 int main(void)

@@ -24,6 +24,7 @@ struct chooser {
     struct cfg *document;
     struct policy *policy;
     const struct select_type *type;
+    const void *params;
     void *state;
     struct select_room room;
 };
@@ -37,7 +38,6 @@ static void chooser_open(struct chooser *c, char *text, const struct naive_shape
                                  .top_k = shape->top_k,
                                  .profile = profile};
     struct err e = {.text = ""};
-    const void *params;
 
     *c = (struct chooser){.text = text,
                           .document = cfg_parse("select", text, strlen(text), &e)};
@@ -46,10 +46,12 @@ static void chooser_open(struct chooser *c, char *text, const struct naive_shape
     if (c->policy == NULL)
         fail_msg("%s: %s", text, e.text);
     c->type = policy_select(c->policy);
-    params = c->policy->params[SLOT_SELECT];
-    c->state = mem_zalloc(1, c->type->state_size(&sizes, params));
-    memset(c->state, 0xa5, c->type->state_size(&sizes, params)); /* any contents */
-    c->type->init(c->state, &sizes, params);
+    c->params = c->policy->params[SLOT_SELECT];
+    if (c->type->state_size == NULL)
+        return;
+    c->state = mem_zalloc(1, c->type->state_size(&sizes, c->params));
+    memset(c->state, 0xa5, c->type->state_size(&sizes, c->params)); /* any contents */
+    c->type->init(c->state, &sizes, c->params);
 }
 
 static void chooser_close(struct chooser *c)
@@ -190,7 +192,7 @@ static uint64_t try_rule(enum naive_rule rule, uint64_t number)
         memcpy(choice, b.choice, sizeof choice);
         q = (struct select_quality){.rows = 0};
         naive_select(&b, &p, &picks);
-        select_apply(c.type, c.state, &v, &c.room, choice, &q);
+        select_apply(c.type, c.params, c.state, &v, &c.room, choice, &q);
         for (uint32_t row = 0; row < b.rows; row++)
             check_row(&c, &b, row, choice + row * s.top_k, &picks);
         check_quality(&b, &picks, &q);
@@ -249,7 +251,7 @@ static void test_nothing_to_do(void **state)
             chooser_open(&c, mem_format("{select: {name: %s}}", idle[k]), &s, b.profile);
             memcpy(choice, b.choice, sizeof choice);
             v = naive_view(&b);
-            select_apply(c.type, c.state, &v, &c.room, choice, &q);
+            select_apply(c.type, c.params, c.state, &v, &c.room, choice, &q);
             assert_memory_equal(choice, b.choice, sizeof choice);
             assert_int_equal(q.changed + q.fewer, 0);
             assert_int_equal(q.top1, q.rows);
@@ -299,7 +301,7 @@ static void test_residents_first(void **state)
             chooser_open(&c, mem_format("{select: {name: %s}}", most[k]), &s, b.profile);
             memcpy(choice, b.choice, sizeof choice);
             v = naive_view(&b);
-            select_apply(c.type, c.state, &v, &c.room, choice, &q);
+            select_apply(c.type, c.params, c.state, &v, &c.room, choice, &q);
             check_residents(&b, choice);
             assert_int_equal(q.fewer, 0);
             chooser_close(&c);
@@ -335,7 +337,7 @@ static void test_median(void **state)
         naive_put_row(&b, 0, two, score);
         naive_put_row(&b, 1, one, half);
         memcpy(choice, b.choice, sizeof choice);
-        select_apply(c.type, c.state, &v, &c.room, choice, &q);
+        select_apply(c.type, c.params, c.state, &v, &c.room, choice, &q);
         assert_int_equal(choice[0], 1);
         assert_int_equal(choice[1], kept[i % STEPS] == 2 ? 0 : VIEW_NO_EXPERT);
         assert_int_equal(choice[2], 1);
@@ -361,7 +363,7 @@ static void test_median_of_equals(void **state)
         struct view v = naive_view(&b);
         uint16_t choice[2] = {1, 0};
 
-        select_apply(c.type, c.state, &v, &c.room, choice, &q);
+        select_apply(c.type, c.params, c.state, &v, &c.room, choice, &q);
         assert_int_equal(q.fewer, 0);
     }
     chooser_close(&c);
@@ -384,7 +386,7 @@ static void test_no_rows(void **state)
 
         naive_draw_params(&r, (enum naive_rule)rule, &p);
         chooser_open(&c, naive_text(&p), &shape, profile);
-        select_apply(c.type, c.state, &v, &c.room, NULL, &q);
+        select_apply(c.type, c.params, c.state, &v, &c.room, NULL, &q);
         assert_memory_equal(&q, &none, sizeof q);
         chooser_close(&c);
     }
@@ -456,7 +458,7 @@ static void test_tenths(void **state)
                    "64, theta: 20}}"),
         &shape, NULL);
     v = naive_view(&b);
-    select_apply(c.type, c.state, &v, &c.room, choice, &q);
+    select_apply(c.type, c.params, c.state, &v, &c.room, choice, &q);
     assert_int_equal(q.left, 2);
     for (uint32_t row = 0; row < 10; row++) {
         assert_true(has(choice + (size_t)row * 2, 2, 0));

@@ -110,7 +110,7 @@ static void chooser_open(struct chooser *c, char *text, const struct policy_shap
         fail_msg("%s: %s", text, e.text);
     free(text);
     c->type = policy_select(c->policy);
-    if (c->type->apply == NULL)
+    if (c->type->state_size == NULL)
         return;
     c->state = mem_zalloc(1, c->type->state_size(shape, c->policy->params[SLOT_SELECT]));
     c->type->init(c->state, shape, c->policy->params[SLOT_SELECT]);
@@ -128,7 +128,8 @@ static void choose(struct chooser *c, struct batch *b, const struct cache *cache
     struct view v = look(b, cache);
 
     if (c->type->apply != NULL)
-        select_apply(c->type, c->state, &v, &b->room, b->choice, &c->quality);
+        select_apply(c->type, c->policy->params[SLOT_SELECT], c->state, &v, &b->room,
+                     b->choice, &c->quality);
 }
 
 /* ---- what is expected ---- */
@@ -278,21 +279,21 @@ struct eras {
     uint64_t misses;
 };
 
+#define CACHE "cache: {slots: %u, protect: prefer, preload: last, order: hits-first}"
+
 static char *eras_text(const struct cfg_node *v, uint32_t slots)
 {
     const char *rule = cfg_text(oracle_at(v, "rule"));
     const char *value = cfg_text(oracle_at(v, "value"));
 
     if (strcmp(rule, "threshold") == 0)
-        return mem_format("{select: {name: eras-threshold, alpha: %s}, cache: {slots: "
-                          "%u, protect: none}}",
-                          value, slots);
+        return mem_format("{select: {name: eras-threshold, alpha: %s}, " CACHE "}", value,
+                          slots);
     if (strcmp(rule, "bias") == 0)
-        return mem_format("{select: {name: eras-bias, beta: %s}, cache: {slots: %u, "
-                          "protect: none}}",
-                          value, slots);
+        return mem_format("{select: {name: eras-bias, beta: %s}, " CACHE "}", value,
+                          slots);
     assert_string_equal(rule, "topk");
-    return mem_format("{cache: {slots: %u, protect: none}}", slots);
+    return mem_format("{" CACHE "}", slots);
 }
 
 /* Shares of six digits, of which one vector's sum to 1.000001: its weights agree to that.
@@ -314,54 +315,50 @@ static void read_profile(struct eras *x, const struct cfg_node *freq)
     x->shape.profile = x->profile;
 }
 
-/* The highest ids are there at first, the lowest of them longest ago. */
-static void open_cache(struct eras *x, uint32_t offloaded)
+static void open_cache(struct eras *x)
 {
     static const uint64_t bytes[] = {1};
     struct err e = {.text = ""};
     const struct policy *p = x->chooser.policy;
-    struct cache_params params = p->cache;
     struct cache_config config = {.algorithm = policy_cache(p),
+                                  .params = p->cache,
                                   .layers = 1,
                                   .experts = x->shape.experts,
                                   .expert_bytes = bytes};
 
-    assert_null(cache_resolve(&params, 1, x->shape.experts, bytes, &e));
-    config.params = params;
+    assert_null(cache_resolve(&config.params, 1, x->shape.experts, bytes, &e));
     x->cache = cache_new(&config, &e);
     assert_non_null(x->cache);
-    for (uint32_t i = offloaded; i < x->shape.experts; i++) {
-        uint16_t id = (uint16_t)i;
-
-        cache_begin_step(x->cache, 0, &id, 1);
-        (void)cache_access(x->cache, 0, id, CACHE_UNUSED);
-    }
 }
 
-/* The experts of a step are accessed once each: those that are there, then those that are
- * not, each in ascending order, as the released code of the cache does it. */
+/* The experts of a step are accessed once each. */
 static void access_all(struct eras *x, const struct batch *b,
                        const struct cfg_node *misses)
 {
     uint16_t *active = mem_alloc(x->shape.experts, sizeof *active);
+    uint16_t *turn = mem_alloc(x->shape.experts, sizeof *turn);
     bool *has_rows = mem_zalloc(x->shape.experts, sizeof *has_rows);
-    uint32_t count = 0, missed = 0, last = x->shape.experts;
+    uint32_t count = 0, missed = 0;
 
     for (size_t i = 0; i < (size_t)b->rows * b->top_k; i++)
         has_rows[b->choice[i]] = true;
-    for (uint32_t i = 0; i < 2 * last; i++)
-        if (has_rows[i % last] &&
-            (cache_slot_of(x->cache, 0, i % last) == CACHE_NONE) == (i >= last))
-            active[count++] = (uint16_t)(i % last);
+    for (uint32_t i = 0; i < x->shape.experts; i++)
+        if (has_rows[i])
+            active[count++] = (uint16_t)i;
     cache_begin_step(x->cache, 0, active, count);
-    for (uint32_t i = 0; i < count; i++)
-        if (cache_access(x->cache, 0, active[i], CACHE_UNUSED).outcome != CACHE_HIT) {
-            assert_true(has(misses, active[i]));
+    cache_order_hits_first(x->cache, 0, active, count, turn);
+    for (uint32_t i = 0; i < count; i++) {
+        uint16_t id = active[turn[i]];
+
+        if (cache_access(x->cache, 0, id, CACHE_UNUSED).outcome != CACHE_HIT) {
+            assert_true(has(misses, id));
             missed++;
         }
+    }
     assert_int_equal(missed, cfg_count(misses));
     x->misses += missed;
     free(active);
+    free(turn);
     free(has_rows);
 }
 
@@ -401,7 +398,7 @@ static void check_eras(const struct cfg_node *v)
 
     read_profile(&x, oracle_at(v, "freq"));
     chooser_open(&x.chooser, eras_text(v, x.shape.experts - offloaded), &x.shape);
-    open_cache(&x, offloaded);
+    open_cache(&x);
     for (size_t i = 0; i < cfg_count(logits); i++)
         check_eras_step(&x, cfg_item(logits, i), cfg_item(oracle_at(expect, "steps"), i));
     assert_int_equal(x.misses, oracle_number(expect, "misses"));

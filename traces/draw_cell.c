@@ -178,15 +178,8 @@ void draw_cell_rank(struct draw_model *m, uint16_t *expert, float *score)
     }
 }
 
-/* Halves as whole numbers in the same order, one apart where no half lies between. */
-static inline int32_t step_of_half(uint16_t half)
-{
-    int32_t magnitude = half & 0x7fff;
-
-    return half > 0x7fff ? -magnitude : magnitude;
-}
-
-static inline uint16_t half_of_step(int32_t step)
+/* The half of half_order(). */
+static uint16_t half_of_order(int32_t step)
 {
     return (uint16_t)(step < 0 ? 0x8000 - step : step);
 }
@@ -201,9 +194,9 @@ void draw_cell_logits(const struct draw_model *m, const uint16_t *expert, float 
 
         /* Scores are sums of few numbers that are bounded, and so is the scale. */
         assert(fabsf(exact) <= HALF_MAX);
-        step = step_of_half(half_of_float(exact));
+        step = half_order(half_of_float(exact));
         most = before - (i > 0 && expert[i] < expert[i - 1]);
         before = step < most ? step : most;
-        score[i] = half_to_float(half_of_step(before));
+        score[i] = half_to_float(half_of_order(before));
     }
 }

@@ -24,6 +24,15 @@ static inline float half_to_float(uint16_t half)
     return value;
 }
 
+/* A whole number in the order of finite halves, one apart where none lies between; both
+ * zeros are 0. */
+static inline int16_t half_order(uint16_t half)
+{
+    int16_t magnitude = (int16_t)(half & 0x7fffu);
+
+    return (int16_t)(half > 0x7fffu ? -magnitude : magnitude);
+}
+
 /* Rounds to nearest, ties to even. |value| is at most HALF_MAX. */
 static inline uint16_t half_of_float(float value)
 {

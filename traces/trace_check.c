@@ -176,18 +176,10 @@ int trace_check_predicted(struct trace *t, uint64_t first, uint64_t count,
 
 /* ---- scores ---- */
 
-/* A half as a whole number: larger ones of larger halves, 0 of both zeros. */
-static inline int16_t order_of_half(uint16_t half)
-{
-    int16_t magnitude = (int16_t)(half & 0x7fffu);
-
-    return (int16_t)(half > 0x7fffu ? -magnitude : magnitude);
-}
-
 /* Whether a comes before b where scores descend. A zero ends the recorded candidates. */
 static inline bool descends(uint16_t a, uint16_t b)
 {
-    return (int)(order_of_half(b) == 0) | (int)(order_of_half(a) >= order_of_half(b));
+    return (int)(half_order(b) == 0) | (int)(half_order(a) >= half_order(b));
 }
 
 /* Whether all logits are finite and, where they must, descend in every cell: without

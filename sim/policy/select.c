@@ -235,21 +235,25 @@ void select_keep(const struct select_step *s, const uint8_t *keep, uint16_t *pic
     }
 }
 
-size_t select_tally_size(uint32_t experts)
+size_t select_tally_size(const struct policy_shape *shape, const void *params)
 {
-    return experts * (sizeof(double) + sizeof(uint16_t) + sizeof(uint8_t));
+    (void)params;
+    return sizeof(struct select_tally) +
+           shape->experts * (sizeof(double) + sizeof(uint16_t) + sizeof(uint8_t));
 }
 
-void select_tally_init(struct select_tally *t, void *memory, uint32_t experts)
+void select_tally_init(void *state, const struct policy_shape *shape, const void *params)
 {
-    unsigned char *at = memory;
+    struct select_tally *t = state;
+    unsigned char *at = (unsigned char *)(t + 1);
 
-    t->value = memory;
-    t->list = (void *)(at + experts * sizeof *t->value);
-    t->keep = at + experts * (sizeof *t->value + sizeof *t->list);
+    (void)params;
+    t->value = (void *)at;
+    t->list = (void *)(at + shape->experts * sizeof *t->value);
+    t->keep = at + shape->experts * (sizeof *t->value + sizeof *t->list);
     t->count = 0;
-    memset(t->value, 0, experts * sizeof *t->value);
-    memset(t->keep, 0, experts * sizeof *t->keep);
+    memset(t->value, 0, shape->experts * sizeof *t->value);
+    memset(t->keep, 0, shape->experts * sizeof *t->keep);
 }
 
 void select_tally_list(struct select_tally *t, const struct select_step *s, uint32_t most)
@@ -408,8 +412,9 @@ bool select_chooses(const struct select_type *type, enum select_phases phases,
     return !prefill && (phases != SELECT_VERIFY || verify);
 }
 
-void select_apply(const struct select_type *type, void *state, const struct view *v,
-                  struct select_room *room, uint16_t *choice, struct select_quality *q)
+void select_apply(const struct select_type *type, const void *params, void *state,
+                  const struct view *v, struct select_room *room, uint16_t *choice,
+                  struct select_quality *q)
 {
     struct select_step s;
 
@@ -418,7 +423,7 @@ void select_apply(const struct select_type *type, void *state, const struct view
         for (uint32_t i = 0; i < s.top_k; i++)
             room->pick[(size_t)row * s.top_k + i] =
                 i < s.executed[row] ? (uint16_t)i : SELECT_NONE;
-    type->apply(state, &s, room->pick);
+    type->apply(params, state, &s, room->pick);
     q->distinct += count_distinct(&s, room->mask, choice);
     for (uint32_t row = 0; row < s.rows; row++) {
         const uint16_t *pick = room->pick + (size_t)row * s.top_k;

@@ -63,16 +63,16 @@ uint32_t select_fill(const struct select_step *s, uint32_t row, const uint8_t *k
  * that has no such candidate stays with its best expert. */
 void select_keep(const struct select_step *s, const uint8_t *keep, uint16_t *pick);
 
-/* What a rule about a whole batch knows of each expert; all 0 between steps. */
+/* What a rule about a whole batch knows of each expert; all 0 between steps. It is a
+ * state: these two are for struct select_type. */
 struct select_tally {
     double *value;  /* [experts] votes, scores, sums */
     uint8_t *keep;  /* [experts] whether rows may use it */
     uint16_t *list; /* [count] the experts of the step */
     uint32_t count;
 };
-size_t select_tally_size(uint32_t experts);
-/* `memory` is as large, 8-aligned, with any contents. */
-void select_tally_init(struct select_tally *t, void *memory, uint32_t experts);
+size_t select_tally_size(const struct policy_shape *shape, const void *params);
+void select_tally_init(void *state, const struct policy_shape *shape, const void *params);
 /* Lists the experts that some row has among its first `most` executed ones, by their
  * first occurrence, and keeps them. */
 void select_tally_list(struct select_tally *t, const struct select_step *s,
@@ -101,8 +101,9 @@ bool select_chooses(const struct select_type *type, enum select_phases phases,
                     const struct view_row *row, uint32_t rows);
 /* Lets it choose for the rows of v (candidates, scores) and writes choice (row, top_k).
  * Adds to `q`. */
-void select_apply(const struct select_type *type, void *state, const struct view *v,
-                  struct select_room *room, uint16_t *choice, struct select_quality *q);
+void select_apply(const struct select_type *type, const void *params, void *state,
+                  const struct view *v, struct select_room *room, uint16_t *choice,
+                  struct select_quality *q);
 /* The step that the view shows, by the room's memory. For select_apply(), and tests. */
 void select_look(struct select_step *s, struct select_room *room, const struct view *v);
 

@@ -33,26 +33,6 @@ static const struct option options[] = {
     {.name = NULL},
 };
 
-struct state {
-    struct params p;
-    struct select_tally tally;
-    double power[BINS_MAX + 1]; /* what a bin of the present batch counts */
-};
-
-static size_t state_size(const struct policy_shape *shape, const void *params)
-{
-    (void)params;
-    return sizeof(struct state) + select_tally_size(shape->experts);
-}
-
-static void init(void *state, const struct policy_shape *shape, const void *params)
-{
-    struct state *s = state;
-
-    s->p = *(const struct params *)params;
-    select_tally_init(&s->tally, s + 1, shape->experts);
-}
-
 /* How far below the best of the row, in logits. */
 static double below(const struct select_step *step, uint32_t row, uint32_t at)
 {
@@ -71,40 +51,48 @@ static double below(const struct select_step *step, uint32_t row, uint32_t at)
     }
 }
 
-static uint32_t bin_of(const struct state *s, const struct select_step *step,
+static uint32_t bin_of(const struct params *p, const struct select_step *step,
                        uint32_t row, uint32_t at)
 {
-    double bins = s->p.alpha == 0 ? 0 : s->p.alpha * below(step, row, at);
-    double bin = s->p.rounding == CEIL ? floor(bins) : ceil(bins);
+    double bins = p->alpha == 0 ? 0 : p->alpha * below(step, row, at);
+    double bin = p->rounding == CEIL ? floor(bins) : ceil(bins);
 
-    return bin < (double)s->p.beta ? (uint32_t)bin : (uint32_t)s->p.beta;
+    return bin < (double)p->beta ? (uint32_t)bin : (uint32_t)p->beta;
 }
 
-/* Scores, and which rows' best experts stay for their margin alone. */
-static void score_row(struct state *s, const struct select_step *step, uint32_t row)
-{
-    const uint16_t *id = select_ids(step, row);
-    uint32_t second = (uint32_t)s->p.margin;
-
-    for (uint32_t i = 0; i < step->executed[row]; i++) {
-        uint32_t bin = bin_of(s, step, row, i);
-
-        s->tally.value[id[i]] += s->power[bin];
-        second = i == 1 ? bin : second;
-    }
-    if (step->executed[row] > 0 && second >= (uint32_t)s->p.margin)
-        s->tally.keep[*id] = 2;
-}
+/* What a bin of the present batch counts. */
+struct scale {
+    double power[BINS_MAX + 1], theta;
+};
 
 /* B^(beta - bin) instead of B^-bin, and theta as many times as large: whole numbers, of
  * which equal sums are equal, in whichever order rows come. */
-static double count_bins(struct state *s, uint32_t rows)
+static struct scale count_bins(const struct params *p, uint32_t rows)
 {
-    int unit = s->p.beta < UNIT_MAX ? (int)s->p.beta : UNIT_MAX;
+    int unit = p->beta < UNIT_MAX ? (int)p->beta : UNIT_MAX;
+    struct scale s = {.theta = p->theta * pow(rows, unit)};
 
-    for (int i = 0; i <= (int)s->p.beta; i++)
-        s->power[i] = pow(rows, unit - i);
-    return s->p.theta * pow(rows, unit);
+    for (int i = 0; i <= (int)p->beta; i++)
+        s.power[i] = pow(rows, unit - i);
+    return s;
+}
+
+/* Scores, and which rows' best experts stay for their margin alone. */
+static void score_row(const struct params *p, const struct scale *s,
+                      struct select_tally *t, const struct select_step *step,
+                      uint32_t row)
+{
+    const uint16_t *id = select_ids(step, row);
+    uint32_t second = (uint32_t)p->margin;
+
+    for (uint32_t i = 0; i < step->executed[row]; i++) {
+        uint32_t bin = bin_of(p, step, row, i);
+
+        t->value[id[i]] += s->power[bin];
+        second = i == 1 ? bin : second;
+    }
+    if (step->executed[row] > 0 && second >= (uint32_t)p->margin)
+        t->keep[*id] = 2;
 }
 
 static void choose(struct select_tally *t, const struct select_step *step, double theta)
@@ -126,20 +114,22 @@ static void choose(struct select_tally *t, const struct select_step *step, doubl
         t->keep[t->list[i]] = 1;
 }
 
-static void apply(void *state, const struct select_step *step, uint16_t *pick)
+static void apply(const void *params, void *state, const struct select_step *step,
+                  uint16_t *pick)
 {
-    struct state *s = state;
-    double theta;
+    const struct params *p = params;
+    struct select_tally *t = state;
+    struct scale s;
 
-    if (s->p.theta <= 0)
+    if (p->theta <= 0)
         return; /* all stay */
-    select_tally_list(&s->tally, step, step->top_k);
-    theta = count_bins(s, step->rows);
+    s = count_bins(p, step->rows);
+    select_tally_list(t, step, step->top_k);
     for (uint32_t row = 0; row < step->rows; row++)
-        score_row(s, step, row);
-    choose(&s->tally, step, theta);
-    select_keep(step, s->tally.keep, pick);
-    select_tally_clear(&s->tally);
+        score_row(p, &s, t, step, row);
+    choose(t, step, s.theta);
+    select_keep(step, t->keep, pick);
+    select_tally_clear(t);
 }
 
 const struct select_type select_affinity_binning = {
@@ -156,7 +146,7 @@ const struct select_type select_affinity_binning = {
                .options = options,
                .params_size = sizeof(struct params)},
     .decode = true,
-    .state_size = state_size,
-    .init = init,
+    .state_size = select_tally_size,
+    .init = select_tally_init,
     .apply = apply,
 };

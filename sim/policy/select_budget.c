@@ -30,41 +30,21 @@ static const struct option options[] = {
     {.name = NULL},
 };
 
-struct state {
-    struct params p;
-    uint32_t experts;
-    struct select_tally tally;
-};
-
-static size_t state_size(const struct policy_shape *shape, const void *params)
-{
-    (void)params;
-    return sizeof(struct state) + select_tally_size(shape->experts);
-}
-
-static void init(void *state, const struct policy_shape *shape, const void *params)
-{
-    struct state *s = state;
-
-    s->p = *(const struct params *)params;
-    s->experts = shape->experts;
-    select_tally_init(&s->tally, s + 1, shape->experts);
-}
-
-static void add_row(struct state *s, const struct select_step *step, uint32_t row)
+static void add_row(const struct params *p, double *sum, const struct select_step *step,
+                    uint32_t row)
 {
     const uint16_t *id = select_ids(step, row);
     const double *mass = select_masses(step, row);
-    uint32_t count = s->p.summed == ALL ? step->recorded[row] : step->executed[row];
+    uint32_t count = p->summed == ALL ? step->recorded[row] : step->executed[row];
 
     for (uint32_t i = 0; i < count; i++)
-        s->tally.value[id[i]] += mass[i];
+        sum[id[i]] += mass[i];
 }
 
-static uint32_t budget(const struct state *s, uint32_t top_k, uint32_t distinct)
+static uint32_t budget(const struct params *p, uint32_t top_k, uint32_t distinct)
 {
-    double share = ceil(s->p.share * distinct - 1e-9);
-    uint32_t most = s->p.experts > 0 ? (uint32_t)s->p.experts : (uint32_t)share;
+    double share = ceil(p->share * distinct - 1e-9);
+    uint32_t most = p->experts > 0 ? (uint32_t)p->experts : (uint32_t)share;
 
     return most > top_k ? most : top_k;
 }
@@ -79,30 +59,36 @@ static uint32_t raise_first(struct select_tally *t, const struct select_step *st
     return t->count;
 }
 
-static void apply(void *state, const struct select_step *step, uint16_t *pick)
+/* Lists all experts, and keeps the best of them. */
+static void keep_best(struct select_tally *t, uint32_t experts, uint32_t most)
 {
-    struct state *s = state;
-    struct select_tally *t = &s->tally;
-    uint32_t distinct, most, warm;
+    for (uint32_t i = 0; i < experts; i++)
+        t->list[i] = (uint16_t)i;
+    t->count = experts;
+    select_greatest(t->list, experts, most, t->value);
+    for (uint32_t i = 0; i < experts; i++)
+        t->keep[t->list[i]] = i < most;
+}
+
+static void apply(const void *params, void *state, const struct select_step *step,
+                  uint16_t *pick)
+{
+    const struct params *p = params;
+    struct select_tally *t = state;
+    uint32_t experts = step->view->experts, distinct, most, warm;
 
     if (step->rows == 1) /* whose experts fit, being at most top_k */
         return;
     select_tally_list(t, step, step->top_k);
     distinct = t->count;
     select_tally_clear(t);
-    most = budget(s, step->top_k, distinct);
-    if (most >= (s->p.summed == ALL ? s->experts : distinct))
+    most = budget(p, step->top_k, distinct);
+    if (most >= (p->summed == ALL ? experts : distinct))
         return;
     for (uint32_t row = 0; row < step->rows; row++)
-        add_row(s, step, row);
-    warm = raise_first(t, step, (uint32_t)s->p.warm_up);
-    most = warm > most ? warm : most;
-    for (uint32_t i = 0; i < s->experts; i++)
-        t->list[i] = (uint16_t)i;
-    t->count = s->experts;
-    select_greatest(t->list, t->count, most, t->value);
-    for (uint32_t i = 0; i < t->count; i++)
-        t->keep[t->list[i]] = i < most;
+        add_row(p, t->value, step, row);
+    warm = raise_first(t, step, (uint32_t)p->warm_up);
+    keep_best(t, experts, warm > most ? warm : most);
     select_keep(step, t->keep, pick);
     select_tally_clear(t);
 }
@@ -122,7 +108,7 @@ const struct select_type select_budget = {
                .options = options,
                .params_size = sizeof(struct params)},
     .decode = true,
-    .state_size = state_size,
-    .init = init,
+    .state_size = select_tally_size,
+    .init = select_tally_init,
     .apply = apply,
 };

@@ -104,8 +104,10 @@ static void choose_row(const struct state *s, const struct select_step *step,
     }
 }
 
-static void apply(void *state, const struct select_step *step, uint16_t *pick)
+static void apply(const void *params, void *state, const struct select_step *step,
+                  uint16_t *pick)
 {
+    (void)params;
     for (uint32_t row = 0; row < step->rows; row++)
         choose_row(state, step, row, pick + (size_t)row * step->top_k);
 }

@@ -13,26 +13,6 @@ static const struct option options[] = {
     {.name = NULL},
 };
 
-struct state {
-    double alpha;
-};
-
-static size_t state_size(const struct policy_shape *shape, const void *params)
-{
-    (void)shape;
-    (void)params;
-    return sizeof(struct state);
-}
-
-static void init(void *state, const struct policy_shape *shape, const void *params)
-{
-    struct state *s = state;
-    const struct params *p = params;
-
-    (void)shape;
-    s->alpha = p->alpha;
-}
-
 static bool is_resident(const struct select_step *step, uint16_t expert)
 {
     return view_is_resident(step->view, step->view->layer, expert);
@@ -50,7 +30,7 @@ static uint16_t last_missing(const struct select_step *step, const uint16_t *id,
 
 /* Executed experts that are not resident give way from the last one on, and to resident
  * ones from the best one on, for as long as those are ahead. */
-static void choose_row(const struct state *s, const struct select_step *step,
+static void choose_row(const struct params *p, const struct select_step *step,
                        uint32_t row, uint16_t *pick)
 {
     const uint16_t *id = select_ids(step, row);
@@ -61,24 +41,26 @@ static void choose_row(const struct state *s, const struct select_step *step,
 
     while (last != SELECT_NONE &&
            (at = select_next(step, row, NULL, at)) != SELECT_NONE) {
-        double ahead = (mass[at] < least ? mass[at] : least) + s->alpha;
+        double ahead = (mass[at] < least ? mass[at] : least) + p->alpha;
 
         if (ahead < mass[last])
             return; /* those after it have less */
         if (!is_resident(step, id[at]) ||
-            (ahead == mass[last] && (s->alpha == 0 || id[at] > id[last])))
+            (ahead == mass[last] && (p->alpha == 0 || id[at] > id[last])))
             continue;
         pick[last] = at;
         last = last_missing(step, id, last);
     }
 }
 
-static void apply(void *state, const struct select_step *step, uint16_t *pick)
+static void apply(const void *params, void *state, const struct select_step *step,
+                  uint16_t *pick)
 {
-    if (((const struct state *)state)->alpha == 0)
+    (void)state;
+    if (((const struct params *)params)->alpha == 0)
         return;
     for (uint32_t row = 0; row < step->rows; row++)
-        choose_row(state, step, row, pick + (size_t)row * step->top_k);
+        choose_row(params, step, row, pick + (size_t)row * step->top_k);
 }
 
 const struct select_type select_eras_threshold = {
@@ -94,7 +76,5 @@ const struct select_type select_eras_threshold = {
                .acts = ACT_REROUTE | ACT_RESIDENCY,
                .options = options,
                .params_size = sizeof(struct params)},
-    .state_size = state_size,
-    .init = init,
     .apply = apply,
 };

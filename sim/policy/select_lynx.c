@@ -22,28 +22,6 @@ static const struct option options[] = {
     {.name = NULL},
 };
 
-struct state {
-    double drop;
-    bool best_first;
-    struct select_tally tally;
-};
-
-static size_t state_size(const struct policy_shape *shape, const void *params)
-{
-    (void)params;
-    return sizeof(struct state) + select_tally_size(shape->experts);
-}
-
-static void init(void *state, const struct policy_shape *shape, const void *params)
-{
-    struct state *s = state;
-    const struct params *p = params;
-
-    s->drop = p->drop;
-    s->best_first = p->form == ACCURACY;
-    select_tally_init(&s->tally, s + 1, shape->experts);
-}
-
 static void count_votes(double *vote, const struct select_step *step)
 {
     for (uint32_t row = 0; row < step->rows; row++) {
@@ -72,19 +50,20 @@ static uint32_t raise_best(double *vote, const struct select_step *step)
     return raised;
 }
 
-static void apply(void *state, const struct select_step *step, uint16_t *pick)
+static void apply(const void *params, void *state, const struct select_step *step,
+                  uint16_t *pick)
 {
-    struct state *s = state;
-    struct select_tally *t = &s->tally;
+    const struct params *p = params;
+    struct select_tally *t = state;
     double share;
     uint32_t most, best = 0;
 
     select_tally_list(t, step, step->top_k);
-    share = ceil((1.0 - s->drop) * t->count - 1e-9);
+    share = ceil((1.0 - p->drop) * t->count - 1e-9);
     most = share > step->top_k ? (uint32_t)share : step->top_k;
     if (most < t->count) {
         count_votes(t->value, step);
-        if (s->best_first)
+        if (p->form == ACCURACY)
             best = raise_best(t->value, step);
         most = best > most ? best : most; /* all of them, if need be */
         select_greatest(t->list, t->count, most, t->value);
@@ -110,7 +89,7 @@ const struct select_type select_lynx = {
                .options = options,
                .params_size = sizeof(struct params)},
     .decode = true,
-    .state_size = state_size,
-    .init = init,
+    .state_size = select_tally_size,
+    .init = select_tally_init,
     .apply = apply,
 };

@@ -28,24 +28,17 @@ struct layer {
     uint32_t count[STEPS + 1];
 };
 
-struct state {
-    struct params p;
-    struct layer *layer; /* [layers] */
-};
-
+/* The state is a struct layer for each. */
 static size_t state_size(const struct policy_shape *shape, const void *params)
 {
     (void)params;
-    return sizeof(struct state) + shape->layers * sizeof(struct layer);
+    return shape->layers * sizeof(struct layer);
 }
 
 static void init(void *state, const struct policy_shape *shape, const void *params)
 {
-    struct state *s = state;
-
-    s->p = *(const struct params *)params;
-    s->layer = (struct layer *)(s + 1);
-    memset(s->layer, 0, shape->layers * sizeof *s->layer);
+    (void)params;
+    memset(state, 0, shape->layers * sizeof(struct layer));
 }
 
 /* Of at least one row, to the step of the histogram: the lower end of it, so that who
@@ -60,27 +53,28 @@ static double median(const struct layer *l)
     return (double)i / STEPS;
 }
 
-static void learn(const struct state *s, struct layer *l, const double *mass,
+static void learn(const struct params *p, struct layer *l, const double *mass,
                   uint32_t executed)
 {
     if (executed < 2 || mass[0] <= 0)
         return;
     l->count[(uint32_t)(mass[1] / mass[0] * STEPS)]++;
-    if (++l->seen == (uint64_t)s->p.calibrate)
+    if (++l->seen == (uint64_t)p->calibrate)
         l->beta = median(l);
 }
 
-static void apply(void *state, const struct select_step *step, uint16_t *pick)
+static void apply(const void *params, void *state, const struct select_step *step,
+                  uint16_t *pick)
 {
-    struct state *s = state;
-    struct layer *l = &s->layer[step->view->layer];
+    const struct params *p = params;
+    struct layer *l = (struct layer *)state + step->view->layer;
 
     for (uint32_t row = 0; row < step->rows; row++, pick += step->top_k) {
         const double *mass = select_masses(step, row);
-        double beta = s->p.beta;
+        double beta = p->beta;
 
-        if (beta == 0 && l->seen < (uint64_t)s->p.calibrate) {
-            learn(s, l, mass, step->executed[row]);
+        if (beta == 0 && l->seen < (uint64_t)p->calibrate) {
+            learn(p, l, mass, step->executed[row]);
             continue;
         }
         if (beta == 0)

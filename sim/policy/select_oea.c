@@ -17,64 +17,41 @@ static const struct option options[] = {
     {.name = NULL},
 };
 
-struct state {
-    uint32_t k0, k_max, max_p;
-    struct select_tally tally;
-};
-
-static size_t state_size(const struct policy_shape *shape, const void *params)
-{
-    (void)params;
-    return sizeof(struct state) + select_tally_size(shape->experts);
-}
-
-static uint32_t or_all(int64_t value)
-{
-    return value == 0 ? UINT32_MAX : (uint32_t)value;
-}
-
-static void init(void *state, const struct policy_shape *shape, const void *params)
-{
-    struct state *s = state;
-    const struct params *p = params;
-
-    s->k0 = p->k0 == 0 ? (shape->top_k + 1) / 2 : (uint32_t)p->k0;
-    s->k_max = or_all(p->k_max);
-    s->max_p = or_all(p->max_p);
-    select_tally_init(&s->tally, s + 1, shape->experts);
-}
-
-static void fill_row(const struct state *s, const struct select_step *step, uint32_t row,
-                     uint16_t *pick)
+static void fill_row(const struct params *p, uint32_t k0, const struct select_tally *t,
+                     const struct select_step *step, uint32_t row, uint16_t *pick)
 {
     const uint16_t *id = select_ids(step, row);
     uint32_t executed = step->executed[row], have = 0, seen = executed;
-    uint32_t most = s->k_max < executed ? s->k_max : executed;
+    uint32_t reach = p->max_p == 0 ? UINT32_MAX : (uint32_t)p->max_p;
+    uint32_t most = p->k_max == 0 || p->k_max > executed ? executed : (uint32_t)p->k_max;
     uint16_t at = SELECT_NONE;
 
-    most = most < s->k0 ? s->k0 : most;
+    most = most < k0 ? k0 : most;
     for (uint32_t i = 0; i < executed && have < most; i++)
-        if (i < s->k0 || (i < s->max_p && s->tally.keep[id[i]]))
+        if (i < k0 || (i < reach && t->keep[id[i]]))
             pick[have++] = (uint16_t)i;
-    while (have < most && have < executed && seen++ < s->max_p) {
-        at = select_next(step, row, s->max_p == UINT32_MAX ? s->tally.keep : NULL, at);
+    while (have < most && have < executed && seen++ < reach) {
+        at = select_next(step, row, p->max_p == 0 ? t->keep : NULL, at);
         if (at == SELECT_NONE)
             break;
-        if (s->tally.keep[id[at]])
+        if (t->keep[id[at]])
             pick[have++] = at;
     }
     for (uint32_t i = have; i < executed; i++)
         pick[i] = SELECT_NONE;
 }
 
-static void apply(void *state, const struct select_step *step, uint16_t *pick)
+static void apply(const void *params, void *state, const struct select_step *step,
+                  uint16_t *pick)
 {
-    struct state *s = state;
+    const struct params *p = params;
+    struct select_tally *t = state;
+    uint32_t k0 = p->k0 == 0 ? (step->top_k + 1) / 2 : (uint32_t)p->k0;
 
-    select_tally_list(&s->tally, step, s->k0);
+    select_tally_list(t, step, k0);
     for (uint32_t row = 0; row < step->rows; row++)
-        fill_row(s, step, row, pick + (size_t)row * step->top_k);
-    select_tally_clear(&s->tally);
+        fill_row(p, k0, t, step, row, pick + (size_t)row * step->top_k);
+    select_tally_clear(t);
 }
 
 const struct select_type select_oea = {
@@ -91,7 +68,7 @@ const struct select_type select_oea = {
                .options = options,
                .params_size = sizeof(struct params)},
     .decode = true,
-    .state_size = state_size,
-    .init = init,
+    .state_size = select_tally_size,
+    .init = select_tally_init,
     .apply = apply,
 };

@@ -11,32 +11,14 @@ static const struct option options[] = {
     {.name = NULL},
 };
 
-struct state {
-    uint32_t k;
-};
-
-static size_t state_size(const struct policy_shape *shape, const void *params)
+static void apply(const void *params, void *state, const struct select_step *step,
+                  uint16_t *pick)
 {
-    (void)shape;
-    (void)params;
-    return sizeof(struct state);
-}
-
-static void init(void *state, const struct policy_shape *shape, const void *params)
-{
-    struct state *s = state;
     const struct params *p = params;
 
-    (void)shape;
-    s->k = (uint32_t)p->k;
-}
-
-static void apply(void *state, const struct select_step *step, uint16_t *pick)
-{
-    const struct state *s = state;
-
+    (void)state;
     for (uint32_t row = 0; row < step->rows; row++, pick += step->top_k)
-        for (uint32_t i = s->k; i < step->top_k; i++)
+        for (uint32_t i = (uint32_t)p->k; i < step->top_k; i++)
             pick[i] = SELECT_NONE;
 }
 
@@ -52,7 +34,5 @@ const struct select_type select_top_k = {
                .options = options,
                .params_size = sizeof(struct params)},
     .decode = true,
-    .state_size = state_size,
-    .init = init,
     .apply = apply,
 };

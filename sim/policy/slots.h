@@ -39,12 +39,15 @@ struct select_type {
     struct plugin plugin;
     bool decode; /* made for decoding: passes that hold rows of prefill are left as they
                     are (phases: auto) */
+    /* NULL: it keeps no state. A rule about a whole batch that knows nothing of the one
+     * before has select_tally_size() and select_tally_init(). */
     size_t (*state_size)(const struct policy_shape *shape, const void *params);
     /* `state` is 16-aligned memory with any contents. */
     void (*init)(void *state, const struct policy_shape *shape, const void *params);
     /* Chooses anew: pick (row, rank) are places in the row's list of candidates, at first
      * 0, 1, ... for those that were executed, then SELECT_NONE. NULL: as recorded. */
-    void (*apply)(void *state, const struct select_step *s, uint16_t *pick);
+    void (*apply)(const void *params, void *state, const struct select_step *s,
+                  uint16_t *pick);
     /* What candidate `at` of a row counts in the row's mixture, before the picked ones
      * are scaled to 1. Before the next apply(). NULL: its mass. */
     double (*weight)(const void *state, const struct select_step *s, uint32_t row,

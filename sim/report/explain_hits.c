@@ -22,11 +22,9 @@ static double link_bytes(const struct run_counts *c)
 /* Share of the gate mass that a policy's select loses; 0 without one. */
 static double mass_lost(const struct result_policy *p)
 {
-    const struct select_quality *q = &p->run.quality;
+    double lost = result_selected(&p->run.quality).mass_lost;
 
-    return q->mass > 0
-               ? select_quality_lost(q) / ((double)q->mass / (double)SELECT_MASS_ONE)
-               : 0;
+    return isnan(lost) ? 0 : lost;
 }
 
 bool explain_hits_mislead(const struct result_policy *p,

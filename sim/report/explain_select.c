@@ -40,7 +40,7 @@ static const struct lossy_point *point_of(const struct lossy *l, uint32_t policy
 
 static void print_whole(const struct result_policy *p, FILE *out)
 {
-    struct result_summary s = result_summarise(p);
+    const struct result_selected s = result_selected(&p->run.quality);
 
     text_paragraph(
         out, "    ", "      ",
@@ -59,12 +59,6 @@ struct worst {
     uint32_t layer;
 };
 
-static double lost_share(const struct select_quality *q)
-{
-    return explain_share(select_quality_lost(q),
-                         (double)q->mass / (double)SELECT_MASS_ONE);
-}
-
 /* Most lost first, what chose for no rows last, then in order of layers. */
 static int compare_worst(const void *a, const void *b)
 {
@@ -79,14 +73,14 @@ static int compare_worst(const void *a, const void *b)
 
 static void print_quality(FILE *out, const char *name, const struct select_quality *q)
 {
-    double choices = (double)q->choices, distinct = (double)q->distinct;
+    const struct result_selected s = result_selected(q);
 
     (void)fprintf(out, "    %-15s", name);
-    text_right(out, 9, text_share(explain_share((double)q->changed, choices)));
-    text_right(out, 9, text_share(explain_share((double)q->fewer, choices)));
-    text_right(out, 10, text_share(lost_share(q)));
-    text_right(out, 9, text_share(explain_share((double)q->top1, (double)q->rows)));
-    text_right(out, 9, text_share(explain_share(distinct - (double)q->left, distinct)));
+    text_right(out, 9, text_share(s.changed));
+    text_right(out, 9, text_share(s.fewer));
+    text_right(out, 10, text_share(s.mass_lost));
+    text_right(out, 9, text_share(s.top1_kept));
+    text_right(out, 9, text_share(s.saved));
     (void)fputc('\n', out);
 }
 
@@ -111,7 +105,7 @@ static void print_layers(const struct result *r, const struct run_result *run, F
     char name[32];
 
     for (uint32_t l = 0; l < run->layers; l++)
-        rank[l] = (struct worst){lost_share(&run->layer[l].quality), l};
+        rank[l] = (struct worst){result_selected(&run->layer[l].quality).mass_lost, l};
     if (run->layers > 1)
         qsort(rank, run->layers, sizeof *rank, compare_worst);
     print_head(shown, run->layers, out);

@@ -115,9 +115,8 @@ const struct glossary_word glossary_words[] = {
      EXPERIMENT},
     {"gate mass",
      "What an expert weighs in a token's output: its probability, or of logits the "
-     "softmax over the recorded candidates. What a select gives up of it is no measure "
-     "of "
-     "quality alone; that the best expert is kept tells more.",
+     "softmax over the recorded candidates. What a select gives up of it is not all of "
+     "its quality; that the best expert is kept tells more.",
      "gate mass lost|mass_lost|select_mass|select_kept", "sim/policy/select.h"},
     {"GPU busy", "The share of the time in which a GPU computes; of several, their mean.",
      "gpu_busy|compute_busy_s", RESULTS},
@@ -226,8 +225,7 @@ const struct glossary_word glossary_words[] = {
      "overlapped", POLICIES},
     {"seed", "Every random draw depends on it, and on nothing else.", "", CONFIG},
     {"select",
-     "The slot of a policy that changes which experts a token uses. Its rows, choices "
-     "and "
+     "The slot of a policy that changes which experts a token uses. Rows, choices and "
      "distinct experts are counted as recorded and as chosen, over the layers that it "
      "chose for; replay of it is open loop.",
      "select_rows|select_choices|select_changed|select_fewer|select_top1|select_distinct|"

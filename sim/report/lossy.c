@@ -362,11 +362,11 @@ bool lossy_add_policy(struct lossy *l, const struct result_policy *p,
     char *others;
 
     if (!p->run.finished || isnan(time) || result_foresees(p) ||
-        (plain ? !p->lossless : q->rows == 0 || isnan(s->mass_lost)))
+        (plain ? !p->lossless : q->rows == 0 || isnan(s->select.mass_lost)))
         return false;
     if (!plain) {
-        point.lost = s->mass_lost;
-        point.top1_lost = 1 - s->top1_kept;
+        point.lost = s->select.mass_lost;
+        point.top1_lost = 1 - s->select.top1_kept;
         point.rows = (double)q->rows;
     }
     others = mem_strdup(unlike);

@@ -97,31 +97,31 @@ static double waited(const struct result_policy *p, const struct result_summary 
 static double changed(const struct result_policy *p, const struct result_summary *s)
 {
     (void)p;
-    return s->changed;
+    return s->select.changed;
 }
 
 static double fewer(const struct result_policy *p, const struct result_summary *s)
 {
     (void)p;
-    return s->fewer;
+    return s->select.fewer;
 }
 
 static double mass_lost(const struct result_policy *p, const struct result_summary *s)
 {
     (void)p;
-    return s->mass_lost;
+    return s->select.mass_lost;
 }
 
 static double top1_kept(const struct result_policy *p, const struct result_summary *s)
 {
     (void)p;
-    return s->top1_kept;
+    return s->select.top1_kept;
 }
 
 static double saved(const struct result_policy *p, const struct result_summary *s)
 {
     (void)p;
-    return s->saved;
+    return s->select.saved;
 }
 
 const struct print_column print_extra_columns[] = {

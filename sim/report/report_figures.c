@@ -75,10 +75,10 @@ static const struct figure figures[] = {
      figure_axis},
     {{"trade", "quality", "Quality against speed", "gate mass lost (%)", "", 0, false},
      "Left loses less, down is faster; of what is ringed, nothing else is better in "
-     "both. "
-     "Beside a mark stands the value that its line is over. Grey are the controls: a "
-     "select whose line is not below that of top-k is no progress. Mass alone does not "
-     "rank quality: who loses best experts, too, loses more. Bounds are left out.",
+     "both. Beside a mark stands the value that its line is over. Grey are the "
+     "controls: a select whose line is not below that of top-k is no progress. Mass "
+     "alone does not rank quality: who loses best experts, too, loses more. Bounds are "
+     "left out.",
      NULL,
      has_select,
      figure_quality},

@@ -30,12 +30,13 @@ void report_selects_find(struct report_page *p)
 static char *describe_point(const struct report_page *p, const struct lossy_point *point)
 {
     const struct report_entry *entry = &p->entry[point->number];
-    char *text = mem_format(
-        "%s loses %s of the gate mass, keeps the best expert of %s of "
-        "the rows and runs %s %s distinct experts.",
-        point->label, text_share(entry->s.mass_lost).text,
-        text_share(entry->s.top1_kept).text, text_share(fabs(entry->s.saved)).text,
-        entry->s.saved < 0 ? "more" : "fewer");
+    char *text =
+        mem_format("%s loses %s of the gate mass, keeps the best expert of %s of "
+                   "the rows and runs %s %s distinct experts.",
+                   point->label, text_share(entry->s.select.mass_lost).text,
+                   text_share(entry->s.select.top1_kept).text,
+                   text_share(fabs(entry->s.select.saved)).text,
+                   entry->s.select.saved < 0 ? "more" : "fewer");
 
     explain_add(&text, explain_select_control(entry->result, &p->selects, point));
     return text;

@@ -206,15 +206,17 @@ static void summarise_parallel(const struct result_policy *p, struct result_summ
     s->network_gap = ratio(latency, (double)p->bounds.free_network) - 1;
 }
 
-/* What a select changed; NaN where there is none, or it had nothing to choose. */
-static void summarise_select(const struct select_quality *q, struct result_summary *s)
+struct result_selected result_selected(const struct select_quality *q)
 {
-    s->changed = ratio((double)q->changed, (double)q->choices);
-    s->fewer = ratio((double)q->fewer, (double)q->choices);
-    s->mass_lost =
-        ratio(select_quality_lost(q), (double)q->mass / (double)SELECT_MASS_ONE);
-    s->top1_kept = ratio((double)q->top1, (double)q->rows);
-    s->saved = ratio((double)q->distinct - (double)q->left, (double)q->distinct);
+    double lost = select_quality_lost(q) * (double)SELECT_MASS_ONE;
+
+    return (struct result_selected){
+        .changed = ratio((double)q->changed, (double)q->choices),
+        .fewer = ratio((double)q->fewer, (double)q->choices),
+        .mass_lost = ratio(lost, (double)q->mass),
+        .top1_kept = ratio((double)q->top1, (double)q->rows),
+        .saved = ratio((double)q->distinct - (double)q->left, (double)q->distinct),
+    };
 }
 
 struct result_summary result_summarise(const struct result_policy *p)
@@ -246,9 +248,9 @@ struct result_summary result_summarise(const struct result_policy *p)
         .drop_share = NAN,
         .balanced_gap = NAN,
         .network_gap = NAN,
+        .select = result_selected(&run->quality),
     };
 
-    summarise_select(&run->quality, &s);
     for (uint64_t i = 0; i < run->requests; i++)
         s.requests += run->request[i].finished;
     if (p->bounds.present)

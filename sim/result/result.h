@@ -90,6 +90,16 @@ int result_read_passes(const struct result *r, uint32_t policy, uint64_t first,
 
 /* ---- figures derived from a result ---- */
 
+/* What a select did, in shares; NaN where it chose for no rows. */
+struct result_selected {
+    double changed;   /* experts executed instead of recorded ones / choices recorded */
+    double fewer;     /* choices left out, with nothing in their place / recorded */
+    double mass_lost; /* gate mass lost / gate mass of the recorded choices */
+    double top1_kept; /* rows that keep their best expert / rows */
+    double saved;     /* distinct experts less / distinct experts as recorded */
+};
+struct result_selected result_selected(const struct select_quality *q);
+
 /* Percentiles by linear interpolation between closest ranks (numpy's default). Seconds;
  * NaN where there is nothing to tell. TPOT is over all requests with two output tokens,
  * also those that a limit or a signal cut short; TTFT over the finished ones. */
@@ -113,12 +123,7 @@ struct result_summary {
     double drop_share;   /* choices dropped / choices made */
     double balanced_gap; /* total pass time / bound - 1; NaN without bounds */
     double network_gap;
-    /* Of a select, over the rows and layers that it chose for; NaN without. */
-    double changed;   /* experts executed instead of recorded ones / choices recorded */
-    double fewer;     /* choices left out, with nothing in their place / recorded */
-    double mass_lost; /* gate mass lost / gate mass of the recorded choices */
-    double top1_kept; /* rows that keep their best expert / rows */
-    double saved;     /* distinct experts less / distinct experts as recorded */
+    struct result_selected select; /* of all layers; NaN without */
 };
 struct result_summary result_summarise(const struct result_policy *p);
 /* "stopped after 3 of 12 requests" for a run that a signal cut short, whose figures must

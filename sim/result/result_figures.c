@@ -100,11 +100,11 @@ void result_figures(const struct result *r, const struct result_policy *p,
         s.network_gap,
         port.busiest_bytes,
         sent ? result_busy_share(run, port.busiest_time) : NAN,
-        s.changed,
-        s.fewer,
-        s.mass_lost,
-        s.top1_kept,
-        s.saved,
+        s.select.changed,
+        s.select.fewer,
+        s.select.mass_lost,
+        s.select.top1_kept,
+        s.select.saved,
     };
 
     memcpy(value, all, sizeof all);

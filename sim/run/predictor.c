@@ -9,11 +9,7 @@ void predictor_init(struct runner *c)
 {
     const struct run_setup *s = c->setup;
     struct predictor *p = &c->predictor;
-    struct policy_shape shape = {.layers = c->layers,
-                                 .experts = c->experts,
-                                 .top_k = c->top_k,
-                                 .seed = s->seed,
-                                 .profile = s->profile};
+    struct policy_shape shape = run_shape(c);
 
     p->type = policy_prefetch(s->policy);
     p->params = s->policy->params[SLOT_PREFETCH];

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A step of a cache that swaps takes more than one that only loads. Both are made from
+/* A paced cache (run_state.h) takes more in a step than others. Both kinds are made from
  * the same functions, each with its case known to the compiler. */
 #define EITHER static inline __attribute__((always_inline))
 #define SELDOM static __attribute__((noinline))
@@ -145,7 +145,7 @@ static void submit_open(struct gpu *g)
 
 static void submit_groups(struct gpu *g)
 {
-    if (g->residency.swaps)
+    if (g->residency.paced)
         land(g, g->residency.flying);
     submit_open(g);
 }
@@ -355,12 +355,12 @@ static void book_displaced(struct gpu *g, uint32_t expert)
 }
 
 EITHER void load_missing(struct gpu *g, uint32_t expert, const struct cache_result *c,
-                         bool swaps)
+                         bool paced)
 {
     struct run_layer *books = g->step.books;
     uint64_t bytes = g->setup->expert_bytes[g->step.layer];
     struct residency *r = &g->residency;
-    op_id copy = exchange(g, g->step.layer, expert, c, WORK_DEMAND, swaps && r->spares);
+    op_id copy = exchange(g, g->step.layer, expert, c, WORK_DEMAND, paced && r->spares);
 
     if (c->outcome == CACHE_BYPASS) {
         g->counts.bypasses++;
@@ -380,7 +380,7 @@ EITHER void load_missing(struct gpu *g, uint32_t expert, const struct cache_resu
     remember_copy(&r->demand, copy, g->step.layer, 0);
     if (r->watched)
         watch_miss(g, expert);
-    if (!swaps || r->in_flight == 0) {
+    if (!paced || r->in_flight == 0) {
         join_group(g, group_of_loads(g), expert, c->slot, copy);
         return;
     }
@@ -405,8 +405,7 @@ void residency_load_early(struct gpu *g, uint32_t layer, uint32_t expert, uint32
     for (uint32_t i = 0; i < c.evicted_count; i++)
         *displaced_at(g, c.evicted[i].layer, c.evicted[i].expert) = true;
     if (c.outcome != CACHE_LOAD) {
-        evict(g, &c,
-              false); /* where sizes differ even one that found no room may evict */
+        evict(g, &c, false); /* with sizes that differ even one without room may */
         return;
     }
     *displaced_at(g, layer, expert) = false;
@@ -445,7 +444,7 @@ static uint32_t access_all(struct gpu *g, struct step_accesses all)
     }
 }
 
-/* The same of a cache that swaps, until a load may not be asked for yet: then the rest is
+/* The same of a paced cache, until a load may not be asked for yet: then the rest is
  * left. */
 static uint32_t access_some(struct gpu *g, struct step_accesses all)
 {
@@ -498,8 +497,8 @@ static void book_accesses(struct gpu *g, uint32_t accesses, uint32_t hits)
     books->hits += hits;
 }
 
-/* The accesses of a cache that swaps, from the first or from where it stopped. */
-SELDOM bool swap(struct gpu *g, struct step_accesses all)
+/* The accesses of a paced cache, from the first or from where it stopped. */
+SELDOM bool access_rest(struct gpu *g, struct step_accesses all)
 {
     uint32_t hits;
 
@@ -521,10 +520,10 @@ bool residency_step(struct gpu *g)
     cache_begin_step(r->cache, g->step.layer, g->step.active, g->step.active_count);
     if (g->hosted != NULL)
         all = hosted_take(g, all);
-    if (r->swaps) {
+    if (r->paced) {
         book_accesses(g, g->step.active_count - all.count, 0); /* those on the host */
         r->flying = r->landed = 0;
-        return swap(g, r->turn != NULL ? hits_first(g, all) : all);
+        return access_rest(g, r->turn != NULL ? hits_first(g, all) : all);
     }
     hits = access_all(g, all);
     submit_open(g);
@@ -550,7 +549,7 @@ void residency_wait(struct gpu *g)
 
 bool residency_go_on(struct gpu *g)
 {
-    return swap(g, g->residency.left);
+    return access_rest(g, g->residency.left);
 }
 
 /* ---- a pass, a run ---- */

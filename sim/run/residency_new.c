@@ -49,7 +49,7 @@ void residency_init(struct gpu *g)
         r->turned = mem_alloc(g->experts, sizeof *r->turned);
         r->turned_use = mem_alloc(g->experts, sizeof *r->turned_use);
     }
-    r->swaps = r->spares || r->turn != NULL || s->policy->cache.in_flight > 0;
+    r->paced = r->spares || r->turn != NULL || s->policy->cache.in_flight > 0;
     r->found = mem_alloc(g->experts, sizeof *r->found);
     if (policy_does(g->setup->policy, ACT_PREFETCH))
         r->displaced = mem_zalloc((size_t)g->layers * g->experts, sizeof *r->displaced);

@@ -51,11 +51,11 @@ static struct view see(const struct runner *c, uint32_t layer, uint32_t first,
     v.row = rows->row + first;
     v.choice = rows->choice + at * c->top_k;
     v.choice_stride = c->top_k;
-    if (c->pass->score != NULL)
+    if (c->selecting.chooses) {
         v.score = rows->score + at * c->candidates;
-    v.score_stride = c->candidates;
-    if (rows->candidate != NULL)
         v.candidate = rows->candidate + at * c->candidates;
+    }
+    v.score_stride = c->candidates;
     v.candidate_stride = c->candidates;
     if (c->pass->predicted != NULL)
         v.predicted = rows->predicted + at * c->predicted;
@@ -68,11 +68,12 @@ static struct view see(const struct runner *c, uint32_t layer, uint32_t first,
 static void choose(struct runner *c, uint32_t layer, uint32_t batch)
 {
     const size_t width = c->top_k;
-    struct view v = see(c, layer, 0, c->pass->rows);
+    struct view v;
     const uint16_t *choice;
 
     if (!c->selecting.chooses)
         return;
+    v = see(c, layer, 0, c->pass->rows);
     if (c->spread->program.batches == 1) {
         selecting_apply(c, &v, choices_of(c, layer, 0));
         return;

@@ -211,17 +211,10 @@ static void make_room(struct runner *c, uint32_t rows)
     r->room = rows + rows / 2;
     r->order = mem_resize(r->order, r->room, sizeof *r->order);
     r->row = mem_resize(r->row, r->room, sizeof *r->row);
-    if (c->pass->score != NULL)
-        r->score = mem_resize(r->score, (size_t)r->room * c->layers * c->candidates,
-                              sizeof *r->score);
     if (c->pass->predicted != NULL)
         r->predicted =
             mem_resize(r->predicted, (size_t)r->room * c->layers * c->predicted,
                        sizeof *r->predicted);
-    if (c->selecting.state != NULL)
-        r->candidate =
-            mem_resize(r->candidate, (size_t)r->room * c->layers * c->candidates,
-                       sizeof *r->candidate);
     r->choice =
         mem_resize(r->choice, (size_t)r->room * c->layers * c->top_k, sizeof *r->choice);
 }
@@ -296,17 +289,29 @@ static void gather_values(const struct runner *c, void *to, const void *from,
                    cell);
 }
 
+/* What a select sees, in passes in which it chooses. */
+static void gather_candidates(struct runner *c)
+{
+    struct spread_rows *r = &c->spread->rows;
+    size_t cells = (size_t)c->pass->rows * c->layers * c->candidates;
+
+    if (cells > r->cells) {
+        r->cells = cells + cells / 2;
+        r->candidate = mem_resize(r->candidate, r->cells, sizeof *r->candidate);
+        r->score = mem_resize(r->score, r->cells, sizeof *r->score);
+    }
+    gather_values(c, r->candidate, c->pass->expert, c->candidates, sizeof *r->candidate);
+    gather_values(c, r->score, c->pass->score, c->candidates, sizeof *r->score);
+}
+
 static void gather_rows(struct runner *c)
 {
     struct spread_rows *rows = &c->spread->rows;
     const struct pass *p = c->pass;
 
     gather_choices(c);
-    if (rows->candidate != NULL)
-        gather_values(c, rows->candidate, p->expert, c->candidates,
-                      sizeof *rows->candidate);
-    if (p->score != NULL)
-        gather_values(c, rows->score, p->score, c->candidates, sizeof *rows->score);
+    if (c->selecting.chooses)
+        gather_candidates(c);
     if (p->predicted != NULL)
         gather_values(c, rows->predicted, p->predicted, c->predicted,
                       sizeof *rows->predicted);

@@ -148,7 +148,8 @@ struct residency {
     struct cache *cache;
     struct machine_tiles tiles;
     bool split, copies_wait, write_back; /* of the policy */
-    bool swaps;      /* any of the next two, hits first, or a limit of loads in flight */
+    bool paced;      /* spares, hits first, or a limit of loads in flight: accesses go one
+                        after the other */
     bool spares;     /* a load takes a spare slot, and does not wait for its victim */
     bool one_stream; /* copies in both directions come one after another, as issued, and
                         compute after those before it */
@@ -212,8 +213,9 @@ struct predictor {
 
 struct selecting {
     const struct select_type *type;
+    const void *params;
     enum select_phases phases;
-    void *state;  /* NULL: rows execute what was recorded */
+    void *state;  /* NULL: it keeps none */
     bool chooses; /* in this pass */
     struct select_room room;
     /* Rows that are not neighbours, collected: [rows] of each. */
@@ -234,9 +236,11 @@ struct spread_rows {
                         spread_run() */
     struct view_row *row; /* [rows] in that order, like what follows */
     uint16_t *choice;     /* (layer, row, k) */
-    uint16_t *candidate;  /* (layer, row, candidate) for a select, or NULL */
-    float *score;         /* (layer, row, candidate), or NULL */
-    uint16_t *predicted;  /* (layer, row, width), or NULL */
+    /* (layer, row, candidate), where a select chooses in the pass; room for `cells`. */
+    uint16_t *candidate;
+    float *score;
+    size_t cells;
+    uint16_t *predicted; /* (layer, row, width), or NULL */
     uint32_t room;
 };
 
@@ -312,11 +316,11 @@ struct runner {
     /* The current layer, all GPUs together. */
     struct view view; /* what gate, select, offload and prefetch see */
     uint64_t *load;   /* (layer, expert) in the passes before; NULL without predictor */
-    struct predictor predictor; /* state NULL: none */
     struct selecting selecting;
-    struct watch *watch; /* NULL: none */
-    bool asks;           /* there is one of these two */
-    bool shows;          /* ... or experts on the host: the view is to be filled */
+    struct predictor predictor; /* state NULL: none */
+    struct watch *watch;        /* NULL: none */
+    bool asks;                  /* there is one of these two */
+    bool shows;                 /* ... or experts on the host: the view is to be filled */
     /* A GPU alone: which of its experts rows choose. */
     uint64_t most_rows;  /* that experts run on in a layer of this pass; */
     uint64_t known_rows; /* of that whose activations are known */
@@ -337,6 +341,16 @@ static inline uint32_t run_expert(const struct gpu *g, uint32_t layer, uint32_t 
     return s == NULL
                ? expert
                : s->place->expert[(size_t)layer * s->slots + g->rank * s->local + expert];
+}
+
+/* What plug-ins know before the run. */
+static inline struct policy_shape run_shape(const struct runner *c)
+{
+    return (struct policy_shape){.layers = c->layers,
+                                 .experts = c->experts,
+                                 .top_k = c->top_k,
+                                 .seed = c->setup->seed,
+                                 .profile = c->setup->profile};
 }
 
 /* ---- lanes.c ---- */
@@ -464,6 +478,7 @@ void selecting_apply(struct runner *c, const struct view *v, uint16_t *choice);
  * `v` is any of their views. Returns their choices in turn; valid until the next call. */
 void selecting_collect(struct runner *c, const struct view *v);
 const uint16_t *selecting_apply_collected(struct runner *c, const struct view *v);
+
 /* ---- watch.c: which misses could have been foretold ---- */
 
 /* Behind predictor_init(). NULL where the setup has none. */

@@ -8,21 +8,17 @@
 
 void selecting_init(struct runner *c)
 {
-    const struct run_setup *s = c->setup;
-    struct selecting *sel = &c->selecting;
-    const void *params = s->policy->params[SLOT_SELECT];
-    struct policy_shape shape = {.layers = c->layers,
-                                 .experts = c->experts,
-                                 .top_k = c->top_k,
-                                 .seed = s->seed,
-                                 .profile = s->profile};
+    struct selecting *s = &c->selecting;
+    const struct policy *policy = c->setup->policy;
+    struct policy_shape shape = run_shape(c);
 
-    sel->type = policy_select(s->policy);
-    sel->phases = (enum select_phases)s->policy->select.phases;
-    if (sel->type->apply == NULL)
+    s->type = policy_select(policy);
+    s->params = policy->params[SLOT_SELECT];
+    s->phases = (enum select_phases)policy->select.phases;
+    if (s->type->state_size == NULL)
         return;
-    sel->state = mem_zalloc(1, sel->type->state_size(&shape, params));
-    sel->type->init(sel->state, &shape, params);
+    s->state = mem_zalloc(1, s->type->state_size(&shape, s->params));
+    s->type->init(s->state, &shape, s->params);
 }
 
 void selecting_release(struct selecting *s)
@@ -39,7 +35,7 @@ void selecting_begin_pass(struct runner *c)
 {
     struct selecting *s = &c->selecting;
 
-    if (s->state != NULL)
+    if (s->type->apply != NULL)
         s->chooses = select_chooses(s->type, s->phases, c->pass->row, c->pass->rows);
 }
 
@@ -48,7 +44,7 @@ void selecting_apply(struct runner *c, const struct view *v, uint16_t *choice)
     struct selecting *s = &c->selecting;
 
     if (s->chooses)
-        select_apply(s->type, s->state, v, &s->room, choice,
+        select_apply(s->type, s->params, s->state, v, &s->room, choice,
                      &c->result->layer[v->layer].quality);
 }
 

@@ -54,10 +54,7 @@ struct watch {
 struct watch *watch_new(struct runner *c)
 {
     const struct run_watch *setup = c->setup->watch;
-    struct policy_shape shape = {.layers = c->layers,
-                                 .experts = c->experts,
-                                 .top_k = c->top_k,
-                                 .seed = c->setup->seed};
+    struct policy_shape shape = run_shape(c);
     struct watch *w;
 
     if (setup == NULL)
