@@ -205,9 +205,11 @@ refused 2 "takes no value" run "$folder/good.yaml" --json=yes || bad=1
 refused 2 "--json and --csv exclude each other" run "$folder/good.yaml" --json --csv || bad=1
 refused 1 "the folder to write has no name" run "$folder/good.yaml" -o "" || bad=1
 refused 1 "the file to write has no name" trace slice "$folder/trace.h5" -o "" || bad=1
-if [ -w /dev/full ]; then # the disk's own words
+if [ -w /dev/full ]; then # the disk's own words, as long as they are known
     "$moesim" list machines >/dev/full 2>"$folder/full"
     [ $? -eq 1 ] && grep -q "standard output cannot be written: No space left" "$folder/full" || bad=1
+    "$moesim" list policies >/dev/full 2>"$folder/full" # more than a buffer
+    [ $? -eq 1 ] && grep -q "standard output cannot be written" "$folder/full" || bad=1
     refused 1 "/dev/full: writing failed: No space left" trace export "$folder/trace.h5" -o /dev/full ||
         bad=1
 fi

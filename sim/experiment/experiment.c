@@ -222,8 +222,8 @@ static int load_watch(struct experiment *x, struct err *e)
     if (x->p.watch != NULL && (x->hooks->executor != NULL || x->hooks->element_bits > 0))
         return cfg_error(
             x->p.watch, e,
-            "'watch' asks a predictor between the operations of a run, whose "
-            "times on a device that changes; leave it out");
+            "'watch' is for predicted runs: on a device its questions would change what "
+            "is measured; leave it out");
     return watching_read(&x->watch, x->p.watch, x->folders->presets, e);
 }
 
