@@ -307,6 +307,8 @@ takes("csv_same", "", "same.csv", "--model", "gpt-oss-20b", holds=lambda t:
       equal(t, "/routing/expert", np.zeros((5, L, 1)) + np.arange(K)))  # nothing is filled in
 write("phase.csv", [lines[0], lines[1].replace("prefill", "dream")])
 write("back.csv", [lines[0], lines[1], lines[1].replace("0,0,0,", "1,0,0,", 1)])
+write("far.csv", ["row,layer,expert", "0,0,0", "4294967296,0,0"])
+refuses("csv_far_row", "line 3: row is '4294967296', not a whole number", "far.csv", "--from", "csv")
 refuses("csv_phase", "line 2: phase is 'dream', not prefill or decode", "phase.csv")
 refuses("csv_back", "row 1 has position 0, which does not follow", "back.csv")
 takes("oracle", "its 40 passes are taken as decode rows", "single.bin", "--model", "gpt-oss-20b",

@@ -1,5 +1,6 @@
 """TensorRT-LLM's statistics: heads of safetensors that lie, tensors that contradict."""
 
+import copy
 import json
 import os
 import sys
@@ -34,6 +35,10 @@ ODD = (-1, 0, 1, 7, 64, 1 << 31, 1 << 47, 1 << 62, 1 << 64, 1.5, None, "x", [], 
        [64, 0], [0, 1 << 40], ["8"], "F32", "I32", "BF16", "U8", [0], [1 << 40])
 
 
+def odd(stream):
+    return copy.copy(stream.choice(ODD))  # an empty head or list of its own, as it may be filled
+
+
 def change(stream, data):
     if stream.randrange(3) == 0:
         return importers.change_bytes(stream, data)
@@ -45,9 +50,9 @@ def change(stream, data):
             other = stream.choice(("1_1", "x", "__metadata__", "9_9", "1_99999", "\u0661_1"))
             head[other] = head[name]
         elif kind == 1:
-            head[name] = stream.choice(ODD)
+            head[name] = odd(stream)
         elif isinstance(head[name], dict):
-            head[name][stream.choice(("dtype", "shape", "data_offsets"))] = stream.choice(ODD)
+            head[name][stream.choice(("dtype", "shape", "data_offsets"))] = odd(stream)
     return pack(stream.choice((head, head, head, [], 7, b"{" * 5000, b"[" * 9000)), data)
 
 

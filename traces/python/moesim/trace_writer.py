@@ -312,11 +312,24 @@ class TraceWriter(TraceFile):
         if self.sorted and not (half[:, :, :-1] >= half[:, :, 1:]).all():
             self.sorted = False
 
+    def check_range(self, where, name, values):
+        """A number too large for its column would be written as another."""
+        if values.dtype.kind not in "iu" or not values.size:
+            return
+        held = np.iinfo(self.columns[name].set.dtype)
+        if values.min() < held.min or values.max() > held.max:
+            at = int(np.argmax((values < held.min) | (values > held.max)))
+            raise Failure(f"{where}: row {self.rows_written + at}: {name} is {values[at]}, which "
+                          f"a trace cannot hold; it must be from {held.min} to {held.max}")
+
     def rows(self, where, request, position, phase, expert, score=None, **optional):
         """Appends rows: expert, score, resident and predicted are (row, layer, candidate)."""
         self.check(expert, score, where)
         given = {"request": request, "position": position, "phase": phase, "expert": expert,
                  "score": score, **optional}
+        for name, values in given.items():
+            if values is not None and np.ndim(values) == 1:
+                self.check_range(where, name, np.asarray(values))
         with writing(self.path, self):
             for name, values in given.items():
                 if values is not None:

@@ -78,7 +78,10 @@ def open_lines(path, stream):
     line = read_line(path, stream, 1)
     if line is None:
         raise Failure(f"{path}: is empty; was it written to the end?")
-    return Table(path, stream, column_names(path, 1, line, REQUIRED), 2, COLUMNS)
+    names, columns = column_names(path, 1, line, REQUIRED), COLUMNS
+    if "position" not in names:  # the row's number stands for it
+        columns = COLUMNS | {"row": COLUMNS["position"]}
+    return Table(path, stream, names, 2, columns)
 
 
 def gather(path, out, survey):
