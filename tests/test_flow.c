@@ -39,6 +39,39 @@ static void test_two_flows_share(void **state)
     engine_free(g);
 }
 
+/* A goes no faster than 3 GB/s, and no faster than half of the link while B is there;
+ * what it leaves is B's. Alone it takes bytes over its rate in both modes. */
+static void test_rate_of_its_own(void **state)
+{
+    (void)state;
+    for (int beside = 0; beside < 2; beside++) {
+        struct engine *g = engine_new(true), *fifo = engine_new(false);
+        uint16_t link[2];
+        struct work a = {.lane = 0,
+                         .bytes = 123456789,
+                         .path_length = 1,
+                         .most_bytes_per_s = beside ? 7e9 : 3e9};
+
+        for (uint32_t lane = 0; lane < 2; lane++) {
+            (void)engine_add_lane(g, "lane");
+            (void)engine_add_lane(fifo, "lane");
+        }
+        link[0] = (uint16_t)engine_add_link(g, "DRAM", 10e9);
+        link[1] = (uint16_t)engine_add_link(fifo, "DRAM", 10e9);
+        (void)engine_help_copy(g, 1, WORK_DEMAND, 0, 777777777, 0, link[0]);
+        a.path[0] = link[0];
+        assert_int_equal(engine_wait(g, engine_submit(g, &a)),
+                         seconds(123456789 / (beside ? 5e9 : 3e9)));
+        engine_help_within(engine_drain(g), seconds((777777777 + 123456789) / 10e9), 2);
+        a.path[0] = link[1];
+        assert_int_equal(engine_wait(fifo, engine_submit(fifo, &a)),
+                         seconds(123456789 / a.most_bytes_per_s));
+        engine_help_check(g);
+        engine_free(g);
+        engine_free(fifo);
+    }
+}
+
 /* A is held to 2 GB/s by its own port; B gets the other 8 of the shared 10. Both keep
  * their rates to the end: exact. */
 static void test_bottleneck_elsewhere(void **state)
@@ -175,14 +208,14 @@ static void rates_run(uint64_t seed)
                 continue;
             }
             path[slot] = path_draw(&r, links);
-            flow_start(&n, slot, path[slot].link, path[slot].length, 1000000000, now);
+            flow_start(&n, slot, path[slot].link, path[slot].length, 1000000000, 0, now);
         }
         (void)flow_settle(&n, now);
         assert_max_min(&n);
         net_make(&fresh, seed);
         for (uint32_t i = 0; i < SLOTS; i++)
             if (n.flow[i].active)
-                flow_start(&fresh, i, path[i].link, path[i].length, 1, now);
+                flow_start(&fresh, i, path[i].link, path[i].length, 1, 0, now);
         (void)flow_settle(&fresh, now);
         for (uint32_t i = 0; i < SLOTS; i++)
             if (n.flow[i].active)
@@ -200,6 +233,52 @@ static void test_rates_are_max_min_fair(void **state)
 }
 
 /* Settling without a change, or with one elsewhere, changes no flow. */
+/* A flow with a rate of its own is one that crosses a link that it has for itself. */
+static void test_own_rate_is_own_link(void **state)
+{
+    enum { SHARED = 5, MOVING = 8 };
+
+    (void)state;
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        struct rng r = rng_stream(seed, "own rate", 0);
+        struct flow_net limited, linked;
+
+        flow_init(&limited);
+        flow_init(&linked);
+        for (int i = 0; i < SHARED; i++) {
+            double capacity = 1e9 * (double)(1 + rng_below(&r, 20));
+
+            flow_add_link(&limited, "shared", capacity);
+            flow_add_link(&linked, "shared", capacity);
+        }
+        for (uint32_t i = 0; i < MOVING; i++) {
+            double most =
+                rng_below(&r, 2) == 0 ? 0 : 5e8 * (double)(1 + rng_below(&r, 9));
+            uint16_t path[3] = {(uint16_t)rng_below(&r, SHARED)};
+            uint32_t length = 1;
+
+            path[1] = (uint16_t)((path[0] + 1 + rng_below(&r, SHARED - 1)) % SHARED);
+            length += rng_below(&r, 2) == 0;
+            flow_add_slot(&limited);
+            flow_add_slot(&linked);
+            flow_start(&limited, i, path, length, 1000, most, 0);
+            path[length++] =
+                (uint16_t)flow_add_link(&linked, "own", most > 0 ? most : 1e15);
+            flow_start(&linked, i, path, length, 1000, 0, 0);
+        }
+        flow_settle(&limited, 0);
+        flow_settle(&linked, 0);
+        for (uint32_t i = 0; i < MOVING; i++) {
+            double rate = limited.flow[i].rate_bytes_per_s;
+
+            assert_true(fabs(rate - linked.flow[i].rate_bytes_per_s) <= 1e-9 * rate);
+            assert_true(rate <= limited.flow[i].most_bytes_per_s);
+        }
+        flow_release(&limited);
+        flow_release(&linked);
+    }
+}
+
 static void test_settle_reports_changes_only(void **state)
 {
     const uint16_t a[] = {3, 1};
@@ -212,14 +291,14 @@ static void test_settle_reports_changes_only(void **state)
         (void)flow_add_link(&n, "link", 1e9 * (4 - i));
         (void)flow_add_slot(&n);
     }
-    flow_start(&n, 0, a, 2, 5, 0); /* held to 1e9 by link 3 */
+    flow_start(&n, 0, a, 2, 5, 0, 0); /* held to 1e9 by link 3 */
     assert_int_equal(flow_settle(&n, 0), 1);
     assert_int_equal(flow_end(&n, 0), 5000);
-    flow_start(&n, 2, b, 1, 7, 100);
+    flow_start(&n, 2, b, 1, 7, 0, 100);
     assert_int_equal(flow_settle(&n, 100), 1);
     assert_int_equal(n.changed[0], 2);
     assert_int_equal(flow_end(&n, 2), 3600);
-    flow_start(&n, 1, a + 1, 1, 6, 200); /* link 1 has 2e9 left beside flow 0 */
+    flow_start(&n, 1, a + 1, 1, 6, 0, 200); /* link 1 has 2e9 left beside flow 0 */
     assert_int_equal(flow_settle(&n, 200), 1);
     assert_int_equal(n.changed[0], 1);
     assert_int_equal(flow_end(&n, 1), 3200);
@@ -360,9 +439,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_two_flows_share),
+        cmocka_unit_test(test_rate_of_its_own),
         cmocka_unit_test(test_bottleneck_elsewhere),
         cmocka_unit_test(test_staircase),
         cmocka_unit_test(test_rates_are_max_min_fair),
+        cmocka_unit_test(test_own_rate_is_own_link),
         cmocka_unit_test(test_settle_reports_changes_only),
         cmocka_unit_test(test_ends_against_integration),
     };

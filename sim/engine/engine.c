@@ -135,7 +135,7 @@ static void fifo_take_path(struct engine *g, struct lane *l, const struct work *
 /* Chunks are rounded to picoseconds one by one, as they are when event-driven. */
 static void fifo_work_out(struct engine *g, struct lane *l, const struct work *w)
 {
-    double capacity = INFINITY;
+    double capacity = w->most_bytes_per_s > 0 ? w->most_bytes_per_s : INFINITY;
     uint64_t whole = 0;
     uint64_t rest = w->bytes;
 
@@ -145,6 +145,7 @@ static void fifo_work_out(struct engine *g, struct lane *l, const struct work *w
         capacity = fmin(capacity, g->net.link[w->path[i]].capacity_bytes_per_s);
     l->last_bytes = w->bytes;
     l->last_chunk_bytes = w->chunk_bytes;
+    l->last_most_bytes_per_s = w->most_bytes_per_s;
     l->last_flow_time = 0;
     if (w->chunk_bytes != 0 && w->chunk_bytes < w->bytes) {
         whole = (w->bytes - 1) / w->chunk_bytes;
@@ -162,6 +163,7 @@ static sim_time fifo_copy(struct engine *g, struct lane *l, const struct work *w
 {
     if (w->bytes != l->last_bytes || w->chunk_bytes != l->last_chunk_bytes ||
         w->path_length != l->last_path_length ||
+        w->most_bytes_per_s != l->last_most_bytes_per_s ||
         memcmp(w->path, l->last_path, sizeof(l->last_path)) != 0)
         fifo_work_out(g, l, w);
     l->path_bytes += w->bytes;

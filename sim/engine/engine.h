@@ -11,8 +11,9 @@
  * A *link* is shared (a PCIe root, host DRAM). Work with bytes first spends `latency` on
  * its lane (per chunk), then its bytes flow along its path of links at the max-min fair
  * share (progressive filling; Bertsekas & Gallager, Data Networks, 6.5.2) of their
- * capacities, recomputed whenever a flow starts or ends. Work without bytes takes
- * `latency`. A flow that keeps one rate r from start to end takes exactly
+ * capacities, recomputed whenever a flow starts or ends, or at a rate of its own where
+ * that is less (processors that read weights no faster than they compute). Work without
+ * bytes takes `latency`. A flow that keeps one rate r from start to end takes exactly
  * sim_time_of_seconds(bytes / r).
  *
  * Two ways to run, equal by digest where both apply. *Event-driven*: anything above.
@@ -49,8 +50,9 @@ struct work {
     uint64_t bytes;       /* 0: no flow */
     uint64_t chunk_bytes; /* 0: one chunk */
     uint16_t path[ENGINE_MAX_PATH];
-    uint32_t path_length; /* at least 1 where bytes > 0 */
-    const work_id *after; /* borrowed until submit returns */
+    uint32_t path_length;    /* at least 1 where bytes > 0 */
+    double most_bytes_per_s; /* that flow whatever the links allow; 0: no such limit */
+    const work_id *after;    /* borrowed until submit returns */
     uint32_t after_count;
 };
 

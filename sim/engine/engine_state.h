@@ -29,6 +29,7 @@ struct item {
     uint32_t lane, tag;
     uint32_t waits_for;             /* works it comes after that have not ended */
     uint32_t first_edge, last_edge; /* works that come after it */
+    double most_bytes_per_s;
     uint16_t path[ENGINE_MAX_PATH];
     uint8_t path_length;
     uint8_t class_;
@@ -61,6 +62,7 @@ struct lane {
     /* FIFO mode: the last copy, to spare the divisions when the next is like it; and what
      * has crossed its path that the links do not know of yet. */
     uint64_t last_bytes, last_chunk_bytes;
+    double last_most_bytes_per_s;
     sim_time last_flow_time;
     uint64_t last_chunks;
     uint16_t last_path[ENGINE_MAX_PATH];

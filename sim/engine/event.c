@@ -117,7 +117,8 @@ static void flow_begin(struct engine *g, uint32_t lane)
     const struct item *x = item_of(g, l->current);
 
     l->phase = LANE_FLOW;
-    flow_start(&g->net, lane, x->path, x->path_length, l->chunk_bytes, g->clock);
+    flow_start(&g->net, lane, x->path, x->path_length, l->chunk_bytes,
+               x->most_bytes_per_s, g->clock);
 }
 
 /* Whichever comes first, latency or flow, enters its end into the event queue before the
@@ -440,6 +441,7 @@ work_id event_submit(struct engine *g, const struct work *w)
                        .chunk_bytes = w->chunk_bytes,
                        .lane = w->lane,
                        .tag = w->tag,
+                       .most_bytes_per_s = w->most_bytes_per_s,
                        .path_length = w->bytes > 0 ? (uint8_t)w->path_length : 0,
                        .class_ = (uint8_t)w->class_,
                        .state = ITEM_QUEUED};

@@ -84,7 +84,7 @@ static void link_leave(struct flow_link *l, uint32_t slot)
 }
 
 void flow_start(struct flow_net *n, uint32_t slot, const uint16_t *path,
-                uint32_t path_length, uint64_t bytes, sim_time now)
+                uint32_t path_length, uint64_t bytes, double most, sim_time now)
 {
     struct flow *f = &n->flow[slot];
 
@@ -92,6 +92,8 @@ void flow_start(struct flow_net *n, uint32_t slot, const uint16_t *path,
     f->active = true;
     f->path_length = path_length;
     f->rate_bytes_per_s = 0.0;
+    f->most_bytes_per_s = most > 0 ? most : INFINITY;
+    n->limited += most > 0;
     f->remaining_bytes = (double)bytes;
     f->since = now;
     for (uint32_t i = 0; i < path_length; i++) {
@@ -113,6 +115,7 @@ double flow_stop(struct flow_net *n, uint32_t slot, sim_time now)
 
     assert(f->active);
     f->active = false;
+    n->limited -= f->most_bytes_per_s < INFINITY;
     for (uint32_t i = 0; i < f->path_length; i++) {
         link_leave(&n->link[f->path[i]], slot);
         link_touch(n, f->path[i]);
@@ -164,6 +167,16 @@ static uint32_t part_collect(struct flow_net *n, uint32_t seed, uint32_t *flows)
     return links;
 }
 
+static void fill(struct flow_net *n, struct flow *f, double rate)
+{
+    f->filled = true;
+    f->next_bytes_per_s = rate;
+    for (uint32_t k = 0; k < f->path_length; k++) {
+        n->link[f->path[k]].free_bytes_per_s -= rate;
+        n->link[f->path[k]].open--;
+    }
+}
+
 /* Gives every flow of link `i` that has no rate yet the rate `level`. */
 static uint32_t link_fill(struct flow_net *n, uint32_t i, double level)
 {
@@ -175,13 +188,38 @@ static uint32_t link_fill(struct flow_net *n, uint32_t i, double level)
 
         if (f->filled)
             continue;
-        f->filled = true;
-        f->next_bytes_per_s = level;
+        fill(n, f, level);
         filled++;
-        for (uint32_t k = 0; k < f->path_length; k++) {
-            n->link[f->path[k]].free_bytes_per_s -= level;
-            n->link[f->path[k]].open--;
-        }
+    }
+    return filled;
+}
+
+/* The least rate of their own among the flows that have no rate yet. */
+static double least_limit(const struct flow_net *n, uint32_t reached)
+{
+    double least = INFINITY;
+
+    for (uint32_t i = 0; i < reached; i++) {
+        const struct flow *f = &n->flow[n->reach[i]];
+
+        if (!f->filled && f->most_bytes_per_s < least)
+            least = f->most_bytes_per_s;
+    }
+    return least;
+}
+
+/* Gives the flows of that limit their rate. Returns how many. */
+static uint32_t limit_fill(struct flow_net *n, uint32_t reached, double limit)
+{
+    uint32_t filled = 0;
+
+    for (uint32_t i = 0; i < reached; i++) {
+        struct flow *f = &n->flow[n->reach[i]];
+
+        if (f->filled || f->most_bytes_per_s != limit)
+            continue;
+        fill(n, f, limit);
+        filled++;
     }
     return filled;
 }
@@ -191,11 +229,13 @@ static inline double link_share(const struct flow_link *l)
     return l->free_bytes_per_s / (double)l->open;
 }
 
-/* Raises all rates together; the links that are full first stop their flows. The level
- * never falls, whatever rounding does to the shares. A link gives away the same sequence
- * of levels whatever the order of its flows, so that order is of no account. */
+/* Raises all rates together; the links that are full first stop their flows, and a flow
+ * that has reached the rate of its own stops itself. The level never falls, whatever
+ * rounding does to the shares. A link gives away the same sequence of levels whatever the
+ * order of its flows, so that order is of no account. */
 static void part_fill(struct flow_net *n, uint32_t links, uint32_t flows)
 {
+    uint32_t reached = flows;
     double level = 0.0;
 
     for (uint32_t i = 0; i < links; i++) {
@@ -207,12 +247,17 @@ static void part_fill(struct flow_net *n, uint32_t links, uint32_t flows)
     }
     while (flows > 0) {
         double least = INFINITY;
+        double limit = n->limited > 0 ? least_limit(n, reached) : INFINITY;
 
         for (uint32_t i = 0; i < links; i++) {
             const struct flow_link *l = &n->link[n->part[i]];
 
             if (l->open > 0 && link_share(l) < least)
                 least = link_share(l);
+        }
+        if (limit < INFINITY && limit <= (least > level ? least : level)) {
+            flows -= limit_fill(n, reached, limit);
+            continue;
         }
         level = least > level ? least : level;
         for (uint32_t i = 0; i < links; i++) {
