@@ -384,11 +384,28 @@ sim_time cost_host_experts(const struct cost *c, const struct cost_experts *x)
         together(&h->rows, flops / h->flops, bytes / h->dram_bytes_per_s));
 }
 
+sim_time cost_near_expert(const struct cost *c, uint64_t rows)
+{
+    const struct model *m = c->model;
+    const struct machine_near *n = &c->machine->near;
+    double weights = (double)m->matrices * m->hidden * m->expert_ffn;
+    double computing = 2.0 * weights * (double)rows / n->flops;
+    double reading = weights * m->expert_bits / 8.0 / n->bytes_per_s;
+
+    return sim_time_of_seconds(computing > reading ? computing : reading);
+}
+
+uint64_t cost_rows_bytes(const struct cost *c, uint64_t rows)
+{
+    double row_bytes = c->model->hidden * c->model->activation_bits / 8.0;
+
+    return (uint64_t)((double)rows * row_bytes);
+}
+
 sim_time cost_host_trip(const struct cost *c, uint64_t rows)
 {
     const struct machine *k = c->machine;
-    double row_bytes = c->model->hidden * c->model->activation_bits / 8.0;
-    uint64_t bytes = (uint64_t)((double)rows * row_bytes);
+    uint64_t bytes = cost_rows_bytes(c, rows);
 
     return cost_copy(&k->d2h_pinned, bytes) + cost_copy(&k->h2d_pinned, bytes);
 }

@@ -99,9 +99,15 @@ sim_time cost_head(const struct cost *c, const struct cost_batch *b);
 /* The layer's experts on the host CPU: max(flops / host flops, weights / DRAM), with the
  * host's struct machine_rows. */
 sim_time cost_host_experts(const struct cost *c, const struct cost_experts *x);
+/* Bytes of the hidden states of `rows` rows. */
+uint64_t cost_rows_bytes(const struct cost *c, uint64_t rows);
 /* What goes with them: the hidden states of `rows` rows to the host and as many sums of
  * outputs back, through pinned memory. */
 sim_time cost_host_trip(const struct cost *c, uint64_t rows);
+/* One expert on the machine's near-data unit, which takes them one after the other:
+ * max(flops / unit's flops, weights / its bandwidth). Its rows cross as cost_host_trip()
+ * says. */
+sim_time cost_near_expert(const struct cost *c, uint64_t rows);
 
 /* The parts above are made of these and of kernels that only move activations; for
  * calibration. One GEMM of dense weights, y[rows][out] = x[rows][in] w[in][out]. */

@@ -95,6 +95,20 @@ static const struct number host_numbers[] = {
      "host time to issue one asynchronous copy"},
     {"expert_overhead", UNIT_TIME, offsetof(struct machine, host.expert_overhead), true,
      "host time per expert of a serial loop, launches not included; default 0"},
+    {"layer_overhead", UNIT_TIME, offsetof(struct machine, host.layer_overhead), true,
+     "time of a layer's experts on the host apart from flops and bytes; default 0"},
+    {.name = NULL},
+};
+
+static const struct number near_numbers[] = {
+    {"bandwidth", UNIT_RATE, offsetof(struct machine, near.bytes_per_s), false,
+     "at which a unit beside the memory reads weights"},
+    {"flops", UNIT_FLOPS, offsetof(struct machine, near.flops), false,
+     "rate that its expert GEMMs reach"},
+    {"layer_overhead", UNIT_TIME, offsetof(struct machine, near.layer_overhead), true,
+     "time of a layer's experts there apart from flops and bytes; default 0"},
+    {"units", UNIT_COUNT, offsetof(struct machine, near.units), true,
+     "units of a node, which its GPUs share evenly; default 1"},
     {.name = NULL},
 };
 
@@ -174,6 +188,7 @@ static const struct section {
 } sections[] = {
     {"gpu", gpu_numbers, SIZE_MAX, false},
     {"host", host_numbers, SIZE_MAX, false},
+    {"near", near_numbers, offsetof(struct machine, has_near), false},
     {"h2d_pinned", h2d_pinned_numbers, SIZE_MAX, true},
     {"h2d_pageable", h2d_pageable_numbers, SIZE_MAX, true},
     {"d2h_pinned", d2h_pinned_numbers, SIZE_MAX, true},
@@ -450,6 +465,7 @@ static void set_defaults(struct machine *m)
     m->h2d_duplex = m->d2h_duplex = 1.0;
     m->oversubscription = 1.0;
     m->gpus_per_root = 1;
+    m->near.units = 1;
     m->collective = (struct machine_collective){.launch = -1,
                                                 .share = 1.0,
                                                 .normal_dispatch = -1,

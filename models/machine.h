@@ -82,6 +82,18 @@ struct machine_host {
     sim_time copy_call;       /* host time to issue one asynchronous copy */
     sim_time expert_overhead; /* host time of an eager framework's loop over experts for
                                  each of them, launches not included; default 0 */
+    sim_time layer_overhead;  /* of a layer's experts on the host, whatever they are:
+                                 waking its threads, handing over; default 0 */
+};
+
+/* Processors beside the memory in which experts are stored (MoNDE, arXiv 2405.18832): a
+ * memory expander's. That memory counts as the host's: `host.memory` is its size, and the
+ * GPU reads it over h2d. */
+struct machine_near {
+    double bytes_per_s;      /* at which a unit reads weights */
+    double flops;            /* that it reaches */
+    sim_time layer_overhead; /* of a layer's experts, whatever they are; default 0 */
+    uint32_t units; /* of a node, each shared by as many of its GPUs; default 1 */
 };
 
 struct machine_copy { /* t(n) = latency + n / bandwidth */
@@ -113,6 +125,8 @@ struct machine {
     struct machine_copy h2d_pinned, h2d_pageable, d2h_pinned, d2h_pageable;
     double h2d_duplex, d2h_duplex; /* share of its bandwidth a direction keeps while the
                                       other runs too, (0, 1] */
+    bool has_near;
+    struct machine_near near;
     bool has_storage;
     uint64_t storage_bytes;
     struct machine_copy storage_read; /* NVMe, phone flash; per read request */

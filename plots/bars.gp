@@ -1,6 +1,6 @@
 # Stacked bars, a row each. Columns: name, then the parts, whose heads name them.
 # The same part has the same colour in all figures: work is blue or green, waiting red.
-names = "'dense compute' 'expert compute' 'experts on the host' 'exposed copy' " . \
+names = "'dense compute' 'expert compute' 'experts in place' 'exposed copy' " . \
     "'exposed communication' 'imbalance wait' 'launch and host' 'in time' 'late' 'not used' 'misses made'"
 shades = "#4477AA #66CCEE #228833 #EE6677 #AA3377 #CCBB44 #999999 #228833 #CCBB44 #EE6677 #AA3377"
 place(s) = (p = 0, (sum [k = 1:words(names)] (word(names, k) eq s ? (p = k) : 0)), p)

@@ -28,7 +28,7 @@ struct exec {
     uint64_t *host;   /* [words] what the host knows to be over */
     bool *cancelled;  /* [ids] */
     op_id lane[OP_LANES];
-    op_id gate, hosted; /* the last gate; experts on the host since then; 0: none */
+    op_id gate, hosted; /* the last gate; experts in place since then; 0: none */
     uint64_t group;     /* of experts since the last gate; 0: none */
     bool *ran;          /* [experts] since the last gate, and what routing names */
     bool *routed;
@@ -106,8 +106,9 @@ static void check_group(struct exec *x, const struct op *op)
     const struct op_routing *routing = op->group.routing;
 
     assert_true(x->gate != 0 && is_before(x, x->gate, x->last));
-    if (op->kind == OP_HOST_EXPERTS) {
-        assert_int_equal(op->lane, LANE_HOST_POOL);
+    if (op_is_elsewhere(op->kind)) {
+        assert_int_equal(op->lane,
+                         op->kind == OP_NEAR_EXPERTS ? LANE_NEAR : LANE_HOST_POOL);
         assert_null(op->group.slot);
         assert_int_equal(x->hosted, 0);
         x->hosted = x->last;
@@ -132,7 +133,7 @@ static void check_layer_end(struct exec *x, const struct op *op)
             fail_msg("expert %u was routed to, but did not run before operation %llu", i,
                      (unsigned long long)x->last);
     if (x->hosted != 0 && !is_before(x, x->hosted, x->last))
-        fail_msg("%s %llu does not wait for experts %llu on the host",
+        fail_msg("%s %llu does not wait for experts %llu that ran in place",
                  op_kind_name(op->kind), (unsigned long long)x->last,
                  (unsigned long long)x->hosted);
     x->gate = x->hosted = 0;
@@ -150,6 +151,7 @@ static void check_order(struct exec *x, const struct op *op)
         return;
     case OP_EXPERTS:
     case OP_HOST_EXPERTS:
+    case OP_NEAR_EXPERTS:
         check_group(x, op);
         return;
     case OP_DENSE:
@@ -163,7 +165,8 @@ static void check_order(struct exec *x, const struct op *op)
 
 static op_id submit(struct exec *x, const struct op *op)
 {
-    op_id id = ++x->last;
+    bool crosses = op->kind == OP_NEAR_EXPERTS && op->group.crosses;
+    op_id id = x->last += crosses ? 3 : 1; /* there, computed, and back: three works */
     uint64_t *row;
 
     assert_true(id < MOST_OPS);

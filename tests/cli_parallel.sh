@@ -121,7 +121,7 @@ table parallel_alone <<'END'
 places experts on GPUs, which the runner of one GPU does not know; say parallel: {gpus: 1} (or more)	policies=[{cache: {slots: 4}, place: eplb}]	parallel=
 END
 # Hosts run what is in their memory, however many GPUs ask them.
-refused 'policy '"'p'"' runs experts on the host (offload: fiddler), but not all of them are in host memory' \
+refused 'policy '"'p'"' runs experts where they are stored (offload: fiddler), but not all of them are in host memory' \
     --set machine=rtx4090-pcie4 --set parallel.gpus=1 --set home=storage \
     --set 'policies=[{name: p, cache: {slots: 4}, offload: fiddler}]'
 report $? parallel_offload_from_storage

@@ -54,7 +54,8 @@ rows = list(csv.DictReader(open(sys.argv[1] + "/run.csv", encoding="utf-8")))
 best = min((r for r in rows if r["label"] != "oracle"), key=lambda r: float(r["tpot_p50_s"]))
 page = open(sys.argv[1] + "/single/report.html", encoding="utf-8").read()
 assert re.search(f"<h1>{best['label']} (wins|leads by a hair): ", page)
-table = page[page.index("<h2>Policies</h2>"):page.index("<h2>Figures</h2>")]
+table = page[page.index("<h2>Policies</h2>"):]
+table = table[:table.index("</table>")]
 order = [re.sub("<.*?>", "", "<tr" + row.split("</td>")[0]) for row in table.split("<tr")[2:]]
 foreseen = order.index("Bounds, which know what comes")
 assert order[foreseen + 1:] == ["oracle"], order

@@ -17,7 +17,8 @@ static void draw_counts(struct rng *g, struct run_counts *c)
     c->loads = 100 + rng_below(g, 300);
     c->bypasses = rng_below(g, 50);
     c->host_runs = rng_below(g, 30);
-    c->accesses = c->hits + c->loads + c->bypasses + c->host_runs;
+    c->near_runs = c->host_runs / 3;
+    c->accesses = c->hits + c->loads + c->bypasses + run_in_place(c);
     c->activations = 2 * c->accesses;
     c->dropped = rng_below(g, 3);
     c->prefetches = 60 + rng_below(g, 90);
@@ -39,6 +40,7 @@ static void add_counts(struct run_counts *to, const struct run_counts *c)
     to->swaps += c->swaps;
     to->bypasses += c->bypasses;
     to->host_runs += c->host_runs;
+    to->near_runs += c->near_runs;
     to->accesses += c->accesses;
     to->activations += c->activations;
     to->dropped += c->dropped;

@@ -235,6 +235,8 @@ static void draw_machine(const struct property_case *c, struct rng *r)
         "  graph_launch: {value: %.3f us, source: drawn}\n"
         "  round_trip: {value: %.3f us, source: drawn}\n"
         "  copy_call: {value: %.3f us, source: drawn}\n"
+        "near: {bandwidth: {value: 90 GB/s, source: drawn},\n"
+        "  flops: {value: 2 TFLOP/s, source: drawn}, units: {value: 3, source: drawn}}\n"
         "duplex: {h2d: {value: 0.9, source: drawn}, d2h: {value: 0.8, source: drawn}}\n"
         "nvlink: {latency: {value: 1 us, source: drawn},\n"
         "  bandwidth: {value: %.3f GB/s, source: drawn}}\n"
@@ -429,6 +431,25 @@ static bool draw_hosts(const struct property_case *c, struct rng *r)
     return property_draw(r, 6) == 0 && strstr(c->head, "home: host") != NULL;
 }
 
+/* Closing layers changes what other sizes of a cache mean than slots of a layer. */
+static const char *draw_offload(const struct property_case *c, struct rng *r, bool hosts,
+                                const char *room)
+{
+    static const char *const offloads[] = {"host",
+                                           "fiddler",
+                                           "fiddler",
+                                           "{name: hybrid, fetch: 1}",
+                                           "{name: layers, count: 1, batch: 3}",
+                                           "monde",
+                                           "{name: monde, hot: 1, link: shared}"};
+    const char *offload = hosts ? PICK(r, offloads) : "fetch";
+
+    if ((strstr(offload, "monde") != NULL && strstr(c->head, "machine.yaml") == NULL) ||
+        (strstr(offload, "layers") != NULL && strncmp(room, "slots", 5) != 0))
+        return "fiddler";
+    return offload;
+}
+
 /* `parts`: rows may go through a layer in several. */
 static const char *draw_schedule(const struct property_case *c, struct rng *r, bool parts)
 {
@@ -451,11 +472,11 @@ static char *draw_parallel_policy(const struct property_case *c, struct rng *r)
     const char *exchange, *schedule, *gate;
     bool parts = !hosts && (!keeps || (strstr(cache, "belady") == NULL &&
                                        strstr(prefetch, "oracle") == NULL));
-    char *kept =
-        keeps ? mem_format("cache: {name: %s, %s, %s}, prefetch: %s, "
-                           "offload: %s, ",
-                           cache, room, options, prefetch, hosts ? "fiddler" : "fetch")
-              : mem_strdup("");
+    char *kept = keeps ? mem_format("cache: {name: %s, %s, %s}, prefetch: %s, "
+                                    "offload: %s, ",
+                                    cache, room, options, prefetch,
+                                    draw_offload(c, r, hosts, room))
+                       : mem_strdup("");
 
     exchange = PICK(r, exchanges);
     schedule = draw_schedule(c, r, parts);
@@ -480,7 +501,7 @@ static char *draw_policy(const struct property_case *c, struct rng *r)
                       "gate: %s, offload: %s}",
                       cache, room, options, prefetch,
                       property_draw(r, 4) == 0 ? "serial" : "overlapped", draw_launch(c),
-                      gate, hosts ? "fiddler" : "fetch");
+                      gate, draw_offload(c, r, hosts, room));
     free(room);
     free(options);
     return text;

@@ -311,6 +311,7 @@ void run_policy_slots(struct policy *p, uint32_t layers, uint32_t experts,
 {
     struct err e = {.text = ""};
 
+    policy_close_layers(p, layers);
     if (cache_resolve(&p->cache, layers, experts, expert_bytes, &e) != NULL)
         p->cache.slots = p->cache.layer_slots + p->cache.total_slots;
 }
@@ -472,6 +473,7 @@ void run_counts_equal(const struct run_counts *a, const struct run_counts *b, bo
     assert_int_equal(a->swaps, b->swaps);
     assert_int_equal(a->bypasses, b->bypasses);
     assert_int_equal(a->host_runs, b->host_runs);
+    assert_int_equal(a->near_runs, b->near_runs);
     assert_int_equal(a->prefetches, b->prefetches);
     assert_int_equal(a->prefetch_used, b->prefetch_used);
     assert_int_equal(a->displaced, b->displaced);

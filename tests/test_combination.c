@@ -98,6 +98,15 @@ static void over_several_gpus(void **state)
         {"cache: {name: lru, slots: 1}, place: {name: greedy, interval: 2}", "",
          "do not hold all experts"},
         {"cache: {name: lru, slots: 1}, offload: host", "", NULL},
+        {"cache: {name: lru, slots: 1}, offload: monde", "",
+         "policy 'p' runs experts near their data (offload: monde), but by hand has no "
+         "unit "
+         "there"},
+        {"cache: {name: lru, slots: 1}, schedule: {name: serial, loads: each}", "",
+         "schedule: serial runs nothing while experts load"},
+        {"cache: {name: lru, slots: 1}, schedule: {name: overlapped, loads: each}", "",
+         NULL},
+        {"offload: {name: layers, count: 1}", "", NULL},
     };
 
     (void)state;
@@ -109,7 +118,8 @@ static void in_order(void **state)
 {
     static const struct combination cases[] = {
         {"cache: {name: lru, slots: 1}, prefetch: markov", "",
-         "policy 'p' loads early or writes back, which engine: fifo cannot do"},
+         "policy 'p' loads early, writes back, or loads beside experts that run in "
+         "place"},
         {"cache: {name: lru, slots: 1}", "",
          "policy 'p' copies weights or gathers rows while GPUs share"},
         {"cache: {name: lru, slots: 2, preload: linear}", "", NULL},
@@ -179,7 +189,8 @@ static void what_is_declared_is_done(void **state)
             acts = ((const struct prefetch_type *)type)->step != NULL ? ACT_PREFETCH : 0;
             break;
         case SLOT_OFFLOAD:
-            acts = ((const struct offload_type *)type)->decide != NULL ? ACT_HOST : 0;
+            if (((const struct offload_type *)type)->decide != NULL)
+                acts = ((*all)->acts & ACT_NEAR) != 0 ? ACT_NEAR : ACT_HOST;
             break;
         case SLOT_SCHEDULE:
             acts = ((const struct schedule_type *)type)->stages != NULL ? ACT_STAGES : 0;

@@ -399,7 +399,7 @@ static void test_hosted(void **state)
     assert_int_equal(r.policy[1].run.total.counts.demand_bytes, 0);
     assert_int_equal(r.policy[1].run.copy_busy, 0);
     assert_int_equal(r.policy[0].run.host_busy, 0);
-    assert_non_null(strstr(r.notes, "may run on the host (there, either): no bound"));
+    assert_non_null(strstr(r.notes, "may run in place (there, either): no bound"));
     result_release(&r);
 }
 

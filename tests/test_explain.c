@@ -190,7 +190,7 @@ static void experts_on_the_host(void **state)
     assert_non_null(strstr(text, "There are no bounds on bytes and time."));
     assert_null(strstr(text, "perfect look-ahead (bound)"));
     assert_non_null(strstr(text, "  experts\n")); /* layer by layer */
-    assert_non_null(strstr(text, "  on host\n"));
+    assert_non_null(strstr(text, " in place\n"));
     free(text);
 }
 

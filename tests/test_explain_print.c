@@ -87,7 +87,7 @@ static void where_the_time_went(void **state)
     lines_have(text, "Where the time went (10 passes, 40 output tokens)");
     lines_have(text, "dense compute 300 ms 30.0 ms 30.0 %");
     lines_have(text, "expert compute 420 ms 42.0 ms 42.0 %");
-    lines_have(text, "experts on the host 140 ms 14.0 ms 14.0 %");
+    lines_have(text, "experts in place 140 ms 14.0 ms 14.0 %");
     lines_have(text, "exposed copy 70.0 ms 7.00 ms 7.0 %");
     lines_have(text, "launch and host 70.0 ms 7.00 ms 7.0 %");
     lines_have(text, "latency of all passes 1.00 s 100 ms 100.0 %");

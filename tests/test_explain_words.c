@@ -181,8 +181,8 @@ static void no_verdict(void **state)
                   "30.0 %. 40.0 % of the misses ran on the host; the GPU waits for "
                   "them 5.1 % of the time.",
                   "The GPU waits for experts on the host (5.1 % of the time): keep more "
-                  "experts resident, or fetch those that take the host longer (offload: "
-                  "fiddler).");
+                  "experts resident, or fetch those that take longer there (offload: "
+                  "hybrid).");
     m.p[0].run.total.share[SHARE_HOSTED] = 49 * ms;
     m.p[0].run.total.counts.host_runs = 0;
     lines_explain(&m.r, EXPLAIN_UNKNOWN,

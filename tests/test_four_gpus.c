@@ -111,7 +111,7 @@ static struct run_counts counts_of(const struct lab *l, const struct run_world *
     static const struct experiment_folders folders = {"models/arch", "models/machine",
                                                       "sim/policy/presets"};
     const struct experiment_hooks hooks = {.timeline_path = NULL};
-    char *text = mem_format("trace: %s\nmodel: %s\nmachine: h100-80g\nbounds: no\n"
+    char *text = mem_format("trace: %s\nmodel: %s\nmachine: a100-monde\nbounds: no\n"
                             "engine: %s\n%sworkload: {batch: %d}\npolicies: [{%s}]\n",
                             w->path, l->model[w != l->all], engine,
                             w == l->all ? "parallel: {gpus: 4}\n" : "", BATCH, policy);
@@ -187,7 +187,7 @@ static void each_plugin_counts_alike(void **state)
         a.late = b.late = 0; /* a matter of times */
         if (memcmp(&a, &b, sizeof a) != 0)
             fail_msg("%s counts otherwise without times", policy);
-        if (a.accesses != a.hits + a.loads + a.bypasses + a.host_runs)
+        if (a.accesses != a.hits + a.loads + a.bypasses + run_in_place(&a))
             fail_msg("%s loses accesses", policy);
         if (selects && (a.activations > choices ||
                         (a.accesses > accesses && ((*all)->acts & ACT_RESIDENCY) == 0)))

@@ -160,8 +160,8 @@ static void test_shipped_models(void **state)
 static void test_shipped_machines(void **state)
 {
     static const char *const expected[] = {
-        "a100-80g",    "h100-80g",      "h200",        "l40s",
-        "phone-flash", "rtx4090-pcie4", "v100-32g-x8",
+        "a100-80g", "a100-monde",  "h100-80g",      "h200",
+        "l40s",     "phone-flash", "rtx4090-pcie4", "v100-32g-x8",
     };
     struct err e = {.text = ""};
     size_t count = 0;

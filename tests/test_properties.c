@@ -155,7 +155,7 @@ static void check_sums(const struct trial *t, const struct result_policy *p)
     if (shares != run->total.latency)
         violated(t, "%s's shares of the time sum to %lld ps, not %lld", p->label,
                  (long long)shares, (long long)run->total.latency);
-    if (n->accesses != n->hits + n->loads + n->bypasses + n->host_runs)
+    if (n->accesses != n->hits + n->loads + n->bypasses + run_in_place(n))
         violated(t, "%s's accesses are not its hits and misses", p->label);
     if (layers.activations != n->activations || layers.dropped != n->dropped ||
         layers.accesses != n->accesses || layers.hits != n->hits ||
@@ -314,6 +314,7 @@ static void check_group_of_one(const struct property_case *c, const struct trial
             a->total.counts.wasted_bytes != b->total.counts.wasted_bytes ||
             a->total.counts.out_bytes != b->total.counts.out_bytes ||
             a->total.counts.host_runs != b->total.counts.host_runs ||
+            a->total.counts.near_runs != b->total.counts.near_runs ||
             a->total.counts.dropped != b->total.counts.dropped ||
             memcmp(&a->total.memory, &b->total.memory, sizeof a->total.memory) != 0 ||
             memcmp(&a->quality, &b->quality, sizeof a->quality) != 0)

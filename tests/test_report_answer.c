@@ -163,7 +163,7 @@ static void the_share_that_differs_most(void **state)
     static const char *const words[RUN_SHARES] = {
         [SHARE_DENSE] = "dense compute: it",
         [SHARE_EXPERT] = "expert compute: it",
-        [SHARE_HOSTED] = "waiting for experts on the host: it",
+        [SHARE_HOSTED] = "waiting for experts in place: it",
         [SHARE_COPY] = "waiting for weights to be copied: it",
         [SHARE_COMM] = "communication that nothing hides: it",
         [SHARE_IMBALANCE] = "waiting for slower GPUs: it",
@@ -236,8 +236,7 @@ static void computing_and_the_host(void **state)
     less_on(&h, SHARE_HOSTED);
     h.p[0].run.total.counts.host_runs = 5;
     h.p[1].run.total.counts.host_runs = 10;
-    says(state, &h.r,
-         "It runs 50.0 % fewer experts on the host (5.00 against 10.0).</p>");
+    says(state, &h.r, "It runs 50.0 % fewer experts in place (5.00 against 10.0).</p>");
     less_on(&h, SHARE_HOST);
     says(state, &h.r, "on average.</p>");
     h.p[0].graph = true;

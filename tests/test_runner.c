@@ -65,7 +65,7 @@ static void check_books(const struct run_world *w, const struct run_result *r, b
     for (uint32_t l = 0; l < r->layers; l++) {
         const struct run_counts *c = &r->layer[l].counts;
 
-        assert_int_equal(c->accesses, c->hits + c->loads + c->bypasses + c->host_runs);
+        assert_int_equal(c->accesses, c->hits + c->loads + c->bypasses + run_in_place(c));
         assert_int_equal(c->demand_bytes, (c->loads + c->bypasses) * w->expert_bytes[l]);
         assert_int_equal(c->prefetch_bytes, c->prefetches * w->expert_bytes[l]);
         assert_true(c->prefetch_used * w->expert_bytes[l] + c->wasted_bytes <=
@@ -104,7 +104,14 @@ static const char *const prefetchers[] = {"none",
                                           "{name: frequency, candidates: 3}",
                                           "previous-token",
                                           NULL};
-static const char *const offloads[] = {"fetch", "fetch", "host", "fiddler", NULL};
+static const char *const offloads[] = {"fetch",
+                                       "fetch",
+                                       "host",
+                                       "fiddler",
+                                       "{name: hybrid, fetch: 2}",
+                                       "monde",
+                                       "{name: layers, count: 1, batch: 3}",
+                                       NULL};
 
 /* Options of a cache that swaps; `spare` where all experts have one size. Owned. */
 static char *draw_swaps(uint64_t seed, bool spare)
@@ -265,9 +272,12 @@ static void test_executors_agree(void **state)
         "total_slots: 9, scope: global, protect: none}, schedule: serial}",
         "slots: 5, protect: prefer, preload: linear}}",
         "bytes: 17 MB, scope: global, admission: second-miss}}",
-        "slots: 4}, offload: fiddler}",
+        "slots: 4}, offload: monde}",
+        "slots: 4}, offload: {name: monde, hot: 0}}",
         "slots: 3, preload: linear}, offload: host, schedule: serial}",
-        "slots: 3, order: recorded, protect: none}, offload: fiddler}",
+        "slots: 3, order: recorded, protect: none}, offload: {name: monde, hot: best}, "
+        "schedule: {name: overlapped, loads: each}}",
+        "slots: none}, schedule: {name: overlapped, loads: each}}",
     };
 
     (void)state;
@@ -279,7 +289,10 @@ static void test_executors_agree(void **state)
         s.w->machine.h2d_pinned.latency = 1234567;
         s.w->machine.host.copy_call = 765432;
         s.w->machine.host.launch_eager = 234567;
-        s.w->machine.host.flops = 768 / 8e-6; /* fiddler fetches for three tokens */
+        s.w->machine.host.flops = 768 / 8e-6;
+        s.w->machine.has_near = true;
+        s.w->machine.near =
+            (struct machine_near){.bytes_per_s = 4e11, .flops = 768 / 8e-6, .units = 1};
         if (i == 4)
             s.w->expert_bytes[1] = 3 * WORLD_BYTES + 1;
         run_world_each_cache(compare_executors, &s);

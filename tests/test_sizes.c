@@ -44,7 +44,7 @@ static void words_by_hand(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err e = {.text = ""};
         struct cfg *c = cfg_parse("p", cases[i].text, strlen(cases[i].text), &e);
-        struct cache_params p;
+        struct cache_params p = {.slots = 0};
 
         assert_non_null(c);
         if (cfg_bind(cfg_root(c), cache_options, &p, &e) != 0 ||
@@ -64,11 +64,11 @@ static void bad_words(void **state)
         const char *text, *sentence;
     } cases[] = {
         {"{slots: al}", "p:1:9: 'slots' is al; expected an integer from 0 to 4000000000, "
-                        "all or auto; did you mean 'all'?"},
+                        "all, auto or none; did you mean 'all'?"},
         {"{slots: -1}", "p:1:9: 'slots' is -1; expected an integer from 0 to 4000000000, "
-                        "all or auto"},
+                        "all, auto or none"},
         {"{slots: \"4\"}", "p:1:9: 'slots' is \"4\"; expected an integer from 0 to "
-                           "4000000000, all or auto"},
+                           "4000000000, all, auto or none"},
         {"{bytes: 0 %}",
          "a size from 0 to 1000000 TB with its unit, such as 64 MiB, or a "
          "share, such as 80 %"},
@@ -88,7 +88,7 @@ static void bad_words(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err e = {.text = ""};
         struct cfg *c = cfg_parse("p", cases[i].text, strlen(cases[i].text), &e);
-        struct cache_params p;
+        struct cache_params p = {.slots = 0};
 
         assert_non_null(c);
         if (cfg_bind(cfg_root(c), cache_options, &p, &e) == 0 &&

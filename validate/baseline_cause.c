@@ -115,6 +115,8 @@ static bool follows_times(const struct cause *k, const struct policy_pair *p)
 
     return is(tree_text(TREE(p->new, "made_of", "engine")), "event") ||
            strncmp(offload, "fiddler", strlen("fiddler")) == 0 ||
+           strncmp(offload, "hybrid", strlen("hybrid")) == 0 ||
+           strncmp(offload, "monde hot=best", strlen("monde hot=best")) == 0 ||
            (*arrivals != '\0' && !is(arrivals, "closed"));
 }
 

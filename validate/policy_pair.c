@@ -37,7 +37,9 @@ const struct policy_decision policy_decisions[] = {
      "cache",
      {"total_hits", "total_loads", "total_bypasses", "total_demand_bytes",
       "total_wasted_bytes", "total_out_bytes"}},
-    {"which experts run on the host, as decided by ", "offload", {"total_host_runs"}},
+    {"which experts run in place, as decided by ",
+     "offload",
+     {"total_host_runs", "total_near_runs"}},
 };
 
 _Static_assert(sizeof policy_decisions / sizeof *policy_decisions == POLICY_DECISIONS,

@@ -224,22 +224,72 @@ static NOINLINE op_id submit_copy(struct exec *x, const struct op *op)
     return engine_submit(x->engine, w);
 }
 
+/* The weights flow from the host's memory, which copies share, no faster than they are
+ * computed with. */
 static NOINLINE op_id submit_host_experts(struct exec *x, const struct op *op)
 {
     const struct cost_experts *w = &op->group.work;
     uint64_t rows = op->group.routing->rows;
+    sim_time time = cost_host_experts(&x->cost, w);
+    struct work work = {.lane = x->pool_lane,
+                        .tag = exec_sim_tag(op->kind, op->layer, 0),
+                        .class_ = op->class_,
+                        .release = x->host_now,
+                        .latency =
+                            x->cost.machine->host.layer_overhead +
+                            cost_host_trip(&x->cost, w->rows < rows ? w->rows : rows),
+                        .after = op->after,
+                        .after_count = op->after_count};
 
-    return engine_submit_fixed(
-        x->engine,
-        (struct work_fixed){.lane = x->pool_lane,
-                            .tag = exec_sim_tag(op->kind, op->layer, 0),
-                            .class_ = op->class_,
-                            .release = x->host_now,
-                            .latency =
-                                cost_host_experts(&x->cost, w) +
-                                cost_host_trip(&x->cost, w->rows < rows ? w->rows : rows),
-                            .after = op->after,
-                            .after_count = op->after_count});
+    if (time > 0) {
+        work.bytes = model_expert_bytes(x->cost.model) * w->distinct;
+        work.most_bytes_per_s = (double)work.bytes / sim_time_seconds(time);
+        work.path[0] = x->dram;
+        work.path_length = 1;
+    }
+    return engine_submit(x->engine, &work);
+}
+
+static sim_time near_time(const struct exec *x, const struct op *op)
+{
+    sim_time sum = x->cost.machine->near.layer_overhead;
+
+    for (uint32_t i = 0; i < op->group.count; i++)
+        sum += cost_near_expert(&x->cost, op->group.tokens[op->group.expert[i]]);
+    return sum;
+}
+
+/* The rows of each expert go there, are computed and come back: one work, or three where
+ * what crosses shares the links with copies. */
+static NOINLINE op_id submit_near_experts(struct exec *x, const struct op *op)
+{
+    const struct machine *m = x->cost.machine;
+    struct work work = {.lane = x->near_lane,
+                        .tag = exec_sim_tag(op->kind, op->layer, 0),
+                        .class_ = op->class_,
+                        .release = x->host_now,
+                        .after = op->after,
+                        .after_count = op->after_count};
+    struct work way[2];
+
+    if (!op->group.crosses) {
+        work.latency = near_time(x, op) + cost_host_trip(&x->cost, op->group.work.rows);
+        return engine_submit(x->engine, &work);
+    }
+    for (int in = 0; in < 2; in++) {
+        const struct work *copy = &x->copy[!in][0];
+
+        way[in] = work;
+        way[in].latency = in ? m->h2d_pinned.latency : m->d2h_pinned.latency;
+        way[in].bytes = cost_rows_bytes(&x->cost, op->group.work.rows);
+        memcpy(way[in].path, copy->path, sizeof way[in].path);
+        way[in].path_length = copy->path_length;
+    }
+    (void)engine_submit(x->engine, &way[0]);
+    work.after_count = way[1].after_count = 0; /* one lane: they follow each other */
+    work.latency = near_time(x, op);
+    (void)engine_submit(x->engine, &work);
+    return engine_submit(x->engine, &way[1]);
 }
 
 /* Ends in a call whatever the kind, so that no registers are saved on the way. */
@@ -259,6 +309,8 @@ static op_id submit(struct exec *x, const struct op *op)
         return submit_copy(x, op);
     case OP_HOST_EXPERTS:
         return submit_host_experts(x, op);
+    case OP_NEAR_EXPERTS:
+        return submit_near_experts(x, op);
     case OP_ENCODE:
     case OP_DECODE:
         return submit_dispatch(x, op);

@@ -11,10 +11,19 @@
  * directions, of capacity h2d * h2d_duplex + d2h * d2h_duplex, slows them when they
  * overlap. Experts homed in storage cross the storage link too (streamed through).
  *
- * Experts on the host take the pool as long as cost_host_experts() says and the time of
- * their rows' hidden states to the host and back (cost_host_trip(); a row crosses once,
- * however many of the experts it chose: at most the rows of the pass). The host thread
- * goes on at once. They slow no copy, nor any copy them: links carry weights only.
+ * Experts on the host take the pool for host.layer_overhead, the time of their rows'
+ * hidden states to the host and back (cost_host_trip(); a row crosses once, however many
+ * of the experts it chose: at most the rows of the pass), and as long as
+ * cost_host_experts() says: their weights flow from host DRAM, which copies share, so
+ * that each slows the other where both want more than there is. The host thread goes on
+ * at once.
+ *
+ * Experts near their data take the unit's lane for near.layer_overhead,
+ * cost_near_expert() of one after the other, and their rows' way: each expert's rows
+ * cross for it alone (MoNDE's activation movement). They cross as if they had the link
+ * for themselves, or (op.group.crosses) share PCIe and host DRAM with the copies: then
+ * the operation is three works, and its times are those of the last. The unit's own
+ * reading slows no copy.
  *
  * Several GPUs (exec_group.c) share one engine, each with lanes and a host thread of its
  * own. A collective costs every member's host one launch. In FIFO mode it takes what

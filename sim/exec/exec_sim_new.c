@@ -16,8 +16,8 @@ static void tell(const struct exec *x, work_id id, uint32_t tag, uint32_t lane,
                          .end = times->end,
                          .cancelled = times->cancelled};
 
-    x->observe(x->observe_context, id, (enum op_kind)(tag >> 28), (enum op_lane)lane,
-               tag >> 16 & 0xfff, tag & 0xffff, &t);
+    x->observe(x->observe_context, id, exec_sim_tag_kind(tag), (enum op_lane)lane,
+               exec_sim_tag_layer(tag), tag & 0xffff, &t);
 }
 
 static void observe(void *context, work_id id, uint32_t tag, uint32_t lane,
@@ -45,6 +45,8 @@ static void init(struct exec *x, const struct exec_sim_options *o)
         x->dense[i].gpu = -1;
     x->gate.gpu = x->head.gpu = -1;
     x->pool_lane = LANE_HOST_POOL;
+    x->near_lane = LANE_NEAR;
+    x->dram = LINK_DRAM;
     for (int part = COST_DENSE; part <= COST_HEAD; part++)
         x->kernels[part] = cost_kernels(&x->cost, (enum cost_part)part);
     x->dense_class = mem_alloc(o->cost.model->layers, 1);
@@ -189,6 +191,18 @@ static void add_lanes(struct exec_group *g, struct engine *engine, bool event_dr
         engine_add_lane(engine, "collective");
 }
 
+/* The first GPU that shares the near-data unit of this one. */
+static uint32_t near_neighbour(const struct machine *m, const struct topology *t,
+                               uint32_t rank)
+{
+    uint32_t node = rank / t->gpus * t->gpus, first = rank;
+    uint32_t unit = (rank - node) * m->near.units / t->gpus;
+
+    while (first > node && (first - 1 - node) * m->near.units / t->gpus == unit)
+        first--;
+    return first;
+}
+
 static void observe_group(void *context, work_id id, uint32_t tag, uint32_t lane,
                           const struct work_times *times)
 {
@@ -212,7 +226,10 @@ int exec_sim_new_group(const struct exec_sim_options *o, const struct topology *
     g->gpu = mem_alloc(g->gpus, sizeof *g->gpu);
     g->load = mem_zalloc(t->links, sizeof *g->load);
     g->carried = mem_zalloc(t->links, sizeof *g->carried);
-    if (o->event_driven && add_links(g, engine, o->cost.machine, e) != 0) {
+    if (!o->event_driven)
+        g->first_dram = add_node_links(engine, t, "host DRAM",
+                                       o->cost.machine->host.dram_bytes_per_s);
+    else if (add_links(g, engine, o->cost.machine, e) != 0) {
         exec_group_free(g);
         engine_free(engine);
         return -1;
@@ -226,6 +243,8 @@ int exec_sim_new_group(const struct exec_sim_options *o, const struct topology *
         x->group = g;
         x->first_lane = i * OP_LANES;
         x->pool_lane = i / t->gpus * t->gpus * OP_LANES + LANE_HOST_POOL;
+        x->near_lane = near_neighbour(o->cost.machine, t, i) * OP_LANES + LANE_NEAR;
+        x->dram = (uint16_t)(g->first_dram + topology_node(t, i));
         if (o->event_driven)
             set_group_copies(x, g, i);
         if (observe_context != NULL && observe_context[i] != NULL) {

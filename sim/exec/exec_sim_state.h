@@ -52,6 +52,8 @@ struct exec {
     struct exec_group *group; /* NULL: a GPU alone */
     uint32_t first_lane;
     uint32_t pool_lane; /* the host's processors, which the GPUs of a node share */
+    uint32_t near_lane; /* the near-data unit, which some of them may share */
+    uint16_t dram;      /* link of the host's memory */
     struct cost cost;
     bool pageable;
     sim_time host_now;
@@ -72,12 +74,23 @@ struct exec {
     void *observe_context;
 };
 
-/* What an operation is, in 32 bits: enters the digest and labels the timeline. */
+/* What an operation is, in 32 bits: enters the digest and labels the timeline. A kind's
+ * lower four bits stand before its fifth. */
 static inline uint32_t exec_sim_tag(enum op_kind kind, uint32_t layer, uint32_t expert)
 {
-    _Static_assert(OP_KINDS <= 16, "a kind has four bits of the tag");
-    assert(layer <= 0xfff && expert <= 0xffff);
-    return (uint32_t)kind << 28 | layer << 16 | expert;
+    uint32_t k = (uint32_t)kind;
+
+    _Static_assert(OP_KINDS <= 32, "a kind has five bits of the tag");
+    assert(layer <= 0x7ff && expert <= 0xffff);
+    return (k & 15) << 28 | k >> 4 << 27 | layer << 16 | expert;
+}
+static inline enum op_kind exec_sim_tag_kind(uint32_t tag)
+{
+    return (enum op_kind)(tag >> 28 | (tag >> 27 & 1) << 4);
+}
+static inline uint32_t exec_sim_tag_layer(uint32_t tag)
+{
+    return tag >> 16 & 0x7ff;
 }
 
 /* When the host begins to launch something, after what a graph costs it once. */

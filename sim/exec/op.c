@@ -21,6 +21,7 @@ const char *op_kind_name(enum op_kind kind)
         [OP_GATHER] = "all-gather",
         [OP_SCATTER] = "reduce-scatter",
         [OP_MIGRATE] = "migrate",
+        [OP_NEAR_EXPERTS] = "near experts",
     };
 
     assert((unsigned)kind < OP_KINDS);
@@ -33,7 +34,7 @@ const char *op_lane_name(enum op_lane lane)
         [LANE_COMPUTE] = "compute",     [LANE_COPY_IN] = "copy in",
         [LANE_COPY_OUT] = "copy out",   [LANE_HOST] = "host",
         [LANE_HOST_POOL] = "host pool", [LANE_NETWORK] = "network",
-        [LANE_NODE] = "node network",
+        [LANE_NODE] = "node network",   [LANE_NEAR] = "near data",
     };
 
     assert((unsigned)lane < OP_LANES);

@@ -40,11 +40,19 @@ enum op_kind {
     OP_GATHER,   /* all-gather of rows */
     OP_SCATTER,  /* reduce-scatter of rows */
     OP_MIGRATE,  /* experts' weights from GPU to GPU */
+    /* Alone again. */
+    OP_NEAR_EXPERTS, /* a group of experts of one layer on the unit beside their memory:
+                        their rows go there one by one, and come back */
     OP_KINDS
 };
 static inline bool op_is_collective(enum op_kind kind)
 {
-    return kind >= OP_EXCHANGE && kind < OP_KINDS;
+    return kind >= OP_EXCHANGE && kind <= OP_MIGRATE;
+}
+/* Experts that run where their weights are stored. */
+static inline bool op_is_elsewhere(enum op_kind kind)
+{
+    return kind == OP_HOST_EXPERTS || kind == OP_NEAR_EXPERTS;
 }
 const char *op_kind_name(enum op_kind kind);
 
@@ -57,6 +65,7 @@ enum op_lane {
     /* Collectives that this GPU is the first member of: */
     LANE_NETWORK, /* those of all GPUs */
     LANE_NODE,    /* those of GPUs that share an attention, inside a node */
+    LANE_NEAR,    /* the near-data unit */
     OP_LANES
 };
 const char *op_lane_name(enum op_lane lane);
@@ -84,7 +93,7 @@ struct op {
             struct cost_experts work;
             const uint16_t *expert; /* [count] ascending ids */
             const uint32_t *slot;   /* [count] where each one's weights are; NULL for
-                                       OP_HOST_EXPERTS, whose are in host memory */
+                                       those elsewhere, whose are in host memory */
             const uint32_t *tokens; /* [experts of the layer] rows of each expert id */
             uint32_t count;
             const struct op_routing *routing; /* of the whole layer */
@@ -93,7 +102,10 @@ struct op {
             uint32_t pieces;
             bool least;    /* pieces take cost_expert_alone_least(): a bound */
             uint32_t loop; /* experts that an eager loop goes over */
-        } group; /* OP_EXPERTS, OP_HOST_EXPERTS; arrays borrowed until submit returns */
+            bool crosses;  /* OP_NEAR_EXPERTS: its rows share the link with the weights
+                              that are copied; else each has it for itself */
+        } group; /* OP_EXPERTS, OP_HOST_EXPERTS, OP_NEAR_EXPERTS; arrays borrowed until
+                    submit returns */
         struct {
             uint32_t expert;
             uint32_t slot;

@@ -76,9 +76,19 @@ static bool hosted_without_host(const struct facts *f)
     return does(f, ACT_HOST) && f->x->machine->unified;
 }
 
+static bool each_in_one_stream(const struct facts *f)
+{
+    return f->p->schedule.loads == LOADS_EACH && !policy_schedule(f->p)->split;
+}
+
+static bool near_without_unit(const struct facts *f)
+{
+    return does(f, ACT_NEAR) && !f->x->machine->has_near;
+}
+
 static bool hosted_from_elsewhere(const struct facts *f)
 {
-    return does(f, ACT_HOST) &&
+    return does(f, ACT_IN_PLACE) &&
            (f->x->home != TIER_HOST || f->x->host_bytes != UINT64_MAX);
 }
 
@@ -150,7 +160,7 @@ static bool oracle_in_parts(const struct facts *f)
 
 static bool hosted_in_parts(const struct facts *f)
 {
-    return does(f, ACT_HOST) && f->parts > 1;
+    return does(f, ACT_IN_PLACE) && f->parts > 1;
 }
 
 static bool oracle_of_moving(const struct facts *f)
@@ -188,8 +198,8 @@ static const struct refusal {
     const char *sentence;
 } refusals[] = {
     {two_classes_in_fifo, "engine",
-     " loads early or writes back, which engine: fifo cannot do; choose engine: auto or "
-     "event"},
+     " loads early, writes back, or loads beside experts that run in place, which "
+     "engine: fifo cannot do; choose engine: auto or event"},
     {oracle_of_timed_passes, NULL,
      " is an oracle: it needs a workload whose passes do not depend on time; choose "
      "arrivals: closed"},
@@ -250,9 +260,17 @@ static const struct refusal {
     {hosted_without_host, NULL,
      " runs experts on the host (offload: {offload}), but host and GPU of {machine} are "
      "one; choose offload: fetch, or another machine"},
+    {each_in_one_stream, "schedule.loads",
+     ": schedule: {schedule} runs nothing while experts load, so that loads: each has no "
+     "meaning; choose schedule: overlapped, or loads: together"},
+    {near_without_unit, NULL,
+     " runs experts near their data (offload: {offload}), but {machine} has no unit "
+     "there; "
+     "give its file a section near: with bandwidth and flops (models/README.md)"},
     {hosted_from_elsewhere, NULL,
-     " runs experts on the host (offload: {offload}), but not all of them are in host "
-     "memory; choose offload: fetch, or keep them there with home: host and enough "
+     " runs experts where they are stored (offload: {offload}), but not all of them are "
+     "in "
+     "host memory; choose offload: fetch, or keep them there with home: host and enough "
      "host_memory"},
 };
 

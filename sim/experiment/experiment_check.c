@@ -147,6 +147,7 @@ static int resolve_slots(const struct experiment *x, struct policy *p, struct er
     uint64_t *own = NULL;
     int status = 0;
 
+    policy_close_layers(p, x->info->layers);
     if (x->is_parallel) {
         share.experts = parallel_local(p, &x->topology, x->info->experts);
         own = parallel_expert_bytes(p, &x->topology, x->info, x->expert_bytes);

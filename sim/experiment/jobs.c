@@ -178,6 +178,13 @@ static int open_group(struct job *job, struct exec **exec, struct err *e)
     return status;
 }
 
+/* Of a policy that runs experts in place, which is either on the host or near the data.
+ */
+static sim_time busy_in_place(const struct exec *x)
+{
+    return exec_sim_lane_busy(x, LANE_HOST_POOL) + exec_sim_lane_busy(x, LANE_NEAR);
+}
+
 static void finish_group(struct job *job, struct exec *const *exec)
 {
     const struct topology *t = &job->x->topology;
@@ -188,7 +195,7 @@ static void finish_group(struct job *job, struct exec *const *exec)
     r->digest = exec_sim_report(exec[0]).digest;
     for (uint32_t i = 0; i < t->ranks; i++) {
         r->copy_busy += exec_sim_lane_busy(exec[i], LANE_COPY_IN);
-        r->host_busy += exec_sim_lane_busy(exec[i], LANE_HOST_POOL);
+        r->host_busy += busy_in_place(exec[i]);
     }
     r->copy_busy /= t->ranks;
     r->host_busy /= t->nodes; /* whose GPUs share it */
@@ -310,7 +317,7 @@ static int finish_run(struct job *job, struct exec *exec, struct future_writer *
     if (executor_of(x) == &simulated) {
         job->result.digest = exec_sim_report(exec).digest;
         job->result.copy_busy = exec_sim_lane_busy(exec, LANE_COPY_IN);
-        job->result.host_busy = exec_sim_lane_busy(exec, LANE_HOST_POOL);
+        job->result.host_busy = busy_in_place(exec);
     }
     if (job->bounds == NULL || !job->result.finished) {
         future_writer_free(record);

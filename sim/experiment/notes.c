@@ -17,9 +17,9 @@ static char *add_note(char *notes, char *note)
 /* Whether policy i has a property that a note is about. */
 typedef bool has_property(const struct experiment *x, uint32_t i);
 
-static bool runs_on_host(const struct experiment *x, uint32_t i)
+static bool runs_in_place(const struct experiment *x, uint32_t i)
 {
-    return policy_does(x->policy[i], ACT_HOST);
+    return policy_does(x->policy[i], ACT_IN_PLACE);
 }
 
 static bool asks_what_is_resident(const struct experiment *x, uint32_t i)
@@ -133,12 +133,11 @@ char *experiment_result_notes(const struct experiment *x, const struct result *r
                                        "own accesses, and there are none on time",
                                        acting));
     free(acting);
-    acting = x->p.bounds ? list_policies(x, runs_on_host) : NULL;
+    acting = x->p.bounds ? list_policies(x, runs_in_place) : NULL;
     if (acting != NULL)
-        notes =
-            add_note(notes, mem_format("experts may run on the host (%s): no bound on "
-                                       "bytes and time is known there, only on hits",
-                                       acting));
+        notes = add_note(notes, mem_format("experts may run in place (%s): no bound on "
+                                           "bytes and time is known there, only on hits",
+                                           acting));
     free(acting);
     if (!x->timeless)
         notes = add_note(notes, mem_strdup("passes depend on time: each policy forms its "

@@ -149,12 +149,12 @@ static struct job *make_balanced(struct experiment *x, const struct job *of)
     return job;
 }
 
-/* Whether references say what time it could have taken at best: what runs on the host,
- * and what is chosen by what is resident, would be other work with every expert resident.
+/* Whether references say what time it could have taken at best: what runs in place, and
+ * what is chosen by what is resident, would be other work with every expert resident.
  */
 static bool has_time_bounds(const struct policy *p)
 {
-    return !policy_does(p, ACT_HOST) && !policy_does(p, ACT_RESIDENCY);
+    return !policy_does(p, ACT_IN_PLACE) && !policy_does(p, ACT_RESIDENCY);
 }
 
 enum reference { REFERENCE_GRAPH, REFERENCE_EAGER, REFERENCE_BELADY, REFERENCES };
@@ -359,7 +359,7 @@ static void fill_bounds(const struct experiment *x, const struct plan *plan, uin
         return;
     }
     b->belady_hits = plan->bounds[i].hits;
-    if (policy_does(&plan->job[i]->policy, ACT_HOST))
+    if (policy_does(&plan->job[i]->policy, ACT_IN_PLACE))
         return;
     b->belady_bytes = plan->bounds[i].load_bytes;
     b->copy = least_copy_time(x, b->belady_bytes);

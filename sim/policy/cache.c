@@ -190,6 +190,8 @@ static __attribute__((noinline)) struct cache_result miss(struct cache *c, uint3
     uint32_t object = c->layer[layer].first_object + expert;
 
     c->evicted_count = 0;
+    if (c->closed != NULL && c->closed[layer])
+        return bypass(c);
     if (c->algorithm->miss != NULL)
         c->algorithm->miss(s->state, object);
     if (!admitted(c, s, object) || !make_room(c, s, object, c->bytes[layer], true))
@@ -340,7 +342,8 @@ struct cache_result cache_prefetch(struct cache *c, uint32_t layer, uint32_t exp
         mark_held(c, s);
         s->env.step = c->step;
         s->env.protect = true;
-        room = (c->algorithm->admit == NULL || c->algorithm->admit(s->state, object)) &&
+        room = (c->closed == NULL || !c->closed[layer]) &&
+               (c->algorithm->admit == NULL || c->algorithm->admit(s->state, object)) &&
                make_room(c, s, object, c->bytes[layer], false);
         s->env.protect = protect;
         unmark_held(c, s);
@@ -375,12 +378,12 @@ uint32_t cache_slots(const struct cache *c)
 
 uint32_t cache_set_slots(const struct cache *c)
 {
-    uint32_t least = c->set[0].env.capacity;
+    uint32_t least = CACHE_NONE;
 
-    for (uint32_t i = 1; i < c->sets; i++)
-        if (c->set[i].env.capacity < least)
+    for (uint32_t i = 0; i < c->sets; i++)
+        if (c->set[i].env.capacity < least && !cache_set_is_closed(c, &c->set[i]))
             least = c->set[i].env.capacity;
-    return least;
+    return least == CACHE_NONE ? 1 : least;
 }
 
 uint64_t cache_capacity_bytes(const struct cache *c)

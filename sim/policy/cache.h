@@ -98,7 +98,8 @@ enum cache_preload {
     CACHE_PRELOAD_LAST,
     CACHE_PRELOAD_AUTO
 };
-enum { CACHE_SLOTS_ALL = -1, CACHE_SLOTS_AUTO = -2 }; /* of layer_slots, in words */
+/* Of layer_slots, in words. */
+enum { CACHE_SLOTS_ALL = -1, CACHE_SLOTS_AUTO = -2, CACHE_SLOTS_NONE = -3 };
 enum cache_order {
     CACHE_ORDER_ID,
     CACHE_ORDER_RECORDED,
@@ -112,6 +113,9 @@ struct cache_params {
     /* As configured, on each GPU: at most one of them is not 0; for cache_resolve(). */
     int64_t layer_slots, total_slots;
     struct cfg_part room;
+    /* Layers that keep no expert, whose accesses all bypass: so many from one on. Sizes
+     * are those of the others. */
+    uint32_t closed_from, closed;
     int64_t slots;  /* per set; 0: by bytes */
     uint64_t bytes; /* of the whole cache (per-layer scope: an equal share each) */
     int protect;    /* enum cache_protect */
@@ -152,6 +156,11 @@ const char *cache_resolve(struct cache_params *p, uint32_t layers, uint32_t expe
  * layer, expert_bytes[layers]. */
 uint64_t cache_room_bytes(const struct cache_params *c, uint32_t layers, uint32_t experts,
                           const uint64_t *expert_bytes);
+/* Whether a layer keeps no expert. */
+static inline bool cache_closes(const struct cache_params *p, uint32_t layer)
+{
+    return layer - p->closed_from < p->closed;
+}
 /* Whether every expert has room, so that none is ever evicted. */
 bool cache_holds_all(const struct cache_params *c, uint32_t layers, uint32_t experts,
                      const uint64_t *expert_bytes);

@@ -9,7 +9,7 @@ static const char *const scopes[] = {"layer", "global", NULL};
 static const char *const protections[] = {"strict", "prefer", "none", NULL};
 static const char *const admissions[] = {"always", "second-miss", NULL};
 static const char *const preloads[] = {"none", "linear", "last", "auto", NULL};
-static const char *const slot_words[] = {"all", "auto", NULL};
+static const char *const slot_words[] = {"all", "auto", "none", NULL};
 static const char *const orders[] = {"id", "recorded", "hits-first", NULL};
 
 #define AT(member) offsetof(struct cache_params, member)
@@ -19,8 +19,8 @@ const struct option cache_options[] = {
      "one set of slots per layer, or one for all layers"},
     {"slots", OPT_INT, AT(layer_slots), "0", 0, 4e9, slot_words,
      "experts per layer, whatever the scope; all: every expert that its GPU has; auto: "
-     "as many as fit beside dense weights, staging and the largest KV cache; 0: by "
-     "total_slots or bytes"},
+     "as many as fit beside dense weights, staging and the largest KV cache; none: no "
+     "expert is kept; 0: by total_slots or bytes"},
     {"total_slots", OPT_INT, AT(total_slots), "0", 0, 4e9, NULL,
      "experts over all layers; per-layer sets get equal shares; 0: by slots or bytes"},
     {"bytes", OPT_PART, AT(room), "0", 0, 1e18, NULL,
@@ -61,7 +61,8 @@ static const char *check_sizes(const struct cache_params *p, uint32_t layers,
                                uint32_t experts, struct err *e)
 {
     uint64_t slots = (uint64_t)p->layer_slots, total = (uint64_t)p->total_slots;
-    uint64_t all = (uint64_t)layers * experts;
+    uint32_t open = layers - p->closed;
+    uint64_t all = (uint64_t)open * experts;
 
     if (slots > experts) {
         (void)err_set(e,
@@ -75,27 +76,30 @@ static const char *check_sizes(const struct cache_params *p, uint32_t layers,
             e,
             "total_slots is %llu, but %u layers of %u experts are %llu; give at "
             "most %llu",
-            (unsigned long long)total, layers, experts, (unsigned long long)all,
+            (unsigned long long)total, open, experts, (unsigned long long)all,
             (unsigned long long)all);
         return "total_slots";
     }
-    if (p->scope == CACHE_PER_LAYER && total % layers != 0) {
+    if (p->scope == CACHE_PER_LAYER && open > 0 && total % open != 0) {
         (void)err_set(e,
                       "total_slots is %llu, which %u layers cannot share equally (scope: "
                       "layer); give %llu, or scope: global",
-                      (unsigned long long)total, layers,
-                      (unsigned long long)((total + layers - 1) / layers * layers));
+                      (unsigned long long)total, open,
+                      (unsigned long long)((total + open - 1) / open * open));
         return "total_slots";
     }
     return NULL;
 }
 
-static uint64_t all_bytes(uint32_t layers, uint32_t experts, const uint64_t *expert_bytes)
+/* Of the layers that keep experts. */
+static uint64_t all_bytes(const struct cache_params *p, uint32_t layers, uint32_t experts,
+                          const uint64_t *expert_bytes)
 {
     uint64_t sum = 0;
 
     for (uint32_t l = 0; l < layers; l++)
-        sum += expert_bytes[l] * experts;
+        if (!cache_closes(p, l))
+            sum += expert_bytes[l] * experts;
     return sum;
 }
 
@@ -103,10 +107,15 @@ static uint64_t all_bytes(uint32_t layers, uint32_t experts, const uint64_t *exp
 static void count_words(struct cache_params *p, uint32_t layers, uint32_t experts,
                         const uint64_t *expert_bytes)
 {
-    double all = (double)all_bytes(layers, experts, expert_bytes);
+    double all = (double)all_bytes(p, layers, experts, expert_bytes);
 
     if (p->layer_slots == CACHE_SLOTS_ALL)
         p->layer_slots = experts;
+    if (p->layer_slots == CACHE_SLOTS_NONE) {
+        p->layer_slots = 1; /* of layers that are none */
+        p->closed_from = 0;
+        p->closed = layers;
+    }
     if (p->room.percent > 0) {
         uint64_t bytes = (uint64_t)(all * p->room.percent / 100);
 
@@ -114,10 +123,27 @@ static void count_words(struct cache_params *p, uint32_t layers, uint32_t expert
     }
 }
 
+/* Whether every expert of the layers that keep any has room. */
+static bool holds_open(const struct cache_params *c, uint32_t layers, uint32_t experts,
+                       const uint64_t *expert_bytes)
+{
+    bool global = c->scope == CACHE_GLOBAL;
+    uint32_t open = layers - c->closed;
+
+    if (c->slots > 0)
+        return (uint64_t)c->slots >= (global ? (uint64_t)open * experts : experts);
+    for (uint32_t l = 0; l < layers; l++) {
+        if (!global && !cache_closes(c, l) && c->bytes / open < expert_bytes[l] * experts)
+            return false;
+    }
+    return c->bytes >= all_bytes(c, layers, experts, expert_bytes);
+}
+
 const char *cache_resolve(struct cache_params *p, uint32_t layers, uint32_t experts,
                           const uint64_t *expert_bytes, struct err *e)
 {
     bool words = p->layer_slots < 0 || p->room.percent > 0;
+    uint32_t open;
     const char *key;
 
     if ((p->layer_slots != 0) + (p->total_slots != 0) +
@@ -136,13 +162,14 @@ const char *cache_resolve(struct cache_params *p, uint32_t layers, uint32_t expe
     key = check_sizes(p, layers, experts, e);
     if (key != NULL)
         return key;
+    open = layers - p->closed;
     if (p->scope == CACHE_GLOBAL)
-        p->slots = p->layer_slots * layers + p->total_slots;
+        p->slots = p->layer_slots * (open > 0 ? open : 1) + p->total_slots;
     else
-        p->slots = p->layer_slots + p->total_slots / layers;
+        p->slots = p->layer_slots + p->total_slots / (open > 0 ? open : 1);
     p->bytes = p->room.bytes;
     if (p->preload == CACHE_PRELOAD_AUTO && cache_is_sized(p))
-        p->preload = words && cache_holds_all(p, layers, experts, expert_bytes)
+        p->preload = words && holds_open(p, layers, experts, expert_bytes)
                          ? CACHE_PRELOAD_LINEAR
                          : CACHE_PRELOAD_NONE;
     return NULL;
@@ -153,15 +180,18 @@ uint64_t cache_room_bytes(const struct cache_params *c, uint32_t layers, uint32_
 {
     uint64_t most = c->scope == CACHE_GLOBAL ? (uint64_t)layers * experts : experts;
     uint64_t slots = (uint64_t)c->slots < most ? (uint64_t)c->slots : most;
-    uint64_t all = all_bytes(layers, experts, expert_bytes);
-    uint64_t largest = 0, per_layer = 0, bytes = c->bytes;
+    uint64_t all = all_bytes(c, layers, experts, expert_bytes);
+    uint64_t largest = 0, kept = 0, per_layer = 0, bytes = c->bytes;
 
     for (uint32_t l = 0; l < layers; l++) {
         largest = expert_bytes[l] > largest ? expert_bytes[l] : largest;
+        if (cache_closes(c, l))
+            continue;
+        kept = expert_bytes[l] > kept ? expert_bytes[l] : kept;
         per_layer += expert_bytes[l] * slots;
     }
     if (slots > 0)
-        bytes = c->scope == CACHE_GLOBAL ? slots * largest : per_layer;
+        bytes = c->scope == CACHE_GLOBAL ? slots * kept : per_layer;
     return (bytes < all ? bytes : all) +
            (uint64_t)(c->spare > 0 ? c->spare : c->staging) * largest;
 }
@@ -169,15 +199,7 @@ uint64_t cache_room_bytes(const struct cache_params *c, uint32_t layers, uint32_
 bool cache_holds_all(const struct cache_params *c, uint32_t layers, uint32_t experts,
                      const uint64_t *expert_bytes)
 {
-    bool global = c->scope == CACHE_GLOBAL;
-
-    if (c->slots > 0)
-        return (uint64_t)c->slots >= (global ? (uint64_t)layers * experts : experts);
-    for (uint32_t l = 0; l < layers; l++) {
-        if (!global && c->bytes / layers < expert_bytes[l] * experts)
-            return false;
-    }
-    return c->bytes >= all_bytes(layers, experts, expert_bytes);
+    return c->closed == 0 && holds_open(c, layers, experts, expert_bytes);
 }
 
 /* ---- life ---- */
@@ -226,8 +248,11 @@ static int check(const struct cache_config *config, struct err *e)
                            plugin->name);
     for (uint32_t i = 0; p->bytes > 0 && i < config->layers; i++) {
         uint64_t size = config->expert_bytes[i];
-        uint64_t share = global ? p->bytes : p->bytes / config->layers;
+        uint32_t open = config->layers - p->closed;
+        uint64_t share = global || open == 0 ? p->bytes : p->bytes / open;
 
+        if (cache_closes(p, i))
+            continue;
         if (size == 0)
             return err_set_key(
                 e, "cache.bytes",
@@ -241,7 +266,7 @@ static int check(const struct cache_config *config, struct err *e)
                 "bytes%s); give at least %llu bytes",
                 (unsigned long long)p->bytes, i, (unsigned long long)size,
                 global ? "" : ", and each layer gets an equal share",
-                (unsigned long long)(global ? size : size * config->layers));
+                (unsigned long long)(global ? size : size * open));
     }
     if (p->spare > 0 && min_of(config->expert_bytes, config->layers) !=
                             max_of(config->expert_bytes, config->layers))
@@ -266,11 +291,14 @@ static int check(const struct cache_config *config, struct err *e)
 static uint32_t set_capacity(const struct cache *c, const struct cache_params *p,
                              uint32_t i)
 {
-    uint32_t objects = c->per_layer ? c->experts : c->layers * c->experts;
+    uint32_t open = c->layers - p->closed;
+    uint32_t objects = c->per_layer ? c->experts : (open > 0 ? open : 1) * c->experts;
     uint64_t slots = (uint64_t)p->slots;
 
+    if (c->per_layer && cache_closes(p, i))
+        return 1; /* which is never taken */
     if (p->bytes > 0)
-        slots = c->per_layer ? p->bytes / c->layers / c->bytes[i]
+        slots = c->per_layer ? p->bytes / open / c->bytes[i]
                              : p->bytes / min_of(c->bytes, c->layers);
     return slots < objects ? (uint32_t)slots : objects;
 }
@@ -305,7 +333,8 @@ static uint64_t total_capacity(const struct cache *c, const struct cache_params 
 
     if (c->per_layer) {
         for (uint32_t i = 0; i < c->layers; i++)
-            sum += c->set[i].env.capacity * c->bytes[i];
+            if (!cache_set_is_closed(c, &c->set[i]))
+                sum += c->set[i].env.capacity * c->bytes[i];
         return sum;
     }
     all = largest_bytes(c, c->slots);
@@ -324,6 +353,11 @@ static void copy_config(struct cache *c, const struct cache_config *config)
     c->stamp = mem_zalloc(all, sizeof *c->stamp);
     if (c->second_miss)
         c->missed = mem_zalloc(all, sizeof *c->missed);
+    if (config->params.closed > 0) {
+        c->closed = mem_alloc(c->layers, sizeof *c->closed);
+        for (uint32_t i = 0; i < c->layers; i++)
+            c->closed[i] = cache_closes(&config->params, i);
+    }
     if (config->profile != NULL) {
         c->profile = mem_alloc(all, sizeof *c->profile);
         memcpy(c->profile, config->profile, all * sizeof *c->profile);
@@ -364,16 +398,18 @@ static void make_sets(struct cache *c, const struct cache_config *config)
             .next_use = c->future ? c->next_use + first : NULL,
             .profile = c->profile != NULL ? c->profile + first : NULL,
             .rng = rng_stream(config->seed, "cache", i)};
-        c->slots += s->env.capacity;
+        s->free_count = s->env.capacity;
+        if (p->closed == c->layers || cache_set_is_closed(c, s))
+            s->free_count = 0;
+        c->slots += s->free_count;
     }
-    c->free = mem_alloc(c->slots, sizeof *c->free);
-    c->held = mem_alloc(c->slots, sizeof *c->held);
+    c->free = mem_alloc(c->slots + (size_t)1, sizeof *c->free);
+    c->held = mem_alloc(c->slots + (size_t)1, sizeof *c->held);
     for (uint32_t i = 0; i < c->sets; i++) {
         struct cache_set *s = &c->set[i];
 
         s->free = c->free + first_slot;
         s->held = c->held + first_slot;
-        s->free_count = s->env.capacity;
         for (uint32_t k = 0; k < s->free_count; k++)
             s->free[k] = first_slot + s->free_count - 1 - k;
         first_slot += s->free_count;
@@ -425,11 +461,18 @@ static void make_layers(struct cache *c)
     }
 }
 
+/* Whether its layer keeps experts. */
+static bool may_keep(const struct cache *c, const struct cache_set *s, uint32_t object)
+{
+    return c->closed == NULL ||
+           !c->closed[c->per_layer ? s->first_object / c->experts : c->layer_of[object]];
+}
+
 /* Whether one more object may be there from the start, beside so many bytes. */
 static bool may_start(const struct cache *c, const struct cache_set *s, uint32_t object,
                       uint64_t bytes)
 {
-    return s->slot[object] == CACHE_NONE &&
+    return may_keep(c, s, object) && s->slot[object] == CACHE_NONE &&
            cache_fits(c, s, bytes + (c->ragged ? cache_object_bytes(c, s, object) : 0)) &&
            (c->algorithm->admit == NULL || c->algorithm->admit(s->state, object));
 }
@@ -466,7 +509,8 @@ static void preload(struct cache *c, struct cache_set *s, int what)
     if (c->algorithm->preload != NULL)
         count = c->algorithm->preload(s->state, object);
     for (uint32_t i = 0; i < count; i++) {
-        if (cache_fits(c, s, c->ragged ? cache_object_bytes(c, s, object[i]) : 0))
+        if (may_keep(c, s, object[i]) &&
+            cache_fits(c, s, c->ragged ? cache_object_bytes(c, s, object[i]) : 0))
             (void)cache_settle(c, s, object[i]);
     }
     if (what == CACHE_PRELOAD_LINEAR)
@@ -535,6 +579,7 @@ void cache_free(struct cache *c)
     free(c->next_use);
     free(c->profile);
     free(c->missed);
+    free(c->closed);
     free(c->stamp);
     free(c->slot);
     free(c);

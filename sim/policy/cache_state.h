@@ -40,7 +40,8 @@ struct cache {
     struct cache_layer *layer;
     struct cache_set *set;
     bool per_layer, prefer, second_miss, future;
-    bool ragged; /* sizes differ within a set and bytes are the limit */
+    bool *closed; /* [layers] those that keep no expert; NULL: none does */
+    bool ragged;  /* sizes differ within a set and bytes are the limit */
     uint32_t layers, experts, sets;
     uint32_t staging, staged; /* staging slots, the next one */
     uint32_t spares, oldest;  /* spare slots instead, and the one that waited longest */
@@ -62,6 +63,13 @@ struct cache {
     uint32_t *free;
     struct cache_held *held;
 };
+
+/* Whether nothing of the set is ever resident. Its algorithm is told of one slot, since
+ * algorithms need one, and never asked. */
+static inline bool cache_set_is_closed(const struct cache *c, const struct cache_set *s)
+{
+    return c->closed != NULL && c->per_layer && c->closed[s->first_object / c->experts];
+}
 
 static inline uint64_t cache_object_bytes(const struct cache *c,
                                           const struct cache_set *s, uint32_t object)

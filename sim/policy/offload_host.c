@@ -3,12 +3,13 @@
 #include <string.h>
 
 static void decide(const void *params, const struct view *v, const uint16_t *missing,
-                   uint32_t count, uint8_t *where)
+                   uint32_t count, uint16_t *order, uint8_t *where)
 {
     (void)params;
     (void)v;
     (void)missing;
-    memset(where, OFFLOAD_HOST, count);
+    (void)order;
+    memset(where, OFFLOAD_IN_PLACE, count);
 }
 
 const struct offload_type offload_host = {

@@ -46,8 +46,10 @@ enum policy_act {
     ACT_SHARD = 1 << 2,    /* every GPU holds a slice of every expert: G slots for each */
     ACT_PREFETCH = 1 << 3, /* loads experts before they are asked for */
     ACT_HOST = 1 << 4,     /* may run experts on the host's processors */
-    ACT_STAGES = 1 << 5,   /* takes a layer of several GPUs through stages of its own */
-    ACT_RESIDENCY = 1 << 6 /* what is accessed depends on what is resident */
+    ACT_NEAR = 1 << 5,     /* may run experts on a unit beside their memory */
+    ACT_IN_PLACE = ACT_HOST | ACT_NEAR,
+    ACT_STAGES = 1 << 6,   /* takes a layer of several GPUs through stages of its own */
+    ACT_RESIDENCY = 1 << 7 /* what is accessed depends on what is resident */
 };
 
 enum policy_variant {

@@ -363,7 +363,24 @@ bool policy_does(const struct policy *p, enum policy_act act)
 
 bool policy_copies_aside(const struct policy *p)
 {
-    return policy_does(p, ACT_PREFETCH) || p->cache.write_back;
+    const struct offload_type *o = policy_offload(p);
+
+    return policy_does(p, ACT_PREFETCH) || p->cache.write_back ||
+           (o->shares != NULL && o->shares(p->params[SLOT_OFFLOAD]));
+}
+
+void policy_close_layers(struct policy *p, uint32_t layers)
+{
+    const struct offload_type *o = policy_offload(p);
+    struct offload_closed closed;
+
+    if (o->closes == NULL)
+        return;
+    closed = o->closes(p->params[SLOT_OFFLOAD], layers);
+    p->cache.closed_from = closed.from;
+    p->cache.closed = closed.count;
+    if (!cache_is_sized(&p->cache))
+        p->cache.layer_slots = CACHE_SLOTS_ALL;
 }
 
 bool policy_reads_routing(const struct policy *p, bool whole)

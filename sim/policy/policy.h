@@ -54,9 +54,12 @@ bool policy_foresees(const struct policy *p);
 /* What all its plug-ins together do: enum policy_act bits. */
 unsigned policy_acts(const struct policy *p);
 bool policy_does(const struct policy *p, enum policy_act act);
-/* Whether copies come in two classes or cross each other on a link: it loads early or
- * writes back. */
+/* Whether copies come in two classes, cross each other on a link or share one with what
+ * runs in place: it loads early, writes back, or loads beside experts on the host. */
 bool policy_copies_aside(const struct policy *p);
+/* Tells the cache which layers keep no expert by its offload; the cache holds the others'
+ * experts, all of them if nothing says how many. */
+void policy_close_layers(struct policy *p, uint32_t layers);
 /* Whether the host of a GPU alone reads each layer's routing before it goes on: to load
  * experts, to pad them, or to launch those one by one that have rows. `whole`: every
  * expert is there from the start. A select is kernels beside the router's. */

@@ -51,6 +51,9 @@ extern const struct prefetch_type prefetch_previous_token;
 extern const struct offload_type offload_fetch;
 extern const struct offload_type offload_fiddler;
 extern const struct offload_type offload_host;
+extern const struct offload_type offload_hybrid;
+extern const struct offload_type offload_layers;
+extern const struct offload_type offload_monde;
 extern const struct schedule_type schedule_overlapped;
 extern const struct schedule_type schedule_pipelined;
 extern const struct schedule_type schedule_serial;
@@ -104,6 +107,9 @@ static const struct plugin *const plugins[] = {
     &offload_fetch.plugin,
     &offload_fiddler.plugin,
     &offload_host.plugin,
+    &offload_hybrid.plugin,
+    &offload_layers.plugin,
+    &offload_monde.plugin,
     &schedule_overlapped.plugin,
     &schedule_pipelined.plugin,
     &schedule_serial.plugin,

@@ -6,6 +6,7 @@
 
 static const char *const exchanges[] = {"auto",   "flat",        "rails", "forward",
                                         "normal", "low-latency", NULL};
+static const char *const loads[] = {"together", "each", NULL};
 static const char *const experts[] = {"grouped", "serial", NULL};
 
 const struct option schedule_options[] = {
@@ -17,6 +18,9 @@ const struct option schedule_options[] = {
      "dispatch rows in fp8 with their scales, as DeepEP can"},
     {"experts", OPT_CHOICE, AT(experts), "grouped", 0, 0, experts,
      "grouped: one grouped GEMM; serial: a loop launches each expert's own kernels"},
+    {"loads", OPT_CHOICE, AT(loads), "together", 0, 0, loads,
+     "together: what a step has loaded runs in one group when all of it is there; each: "
+     "expert by expert as it comes"},
     {"empty", OPT_BOOL, AT(empty), "no", 0, 0, NULL,
      "experts: serial also launches those without a token"},
     {"wait", OPT_BOOL, AT(wait), "no", 0, 0, NULL,

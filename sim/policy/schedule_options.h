@@ -23,11 +23,17 @@ enum schedule_experts {
     EXPERTS_SERIAL   /* a loop that launches each expert's own kernels */
 };
 
+enum schedule_loads {
+    LOADS_TOGETHER, /* what a step has loaded runs in one group when all of it is there */
+    LOADS_EACH      /* ... expert by expert as it comes */
+};
+
 struct schedule_params {
     int exchange; /* enum schedule_exchange */
     bool
         fp8_dispatch; /* rows are dispatched in fp8 with scales; sums come back in full */
     int experts;      /* enum schedule_experts */
+    int loads;        /* enum schedule_loads */
     bool empty;       /* serial: experts without a row are launched, too */
     bool wait;        /* the host waits for the rows before it launches experts */
 };

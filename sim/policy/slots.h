@@ -106,17 +106,30 @@ struct prefetch_type {
 /* ---- offload: where a non-resident expert runs ---- */
 
 enum offload_where {
-    OFFLOAD_FETCH, /* its weights are copied to the GPU, which runs it */
-    OFFLOAD_HOST   /* the host's processors run it, and nothing is loaded */
+    OFFLOAD_FETCH,   /* its weights are copied to the GPU, which runs it */
+    OFFLOAD_IN_PLACE /* it runs where it is stored, and nothing is loaded: on the host's
+                        processors (ACT_HOST) or near the data (ACT_NEAR) */
+};
+
+/* Layers that keep no expert on the GPU: so many from one on. */
+struct offload_closed {
+    uint32_t from, count;
 };
 
 struct offload_type {
     struct plugin plugin;
     /* For each missing expert of the step (ids, ascending): where it runs. An expert that
-     * is on its way is not missing. `where` holds OFFLOAD_FETCH throughout. The home of
-     * all weights is host memory. NULL: all are fetched. */
+     * is on its way is not missing. `where` holds OFFLOAD_FETCH throughout; `order` is
+     * scratch for as many ids as there are experts (offload_plan.h). The home of all
+     * weights is host memory. NULL: all are fetched. */
     void (*decide)(const void *params, const struct view *v, const uint16_t *missing,
-                   uint32_t count, uint8_t *where);
+                   uint32_t count, uint16_t *order, uint8_t *where);
+    /* Whether what runs in place may share a link with copies. NULL: it never does. */
+    bool (*shares)(const void *params);
+    /* Which of the MoE layers keep no expert. NULL: none. */
+    struct offload_closed (*closes)(const void *params, uint32_t layers);
+    /* ACT_NEAR: whether rows that cross share the link with copies. NULL: no. */
+    bool (*crosses)(const void *params);
 };
 
 /* ---- schedule: how copies and compute are arranged ---- */

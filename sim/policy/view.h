@@ -29,6 +29,8 @@ struct view {
     const struct cost *cost;            /* and through it the model and the machine */
     const uint64_t *expert_bytes;       /* [layers] weights of one expert */
     const struct machine_copy *copy_in; /* how they come from host memory */
+    bool loads_run_each; /* what was loaded runs expert by expert as it comes; else in one
+                            group when all of a step is there */
     uint64_t pass;
     uint32_t layer, layers; /* index among the MoE layers */
     uint32_t experts, top_k, candidates;

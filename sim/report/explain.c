@@ -59,11 +59,11 @@ static void add_stall(struct stall *to, const struct run_result *run, uint32_t l
     to->late_time += timed * (double)y->late_time;
 }
 
-/* Experts on the host have no room beside late prefetches, which few such runs have, and
+/* Experts in place have no room beside late prefetches, which few such runs have, and
  * which the paragraph on the link tells of. */
 static bool shows_hosted(const struct run_result *run)
 {
-    return run->total.counts.host_runs > 0;
+    return run_in_place(&run->total.counts) > 0;
 }
 
 static void print_stall(FILE *out, const char *name, const struct stall *s, double passes,
@@ -128,7 +128,7 @@ static void print_layer_head(const struct run_result *run, uint32_t shown, FILE 
                   hosted ? "  experts" : "    late  late by");
     (void)fprintf(out, "    %-15s %8s %7s %8s %7s %7s %8s %8s%s\n", "", "copy", "", "",
                   "rate", "copies", "link", "",
-                  hosted ? "  on host" : "    hits     each");
+                  hosted ? " in place" : "    hits     each");
 }
 
 static void print_layers(const struct result *r, const struct run_result *run, FILE *out)
@@ -224,13 +224,13 @@ static void print_link(const struct run_result *run, FILE *out)
     if (c->out_bytes > 0)
         text_paragraph(out, "    ", "      ", "Written back to the host: %s.",
                        text_bytes((double)c->out_bytes).text);
-    if (c->host_runs > 0)
+    if (run_in_place(c) > 0)
         text_paragraph(
             out, "    ", "      ",
-            "Ran on the host instead: %s experts (%s of the accesses); its processors "
-            "were busy with them %s of the run, and the GPU waited for them %s of it.",
-            text_count((double)c->host_runs).text,
-            text_share(explain_share((double)c->host_runs, (double)c->accesses)).text,
+            "Ran %s instead: %s experts (%s of the accesses); its processors were busy "
+            "with them %s of the run, and the GPU waited for them %s of it.",
+            explain_place(c), text_count((double)run_in_place(c)).text,
+            text_share(explain_share((double)run_in_place(c), (double)c->accesses)).text,
             text_share(result_busy_share(run, sim_time_seconds(run->host_busy))).text,
             text_share(
                 result_busy_share(run, sim_time_seconds(run->total.share[SHARE_HOSTED])))

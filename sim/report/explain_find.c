@@ -186,14 +186,14 @@ static char *say_verdict(const struct explain_finding *f, const struct result_po
             &text,
             mem_format("Exposed copies take %s of the time, launches and host %s.",
                        explain_part(stall, t).text, explain_part(f->host, t).text));
-        if (c->host_runs > 0)
-            explain_add(&text,
-                        mem_format("%s of the misses ran on the host; the GPU waits for "
-                                   "them %s of the time.",
-                                   explain_part((double)c->host_runs,
-                                                (double)c->accesses - (double)c->hits)
-                                       .text,
-                                   explain_part(wait, t).text));
+        if (run_in_place(c) > 0)
+            explain_add(
+                &text, mem_format("%s of the misses ran %s; the GPU waits for them %s of "
+                                  "the time.",
+                                  explain_part((double)run_in_place(c),
+                                               (double)c->accesses - (double)c->hits)
+                                      .text,
+                                  explain_place(c), explain_part(wait, t).text));
         return text;
     }
     for (size_t i = 0; i < sizeof other / sizeof *other; i++)
@@ -318,11 +318,10 @@ static char *say_help(const struct explain_finding *f, const struct result *r,
     if (wait >= EXPLAIN_PART * f->total && f->total > 0)
         explain_add(
             &text,
-            mem_format(
-                "The GPU waits for experts on the host (%s of the time): keep more "
-                "experts resident, or fetch those that take the host longer "
-                "(offload: fiddler).",
-                explain_part(wait, f->total).text));
+            mem_format("The GPU waits for experts %s (%s of the time): keep more experts "
+                       "resident, or fetch those that take longer there (offload: %s).",
+                       explain_place(c), explain_part(wait, f->total).text,
+                       c->near_runs > 0 ? "{name: monde, hot: best}" : "hybrid"));
     if (c->prefetches > 0 && (double)c->prefetch_used < 0.5 * (double)c->prefetches)
         explain_add(
             &text,

@@ -106,20 +106,21 @@ static void say_experts(char **text, const struct run_counts *a,
                                text_count(misses).text, text_count(their_misses).text));
 }
 
-/* Misses that run on the host. */
-static double host_share(const struct run_counts *c)
+/* Misses that run in place. */
+static double place_share(const struct run_counts *c)
 {
-    return explain_share((double)c->host_runs, (double)c->accesses - (double)c->hits);
+    return explain_share((double)run_in_place(c), (double)c->accesses - (double)c->hits);
 }
 
-static void say_host(char **text, const struct run_counts *a, const struct run_counts *b)
+static void say_in_place(char **text, const struct run_counts *a,
+                         const struct run_counts *b)
 {
-    double mine = host_share(a), theirs = host_share(b);
+    double mine = place_share(a), theirs = place_share(b);
 
     if (theirs >= (isnan(mine) ? 0 : mine) + EXPLAIN_PART)
         explain_add(text, mem_format("Fewer loads there: the other runs %s of its misses "
-                                     "on the host.",
-                                     text_share(theirs).text));
+                                     "%s.",
+                                     text_share(theirs).text, explain_place(b)));
 }
 
 static void say_late(char **text, const struct run_counts *a, const struct run_counts *b)
@@ -186,7 +187,7 @@ char *explain_hits_text(const char *name, const struct result_policy *p,
     say_experts(&text, mine, theirs);
     if (waits_more(a, b)) {
         say_bytes(&text, mine, theirs);
-        say_host(&text, mine, theirs);
+        say_in_place(&text, mine, theirs);
         say_late(&text, mine, theirs);
         say_queue(&text, a, b);
     }

@@ -16,6 +16,11 @@ void explain_add(char **text, char *sentence)
     *text = joined;
 }
 
+const char *explain_place(const struct run_counts *c)
+{
+    return c->near_runs > 0 ? "near the data" : "on the host";
+}
+
 struct text_figure explain_part(double seconds, double total)
 {
     return text_share(total > 0 ? seconds / total : NAN);

@@ -9,6 +9,8 @@
 /* Appends a sentence, which it takes, to the owned `*text`. */
 void explain_add(char **text, char *sentence);
 struct text_figure explain_part(double seconds, double total);
+/* Where its experts in place ran: "on the host", or "near the data". */
+const char *explain_place(const struct run_counts *c);
 /* The policy of this result with the least time, if it is clearly below this one's. */
 const struct result_policy *explain_better_policy(const struct result *r,
                                                   uint32_t policy);

@@ -175,9 +175,11 @@ const struct glossary_word glossary_words[] = {
     {"notes", "What one should know before one believes the figures of a result.", "note",
      RESULTS},
     {"offload",
-     "Experts live in host memory or storage and are copied to the GPU, or run on the "
-     "host's processors, when they are needed.",
-     "host_runs|host_experts_s|home", POLICIES},
+     "Experts live in host memory or storage and are copied to the GPU, or run in place: "
+     "on "
+     "the host's processors, or on a unit beside their memory.",
+     "host_runs|near_runs|host_experts_s|home|ran on the host|ran near the data",
+     POLICIES},
     {"open loop",
      "Requests come at times of their own, however slow the service is; then which rows "
      "form a pass depends on the policy's speed. Routing is always replayed so: it does "

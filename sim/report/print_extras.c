@@ -40,6 +40,18 @@ static bool has_select(const struct result_policy *p, const struct result_summar
     return p->run.quality.rows > 0;
 }
 
+static bool has_hosted(const struct result_policy *p, const struct result_summary *s)
+{
+    (void)s;
+    return p->run.total.counts.host_runs > 0;
+}
+
+static bool has_near(const struct result_policy *p, const struct result_summary *s)
+{
+    (void)s;
+    return p->run.total.counts.near_runs > 0;
+}
+
 static double hit_rate(const struct result_policy *p, const struct result_summary *s)
 {
     (void)p;
@@ -56,6 +68,24 @@ static double swaps(const struct result_policy *p, const struct result_summary *
 {
     (void)p;
     return s->swaps;
+}
+
+/* Of the accesses; NAN where there are none. */
+static double share_of(uint64_t runs, const struct run_counts *c)
+{
+    return c->accesses > 0 ? (double)runs / (double)c->accesses : NAN;
+}
+
+static double hosted(const struct result_policy *p, const struct result_summary *s)
+{
+    (void)s;
+    return share_of(p->run.total.counts.host_runs, &p->run.total.counts);
+}
+
+static double near_data(const struct result_policy *p, const struct result_summary *s)
+{
+    (void)s;
+    return share_of(p->run.total.counts.near_runs, &p->run.total.counts);
 }
 
 static double dropped(const struct result_policy *p, const struct result_summary *s)
@@ -134,6 +164,8 @@ const struct print_column print_extra_columns[] = {
     {{"experts", "moved"}, has_migrations, moved, text_bytes},
     {{"waited", "for them"}, has_migrations, waited, text_time},
     {{"", "swaps"}, has_swaps, swaps, print_whole_number},
+    {{"ran on", "the host"}, has_hosted, hosted, text_share},
+    {{"ran near", "the data"}, has_near, near_data, text_share},
     {{"choices", "changed"}, has_select, changed, text_share},
     {{"choices", "left out"}, has_select, fewer, text_share},
     {{"gate mass", "lost"}, has_select, mass_lost, text_share},

@@ -138,7 +138,7 @@ static const char *share_words(int share)
     static const char *const words[RUN_SHARES] = {
         "dense compute",
         "expert compute",
-        "waiting for experts on the host",
+        "waiting for experts in place",
         "waiting for weights to be copied",
         "communication that nothing hides",
         "waiting for slower GPUs",
@@ -207,8 +207,8 @@ static char *describe_cause(const struct report_entry *w, const struct report_en
         break;
     case SHARE_HOSTED:
         explain_add(&text,
-                    compare_amounts("runs", "experts on the host", (double)a->host_runs,
-                                    (double)b->host_runs, text_number));
+                    compare_amounts("runs", "experts in place", (double)run_in_place(a),
+                                    (double)run_in_place(b), text_number));
         break;
     case SHARE_HOST:
         if (w->policy->graph != n->policy->graph)

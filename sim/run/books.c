@@ -10,7 +10,7 @@
 const char *run_share_name(enum run_share share)
 {
     static const char *const name[RUN_SHARES] = {
-        "dense compute",         "expert compute", "experts on the host", "exposed copy",
+        "dense compute",         "expert compute", "experts in place", "exposed copy",
         "exposed communication", "imbalance wait", "launch and host",
     };
 
@@ -185,6 +185,7 @@ void books_add(struct run_counts *sum, const struct run_counts *c)
     sum->swaps += c->swaps;
     sum->bypasses += c->bypasses;
     sum->host_runs += c->host_runs;
+    sum->near_runs += c->near_runs;
     sum->prefetches += c->prefetches;
     sum->prefetch_used += c->prefetch_used;
     sum->displaced += c->displaced;
@@ -266,10 +267,10 @@ int books_check(const struct run_setup *s, const struct run_result *r, struct er
 
     for (int i = 0; i < RUN_SHARES; i++)
         sum += r->total.share[i];
-    if (c->accesses != c->hits + c->loads + c->bypasses + c->host_runs)
+    if (c->accesses != c->hits + c->loads + c->bypasses + run_in_place(c))
         return err_set(e,
                        "the runner's books do not balance: accesses are not hits + loads "
-                       "+ bypasses + host runs; please report this");
+                       "+ bypasses + host runs + near runs; please report this");
     for (uint32_t i = 0; i < r->watched; i++) {
         const struct run_counts *layer = &r->layer[r->watch[i].layer].counts;
 

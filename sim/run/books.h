@@ -33,7 +33,7 @@
 enum run_share {
     SHARE_DENSE,
     SHARE_EXPERT,
-    SHARE_HOSTED, /* experts on the host */
+    SHARE_HOSTED, /* experts on the host, or near the data */
     SHARE_COPY,
     SHARE_COMM,
     SHARE_IMBALANCE,
@@ -53,6 +53,7 @@ struct run_counts {
     uint64_t swaps;         /* ... of those, for which something resident was evicted */
     uint64_t bypasses;      /* misses that went through a staging slot */
     uint64_t host_runs;     /* misses that ran on the host and loaded nothing */
+    uint64_t near_runs;     /* ... on a near-data unit */
     uint64_t prefetches;    /* loads ahead of use */
     uint64_t prefetch_used; /* prefetched experts that were accessed before eviction */
     uint64_t displaced; /* misses that loaded an expert which a prefetch had evicted */
@@ -69,6 +70,12 @@ struct run_counts {
                             so that a rebalance counts in every layer that it changes */
     uint64_t migrated_bytes;
 };
+
+/* Misses that ran where their weights are stored. */
+static inline uint64_t run_in_place(const struct run_counts *c)
+{
+    return c->host_runs + c->near_runs;
+}
 
 /* GPU memory in use, in bytes. */
 struct run_memory {

@@ -1,3 +1,5 @@
+/* Experts that run where they are stored: on the host's processors, or on a unit beside
+ * the memory. Nothing is loaded for them. */
 #include "run_state.h"
 
 #include "sim/base/mem.h"
@@ -16,13 +18,15 @@ struct wait {
 
 struct hosted {
     const struct offload_type *type;
-    uint16_t *missing; /* [experts] scratch, like the next four */
+    uint16_t *missing; /* [experts] scratch, like the next five */
     uint8_t *where;
-    bool *here; /* by expert: on the host; all false between the steps */
+    bool *here; /* by expert: in place; all false between the steps */
+    uint16_t *order;
     uint16_t *rest;
     struct cache_use *rest_use;
     uint16_t *expert; /* [op.group.count] what the operation runs */
     struct op op;
+    bool near;  /* the operation is the near-data unit's, not the host's */
     op_id gate; /* which it comes after */
     uint32_t layer;
     op_id *wait_id;    /* (wait, WAIT_OPS) of this pass so far, and beside it */
@@ -36,23 +40,27 @@ struct hosted *hosted_new(struct gpu *g)
     const struct offload_type *type = policy_offload(g->setup->policy);
     struct hosted *h;
 
-    if ((type->plugin.acts & ACT_HOST) == 0)
+    if (type->decide == NULL)
         return NULL;
     h = mem_zalloc(1, sizeof *h);
     h->type = type;
     h->missing = mem_alloc(g->experts, sizeof *h->missing);
     h->where = mem_alloc(g->experts, sizeof *h->where);
     h->here = mem_zalloc(g->experts, sizeof *h->here);
+    h->order = mem_alloc(g->experts, sizeof *h->order);
     h->rest = mem_alloc(g->experts, sizeof *h->rest);
     h->rest_use = mem_alloc(g->experts, sizeof *h->rest_use);
     h->expert = mem_alloc(g->experts, sizeof *h->expert);
     h->wait = mem_alloc(g->layers, sizeof *h->wait);
     h->wait_id = mem_alloc((size_t)g->layers * WAIT_OPS, sizeof *h->wait_id);
     h->times = mem_alloc((size_t)g->layers * WAIT_OPS, sizeof *h->times);
-    h->op = (struct op){.kind = OP_HOST_EXPERTS,
-                        .lane = LANE_HOST_POOL,
+    h->near = (type->plugin.acts & ACT_NEAR) != 0;
+    h->op = (struct op){.kind = h->near ? OP_NEAR_EXPERTS : OP_HOST_EXPERTS,
+                        .lane = h->near ? LANE_NEAR : LANE_HOST_POOL,
                         .after = &h->gate,
                         .after_count = 1};
+    h->op.group.crosses =
+        type->crosses != NULL && type->crosses(g->setup->policy->params[SLOT_OFFLOAD]);
     h->op.group.expert = h->expert;
     h->op.group.tokens = g->step.tokens;
     h->op.group.routing = &g->step.routing;
@@ -66,6 +74,7 @@ void hosted_free(struct hosted *h)
     free(h->missing);
     free(h->where);
     free(h->here);
+    free(h->order);
     free(h->rest);
     free(h->rest_use);
     free(h->expert);
@@ -98,8 +107,13 @@ static void submit(struct gpu *g, struct hosted *h, uint32_t count)
     h->op.group.count = count;
     h->gate = g->lanes.last;
     g->lanes.hosted = lanes_submit(&g->lanes, &h->op);
-    g->counts.host_runs += count;
-    g->step.books->counts.host_runs += count;
+    if (h->near) {
+        g->counts.near_runs += count;
+        g->step.books->counts.near_runs += count;
+    } else {
+        g->counts.host_runs += count;
+        g->step.books->counts.host_runs += count;
+    }
 }
 
 /* What `offload` sees: ids, rows and cache of this GPU, in the layer that all see. */
@@ -128,9 +142,9 @@ struct step_accesses hosted_take(struct gpu *g, struct step_accesses all)
     view = local_view(g);
     memset(h->where, OFFLOAD_FETCH, missing);
     h->type->decide(g->setup->policy->params[SLOT_OFFLOAD], &view, h->missing, missing,
-                    h->where);
+                    h->order, h->where);
     for (uint32_t i = 0; i < missing; i++) {
-        if (h->where[i] == OFFLOAD_HOST) {
+        if (h->where[i] == OFFLOAD_IN_PLACE) {
             h->expert[hosted++] = h->missing[i];
             h->here[h->missing[i]] = true;
         }

@@ -133,13 +133,42 @@ SELDOM void land(struct gpu *g, uint32_t count)
         r->missing.after[r->missing.after_count++] = g->lanes.last_copy;
 }
 
+/* Each expert that was loaded is a group of its own, behind its copy and behind what the
+ * group as a whole comes after. */
+SELDOM void submit_each(struct gpu *g, struct expert_group *group)
+{
+    struct expert_group all = *group;
+    op_id *after = g->residency.each_after;
+    uint32_t common = all.after_count - all.count;
+
+    assert(all.after_count >= all.count);
+    memcpy(after + 1, all.after + all.count, common * sizeof *after);
+    for (uint32_t i = 0; i < all.count; i++) {
+        after[0] = all.after[i];
+        group->op.group.expert = group->expert = all.expert + i;
+        group->op.group.slot = group->slot = all.slot + i;
+        group->op.after = group->after = after;
+        group->after_count = 1 + common;
+        group->count = 1;
+        g->residency.slot[*group->slot].group = group->number;
+        submit_group(g, group);
+    }
+    group->op.group.expert = group->expert = all.expert;
+    group->op.group.slot = group->slot = all.slot;
+    group->op.after = group->after = all.after;
+}
+
 static void submit_open(struct gpu *g)
 {
     struct residency *r = &g->residency;
 
     if (r->resident.count > 0)
         submit_group(g, &r->resident);
-    if (r->missing.count > 0)
+    if (r->missing.count == 0)
+        return;
+    if (r->each_after != NULL)
+        submit_each(g, &r->missing);
+    else
         submit_group(g, &r->missing);
 }
 
@@ -550,35 +579,4 @@ void residency_wait(struct gpu *g)
 bool residency_go_on(struct gpu *g)
 {
     return access_rest(g, g->residency.left);
-}
-
-/* ---- a pass, a run ---- */
-
-void residency_begin_pass(struct gpu *g)
-{
-    struct residency *r = &g->residency;
-
-    r->group_first = r->group_next;
-    r->resident.number = r->group_next++;
-    r->missing.number = r->group_next++;
-    r->demand.count = 0;
-    r->late.count = 0;
-}
-
-void residency_retire(struct gpu *g)
-{
-    struct expert_copies *ahead = &g->residency.ahead;
-    struct lanes *l = &g->lanes;
-    size_t ended = 0;
-
-    while (ended < ahead->count && lanes_copied(l, ahead->id[ended]))
-        ended++;
-    if (ended > 0) {
-        ahead->count -= ended;
-        memmove(ahead->id, ahead->id + ended, ahead->count * sizeof *ahead->id);
-        memmove(ahead->copy, ahead->copy + ended, ahead->count * sizeof *ahead->copy);
-    }
-    l->retired = l->pass_first;
-    if (ahead->count > 0 && ahead->id[0] < l->retired)
-        l->retired = ahead->id[0];
 }

@@ -1,9 +1,11 @@
-/* A GPU's cache and slots: making them, and what is there before the first pass. */
+/* A GPU's cache and slots: making them, what is there before the first pass, and what a
+ * pass begins and leaves with. */
 #include "run_state.h"
 
 #include "sim/base/mem.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static void group_init(struct gpu *g, struct expert_group *group)
 {
@@ -55,6 +57,8 @@ void residency_init(struct gpu *g)
         r->displaced = mem_zalloc((size_t)g->layers * g->experts, sizeof *r->displaced);
     r->group_next = 1;
     r->group_id = mem_alloc(groups, sizeof *r->group_id);
+    if (r->split && s->policy->schedule.loads == LOADS_EACH)
+        r->each_after = mem_alloc((size_t)g->experts + 4, sizeof *r->each_after);
     group_init(g, &r->resident);
     group_init(g, &r->missing);
 }
@@ -71,6 +75,7 @@ void residency_release(struct residency *r)
     free(r->turned);
     free(r->turned_use);
     free(r->flight);
+    free(r->each_after);
     group_release(&r->resident);
     group_release(&r->missing);
     copies_release(&r->demand);
@@ -140,4 +145,35 @@ int residency_begin(struct gpu *g, const uint64_t *profile, struct err *e)
     slots = result->cache_slots + cache_slots_beside(r->cache);
     r->slot = mem_zalloc(slots, sizeof *r->slot);
     return begin_exec(g, slots, e);
+}
+
+/* ---- a pass, a run ---- */
+
+void residency_begin_pass(struct gpu *g)
+{
+    struct residency *r = &g->residency;
+
+    r->group_first = r->group_next;
+    r->resident.number = r->group_next++;
+    r->missing.number = r->group_next++;
+    r->demand.count = 0;
+    r->late.count = 0;
+}
+
+void residency_retire(struct gpu *g)
+{
+    struct expert_copies *ahead = &g->residency.ahead;
+    struct lanes *l = &g->lanes;
+    size_t ended = 0;
+
+    while (ended < ahead->count && lanes_copied(l, ahead->id[ended]))
+        ended++;
+    if (ended > 0) {
+        ahead->count -= ended;
+        memmove(ahead->id, ahead->id + ended, ahead->count * sizeof *ahead->id);
+        memmove(ahead->copy, ahead->copy + ended, ahead->count * sizeof *ahead->copy);
+    }
+    l->retired = l->pass_first;
+    if (ahead->count > 0 && ahead->id[0] < l->retired)
+        l->retired = ahead->id[0];
 }

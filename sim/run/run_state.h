@@ -158,10 +158,11 @@ struct residency {
     struct expert_group resident, missing; /* not submitted yet */
     uint64_t group_next, group_first;      /* the next number; the first of this pass */
     op_id *group_id;                       /* [group_next - group_first] submitted */
-    uint32_t *found;                       /* slots of accesses that hit; scratch */
-    bool *displaced; /* (layer, expert) evicted by a prefetch since its last load; NULL:
-                        nothing is loaded early */
-    op_id *wait_for; /* what the next copy waits for */
+    op_id *each_after; /* loaded experts run one by one: scratch; NULL: as one group */
+    uint32_t *found;   /* slots of accesses that hit; scratch */
+    bool *displaced;   /* (layer, expert) evicted by a prefetch since its last load; NULL:
+                          nothing is loaded early */
+    op_id *wait_for;   /* what the next copy waits for */
     uint32_t wait_count, wait_room;
     struct expert_copies demand, late;
     struct expert_copies ahead; /* prefetches, from the oldest that may not have ended */
@@ -424,10 +425,13 @@ void residency_release(struct residency *r);
 /* Makes the cache, by the loads of `profile` (layer, local expert) or NULL, and tells the
  * executor what is resident. 0 or -1. */
 int residency_begin(struct gpu *g, const uint64_t *profile, struct err *e);
+void residency_begin_pass(struct gpu *g);
+/* All operations before this pass have ended, but for prefetches; finds from which id on
+ * some may not have. */
+void residency_retire(struct gpu *g);
 
 /* ---- residency.c ---- */
 
-void residency_begin_pass(struct gpu *g);
 /* Accesses, copies and expert groups of the routed step. False: as many loads are in
  * flight as may be, and it must go on. */
 bool residency_step(struct gpu *g);
@@ -440,9 +444,6 @@ bool residency_go_on(struct gpu *g);
 void residency_hold(struct gpu *g, uint32_t layer, uint32_t expert, uint32_t pass);
 /* ... and what is not is loaded. */
 void residency_load_early(struct gpu *g, uint32_t layer, uint32_t expert, uint32_t pass);
-/* All operations before this pass have ended, but for prefetches; finds from which id on
- * some may not have. */
-void residency_retire(struct gpu *g);
 
 /* ---- hosted.c: experts that run on the host ---- */
 

@@ -29,6 +29,8 @@ static void init_view(struct runner *c)
 
     c->view = (struct view){.cost = s->cost,
                             .expert_bytes = s->expert_bytes,
+                            .loads_run_each = policy_schedule(s->policy)->split &&
+                                              s->policy->schedule.loads == LOADS_EACH,
                             .copy_in = s->pageable ? &m->h2d_pageable : &m->h2d_pinned,
                             .layers = c->layers,
                             .experts = c->experts,
