@@ -92,9 +92,9 @@ static const char *pick(struct rng *r, const char *const *from)
 }
 
 static const char *const cache_names[] = {
-    "arc",       "belady",   "belady-bypass", "clock", "fifo",   "lfu-aging",
-    "lfu-evict", "lfu-keep", "lifo",          "lru",   "random", "s3fifo",
-    "sieve",     "slru",     "pin",           NULL};
+    "arc",       "belady",   "belady-bypass", "clock", "fifo",      "lfu-aging",
+    "lfu-evict", "lfu-keep", "lifo",          "lru",   "random",    "s3fifo",
+    "sieve",     "slru",     "pin",           "lfru",  "lfru-heat", NULL};
 static const char *const protections[] = {"strict", "prefer", "none", NULL};
 static const char *const schedules[] = {"overlapped", "serial", NULL};
 static const char *const prefetchers[] = {"none",

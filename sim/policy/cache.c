@@ -128,6 +128,7 @@ void cache_begin_step(struct cache *c, uint32_t layer, const uint16_t *active,
 
     assert(layer < c->layers);
     l->set->env.step = step;
+    c->step_layer = layer;
     for (uint32_t i = 0; i < count; i++)
         l->stamp[active[i]] = step;
     if (c->held_count != 0)

@@ -47,6 +47,8 @@ struct cache_use {
 struct cache_env {
     uint32_t objects;      /* ids are 0 .. objects - 1 */
     uint32_t capacity;     /* most objects that can be resident at once, at least 1 */
+    uint32_t experts;      /* object x is of layer x / experts, within the set */
+    const uint32_t *layer; /* of the current step, within the set: 0 in a layer's own */
     bool protect;          /* active objects of this step may not be victims now */
     uint64_t step;         /* the current step's number */
     const uint64_t *stamp; /* [objects] the last step in which it was active */

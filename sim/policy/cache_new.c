@@ -342,6 +342,9 @@ static void copy_config(struct cache *c, const struct cache_config *config)
     }
 }
 
+/* What the step's layer is within a layer's own set. */
+static const uint32_t only_layer;
+
 /* Sets with their capacities; arrays over slots follow from the sum. */
 static void make_sets(struct cache *c, const struct cache_config *config)
 {
@@ -359,6 +362,8 @@ static void make_sets(struct cache *c, const struct cache_config *config)
         s->env = (struct cache_env){
             .objects = c->per_layer ? c->experts : c->layers * c->experts,
             .capacity = set_capacity(c, p, i),
+            .experts = c->experts,
+            .layer = c->per_layer ? &only_layer : &c->step_layer,
             .protect = p->protect != CACHE_PROTECT_NONE,
             .stamp = c->stamp + first,
             .next_use = c->future ? c->next_use + first : NULL,

@@ -46,6 +46,7 @@ struct cache {
     uint32_t spares, oldest;  /* spare slots instead, and the one that waited longest */
     uint32_t *spare;          /* [spares] a ring */
     uint32_t slots, pass;
+    uint32_t step_layer; /* of the current step */
     uint32_t held_count; /* of all sets */
     uint16_t evicted_count;
     uint64_t step;

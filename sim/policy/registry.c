@@ -33,6 +33,8 @@ extern const struct cache_algorithm cache_belady;
 extern const struct cache_algorithm cache_belady_bypass;
 extern const struct cache_algorithm cache_clock;
 extern const struct cache_algorithm cache_fifo;
+extern const struct cache_algorithm cache_lfru;
+extern const struct cache_algorithm cache_lfru_heat;
 extern const struct cache_algorithm cache_lfu_aging;
 extern const struct cache_algorithm cache_lfu_evict;
 extern const struct cache_algorithm cache_lfu_keep;
@@ -86,6 +88,8 @@ static const struct plugin *const plugins[] = {
     &cache_belady_bypass.plugin,
     &cache_clock.plugin,
     &cache_fifo.plugin,
+    &cache_lfru.plugin,
+    &cache_lfru_heat.plugin,
     &cache_lfu_aging.plugin,
     &cache_lfu_evict.plugin,
     &cache_lfu_keep.plugin,
