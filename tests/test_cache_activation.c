@@ -70,6 +70,121 @@ static void heat_wants_a_margin(void **state)
     plays("lfru-heat", "{halve: 5}", 2, "ababc", "..hh.", "ab");
 }
 
+/* One expert, on its own in a step. */
+static void uses(struct cache *c, uint32_t layer, uint16_t expert, bool hits)
+{
+    cache_begin_step(c, layer, &expert, 1);
+    assert_int_equal(cache_access(c, layer, expert, CACHE_UNUSED).outcome == CACHE_HIT,
+                     hits);
+}
+
+static bool is_there(const struct cache *c, uint32_t layer, uint32_t expert)
+{
+    return cache_slot_of(c, layer, expert) != CACHE_NONE;
+}
+
+/* The example of rustane's own test: layers 3, 59 and 30 in three slots, then 45. */
+static void the_lowest_layer_goes(void **state)
+{
+    struct rig_stream s = rig_stream_new(60, 4, 1, 1);
+    struct cache *c;
+
+    (void)state;
+    rig_stream_finish(&s);
+    c = rig_cache(&s, "least-stale-layer", NULL, rig_unprotected(3), NULL);
+    uses(c, 3, 1, false);
+    uses(c, 59, 2, false);
+    uses(c, 30, 0, false);
+    uses(c, 45, 3, false);
+    assert_false(is_there(c, 3, 1));
+    /* Another one of layer 30, used later, stays; the first goes although it came first
+     * and 59 before both: 59 is the highest layer. */
+    uses(c, 30, 2, false);
+    assert_false(is_there(c, 30, 0));
+    assert_true(is_there(c, 59, 2) && is_there(c, 45, 3) && is_there(c, 30, 2));
+    cache_free(c);
+    rig_stream_free(&s);
+}
+
+static struct cache *four_layers(const char *policy, const char *options, int64_t slots)
+{
+    struct rig_stream s = rig_stream_new(4, 4, 1, 1);
+    struct cache *c;
+
+    rig_stream_finish(&s);
+    c = rig_cache(&s, policy, options, rig_unprotected(slots), NULL);
+    rig_stream_free(&s);
+    return c;
+}
+
+/* A pass uses expert 0 of each of four layers, all of which are resident then. In the
+ * next one, layer 1 has used another one: layer 0 is passed and used, 1 to 3 are ahead or
+ * here, and stale. The farthest ahead, layer 3, goes; at layer 3 itself layer 1's expert
+ * 0, which is passed and stale; then nothing is stale but layer 2's, if that was not
+ * used. */
+static void the_stale_go_first(void **state)
+{
+    struct cache *c = four_layers("least-stale-queue", NULL, 4);
+
+    (void)state;
+    for (uint32_t l = 0; l < 4; l++)
+        uses(c, l, 0, false);
+    cache_end_pass(c);
+    uses(c, 0, 0, true);
+    uses(c, 1, 1, false);
+    assert_false(is_there(c, 3, 0));
+    uses(c, 2, 0, true);
+    uses(c, 3, 1, false);
+    assert_false(is_there(c, 1, 0));
+    /* All four were used in this pass: of the layers passed the lowest goes. */
+    uses(c, 3, 2, false);
+    assert_false(is_there(c, 0, 0));
+    uses(c, 0, 1, false); /* none is passed at layer 0: the farthest ahead, by age */
+    assert_false(is_there(c, 3, 1));
+    assert_true(is_there(c, 3, 2));
+    cache_free(c);
+}
+
+/* First in, first out, in the order of first uses: what was loaded early in this pass for
+ * a layer ahead is used and stays where it came in. LRU would have it behind. */
+static void a_queue_is_lru_but_for_early_loads(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        struct rig_stream s = rig_stream_random(seed, 4, 12, 100, 3);
+
+        for (int64_t slots = 3; slots < 40; slots += 6)
+            assert_int_equal(
+                rig_hits(&s, "least-stale-queue", "{form: fifo}", rig_unprotected(slots)),
+                rig_hits(&s, "lru", NULL, rig_unprotected(slots)));
+        rig_stream_free(&s);
+    }
+    for (int i = 0; i < 2; i++) {
+        struct cache *c = i == 0 ? four_layers("lru", NULL, 2)
+                                 : four_layers("least-stale-queue", "{form: fifo}", 2);
+
+        assert_int_equal(cache_prefetch(c, 2, 0, 0).outcome, CACHE_LOAD);
+        uses(c, 0, 0, false);
+        uses(c, 2, 0, true);
+        uses(c, 3, 0, false);
+        assert_int_equal(is_there(c, 2, 0), i == 0);
+        cache_free(c);
+    }
+}
+
+/* The example of the analysis that the rule is from: with three slots a is expected last
+ * (at 9, being used every 3) when d comes; then c and d both at 8, and d was used last.
+ */
+static void the_last_expected_goes(void **state)
+{
+    (void)state;
+    plays("least-stale-ewma", NULL, 3, "abcabcadabcd", "...hhhh..hh.", "abd");
+    /* When d comes, b is expected at 6 + 4; a, used after 2 and then after 4, at 7 + 2.5,
+     * or by its last interval alone at 7 + 4. */
+    plays("least-stale-ewma", NULL, 3, "abaccbad", "..h.hhh.", "acd");
+    plays("least-stale-ewma", "{weight: 1}", 3, "abaccbad", "..h.hhh.", "bcd");
+}
+
 /* ---- every rule once more ---- */
 
 struct past {
@@ -78,6 +193,8 @@ struct past {
     uint64_t count;  /* since it was loaded, that access included */
     uint64_t last;   /* the access's number in its set */
     uint64_t loaded; /* likewise */
+    uint64_t pass;   /* of the last access, from 1 */
+    double interval; /* between uses, averaged since it was loaded */
 };
 
 struct naive {
@@ -135,8 +252,37 @@ static bool is_clearly_hotter(const struct naive *n, uint32_t victim, uint32_t x
            heat_score(n, x) > bar + (double)((uint64_t)bar / 4) + 1024;
 }
 
+static struct score by_layer(const struct naive *n, uint32_t x)
+{
+    bool global = n->p.scope == CACHE_GLOBAL;
+
+    return (struct score){global ? x / n->s->experts : 0, (double)n->past[x].last};
+}
+
+static struct score by_staleness(const struct naive *n, uint32_t x)
+{
+    double layer = x / n->s->experts, now = n->layer, layers = n->s->layers;
+    bool stale = n->past[x].pass != n->pass + 1, passed = layer < now;
+    double rank = passed ? layer : 2 * layers - layer;
+
+    if (n->p.scope != CACHE_GLOBAL)
+        rank = 0;
+    return (struct score){(stale ? 0 : 10 * layers) + rank, (double)n->past[x].last};
+}
+
+static struct score by_interval(const struct naive *n, uint32_t x)
+{
+    const struct past *p = &n->past[x];
+
+    return (struct score){-((double)p->last + (p->interval < 1 ? 1 : p->interval)),
+                          -(double)p->last};
+}
+
 static const struct rule rules[] = {
     {"lfru", NULL, by_use_over_age, NULL, 0},
+    {"least-stale-layer", NULL, by_layer, NULL, 0},
+    {"least-stale-queue", NULL, by_staleness, NULL, 0},
+    {"least-stale-ewma", NULL, by_interval, NULL, 0},
     {"lfru-heat", "{halve: 7}", by_heat, is_clearly_hotter, 7},
 };
 
@@ -184,10 +330,17 @@ static bool naive_access(struct naive *n, const struct rule *r, uint32_t x)
         n->past[victim].resident = false;
     }
     p->uses++;
-    p->last = ++*now;
+    ++*now;
+    if (p->resident)
+        p->interval = p->interval == 0
+                          ? (double)(*now - p->last)
+                          : 0.75 * p->interval + 0.25 * (double)(*now - p->last);
+    p->last = *now;
+    p->pass = n->pass + 1;
     if (p->resident)
         return true;
     p->resident = true;
+    p->interval = 0;
     p->count = 1;
     p->loaded = *now;
     return false;
@@ -263,6 +416,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(uses_over_age),
         cmocka_unit_test(heat_wants_a_margin),
+        cmocka_unit_test(the_lowest_layer_goes),
+        cmocka_unit_test(the_stale_go_first),
+        cmocka_unit_test(a_queue_is_lru_but_for_early_loads),
+        cmocka_unit_test(the_last_expected_goes),
         cmocka_unit_test(every_rule_once_more),
     };
 

@@ -33,6 +33,9 @@ extern const struct cache_algorithm cache_belady;
 extern const struct cache_algorithm cache_belady_bypass;
 extern const struct cache_algorithm cache_clock;
 extern const struct cache_algorithm cache_fifo;
+extern const struct cache_algorithm cache_least_stale_ewma;
+extern const struct cache_algorithm cache_least_stale_layer;
+extern const struct cache_algorithm cache_least_stale_queue;
 extern const struct cache_algorithm cache_lfru;
 extern const struct cache_algorithm cache_lfru_heat;
 extern const struct cache_algorithm cache_lfu_aging;
@@ -88,6 +91,9 @@ static const struct plugin *const plugins[] = {
     &cache_belady_bypass.plugin,
     &cache_clock.plugin,
     &cache_fifo.plugin,
+    &cache_least_stale_ewma.plugin,
+    &cache_least_stale_layer.plugin,
+    &cache_least_stale_queue.plugin,
     &cache_lfru.plugin,
     &cache_lfru_heat.plugin,
     &cache_lfu_aging.plugin,

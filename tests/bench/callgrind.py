@@ -33,7 +33,8 @@ SELECTS = ("affinity-binning", "budget", "eras-bias", "eras-threshold", "lynx",
 
 # Caches that weigh uses, layers and sequences, at the scope that they are meant for; and the
 # most instructions per activation that one may take, of a replay of one row a pass.
-CACHES = {"lfru": "layer", "lfru-heat": "layer"}
+CACHES = {"least-stale-ewma": "global", "least-stale-layer": "global",
+          "least-stale-queue": "global", "lfru": "layer", "lfru-heat": "layer"}
 CACHE_MOST = 900
 
 
