@@ -305,6 +305,12 @@ static int check_policy(const struct experiment *x, const struct policy *p, stru
         status = err_set_key(e, p->cache.bytes > 0 ? "cache.bytes" : "cache.slots",
                              "a curve goes over all sizes of the cache; leave its "
                              "size out");
+    else if ((policy_cache(p)->plugin.needs & NEED_ROWS) != 0)
+        status =
+            err_set_key(e, "cache",
+                        "cache policy '%s' goes by rows and sequences, which a curve "
+                        "does not have; take one of its sizes in moesim run",
+                        policy_cache(p)->plugin.name);
     else if (p->cache.scope != x->policy[0]->cache.scope)
         status = err_set_key(e, "cache.scope",
                              "the policies of a curve share one scope, so that their "

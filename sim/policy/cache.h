@@ -84,6 +84,12 @@ struct cache_algorithm {
     void (*insert)(void *state, uint32_t object);
     /* A pass has ended. NULL: nothing. */
     void (*end_pass)(void *state);
+    /* A step begins, in which these experts of a layer, objects first + active[i], have
+     * tokens[active[i]] rows. NULL: nothing. Only who has NEED_ROWS may count on it. */
+    void (*rows)(void *state, uint32_t first, const uint16_t *active, uint32_t count,
+                 const uint32_t *tokens);
+    /* So many of the sequences with rows in this pass end with it, before end_pass(). */
+    void (*end_sequences)(void *state, uint32_t ended, uint32_t running);
     /* Objects it wants resident from the start: fills `object`, at most `capacity`, and
      * returns how many (insert() follows for each). NULL: none. */
     uint32_t (*preload)(void *state, uint32_t *object);
@@ -190,6 +196,14 @@ uint64_t cache_staging_bytes(const struct cache *c);
 uint32_t cache_slot_of(const struct cache *c, uint32_t layer, uint32_t expert);
 /* Residents at the moment; for tests and reports. */
 uint32_t cache_resident_count(const struct cache *c);
+
+/* Whether its algorithm goes by rows and sequences. If so the caller lends it
+ * tokens[experts], which hold the rows of each active expert when a step begins, and says
+ * which sequences end. */
+bool cache_wants_rows(const struct cache *c);
+void cache_lend_rows(struct cache *c, const uint32_t *tokens);
+/* Of `running` sequences that have rows in this pass so many end with it. */
+void cache_end_sequences(struct cache *c, uint32_t ended, uint32_t running);
 
 /* Starts the next step: these experts are active in it (ascending ids). */
 void cache_begin_step(struct cache *c, uint32_t layer, const uint16_t *active,

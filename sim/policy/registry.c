@@ -43,6 +43,7 @@ extern const struct cache_algorithm cache_lfu_evict;
 extern const struct cache_algorithm cache_lfu_keep;
 extern const struct cache_algorithm cache_lifo;
 extern const struct cache_algorithm cache_lru;
+extern const struct cache_algorithm cache_moe_infinity;
 extern const struct cache_algorithm cache_pin;
 extern const struct cache_algorithm cache_random;
 extern const struct cache_algorithm cache_s3fifo;
@@ -101,6 +102,7 @@ static const struct plugin *const plugins[] = {
     &cache_lfu_keep.plugin,
     &cache_lifo.plugin,
     &cache_lru.plugin,
+    &cache_moe_infinity.plugin,
     &cache_pin.plugin,
     &cache_random.plugin,
     &cache_s3fifo.plugin,

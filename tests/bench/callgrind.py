@@ -33,14 +33,16 @@ SELECTS = ("affinity-binning", "budget", "eras-bias", "eras-threshold", "lynx",
 
 # Caches that weigh uses, layers and sequences, at the scope that they are meant for; and the
 # most instructions per activation that one may take, of a replay of one row a pass.
-CACHES = {"least-stale-ewma": "global", "least-stale-layer": "global",
-          "least-stale-queue": "global", "lfru": "layer", "lfru-heat": "layer"}
+CACHES = {"least-stale-ewma": "layer", "least-stale-layer": "global",
+          "least-stale-queue": "global", "lfru": "layer", "lfru-heat": "layer",
+          "moe-infinity": "layer"}
 CACHE_MOST = 900
 
 
 def weighing(cache):
-    """A policy with such a cache of half of GPT-OSS-20B's experts."""
-    return f"{{cache: {{name: {cache}, scope: {CACHES[cache]}, slots: 16}}}}"
+    """A policy with such a cache of half of GPT-OSS-20B's experts, in slots of a set."""
+    slots = 24 * 16 if CACHES[cache] == "global" else 16
+    return f"{{cache: {{name: {cache}, scope: {CACHES[cache]}, slots: {slots}}}}}"
 
 
 def scored(select):
