@@ -137,6 +137,7 @@ static bool find_distances(const struct policy *p, enum distances_of *of)
     return (*of != DISTANCES_LRU || is_algorithm(p, "lru")) &&
            (!bypass || p->cache.protect != CACHE_PROTECT_PREFER) &&
            p->cache.admission == CACHE_ADMIT_ALWAYS &&
+           p->cache.allocate == CACHE_ALLOCATE_EVEN &&
            p->cache.order != CACHE_ORDER_HITS_FIRST && !cache_starts_full(&p->cache);
 }
 

@@ -106,6 +106,7 @@ enum cache_preload {
     CACHE_PRELOAD_LAST,
     CACHE_PRELOAD_AUTO
 };
+enum cache_allocate { CACHE_ALLOCATE_EVEN, CACHE_ALLOCATE_PROFILE };
 enum { CACHE_SLOTS_ALL = -1, CACHE_SLOTS_AUTO = -2 }; /* of layer_slots, in words */
 enum cache_order {
     CACHE_ORDER_ID,
@@ -128,6 +129,8 @@ struct cache_params {
                        with the highest; auto: full where a word or a share makes it hold
                        every expert. Those of a full one come in ascending ids */
     int order;      /* enum cache_order: of the accesses of a step; the caller's affair */
+    int allocate;   /* enum cache_allocate: slots of layers' sets, as many on average; by
+                       the profile: cache_allocate.h. Wants that (policy_needs) */
     bool write_back;   /* a victim is copied to the host (weights that were swapped) */
     int64_t staging;   /* staging slots for bypassing experts, at least 1 */
     int64_t spare;     /* spare slots in place of staging ones; 0: none */

@@ -1,4 +1,5 @@
 /* Options of the cache, and its life. */
+#include "cache_allocate.h"
 #include "cache_state.h"
 #include "sim/base/mem.h"
 
@@ -10,6 +11,7 @@ static const char *const protections[] = {"strict", "prefer", "none", NULL};
 static const char *const admissions[] = {"always", "second-miss", NULL};
 static const char *const preloads[] = {"none", "linear", "last", "auto", NULL};
 static const char *const slot_words[] = {"all", "auto", NULL};
+static const char *const allocations[] = {"even", "profile", NULL};
 static const char *const orders[] = {"id", "recorded", "hits-first", NULL};
 
 #define AT(member) offsetof(struct cache_params, member)
@@ -36,6 +38,9 @@ const struct option cache_options[] = {
     {"order", OPT_CHOICE, AT(order), "id", 0, 0, orders,
      "accesses of a step by ascending id, by each expert's last use in the recorded "
      "rows, or what is resident before what is missing"},
+    {"allocate", OPT_CHOICE, AT(allocate), "even", 0, 0, allocations,
+     "slots of the layers' sets: as many each, or as many on average with the least "
+     "misses expected by the profile (AdapMoE's dynamic program)"},
     {"write_back", OPT_BOOL, AT(write_back), "false", 0, 0, NULL,
      "copy a victim back to the host (weights that are swapped, not copied)"},
     {"staging", OPT_INT, AT(staging), "2", 1, 65536, NULL,
@@ -200,6 +205,30 @@ static uint64_t min_of(const uint64_t *value, uint32_t count)
     return min;
 }
 
+static int check_allocation(const struct cache_config *config, struct err *e)
+{
+    uint64_t least = min_of(config->expert_bytes, config->layers);
+    uint64_t largest = max_of(config->expert_bytes, config->layers);
+
+    if (config->params.allocate == CACHE_ALLOCATE_EVEN)
+        return 0;
+    if (config->params.scope == CACHE_GLOBAL)
+        return err_set_key(e, "cache.allocate",
+                           "slots go to the layers' own sets by the profile, but with "
+                           "scope: global there is one set for all; leave out one of "
+                           "them");
+    if (config->profile == NULL)
+        return err_set_key(e, "cache.allocate",
+                           "slots by the profile need one of expert loads; give profile: "
+                           "FILE, or leave out allocate");
+    if (least != largest)
+        return err_set_key(e, "cache.allocate",
+                           "slots go from layer to layer by the profile, whose experts "
+                           "differ in size here (%llu to %llu bytes); leave out allocate",
+                           (unsigned long long)least, (unsigned long long)largest);
+    return 0;
+}
+
 static int check(const struct cache_config *config, struct err *e)
 {
     const struct cache_params *p = &config->params;
@@ -243,6 +272,8 @@ static int check(const struct cache_config *config, struct err *e)
                 global ? "" : ", and each layer gets an equal share",
                 (unsigned long long)(global ? size : size * config->layers));
     }
+    if (check_allocation(config, e) != 0)
+        return -1;
     if (p->spare > 0 && min_of(config->expert_bytes, config->layers) !=
                             max_of(config->expert_bytes, config->layers))
         return err_set_key(
@@ -342,6 +373,25 @@ static void copy_config(struct cache *c, const struct cache_config *config)
     }
 }
 
+/* Slots of each set, as many on average as with equal shares; owned. */
+static uint32_t *set_capacities(const struct cache *c, const struct cache_config *config)
+{
+    uint32_t *slots = mem_alloc(c->sets, sizeof *slots), total = 0;
+    double *expected;
+
+    for (uint32_t i = 0; i < c->sets; i++) {
+        slots[i] = set_capacity(c, &config->params, i);
+        total += slots[i];
+    }
+    if (config->params.allocate == CACHE_ALLOCATE_EVEN)
+        return slots;
+    expected = mem_alloc((size_t)c->layers * (c->experts + 1), sizeof *expected);
+    cache_expect_misses(config->profile, c->layers, c->experts, expected);
+    cache_allocate(expected, c->layers, c->experts, total, slots);
+    free(expected);
+    return slots;
+}
+
 /* What the step's layer is within a layer's own set. */
 static const uint32_t only_layer;
 
@@ -349,7 +399,7 @@ static const uint32_t only_layer;
 static void make_sets(struct cache *c, const struct cache_config *config)
 {
     const struct cache_params *p = &config->params;
-    uint32_t first_slot = 0;
+    uint32_t *slots = set_capacities(c, config), first_slot = 0;
 
     c->set = mem_zalloc(c->sets, sizeof *c->set);
     for (uint32_t i = 0; i < c->sets; i++) {
@@ -361,7 +411,7 @@ static void make_sets(struct cache *c, const struct cache_config *config)
         s->bytes = p->bytes;
         s->env = (struct cache_env){
             .objects = c->per_layer ? c->experts : c->layers * c->experts,
-            .capacity = set_capacity(c, p, i),
+            .capacity = slots[i],
             .experts = c->experts,
             .layer = c->per_layer ? &only_layer : &c->step_layer,
             .protect = p->protect != CACHE_PROTECT_NONE,
@@ -371,6 +421,7 @@ static void make_sets(struct cache *c, const struct cache_config *config)
             .rng = rng_stream(config->seed, "cache", i)};
         c->slots += s->env.capacity;
     }
+    free(slots);
     c->free = mem_alloc(c->slots, sizeof *c->free);
     c->held = mem_alloc(c->slots, sizeof *c->held);
     for (uint32_t i = 0; i < c->sets; i++) {
