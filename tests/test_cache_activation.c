@@ -70,6 +70,17 @@ static void heat_wants_a_margin(void **state)
     plays("lfru-heat", "{halve: 5}", 2, "ababc", "..hh.", "ab");
 }
 
+/* a is hot at its third hit, and spared though used longest ago; b and c are not. */
+static void the_hot_are_spared(void **state)
+{
+    (void)state;
+    plays("heat-protected-lru", "{hot_uses: 2}", 2, "aaaabcd", ".hhh...", "ad");
+    plays("heat-protected-lru", "{hot_uses: 3}", 2, "aaaabcd", ".hhh...", "cd");
+    plays("heat-protected-lru", "{hot_uses: 0}", 2, "aaaabcd", ".hhh...", "cd");
+    /* Both are hot: a, longer ago, goes and comes back cold, so that it goes again. */
+    plays("heat-protected-lru", "{hot_uses: 1}", 2, "aaabbbcad", ".hh.hh...", "bd");
+}
+
 /* One expert, on its own in a step. */
 static void uses(struct cache *c, uint32_t layer, uint16_t expert, bool hits)
 {
@@ -252,6 +263,11 @@ static bool is_clearly_hotter(const struct naive *n, uint32_t victim, uint32_t x
            heat_score(n, x) > bar + (double)((uint64_t)bar / 4) + 1024;
 }
 
+static struct score by_hot(const struct naive *n, uint32_t x)
+{
+    return (struct score){n->past[x].count - 1 > 2, (double)n->past[x].last};
+}
+
 static struct score by_layer(const struct naive *n, uint32_t x)
 {
     bool global = n->p.scope == CACHE_GLOBAL;
@@ -280,6 +296,7 @@ static struct score by_interval(const struct naive *n, uint32_t x)
 
 static const struct rule rules[] = {
     {"lfru", NULL, by_use_over_age, NULL, 0},
+    {"heat-protected-lru", "{hot_uses: 2}", by_hot, NULL, 0},
     {"least-stale-layer", NULL, by_layer, NULL, 0},
     {"least-stale-queue", NULL, by_staleness, NULL, 0},
     {"least-stale-ewma", NULL, by_interval, NULL, 0},
@@ -416,6 +433,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(uses_over_age),
         cmocka_unit_test(heat_wants_a_margin),
+        cmocka_unit_test(the_hot_are_spared),
         cmocka_unit_test(the_lowest_layer_goes),
         cmocka_unit_test(the_stale_go_first),
         cmocka_unit_test(a_queue_is_lru_but_for_early_loads),

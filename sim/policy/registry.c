@@ -33,6 +33,7 @@ extern const struct cache_algorithm cache_belady;
 extern const struct cache_algorithm cache_belady_bypass;
 extern const struct cache_algorithm cache_clock;
 extern const struct cache_algorithm cache_fifo;
+extern const struct cache_algorithm cache_heat_protected_lru;
 extern const struct cache_algorithm cache_least_stale_ewma;
 extern const struct cache_algorithm cache_least_stale_layer;
 extern const struct cache_algorithm cache_least_stale_queue;
@@ -92,6 +93,7 @@ static const struct plugin *const plugins[] = {
     &cache_belady_bypass.plugin,
     &cache_clock.plugin,
     &cache_fifo.plugin,
+    &cache_heat_protected_lru.plugin,
     &cache_least_stale_ewma.plugin,
     &cache_least_stale_layer.plugin,
     &cache_least_stale_queue.plugin,

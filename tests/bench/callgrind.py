@@ -33,7 +33,7 @@ SELECTS = ("affinity-binning", "budget", "eras-bias", "eras-threshold", "lynx",
 
 # Caches that weigh uses, layers and sequences, at the scope that they are meant for; and the
 # most instructions per activation that one may take, of a replay of one row a pass.
-CACHES = {"least-stale-ewma": "layer", "least-stale-layer": "global",
+CACHES = {"heat-protected-lru": "layer", "least-stale-ewma": "layer", "least-stale-layer": "global",
           "least-stale-queue": "global", "lfru": "layer", "lfru-heat": "layer",
           "moe-infinity": "layer"}
 CACHE_MOST = 900
