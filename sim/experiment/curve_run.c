@@ -310,7 +310,7 @@ static int check_policy(const struct experiment *x, const struct policy *p, stru
         status =
             err_set_key(e, "cache",
                         "cache policy '%s' goes by rows and sequences, which a curve "
-                        "does not have; take one of its sizes in moesim run",
+                        "does not have; sweep cache.slots instead",
                         policy_cache(p)->plugin.name);
     else if (p->cache.scope != x->policy[0]->cache.scope)
         status = err_set_key(e, "cache.scope",
