@@ -71,6 +71,8 @@ same order 12 "name: lru, slots: 12, order: recorded, protect: prefer" "batch: 3
 same global 100 "name: s3fifo, scope: global, total_slots: 100" "batch: 2" -p s3fifo --scope global --slots 100 -b 2
 same mapping 9 "name: lfu-aging, slots: 9, decay: 0.5, admission: second-miss" "batch: 1" --slots 9 \
     -p '{name: lfu-aging, decay: 0.5, admission: second-miss}'
+same allocated 6 "name: lru, slots: 6, allocate: profile" "batch: 1" --slots 6 \
+    -p '{name: lru, allocate: profile}'
 same continuous 7 "name: random, slots: 7" "mode: continuous, max_sequences: 3" -p random \
     --set workload.mode=continuous --set workload.max_sequences=3
 
@@ -131,6 +133,8 @@ refused policy_bytes "--policy {name: lru, bytes: 4 GB}: policy 'lru bytes=4 GB'
 cache; leave its size out" -p '{name: lru, bytes: 4 GB}'
 refused policy_scopes "--policy {name: lru, scope: global}: policy 'lru scope=global': the policies of a curve share \
 one scope, so that their sizes are alike; leave it out" -p belady -p '{name: lru, scope: global}'
+refused policy_rows "--policy moe-infinity: policy 'moe-infinity': cache policy 'moe-infinity' goes by rows and \
+sequences, which a curve does not have; sweep cache.slots instead" -p moe-infinity
 refused policy_twice "--policy lru: is there twice; leave one out" -p lru -p lru
 refused policy_list "--policy [lru]: is a list; expected a name, or a mapping such as {name: lfu-aging, decay: 0.98}" \
     -p '[lru]'

@@ -22,8 +22,8 @@ static struct bounds_counts bound_of(const struct run_world *w,
     struct bounds_counts b;
     struct err e = {.text = ""};
 
-    if (bounds_count(f, w->layers, w->experts, w->expert_bytes, p, preloaded, &b, &e) !=
-        0)
+    if (bounds_count(f, w->layers, w->experts, w->expert_bytes, NULL, p, preloaded, &b,
+                     &e) != 0)
         fail_msg("%s", e.text);
     future_free(f);
     return b;

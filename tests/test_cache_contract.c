@@ -99,6 +99,7 @@ static void mirror_evictions(struct mirror *m, const struct cache_result *r,
 static bool always_keeps(const struct mirror *m)
 {
     return strcmp(m->plugin->name, "belady-bypass") != 0 &&
+           strcmp(m->plugin->name, "lfru-heat") != 0 &&
            strcmp(m->plugin->name, "pin") != 0 && m->p.admission == CACHE_ADMIT_ALWAYS;
 }
 

@@ -91,10 +91,29 @@ static const char *pick(struct rng *r, const char *const *from)
     return from[rng_below(r, count)];
 }
 
-static const char *const cache_names[] = {
-    "arc",       "belady",   "belady-bypass", "clock", "fifo",   "lfu-aging",
-    "lfu-evict", "lfu-keep", "lifo",          "lru",   "random", "s3fifo",
-    "sieve",     "slru",     "pin",           NULL};
+static const char *const cache_names[] = {"arc",
+                                          "belady",
+                                          "belady-bypass",
+                                          "clock",
+                                          "fifo",
+                                          "lfu-aging",
+                                          "lfu-evict",
+                                          "lfu-keep",
+                                          "lifo",
+                                          "lru",
+                                          "random",
+                                          "s3fifo",
+                                          "sieve",
+                                          "slru",
+                                          "pin",
+                                          "lfru",
+                                          "lfru-heat",
+                                          "moe-infinity",
+                                          "heat-protected-lru",
+                                          "least-stale-ewma",
+                                          "least-stale-layer",
+                                          "least-stale-queue",
+                                          NULL};
 static const char *const protections[] = {"strict", "prefer", "none", NULL};
 static const char *const schedules[] = {"overlapped", "serial", NULL};
 static const char *const prefetchers[] = {"none",

@@ -31,8 +31,9 @@ struct cache_params bounds_params(const struct cache_params *p)
 }
 
 int bounds_count(struct future *f, uint32_t layers, uint32_t experts,
-                 const uint64_t *expert_bytes, const struct cache_params *params,
-                 bool preloaded, struct bounds_counts *b, struct err *e)
+                 const uint64_t *expert_bytes, const uint64_t *profile,
+                 const struct cache_params *params, bool preloaded,
+                 struct bounds_counts *b, struct err *e)
 {
     uint64_t *bytes = mem_alloc(layers, sizeof *bytes);
     struct hit_count count;
@@ -42,6 +43,7 @@ int bounds_count(struct future *f, uint32_t layers, uint32_t experts,
                                   .layers = layers,
                                   .experts = experts,
                                   .expert_bytes = bytes,
+                                  .profile = profile,
                                   .future = true};
     struct cache *cache;
     int status = -1;

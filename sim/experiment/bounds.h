@@ -19,7 +19,8 @@ struct bounds_counts {
  * the parameters only what bounds_params() leaves as it is counts. */
 struct cache_params bounds_params(const struct cache_params *p);
 int bounds_count(struct future *f, uint32_t layers, uint32_t experts,
-                 const uint64_t *expert_bytes, const struct cache_params *params,
-                 bool preloaded, struct bounds_counts *b, struct err *e);
+                 const uint64_t *expert_bytes, const uint64_t *profile,
+                 const struct cache_params *params, bool preloaded,
+                 struct bounds_counts *b, struct err *e);
 
 #endif

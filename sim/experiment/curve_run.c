@@ -137,6 +137,7 @@ static bool find_distances(const struct policy *p, enum distances_of *of)
     return (*of != DISTANCES_LRU || is_algorithm(p, "lru")) &&
            (!bypass || p->cache.protect != CACHE_PROTECT_PREFER) &&
            p->cache.admission == CACHE_ADMIT_ALWAYS &&
+           p->cache.allocate == CACHE_ALLOCATE_EVEN &&
            p->cache.order != CACHE_ORDER_HITS_FIRST && !cache_starts_full(&p->cache);
 }
 
@@ -305,6 +306,12 @@ static int check_policy(const struct experiment *x, const struct policy *p, stru
         status = err_set_key(e, p->cache.bytes > 0 ? "cache.bytes" : "cache.slots",
                              "a curve goes over all sizes of the cache; leave its "
                              "size out");
+    else if ((policy_cache(p)->plugin.needs & NEED_ROWS) != 0)
+        status =
+            err_set_key(e, "cache",
+                        "cache policy '%s' goes by rows and sequences, which a curve "
+                        "does not have; sweep cache.slots instead",
+                        policy_cache(p)->plugin.name);
     else if (p->cache.scope != x->policy[0]->cache.scope)
         status = err_set_key(e, "cache.scope",
                              "the policies of a curve share one scope, so that their "

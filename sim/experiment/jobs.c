@@ -273,7 +273,7 @@ static void *count_bounds(void *context, struct err *e)
     struct bounds_counts *b = mem_alloc(1, sizeof *b);
 
     if (bounds_count(c->future, x->info->layers, x->info->experts, x->expert_bytes,
-                     c->params, c->preloaded, b, e) == 0)
+                     x->profile, c->params, c->preloaded, b, e) == 0)
         return b;
     free(b);
     return NULL;
@@ -289,8 +289,10 @@ static int take_bounds(struct job *job, struct future *future, bool recorded,
     struct shared *shared = recorded ? x->hooks->shared : NULL;
     struct cache_params params = bounds_params(&job->policy.cache);
     char *described = cfg_describe(cache_options, &params);
-    char *text = mem_format("%s, %s %s", described, preloaded ? "preloaded" : "empty",
-                            x->routing_text);
+    bool allocates = params.allocate != CACHE_ALLOCATE_EVEN;
+    char *text = mem_format("%s, %s %s%s%s", described, preloaded ? "preloaded" : "empty",
+                            x->routing_text, allocates ? " by " : "",
+                            allocates ? x->p.profile : "");
     struct bounds_counts *b =
         shared_take(shared, &counted_bounds, text,
                     &(struct counted){job, future, &params, preloaded}, e);

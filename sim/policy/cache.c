@@ -120,6 +120,17 @@ static void lapse(struct cache *c, struct cache_set *s, uint32_t layer)
     }
 }
 
+/* What few steps have to do: rows are shown, and what was held lapses. */
+static __attribute__((noinline)) void begin_aside(struct cache *c, uint32_t layer,
+                                                  const uint16_t *active, uint32_t count)
+{
+    const struct cache_layer *l = &c->layer[layer];
+
+    if (c->tokens != NULL)
+        c->algorithm->rows(l->state, l->first_object, active, count, c->tokens);
+    lapse(c, l->set, layer);
+}
+
 void cache_begin_step(struct cache *c, uint32_t layer, const uint16_t *active,
                       uint32_t count)
 {
@@ -128,10 +139,11 @@ void cache_begin_step(struct cache *c, uint32_t layer, const uint16_t *active,
 
     assert(layer < c->layers);
     l->set->env.step = step;
+    c->step_layer = layer;
     for (uint32_t i = 0; i < count; i++)
         l->stamp[active[i]] = step;
     if (c->held_count != 0)
-        lapse(c, l->set, layer);
+        begin_aside(c, layer, active, count);
 }
 
 /* Gives a slot away for the oldest spare. */
@@ -360,6 +372,14 @@ struct cache_result cache_prefetch(struct cache *c, uint32_t layer, uint32_t exp
     return result;
 }
 
+void cache_end_sequences(struct cache *c, uint32_t ended, uint32_t running)
+{
+    if (c->algorithm->end_sequences == NULL || ended == 0)
+        return;
+    for (uint32_t i = 0; i < c->sets; i++)
+        c->algorithm->end_sequences(c->set[i].state, ended, running);
+}
+
 void cache_end_pass(struct cache *c)
 {
     c->pass++;
@@ -369,7 +389,19 @@ void cache_end_pass(struct cache *c)
         c->algorithm->end_pass(c->set[i].state);
 }
 
+void cache_lend_rows(struct cache *c, const uint32_t *tokens)
+{
+    assert(c->algorithm->rows != NULL && c->tokens == NULL);
+    c->tokens = tokens;
+    c->held_count++;
+}
+
 /* ---- questions ---- */
+
+bool cache_wants_rows(const struct cache *c)
+{
+    return c->algorithm->rows != NULL;
+}
 
 uint32_t cache_slots(const struct cache *c)
 {

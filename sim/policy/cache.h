@@ -47,6 +47,8 @@ struct cache_use {
 struct cache_env {
     uint32_t objects;      /* ids are 0 .. objects - 1 */
     uint32_t capacity;     /* most objects that can be resident at once, at least 1 */
+    uint32_t experts;      /* object x is of layer x / experts, within the set */
+    const uint32_t *layer; /* of the current step, within the set: 0 in a layer's own */
     bool protect;          /* active objects of this step may not be victims now */
     uint64_t step;         /* the current step's number */
     const uint64_t *stamp; /* [objects] the last step in which it was active */
@@ -82,6 +84,12 @@ struct cache_algorithm {
     void (*insert)(void *state, uint32_t object);
     /* A pass has ended. NULL: nothing. */
     void (*end_pass)(void *state);
+    /* A step begins, in which these experts of a layer, objects first + active[i], have
+     * tokens[active[i]] rows. NULL: nothing. Only who has NEED_ROWS may count on it. */
+    void (*rows)(void *state, uint32_t first, const uint16_t *active, uint32_t count,
+                 const uint32_t *tokens);
+    /* So many of the sequences with rows in this pass end with it, before end_pass(). */
+    void (*end_sequences)(void *state, uint32_t ended, uint32_t running);
     /* Objects it wants resident from the start: fills `object`, at most `capacity`, and
      * returns how many (insert() follows for each). NULL: none. */
     uint32_t (*preload)(void *state, uint32_t *object);
@@ -100,6 +108,7 @@ enum cache_preload {
 };
 /* Of layer_slots, in words. */
 enum { CACHE_SLOTS_ALL = -1, CACHE_SLOTS_AUTO = -2, CACHE_SLOTS_NONE = -3 };
+enum cache_allocate { CACHE_ALLOCATE_EVEN, CACHE_ALLOCATE_PROFILE };
 enum cache_order {
     CACHE_ORDER_ID,
     CACHE_ORDER_RECORDED,
@@ -124,6 +133,8 @@ struct cache_params {
                        with the highest; auto: full where a word or a share makes it hold
                        every expert. Those of a full one come in ascending ids */
     int order;      /* enum cache_order: of the accesses of a step; the caller's affair */
+    int allocate;   /* enum cache_allocate: slots of layers' sets, as many on average; by
+                       the profile: cache_allocate.h. Wants that (policy_needs) */
     bool write_back;   /* a victim is copied to the host (weights that were swapped) */
     int64_t staging;   /* staging slots for bypassing experts, at least 1 */
     int64_t spare;     /* spare slots in place of staging ones; 0: none */
@@ -197,6 +208,14 @@ uint64_t cache_staging_bytes(const struct cache *c);
 uint32_t cache_slot_of(const struct cache *c, uint32_t layer, uint32_t expert);
 /* Residents at the moment; for tests and reports. */
 uint32_t cache_resident_count(const struct cache *c);
+
+/* Whether its algorithm goes by rows and sequences. If so the caller lends it
+ * tokens[experts], which hold the rows of each active expert when a step begins, and says
+ * which sequences end. */
+bool cache_wants_rows(const struct cache *c);
+void cache_lend_rows(struct cache *c, const uint32_t *tokens);
+/* Of `running` sequences that have rows in this pass so many end with it. */
+void cache_end_sequences(struct cache *c, uint32_t ended, uint32_t running);
 
 /* Starts the next step: these experts are active in it (ascending ids). */
 void cache_begin_step(struct cache *c, uint32_t layer, const uint16_t *active,

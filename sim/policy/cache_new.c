@@ -1,208 +1,10 @@
-/* Options of the cache, and its life. */
+/* The cache's life. */
+#include "cache_allocate.h"
 #include "cache_state.h"
 #include "sim/base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static const char *const scopes[] = {"layer", "global", NULL};
-static const char *const protections[] = {"strict", "prefer", "none", NULL};
-static const char *const admissions[] = {"always", "second-miss", NULL};
-static const char *const preloads[] = {"none", "linear", "last", "auto", NULL};
-static const char *const slot_words[] = {"all", "auto", "none", NULL};
-static const char *const orders[] = {"id", "recorded", "hits-first", NULL};
-
-#define AT(member) offsetof(struct cache_params, member)
-
-const struct option cache_options[] = {
-    {"scope", OPT_CHOICE, AT(scope), "layer", 0, 0, scopes,
-     "one set of slots per layer, or one for all layers"},
-    {"slots", OPT_INT, AT(layer_slots), "0", 0, 4e9, slot_words,
-     "experts per layer, whatever the scope; all: every expert that its GPU has; auto: "
-     "as many as fit beside dense weights, staging and the largest KV cache; none: no "
-     "expert is kept; 0: by total_slots or bytes"},
-    {"total_slots", OPT_INT, AT(total_slots), "0", 0, 4e9, NULL,
-     "experts over all layers; per-layer sets get equal shares; 0: by slots or bytes"},
-    {"bytes", OPT_PART, AT(room), "0", 0, 1e18, NULL,
-     "size of the whole cache, or a share of its GPU's experts; per-layer sets get equal "
-     "shares"},
-    {"protect", OPT_CHOICE, AT(protect), "strict", 0, 0, protections,
-     "evict experts that are active in this step: never, last, or like others"},
-    {"admission", OPT_CHOICE, AT(admission), "always", 0, 0, admissions,
-     "keep an expert from its first miss, or from its second"},
-    {"preload", OPT_CHOICE, AT(preload), "auto", 0, 0, preloads,
-     "start empty, full with the lowest ids (linear) or with the highest (last); auto: "
-     "full where a word or a share makes it hold every expert, else empty"},
-    {"order", OPT_CHOICE, AT(order), "id", 0, 0, orders,
-     "accesses of a step by ascending id, by each expert's last use in the recorded "
-     "rows, or what is resident before what is missing"},
-    {"write_back", OPT_BOOL, AT(write_back), "false", 0, 0, NULL,
-     "copy a victim back to the host (weights that are swapped, not copied)"},
-    {"staging", OPT_INT, AT(staging), "2", 1, 65536, NULL,
-     "slots for experts that are loaded for one step and not kept; two let one load "
-     "while the other runs"},
-    {"spare", OPT_INT, AT(spare), "0", 0, 65536, NULL,
-     "slots that loads go to without waiting for their victims, whose slots are spare "
-     "next; in place of staging"},
-    {"in_flight", OPT_INT, AT(in_flight), "0", 0, 65536, NULL,
-     "loads of a step that may be under way at once before the host waits; 0: any "
-     "number"},
-    {.name = NULL},
-};
-
-bool cache_is_sized(const struct cache_params *p)
-{
-    return p->layer_slots != 0 || p->total_slots != 0 || p->room.bytes != 0 ||
-           p->room.percent != 0;
-}
-
-/* NULL, or the key that cannot be. */
-static const char *check_sizes(const struct cache_params *p, uint32_t layers,
-                               uint32_t experts, struct err *e)
-{
-    uint64_t slots = (uint64_t)p->layer_slots, total = (uint64_t)p->total_slots;
-    uint32_t open = layers - p->closed;
-    uint64_t all = (uint64_t)open * experts;
-
-    if (slots > experts) {
-        (void)err_set(e,
-                      "slots is %llu, but a layer has %u experts to hold; give at most "
-                      "%u (total_slots counts those of all layers)",
-                      (unsigned long long)slots, experts, experts);
-        return "slots";
-    }
-    if (total > all) {
-        (void)err_set(
-            e,
-            "total_slots is %llu, but %u layers of %u experts are %llu; give at "
-            "most %llu",
-            (unsigned long long)total, open, experts, (unsigned long long)all,
-            (unsigned long long)all);
-        return "total_slots";
-    }
-    if (p->scope == CACHE_PER_LAYER && open > 0 && total % open != 0) {
-        (void)err_set(e,
-                      "total_slots is %llu, which %u layers cannot share equally (scope: "
-                      "layer); give %llu, or scope: global",
-                      (unsigned long long)total, open,
-                      (unsigned long long)((total + open - 1) / open * open));
-        return "total_slots";
-    }
-    return NULL;
-}
-
-/* Of the layers that keep experts. */
-static uint64_t all_bytes(const struct cache_params *p, uint32_t layers, uint32_t experts,
-                          const uint64_t *expert_bytes)
-{
-    uint64_t sum = 0;
-
-    for (uint32_t l = 0; l < layers; l++)
-        if (!cache_closes(p, l))
-            sum += expert_bytes[l] * experts;
-    return sum;
-}
-
-/* Words and shares into the numbers that they stand for. */
-static void count_words(struct cache_params *p, uint32_t layers, uint32_t experts,
-                        const uint64_t *expert_bytes)
-{
-    double all = (double)all_bytes(p, layers, experts, expert_bytes);
-
-    if (p->layer_slots == CACHE_SLOTS_ALL)
-        p->layer_slots = experts;
-    if (p->layer_slots == CACHE_SLOTS_NONE) {
-        p->layer_slots = 1; /* of layers that are none */
-        p->closed_from = 0;
-        p->closed = layers;
-    }
-    if (p->room.percent > 0) {
-        uint64_t bytes = (uint64_t)(all * p->room.percent / 100);
-
-        p->room = (struct cfg_part){.bytes = bytes > 0 ? bytes : 1};
-    }
-}
-
-/* Whether every expert of the layers that keep any has room. */
-static bool holds_open(const struct cache_params *c, uint32_t layers, uint32_t experts,
-                       const uint64_t *expert_bytes)
-{
-    bool global = c->scope == CACHE_GLOBAL;
-    uint32_t open = layers - c->closed;
-
-    if (c->slots > 0)
-        return (uint64_t)c->slots >= (global ? (uint64_t)open * experts : experts);
-    for (uint32_t l = 0; l < layers; l++) {
-        if (!global && !cache_closes(c, l) && c->bytes / open < expert_bytes[l] * experts)
-            return false;
-    }
-    return c->bytes >= all_bytes(c, layers, experts, expert_bytes);
-}
-
-const char *cache_resolve(struct cache_params *p, uint32_t layers, uint32_t experts,
-                          const uint64_t *expert_bytes, struct err *e)
-{
-    bool words = p->layer_slots < 0 || p->room.percent > 0;
-    uint32_t open;
-    const char *key;
-
-    if ((p->layer_slots != 0) + (p->total_slots != 0) +
-            (p->room.bytes > 0 || p->room.percent > 0) >
-        1) {
-        (void)err_set(e, "more than one of slots (per layer), total_slots (over all "
-                         "layers) and bytes is given; keep one of them");
-        return p->total_slots != 0 ? "total_slots" : "slots";
-    }
-    if (p->layer_slots == CACHE_SLOTS_AUTO) {
-        (void)err_set(e, "slots is auto, but no GPU's memory is known here; give a "
-                         "number, or all");
-        return "slots";
-    }
-    count_words(p, layers, experts, expert_bytes);
-    key = check_sizes(p, layers, experts, e);
-    if (key != NULL)
-        return key;
-    open = layers - p->closed;
-    if (p->scope == CACHE_GLOBAL)
-        p->slots = p->layer_slots * (open > 0 ? open : 1) + p->total_slots;
-    else
-        p->slots = p->layer_slots + p->total_slots / (open > 0 ? open : 1);
-    p->bytes = p->room.bytes;
-    if (p->preload == CACHE_PRELOAD_AUTO && cache_is_sized(p))
-        p->preload = words && holds_open(p, layers, experts, expert_bytes)
-                         ? CACHE_PRELOAD_LINEAR
-                         : CACHE_PRELOAD_NONE;
-    return NULL;
-}
-
-uint64_t cache_room_bytes(const struct cache_params *c, uint32_t layers, uint32_t experts,
-                          const uint64_t *expert_bytes)
-{
-    uint64_t most = c->scope == CACHE_GLOBAL ? (uint64_t)layers * experts : experts;
-    uint64_t slots = (uint64_t)c->slots < most ? (uint64_t)c->slots : most;
-    uint64_t all = all_bytes(c, layers, experts, expert_bytes);
-    uint64_t largest = 0, kept = 0, per_layer = 0, bytes = c->bytes;
-
-    for (uint32_t l = 0; l < layers; l++) {
-        largest = expert_bytes[l] > largest ? expert_bytes[l] : largest;
-        if (cache_closes(c, l))
-            continue;
-        kept = expert_bytes[l] > kept ? expert_bytes[l] : kept;
-        per_layer += expert_bytes[l] * slots;
-    }
-    if (slots > 0)
-        bytes = c->scope == CACHE_GLOBAL ? slots * kept : per_layer;
-    return (bytes < all ? bytes : all) +
-           (uint64_t)(c->spare > 0 ? c->spare : c->staging) * largest;
-}
-
-bool cache_holds_all(const struct cache_params *c, uint32_t layers, uint32_t experts,
-                     const uint64_t *expert_bytes)
-{
-    return c->closed == 0 && holds_open(c, layers, experts, expert_bytes);
-}
-
-/* ---- life ---- */
 
 static uint64_t max_of(const uint64_t *value, uint32_t count)
 {
@@ -220,6 +22,36 @@ static uint64_t min_of(const uint64_t *value, uint32_t count)
     for (uint32_t i = 1; i < count; i++)
         min = value[i] < min ? value[i] : min;
     return min;
+}
+
+static int check_allocation(const struct cache_config *config, struct err *e)
+{
+    uint64_t least = min_of(config->expert_bytes, config->layers);
+    uint64_t largest = max_of(config->expert_bytes, config->layers);
+
+    if (config->params.allocate == CACHE_ALLOCATE_EVEN)
+        return 0;
+    if (config->params.scope == CACHE_GLOBAL)
+        return err_set_key(e, "cache.allocate",
+                           "slots go to the layers' own sets by the profile, but with "
+                           "scope: global there is one set for all; leave out one of "
+                           "them");
+    if (config->params.closed > 0)
+        return err_set_key(
+            e, "cache.allocate",
+            "slots go to every layer's set by the profile, but some layers "
+            "keep no expert (offload: layers, or slots: none); leave out "
+            "allocate");
+    if (config->profile == NULL)
+        return err_set_key(e, "cache.allocate",
+                           "slots by the profile need one of expert loads; give profile: "
+                           "FILE, or leave out allocate");
+    if (least != largest)
+        return err_set_key(e, "cache.allocate",
+                           "slots go from layer to layer by the profile, whose experts "
+                           "differ in size here (%llu to %llu bytes); leave out allocate",
+                           (unsigned long long)least, (unsigned long long)largest);
+    return 0;
 }
 
 static int check(const struct cache_config *config, struct err *e)
@@ -268,6 +100,8 @@ static int check(const struct cache_config *config, struct err *e)
                 global ? "" : ", and each layer gets an equal share",
                 (unsigned long long)(global ? size : size * open));
     }
+    if (check_allocation(config, e) != 0)
+        return -1;
     if (p->spare > 0 && min_of(config->expert_bytes, config->layers) !=
                             max_of(config->expert_bytes, config->layers))
         return err_set_key(
@@ -376,11 +210,33 @@ static void copy_config(struct cache *c, const struct cache_config *config)
     }
 }
 
+/* Slots of each set, as many on average as with equal shares; owned. */
+static uint32_t *set_capacities(const struct cache *c, const struct cache_config *config)
+{
+    uint32_t *slots = mem_alloc(c->sets, sizeof *slots), total = 0;
+    double *expected;
+
+    for (uint32_t i = 0; i < c->sets; i++) {
+        slots[i] = set_capacity(c, &config->params, i);
+        total += slots[i];
+    }
+    if (config->params.allocate == CACHE_ALLOCATE_EVEN)
+        return slots;
+    expected = mem_alloc((size_t)c->layers * (c->experts + 1), sizeof *expected);
+    cache_expect_misses(config->profile, c->layers, c->experts, expected);
+    cache_allocate(expected, c->layers, c->experts, total, slots);
+    free(expected);
+    return slots;
+}
+
+/* What the step's layer is within a layer's own set. */
+static const uint32_t only_layer;
+
 /* Sets with their capacities; arrays over slots follow from the sum. */
 static void make_sets(struct cache *c, const struct cache_config *config)
 {
     const struct cache_params *p = &config->params;
-    uint32_t first_slot = 0;
+    uint32_t *slots = set_capacities(c, config), first_slot = 0;
 
     c->set = mem_zalloc(c->sets, sizeof *c->set);
     for (uint32_t i = 0; i < c->sets; i++) {
@@ -392,7 +248,9 @@ static void make_sets(struct cache *c, const struct cache_config *config)
         s->bytes = p->bytes;
         s->env = (struct cache_env){
             .objects = c->per_layer ? c->experts : c->layers * c->experts,
-            .capacity = set_capacity(c, p, i),
+            .capacity = slots[i],
+            .experts = c->experts,
+            .layer = c->per_layer ? &only_layer : &c->step_layer,
             .protect = p->protect != CACHE_PROTECT_NONE,
             .stamp = c->stamp + first,
             .next_use = c->future ? c->next_use + first : NULL,
@@ -403,6 +261,7 @@ static void make_sets(struct cache *c, const struct cache_config *config)
             s->free_count = 0;
         c->slots += s->free_count;
     }
+    free(slots);
     c->free = mem_alloc(c->slots + (size_t)1, sizeof *c->free);
     c->held = mem_alloc(c->slots + (size_t)1, sizeof *c->held);
     for (uint32_t i = 0; i < c->sets; i++) {

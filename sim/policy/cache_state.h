@@ -47,7 +47,10 @@ struct cache {
     uint32_t spares, oldest;  /* spare slots instead, and the one that waited longest */
     uint32_t *spare;          /* [spares] a ring */
     uint32_t slots, pass;
-    uint32_t held_count; /* of all sets */
+    uint32_t step_layer;    /* of the current step */
+    const uint32_t *tokens; /* [experts] rows of a step's, lent; or NULL */
+    uint32_t held_count;    /* of all sets; one more where rows are lent, so that a step
+                               asks once whether there is anything to do */
     uint16_t evicted_count;
     uint64_t step;
     struct cache_eviction *evicted;

@@ -35,7 +35,9 @@ enum policy_need {
     NEED_FUTURE = 1 << 3,    /* an oracle: the routing of later steps. Only for workloads
                                 whose passes do not depend on time */
     NEED_PROFILE = 1 << 4,   /* expert loads of a profile trace (or of this trace) */
-    NEED_MAP = 1 << 5        /* a placement from a file */
+    NEED_MAP = 1 << 5,       /* a placement from a file */
+    NEED_ROWS = 1 << 6       /* the rows of each expert and where sequences end, which a
+                                look-ahead does not have */
 };
 
 /* What a plug-in does that others must know of; bit set. */

@@ -399,6 +399,8 @@ unsigned policy_needs(const struct policy *p)
 
         needs |= p->plugin[slot]->needs & ~(learns ? (unsigned)NEED_PROFILE : 0U);
     }
+    if (p->cache.allocate == CACHE_ALLOCATE_PROFILE)
+        needs |= NEED_PROFILE;
     return needs;
 }
 

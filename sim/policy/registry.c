@@ -33,11 +33,18 @@ extern const struct cache_algorithm cache_belady;
 extern const struct cache_algorithm cache_belady_bypass;
 extern const struct cache_algorithm cache_clock;
 extern const struct cache_algorithm cache_fifo;
+extern const struct cache_algorithm cache_heat_protected_lru;
+extern const struct cache_algorithm cache_least_stale_ewma;
+extern const struct cache_algorithm cache_least_stale_layer;
+extern const struct cache_algorithm cache_least_stale_queue;
+extern const struct cache_algorithm cache_lfru;
+extern const struct cache_algorithm cache_lfru_heat;
 extern const struct cache_algorithm cache_lfu_aging;
 extern const struct cache_algorithm cache_lfu_evict;
 extern const struct cache_algorithm cache_lfu_keep;
 extern const struct cache_algorithm cache_lifo;
 extern const struct cache_algorithm cache_lru;
+extern const struct cache_algorithm cache_moe_infinity;
 extern const struct cache_algorithm cache_pin;
 extern const struct cache_algorithm cache_random;
 extern const struct cache_algorithm cache_s3fifo;
@@ -89,11 +96,18 @@ static const struct plugin *const plugins[] = {
     &cache_belady_bypass.plugin,
     &cache_clock.plugin,
     &cache_fifo.plugin,
+    &cache_heat_protected_lru.plugin,
+    &cache_least_stale_ewma.plugin,
+    &cache_least_stale_layer.plugin,
+    &cache_least_stale_queue.plugin,
+    &cache_lfru.plugin,
+    &cache_lfru_heat.plugin,
     &cache_lfu_aging.plugin,
     &cache_lfu_evict.plugin,
     &cache_lfu_keep.plugin,
     &cache_lifo.plugin,
     &cache_lru.plugin,
+    &cache_moe_infinity.plugin,
     &cache_pin.plugin,
     &cache_random.plugin,
     &cache_s3fifo.plugin,

@@ -134,6 +134,8 @@ int residency_begin(struct gpu *g, const uint64_t *profile, struct err *e)
     r->cache = cache_new(&config, e);
     if (r->cache == NULL)
         return -1;
+    if (cache_wants_rows(r->cache))
+        cache_lend_rows(r->cache, g->step.tokens);
     result->cache_slots = cache_slots(r->cache);
     result->cache_bytes = cache_capacity_bytes(r->cache);
     result->staging_bytes = cache_staging_bytes(r->cache);

@@ -252,6 +252,16 @@ static op_id not_retired(const struct runner *c)
     return id;
 }
 
+/* Sequences of a pass, whose rows are neighbours in it. */
+static uint32_t sequences_of(const struct pass *p)
+{
+    uint32_t count = p->rows > 0;
+
+    for (uint32_t i = 1; i < p->rows; i++)
+        count += p->row[i].request != p->row[i - 1].request;
+    return count > p->finished_count ? count : p->finished_count;
+}
+
 static int end_pass(struct runner *c, struct err *e)
 {
     const struct lanes *first = &c->gpu->lanes;
@@ -271,6 +281,9 @@ static int end_pass(struct runner *c, struct err *e)
         books_memory(c, g);
         books_add(&c->books.counts, &g->counts);
         residency_retire(g);
+        if (cache_wants_rows(g->residency.cache))
+            cache_end_sequences(g->residency.cache, c->pass->finished_count,
+                                sequences_of(c->pass));
         cache_end_pass(g->residency.cache);
     }
     share_out(c);

@@ -31,6 +31,19 @@ def scored_trace(build, path):
 SELECTS = ("affinity-binning", "budget", "eras-bias", "eras-threshold", "lynx",
            "{name: naee, calibrate: 64}", "oea", "{name: top-k, k: 6}")
 
+# Caches that weigh uses, layers and sequences, at the scope that they are meant for; and the
+# most instructions per activation that one may take, of a replay of one row a pass.
+CACHES = {"heat-protected-lru": "layer", "least-stale-ewma": "layer", "least-stale-layer": "global",
+          "least-stale-queue": "global", "lfru": "layer", "lfru-heat": "layer",
+          "moe-infinity": "layer"}
+CACHE_MOST = 900
+
+
+def weighing(cache):
+    """A policy with such a cache of half of GPT-OSS-20B's experts, in slots of a set."""
+    slots = 24 * 16 if CACHES[cache] == "global" else 16
+    return f"{{cache: {{name: {cache}, scope: {CACHES[cache]}, slots: {slots}}}}}"
+
 
 def scored(select):
     """The replay of such a trace, 16 rows a pass."""
