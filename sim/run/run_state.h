@@ -188,7 +188,8 @@ struct gpu {
     const struct pass *pass;
     struct run_counts counts;            /* of this pass */
     uint64_t kv_bytes, activation_bytes; /* in this pass; the largest layer's */
-    uint32_t layers, experts;            /* experts: local ones of a layer */
+    uint64_t side_bytes;      /* ... of the sides of this pass that were walked already */
+    uint32_t layers, experts; /* experts: local ones of a layer */
     struct lanes lanes;
     struct step step;
     struct residency residency;
@@ -305,6 +306,9 @@ struct runner {
     uint32_t gpus;
     uint32_t layers, experts, top_k, candidates, predicted; /* of the trace */
     const struct pass *pass;
+    /* Of an encoder-decoder model each side of a pass is walked as a pass of its own. */
+    bool has_sides, encoding; /* encoding: the rows that are walked are the encoder's */
+    struct pass side;         /* what `pass` is then */
     struct run_pass books;    /* of this pass */
     sim_time sum[RUN_SHARES]; /* over the GPUs, of this pass */
     sim_time outside[RUN_SHARES];
@@ -583,10 +587,25 @@ void even_work_run(struct gpu *g, uint32_t layer, const struct even_work *even);
 
 /* ---- stages.c ---- */
 
-/* All layers of a pass, and its head. 0 or -1. */
-int stages_run(struct runner *c, struct err *e);
+/* Layers that rows go through. */
+struct run_span {
+    uint32_t from, to;     /* layers of the model */
+    uint32_t moe, moe_end; /* those of them that have experts to run, as of the trace */
+};
+/* All layers of a pass. */
+struct run_span stages_whole(const struct runner *c);
+/* So many layers of a pass, and the head. 0 or -1. */
+int stages_run(struct runner *c, struct run_span span, struct err *e);
 /* Tells the setup's future_writer what the step accesses. 0 or -1. */
 int stages_record(struct runner *c, struct err *e);
+
+/* ---- sides.c: passes of an encoder-decoder model ---- */
+
+/* What is done with the rows of a side, which are c->pass, in its layers. 0 or -1. */
+typedef int sides_walk(struct runner *c, struct run_span span, struct err *e);
+/* The encoder's rows of c->pass, then the decoder's, each in the layers of their side.
+ * Layers that no row goes through access nothing. 0 or -1. */
+int sides_each(struct runner *c, sides_walk *walk, struct err *e);
 
 /* ---- kv_memory.c ---- */
 
