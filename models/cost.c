@@ -164,9 +164,10 @@ static double latent_s(const struct cost *c, const struct rates *r, double rows,
 }
 
 /* A decoder's attention to its encoder's output. The query's projection needs no
- * rotation, keys and values are those of the first decode. */
-static double cross_s(const struct cost *c, const struct rates *r,
-                      const struct cost_batch *b)
+ * rotation, keys and values are those of the first decode. Apart, lest it slow down what
+ * other models ask. */
+__attribute__((noinline)) static double
+cross_s(const struct cost *c, const struct rates *r, const struct cost_batch *b)
 {
     const struct model *m = c->model;
     double rows = b->tokens, fresh = (double)b->cross_new;
@@ -174,7 +175,8 @@ static double cross_s(const struct cost *c, const struct rates *r,
     double kv = 2.0 * m->kv_heads * m->head_dim;
     double t =
         gemm_s(c, r, rows, m->hidden, inner) +
-        grouped_attend_s(c, r, rows, (double)b->cross_tokens, (double)b->cross_pairs) +
+        attend_s(c, r, 2.0 * rows * inner, (double)b->cross_tokens * model_kv_bytes(m),
+                 4.0 * inner * (double)b->cross_pairs) +
         gemm_s(c, r, rows, inner, m->hidden) + move_s(c, r, 3.0 * rows * m->hidden);
 
     return fresh > 0 ? t + gemm_s(c, r, fresh, m->hidden, kv) : t;

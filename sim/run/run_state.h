@@ -299,6 +299,12 @@ struct spread {
     struct collective migrate;
 };
 
+/* Layers that rows go through. */
+struct run_span {
+    uint32_t from, to;     /* layers of the model */
+    uint32_t moe, moe_end; /* those of them that have experts to run, as of the trace */
+};
+
 struct runner {
     const struct run_setup *setup;
     struct run_result *result;
@@ -306,7 +312,9 @@ struct runner {
     uint32_t gpus;
     uint32_t layers, experts, top_k, candidates, predicted; /* of the trace */
     const struct pass *pass;
-    /* Of an encoder-decoder model each side of a pass is walked as a pass of its own. */
+    struct run_span span; /* all layers, */
+    /* but of an encoder-decoder model each side of a pass is walked as a pass of its own.
+     */
     bool has_sides, encoding; /* encoding: the rows that are walked are the encoder's */
     struct pass side;         /* what `pass` is then */
     struct run_pass books;    /* of this pass */
@@ -506,6 +514,12 @@ void routing_alone_layer(struct runner *c, uint32_t layer);
 void routing_alone_pass(struct runner *c);
 /* Behind it: what its largest layer takes. */
 void routing_alone_activations(struct runner *c);
+/* Whether that is known already: as in the pass before. */
+static inline bool routing_alone_is_known(const struct runner *c)
+{
+    return !c->reroutes && c->gpu->dispatch->rows == c->pass->rows &&
+           c->most_rows == c->known_rows;
+}
 /* Clears what it set. */
 static inline void routing_alone_clear(struct runner *c)
 {
@@ -587,22 +601,16 @@ void even_work_run(struct gpu *g, uint32_t layer, const struct even_work *even);
 
 /* ---- stages.c ---- */
 
-/* Layers that rows go through. */
-struct run_span {
-    uint32_t from, to;     /* layers of the model */
-    uint32_t moe, moe_end; /* those of them that have experts to run, as of the trace */
-};
-/* All layers of a pass. */
-struct run_span stages_whole(const struct runner *c);
-/* So many layers of a pass, and the head. 0 or -1. */
-int stages_run(struct runner *c, struct run_span span, struct err *e);
+/* The layers of c->span, and the head. 0 or -1. */
+int stages_run(struct runner *c, struct err *e);
 /* Tells the setup's future_writer what the step accesses. 0 or -1. */
 int stages_record(struct runner *c, struct err *e);
 
 /* ---- sides.c: passes of an encoder-decoder model ---- */
 
-/* What is done with the rows of a side, which are c->pass, in its layers. 0 or -1. */
-typedef int sides_walk(struct runner *c, struct run_span span, struct err *e);
+/* What is done with the rows of a side, which are c->pass, in its layers, c->span. 0 or
+ * -1. */
+typedef int sides_walk(struct runner *c, struct err *e);
 /* The encoder's rows of c->pass, then the decoder's, each in the layers of their side.
  * Layers that no row goes through access nothing. 0 or -1. */
 int sides_each(struct runner *c, sides_walk *walk, struct err *e);

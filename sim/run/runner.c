@@ -123,6 +123,8 @@ static int runner_init(struct runner *c, const struct run_setup *s,
     c->reroutes = policy_does(s->policy, ACT_REROUTE);
     c->runs_all = c->pads || s->policy->schedule.empty;
     c->has_sides = s->cost->model->encoder_layers > 0;
+    c->span = (struct run_span){.to = s->cost->model->layers,
+                                .moe_end = s->dense ? 0 : c->layers};
     init_view(c);
     if (s->parallel != NULL) {
         c->gpus = s->parallel->topology->ranks;
@@ -270,7 +272,7 @@ static int end_pass(struct runner *c, struct err *e)
             watch_end_pass(g);
         if (c->has_sides)
             g->activation_bytes = g->side_bytes;
-        else if (c->spread == NULL)
+        else if (c->spread == NULL && !routing_alone_is_known(c))
             routing_alone_activations(c);
         books_memory(c, g);
         books_add(&c->books.counts, &g->counts);
@@ -296,11 +298,11 @@ static bool report(const struct run_setup *s)
     return file_interrupted();
 }
 
-static int run_side(struct runner *c, struct run_span span, struct err *e)
+static int run_side(struct runner *c, struct err *e)
 {
     if (c->spread == NULL && kv_memory_check(c, 0, 1, &c->side.batch, e) != 0)
         return -1;
-    if (stages_run(c, span, e) != 0)
+    if (stages_run(c, e) != 0)
         return -1;
     if (c->spread == NULL)
         routing_alone_activations(c);
@@ -313,8 +315,7 @@ static int run_side(struct runner *c, struct run_span span, struct err *e)
 /* All layers of a pass, until its tokens are known. */
 static int run_pass(struct runner *c, struct err *e)
 {
-    int status =
-        c->has_sides ? sides_each(c, run_side, e) : stages_run(c, stages_whole(c), e);
+    int status = c->has_sides ? sides_each(c, run_side, e) : stages_run(c, e);
 
     if (status == 0)
         lanes_wait_all(c);
@@ -398,9 +399,9 @@ static int route_layer(struct runner *c, uint32_t layer, struct err *e)
     return 0;
 }
 
-static int route_layers(struct runner *c, struct run_span span, struct err *e)
+static int route_layers(struct runner *c, struct err *e)
 {
-    for (uint32_t l = span.moe; l < span.moe_end; l++)
+    for (uint32_t l = c->span.moe; l < c->span.moe_end; l++)
         if (route_layer(c, l, e) != 0)
             return -1;
     return 0;
@@ -418,7 +419,7 @@ static int route_pass(struct runner *c, const struct pass *pass, struct err *e)
         routing_alone_pass(c);
     else if (routing_spread_pass(c, e) != 0)
         return -1;
-    return route_layers(c, stages_whole(c), e);
+    return route_layers(c, e);
 }
 
 static int route_passes(struct runner *c, struct err *e)

@@ -6,7 +6,7 @@
 static struct run_span span_of(const struct runner *c, bool encoder)
 {
     const struct trace_info *t = c->setup->trace;
-    struct run_span span = stages_whole(c);
+    struct run_span span = c->span;
     uint32_t split = c->setup->cost->model->encoder_layers, moe = 0;
 
     while (moe < span.moe_end && t->moe_layer[moe] < split)
@@ -62,9 +62,9 @@ static int begin_side(struct runner *c, struct err *e)
 }
 
 /* Steps that access nothing, for look-aheads that are written or read. */
-static int skip(struct runner *c, struct run_span span, struct err *e)
+static int skip(struct runner *c, struct err *e)
 {
-    for (uint32_t l = span.moe; l < span.moe_end; l++) {
+    for (uint32_t l = c->span.moe; l < c->span.moe_end; l++) {
         if (c->setup->record != NULL &&
             future_writer_step(c->setup->record, c->gpu->step.turn, 0, e) != 0)
             return -1;
@@ -77,15 +77,16 @@ static int skip(struct runner *c, struct run_span span, struct err *e)
 int sides_each(struct runner *c, sides_walk *walk, struct err *e)
 {
     const struct pass *whole = c->pass;
+    const struct run_span all = c->span;
     int status = 0;
 
     for (int encoder = 1; encoder >= 0 && status == 0; encoder--) {
-        struct run_span span = span_of(c, encoder == 1);
-
+        c->span = span_of(c, encoder == 1);
         if (!take_rows(c, whole, encoder == 1))
-            status = skip(c, span, e);
-        else if (begin_side(c, e) != 0 || walk(c, span, e) != 0)
+            status = skip(c, e);
+        else if (begin_side(c, e) != 0 || walk(c, e) != 0)
             status = -1;
+        c->span = all;
     }
     c->pass = whole;
     for (uint32_t i = 0; i < c->gpus; i++)

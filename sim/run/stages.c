@@ -442,29 +442,22 @@ STAGE void run_head(struct runner *c, bool alone, uint32_t last)
     }
 }
 
-STAGE int walk_layers(struct runner *c, bool alone, struct run_span span, struct err *e)
+STAGE int walk_layers(struct runner *c, bool alone, struct err *e)
 {
     const struct trace_info *t = c->setup->trace;
-    uint32_t moe = span.moe;
+    uint32_t moe = c->span.moe;
 
-    for (uint32_t l = span.from; l < span.to; l++) {
-        if (moe == span.moe_end || t->moe_layer[moe] != l)
+    for (uint32_t l = c->span.from; l < c->span.to; l++) {
+        if (moe == c->span.moe_end || t->moe_layer[moe] != l)
             run_dense_layer(c, alone, l);
         else if (run_moe_layer(c, alone, l, moe++, e) != 0)
             return -1;
     }
-    run_head(c, alone, span.to - 1);
+    run_head(c, alone, c->span.to - 1);
     return 0;
 }
 
-struct run_span stages_whole(const struct runner *c)
+int stages_run(struct runner *c, struct err *e)
 {
-    return (struct run_span){.to = c->setup->cost->model->layers,
-                             .moe_end = c->setup->dense ? 0 : c->layers};
-}
-
-int stages_run(struct runner *c, struct run_span span, struct err *e)
-{
-    return c->spread == NULL ? walk_layers(c, true, span, e)
-                             : walk_layers(c, false, span, e);
+    return c->spread == NULL ? walk_layers(c, true, e) : walk_layers(c, false, e);
 }

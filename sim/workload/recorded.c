@@ -281,7 +281,8 @@ int recorded_next(struct recorded *r, sim_time now, struct pass *p, struct err *
     }
     r->count = 0;
     p->batch = (struct cost_batch){.tokens = r->shape.sides ? 0 : (uint32_t)count};
-    p->encoder = (struct cost_batch){.tokens = 0};
+    if (r->shape.sides)
+        p->encoder = (struct cost_batch){.tokens = 0};
     p->finished_count = p->first_count = p->output_count = 0;
     status = rows_reserve(&r->rows, &r->shape, count, e);
     if (status == 0 && r->shape.sides)

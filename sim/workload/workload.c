@@ -388,8 +388,11 @@ static void account(struct workload *w, struct pass *p)
     bool sides = w->setup.shape.sides;
     const struct view_row *row = p->row;
 
-    p->batch = (struct cost_batch){.tokens = sides ? 0 : p->rows};
-    p->encoder = (struct cost_batch){.tokens = 0};
+    p->batch.tokens = p->rows; /* what only sides have stays 0 elsewhere */
+    p->batch.kv_tokens = p->batch.pairs = 0;
+    p->batch.window_kv_tokens = p->batch.window_pairs = 0;
+    if (sides)
+        p->batch = p->encoder = (struct cost_batch){.tokens = 0};
     p->finished_count = p->first_count = p->output_count = 0;
     for (uint32_t i = 0; i < w->take_count; i++) {
         struct cursor *c = w->take[i].cursor;
