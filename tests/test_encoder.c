@@ -295,12 +295,98 @@ static void test_refusals(void **state)
     run_world_free(w);
 }
 
+/* ---- recorded passes ---- */
+
+struct recorded_pass {
+    uint64_t rows;
+    uint64_t row[8];
+};
+
+/* The two requests of open_world() with passes as an engine might have run them; in
+ * memory of the test's own folder. */
+static struct run_world *open_recorded(const struct model *m, const struct machine *k,
+                                       const struct recorded_pass *pass, size_t passes)
+{
+    struct run_world *w = open_world(m, k, 2);
+    struct trace_info info = *trace_get_info(w->trace);
+    struct err e = {.text = ""};
+    struct trace_writer *t;
+    uint16_t expert[10 * 2 * 4];
+    float score[10 * 2 * 4];
+    struct trace_token token[10];
+
+    info.passes = passes;
+    assert_int_equal(trace_read_expert(w->trace, 0, 10, expert, &e), 0);
+    assert_int_equal(trace_read_score(w->trace, 0, 10, score, &e), 0);
+    assert_int_equal(trace_read_token(w->trace, 0, 10, token, &e), 0);
+    t = trace_writer_new(w->path, &info, &e);
+    if (t == NULL || trace_writer_rows(t, 10, token, expert, score, NULL, &e) != 0)
+        fail_msg("%s", e.text);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(trace_writer_request(t, &trace_get_requests(w->trace)[i], &e),
+                         0);
+    for (size_t i = 0; i < passes; i++)
+        if (trace_writer_pass(t, pass[i].row, pass[i].rows, -1, &e) != 0)
+            fail_msg("%s", e.text);
+    if (trace_writer_commit(t, &e) != 0)
+        fail_msg("%s", e.text);
+    trace_close(w->trace);
+    w->trace = trace_open(w->path, NULL, &e);
+    assert_non_null(w->trace);
+    w->workload = (struct workload_params){
+        .mode = WORKLOAD_RECORDED, .batch = 1, .max_sequences = 1, .file = ""};
+    return w;
+}
+
+/* As the engine ran them: a prompt and its first answer may be one pass, and a pass may
+ * list rows in any order. */
+static void test_recorded_passes(void **state)
+{
+    static const struct recorded_pass passes[] = {
+        {3, {0, 1, 2}}, {4, {3, 5, 6, 7}}, {1, {4}}, {1, {8}}, {1, {9}}};
+    static const struct recorded_pass at_once[] = {
+        {4, {0, 3, 1, 2}}, {1, {4}}, {5, {5, 6, 7, 8, 9}}};
+    static const struct recorded_pass cut[] = {{2, {0, 1}}, {1, {2}}},
+                                      early[] = {{1, {3}}, {3, {0, 1, 2}}};
+    struct model m = two_layers();
+    struct machine k = a_flop_a_picosecond();
+    struct run_world *w = open_recorded(&m, &k, passes, 5);
+    struct passes p = run(w, ALL);
+
+    (void)state;
+    assert_int_equal(p.result.passes, 5);
+    assert_int_equal(p.pass[0].latency, encode + WORLD_TRIP);
+    assert_int_equal(p.pass[1].latency, encode + decode(1) + WORLD_TRIP);
+    assert_int_equal(p.pass[3].latency, decode(1) + WORLD_TRIP);
+    assert_int_equal(p.pass[4].latency, decode(2) + WORLD_TRIP);
+    assert_int_equal(p.result.output_tokens, 4);
+    run_result_release(&p.result);
+    run_world_free(w);
+    w = open_recorded(&m, &k, at_once, 3);
+    p = run(w, ALL);
+    assert_int_equal(p.pass[0].latency, encode + decode(1) + WORLD_TRIP);
+    assert_int_equal(p.pass[0].memory.kv, (1 + 3) * 32);
+    assert_int_equal(p.pass[2].memory.kv, (2 + 3) * 32);
+    assert_int_equal(p.result.kv_peak_bytes, (2 + 3) * 32);
+    run_result_release(&p.result);
+    run_world_free(w);
+    w = open_recorded(&m, &k, cut, 2);
+    expect(w, &w->workload,
+           "pass 0 has 2 of the 3 prompt rows of request 0, but an "
+           "encoder reads a prompt in one pass");
+    run_world_free(w);
+    w = open_recorded(&m, &k, early, 2);
+    expect(w, &w->workload, "pass 0 has row 3 of an answer before all of its prompt");
+    run_world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_passes_by_hand), cmocka_unit_test(test_memory_by_hand),
-        cmocka_unit_test(test_mixed_passes),   cmocka_unit_test(test_accesses),
-        cmocka_unit_test(test_encoder_alone),  cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_passes_by_hand),  cmocka_unit_test(test_memory_by_hand),
+        cmocka_unit_test(test_mixed_passes),    cmocka_unit_test(test_accesses),
+        cmocka_unit_test(test_encoder_alone),   cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_recorded_passes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

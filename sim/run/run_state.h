@@ -601,8 +601,10 @@ void even_work_run(struct gpu *g, uint32_t layer, const struct even_work *even);
 
 /* ---- stages.c ---- */
 
-/* The layers of c->span, and the head. 0 or -1. */
+/* All layers of a pass, and its head. 0 or -1. */
 int stages_run(struct runner *c, struct err *e);
+/* The same of the layers of c->span. Apart, so that what walks all of them is told so. */
+int stages_run_span(struct runner *c, struct err *e);
 /* Tells the setup's future_writer what the step accesses. 0 or -1. */
 int stages_record(struct runner *c, struct err *e);
 

@@ -302,7 +302,7 @@ static int run_side(struct runner *c, struct err *e)
 {
     if (c->spread == NULL && kv_memory_check(c, 0, 1, &c->side.batch, e) != 0)
         return -1;
-    if (stages_run(c, e) != 0)
+    if (stages_run_span(c, e) != 0)
         return -1;
     if (c->spread == NULL)
         routing_alone_activations(c);
@@ -315,7 +315,9 @@ static int run_side(struct runner *c, struct err *e)
 /* All layers of a pass, until its tokens are known. */
 static int run_pass(struct runner *c, struct err *e)
 {
-    int status = c->has_sides ? sides_each(c, run_side, e) : stages_run(c, e);
+    int status = c->has_sides      ? sides_each(c, run_side, e)
+                 : c->setup->dense ? stages_run_span(c, e)
+                                   : stages_run(c, e);
 
     if (status == 0)
         lanes_wait_all(c);

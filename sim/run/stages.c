@@ -442,22 +442,31 @@ STAGE void run_head(struct runner *c, bool alone, uint32_t last)
     }
 }
 
-STAGE int walk_layers(struct runner *c, bool alone, struct err *e)
+STAGE int walk_layers(struct runner *c, bool alone, struct run_span span, struct err *e)
 {
     const struct trace_info *t = c->setup->trace;
-    uint32_t moe = c->span.moe;
+    uint32_t moe = span.moe;
 
-    for (uint32_t l = c->span.from; l < c->span.to; l++) {
-        if (moe == c->span.moe_end || t->moe_layer[moe] != l)
+    for (uint32_t l = span.from; l < span.to; l++) {
+        if (moe == span.moe_end || t->moe_layer[moe] != l)
             run_dense_layer(c, alone, l);
         else if (run_moe_layer(c, alone, l, moe++, e) != 0)
             return -1;
     }
-    run_head(c, alone, c->span.to - 1);
+    run_head(c, alone, span.to - 1);
     return 0;
 }
 
 int stages_run(struct runner *c, struct err *e)
 {
-    return c->spread == NULL ? walk_layers(c, true, e) : walk_layers(c, false, e);
+    struct run_span all = {.to = c->setup->cost->model->layers, .moe_end = c->layers};
+
+    return c->spread == NULL ? walk_layers(c, true, all, e)
+                             : walk_layers(c, false, all, e);
+}
+
+int stages_run_span(struct runner *c, struct err *e)
+{
+    return c->spread == NULL ? walk_layers(c, true, c->span, e)
+                             : walk_layers(c, false, c->span, e);
 }
