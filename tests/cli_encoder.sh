@@ -62,6 +62,16 @@ assert (rows == prompts + t["request/output_tokens"][:]).all()
 END
 report $? encoder_trace
 
+# A trace like it has sides, too.
+"$moesim" trace gen --like "$folder/trace.h5" -o "$folder/like.h5" >/dev/null &&
+    $python - "$folder/trace.h5" "$folder/like.h5" <<'END'
+import h5py, sys
+a, b = (h5py.File(name) for name in sys.argv[1:])
+assert ((a["routing/expert"][:] == 65535) == (b["routing/expert"][:] == 65535)).all()
+assert (a["token/position"][:] == b["token/position"][:]).all()
+END
+report $? encoder_like
+
 # One GPU of several does what one alone does, batch by batch and mixed; and whoever shares the
 # experts, the passes and what rows choose are the same.
 status=0
@@ -74,6 +84,26 @@ for mode in '{batch: 3}' '{batch: 3, token_budget: 40}' \
     [ "$several" = "$(echo "$alone" | cut -d ' ' -f 1,2 | sed -n '1,2p;$p')" ] || status=1
 done
 report $status encoder_one_of_several
+
+# Two GPUs that share attention gather around each of its blocks: in the encoder's four layers
+# attention, and the FFN of the two without experts; in the decoder's cross-attention as well; each
+# pass gathers before its head. With one prompt and one row each, passes alternate in kind.
+with_settings "$moesim" run "$folder/study.yaml" -q --out "$folder/tensor" -- timeline_passes=1000 \
+    'policies=[{name: all}]' 'parallel={gpus: 2, attention: tensor, tensor: 2}' >/dev/null &&
+    $python - "$folder/tensor" <<'END'
+import json, sys
+import h5py
+events = json.load(open(sys.argv[1] + "/timeline.json"))["traceEvents"]
+names = [e["name"].split(" ")[0] for e in events if e.get("ph") == "X"]
+result = h5py.File(sys.argv[1] + "/result.h5")
+passes, outputs = result["policy/0/pass/rows"].shape[0], result["policy/0/pass/outputs"][:]
+decodes = int((outputs > 0).sum())
+assert 0 < decodes < passes
+gathers = (passes - decodes) * (4 + 2 + 1) + decodes * (4 + 4 + 2 + 1)
+assert names.count("all-gather") == gathers, (names.count("all-gather"), gathers)
+assert names.count("reduce-scatter") == gathers - passes
+END
+report $? encoder_gathers
 
 # Without encoder_layers nothing is new: the same operations whether it is said or not.
 made "$folder/plain.h5" && said=$(figures trace="$folder/plain.h5" model.encoder_layers=0) &&
