@@ -193,9 +193,9 @@ int parallel_setup_init(struct parallel_setup *setup, const struct policy *p,
                 .exchange = counts},
         .cost = *whole,
         .event_driven = parallel_needs_events(p, params, t, trace, expert_bytes),
-        .may_graph =
-            p->dense || (resident && !counts && p->schedule.exchange != EXCHANGE_NORMAL &&
-                         whole->machine->host.expert_overhead == 0 && !p->schedule.wait),
+        .may_graph = whole->machine->host.expert_overhead == 0 &&
+                     (p->dense || (resident && !counts && !p->schedule.wait &&
+                                   p->schedule.exchange != EXCHANGE_NORMAL)),
     };
     if (make_model(setup, p, params, t, whole->model, e) != 0)
         return -1;

@@ -35,8 +35,7 @@ static struct job *make_job(struct experiment *x, const struct policy *p)
     job->process = -1;
     job->graph = x->p.launch == LAUNCH_GRAPH;
     if (x->p.launch == LAUNCH_AUTO)
-        job->graph = p->dense ||
-                     (!job_reads_routing(x, p) && x->machine->host.expert_overhead == 0);
+        job->graph = !job_reads_routing(x, p) && x->machine->host.expert_overhead == 0;
     job->event_driven = x->p.engine == ENGINE_EVENT ||
                         (x->p.engine == ENGINE_AUTO && policy_copies_aside(p));
     if (x->is_parallel)
