@@ -312,11 +312,10 @@ struct runner {
     uint32_t gpus;
     uint32_t layers, experts, top_k, candidates, predicted; /* of the trace */
     const struct pass *pass;
-    struct run_span span; /* all layers, */
-    /* but of an encoder-decoder model each side of a pass is walked as a pass of its own.
-     */
+    struct run_span span; /* the layers that its rows go through */
+    /* Of an encoder-decoder model each side of a pass is walked as a pass of its own: */
     bool has_sides, encoding; /* encoding: the rows that are walked are the encoder's */
-    struct pass side;         /* what `pass` is then */
+    struct pass side;         /* what `pass` is meanwhile */
     struct run_pass books;    /* of this pass */
     sim_time sum[RUN_SHARES]; /* over the GPUs, of this pass */
     sim_time outside[RUN_SHARES];

@@ -95,6 +95,12 @@ int rows_check_side(const struct rows *r, const struct rows_shape *s, uint32_t a
 int rows_check_position(const struct rows_shape *s, uint64_t number, uint32_t position,
                         uint32_t prompt, struct err *e)
 {
+    if (prompt == 0)
+        return err_set_key(e, "trace",
+                           "%s: row %llu is of an answer to a prompt of 0 tokens, but a "
+                           "decoder attends to what its encoder made of one; set "
+                           "/request/prompt_tokens",
+                           trace_path(s->trace), (unsigned long long)number);
     if (position >= prompt)
         return 0;
     return err_set_key(e, "trace",
