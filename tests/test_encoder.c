@@ -172,8 +172,11 @@ static void test_mixed_passes(void **state)
     struct passes p;
 
     (void)state;
-    w->workload = (struct workload_params){
-        .mode = WORKLOAD_CONTINUOUS, .max_sequences = 2, .token_budget = 4, .file = ""};
+    w->workload = (struct workload_params){.mode = WORKLOAD_CONTINUOUS,
+                                           .batch = 1,
+                                           .max_sequences = 2,
+                                           .token_budget = 4,
+                                           .file = ""};
     p = run(w, ALL);
     assert_int_equal(p.result.passes, 4);
     assert_int_equal(p.pass[0].latency, encode + WORLD_TRIP);
