@@ -163,6 +163,25 @@ static double latent_s(const struct cost *c, const struct rates *r, double rows,
            gemm_s(c, r, rows, inner, m->hidden);
 }
 
+/* A decoder's attention to its encoder's output. The query's projection needs no
+ * rotation, keys and values are those of the first decode. Apart, lest it slow down what
+ * other models ask. */
+__attribute__((noinline)) static double
+cross_s(const struct cost *c, const struct rates *r, const struct cost_batch *b)
+{
+    const struct model *m = c->model;
+    double rows = b->tokens, fresh = (double)b->cross_new;
+    double inner = (double)m->heads * m->head_dim;
+    double kv = 2.0 * m->kv_heads * m->head_dim;
+    double t =
+        gemm_s(c, r, rows, m->hidden, inner) +
+        attend_s(c, r, 2.0 * rows * inner, (double)b->cross_tokens * model_kv_bytes(m),
+                 4.0 * inner * (double)b->cross_pairs) +
+        gemm_s(c, r, rows, inner, m->hidden) + move_s(c, r, 3.0 * rows * m->hidden);
+
+    return fresh > 0 ? t + gemm_s(c, r, fresh, m->hidden, kv) : t;
+}
+
 sim_time cost_dense(const struct cost *c, uint32_t layer, const struct cost_batch *b)
 {
     const struct model *m = c->model;
@@ -178,9 +197,8 @@ sim_time cost_dense(const struct cost *c, uint32_t layer, const struct cost_batc
     uint32_t inner = model_layer_is_moe(m, layer) ? m->shared_ffn : m->dense_ffn;
     double t = attention + move_s(c, &r, 3.0 * rows * m->hidden);
 
-    /* Cross-attention of a decoder, over an encoder context as long as its own. */
-    if (m->encoder_layers > 0 && layer >= m->encoder_layers)
-        t += attention;
+    if (model_layer_crosses(m, layer))
+        t += cross_s(c, &r, b);
     if (inner > 0)
         t += ffn_s(c, &r, rows, inner);
     return sim_time_of_seconds(t);
@@ -457,6 +475,13 @@ uint32_t cost_kernels(const struct cost *c, enum cost_part part)
         return 3;
     }
     return 0;
+}
+
+uint32_t cost_cross_kernels(const struct cost *c, uint32_t layer,
+                            const struct cost_batch *b)
+{
+    /* Query, attention, output, residual and norm; keys and values. */
+    return !model_layer_crosses(c->model, layer) ? 0 : b->cross_new > 0 ? 5 : 4;
 }
 
 uint32_t cost_encode_kernels(const struct cost_dispatch *d)

@@ -24,6 +24,11 @@ struct cost_batch {
     uint64_t kv_tokens; /* sum over requests of the context read */
     uint64_t pairs;     /* sum over rows of the context each attends to */
     uint64_t window_kv_tokens, window_pairs; /* the same through the model's window */
+    /* Of a decoder behind an encoder, what cross-attention sees: */
+    uint64_t cross_tokens; /* sum over requests of their prompts' lengths */
+    uint64_t cross_pairs;  /* sum over rows of their prompts' lengths */
+    uint64_t cross_new;    /* cross_tokens of requests that decode for the first time, so
+                              that keys and values of the encoder's output are computed */
 };
 
 /* The expert work of one layer, or of a part of it. */
@@ -67,6 +72,11 @@ static inline void cost_experts_add(struct cost_experts *x, uint32_t tokens,
 }
 
 /* Attention, norms, and the dense FFN (non-MoE layers) or shared FFN of decoder layer l.
+ * A decoder's layer behind an encoder attends to its own rows and then to the prompt:
+ *
+ *   query projection of all rows, key and value projection of cross_new rows (which write
+ *   the cache themselves), attention over cross_tokens and cross_pairs, output
+ *   projection, one more residual and norm.
  */
 sim_time cost_dense(const struct cost *c, uint32_t layer, const struct cost_batch *b);
 /* Router GEMM and top-k of one MoE layer. */
@@ -128,6 +138,9 @@ enum cost_part {
 /* Kernels that a part launches (an MoE layer's dense block, gate, expert group; the
  * head; one expert alone, what surrounds them): for the host's launch overhead. */
 uint32_t cost_kernels(const struct cost *c, enum cost_part part);
+/* Kernels that cross-attention adds to the dense block of a decoder's layer. */
+uint32_t cost_cross_kernels(const struct cost *c, uint32_t layer,
+                            const struct cost_batch *b);
 /* The same of encode and decode. */
 uint32_t cost_encode_kernels(const struct cost_dispatch *d);
 uint32_t cost_decode_kernels(const struct cost_dispatch *d);

@@ -37,7 +37,8 @@ static const struct option options[] = {
     FIELD(OPT_STRING, source, NULL, 0, 0, "where the figures were read"),
     FIELD(OPT_BOOL, from_memory, "no", 0, 0, "not read in the model's own configuration"),
     FIELD(OPT_INT, layers, NULL, 1, 1024, "decoder layers, encoder included"),
-    FIELD(OPT_INT, encoder_layers, "0", 0, 1023, "of those, encoder layers"),
+    FIELD(OPT_INT, encoder_layers, "0", 0, 1023,
+          "of those, encoder layers; they come first"),
     FIELD(OPT_INT, first_moe, "0", 0, 1023, "layer number of the first MoE layer"),
     FIELD(OPT_INT, moe_every, "1", 1, 1024, "distance between MoE layers"),
     FIELD(OPT_INT, hidden, NULL, 1, MAX_SIZE, "width of the residual stream"),
@@ -104,6 +105,14 @@ static int check(const struct cfg_node *root, const struct text *t, struct err *
     if (t->dense_ffn == 0 && (t->first_moe > 0 || t->moe_every > 1))
         return at(root, "dense_ffn", e,
                   "dense_ffn is missing or 0, but some layers are not MoE layers");
+    if (t->encoder_layers > 0 && t->attention == MODEL_ATTENTION_MLA)
+        return at(root, "encoder_layers", e,
+                  "encoder_layers goes with attention: gqa only; what latent attention "
+                  "to an encoder's output would be is not known");
+    if (t->encoder_layers > 0 && t->window > 0)
+        return at(root, "encoder_layers", e,
+                  "encoder_layers does not go with a window: an encoder attends both "
+                  "ways over the whole prompt; leave one of them out");
     return 0;
 }
 
@@ -197,7 +206,7 @@ uint64_t model_dense_bytes(const struct model *m)
     uint64_t hidden = m->hidden;
     uint64_t ffn = m->matrices * hidden;
     uint64_t dense_layers = m->layers - m->moe_layers;
-    uint64_t cross = m->encoder_layers > 0 ? m->layers - m->encoder_layers : 0;
+    uint64_t cross = m->encoder_layers > 0 ? model_kv_layers(m) : 0;
     uint64_t weights = (m->layers + cross) * (model_attention_weights(m) + hidden) +
                        m->layers * hidden + dense_layers * ffn * m->dense_ffn +
                        m->moe_layers * (ffn * m->shared_ffn + hidden * m->experts) +
@@ -222,6 +231,32 @@ bool model_layer_windowed(const struct model *m, uint32_t l)
 bool model_layer_is_moe(const struct model *m, uint32_t l)
 {
     return l >= m->first_moe && (l - m->first_moe) % m->moe_every == 0;
+}
+
+bool model_layer_crosses(const struct model *m, uint32_t l)
+{
+    return m->encoder_layers > 0 && l >= m->encoder_layers;
+}
+
+uint32_t model_kv_layers(const struct model *m)
+{
+    return m->layers - m->encoder_layers;
+}
+
+int model_dense_equivalent(const struct model *m, struct model *dense, struct err *e)
+{
+    uint64_t width = (uint64_t)m->top_k * m->expert_ffn + m->shared_ffn;
+
+    *dense = *m;
+    dense->experts = dense->top_k = 0;
+    dense->shared_ffn = (uint32_t)width;
+    if (width <= (uint64_t)MAX_SIZE)
+        return 0;
+    return err_set(e,
+                   "model %s: a dense FFN of as many FLOPs as its experts would be %llu "
+                   "wide, more than the %.0f that a model may have; leave "
+                   "dense-equivalent out",
+                   m->name, (unsigned long long)width, MAX_SIZE);
 }
 
 /* *size / parts, without a remainder. */

@@ -1,7 +1,11 @@
 /* A model architecture: what an MoE transformer is, as far as its costs go.
  * Loaded from models/arch/NAME.yaml (strict; see models/README.md); every file states its
  * source, and `from_memory: yes` marks figures that were not read in the model's own
- * configuration. Sizes are per decoder layer unless they say otherwise. */
+ * configuration. Sizes are per decoder layer unless they say otherwise.
+ *
+ * Layers are numbered through: those of an encoder-decoder model are [0, encoder_layers)
+ * of the encoder, which prompts go through, and the rest of the decoder, which answers go
+ * through and whose layers attend to the encoder's output as well. */
 #ifndef MOESIM_MODELS_MODEL_H
 #define MOESIM_MODELS_MODEL_H
 
@@ -64,6 +68,17 @@ double model_kv_bytes(const struct model *m);
 /* True if layer `l` (decoder number) attends through the window. */
 bool model_layer_windowed(const struct model *m, uint32_t l);
 bool model_layer_is_moe(const struct model *m, uint32_t l);
+/* True if layer `l` attends to an encoder's output, too. */
+bool model_layer_crosses(const struct model *m, uint32_t l);
+/* How many layers keep keys and values from pass to pass: the decoder's. */
+uint32_t model_kv_layers(const struct model *m);
+
+/* The dense model of as many FLOPs per token, as a model: every MoE layer's FFN is a
+ * dense one as wide as the top_k experts and the shared FFN together, without router and
+ * experts (`experts` and `top_k` are 0), its weights of dense_bits like all others. Fills
+ * `dense`, which borrows name and source and is never freed. Returns -1 where that is too
+ * wide. */
+int model_dense_equivalent(const struct model *m, struct model *dense, struct err *e);
 
 /* What one of `parts` GPUs holds and computes of the model, as a model: cost functions
  * and sizes take it as they are. Fills `slice`, which borrows name and source and is

@@ -69,7 +69,12 @@ static inline struct cost_batch prefill(uint32_t n, uint64_t window)
     uint64_t pairs = (uint64_t)n * (n + 1) / 2;
     uint64_t w = n < window ? n : window;
 
-    return (struct cost_batch){n, 1, n, pairs, n, w * (w + 1) / 2 + (n - w) * w};
+    return (struct cost_batch){.tokens = n,
+                               .outputs = 1,
+                               .kv_tokens = n,
+                               .pairs = pairs,
+                               .window_kv_tokens = n,
+                               .window_pairs = w * (w + 1) / 2 + (n - w) * w};
 }
 
 static inline void assert_close(double actual, double expected, double relative)

@@ -108,15 +108,19 @@ static void write_trace(const struct run_world *w, uint16_t *moe_layer)
     if (t == NULL)
         fail_msg("%s", e.text);
     for (uint32_t k = 0; k < w->requests; k++) {
+        uint32_t before =
+            w->model.encoder_layers > 0 && w->prompt == 0 ? WORLD_PROMPT : 0;
         struct trace_request q = {.arrival_ns = -1,
-                                  .output_tokens = w->rows,
+                                  .prompt_tokens = before + w->prompt,
+                                  .output_tokens = w->rows - w->prompt,
                                   .first_row = row,
                                   .rows = w->rows};
 
         for (uint32_t i = 0; i < w->rows; i++, row++) {
             struct trace_token token = {.request = k,
-                                        .position = i,
-                                        .phase = TRACE_DECODE,
+                                        .position = before + i,
+                                        .phase =
+                                            i < w->prompt ? TRACE_PREFILL : TRACE_DECODE,
                                         .token_id = -1,
                                         .source = UINT16_MAX};
 
@@ -213,6 +217,23 @@ static struct run_world *make_world(uint32_t layers, uint32_t experts, uint32_t 
     return w;
 }
 
+/* Leaves of each row what is in the layers of its side. */
+static void route_sides(struct run_world *w, const uint16_t *moe_layer)
+{
+    uint16_t *at = w->expert;
+
+    for (uint32_t row = 0; row < w->requests * w->rows; row++)
+        for (uint32_t l = 0; l < w->layers; l++, at += w->top_k) {
+            bool encoder = moe_layer[l] < w->model.encoder_layers;
+
+            for (uint32_t k = 0; encoder != (row % w->rows < w->prompt) && k < w->top_k;
+                 k++)
+                at[k] = WORLD_NONE;
+        }
+    if (w->prompt == 0)
+        w->workload.prefill = PREFILL_SKIP;
+}
+
 /* Writes the trace, whose layers are the model's MoE layers, and opens it. */
 static void open_trace(struct run_world *w)
 {
@@ -224,6 +245,8 @@ static void open_trace(struct run_world *w)
         if (model_layer_is_moe(&w->model, l))
             moe_layer[count++] = (uint16_t)l;
     assert_int_equal(count, w->layers);
+    if (w->model.encoder_layers > 0)
+        route_sides(w, moe_layer);
     write_trace(w, moe_layer);
     free(moe_layer);
     w->trace = trace_open(w->path, NULL, &e);
@@ -253,6 +276,13 @@ struct run_world *run_world_new(uint32_t layers, uint32_t experts, uint32_t top_
 struct run_world *run_world_of(const struct model *m, const struct machine *k,
                                uint32_t requests, uint32_t rows, const uint16_t *expert)
 {
+    return run_world_prompted(m, k, requests, 0, rows, expert);
+}
+
+struct run_world *run_world_prompted(const struct model *m, const struct machine *k,
+                                     uint32_t requests, uint32_t prompt, uint32_t rows,
+                                     const uint16_t *expert)
+{
     struct run_world *w =
         make_world(m->moe_layers, m->experts, m->top_k, requests, rows, 0);
 
@@ -260,6 +290,7 @@ struct run_world *run_world_of(const struct model *m, const struct machine *k,
            (size_t)requests * rows * w->layers * w->top_k * sizeof *expert);
     w->model = *m;
     w->machine = *k;
+    w->prompt = prompt;
     for (uint32_t l = 0; l < w->layers; l++)
         w->expert_bytes[l] = model_expert_bytes(m);
     open_trace(w);

@@ -23,10 +23,12 @@
 #define WORLD_FLOW                                                                       \
     (10 * WORLD_FLOOR)        /* ... and their time on the link, without latency */
 #define WORLD_NONE UINT16_MAX /* in routing: no expert */
+#define WORLD_PROMPT 5        /* tokens */
 
 struct run_world {
     uint32_t layers, experts, top_k;
-    uint32_t requests, rows; /* all requests have as many rows */
+    uint32_t requests, rows; /* all requests have as many rows, ... */
+    uint32_t prompt;         /* the first of them of its prompt */
     uint16_t *expert;        /* (row, layer, rank) */
     char *path;
     struct trace *trace;
@@ -44,9 +46,15 @@ struct run_world *run_world_new(uint32_t layers, uint32_t experts, uint32_t top_
                                 uint32_t requests, uint32_t rows, const uint16_t *expert,
                                 uint64_t seed);
 /* The same with a real model and machine, which are copied and whose strings are
- * borrowed; its routing is spelled out. */
+ * borrowed; its routing is spelled out. Of an encoder-decoder model each row is routed in
+ * the layers of its side alone, behind a prompt of WORLD_PROMPT tokens that were not
+ * recorded and are not served. */
 struct run_world *run_world_of(const struct model *m, const struct machine *k,
                                uint32_t requests, uint32_t rows, const uint16_t *expert);
+/* The same where the first `prompt` of the `rows` rows of each request are its prompt. */
+struct run_world *run_world_prompted(const struct model *m, const struct machine *k,
+                                     uint32_t requests, uint32_t prompt, uint32_t rows,
+                                     const uint16_t *expert);
 /* Removes the file, too. */
 void run_world_free(struct run_world *w);
 /* The routing of a pass of one row after another, "01|2 12|" : layers by bars, passes by

@@ -28,7 +28,12 @@ static struct cost_batch decode(uint32_t n, uint64_t context, uint64_t window)
 {
     uint64_t seen = context < window ? context : window;
 
-    return (struct cost_batch){n, n, n * context, n * context, n * seen, n * seen};
+    return (struct cost_batch){.tokens = n,
+                               .outputs = n,
+                               .kv_tokens = n * context,
+                               .pairs = n * context,
+                               .window_kv_tokens = n * seen,
+                               .window_pairs = n * seen};
 }
 
 /* ---- closed forms ---- */
@@ -330,11 +335,81 @@ static void test_layer_kinds(void **state)
     (void)state;
     /* At one row the FFN reads its weights; 736 against 544 inner columns. */
     assert_close(sim_time_seconds(dense - moe), 3.0 * 352 * (736 - 544) * 2 / 1e11, 0.02);
-    /* The decoder half of an encoder-decoder model attends twice. */
-    m.encoder_layers = 3;
+}
+
+/* Behind an encoder: a query's projection of each row, keys and values of those prompts
+ * that are new, attention over all prompts, an output projection, residual and norm. */
+static void test_cross_attention(void **state)
+{
+    struct machine k = ideal();
+    struct model m = small();
+    struct cost c = {.model = &m, .machine = &k};
+    struct cost_batch b = prefill(100000, 128), none = b;
+    double inner = (double)m.heads * m.head_dim, kv = 2.0 * m.kv_heads * m.head_dim;
+    double cross, flops;
+
+    (void)state;
     m.window = 0;
-    assert_int_equal(cost_dense(&c, 2, &b), moe);
-    assert_true(cost_dense(&c, 3, &b) > moe);
+    m.encoder_layers = 3;
+    b.cross_tokens = 700000;
+    b.cross_pairs = 90000000;
+    b.cross_new = 60000;
+    none.cross_tokens = none.cross_pairs = none.cross_new = 123;
+    assert_int_equal(cost_dense(&c, 2, &b), cost_dense(&c, 2, &none));
+    m.encoder_layers = 0;
+    cross = -sim_time_seconds(cost_dense(&c, 3, &b));
+    m.encoder_layers = 3;
+    cross += sim_time_seconds(cost_dense(&c, 3, &b));
+    flops = 2.0 * 1e5 * 2 * 352 * inner + 2.0 * 6e4 * 352 * kv + 4 * inner * 9e7;
+    /* Beside what is computed, query and output of attention move, and three times the
+     * hidden states. */
+    assert_close(cross, flops / 1e12 + 1e5 * (2 * inner + 3 * 352) * 2 / 1e11, 1e-6);
+    assert_int_equal(cost_cross_kernels(&c, 2, &b), 0);
+    assert_int_equal(cost_cross_kernels(&c, 3, &b), 5);
+    b.cross_new = 0;
+    assert_int_equal(cost_cross_kernels(&c, 3, &b), 4);
+}
+
+/* As many FLOPs as the experts that a row uses: its time is that of a dense FFN of that
+ * width, and what it takes more than the attention is what the experts compute. */
+static void test_dense_equivalent(void **state)
+{
+    struct machine k = ideal();
+    struct model m = small(), wide = small(), dense;
+    struct cost c = {.model = &m, .machine = &k}, d = {.model = &dense, .machine = &k};
+    struct cost alone = {.model = &wide, .machine = &k};
+    struct cost_batch b = prefill(400000, 128);
+    struct err e = {.text = ""};
+    double bare, inner = (double)m.top_k * m.expert_ffn + m.shared_ffn;
+    double moves = 4e5 * 3 * inner * 2 / 1e11, rows = 4e5;
+
+    (void)state;
+    assert_int_equal(model_dense_equivalent(&m, &dense, &e), 0);
+    assert_int_equal(dense.shared_ffn, (uint32_t)inner);
+    assert_int_equal(dense.experts + dense.top_k, 0);
+    wide.dense_ffn = (uint32_t)inner;
+    wide.first_moe = 4;
+    assert_int_equal(cost_dense(&d, 3, &b), cost_dense(&alone, 3, &b));
+    wide.dense_ffn = 0;
+    bare = sim_time_seconds(cost_dense(&alone, 3, &b));
+    assert_close(sim_time_seconds(cost_dense(&d, 3, &b)) - bare,
+                 2 * rows * 3 * 352 * inner / 1e12 + moves, 1e-6);
+    /* The MoE's: top_k experts for each row, and the shared FFN. */
+    assert_close(2 * rows * 3 * 352 * inner,
+                 2 * rows * (3.0 * 352 * m.expert_ffn) * m.top_k +
+                     2 * rows * 3 * 352 * m.shared_ffn,
+                 1e-12);
+    /* No routers, no experts; all else as it was. */
+    assert_int_equal(model_dense_bytes(&dense),
+                     model_dense_bytes(&m) +
+                         (uint64_t)((double)m.moe_layers * 352 *
+                                    (3.0 * m.top_k * m.expert_ffn - m.experts) *
+                                    m.dense_bits / 8));
+    assert_int_equal(cost_gate(&c, 7) > 0, true);
+    m.top_k = 60000;
+    m.expert_ffn = 60000;
+    assert_int_equal(model_dense_equivalent(&m, &dense, &e), -1);
+    assert_non_null(strstr(e.text, "leave dense-equivalent out"));
 }
 
 static void test_head(void **state)
@@ -487,6 +562,8 @@ int main(void)
         cmocka_unit_test(test_latent_limits),
         cmocka_unit_test(test_latent_queries),
         cmocka_unit_test(test_layer_kinds),
+        cmocka_unit_test(test_cross_attention),
+        cmocka_unit_test(test_dense_equivalent),
         cmocka_unit_test(test_head),
         cmocka_unit_test(test_host_experts),
         cmocka_unit_test(test_host_trip),

@@ -288,6 +288,7 @@ static void every_setting_of_made_traces(void **state)
         {"hot_share", "0.1", 0, 1},
         {"sources", "0", 0, 65535},
         {"moe_every", "1", 1, 16},
+        {"encoder_layers", "0", 0, 1024},
         {"logit_scale", "1.5", DRAW_SCALE_LEAST, DRAW_SCALE_MOST},
         {"autoregressive", "false", 0, 0},
         {"logit_sd", "1.386", 0, 100},
@@ -526,7 +527,7 @@ static void ranges_of_models(void **state)
 static void fields_of_models(void **state)
 {
     static const char text[] =
-        "name: small\nsource: by hand\nfrom_memory: yes\nlayers: 9\nencoder_layers: 2\n"
+        "name: small\nsource: by hand\nfrom_memory: yes\nlayers: 9\n"
         "first_moe: 3\nmoe_every: 4\nhidden: 71\nexpert_ffn: 37\nmatrices: 2\n"
         "experts: 41\ntop_k: 5\nshared_ffn: 43\ndense_ffn: 47\nheads: 24\nkv_heads: 8\n"
         "head_dim: 19\nwindow: 53\nwindow_every: 6\nvocab: 101\ngate: sigmoid\n"
@@ -541,7 +542,7 @@ static void fields_of_models(void **state)
     assert_string_equal(m->source, "by hand");
     assert_true(m->from_memory);
     assert_int_equal(m->layers, 9);
-    assert_int_equal(m->encoder_layers, 2);
+    assert_int_equal(m->encoder_layers, 0); /* which a window does not go with */
     assert_int_equal(m->first_moe, 3);
     assert_int_equal(m->moe_every, 4);
     assert_int_equal(m->moe_layers, 2); /* 3 and 7 */

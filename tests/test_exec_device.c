@@ -252,7 +252,6 @@ static void test_models(void **state)
     latent.rope_dim = low.rope_dim = 8;
     low.q_rank = 40;
     plain.matrices = 2;
-    plain.encoder_layers = 2;
     plain.moe_every = 2;
     plain.moe_layers = 2;
     plain.shared_ffn = 0;

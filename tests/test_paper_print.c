@@ -407,6 +407,7 @@ static void fits_are_told(void **state)
 struct made {
     struct result_policy policy[2];
     struct paper_span span[2];
+    struct run_request request[3];
     struct paper_run run;
 };
 
@@ -425,6 +426,17 @@ static void make(struct made *m)
     r->compute_busy = 5 * MS;
     r->cache_bytes = 700;
     r->staging_bytes = 50;
+    /* 3 tokens in 6 ms behind the first, 1 in 4 ms, none. */
+    m->request[0] = (struct run_request){
+        .first_token = MS, .last_token = 7 * MS, .output_tokens = 4, .finished = true};
+    m->request[1] = (struct run_request){.first_token = 2 * MS,
+                                         .last_token = 6 * MS,
+                                         .output_tokens = 2,
+                                         .finished = true};
+    m->request[2] = (struct run_request){
+        .first_token = MS, .last_token = MS, .output_tokens = 1, .finished = true};
+    r->request = m->request;
+    r->requests = 3;
     r->gpus = 4;
     r->layers = 2;
     r->activation_bytes = 77;
@@ -458,6 +470,7 @@ static const struct {
     {"pass-latency", "mean latency of a pass", 2e-3, PAPER_TIME},
     {"layer-latency", "mean of an MoE layer, from its gate to its last result", 5e-4,
      PAPER_TIME},
+    {"token-latency", "mean time per output token after the first", 3e-3, PAPER_TIME},
     {"rows-per-s", "rows of all passes per second", 2000.0, PAPER_RATIO},
     {"miss-rate", "misses of the expert cache over accesses", 0.625, PAPER_RATIO},
     {"swaps", "misses per pass that evicted an expert", 0.5, PAPER_RATIO},

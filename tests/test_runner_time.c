@@ -84,13 +84,13 @@ static void test_graph(void **state)
     run_world_free(w);
 }
 
-/* What the cost functions say of a pass: each layer is asked for by itself. */
+/* What the cost functions say of a pass of decodes: each layer is asked for by itself. */
 static sim_time sum_of_costs(const struct cost *c, const struct cost_batch *b,
                              const struct cost_experts *work)
 {
     sim_time sum = cost_head(c, b);
 
-    for (uint32_t l = 0; l < c->model->layers; l++) {
+    for (uint32_t l = c->model->encoder_layers; l < c->model->layers; l++) {
         sum += cost_dense(c, l, b);
         if (model_layer_is_moe(c->model, l))
             sum += cost_gate(c, b->tokens) + cost_expert_group(c, work);
@@ -130,6 +130,8 @@ static void test_layers_that_differ(void **state)
             cost_experts_add(&work, 1, &k->gpu.tiles);
         w = run_world_of(m, k, 1, 1, expert);
         b.window_kv_tokens = b.window_pairs = 1;
+        if (m->encoder_layers > 0)
+            b.cross_tokens = b.cross_pairs = b.cross_new = WORLD_PROMPT;
         policy =
             mem_format("{cache: {name: lru, slots: %u, preload: linear}}", m->experts);
         c.policy = policy;

@@ -75,6 +75,8 @@ struct draw_model {
     float *loading; /* (layer, dimension, width) */
     float section[2][DRAW_OPENING][DRAW_DIMENSIONS]; /* of prompts, of outputs: s */
     float *group;                                    /* (group, dimension): w */
+    uint32_t encoder_layers; /* of an encoder-decoder model: prompt rows are in the first
+                                so many layers alone, output rows in the others */
     bool alone;
     uint32_t hot; /* experts 0 to hot - 1 */
     double hot_weight;

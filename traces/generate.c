@@ -79,6 +79,9 @@ const struct option generate_options[] = {
            "ranks that requests come from in turn (0: not recorded)"),
     OPTION(moe_every, OPT_INT, "1", 1, 16,
            "decoder layers from one MoE layer to the next"),
+    OPTION(encoder_layers, OPT_INT, "0", 0, TRACE_MAX_LAYERS,
+           "the first of the MoE layers that are an encoder's: prompt rows are routed in "
+           "those alone, output rows in the others alone"),
     OPTION(logit_scale, OPT_DOUBLE, "1.5", DRAW_SCALE_LEAST, DRAW_SCALE_MOST,
            "scores: all: what scores, whose noise and state have variance 1, are "
            "multiplied by (1.5: as the weights of scores: yes)"),
@@ -318,7 +321,7 @@ static uint32_t draw_length(const struct draw_model *m, struct rng *r, double me
 }
 
 /* The prompt's last row gives the first output token, so that an answer of n tokens has
- * n - 1 decode rows; where there are no prompts it has n. */
+ * n - 1 decode rows; where there are no prompts it has n, and behind an encoder, too. */
 static struct draw_request *draw_requests(const struct draw_model *m,
                                           const struct generate_params *p)
 {
@@ -332,7 +335,8 @@ static struct draw_request *draw_requests(const struct draw_model *m,
 
         requests[i] = (struct draw_request){
             .prompt_rows = prompt,
-            .output_rows = prompt > 0 && output > 0 ? output - 1 : output,
+            .output_rows =
+                prompt > 0 && output > 0 && p->encoder_layers == 0 ? output - 1 : output,
             .prompt_tokens = prompt,
             .output_tokens = output,
             .group = (uint16_t)(i * (size_t)p->groups / count),
@@ -356,6 +360,16 @@ static int check_params(const struct generate_params *p, const char *out, struct
                        "%s: union_16 can be drawn to with 16 requests in 2 groups or "
                        "more; there are %" PRId64 " in %" PRId64,
                        out, p->requests, p->groups);
+    if (p->encoder_layers > p->layers)
+        return err_set(e,
+                       "%s: encoder_layers %" PRId64 " is more than the %" PRId64
+                       " MoE layers; it counts the first of them",
+                       out, p->encoder_layers, p->layers);
+    if (p->encoder_layers > 0 && p->prompt_tokens <= 0)
+        return err_set(e,
+                       "%s: encoder_layers is %" PRId64 ", but there are no prompts for "
+                       "an encoder to read; set prompt_tokens",
+                       out, p->encoder_layers);
     if (check_router(p, out, e) != 0)
         return -1;
     if (p->scores != GENERATE_SCORES_ALL &&
@@ -444,6 +458,8 @@ static bool is_told(const struct option *o, const struct generate_params *p)
     for (size_t i = 0; i < sizeof first / sizeof first[0]; i++)
         if (strcmp(o->name, first[i]) == 0)
             return router == ALONE || p->sources > 0 || p->moe_every > 1;
+    if (strcmp(o->name, "encoder_layers") == 0)
+        return p->encoder_layers > 0;
     if (strcmp(o->name, "logit_scale") == 0)
         return p->scores == GENERATE_SCORES_ALL;
     return strcmp(o->name, "autoregressive") != 0 || router == PROCESS;
@@ -511,6 +527,7 @@ int generate_trace(const struct generate_params *p, const char *out, struct err 
     m->all = p->scores == GENERATE_SCORES_ALL;
     m->logit_scale = (float)p->logit_scale;
     m->alone = router_of(p) == ALONE;
+    m->encoder_layers = (uint32_t)p->encoder_layers;
     m->hot_weight = p->hot_weight;
     m->hot = (uint32_t)ceil(p->hot_share * (double)p->experts - 1e-9);
     for (uint32_t l = 0; l < m->layers; l++)

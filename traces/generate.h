@@ -29,7 +29,7 @@ struct generate_params {
     int scores; /* enum generate_scores */
     bool independent;
     double hot_weight, hot_share;
-    int64_t sources, moe_every;
+    int64_t sources, moe_every, encoder_layers;
     double gini, top1_share, adjacent_overlap, next_layer_predictability, union_16;
     double logit_scale;
     bool autoregressive;

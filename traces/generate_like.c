@@ -54,6 +54,37 @@ static int read_shape(struct source *s, uint64_t i, struct err *e)
     return 0;
 }
 
+/* Whether a row is recorded in layers [from, to) and in no others. */
+static bool is_in(const struct source *s, const uint16_t *row, uint32_t from, uint32_t to)
+{
+    for (uint32_t l = 0; l < s->info->layers; l++, row += s->info->candidates)
+        if ((*row != TRACE_NOT_RECORDED) != (l >= from && l < to))
+            return false;
+    return true;
+}
+
+/* Layers of an encoder, if a prompt and its answer are recorded on their sides alone; by
+ * the first request that has both. */
+static int find_encoder(struct source *s, uint32_t *layers, struct err *e)
+{
+    uint64_t i = 0;
+
+    *layers = 0;
+    while (i < s->info->requests &&
+           (s->shape[i].prompt_rows == 0 || s->shape[i].output_rows == 0))
+        i++;
+    if (i == s->info->requests)
+        return 0;
+    if (trace_read_expert(s->t, s->requests[i].first_row, 1, s->row[0], e) != 0 ||
+        trace_read_expert(s->t, s->requests[i].first_row + s->requests[i].rows - 1, 1,
+                          s->row[1], e) != 0)
+        return -1;
+    for (uint32_t n = 1; n < s->info->layers; n++)
+        if (is_in(s, s->row[0], 0, n) && is_in(s, s->row[1], n, s->info->layers))
+            *layers = n;
+    return 0;
+}
+
 /* ---- what trace_statistics does not measure ---- */
 
 /* Adds to the experts that two rows share and could share. */
@@ -246,6 +277,7 @@ static int generate(struct source *s, const struct trace_statistics *have,
 
     for (size_t i = 0; i < count; i++)
         requests[i] = s->shape[i % s->info->requests];
+    status = find_encoder(s, &m->encoder_layers, e);
     m->all = o->scores == GENERATE_SCORES_ALL;
     info.candidates = m->all ? info.experts : info.top_k;
     info.predicted = 0;
@@ -254,7 +286,8 @@ static int generate(struct source *s, const struct trace_statistics *have,
     info.source = mem_format("synthetic, drawn by moesim trace gen to the statistics of "
                              "a trace with source: %s",
                              s->info->source);
-    status = generate_check(out, requests, count, e);
+    if (status == 0)
+        status = generate_check(out, requests, count, e);
     if (status == 0)
         status = fit(s, m, requests, count, have, e);
     info.capture = describe(m, o, count);

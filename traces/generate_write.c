@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define BLOCK_ROWS 256
 #define BLOCK_VALUES ((size_t)1 << 22) /* of a block of more than one row */
@@ -81,6 +82,20 @@ static void draw_block_row(struct draw_walk *walk, struct block *b, uint32_t i)
         draw_walk_row(walk, expert, score);
 }
 
+/* Takes back what a row of one side would do in the other's layers. */
+static void leave_side(const struct draw_model *m, struct block *b, uint32_t i,
+                       bool encoder)
+{
+    size_t width = b->values / m->layers;
+    size_t first = i * b->values + (encoder ? m->encoder_layers * width : 0);
+    size_t count = (encoder ? m->layers - m->encoder_layers : m->encoder_layers) * width;
+
+    for (size_t k = first; k < first + count; k++)
+        b->expert[k] = TRACE_NOT_RECORDED;
+    if (b->score != NULL)
+        memset(b->score + first, 0, count * sizeof *b->score);
+}
+
 /* Rows of one request. */
 static int write_request(struct trace_writer *w, struct draw_walk *walk, uint32_t number,
                          uint16_t source, struct block *b, struct err *e)
@@ -102,6 +117,8 @@ static int write_request(struct trace_writer *w, struct draw_walk *walk, uint32_
                 .source = source,
             };
             draw_block_row(walk, b, i);
+            if (walk->m->encoder_layers > 0)
+                leave_side(walk->m, b, i, row < r->prompt_rows);
         }
         if (trace_writer_rows(w, count, b->token, b->expert, b->score, NULL, e) != 0)
             return -1;

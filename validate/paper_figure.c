@@ -30,6 +30,11 @@ static double rows_per_s(const struct paper_run *run, uint32_t policy)
     return (double)(r->prefill_rows + r->decode_rows) / sim_time_seconds(r->elapsed);
 }
 
+static double token_latency(const struct paper_run *run, uint32_t policy)
+{
+    return result_summarise(&run->result.policy[policy]).tpot_mean;
+}
+
 static double miss_rate(const struct paper_run *run, uint32_t policy)
 {
     const struct run_counts *c = &run_of(run, policy)->total.counts;
@@ -139,6 +144,8 @@ static const struct paper_figure figures[] = {
     {"pass-latency", PAPER_TIME, "mean latency of a pass", pass_latency},
     {"layer-latency", PAPER_TIME,
      "mean of an MoE layer, from its gate to its last result", layer_latency},
+    {"token-latency", PAPER_TIME, "mean time per output token after the first",
+     token_latency},
     {"rows-per-s", PAPER_RATIO, "rows of all passes per second", rows_per_s},
     {"miss-rate", PAPER_RATIO, "misses of the expert cache over accesses", miss_rate},
     {"swaps", PAPER_RATIO, "misses per pass that evicted an expert", swaps},

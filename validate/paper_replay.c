@@ -193,6 +193,15 @@ static int set_number(struct cfg *c, const char *key, uint32_t value, struct err
     return status;
 }
 
+static uint32_t encoder_moe_layers(const struct model *m)
+{
+    uint32_t count = 0;
+
+    for (uint32_t l = 0; l < m->encoder_layers; l++)
+        count += model_layer_is_moe(m, l);
+    return count;
+}
+
 /* The trace has the model's shape. */
 static int shape_trace(struct setup *s, struct err *e)
 {
@@ -208,6 +217,8 @@ static int shape_trace(struct setup *s, struct err *e)
         status = set_number(trace, "first_layer", m->first_moe, e);
     if (status == 0 && m->moe_every > 1)
         status = set_number(trace, "moe_every", m->moe_every, e);
+    if (status == 0 && m->encoder_layers > 0)
+        status = set_number(trace, "encoder_layers", encoder_moe_layers(m), e);
     model_free(m);
     return status;
 }

@@ -70,7 +70,7 @@ static void rank(struct sweep_collected *c, uint64_t point, const struct result_
     struct result_summary s = result_summarise(p);
     size_t at = c->best_count;
 
-    if (!(s.tokens_per_s > 0) || !p->run.finished || result_foresees(p))
+    if (!(s.tokens_per_s > 0) || !p->run.finished || result_is_reference(p))
         return;
     while (at > 0 && s.tokens_per_s > c->best[at - 1].tokens_per_s)
         at--;

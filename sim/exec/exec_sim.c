@@ -35,7 +35,8 @@ static bool same_batch(const struct cost_batch *a, const struct cost_batch *b)
     return a->tokens == b->tokens && a->outputs == b->outputs &&
            a->kv_tokens == b->kv_tokens && a->pairs == b->pairs &&
            a->window_kv_tokens == b->window_kv_tokens &&
-           a->window_pairs == b->window_pairs;
+           a->window_pairs == b->window_pairs && a->cross_tokens == b->cross_tokens &&
+           a->cross_pairs == b->cross_pairs && a->cross_new == b->cross_new;
 }
 
 static void remember_batch(struct exec *x, const struct cost_batch *b)
@@ -71,7 +72,9 @@ static void find_batch_cost(struct exec *x, const struct op *op, struct cost_mem
     if (memo->gpu >= 0)
         return;
     if (op->kind == OP_DENSE)
-        remember_cost(x, memo, cost_dense(&x->cost, op->layer, op->batch), COST_DENSE);
+        remember_kernels(x, memo, cost_dense(&x->cost, op->layer, op->batch),
+                         x->kernels[COST_DENSE] +
+                             cost_cross_kernels(&x->cost, op->layer, op->batch));
     else
         remember_cost(x, memo, cost_head(&x->cost, op->batch), COST_HEAD);
 }

@@ -29,10 +29,9 @@ static void observe(void *context, work_id id, uint32_t tag, uint32_t lane,
 /* Layers of one class have dense blocks of one cost. */
 static uint8_t class_of_dense(const struct model *m, uint32_t layer)
 {
-    bool crosses = m->encoder_layers > 0 && layer >= m->encoder_layers;
-
     return (uint8_t)((model_layer_is_moe(m, layer) ? 1 : 0) |
-                     (model_layer_windowed(m, layer) ? 2 : 0) | (crosses ? 4 : 0));
+                     (model_layer_windowed(m, layer) ? 2 : 0) |
+                     (model_layer_crosses(m, layer) ? 4 : 0));
 }
 
 static void init(struct exec *x, const struct exec_sim_options *o)

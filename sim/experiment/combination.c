@@ -14,6 +14,7 @@ struct facts {
     uint32_t gpus, experts; /* experts of a layer */
     uint32_t slots;         /* for them, on all GPUs; 0 without `parallel` */
     uint32_t parts;         /* that rows go through a layer in */
+    uint32_t batches;       /* that rows are cut into before attention */
 };
 
 static bool does(const struct facts *f, enum policy_act act)
@@ -90,6 +91,47 @@ static bool hosted_from_elsewhere(const struct facts *f)
 {
     return does(f, ACT_IN_PLACE) &&
            (f->x->home != TIER_HOST || f->x->host_bytes != UINT64_MAX);
+}
+
+/* ---- of an encoder-decoder model ---- */
+
+static bool encodes(const struct facts *f)
+{
+    return f->x->model->encoder_layers > 0;
+}
+
+static bool encoded_in_batches(const struct facts *f)
+{
+    return encodes(f) && f->batches > 1;
+}
+
+/* What predictors learn of a layer is of the layers before it, which a pass of decodes
+ * does not go through; a look-ahead knows that. */
+static bool encoded_and_predicted(const struct facts *f)
+{
+    return encodes(f) && does(f, ACT_PREFETCH) && !has(f, SLOT_PREFETCH, "oracle");
+}
+
+static bool encoded_and_watched(const struct facts *f)
+{
+    return encodes(f) && f->x->watch.text != NULL;
+}
+
+static bool encoded_and_foreseen(const struct facts *f)
+{
+    return encodes(f) && f->p->place.foresee > 0;
+}
+
+static bool encoded_on_device(const struct facts *f)
+{
+    return encodes(f) && f->x->hooks->element_bits > 0;
+}
+
+/* ---- of a dense equivalent ---- */
+
+static bool equivalent_on_device(const struct facts *f)
+{
+    return f->p->dense && f->x->hooks->element_bits > 0;
 }
 
 /* ---- on one GPU ---- */
@@ -257,6 +299,24 @@ static const struct refusal {
     {shared_links_in_fifo, "engine",
      " copies weights or gathers rows while GPUs share the links, which engine: fifo "
      "cannot do; choose engine: auto or event"},
+    {encoded_in_batches, "schedule",
+     ": schedule: {schedule} cuts the rows of a pass before attention, and the encoder "
+     "of "
+     "{model} reads a prompt in one piece; choose another schedule"},
+    {encoded_and_predicted, "prefetch",
+     ": prefetch: {prefetch} learns from layer to layer, but rows of {model} go through "
+     "the encoder's layers or the decoder's; choose prefetch: none or oracle"},
+    {encoded_and_watched, "watch",
+     ": watch asks a predictor that learns from layer to layer, but rows of {model} go "
+     "through the encoder's layers or the decoder's; leave watch out"},
+    {encoded_and_foreseen, "place.foresee",
+     ": place: foresee tells of all layers of a pass at once, but rows of {model} go "
+     "through the encoder's layers or the decoder's; leave foresee out"},
+    {encoded_on_device, "model",
+     ": {model} is an encoder-decoder model, whose cross-attention has no kernels to "
+     "execute; choose a decoder-only model (encoder_layers: 0)"},
+    {equivalent_on_device, "dense-equivalent",
+     ": dense-equivalent has no weights to execute; leave it out"},
     {hosted_without_host, NULL,
      " runs experts on the host (offload: {offload}), but host and GPU of {machine} are "
      "one; choose offload: fetch, or another machine"},
@@ -284,6 +344,7 @@ static struct facts look(const struct experiment *x, const struct policy *p)
         f.gpus = x->topology.ranks;
         f.slots = parallel_slots(p, &x->topology, f.experts);
         f.parts = parallel_program(p, &x->topology).parts;
+        f.batches = parallel_program(p, &x->topology).batches;
     }
     return f;
 }
@@ -313,6 +374,8 @@ static char *word(const struct facts *f, const char *name, size_t length)
             return mem_format("%" PRIu32, numbers[i].value);
     if (length == strlen("machine") && strncmp(name, "machine", length) == 0)
         return mem_strdup(f->x->machine->name);
+    if (length == strlen("model") && strncmp(name, "model", length) == 0)
+        return mem_strdup(f->x->model->name);
     return NULL;
 }
 

@@ -45,6 +45,11 @@ static int check_keys(const struct experiment *x, struct err *e)
 
 static int check_slots(const struct experiment *x, const struct policy *p, struct err *e)
 {
+    if (p->dense)
+        return err_set_key(e, "dense-equivalent",
+                           "dense-equivalent: needs /routing/expert, which %s does not "
+                           "have; counts tell of place: only",
+                           x->trace_path);
     for (int slot = 0; slot < POLICY_SLOTS; slot++) {
         const char *name = policy_slot_name((enum policy_slot)slot);
         const bool written =

@@ -299,7 +299,7 @@ static int look_ahead(struct experiment *x, struct err *e)
         (!x->p.bounds && (experiment_needs(x) & NEED_FUTURE) == 0))
         return 0;
     for (uint32_t i = 0; i < x->policies && status == 0; i++) {
-        if (job_takes_recorded(x->policy[i]))
+        if (!x->policy[i]->dense && job_takes_recorded(x->policy[i]))
             status = experiment_look_ahead(x, x->policy[i], e);
     }
     return status;
@@ -502,7 +502,7 @@ static struct experiment_facts facts_of(const struct experiment *x)
     else
         f.recorded = x->info->passes;
     for (uint32_t i = 0; i < x->policies; i++)
-        f.foresees = f.foresees || policy_foresees(x->policy[i]);
+        f.foresees = f.foresees || policy_foresees(x->policy[i]) || x->policy[i]->dense;
     return f;
 }
 

@@ -112,7 +112,8 @@ int experiment_run(struct cfg *config, const struct experiment_folders *folders,
 
 /* What is known of an experiment before it is run. */
 struct experiment_facts {
-    bool foresees;     /* some policy knows what comes later */
+    bool foresees; /* some policy knows what comes later, or is no policy but the dense
+                      equivalent */
     uint64_t requests; /* that it serves */
     uint64_t together; /* most of them at once; 0: as recorded */
     uint64_t recorded; /* passes of the trace that it replays; else 0 */

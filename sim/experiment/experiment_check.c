@@ -30,7 +30,7 @@ static int check_needs(const struct experiment *x, const struct policy *p, struc
 /* On one of several GPUs: do its weights fit? */
 static int check_gpu(const struct experiment *x, const struct policy *p, struct err *e)
 {
-    struct cost whole = {.model = x->model, .machine = x->machine};
+    struct cost whole = {.model = experiment_model(x, p), .machine = x->machine};
     struct parallel_setup setup;
     uint64_t bytes, kv_bytes;
 
@@ -53,7 +53,7 @@ static int check_gpu(const struct experiment *x, const struct policy *p, struct 
 
 static int check_memory(const struct experiment *x, const struct policy *p, struct err *e)
 {
-    uint64_t dense = model_dense_bytes(x->model);
+    uint64_t dense = model_dense_bytes(experiment_model(x, p));
     uint64_t cache = job_cache_bytes(x, p), bytes = dense + cache;
 
     if (bytes <= x->gpu_bytes)
@@ -148,6 +148,8 @@ static int resolve_slots(const struct experiment *x, struct policy *p, struct er
     int status = 0;
 
     policy_close_layers(p, x->info->layers);
+    if (p->dense && !x->is_parallel) /* nothing is ever asked for */
+        p->cache.layer_slots = CACHE_SLOTS_ALL;
     if (x->is_parallel) {
         share.experts = parallel_local(p, &x->topology, x->info->experts);
         own = parallel_expert_bytes(p, &x->topology, x->info, x->expert_bytes);
@@ -186,6 +188,8 @@ int experiment_check_policies(struct experiment *x, struct err *e)
     for (uint32_t i = 0; i < x->policies; i++) {
         unsigned needs = policy_needs(x->policy[i]);
 
+        if (x->policy[i]->dense && model_dense_equivalent(x->model, &x->dense, e) != 0)
+            return experiment_blame(x, x->policy[i], e);
         if (check_policy(x, x->policy[i], e) != 0)
             return experiment_blame(x, x->policy[i], e);
         x->scores = x->scores || (needs & NEED_SCORES) != 0;

@@ -169,6 +169,18 @@ static int put_one(struct cfg *c, const char *path, const struct cfg_node *at,
                         : cfg_put_text(c, path, at, text, e);
 }
 
+/* What is said of every policy is not of one that runs no experts. */
+static bool is_dense(const struct cfg_node *policy)
+{
+    const struct cfg_node *n =
+        cfg_is_map(policy) ? cfg_find(policy, "dense-equivalent") : NULL;
+    const struct option o = {.name = "dense-equivalent", .type = OPT_BOOL};
+    struct err ignored = {.text = ""};
+    bool dense = false;
+
+    return n != NULL && cfg_bind_value(n, &o, &dense, &ignored) == 0 && dense;
+}
+
 int experiment_put(struct cfg *config, const char *key, const struct cfg_node *at,
                    const struct cfg_node *item, const char *text, struct err *e)
 {
@@ -178,8 +190,11 @@ int experiment_put(struct cfg *config, const char *key, const struct cfg_node *a
     if (experiment_has_key(key))
         return put_one(config, key, at, item, text, e);
     for (size_t i = 0; policies != NULL && i < cfg_count(policies) && status == 0; i++) {
-        char *path = mem_format("policies.%zu.%s", i, key);
+        char *path;
 
+        if (is_dense(cfg_item(policies, i)))
+            continue;
+        path = mem_format("policies.%zu.%s", i, key);
         status = put_one(config, path, at, item, text, e);
         free(path);
     }

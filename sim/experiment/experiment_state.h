@@ -31,6 +31,7 @@ struct experiment {
     struct trace *trace; /* its small parts; every run opens its own */
     const struct trace_info *info;
     struct model *model;
+    struct model dense; /* its dense equivalent, where a policy asks for it; borrows */
     const struct machine *machine;
     struct machine *own_machine; /* the same, unless it is the caller's */
     uint64_t *expert_bytes;      /* [layers] */
@@ -110,6 +111,12 @@ int given_profile(struct experiment *x, struct err *e);
 void given_release(struct experiment *x);
 /* ... and the refusal of what a trace of counts cannot do. */
 int counted_check(struct experiment *x, struct err *e);
+/* What a policy runs: the model, or its dense equivalent. */
+static inline const struct model *experiment_model(const struct experiment *x,
+                                                   const struct policy *p)
+{
+    return p->dense ? &x->dense : x->model;
+}
 /* What any of its policies needs; enum policy_need bits. */
 unsigned experiment_needs(const struct experiment *x);
 /* The look-ahead in a policy's order, if it is not there yet. The policy takes routing as

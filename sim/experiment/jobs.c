@@ -25,6 +25,8 @@ bool job_reads_routing(const struct experiment *x, const struct policy *p)
 
 uint64_t job_cache_bytes(const struct experiment *x, const struct policy *p)
 {
+    if (p->dense)
+        return 0;
     return cache_room_bytes(&p->cache, x->info->layers, x->info->experts,
                             x->expert_bytes);
 }
@@ -351,13 +353,13 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
 {
     struct experiment *x = job->x;
     const struct experiment_executor *executor = executor_of(x);
-    struct cost cost = {.model = x->model,
+    struct cost cost = {.model = experiment_model(x, &job->policy),
                         .machine = x->machine,
                         .graph = job->graph,
                         .least = job->ideal};
     struct progress progress = {jobs, job};
     bool oracle = (policy_needs(&job->policy) & NEED_FUTURE) != 0;
-    uint64_t used = model_dense_bytes(x->model);
+    uint64_t used = model_dense_bytes(cost.model);
     struct run_setup s = {
         .policy = &job->policy,
         .trace = x->info,
@@ -367,6 +369,7 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
         .pageable = x->p.pageable,
         .home = x->home,
         .host_bytes = x->host_bytes,
+        .dense = job->policy.dense,
         .decides = !job->ideal && job_reads_routing(x, &job->policy),
         .kv_room_bytes = UINT64_MAX,
         .keep_passes = x->p.keep_passes && !job->reference,

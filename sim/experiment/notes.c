@@ -29,7 +29,12 @@ static bool asks_what_is_resident(const struct experiment *x, uint32_t i)
 
 static bool is_lossy(const struct experiment *x, uint32_t i)
 {
-    return !policy_lossless(x->policy[i]);
+    return !x->policy[i]->dense && !policy_lossless(x->policy[i]);
+}
+
+static bool is_dense(const struct experiment *x, uint32_t i)
+{
+    return x->policy[i]->dense;
 }
 
 /* The policies of that property by name, of many the first few and how many more; owned,
@@ -117,6 +122,14 @@ char *experiment_result_notes(const struct experiment *x, const struct result *r
                                            "changed later routing too, so this replay is "
                                            "open-loop",
                                            acting));
+    free(acting);
+    acting = list_policies(x, is_dense);
+    if (acting != NULL)
+        notes =
+            add_note(notes, mem_format("%s: not a policy but another model, dense and "
+                                       "of as many FLOPs per token, all of it in GPU "
+                                       "memory: without routing, hits or bounds",
+                                       acting));
     free(acting);
     for (uint32_t i = 0; i < x->policies; i++) {
         bool chooses = policy_select(x->policy[i])->apply != NULL;

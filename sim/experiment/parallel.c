@@ -140,6 +140,8 @@ bool parallel_needs_events(const struct policy *p, const struct parallel_params 
                            const struct topology *t, const struct trace_info *trace,
                            const uint64_t *expert_bytes)
 {
+    if (p->dense)
+        return false;
     return policy_copies_aside(p) || gathers_beside_dispatch(p, params, t) ||
            p->place.migrate == PLACE_BACKGROUND ||
            (t->ranks > 1 && !is_resident(p, t, trace, expert_bytes));
@@ -181,7 +183,7 @@ int parallel_setup_init(struct parallel_setup *setup, const struct policy *p,
 {
     uint32_t slots = parallel_slots(p, t, trace->experts), local = slots / t->ranks;
     bool resident = is_resident(p, t, trace, expert_bytes);
-    bool counts = needs_counts(p, t, resident);
+    bool counts = !p->dense && needs_counts(p, t, resident);
 
     *setup = (struct parallel_setup){
         .run = {.topology = t,
@@ -191,16 +193,18 @@ int parallel_setup_init(struct parallel_setup *setup, const struct policy *p,
                 .exchange = counts},
         .cost = *whole,
         .event_driven = parallel_needs_events(p, params, t, trace, expert_bytes),
-        .may_graph = resident && !counts && p->schedule.exchange != EXCHANGE_NORMAL &&
-                     whole->machine->host.expert_overhead == 0 && !p->schedule.wait,
+        .may_graph = whole->machine->host.expert_overhead == 0 &&
+                     (p->dense || (resident && !counts && !p->schedule.wait &&
+                                   p->schedule.exchange != EXCHANGE_NORMAL)),
     };
     if (make_model(setup, p, params, t, whole->model, e) != 0)
         return -1;
     setup->cost.model = &setup->model;
     setup->expert_bytes = parallel_expert_bytes(p, t, trace, expert_bytes);
-    setup->weight_bytes =
-        model_dense_bytes(&setup->model) +
-        cache_room_bytes(&p->cache, trace->layers, local, setup->expert_bytes);
+    setup->weight_bytes = model_dense_bytes(&setup->model);
+    if (!p->dense)
+        setup->weight_bytes +=
+            cache_room_bytes(&p->cache, trace->layers, local, setup->expert_bytes);
     return 0;
 }
 

@@ -11,7 +11,8 @@
 static void set_up_parallel(struct job *job)
 {
     const struct experiment *x = job->x;
-    struct cost whole = {.model = x->model, .machine = x->machine};
+    struct cost whole = {.model = experiment_model(x, &job->policy),
+                         .machine = x->machine};
     struct err ignored = {.text = ""};
 
     job->parallel = mem_zalloc(1, sizeof *job->parallel);
@@ -62,11 +63,14 @@ static char *describe_slot(const struct experiment *x, const struct policy *p,
 {
     const struct plugin *plugin = p->plugin[slot];
     const struct option *shared = shared_options(x, p, slot);
-    char *own = cfg_describe(plugin->options, p->params[slot]);
-    char *common =
-        shared == NULL ? NULL : cfg_describe(shared, policy_shared_params(p, slot));
-    char *text = mem_format("%s%s%s%s%s", plugin->name, common == NULL ? "" : " ",
-                            common == NULL ? "" : common, *own == '\0' ? "" : " ", own);
+    char *own, *common, *text;
+
+    if (p->dense)
+        return mem_strdup("none");
+    own = cfg_describe(plugin->options, p->params[slot]);
+    common = shared == NULL ? NULL : cfg_describe(shared, policy_shared_params(p, slot));
+    text = mem_format("%s%s%s%s%s", plugin->name, common == NULL ? "" : " ",
+                      common == NULL ? "" : common, *own == '\0' ? "" : " ", own);
 
     free(own);
     free(common);
@@ -154,7 +158,7 @@ static struct job *make_balanced(struct experiment *x, const struct job *of)
  */
 static bool has_time_bounds(const struct policy *p)
 {
-    return !policy_does(p, ACT_IN_PLACE) && !policy_does(p, ACT_RESIDENCY);
+    return !p->dense && !policy_does(p, ACT_IN_PLACE) && !policy_does(p, ACT_RESIDENCY);
 }
 
 enum reference { REFERENCE_GRAPH, REFERENCE_EAGER, REFERENCE_BELADY, REFERENCES };
@@ -263,7 +267,7 @@ static void plan_init(struct plan *plan, struct experiment *x)
         struct job *job = make_job(x, x->policy[i]);
 
         job->number = i;
-        if (x->p.bounds && !x->is_parallel)
+        if (x->p.bounds && !x->is_parallel && !x->policy[i]->dense)
             job->bounds = &plan->bounds[i];
         if (x->timeline != NULL)
             draw(x, job);
@@ -351,7 +355,7 @@ static void fill_bounds(const struct experiment *x, const struct plan *plan, uin
     const struct job *eager = plan->reference[REFERENCE_EAGER][i];
     const struct job *belady = plan->reference[REFERENCE_BELADY][i];
 
-    b->present = x->p.bounds && plan->job[i]->result.finished;
+    b->present = x->p.bounds && plan->job[i]->result.finished && !x->policy[i]->dense;
     if (!b->present)
         return;
     if (x->is_parallel) {

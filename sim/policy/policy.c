@@ -12,6 +12,7 @@ struct heading {
     const char *name;
     const struct cfg_node *preset;
     const struct cfg_node *slot[POLICY_SLOTS];
+    bool dense;
 };
 
 #define SLOT_OPTION(which, key, help)                                                    \
@@ -31,6 +32,8 @@ static const struct option heading_options[] = {
     SLOT_OPTION(SLOT_PREFETCH, "prefetch", "what to load early"),
     SLOT_OPTION(SLOT_OFFLOAD, "offload", "where a non-resident expert runs"),
     SLOT_OPTION(SLOT_SCHEDULE, "schedule", "how copies and compute are arranged"),
+    {"dense-equivalent", OPT_BOOL, offsetof(struct heading, dense), "no", 0, 0, NULL,
+     "instead of all these: the dense model of as many FLOPs, for comparison"},
     {.name = NULL},
 };
 
@@ -300,6 +303,22 @@ static int read_preset(struct policy *p, const struct cfg_node *n, const char *f
     return p->document == NULL ? -1 : 0;
 }
 
+/* A dense model has no experts to have choices about. */
+static int check_dense(const struct heading *h, struct err *e)
+{
+    if (h->dense && h->preset != NULL)
+        return cfg_error(h->preset, e,
+                         "'preset' has nothing to do beside 'dense-equivalent', which "
+                         "runs no experts; leave one of them out");
+    for (int slot = 0; h->dense && slot < POLICY_SLOTS; slot++)
+        if (h->slot[slot] != NULL)
+            return cfg_error(h->slot[slot], e,
+                             "'%s' has nothing to do beside 'dense-equivalent', which "
+                             "runs no experts; leave one of them out",
+                             policy_slot_name((enum policy_slot)slot));
+    return 0;
+}
+
 static int read_policy(struct policy *p, const struct cfg_node *n, const char *folder,
                        struct err *e)
 {
@@ -309,7 +328,8 @@ static int read_policy(struct policy *p, const struct cfg_node *n, const char *f
 
     if (n != NULL && cfg_is_scalar(n))
         heading.preset = n;
-    else if (cfg_bind(n, heading_options, &heading, e) != 0)
+    else if (cfg_bind(n, heading_options, &heading, e) != 0 ||
+             check_dense(&heading, e) != 0)
         return -1;
     if (read_preset(p, heading.preset, folder, &preset, e) != 0)
         return -1;
@@ -318,8 +338,11 @@ static int read_policy(struct policy *p, const struct cfg_node *n, const char *f
                       &base[slot], e) != 0)
             return -1;
     }
-    p->label =
-        heading.name[0] != '\0' ? mem_strdup(heading.name) : default_label(p, base);
+    p->dense = heading.dense;
+    if (heading.name[0] != '\0')
+        p->label = mem_strdup(heading.name);
+    else
+        p->label = p->dense ? mem_strdup("dense-equivalent") : default_label(p, base);
     return 0;
 }
 
@@ -411,6 +434,8 @@ bool policy_foresees(const struct policy *p)
 
 bool policy_lossless(const struct policy *p)
 {
+    if (p->dense) /* another model altogether */
+        return false;
     /* A predictor that places for the coming pass takes the router's place (predictive
      * replication), and errs. */
     if (p->place.foresee > 0.0 && p->place.foresee < 1.0)

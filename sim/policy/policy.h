@@ -14,6 +14,10 @@
  * from that plug-in's defaults, except that a cache keeps the preset's cache options
  * (capacity, scope, ...).
  *
+ * `dense-equivalent: yes` instead of slots is no policy for experts but what they are
+ * held against: the dense model of as many FLOPs per token (model_dense_equivalent()),
+ * all of it in GPU memory, whose rows stay where they are.
+ *
  * A preset is a mapping of slots like the above, with `help` and `source`, in
  * FOLDER/NAME.yaml. */
 #ifndef MOESIM_POLICY_POLICY_H
@@ -28,6 +32,7 @@
 struct policy {
     char *label;
     char *preset;                /* NULL: none */
+    bool dense;                  /* the model's dense equivalent: slots are not asked */
     const struct cfg_node *node; /* where it was read from, for messages; or NULL */
     const struct plugin *plugin[POLICY_SLOTS];
     const void *params[POLICY_SLOTS]; /* what plugin->options filled; NULL without any */

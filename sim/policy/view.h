@@ -20,6 +20,7 @@ struct view_row {
     uint32_t request;
     uint32_t position;
     uint8_t phase;   /* enum view_phase */
+    uint8_t opens;   /* its request's first row in the decoder behind an encoder */
     uint16_t source; /* rank that has its request, as recorded; or VIEW_NO_SOURCE */
 };
 

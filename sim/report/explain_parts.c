@@ -31,7 +31,8 @@ const struct result_policy *explain_better_policy(const struct result *r, uint32
     const struct result_policy *best = &r->policy[policy];
 
     for (uint32_t i = 0; i < r->policies; i++)
-        if (r->policy[i].run.total.latency < best->run.total.latency &&
+        if (!result_is_dense(&r->policy[i]) &&
+            r->policy[i].run.total.latency < best->run.total.latency &&
             r->policy[i].run.passes == best->run.passes)
             best = &r->policy[i];
     if (best == &r->policy[policy] ||

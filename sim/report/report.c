@@ -269,7 +269,7 @@ static void list_entries(struct report_page *p)
                                                  .number = k,
                                                  .which = i,
                                                  .label = label_of(p, i, policy->label),
-                                                 .bound = result_foresees(policy),
+                                                 .bound = result_is_reference(policy),
                                                  .s = result_summarise(policy)};
         }
     }

@@ -261,7 +261,7 @@ static const struct report_entry *best_bound(const struct report_page *p)
     const struct report_entry *best = NULL;
 
     for (size_t i = p->ranked; i < p->entries; i++)
-        if (p->entry[i].bound && p->entry[i].policy->run.finished &&
+        if (result_foresees(p->entry[i].policy) && p->entry[i].policy->run.finished &&
             p->entry[i].result == p->entry[0].result && !isnan(p->entry[i].measure) &&
             (best == NULL || p->entry[i].measure < best->measure))
             best = &p->entry[i];

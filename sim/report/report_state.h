@@ -16,7 +16,7 @@ struct report_entry {
     char *label;     /* unique: with what its result differs in, of several */
     char *row;       /* "3 lru", "bound belady": its name in figures */
     unsigned rank;   /* from 1, by report_measure; 0: a bound, or stopped */
-    bool bound;      /* it foresees (result_foresees()) */
+    bool bound;      /* nobody would choose it (result_is_reference()) */
     double measure;  /* what it is ranked by, the less the better; NaN: none */
     struct result_summary s;
 };

@@ -213,12 +213,33 @@ static void print_body(const struct table *t, size_t first, size_t end, const ch
         (void)fputs("<tbody></tbody>", t->p->out);
 }
 
+static bool any_dense(const struct report_page *p)
+{
+    for (size_t i = p->ranked; i < p->entries; i++)
+        if (result_is_dense(p->entry[i].policy))
+            return true;
+    return false;
+}
+
 static bool any_stopped(const struct report_page *p)
 {
     for (size_t i = p->ranked; i < p->entries; i++)
         if (!p->entry[i].policy->run.finished)
             return true;
     return false;
+}
+
+/* What stands below the policies that one could choose. */
+static const char *name_rest(const struct report_page *p)
+{
+    if (any_dense(p))
+        return any_stopped(p)
+                   ? "For comparison: bounds, which know what comes; the dense "
+                     "model of as many FLOPs; runs that were stopped"
+                   : "For comparison: bounds, which know what comes; the dense "
+                     "model of as many FLOPs";
+    return any_stopped(p) ? "Bounds, which know what comes; runs that were stopped"
+                          : "Bounds, which know what comes";
 }
 
 static void print_summary(const struct report_page *p, const struct column *column,
@@ -235,9 +256,7 @@ static void print_summary(const struct report_page *p, const struct column *colu
                       k == 0 ? "<th>over<br>best</th>" : "");
     (void)fputs("<th class=left>limited by</th></tr></thead>\n", p->out);
     print_body(&t, 0, p->ranked, NULL);
-    print_body(&t, p->ranked, p->entries,
-               any_stopped(p) ? "Bounds, which know what comes; runs that were stopped"
-                              : "Bounds, which know what comes");
+    print_body(&t, p->ranked, p->entries, name_rest(p));
     (void)fputs("</table></div>\n", p->out);
 }
 

@@ -105,7 +105,8 @@ static void take_slot(struct sweep_row *row, enum policy_slot slot, const char *
 {
     char *longer;
 
-    row->bound = row->bound || result_slot_foresees(slot, text);
+    row->bound = row->bound || result_slot_foresees(slot, text) ||
+                 result_slot_is_dense(slot, text);
     if (slot == SLOT_SELECT) {
         free(row->select);
         row->select = mem_strdup(text);

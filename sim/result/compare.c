@@ -107,7 +107,7 @@ uint32_t result_fastest(const struct result *r)
     for (uint32_t i = 0; i < r->policies; i++) {
         struct result_summary s = result_summarise(&r->policy[i]);
         double t = isnan(s.tpot_p50) ? s.ttft_p50 : s.tpot_p50;
-        bool bound = result_foresees(&r->policy[i]);
+        bool bound = result_is_reference(&r->policy[i]);
 
         if (isnan(t) || bound > foresees || (bound == foresees && !(t < least)))
             continue;

@@ -144,6 +144,21 @@ bool result_foresees(const struct result_policy *p)
     return any;
 }
 
+bool result_slot_is_dense(enum policy_slot slot, const char *description)
+{
+    return slot == SLOT_CACHE && description != NULL && strcmp(description, "none") == 0;
+}
+
+bool result_is_dense(const struct result_policy *p)
+{
+    return result_slot_is_dense(SLOT_CACHE, p->description[SLOT_CACHE]);
+}
+
+bool result_is_reference(const struct result_policy *p)
+{
+    return result_foresees(p) || result_is_dense(p);
+}
+
 double result_seconds(const struct run_result *run, sim_time time)
 {
     return run->counts_only ? NAN : sim_time_seconds(time);

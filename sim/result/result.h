@@ -134,6 +134,12 @@ char *result_stopped_text(const struct result_policy *p);
 bool result_foresees(const struct result_policy *p);
 /* The same of what fills one slot, by its description. */
 bool result_slot_foresees(enum policy_slot slot, const char *description);
+/* True if it is the model's dense equivalent, by the description of its cache. */
+bool result_is_dense(const struct result_policy *p);
+bool result_slot_is_dense(enum policy_slot slot, const char *description);
+/* True if it stands beside the policies that one could choose, for comparison: it
+ * foresees, or is dense. */
+bool result_is_reference(const struct result_policy *p);
 /* True if the policies ran on several GPUs, or on one as the only one of several. */
 bool result_is_parallel(const struct result *r);
 /* In seconds; NaN where the run was not timed. */

@@ -5,7 +5,7 @@
 
 uint64_t run_kv_bytes(const struct model *m, uint64_t kv_tokens)
 {
-    return (uint64_t)((double)kv_tokens * model_kv_bytes(m) * (double)m->layers);
+    return (uint64_t)((double)kv_tokens * model_kv_bytes(m) * model_kv_layers(m));
 }
 
 int run_refuse_kv(const struct policy *p, uint64_t pass, uint64_t bytes, uint64_t room,
@@ -27,7 +27,9 @@ int run_refuse_kv(const struct policy *p, uint64_t pass, uint64_t bytes, uint64_
 int kv_memory_check(struct runner *c, uint32_t first, uint32_t count,
                     const struct cost_batch *b, struct err *e)
 {
-    uint64_t bytes = run_kv_bytes(c->setup->cost->model, b->kv_tokens);
+    /* An encoder's keys and values last as long as its layer. */
+    uint64_t kept = c->encoding ? 0 : b->kv_tokens + b->cross_tokens;
+    uint64_t bytes = run_kv_bytes(c->setup->cost->model, kept);
 
     for (uint32_t i = first; i < first + count; i++)
         c->gpu[i].kv_bytes = bytes;

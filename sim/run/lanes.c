@@ -9,7 +9,7 @@ size_t lanes_most(const struct run_setup *s, uint32_t parts, uint32_t experts)
 {
     size_t groups = (size_t)experts + 2; /* one per expert at the worst, two stay empty */
 
-    return (size_t)s->cost->model->layers * (parts > 1 ? parts : 1) * (4 + groups) + 3;
+    return (size_t)s->cost->model->layers * (parts > 1 ? parts : 1) * (4 + groups) + 4;
 }
 
 void lanes_init(struct lanes *l, const struct run_setup *s, struct exec *exec,

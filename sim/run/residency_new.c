@@ -137,14 +137,18 @@ int residency_begin(struct gpu *g, const uint64_t *profile, struct err *e)
     if (cache_wants_rows(r->cache))
         cache_lend_rows(r->cache, g->step.tokens);
     result->cache_slots = cache_slots(r->cache);
-    result->cache_bytes = cache_capacity_bytes(r->cache);
-    result->staging_bytes = cache_staging_bytes(r->cache);
+    if (!s->dense) { /* whose cache holds nothing, as nobody asks it */
+        result->cache_bytes = cache_capacity_bytes(r->cache);
+        result->staging_bytes = cache_staging_bytes(r->cache);
+    }
     r->in_flight = (uint32_t)s->policy->cache.in_flight;
     if (r->in_flight > cache_set_slots(r->cache))
         r->in_flight = cache_set_slots(r->cache);
     if (r->in_flight > 0)
         r->flight = mem_alloc(r->in_flight, sizeof *r->flight);
     slots = result->cache_slots + cache_slots_beside(r->cache);
+    if (s->dense)
+        result->cache_slots = 0;
     r->slot = mem_zalloc(slots, sizeof *r->slot);
     return begin_exec(g, slots, e);
 }

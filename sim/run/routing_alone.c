@@ -266,11 +266,10 @@ void routing_alone_activations(struct runner *c)
 {
     struct gpu *g = c->gpu;
 
-    if (g->step.piece != NULL)
-        return; /* layer by layer, since they depend on the busiest expert */
-    if (!c->reroutes && g->dispatch->rows == c->pass->rows &&
-        c->most_rows == c->known_rows)
-        return; /* as in the pass before */
+    if (g->step.piece != NULL || c->setup->dense)
+        return; /* layer by layer, since they depend on the busiest expert; or none */
+    if (routing_alone_is_known(c))
+        return;
     if (!c->reroutes)
         g->dispatch[0] = routing_dispatch(c, c->pass->rows, (struct gate_result){0, 0});
     g->activation_bytes = routing_activations(c, g, 0, c->most_rows, c->most_rows);

@@ -317,6 +317,26 @@ static void gather_rows(struct runner *c)
                       sizeof *rows->predicted);
 }
 
+/* The rows [i, end) of a request in the pass of a side of an encoder-decoder model. */
+static void add_side(const struct runner *c, struct cost_batch *b, uint32_t i,
+                     uint32_t end)
+{
+    const struct view_row *row = c->spread->rows.row;
+    uint32_t prompt =
+        workload_get_request(c->setup->workload, row[i].request)->prompt_tokens;
+    bool opens = false;
+
+    if (c->encoding) {
+        context_add_encoded(b, end - i);
+        return;
+    }
+    for (uint32_t k = i; k < end; k++) {
+        context_add_decoder_row(b, row[k].position, prompt);
+        opens = opens || row[k].opens;
+    }
+    context_add_decoder_request(b, row[end - 1].position, prompt, opens);
+}
+
 /* The rows [from, to) of the order as attention sees them; a request's rows are
  * neighbours. */
 static struct cost_batch batch_of(const struct runner *c, uint32_t from, uint32_t to)
@@ -328,6 +348,15 @@ static struct cost_batch batch_of(const struct runner *c, uint32_t from, uint32_
         const struct view_row *first = &c->spread->rows.row[i];
         uint32_t last = first->position;
 
+        if (c->has_sides) {
+            uint32_t end = i + 1;
+
+            while (end < to && c->spread->rows.row[end].request == first->request)
+                end++;
+            add_side(c, &b, i, end);
+            i = end;
+            continue;
+        }
         for (; i < to && c->spread->rows.row[i].request == first->request; i++) {
             context_add_row(&b, c->spread->rows.row[i].position, window);
             last = c->spread->rows.row[i].position;

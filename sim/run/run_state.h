@@ -189,7 +189,8 @@ struct gpu {
     const struct pass *pass;
     struct run_counts counts;            /* of this pass */
     uint64_t kv_bytes, activation_bytes; /* in this pass; the largest layer's */
-    uint32_t layers, experts;            /* experts: local ones of a layer */
+    uint64_t side_bytes;      /* ... of the sides of this pass that were walked already */
+    uint32_t layers, experts; /* experts: local ones of a layer */
     struct lanes lanes;
     struct step step;
     struct residency residency;
@@ -299,6 +300,12 @@ struct spread {
     struct collective migrate;
 };
 
+/* Layers that rows go through. */
+struct run_span {
+    uint32_t from, to;     /* layers of the model */
+    uint32_t moe, moe_end; /* those of them that have experts to run, as of the trace */
+};
+
 struct runner {
     const struct run_setup *setup;
     struct run_result *result;
@@ -306,6 +313,10 @@ struct runner {
     uint32_t gpus;
     uint32_t layers, experts, top_k, candidates, predicted; /* of the trace */
     const struct pass *pass;
+    struct run_span span; /* the layers that its rows go through */
+    /* Of an encoder-decoder model each side of a pass is walked as a pass of its own: */
+    bool has_sides, encoding; /* encoding: the rows that are walked are the encoder's */
+    struct pass side;         /* what `pass` is meanwhile */
     struct run_pass books;    /* of this pass */
     sim_time sum[RUN_SHARES]; /* over the GPUs, of this pass */
     sim_time outside[RUN_SHARES];
@@ -503,6 +514,12 @@ void routing_alone_layer(struct runner *c, uint32_t layer);
 void routing_alone_pass(struct runner *c);
 /* Behind it: what its largest layer takes. */
 void routing_alone_activations(struct runner *c);
+/* Whether that is known already: as in the pass before. */
+static inline bool routing_alone_is_known(const struct runner *c)
+{
+    return !c->reroutes && c->gpu->dispatch->rows == c->pass->rows &&
+           c->most_rows == c->known_rows;
+}
 /* Clears what it set. */
 static inline void routing_alone_clear(struct runner *c)
 {
@@ -586,8 +603,19 @@ void even_work_run(struct gpu *g, uint32_t layer, const struct even_work *even);
 
 /* All layers of a pass, and its head. 0 or -1. */
 int stages_run(struct runner *c, struct err *e);
+/* The same of the layers of c->span. Apart, so that what walks all of them is told so. */
+int stages_run_span(struct runner *c, struct err *e);
 /* Tells the setup's future_writer what the step accesses. 0 or -1. */
 int stages_record(struct runner *c, struct err *e);
+
+/* ---- sides.c: passes of an encoder-decoder model ---- */
+
+/* What is done with the rows of a side, which are c->pass, in its layers, c->span. 0 or
+ * -1. */
+typedef int sides_walk(struct runner *c, struct err *e);
+/* The encoder's rows of c->pass, then the decoder's, each in the layers of their side.
+ * Layers that no row goes through access nothing. 0 or -1. */
+int sides_each(struct runner *c, sides_walk *walk, struct err *e);
 
 /* ---- kv_memory.c ---- */
 

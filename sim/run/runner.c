@@ -124,6 +124,9 @@ static int runner_init(struct runner *c, const struct run_setup *s,
     c->dense_bytes = model_dense_bytes(s->cost->model);
     c->reroutes = policy_does(s->policy, ACT_REROUTE);
     c->runs_all = c->pads || s->policy->schedule.empty;
+    c->has_sides = s->cost->model->encoder_layers > 0;
+    c->span = (struct run_span){.to = s->cost->model->layers,
+                                .moe_end = s->dense ? 0 : c->layers};
     init_view(c);
     if (s->parallel != NULL) {
         c->gpus = s->parallel->topology->ranks;
@@ -208,6 +211,7 @@ static int begin_pass(struct runner *c, const struct pass *pass, struct err *e)
 
         g->pass = pass;
         g->counts = (struct run_counts){.activations = 0};
+        g->kv_bytes = g->side_bytes = 0;
         l->last_id = last_id;
         l->pass_first = last_id + 1;
         l->log_count = 0;
@@ -219,6 +223,8 @@ static int begin_pass(struct runner *c, const struct pass *pass, struct err *e)
     }
     c->books = (struct run_pass){
         .start = start, .rows = pass->rows, .outputs = pass->output_count};
+    if (c->has_sides)
+        return c->spread != NULL ? placement_begin_pass(c, e) : 0;
     if (c->spread != NULL)
         return routing_spread_pass(c, e) != 0 || placement_begin_pass(c, e) != 0 ? -1 : 0;
     routing_alone_pass(c);
@@ -276,7 +282,9 @@ static int end_pass(struct runner *c, struct err *e)
         books_copies(g);
         if (c->watch != NULL)
             watch_end_pass(g);
-        if (c->spread == NULL)
+        if (c->has_sides)
+            g->activation_bytes = g->side_bytes;
+        else if (c->spread == NULL && !routing_alone_is_known(c))
             routing_alone_activations(c);
         books_memory(c, g);
         books_add(&c->books.counts, &g->counts);
@@ -305,6 +313,32 @@ static bool report(const struct run_setup *s)
     return file_interrupted();
 }
 
+static int run_side(struct runner *c, struct err *e)
+{
+    if (c->spread == NULL && kv_memory_check(c, 0, 1, &c->side.batch, e) != 0)
+        return -1;
+    if (stages_run_span(c, e) != 0)
+        return -1;
+    if (c->spread == NULL)
+        routing_alone_activations(c);
+    for (struct gpu *g = c->gpu; g < c->gpu + c->gpus; g++)
+        if (g->activation_bytes > g->side_bytes)
+            g->side_bytes = g->activation_bytes;
+    return 0;
+}
+
+/* All layers of a pass, until its tokens are known. */
+static int run_pass(struct runner *c, struct err *e)
+{
+    int status = c->has_sides      ? sides_each(c, run_side, e)
+                 : c->setup->dense ? stages_run_span(c, e)
+                                   : stages_run(c, e);
+
+    if (status == 0)
+        lanes_wait_all(c);
+    return status;
+}
+
 static int run_passes(struct runner *c, struct err *e)
 {
     enum { PROGRESS_EVERY = 256 }; /* of one GPU's short passes */
@@ -315,7 +349,7 @@ static int run_passes(struct runner *c, struct err *e)
 
     while ((more = workload_next(s->workload, first->ops->now(first->exec), &pass, e)) ==
            1) {
-        if (begin_pass(c, pass, e) != 0 || stages_run(c, e) != 0 || end_pass(c, e) != 0)
+        if (begin_pass(c, pass, e) != 0 || run_pass(c, e) != 0 || end_pass(c, e) != 0)
             return -1;
         if (first->ops->check != NULL && first->ops->check(first->exec, e) != 0)
             return -1;
@@ -382,23 +416,37 @@ static int route_layer(struct runner *c, uint32_t layer, struct err *e)
     return 0;
 }
 
+static int route_layers(struct runner *c, struct err *e)
+{
+    for (uint32_t l = c->span.moe; l < c->span.moe_end; l++)
+        if (route_layer(c, l, e) != 0)
+            return -1;
+    return 0;
+}
+
+static int route_pass(struct runner *c, const struct pass *pass, struct err *e)
+{
+    c->pass = pass;
+    if (c->has_sides)
+        return sides_each(c, route_layers, e);
+    selecting_begin_pass(c);
+    for (uint32_t i = 0; i < c->gpus; i++)
+        c->gpu[i].pass = pass;
+    if (c->spread == NULL)
+        routing_alone_pass(c);
+    else if (routing_spread_pass(c, e) != 0)
+        return -1;
+    return route_layers(c, e);
+}
+
 static int route_passes(struct runner *c, struct err *e)
 {
     const struct pass *pass;
     int more;
 
     while ((more = workload_next(c->setup->workload, 0, &pass, e)) == 1) {
-        c->pass = pass;
-        selecting_begin_pass(c);
-        for (uint32_t i = 0; i < c->gpus; i++)
-            c->gpu[i].pass = pass;
-        if (c->spread == NULL)
-            routing_alone_pass(c);
-        else if (routing_spread_pass(c, e) != 0)
+        if (route_pass(c, pass, e) != 0)
             return -1;
-        for (uint32_t l = 0; l < c->layers; l++)
-            if (route_layer(c, l, e) != 0)
-                return -1;
         if (file_interrupted())
             return err_set(e, "stopped by a signal while looking ahead; nothing was "
                               "written");

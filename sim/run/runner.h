@@ -53,6 +53,8 @@ struct run_setup {
     enum tier home;               /* where non-resident experts live */
     uint64_t
         host_bytes; /* experts homed in host memory, in id order; the rest in storage */
+    bool dense;     /* cost.model is the dense equivalent: no layer has experts, and
+                       `policy` nothing to do but its label */
     bool decides;   /* the host needs each layer's routing before it can go on; false only
                        where every expert is resident from the start */
     uint64_t
@@ -68,7 +70,8 @@ struct run_setup {
     void *progress_context;
 };
 
-/* GPU memory that so many KV entries of every layer take. */
+/* GPU memory that so many KV entries of every layer take; behind an encoder of every
+ * decoder layer, those of the prompts that it attends to included. */
 uint64_t run_kv_bytes(const struct model *m, uint64_t kv_tokens);
 /* Refuses a pass whose KV cache takes `bytes` where there is less `room`. 0 or -1. */
 int run_refuse_kv(const struct policy *p, uint64_t pass, uint64_t bytes, uint64_t room,

@@ -20,10 +20,10 @@ static uint64_t own_rows(const struct runner *c, uint32_t gpu, uint32_t batch)
     return rows;
 }
 
-/* All-gather before and reduce-scatter after what `tensor` GPUs compute together: once
- * around attention and once around a dense or shared FFN. */
+/* All-gather before and reduce-scatter after what `tensor` GPUs compute together: so many
+ * blocks of a layer. */
 static void gather_rows(struct runner *c, enum op_kind kind, uint32_t layer,
-                        uint32_t batch, bool ffn, sim_time *share)
+                        uint32_t batch, int blocks, sim_time *share)
 {
     struct spread *s = c->spread;
     uint32_t tensor = s->p->tensor;
@@ -40,7 +40,7 @@ static void gather_rows(struct runner *c, enum op_kind kind, uint32_t layer,
             group[i] = a * tensor + i;
             s->rank_bytes[i] = own_rows(c, group[i], batch) * s->back_unit;
         }
-        for (int times = ffn ? 2 : 1; times > 0; times--)
+        for (int times = blocks; times > 0; times--)
             lanes_collect(c, kind, layer, batch, &what, a, share);
     }
 }
@@ -111,16 +111,24 @@ static void close_batch(struct runner *c, uint32_t batch)
     arrange(c, OP_DECODE, p->open_layer, batch, c->result->layer[p->open_layer].share);
 }
 
+/* Blocks of a layer that are gathered around: attention, cross-attention, and a dense or
+ * shared FFN. */
+static int blocks_of(const struct model *m, uint32_t layer)
+{
+    uint32_t inner = model_layer_is_moe(m, layer) ? m->shared_ffn : m->dense_ffn;
+
+    return 1 + (model_layer_crosses(m, layer) ? 1 : 0) + (inner > 0 ? 1 : 0);
+}
+
 STAGE void run_dense(struct runner *c, bool alone, uint32_t decoder_layer,
                      uint32_t number, sim_time *share)
 {
-    const struct model *m = c->setup->cost->model;
-    bool ffn = (model_layer_is_moe(m, decoder_layer) ? m->shared_ffn : m->dense_ffn) > 0;
+    int blocks = alone ? 0 : blocks_of(c->setup->cost->model, decoder_layer);
     uint32_t batch = alone ? LANES_WHOLE : part_of(c, number);
 
     if (!alone) {
         close_batch(c, number);
-        gather_rows(c, OP_GATHER, decoder_layer, batch, ffn, share);
+        gather_rows(c, OP_GATHER, decoder_layer, batch, blocks, share);
     }
     for (uint32_t i = 0; i < gpus_of(c, alone); i++) {
         struct gpu *g = &c->gpu[i];
@@ -131,7 +139,7 @@ STAGE void run_dense(struct runner *c, bool alone, uint32_t decoder_layer,
         submit_dense(g, alone, &g->dense, batch, share);
     }
     if (!alone)
-        gather_rows(c, OP_SCATTER, decoder_layer, batch, ffn, share);
+        gather_rows(c, OP_SCATTER, decoder_layer, batch, blocks, share);
 }
 
 STAGE void run_gate(struct runner *c, bool alone, uint32_t layer, uint32_t number,
@@ -419,15 +427,14 @@ STAGE void run_dense_layer(struct runner *c, bool alone, uint32_t of)
 
 /* ---- all layers ---- */
 
-STAGE void run_head(struct runner *c, bool alone)
+STAGE void run_head(struct runner *c, bool alone, uint32_t last)
 {
     struct op head = {.kind = OP_HEAD, .lane = LANE_COMPUTE};
 
     if (!alone) {
         for (uint32_t b = 0; b < c->spread->program.batches; b++)
             close_batch(c, b);
-        gather_rows(c, OP_GATHER, c->setup->cost->model->layers - 1, LANES_WHOLE, false,
-                    c->outside);
+        gather_rows(c, OP_GATHER, last, LANES_WHOLE, 1, c->outside);
     }
     for (uint32_t i = 0; i < gpus_of(c, alone); i++) {
         head.batch = alone ? c->gpu->dense.batch : &c->spread->whole[i];
@@ -435,23 +442,31 @@ STAGE void run_head(struct runner *c, bool alone)
     }
 }
 
-STAGE int walk_layers(struct runner *c, bool alone, struct err *e)
+STAGE int walk_layers(struct runner *c, bool alone, struct run_span span, struct err *e)
 {
     const struct trace_info *t = c->setup->trace;
-    uint32_t layers = c->setup->cost->model->layers, moe = 0;
+    uint32_t moe = span.moe;
 
-    for (uint32_t l = 0; l < layers; l++) {
-        if (moe == c->layers || t->moe_layer[moe] != l)
+    for (uint32_t l = span.from; l < span.to; l++) {
+        if (moe == span.moe_end || t->moe_layer[moe] != l)
             run_dense_layer(c, alone, l);
         else if (run_moe_layer(c, alone, l, moe++, e) != 0)
             return -1;
     }
-    run_head(c, alone);
-    lanes_wait_all(c); /* the sampled tokens come back */
+    run_head(c, alone, span.to - 1);
     return 0;
 }
 
 int stages_run(struct runner *c, struct err *e)
 {
-    return c->spread == NULL ? walk_layers(c, true, e) : walk_layers(c, false, e);
+    struct run_span all = {.to = c->setup->cost->model->layers, .moe_end = c->layers};
+
+    return c->spread == NULL ? walk_layers(c, true, all, e)
+                             : walk_layers(c, false, all, e);
+}
+
+int stages_run_span(struct runner *c, struct err *e)
+{
+    return c->spread == NULL ? walk_layers(c, true, c->span, e)
+                             : walk_layers(c, false, c->span, e);
 }

@@ -15,7 +15,7 @@ static int plan_prompt(struct cursor *c, const struct cursor_setup *s, uint32_t 
 
     /* A prompt that was recorded in part only (its head came from a prefix cache) is
      * served as it was; it is never filled up unless the lengths are the user's. */
-    if (recorded > 0 && !s->own_lengths)
+    if (recorded > 0 && !s->own_lengths && !s->shape.sides)
         wanted = recorded;
     c->prompt_kept = smaller(recorded, wanted);
     c->prompt_rows = s->prefill == PREFILL_RESAMPLE ? wanted : c->prompt_kept;
@@ -36,12 +36,14 @@ static int plan_output(struct cursor *c, const struct cursor_setup *s,
                        struct workload_request *r, struct err *e)
 {
     uint32_t recorded = c->recorded - c->output_at;
-    uint32_t by_prompt =
-        c->prompt_rows > 0 ? 1 : 0; /* output tokens of the prompt pass */
+    uint32_t by_prompt = c->prompt_rows > 0 && !s->shape.sides
+                             ? 1
+                             : 0; /* output tokens of the prompt pass */
     uint32_t wanted = recorded;
 
-    if (s->own_lengths)
-        wanted = r->output_tokens > 0 ? r->output_tokens - by_prompt : 1 - by_prompt;
+    if (s->own_lengths) /* one row at least */
+        wanted = r->output_tokens > 0 ? r->output_tokens - by_prompt
+                                      : (c->prompt_rows > 0 ? 0 : 1);
     if (wanted > recorded && s->prefill == PREFILL_RECORDED)
         return err_set_key(
             e, "workload.prefill",
@@ -58,6 +60,40 @@ static int plan_output(struct cursor *c, const struct cursor_setup *s,
     c->output_kept = smaller(recorded, wanted);
     c->rows = c->prompt_rows + wanted;
     r->output_tokens = wanted + by_prompt;
+    return 0;
+}
+
+/* What an encoder-decoder model cannot serve. */
+static int check_sides(const struct cursor *c, const struct cursor_setup *s,
+                       const struct workload_request *r, struct err *e)
+{
+    const char *path = trace_path(s->shape.trace);
+    unsigned long long number = r->trace_request;
+    uint32_t outputs = c->rows - c->prompt_rows;
+
+    if (c->prompt_rows > c->prompt_kept && c->output_at == 0)
+        return err_set_key(e, "workload.prefill",
+                           "%s: request %llu has no prefill rows, and a decoder's rows "
+                           "tell nothing of how an encoder routes; use prefill: skip",
+                           path, number);
+    if (outputs > c->output_kept && c->output_at == c->recorded)
+        return err_set_key(e, "workload.lengths",
+                           "%s: request %llu has prefill rows only, and an encoder's "
+                           "rows tell nothing of how a decoder routes; use lengths: "
+                           "trace",
+                           path, number);
+    if (outputs > 0 && r->prompt_tokens == 0)
+        return err_set_key(e, "trace",
+                           "%s: request %llu has a prompt of 0 tokens, but a decoder "
+                           "attends to what its encoder made of one; set "
+                           "/request/prompt_tokens",
+                           path, number);
+    if (c->prompt_rows > s->most_prompt)
+        return err_set_key(e, "workload.token_budget",
+                           "%s: request %llu has a prompt of %u rows, which an encoder "
+                           "reads in one pass; token_budget %llu is less, so raise it",
+                           path, number, c->prompt_rows,
+                           (unsigned long long)s->most_prompt);
     return 0;
 }
 
@@ -87,11 +123,14 @@ int cursor_plan(struct cursor *c, const struct cursor_setup *s, uint32_t index,
             return -1;
         c->source = token.source;
     }
-    if (rows_count_prompt(&s->shape, q, &c->output_at, e) != 0 ||
-        plan_prompt(c, s, c->output_at, r, e) != 0 || plan_output(c, s, r, e) != 0)
+    if (rows_count_prompt(&s->shape, q, &c->output_at, e) != 0)
+        return -1;
+    if (s->shape.sides && !s->own_lengths && r->prompt_tokens < c->output_at)
+        c->prompt_tokens = r->prompt_tokens = c->output_at;
+    if (plan_prompt(c, s, c->output_at, r, e) != 0 || plan_output(c, s, r, e) != 0)
         return -1;
     assert(c->rows > 0);
-    return 0;
+    return s->shape.sides ? check_sides(c, s, r, e) : 0;
 }
 
 int cursor_start(struct cursor *c, const struct cursor_setup *s, uint32_t index,
@@ -151,6 +190,18 @@ int cursor_position(const struct cursor *c, const struct cursor_setup *s, uint32
     return 0;
 }
 
+/* Whether a recorded row is as rows of its side are. */
+static int check_side(const struct cursor *c, const struct cursor_setup *s, uint32_t at,
+                      uint64_t number, const struct trace_token *token, struct err *e)
+{
+    bool encoder = token->phase == TRACE_PREFILL;
+
+    if (!encoder && !c->own_lengths &&
+        rows_check_position(&s->shape, number, token->position, c->prompt_tokens, e) != 0)
+        return -1;
+    return rows_check_side(&c->block, &s->shape, at, number, encoder, e);
+}
+
 /* Names of rows [at, at + count) of the block, which are served from `served` on and
  * whose tokens were recorded from row `source` of the request on. */
 static int fill_recorded(struct cursor *c, const struct cursor_setup *s, uint32_t at,
@@ -176,7 +227,10 @@ static int fill_recorded(struct cursor *c, const struct cursor_setup *s, uint32_
                            trace_path(s->shape.trace), (unsigned long long)(first + i));
         row->request = c->request;
         row->phase = token[k].phase;
+        row->opens = s->shape.sides && served + i == c->prompt_rows;
         row->source = c->source;
+        if (s->shape.sides && check_side(c, s, at + i, first + i, &token[k], e) != 0)
+            return -1;
         if (!c->own_lengths)
             row->position = token[k].position;
         else if (served + i < c->prompt_rows)
@@ -190,15 +244,27 @@ static int fill_recorded(struct cursor *c, const struct cursor_setup *s, uint32_
 static int fill_drawn(struct cursor *c, const struct cursor_setup *s, uint32_t at,
                       uint32_t served, struct err *e)
 {
-    uint64_t source = c->first_row + rng_below(&c->stream, c->recorded);
+    uint32_t from = 0, to = c->recorded;
+    uint64_t source;
     struct view_row *row = &c->block.row[at];
+
+    if (s->shape.sides && served < c->prompt_rows)
+        to = c->output_at;
+    else if (s->shape.sides)
+        from = c->output_at;
+    source = c->first_row + from + rng_below(&c->stream, to - from);
 
     row->request = c->request;
     row->phase = served < c->prompt_rows ? TRACE_PREFILL : TRACE_DECODE;
+    row->opens = s->shape.sides && served == c->prompt_rows;
     row->source = c->source;
     row->position =
         served < c->prompt_rows ? served : c->prompt_tokens + (served - c->prompt_rows);
-    return rows_read(&c->block, &s->shape, at, source, 1, e);
+    if (rows_read(&c->block, &s->shape, at, source, 1, e) != 0)
+        return -1;
+    return s->shape.sides ? rows_check_side(&c->block, &s->shape, at, source,
+                                            served < c->prompt_rows, e)
+                          : 0;
 }
 
 int cursor_fill(struct cursor *c, const struct cursor_setup *s, struct err *e)

@@ -6,7 +6,8 @@
  * With `own_lengths` the request's prompt and output lengths are those it is given;
  * otherwise the trace's: its prompt_tokens, and as many output rows as were recorded. The
  * prompt pass gives the first output token, so n output tokens need n - 1 output rows, or
- * n when there is no prompt pass. */
+ * n when there is no prompt pass. An encoder's pass gives none, so that they need n; nor
+ * are rows of one side drawn from those of the other. */
 #ifndef MOESIM_WORKLOAD_CURSOR_H
 #define MOESIM_WORKLOAD_CURSOR_H
 
@@ -18,9 +19,10 @@
 struct cursor_setup {
     struct rows_shape shape;
     bool own_lengths;
-    int prefill;         /* enum workload_prefill */
-    uint64_t seed;       /* draws are keyed by (seed, "resample", request) */
-    uint32_t block_rows; /* rows to read ahead */
+    int prefill;          /* enum workload_prefill */
+    uint64_t seed;        /* draws are keyed by (seed, "resample", request) */
+    uint32_t block_rows;  /* rows to read ahead */
+    uint64_t most_prompt; /* rows of the longest prompt, where none may be cut */
 };
 
 struct cursor {

@@ -1,5 +1,7 @@
 /* Recorded passes: the batches that the trace's engine ran, in their order. Rows keep the
- * order of the recording; a request's rows may lie apart in a pass. */
+ * order of the recording; a request's rows may lie apart in a pass. Of an encoder-decoder
+ * model the prompts' rows come first, each side in the order of the recording; refused
+ * are a prompt that was recorded in several passes, and an answer before its prompt. */
 #ifndef MOESIM_WORKLOAD_RECORDED_H
 #define MOESIM_WORKLOAD_RECORDED_H
 

@@ -70,6 +70,47 @@ int rows_read(struct rows *r, const struct rows_shape *s, uint32_t at, uint64_t 
     return 0;
 }
 
+int rows_check_side(const struct rows *r, const struct rows_shape *s, uint32_t at,
+                    uint64_t number, bool encoder, struct err *e)
+{
+    uint32_t from = encoder ? s->encoder_layers : 0;
+    uint32_t to = encoder ? s->layers : s->encoder_layers;
+    size_t width = s->experts / s->layers;
+
+    for (uint32_t l = from; s->experts > 0 && l < to; l++) {
+        if (r->expert[at * s->experts + l * width] == VIEW_NO_EXPERT)
+            continue;
+        return err_set_key(
+            e, "trace",
+            "%s: /routing/expert row %llu is of %s and lists experts in MoE layer %u, "
+            "which is the %s's; prefill rows go through encoder layers and all others "
+            "through decoder layers (moesim trace gen with encoder_layers, moesim "
+            "capture --side both)",
+            trace_path(s->trace), (unsigned long long)number,
+            encoder ? "a prompt" : "an answer", l, encoder ? "decoder" : "encoder");
+    }
+    return 0;
+}
+
+int rows_check_position(const struct rows_shape *s, uint64_t number, uint32_t position,
+                        uint32_t prompt, struct err *e)
+{
+    if (prompt == 0)
+        return err_set_key(e, "trace",
+                           "%s: row %llu is of an answer to a prompt of 0 tokens, but a "
+                           "decoder attends to what its encoder made of one; set "
+                           "/request/prompt_tokens",
+                           trace_path(s->trace), (unsigned long long)number);
+    if (position >= prompt)
+        return 0;
+    return err_set_key(e, "trace",
+                       "%s: /token/position row %llu is %u, inside the prompt of %u "
+                       "tokens; a decoder's rows behind an encoder count on from the end "
+                       "of the prompt",
+                       trace_path(s->trace), (unsigned long long)number, position,
+                       prompt);
+}
+
 void rows_copy(struct rows *to, const struct rows_shape *s, uint32_t at,
                const struct rows *from, uint32_t from_at, uint32_t count)
 {

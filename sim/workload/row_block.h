@@ -14,6 +14,10 @@ struct rows_shape {
     size_t experts;   /* L * M */
     size_t scores;    /* L * M */
     size_t predicted; /* L * P */
+    /* Of an encoder-decoder model, whose prefill rows go through the encoder's layers and
+     * all others through the decoder's: */
+    bool sides;
+    uint32_t layers, encoder_layers; /* MoE layers, and the encoder's of them */
 };
 
 /* Arrays by row; NULL where the shape has no such values. Zeroed is empty. */
@@ -37,6 +41,13 @@ void rows_release(struct rows *r);
  * array is left alone. */
 int rows_read(struct rows *r, const struct rows_shape *s, uint32_t at, uint64_t first,
               uint32_t count, struct err *e);
+/* Refuses a row, read from trace row `number` to row `at`, that has routing in layers
+ * which rows of its side do not go through. 0 or -1. */
+int rows_check_side(const struct rows *r, const struct rows_shape *s, uint32_t at,
+                    uint64_t number, bool encoder, struct err *e);
+/* ... or a row of an answer whose position is inside of its prompt. */
+int rows_check_position(const struct rows_shape *s, uint64_t number, uint32_t position,
+                        uint32_t prompt, struct err *e);
 void rows_copy(struct rows *to, const struct rows_shape *s, uint32_t at,
                const struct rows *from, uint32_t from_at, uint32_t count);
 

@@ -42,7 +42,7 @@ struct workload {
                               it have none */
     struct cursor **spare; /* [limit] cursors without a request */
     uint32_t spare_count;
-    struct take *take; /* [limit] */
+    struct take *take, *sorted; /* [limit]; sorted: of an encoder-decoder model */
     uint32_t take_count;
     uint64_t take_rows;
     struct rows gathered;
@@ -52,6 +52,12 @@ struct workload {
 };
 
 /* ---- setting up ---- */
+
+/* Rows that a pass may have. */
+static uint64_t budget_of(const struct workload *w)
+{
+    return w->params.token_budget > 0 ? (uint64_t)w->params.token_budget : UINT64_MAX;
+}
 
 /* Adds up the rows of all requests as cursor_start() will plan them. */
 static int sum_rows(struct workload *w, struct err *e)
@@ -84,14 +90,26 @@ static void make_room(struct workload *w)
     w->active = mem_alloc(w->limit, sizeof *w->active);
     w->spare = mem_alloc(w->limit, sizeof *w->spare);
     w->take = mem_alloc(w->limit, sizeof *w->take);
+    if (w->setup.shape.sides)
+        w->sorted = mem_alloc(w->limit, sizeof *w->sorted);
     w->finished = mem_alloc(w->limit, sizeof *w->finished);
     w->first = mem_alloc(w->limit, sizeof *w->first);
     w->output = mem_alloc(w->limit, sizeof *w->output);
 }
 
+/* The MoE layers of the trace that are the encoder's. */
+static uint32_t encoder_moe_layers(const struct trace_info *info, const struct model *m)
+{
+    uint32_t count = 0;
+
+    while (count < info->layers && info->moe_layer[count] < m->encoder_layers)
+        count++;
+    return count;
+}
+
 /* `routing`: rows will be read, not just counted. */
-static int set_up(struct workload *w, bool routing, bool scores, bool predicted,
-                  uint64_t seed, struct err *e)
+static int set_up(struct workload *w, const struct model *m, bool routing, bool scores,
+                  bool predicted, uint64_t seed, struct err *e)
 {
     const struct trace_info *info = w->info;
     struct rows_shape shape = {.trace = w->trace};
@@ -101,11 +119,15 @@ static int set_up(struct workload *w, bool routing, bool scores, bool predicted,
     shape.experts = routing ? (size_t)info->layers * info->candidates : 0;
     shape.scores = scores ? shape.experts : 0;
     shape.predicted = predicted ? (size_t)info->layers * info->predicted : 0;
+    shape.sides = m->encoder_layers > 0;
+    shape.layers = info->layers;
+    shape.encoder_layers = encoder_moe_layers(info, m);
     w->timed = w->params.arrivals != ARRIVALS_CLOSED;
     w->setup = (struct cursor_setup){.shape = shape,
                                      .own_lengths = w->params.lengths == LENGTHS_FILE,
                                      .prefill = w->params.prefill,
-                                     .seed = seed};
+                                     .seed = seed,
+                                     .most_prompt = budget_of(w)};
     if (requests_init(&w->all, w->trace, &w->params, seed, e) != 0)
         return -1;
     if (w->params.mode == WORKLOAD_RECORDED) {
@@ -127,7 +149,7 @@ static struct workload *make(struct trace *t, const struct model *m,
     w->trace_request = trace_get_requests(t);
     w->params = *p;
     w->window = m->window;
-    if (set_up(w, routing, scores, predicted, seed, e) != 0) {
+    if (set_up(w, m, routing, scores, predicted, seed, e) != 0) {
         workload_free(w);
         return NULL;
     }
@@ -158,6 +180,7 @@ void workload_free(struct workload *w)
     free(w->active);
     free(w->spare);
     free(w->take);
+    free(w->sorted);
     free(w->finished);
     free(w->first);
     free(w->output);
@@ -224,7 +247,8 @@ static void add_take(struct workload *w, struct cursor *c, uint64_t rows)
     w->take_rows += rows;
 }
 
-/* Takes prompt rows from w->prompt_at on, up to `budget` rows in the pass. */
+/* Takes prompt rows from w->prompt_at on, up to `budget` rows in the pass; an encoder's
+ * prompt whole, or not yet. */
 static void take_prompts(struct workload *w, uint64_t budget)
 {
     for (; w->prompt_at < w->active_count && w->take_rows < budget; w->prompt_at++) {
@@ -232,6 +256,8 @@ static void take_prompts(struct workload *w, uint64_t budget)
         uint64_t left = cursor_prompt_left(c);
         uint64_t room = budget - w->take_rows;
 
+        if (left > room && w->setup.shape.sides)
+            return;
         if (left > 0)
             add_take(w, c, left < room ? left : room);
         if (left > room)
@@ -263,7 +289,7 @@ static int plan_continuous(struct workload *w, sim_time at, uint64_t budget,
 {
     take_outputs(w);
     take_prompts(w, budget);
-    while (w->take_rows < budget && can_admit(w, at)) {
+    while (w->take_rows < budget && w->prompt_at == w->active_count && can_admit(w, at)) {
         if (admit(w, at, e) != 0)
             return -1;
         if (w->active[w->prompt_at]->prompt_rows > 0) {
@@ -326,12 +352,47 @@ static int place_rows(struct workload *w, struct pass *p, struct err *e)
     return 0;
 }
 
+/* Brings the prompts before the output rows, each in their order. */
+static void sort_sides(struct workload *w)
+{
+    uint32_t at = 0;
+
+    for (int prompts = 1; prompts >= 0; prompts--)
+        for (uint32_t i = 0; i < w->take_count; i++)
+            if ((cursor_prompt_left(w->take[i].cursor) > 0) == (prompts == 1))
+                w->sorted[at++] = w->take[i];
+    memcpy(w->take, w->sorted, at * sizeof *w->take);
+}
+
+/* Costs of the rows of a take, by the side that they are on. */
+static void account_side(struct pass *p, const struct cursor *c,
+                         const struct view_row *row, uint32_t rows)
+{
+    bool encoder = cursor_prompt_left(c) > 0;
+
+    if (encoder) {
+        p->encoder.tokens += rows;
+        context_add_encoded(&p->encoder, rows);
+        return;
+    }
+    p->batch.tokens += rows;
+    for (uint32_t k = 0; k < rows; k++)
+        context_add_decoder_row(&p->batch, row[k].position, c->prompt_tokens);
+    context_add_decoder_request(&p->batch, row[rows - 1].position, c->prompt_tokens,
+                                row->opens);
+}
+
 /* Costs of the rows, and who gets what from them. */
 static void account(struct workload *w, struct pass *p)
 {
+    bool sides = w->setup.shape.sides;
     const struct view_row *row = p->row;
 
-    p->batch = (struct cost_batch){.tokens = p->rows};
+    p->batch.tokens = p->rows; /* what only sides have stays 0 elsewhere */
+    p->batch.kv_tokens = p->batch.pairs = 0;
+    p->batch.window_kv_tokens = p->batch.window_pairs = 0;
+    if (sides)
+        p->batch = p->encoder = (struct cost_batch){.tokens = 0};
     p->finished_count = p->first_count = p->output_count = 0;
     for (uint32_t i = 0; i < w->take_count; i++) {
         struct cursor *c = w->take[i].cursor;
@@ -340,9 +401,15 @@ static void account(struct workload *w, struct pass *p)
          * row does. */
         uint32_t first = c->prompt_rows > 0 ? c->prompt_rows : 1;
 
-        for (uint32_t k = 0; k < n; k++)
-            context_add_row(&p->batch, row[k].position, w->window);
-        context_add_request(&p->batch, row[0].position, row[n - 1].position, w->window);
+        if (sides) {
+            account_side(p, c, row, n);
+            first = c->prompt_rows + 1; /* an encoder gives none */
+        } else {
+            for (uint32_t k = 0; k < n; k++)
+                context_add_row(&p->batch, row[k].position, w->window);
+            context_add_request(&p->batch, row[0].position, row[n - 1].position,
+                                w->window);
+        }
         w->rows_resampled += cursor_count_drawn(c, n);
         c->next += n;
         row += n;
@@ -362,8 +429,7 @@ static void account(struct workload *w, struct pass *p)
 /* Chooses the rows of the next pass. 1, 0: there is none, -1. */
 static int plan(struct workload *w, sim_time now, struct pass *p, struct err *e)
 {
-    uint64_t budget =
-        w->params.token_budget > 0 ? (uint64_t)w->params.token_budget : UINT64_MAX;
+    uint64_t budget = budget_of(w);
     sim_time at = now;
     int status;
 
@@ -391,6 +457,8 @@ static int build(struct workload *w, sim_time now, struct pass *p, struct err *e
 
     if (status != 1)
         return status;
+    if (w->setup.shape.sides)
+        sort_sides(w);
     if (place_rows(w, p, e) != 0)
         return -1;
     account(w, p);
@@ -429,7 +497,8 @@ static int add_kv(struct workload *w, struct cursor *c, uint32_t rows, uint32_t 
 
     if (cursor_position(c, &w->setup, c->next + rows - 1, &position, e) != 0)
         return -1;
-    kv_tokens[home] += (uint64_t)position + 1;
+    if (!w->setup.shape.sides || cursor_prompt_left(c) == 0) /* encoders keep none */
+        kv_tokens[home] += (uint64_t)position + 1;
     c->next += rows;
     return 0;
 }
@@ -445,7 +514,7 @@ static int size_next(struct workload *w, struct pass *p, uint32_t homes,
         status = recorded_next(w->recorded, 0, p, e);
         w->take_rows = status == 1 ? p->rows : 0;
         if (homes == 1)
-            kv_tokens[0] = p->batch.kv_tokens;
+            kv_tokens[0] = p->batch.kv_tokens + p->batch.cross_tokens;
         return status;
     }
     p->finished_count = 1; /* whoever is done leaves */

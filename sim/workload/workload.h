@@ -18,6 +18,11 @@
  * recorded ones are resampled likewise. The first output token comes from the prefill
  * pass, or from the first decode pass where prefill is skipped.
  *
+ * An encoder-decoder model (encoder_layers) reads a prompt in one pass, through its
+ * encoder's layers alone, and gives no token for it; output rows go through its decoder's
+ * layers alone. Of a pass the encoder's rows come first. A prompt that does not fit into
+ * what is left of `token_budget` waits, and nobody joins before it.
+ *
  * A request is one trace request (in trace order, `requests` of them); with a request
  * file longer than the trace, trace requests are used again from the start. */
 #ifndef MOESIM_WORKLOAD_WORKLOAD_H
@@ -72,8 +77,9 @@ struct pass {
     const uint16_t *expert;     /* (row, layer, candidate) */
     const float *score;         /* same shape, or NULL */
     const uint16_t *predicted;  /* (row, layer, P), or NULL */
-    struct cost_batch batch;
-    uint32_t finished_count; /* requests whose last row is in this pass */
+    struct cost_batch batch;    /* of all rows but the encoder's */
+    struct cost_batch encoder;  /* of rows [0, encoder.tokens), which are an encoder's */
+    uint32_t finished_count;    /* requests whose last row is in this pass */
     const uint32_t *finished;
     uint32_t first_count; /* requests whose first output token it gives */
     const uint32_t *first;
@@ -98,7 +104,8 @@ void workload_free(struct workload *w);
 /* How large the passes of a workload get. */
 struct workload_sizes {
     uint64_t rows; /* most of a pass */
-    /* Most KV entries that the requests of a pass have in one home, and that pass. */
+    /* Most KV entries that the requests of a pass have in one home, those of prompts that
+     * a decoder attends to included, and that pass. */
     uint64_t kv_tokens, kv_pass;
 };
 /* Walks through the passes of a workload by their sizes, without reading routing. Its

@@ -191,13 +191,17 @@ class Runner:
                              use_cache=True, **{self.cache_name: cache})
             cache = getattr(out, self.cache_name)
             self.keep_rows(batch, [
-                (i, [fed[i]], [offset[i] + step], PREFILL if step < len(request.begin) else DECODE)
+                (i, [fed[i]], [offset[i] + step], self.phase_of(request, step))
                 for i, request in enumerate(batch) if not request.ended],
                 self.recorder.end(self.layers["decoder"]))
             logits, step = out.logits[:, -1].to("cpu", torch.float64).numpy(), step + 1
             for request, row in zip(batch, logits):
                 if not request.ended and step >= len(request.begin):
                     self.go_on(request, row)
+
+    def phase_of(self, request, step):
+        """Of a decoder's row: beside an encoder's rows, which are the prompt, all decode."""
+        return PREFILL if self.side == "decoder" and step < len(request.begin) else DECODE
 
     def go_on(self, request, row):
         """The next token after those it was made to begin with; or its end."""

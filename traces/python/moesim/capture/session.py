@@ -165,7 +165,7 @@ class Session:
     def tokens_before(self, request):
         """Of the prompt, as the recorded layers see it."""
         return {"": len(request.ids), "encoder": len(request.ids), "decoder": len(request.begin),
-                "both": len(request.ids) + len(request.begin)}[self.side]
+                "both": len(request.ids)}[self.side]
 
     def remarks(self):
         if self.recorder.partial:
