@@ -550,6 +550,25 @@ struct machine *machine_from_cfg(const struct cfg *c, struct err *e)
     return NULL;
 }
 
+struct machine machine_of_host(const struct machine *m)
+{
+    struct machine host = *m;
+
+    host.gpu = (struct machine_gpu){.name = m->gpu.name,
+                                    .memory_bytes = m->host.memory_bytes,
+                                    .hbm_bytes_per_s = m->host.dram_bytes_per_s,
+                                    .bf16_flops = m->host.flops,
+                                    .fp32_flops = m->host.flops,
+                                    .gemm_efficiency = 1,
+                                    .expert_gemm_efficiency = 1,
+                                    .attention_efficiency = 1,
+                                    .memory_efficiency = 1,
+                                    .move_efficiency = 1,
+                                    .rows = m->host.rows,
+                                    .tiles = {.rows = {1}, .count = 1}};
+    return host;
+}
+
 void machine_free(struct machine *m)
 {
     if (m == NULL)

@@ -146,5 +146,9 @@ struct machine *machine_load(const char *path_or_name, const char *folder, struc
  * nothing of it. Returns owned, or NULL. */
 struct machine *machine_from_cfg(const struct cfg *c, struct err *e);
 void machine_free(struct machine *m);
+/* The host's processors and memory in a GPU's place, so that the cost model tells what
+ * else than experts takes on them: a roofline of host.flops and host.dram_bandwidth.
+ * Lives no longer than `m`, whose strings it borrows. */
+struct machine machine_of_host(const struct machine *m);
 
 #endif

@@ -201,17 +201,25 @@ uint64_t model_attention_weights(const struct model *m)
            inner * hidden;
 }
 
+/* Of a layer's attention, norms, router, shared or dense FFN. */
+static uint64_t layer_weights(const struct model *m, uint32_t layer)
+{
+    uint64_t hidden = m->hidden, ffn = m->matrices * hidden;
+    uint64_t blocks = model_layer_crosses(m, layer) ? 2 : 1;
+    uint64_t inner = model_layer_is_moe(m, layer)
+                         ? ffn * m->shared_ffn + hidden * m->experts
+                         : ffn * m->dense_ffn;
+
+    return blocks * (model_attention_weights(m) + hidden) + hidden + inner;
+}
+
 uint64_t model_dense_bytes(const struct model *m)
 {
-    uint64_t hidden = m->hidden;
-    uint64_t ffn = m->matrices * hidden;
-    uint64_t dense_layers = m->layers - m->moe_layers;
-    uint64_t cross = m->encoder_layers > 0 ? model_kv_layers(m) : 0;
-    uint64_t weights = (m->layers + cross) * (model_attention_weights(m) + hidden) +
-                       m->layers * hidden + dense_layers * ffn * m->dense_ffn +
-                       m->moe_layers * (ffn * m->shared_ffn + hidden * m->experts) +
-                       2 * (uint64_t)m->vocab * hidden + hidden;
+    uint64_t weights = 2 * (uint64_t)m->vocab * m->hidden + m->hidden;
 
+    for (uint32_t l = 0; l < m->layers; l++)
+        if (!model_layer_hosted(m, l))
+            weights += layer_weights(m, l);
     return (uint64_t)((double)weights * m->dense_bits / 8.0 + 0.5);
 }
 
@@ -240,7 +248,7 @@ bool model_layer_crosses(const struct model *m, uint32_t l)
 
 uint32_t model_kv_layers(const struct model *m)
 {
-    return m->layers - m->encoder_layers;
+    return m->layers - m->encoder_layers - m->hosted;
 }
 
 int model_dense_equivalent(const struct model *m, struct model *dense, struct err *e)

@@ -25,9 +25,11 @@ struct model {
     bool from_memory;
     uint32_t layers;         /* decoder layers (encoder + decoder for Switch, NLLB) */
     uint32_t encoder_layers; /* of those; 0 for decoder-only models */
-    uint32_t first_moe;      /* decoder layer number of the first MoE layer */
-    uint32_t moe_every;      /* distance between MoE layers; 1: all from first_moe on */
-    uint32_t moe_layers;     /* derived: how many MoE layers */
+    uint32_t hosted_from, hosted; /* so many of them from one on are on the host as a
+                                     whole; no file says so, but a policy */
+    uint32_t first_moe;           /* decoder layer number of the first MoE layer */
+    uint32_t moe_every;  /* distance between MoE layers; 1: all from first_moe on */
+    uint32_t moe_layers; /* derived: how many MoE layers */
     uint32_t hidden;
     uint32_t expert_ffn; /* inner size f of one expert */
     uint32_t matrices;   /* 3 gated (gate, up, down), 2 plain (in, out) */
@@ -61,6 +63,12 @@ uint64_t model_expert_bytes(const struct model *m);
  * embedding and head (counted apart even where a model ties them). The decoder layers of
  * an encoder-decoder model hold two attention blocks. */
 uint64_t model_dense_bytes(const struct model *m);
+/* Whether a layer is on the host as a whole: then its weights and keys and values are in
+ * none of the sizes here. */
+static inline bool model_layer_hosted(const struct model *m, uint32_t layer)
+{
+    return layer - m->hosted_from < m->hosted;
+}
 /* Weights (not bytes) of one attention block, its norms left out. */
 uint64_t model_attention_weights(const struct model *m);
 /* KV-cache bytes of one token in one layer. */

@@ -435,13 +435,16 @@ static bool draw_hosts(const struct property_case *c, struct rng *r)
 static const char *draw_offload(const struct property_case *c, struct rng *r, bool hosts,
                                 const char *room)
 {
-    static const char *const offloads[] = {"host",
-                                           "fiddler",
-                                           "fiddler",
-                                           "{name: hybrid, fetch: 1}",
-                                           "{name: layers, count: 1, batch: 3}",
-                                           "monde",
-                                           "{name: monde, hot: 1, link: shared}"};
+    static const char *const offloads[] = {
+        "host",
+        "fiddler",
+        "fiddler",
+        "{name: hybrid, fetch: 1}",
+        "{name: layers, count: 1, batch: 3}",
+        "{name: layers, count: 1, side: last, whole: yes, "
+        "batch: never}",
+        "monde",
+        "{name: monde, hot: 1, link: shared}"};
     const char *offload = hosts ? PICK(r, offloads) : "fetch";
 
     if ((strstr(offload, "monde") != NULL && strstr(c->head, "machine.yaml") == NULL) ||

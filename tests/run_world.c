@@ -337,13 +337,13 @@ void run_world_free(struct run_world *w)
 
 /* ---- policies ---- */
 
-void run_policy_slots(struct policy *p, uint32_t layers, uint32_t experts,
-                      const uint64_t *expert_bytes)
+void run_policy_slots(struct policy *p, const struct run_world *w)
 {
     struct err e = {.text = ""};
 
-    policy_close_layers(p, layers);
-    if (cache_resolve(&p->cache, layers, experts, expert_bytes, &e) != NULL)
+    policy_close_layers(p, w->layers, trace_get_info(w->trace)->moe_layer,
+                        w->model.layers);
+    if (cache_resolve(&p->cache, w->layers, w->experts, w->expert_bytes, &e) != NULL)
         p->cache.slots = p->cache.layer_slots + p->cache.total_slots;
 }
 
@@ -460,7 +460,8 @@ void run_world_run(const struct run_world *w, const struct run_case *c,
                    struct run_result *result)
 {
     struct run_policy_text t = run_policy_read(c->policy);
-    struct cost cost = {.model = &w->model, .machine = &w->machine, .graph = c->graph};
+    struct model model = w->model;
+    struct cost cost = {.model = &model, .machine = &w->machine, .graph = c->graph};
     uint64_t *profile = count_profile(w);
     struct future *future = NULL;
     struct run_setup s = {.policy = t.policy,
@@ -482,7 +483,9 @@ void run_world_run(const struct run_world *w, const struct run_case *c,
         future = run_world_future(w, cache_order_ahead(&t.policy->cache));
         s.future = future_reader_new(future);
     }
-    run_policy_slots(t.policy, w->layers, w->experts, w->expert_bytes);
+    run_policy_slots(t.policy, w);
+    model.hosted_from = t.policy->hosted_from;
+    model.hosted = t.policy->hosted;
     run_setup_on(w, c, &s, &cost, result);
     future_reader_free(s.future);
     future_free(future);

@@ -95,8 +95,7 @@ struct run_policy_text {
 struct run_policy_text run_policy_read(const char *text);
 void run_policy_release(struct run_policy_text *t);
 /* Resolves its cache's slots, as an experiment does; here more than there are is fine. */
-void run_policy_slots(struct policy *p, uint32_t layers, uint32_t experts,
-                      const uint64_t *expert_bytes);
+void run_policy_slots(struct policy *p, const struct run_world *w);
 
 /* "{cache: {name: NAME, slots: N, ...}...}" of every cache policy of the registry: calls
  * `visit` with the name. */

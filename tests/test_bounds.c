@@ -53,7 +53,7 @@ static void beat(void *context, const char *name)
     struct run_result r;
     struct run_counts *n = &r.total.counts;
 
-    run_policy_slots(t.policy, s->w->layers, s->w->experts, s->w->expert_bytes);
+    run_policy_slots(t.policy, s->w);
     s->bound = bound_of(s->w, &t.policy->cache, preloaded);
     run_world_run(s->w, &c, &r);
     assert_int_equal(s->bound.accesses, n->accesses);

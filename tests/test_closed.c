@@ -176,6 +176,61 @@ static void test_many_rows_stream_the_weights(void **state)
     run_world_free(w);
 }
 
+/* ---- whole layers ---- */
+
+/* A host that takes no time but 3 us for a layer's experts. Each layer takes the host's
+ * trip, as each is decided on. */
+static void test_whole_layers(void **state)
+{
+    struct run_world *w = run_world_spelled(3, 4, 1, "0|1|2");
+    sim_time way = ROW / 2; /* of a row, one way */
+    struct timed t;
+
+    (void)state;
+    set_token_time(w, 1e-12);
+    w->machine.host.dram_bytes_per_s = 1e24;
+    w->machine.host.layer_overhead = 3 * US;
+    /* Two layers, then the row comes up to the GPU. */
+    t = run_both(w, "{offload: {name: layers, count: 2, whole: yes, batch: never}}");
+    check_pass(&t.pass[0], DENSE + GATE + HEAD, GROUP, 0, 6 * US + way, 4 * TRIP);
+    assert_int_equal(t.layer[0].host_runs + t.layer[1].host_runs, 2);
+    assert_int_equal(t.layer[2].hits, 1);
+    assert_int_equal(t.host_busy, 6 * US + way);
+    /* One layer on the GPU, the row goes down, through two layers, and up again. */
+    t = run_both(w, "{offload: {name: layers, count: 2, side: last, whole: yes, "
+                    "batch: never}}");
+    check_pass(&t.pass[0], DENSE + GATE + HEAD, GROUP, 0, 6 * US + 2 * way, 4 * TRIP);
+    assert_int_equal(t.layer[0].hits, 1);
+    /* Nothing but the head is left. */
+    t = run_both(w, "{offload: {name: layers, whole: yes, batch: never}}");
+    check_pass(&t.pass[0], HEAD, 0, 0, 9 * US + way, 4 * TRIP);
+    run_world_free(w);
+}
+
+/* What the host takes for the block is what the cost model says of a GPU with its rates,
+ * and is booked as time in place. */
+static void test_the_block_on_the_host(void **state)
+{
+    struct run_world *w = run_world_spelled(2, 4, 1, "0|1");
+    struct machine host;
+    struct cost cost = {.model = &w->model, .machine = &host};
+    struct cost_batch b = {.tokens = 1, .outputs = 1, .kv_tokens = 1, .pairs = 1};
+    sim_time block;
+    struct timed t;
+
+    (void)state;
+    set_token_time(w, 4);
+    w->machine.host.dram_bytes_per_s = 1e9;
+    host = machine_of_host(&w->machine);
+    block = cost_dense(&cost, 0, &b) + cost_gate(&cost, 1);
+    assert_true(block > US);
+    t = run_both(w, "{offload: {name: layers, count: 1, whole: yes, batch: never}}");
+    check_pass(&t.pass[0], DENSE + GATE + HEAD, GROUP, 0, block + 4 * US + ROW / 2,
+               3 * TRIP);
+    assert_int_equal(t.share[0][SHARE_HOSTED], block + 4 * US + ROW / 2);
+    run_world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +238,8 @@ int main(void)
         cmocka_unit_test(test_nothing_comes_early),
         cmocka_unit_test(test_layers_on_the_host),
         cmocka_unit_test(test_many_rows_stream_the_weights),
+        cmocka_unit_test(test_whole_layers),
+        cmocka_unit_test(test_the_block_on_the_host),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

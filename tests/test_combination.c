@@ -107,6 +107,12 @@ static void over_several_gpus(void **state)
         {"cache: {name: lru, slots: 1}, schedule: {name: overlapped, loads: each}", "",
          NULL},
         {"offload: {name: layers, count: 1}", "", NULL},
+        {"offload: {name: layers, count: 1, whole: yes, batch: never}", "", NULL},
+        {"offload: {name: layers, count: 1, whole: yes}", "", "say batch: never"},
+        {"offload: {name: layers, count: 1, whole: yes, batch: never}",
+         "host_memory: 17.7 MB\n", "take fewer layers, or a larger host_memory"},
+        {"cache: {allocate: profile}, offload: {name: layers, count: 1}", "",
+         "leave out allocate"},
     };
 
     (void)state;

@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
+
 #include "models/catalogue.h"
 #include "models/machine.h"
 #include "models/model.h"
@@ -586,15 +588,47 @@ static void test_names(void **state)
     catalogue_free(NULL, 0);
 }
 
+/* What is on the host as a whole is in no size: layer by layer, down to embedding and
+ * head. */
+static void test_hosted_layers(void **state)
+{
+    static const char *const names[] = {"deepseek-v3", "gpt-oss-20b", "mixtral-8x7b"};
+    struct err e = {.text = ""};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct model *m = model_load(names[i], ARCH, &e);
+        uint64_t all, ends, sum = 0;
+        double embeddings;
+
+        assert_non_null(m);
+        all = model_dense_bytes(m);
+        embeddings = (2.0 * m->vocab * m->hidden + m->hidden) * m->dense_bits / 8.0;
+        m->hosted = m->layers;
+        ends = model_dense_bytes(m);
+        assert_true(fabs((double)ends - embeddings) <= 1);
+        assert_int_equal(model_kv_layers(m), 0);
+        m->hosted = 1;
+        for (m->hosted_from = 0; m->hosted_from < m->layers; m->hosted_from++) {
+            assert_true(model_layer_hosted(m, m->hosted_from));
+            assert_false(model_layer_hosted(m, m->hosted_from + 1));
+            sum += all - model_dense_bytes(m);
+        }
+        assert_true(sum + ends + m->layers >= all && sum + ends <= all + m->layers);
+        model_free(m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shipped_models),  cmocka_unit_test(test_shipped_machines),
-        cmocka_unit_test(test_machine_values),  cmocka_unit_test(test_model_sizes),
-        cmocka_unit_test(test_bad_models),      cmocka_unit_test(test_bad_machines),
-        cmocka_unit_test(test_names),           cmocka_unit_test(test_slices),
-        cmocka_unit_test(test_slice_cache),     cmocka_unit_test(test_bad_slices),
-        cmocka_unit_test(test_expert_overhead), cmocka_unit_test(test_tiles),
+        cmocka_unit_test(test_shipped_models), cmocka_unit_test(test_shipped_machines),
+        cmocka_unit_test(test_hosted_layers),  cmocka_unit_test(test_machine_values),
+        cmocka_unit_test(test_model_sizes),    cmocka_unit_test(test_bad_models),
+        cmocka_unit_test(test_bad_machines),   cmocka_unit_test(test_names),
+        cmocka_unit_test(test_slices),         cmocka_unit_test(test_slice_cache),
+        cmocka_unit_test(test_bad_slices),     cmocka_unit_test(test_expert_overhead),
+        cmocka_unit_test(test_tiles),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

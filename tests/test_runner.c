@@ -123,14 +123,16 @@ static const char *const prefetchers[] = {"none",
                                           "{name: frequency, candidates: 3}",
                                           "previous-token",
                                           NULL};
-static const char *const offloads[] = {"fetch",
-                                       "fetch",
-                                       "host",
-                                       "fiddler",
-                                       "{name: hybrid, fetch: 2}",
-                                       "monde",
-                                       "{name: layers, count: 1, batch: 3}",
-                                       NULL};
+static const char *const offloads[] = {
+    "fetch",
+    "fetch",
+    "host",
+    "fiddler",
+    "{name: hybrid, fetch: 2}",
+    "monde",
+    "{name: layers, count: 1, batch: 3}",
+    "{name: layers, count: 1, whole: yes, batch: never}",
+    NULL};
 
 /* Options of a cache that swaps; `spare` where all experts have one size. Owned. */
 static char *draw_swaps(uint64_t seed, bool spare)

@@ -227,6 +227,34 @@ static NOINLINE op_id submit_copy(struct exec *x, const struct op *op)
     return engine_submit(x->engine, w);
 }
 
+/* What the rows' hidden states take between GPU and host. */
+static sim_time crossing(const struct exec *x, const struct op *op, uint64_t rows)
+{
+    const struct machine *m = x->cost.machine;
+    uint64_t bytes = cost_rows_bytes(&x->cost, rows);
+
+    return (op->rows_come ? cost_copy(&m->d2h_pinned, bytes) : 0) +
+           (op->rows_go ? cost_copy(&m->h2d_pinned, bytes) : 0);
+}
+
+/* A dense block or gate on the host. */
+static NOINLINE op_id submit_host_batch(struct exec *x, const struct op *op)
+{
+    struct cost cost = {.model = x->cost.model, .machine = &x->host};
+    sim_time time = op->kind == OP_DENSE ? cost_dense(&cost, op->layer, op->batch)
+                                         : cost_gate(&cost, op->batch->tokens);
+
+    return engine_submit_fixed(
+        x->engine,
+        (struct work_fixed){.lane = x->pool_lane,
+                            .tag = exec_sim_tag(op->kind, op->layer, 0),
+                            .class_ = op->class_,
+                            .release = x->host_now,
+                            .latency = time + crossing(x, op, op->batch->tokens),
+                            .after = op->after,
+                            .after_count = op->after_count});
+}
+
 /* The weights flow from the host's memory, which copies share, no faster than they are
  * computed with. */
 static NOINLINE op_id submit_host_experts(struct exec *x, const struct op *op)
@@ -238,9 +266,8 @@ static NOINLINE op_id submit_host_experts(struct exec *x, const struct op *op)
                         .tag = exec_sim_tag(op->kind, op->layer, 0),
                         .class_ = op->class_,
                         .release = x->host_now,
-                        .latency =
-                            x->cost.machine->host.layer_overhead +
-                            cost_host_trip(&x->cost, w->rows < rows ? w->rows : rows),
+                        .latency = x->cost.machine->host.layer_overhead +
+                                   crossing(x, op, w->rows < rows ? w->rows : rows),
                         .after = op->after,
                         .after_count = op->after_count};
 
@@ -300,8 +327,12 @@ static op_id submit(struct exec *x, const struct op *op)
 {
     switch (op->kind) {
     case OP_DENSE:
+        if (op->lane == LANE_HOST_POOL)
+            return submit_host_batch(x, op);
         return submit_batch(x, op, &x->dense[x->dense_class[op->layer]]);
     case OP_GATE:
+        if (op->lane == LANE_HOST_POOL)
+            return submit_host_batch(x, op);
         return submit_gate(x, op);
     case OP_EXPERTS:
         return submit_experts(x, op);

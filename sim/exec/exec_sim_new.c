@@ -37,6 +37,7 @@ static uint8_t class_of_dense(const struct model *m, uint32_t layer)
 static void init(struct exec *x, const struct exec_sim_options *o)
 {
     x->cost = o->cost;
+    x->host = machine_of_host(o->cost.machine);
     x->pageable = o->pageable;
     x->launch = o->cost.graph ? 0 : o->cost.machine->host.launch_eager;
     x->graph_pending = o->cost.graph;

@@ -55,6 +55,7 @@ struct exec {
     uint32_t near_lane; /* the near-data unit, which some of them may share */
     uint16_t dram;      /* link of the host's memory */
     struct cost cost;
+    struct machine host; /* the host in a GPU's place: for layers that are there */
     bool pageable;
     sim_time host_now;
     sim_time launch;    /* per kernel; 0 from a graph */

@@ -21,8 +21,9 @@
 #include <stddef.h>
 
 enum op_kind {
-    OP_DENSE,    /* dense block of a decoder layer: attention, norms, dense/shared FFN */
-    OP_GATE,     /* router and top-k */
+    OP_DENSE,    /* dense block of a decoder layer: attention, norms, dense/shared FFN; on
+                    the host's processors where the layer is there as a whole */
+    OP_GATE,     /* router and top-k; like that */
     OP_HOST,     /* the host reads a result back and decides on it; not submitted: what
                     exec_ops.wait does, by this name in timelines */
     OP_EXPERTS,  /* a group of experts of one layer on the GPU */
@@ -84,8 +85,10 @@ struct op {
     enum op_kind kind;
     enum op_lane lane;
     enum work_class class_;
-    uint32_t layer;     /* index of the MoE layer; decoder layer for OP_DENSE */
-    const op_id *after; /* borrowed until submit returns */
+    uint32_t layer;          /* index of the MoE layer; decoder layer for OP_DENSE */
+    bool rows_come, rows_go; /* LANE_HOST_POOL: the rows' hidden states come from the GPU
+                                first; they go back at the end */
+    const op_id *after;      /* borrowed until submit returns */
     uint32_t after_count;
     union {
         const struct cost_batch *batch; /* OP_DENSE, OP_GATE, OP_HEAD */

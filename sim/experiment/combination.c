@@ -82,6 +82,36 @@ static bool each_in_one_stream(const struct facts *f)
     return f->p->schedule.loads == LOADS_EACH && !policy_schedule(f->p)->split;
 }
 
+static bool streamed_whole_layers(const struct facts *f)
+{
+    const struct offload_type *o = policy_offload(f->p);
+
+    return f->p->hosted > 0 && o->streams != NULL &&
+           o->streams(f->p->params[SLOT_OFFLOAD]);
+}
+
+static bool whole_layers_of_sides(const struct facts *f)
+{
+    return f->p->hosted > 0 && f->x->model->encoder_layers > 0;
+}
+
+static bool whole_layers_shared(const struct facts *f)
+{
+    return f->p->hosted > 0 && shares_experts(f) && parallel_tensor(&f->x->parallel) > 1;
+}
+
+/* Beside all experts, as every GPU's host has its own rows' keys and values. */
+static bool whole_layers_too_large(const struct facts *f)
+{
+    const struct experiment *x = f->x;
+    uint64_t room = x->p.host_bytes > 0 ? x->p.host_bytes : x->machine->host.memory_bytes;
+    struct model left = experiment_model(x, f->p);
+    double kv = (double)x->sizes.kv_tokens * model_kv_bytes(&left) * f->p->hosted;
+    double dense = (double)model_dense_bytes(x->model) - (double)model_dense_bytes(&left);
+
+    return f->p->hosted > 0 && (double)x->expert_total_bytes + dense + kv > (double)room;
+}
+
 static bool near_without_unit(const struct facts *f)
 {
     return does(f, ACT_NEAR) && !f->x->machine->has_near;
@@ -149,6 +179,11 @@ static bool placed_alone(const struct facts *f)
 static bool serial_on_device(const struct facts *f)
 {
     return f->x->hooks->element_bits > 0 && f->p->schedule.experts != EXPERTS_GROUPED;
+}
+
+static bool whole_layers_on_device(const struct facts *f)
+{
+    return f->x->hooks->element_bits > 0 && f->p->hosted > 0;
 }
 
 static bool dense_on_device(const struct facts *f)
@@ -260,6 +295,8 @@ static const struct refusal {
      "{gpus: 1} (or more)"},
     {serial_on_device, "schedule.experts",
      ": schedule: experts: serial has no kernels to execute; choose experts: grouped"},
+    {whole_layers_on_device, "offload.whole",
+     ": offload: whole layers on the host are simulated only; choose whole: no"},
     {dense_on_device, "gate.dispatch",
      ": gate: dispatch: dense has no kernels to execute; choose dispatch: sparse"},
     {uneven_slots, "place.slots",
@@ -320,6 +357,22 @@ static const struct refusal {
     {hosted_without_host, NULL,
      " runs experts on the host (offload: {offload}), but host and GPU of {machine} are "
      "one; choose offload: fetch, or another machine"},
+    {streamed_whole_layers, "offload.batch",
+     ": offload: {offload} has whole layers on the host, whose weights no pass streams "
+     "to "
+     "the GPU; say batch: never"},
+    {whole_layers_of_sides, "offload.whole",
+     ": offload: {offload} has whole layers on the host, which an encoder-decoder model "
+     "is "
+     "not replayed with; choose whole: no"},
+    {whole_layers_too_large, "offload.whole",
+     ": offload: {offload} has whole layers on the host, whose memory does not hold "
+     "them, "
+     "their keys and values and all experts; take fewer layers, or a larger host_memory"},
+    {whole_layers_shared, "offload.whole",
+     ": offload: {offload} has whole layers on the host, whose attention GPUs cannot "
+     "share; "
+     "choose whole: no, or attention: data"},
     {each_in_one_stream, "schedule.loads",
      ": schedule: {schedule} runs nothing while experts load, so that loads: each has no "
      "meaning; choose schedule: overlapped, or loads: together"},

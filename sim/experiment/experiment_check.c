@@ -30,7 +30,8 @@ static int check_needs(const struct experiment *x, const struct policy *p, struc
 /* On one of several GPUs: do its weights fit? */
 static int check_gpu(const struct experiment *x, const struct policy *p, struct err *e)
 {
-    struct cost whole = {.model = experiment_model(x, p), .machine = x->machine};
+    struct model model = experiment_model(x, p);
+    struct cost whole = {.model = &model, .machine = x->machine};
     struct parallel_setup setup;
     uint64_t bytes, kv_bytes;
 
@@ -53,12 +54,13 @@ static int check_gpu(const struct experiment *x, const struct policy *p, struct 
 
 static int check_memory(const struct experiment *x, const struct policy *p, struct err *e)
 {
-    uint64_t dense = model_dense_bytes(experiment_model(x, p));
+    struct model model = experiment_model(x, p);
+    uint64_t dense = model_dense_bytes(&model);
     uint64_t cache = job_cache_bytes(x, p), bytes = dense + cache;
 
     if (bytes <= x->gpu_bytes)
         return run_refuse_kv(p, x->sizes.kv_pass,
-                             run_kv_bytes(x->model, x->sizes.kv_tokens),
+                             run_kv_bytes(&model, x->sizes.kv_tokens),
                              x->gpu_bytes - bytes, e);
     return err_set_key(e, dense > x->gpu_bytes ? "gpu_memory" : "cache.slots",
                        "policy '%s': model %s needs %s beside its experts and the cache "
@@ -147,7 +149,7 @@ static int resolve_slots(const struct experiment *x, struct policy *p, struct er
     uint64_t *own = NULL;
     int status = 0;
 
-    policy_close_layers(p, x->info->layers);
+    policy_close_layers(p, x->info->layers, x->info->moe_layer, x->model->layers);
     if (p->dense && !x->is_parallel) /* nothing is ever asked for */
         p->cache.layer_slots = CACHE_SLOTS_ALL;
     if (x->is_parallel) {

@@ -111,11 +111,16 @@ int given_profile(struct experiment *x, struct err *e);
 void given_release(struct experiment *x);
 /* ... and the refusal of what a trace of counts cannot do. */
 int counted_check(struct experiment *x, struct err *e);
-/* What a policy runs: the model, or its dense equivalent. */
-static inline const struct model *experiment_model(const struct experiment *x,
-                                                   const struct policy *p)
+/* What a policy runs: the model, or its dense equivalent, less the layers that are on the
+ * host. Borrows what it holds. */
+static inline struct model experiment_model(const struct experiment *x,
+                                            const struct policy *p)
 {
-    return p->dense ? &x->dense : x->model;
+    struct model m = p->dense ? x->dense : *x->model;
+
+    m.hosted_from = p->hosted_from;
+    m.hosted = p->hosted;
+    return m;
 }
 /* What any of its policies needs; enum policy_need bits. */
 unsigned experiment_needs(const struct experiment *x);

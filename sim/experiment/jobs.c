@@ -353,10 +353,9 @@ static int run_with(struct job *job, struct trace *t, struct jobs *jobs,
 {
     struct experiment *x = job->x;
     const struct experiment_executor *executor = executor_of(x);
-    struct cost cost = {.model = experiment_model(x, &job->policy),
-                        .machine = x->machine,
-                        .graph = job->graph,
-                        .least = job->ideal};
+    struct model model = experiment_model(x, &job->policy);
+    struct cost cost = {
+        .model = &model, .machine = x->machine, .graph = job->graph, .least = job->ideal};
     struct progress progress = {jobs, job};
     bool oracle = (policy_needs(&job->policy) & NEED_FUTURE) != 0;
     uint64_t used = model_dense_bytes(cost.model);

@@ -11,8 +11,8 @@
 static void set_up_parallel(struct job *job)
 {
     const struct experiment *x = job->x;
-    struct cost whole = {.model = experiment_model(x, &job->policy),
-                         .machine = x->machine};
+    struct model model = experiment_model(x, &job->policy);
+    struct cost whole = {.model = &model, .machine = x->machine};
     struct err ignored = {.text = ""};
 
     job->parallel = mem_zalloc(1, sizeof *job->parallel);

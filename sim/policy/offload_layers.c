@@ -3,7 +3,11 @@
  * (all). Passes of few rows run them on the host. From `batch` rows on their weights are
  * streamed to the GPU, pass by pass, and not kept (ggml's offload of operations,
  * GGML_OP_OFFLOAD_MIN_BATCH, 32 where nothing else is said). The other layers' experts
- * have the cache; without a size it holds all of them. */
+ * have the cache; without a size it holds all of them.
+ *
+ * `whole: yes` leaves nothing of those layers on the GPU, as --n-gpu-layers does for the
+ * last ones: every pass computes them on the host, and rows cross at their borders only.
+ * Decoder layers without experts go with the MoE layers beside them. */
 #include "slots.h"
 
 #include <string.h>
@@ -14,6 +18,7 @@ enum { COUNT_ALL = -1, BATCH_NEVER = -1 };
 struct layers {
     int64_t count, batch;
     int side;
+    bool whole;
 };
 
 static const char *const sides[] = {"first", "last", NULL};
@@ -27,6 +32,10 @@ static const struct option options[] = {
      "which ones: the first or the last"},
     {"batch", OPT_INT, offsetof(struct layers, batch), "32", 1, 1000000000, batches,
      "rows of a pass from which their weights are streamed to the GPU instead"},
+    {"whole", OPT_BOOL, offsetof(struct layers, whole), "no", 0, 0, NULL,
+     "attention, router, shared and dense FFN of those layers, and their keys and "
+     "values, "
+     "are on the host, too; wants batch: never"},
     {.name = NULL},
 };
 
@@ -36,7 +45,8 @@ static struct offload_closed closes(const void *params, uint32_t layers)
     uint32_t count =
         l->count == COUNT_ALL || l->count > layers ? layers : (uint32_t)l->count;
 
-    return (struct offload_closed){l->side == SIDE_FIRST ? 0 : layers - count, count};
+    return (struct offload_closed){l->side == SIDE_FIRST ? 0 : layers - count, count,
+                                   l->whole};
 }
 
 static void decide(const void *params, const struct view *v, const uint16_t *missing,
@@ -49,6 +59,11 @@ static void decide(const void *params, const struct view *v, const uint16_t *mis
     (void)order;
     if (v->layer - c.from < c.count && (l->batch == BATCH_NEVER || v->rows < l->batch))
         memset(where, OFFLOAD_IN_PLACE, count);
+}
+
+static bool streams(const void *params)
+{
+    return ((const struct layers *)params)->batch != BATCH_NEVER;
 }
 
 static bool shares(const void *params)
@@ -72,4 +87,5 @@ const struct offload_type offload_layers = {
     .decide = decide,
     .shares = shares,
     .closes = closes,
+    .streams = streams,
 };

@@ -392,7 +392,21 @@ bool policy_copies_aside(const struct policy *p)
            (o->shares != NULL && o->shares(p->params[SLOT_OFFLOAD]));
 }
 
-void policy_close_layers(struct policy *p, uint32_t layers)
+/* The decoder layers of the closed ones, and those without experts on their side. */
+static void host_layers(struct policy *p, const struct offload_closed *closed,
+                        uint32_t layers, const uint16_t *moe_layer,
+                        uint32_t decoder_layers)
+{
+    uint32_t to = closed->from + closed->count;
+
+    if (!closed->whole || closed->count == 0)
+        return;
+    p->hosted_from = closed->from == 0 ? 0 : moe_layer[closed->from];
+    p->hosted = (to == layers ? decoder_layers : moe_layer[to - 1] + 1u) - p->hosted_from;
+}
+
+void policy_close_layers(struct policy *p, uint32_t layers, const uint16_t *moe_layer,
+                         uint32_t decoder_layers)
 {
     const struct offload_type *o = policy_offload(p);
     struct offload_closed closed;
@@ -402,6 +416,7 @@ void policy_close_layers(struct policy *p, uint32_t layers)
     closed = o->closes(p->params[SLOT_OFFLOAD], layers);
     p->cache.closed_from = closed.from;
     p->cache.closed = closed.count;
+    host_layers(p, &closed, layers, moe_layer, decoder_layers);
     if (!cache_is_sized(&p->cache))
         p->cache.layer_slots = CACHE_SLOTS_ALL;
 }

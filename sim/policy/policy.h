@@ -31,9 +31,10 @@
 
 struct policy {
     char *label;
-    char *preset;                /* NULL: none */
-    bool dense;                  /* the model's dense equivalent: slots are not asked */
-    const struct cfg_node *node; /* where it was read from, for messages; or NULL */
+    char *preset;                 /* NULL: none */
+    uint32_t hosted_from, hosted; /* decoder layers that are on the host as a whole */
+    bool dense;                   /* the model's dense equivalent: slots are not asked */
+    const struct cfg_node *node;  /* where it was read from, for messages; or NULL */
     const struct plugin *plugin[POLICY_SLOTS];
     const void *params[POLICY_SLOTS]; /* what plugin->options filled; NULL without any */
     struct cache_params cache;        /* the options that a slot's plug-ins share */
@@ -62,9 +63,12 @@ bool policy_does(const struct policy *p, enum policy_act act);
 /* Whether copies come in two classes, cross each other on a link or share one with what
  * runs in place: it loads early, writes back, or loads beside experts on the host. */
 bool policy_copies_aside(const struct policy *p);
-/* Tells the cache which layers keep no expert by its offload; the cache holds the others'
- * experts, all of them if nothing says how many. */
-void policy_close_layers(struct policy *p, uint32_t layers);
+/* Tells the cache which of `layers` MoE layers keep no expert by its offload; the cache
+ * holds the others' experts, all of them if nothing says how many. moe_layer[layers] are
+ * their numbers among the decoder layers; those that are on the host as a whole are
+ * noted in the policy. */
+void policy_close_layers(struct policy *p, uint32_t layers, const uint16_t *moe_layer,
+                         uint32_t decoder_layers);
 /* Whether the host of a GPU alone reads each layer's routing before it goes on: to load
  * experts, to pad them, or to launch those one by one that have rows. `whole`: every
  * expert is there from the start. A select is kernels beside the router's. */

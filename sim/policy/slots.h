@@ -111,9 +111,11 @@ enum offload_where {
                         processors (ACT_HOST) or near the data (ACT_NEAR) */
 };
 
-/* Layers that keep no expert on the GPU: so many from one on. */
+/* MoE layers that keep no expert on the GPU: so many from one on; `whole`: nor anything
+ * else, so that their attention runs on the host, too. */
 struct offload_closed {
     uint32_t from, count;
+    bool whole;
 };
 
 struct offload_type {
@@ -126,6 +128,9 @@ struct offload_type {
                    uint32_t count, uint16_t *order, uint8_t *where);
     /* Whether what runs in place may share a link with copies. NULL: it never does. */
     bool (*shares)(const void *params);
+    /* Whether experts of layers that are closed may be copied all the same, for one pass.
+     * NULL: no. */
+    bool (*streams)(const void *params);
     /* Which of the MoE layers keep no expert. NULL: none. */
     struct offload_closed (*closes)(const void *params, uint32_t layers);
     /* ACT_NEAR: whether rows that cross share the link with copies. NULL: no. */

@@ -108,7 +108,7 @@ void books_attribute(struct runner *c, struct gpu *g, sim_time end)
         sim_time start = times[i].start, stop = times[i].end;
         sim_time *share = log[i].share;
 
-        busy += stop - start;
+        busy += log[i].kind == SHARE_HOSTED ? 0 : stop - start;
         if (join < l->joins && l->join[join].at == i) {
             at = attribute_gap(c, l, gap, seen, l->join[join].until, at, start);
             seen = l->join[join++].until;

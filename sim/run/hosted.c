@@ -95,6 +95,19 @@ static uint32_t list_missing(const struct gpu *g, uint16_t *missing)
     return count;
 }
 
+/* In a layer that is on the host as a whole rows are there already, and leave it behind
+ * the last one. */
+static void stay_on_host(const struct gpu *g, struct op *op)
+{
+    const struct model *m = g->setup->cost->model;
+    uint32_t layer = g->setup->trace->moe_layer[op->layer];
+
+    if (!model_layer_hosted(m, layer))
+        return;
+    op->rows_come = false;
+    op->rows_go = layer == m->hosted_from + m->hosted - 1;
+}
+
 static void submit(struct gpu *g, struct hosted *h, uint32_t count)
 {
     struct cost_experts work = {.distinct = 0};
@@ -105,6 +118,9 @@ static void submit(struct gpu *g, struct hosted *h, uint32_t count)
     h->op.layer = h->layer = g->step.layer;
     h->op.group.work = work;
     h->op.group.count = count;
+    h->op.rows_come = h->op.rows_go = true;
+    if (g->lanes.hosts_layers && g->runner->spread == NULL)
+        stay_on_host(g, &h->op);
     h->gate = g->lanes.last;
     g->lanes.hosted = lanes_submit(&g->lanes, &h->op);
     if (h->near) {
@@ -168,14 +184,14 @@ void hosted_join(struct gpu *g, const struct op *op, sim_time *share)
 {
     struct hosted *h = g->hosted;
     op_id *id = h->wait_id + (size_t)h->waits * WAIT_OPS;
-    op_id after[2] = {g->lanes.hosted, lanes_copy_before(g, op)};
+    op_id after[3] = {g->lanes.hosted, lanes_copy_before(g, op), g->lanes.last_compute};
     struct op waiting = *op;
 
     waiting.after = after;
-    waiting.after_count = 2;
+    waiting.after_count = g->lanes.hosts_layers ? 3 : 2;
     id[WAIT_BEFORE] = g->lanes.last_compute;
     id[WAIT_HOST] = g->lanes.hosted;
-    lanes_compute(&g->lanes, &waiting, share, SHARE_DENSE);
+    lanes_compute(&g->lanes, &waiting, share, run_share_of(&waiting));
     id[WAIT_SELF] = g->lanes.last_compute;
     h->wait[h->waits++] = (struct wait){share, h->layer};
     g->lanes.hosted = 0;

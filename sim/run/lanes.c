@@ -17,7 +17,10 @@ void lanes_init(struct lanes *l, const struct run_setup *s, struct exec *exec,
 {
     size_t most = lanes_most(s, parts, experts);
 
-    *l = (struct lanes){.ops = s->ops, .exec = exec, .parts = parts};
+    *l = (struct lanes){.ops = s->ops,
+                        .exec = exec,
+                        .parts = parts,
+                        .hosts_layers = s->cost->model->hosted > 0};
     l->log_id = mem_alloc(most, sizeof *l->log_id);
     l->log = mem_alloc(most, sizeof *l->log);
 }
@@ -97,11 +100,13 @@ void lanes_join_part(struct lanes *l, uint32_t part, size_t logged)
 static void join_parts(struct gpu *g, struct op *op, sim_time *share, enum run_share kind)
 {
     struct lanes *l = &g->lanes;
-    op_id after[PROGRAM_PARTS + 1] = {lanes_copy_before(g, op)};
+    op_id after[PROGRAM_PARTS + 2] = {lanes_copy_before(g, op)};
     bool joins = lanes_has_joined(l);
 
     op->after = after;
     op->after_count = l->parts + 1;
+    if (l->hosts_layers)
+        after[op->after_count++] = l->last_compute;
     for (uint32_t i = 0; i < l->parts; i++) {
         after[i + 1] = l->part[i].joined;
         l->part[i].joined = 0;
@@ -119,16 +124,15 @@ void lanes_join(struct gpu *g, struct op *op, uint32_t part, sim_time *share,
 {
     struct lanes *l = &g->lanes;
     struct lane_part *one = &l->part[part];
-    op_id after[2] = {0, lanes_copy_before(g, op)};
+    op_id after[3] = {0, lanes_copy_before(g, op), l->last_compute};
 
-    op->lane = LANE_COMPUTE;
     if (part == LANES_WHOLE) {
         join_parts(g, op, share, kind);
         return;
     }
     after[0] = one->joined;
     op->after = after;
-    op->after_count = 2;
+    op->after_count = l->hosts_layers ? 3 : 2;
     lanes_compute(l, op, share, kind);
     op->after_count = 0;
     if (one->joined != 0)

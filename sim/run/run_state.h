@@ -61,6 +61,8 @@ struct lanes {
     op_id last;    /* what this GPU did last, alone or together; 0: nothing */
     struct lane_part part[PROGRAM_PARTS]; /* [parts] */
     uint32_t parts;
+    bool hosts_layers; /* some layers are on the host as a whole: what the log has may be
+                          on its lane, too */
     op_id hosted;  /* experts that run on the host and are not waited for yet; 0: none */
     op_id *log_id; /* [log_count] of the compute lane, and beside it */
     struct lane_op *log;
@@ -366,6 +368,12 @@ static inline struct policy_shape run_shape(const struct runner *c)
 }
 
 /* ---- lanes.c ---- */
+
+/* What the time of a dense block or gate is booked as. */
+static inline enum run_share run_share_of(const struct op *op)
+{
+    return op->lane == LANE_HOST_POOL ? SHARE_HOSTED : SHARE_DENSE;
+}
 
 /* The most operations of a pass on a GPU's compute lane, and of its groups: per decoder
  * layer a dense block, a gate, encode and decode, and for each part of the rows one group

@@ -59,7 +59,7 @@ STAGE uint32_t gpus_of(const struct runner *c, bool alone)
 static void submit_after(struct gpu *g, struct op *op, uint32_t part, sim_time *share)
 {
     if (g->lanes.hosted == 0 || lanes_has_joined(&g->lanes))
-        lanes_join(g, op, part, share, SHARE_DENSE);
+        lanes_join(g, op, part, share, run_share_of(op));
     else
         hosted_join(g, op, share);
 }
@@ -70,10 +70,27 @@ STAGE void submit_dense(struct gpu *g, bool alone, struct op *op, uint32_t part,
 {
     struct lanes *l = &g->lanes;
 
-    if (!alone || g->residency.copies_wait || l->hosted != 0)
+    if (!alone || g->residency.copies_wait || l->hosted != 0 || l->hosts_layers)
         submit_after(g, op, part, share);
     else
         lanes_compute(l, op, share, SHARE_DENSE);
+}
+
+/* A layer that is on the host as a whole has its block and gate there. Rows of a GPU
+ * alone cross at the borders of such layers, those of several for every exchange. */
+static void place_block(const struct runner *c, struct op *op, uint32_t layer)
+{
+    const struct model *m = c->setup->cost->model;
+    bool hosted = model_layer_hosted(m, layer), dense = op->kind == OP_DENSE;
+
+    op->lane = hosted ? LANE_HOST_POOL : LANE_COMPUTE;
+    if (c->spread != NULL) {
+        op->rows_come = op->rows_go = hosted;
+        return;
+    }
+    op->rows_come = hosted && dense && layer == m->hosted_from && layer > 0;
+    op->rows_go = hosted && dense && layer == m->hosted_from + m->hosted - 1 &&
+                  !model_layer_is_moe(m, layer);
 }
 
 /* What a stage of this number is of: one part, or all that there are. */
@@ -136,25 +153,33 @@ STAGE void run_dense(struct runner *c, bool alone, uint32_t decoder_layer,
         if (!alone)
             g->dense.batch = &c->spread->attention[batch_at(c, i, number)];
         g->dense.layer = decoder_layer;
+        if (g->lanes.hosts_layers)
+            place_block(c, &g->dense, decoder_layer);
         submit_dense(g, alone, &g->dense, batch, share);
     }
     if (!alone)
         gather_rows(c, OP_SCATTER, decoder_layer, batch, blocks, share);
 }
 
-STAGE void run_gate(struct runner *c, bool alone, uint32_t layer, uint32_t number,
-                    sim_time *share)
+STAGE void run_gate(struct runner *c, bool alone, uint32_t of, uint32_t layer,
+                    uint32_t number, sim_time *share)
 {
     for (uint32_t i = 0; i < gpus_of(c, alone); i++) {
         struct gpu *g = &c->gpu[i];
 
         g->gate.layer = layer;
+        if (g->lanes.hosts_layers)
+            place_block(c, &g->gate, of);
+        if (alone && g->lanes.hosts_layers) {
+            lanes_join(g, &g->gate, LANES_WHOLE, share, run_share_of(&g->gate));
+            continue;
+        }
         if (alone) {
             lanes_compute(&g->lanes, &g->gate, share, SHARE_DENSE);
             continue;
         }
         g->gate.batch = &c->spread->own[batch_at(c, i, number)];
-        lanes_join(g, &g->gate, part_of(c, number), share, SHARE_DENSE);
+        lanes_join(g, &g->gate, part_of(c, number), share, run_share_of(&g->gate));
     }
 }
 
@@ -337,7 +362,7 @@ static int run_stage(struct runner *c, struct stage stage, uint32_t of, uint32_t
         run_dense(c, false, of, stage.part, share);
         break;
     case STAGE_GATE:
-        run_gate(c, false, layer, stage.part, share);
+        run_gate(c, false, of, layer, stage.part, share);
         break;
     case STAGE_DECIDE:
         return decide(c, false, layer, stage.part, e);
@@ -382,7 +407,7 @@ STAGE int run_alone(struct runner *c, uint32_t of, uint32_t layer, sim_time *sha
                     struct err *e)
 {
     run_dense(c, true, of, 0, share);
-    run_gate(c, true, layer, 0, share);
+    run_gate(c, true, of, layer, 0, share);
     (void)decide(c, true, layer, 0, e);
     if (c->encodes)
         arrange(c, OP_ENCODE, layer, 0, share);
