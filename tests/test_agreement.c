@@ -314,6 +314,7 @@ static void test_every_count(void **state)
         {offsetof(struct run_counts, swaps), "loads that evict"},
         {offsetof(struct run_counts, bypasses), "bypasses"},
         {offsetof(struct run_counts, host_runs), "experts run on the host"},
+        {offsetof(struct run_counts, near_runs), "experts run near the data"},
         {offsetof(struct run_counts, prefetches), "prefetches"},
         {offsetof(struct run_counts, prefetch_used), "prefetches used"},
         {offsetof(struct run_counts, displaced), "experts loaded again after a prefetch"},
@@ -372,11 +373,11 @@ static op_id count_submitted(struct exec *x, const struct op *op)
 static const struct exec_ops inner_ops = {.name = "inner", .submit = count_submitted};
 
 /* Two layers of four experts: 3 rows of expert 1 and 2 of expert 2 on the GPU, 5 of
- * expert 2 on the host, all of layer 1. */
+ * expert 2 on the host, 4 of expert 3 near the data, all of layer 1. */
 static void test_tally(void **state)
 {
-    static const uint16_t both[] = {1, 2}, one[] = {2};
-    static const uint32_t few[] = {0, 3, 2, 0}, more[] = {0, 0, 5, 0};
+    static const uint16_t both[] = {1, 2}, one[] = {2}, last[] = {3};
+    static const uint32_t few[] = {0, 3, 2, 0}, more[] = {0, 0, 5, 4};
     const struct op ops[] = {
         {.kind = OP_COPY_IN, .class_ = WORK_DEMAND, .copy = {.bytes = 100}},
         {.kind = OP_COPY_IN, .class_ = WORK_DEMAND, .copy = {.bytes = 20}},
@@ -389,6 +390,9 @@ static void test_tally(void **state)
         {.kind = OP_HOST_EXPERTS,
          .layer = 1,
          .group = {.expert = one, .tokens = more, .count = 1}},
+        {.kind = OP_NEAR_EXPERTS,
+         .layer = 1,
+         .group = {.expert = last, .tokens = more, .count = 1}},
         {.kind = OP_DENSE, .layer = 1}};
     static const char *const said[] = {"2 copies on demand",
                                        "1 copies ahead of use",
@@ -396,7 +400,8 @@ static void test_tally(void **state)
                                        "3 bytes copied ahead of use",
                                        "2 copies out",
                                        "12 bytes copied out",
-                                       "1 experts on the host"};
+                                       "1 experts on the host",
+                                       "1 experts near the data"};
     op_id submitted = 0;
     struct tally t, other;
     struct exec *x;
@@ -408,7 +413,7 @@ static void test_tally(void **state)
         assert_int_equal(tally_ops.submit(x, &ops[i]), i + 1);
     assert_ptr_equal(tally_exec_free(x), &submitted);
     for (size_t i = 0; i < 8; i++)
-        assert_int_equal(t.tokens[i], i == 5 ? 3 : i == 6 ? 7 : 0);
+        assert_int_equal(t.tokens[i], i == 5 ? 3 : i == 6 ? 7 : i == 7 ? 4 : 0);
     for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
         struct err e = {.text = ""};
         char wanted[160];
@@ -421,6 +426,7 @@ static void test_tally(void **state)
         other.copies_out += i == 4;
         other.out_bytes += i == 5;
         other.host_runs += i == 6;
+        other.near_runs += i == 7;
         assert_int_equal(tally_compare("lru", &t, &t, &e), 0);
         assert_int_equal(tally_compare("lru", &t, &other, &e), -1);
         (void)snprintf(wanted, sizeof wanted, "policy 'lru': %s were predicted", said[i]);
@@ -431,14 +437,15 @@ static void test_tally(void **state)
     other.copies[WORK_DEMAND] = 2, other.copies[WORK_PREFETCH] = 1;
     other.in_bytes[WORK_DEMAND] = 120, other.in_bytes[WORK_PREFETCH] = 3;
     other.copies_out = 2, other.out_bytes = 12, other.host_runs = 1;
-    other.tokens[7] = 1;
+    other.near_runs = 1;
+    other.tokens[7] = 5;
     {
         struct err e = {.text = ""};
 
         assert_int_equal(tally_compare("lru", &t, &other, &e), -1);
         assert_string_equal(e.text,
                             "policy 'lru': expert 3 of MoE layer 1 was to compute "
-                            "0 rows, but the device computed 1; please report "
+                            "4 rows, but the device computed 5; please report "
                             "this");
     }
     tally_release(&t);

@@ -78,24 +78,24 @@ static void make(struct made *m)
     m->policy[1].predicted_share_s[SHARE_EXPERT] = 1;
     m->policy[1].measured_share_s[SHARE_EXPERT] = 0.5;
     m->speed = (struct speed){.predicted = {1, 2}, m->probe, 2, 1.5, 1.2, 1.25, 0.9, 2.5};
-    m->report =
-        (struct agreement_report){.version = "moesim 9",
-                                  .date = "2026-01-02",
-                                  .device = "host",
-                                  .device_name = "A CPU",
-                                  .driver = "BLAS",
-                                  .clocks = "3 GHz",
-                                  .element = "fp32",
-                                  .machine = "mine",
-                                  .model = "tiny",
-                                  .trace = "t.h5",
-                                  .seed = 7,
-                                  .repeats = 5,
-                                  .notes = "One. Two.",
-                                  .counts = {1234567, 800, 70, 6, 5, 40, 3000000, 2000},
-                                  .speed = &m->speed,
-                                  .policies = 2,
-                                  .policy = m->policy};
+    m->report = (struct agreement_report){
+        .version = "moesim 9",
+        .date = "2026-01-02",
+        .device = "host",
+        .device_name = "A CPU",
+        .driver = "BLAS",
+        .clocks = "3 GHz",
+        .element = "fp32",
+        .machine = "mine",
+        .model = "tiny",
+        .trace = "t.h5",
+        .seed = 7,
+        .repeats = 5,
+        .notes = "One. Two.",
+        .counts = {1234567, 800, 70, 6, 5, 9, 40, 3000000, 2000},
+        .speed = &m->speed,
+        .policies = 2,
+        .policy = m->policy};
 }
 
 static void printed(const struct agreement_report *r,
@@ -128,7 +128,8 @@ static void people_see_all(void **state)
         "\n"
         "Counts agree, layer by layer, in each executed run of all policies: "
         "1 234 567 accesses, 800 hits, 70\n"
-        "  loads, 6 bypasses, 5 on the host, 40 prefetches; 3.00 MB in, 2.00 kB out.\n"
+        "  loads, 6 bypasses, 5 on the host, 9 near the data, 40 prefetches; 3.00 MB in, "
+        "2.00 kB out.\n"
         "\n"
         "                                   mean pass    error    absolute error     "
         "     repeats\n"
@@ -233,7 +234,8 @@ static void scripts_see_all(void **state)
             "  \"notes\": \"One. Two.\",\n"
             "  \"seed\": 7, \"passes\": 2, \"warmup\": 1, \"repeats\": 5,\n"
             "  \"counts_agree\": {\"accesses\": 1234567, \"hits\": 800, \"loads\": 70, "
-            "\"bypasses\": 6, \"host_runs\": 5, \"prefetches\": 40, \"in_bytes\": "
+            "\"bypasses\": 6, \"host_runs\": 5, \"near_runs\": 9, \"prefetches\": 40, "
+            "\"in_bytes\": "
             "3000000, \"out_bytes\": 2000},\n"
             "  \"tau_b\": 1, \"tau_pairs\": 1,\n"
             "  \"pass\": {\"count\": 4, \"predicted_s\": 20, \"measured_s\": 30, "
@@ -250,7 +252,8 @@ static void scripts_see_all(void **state)
             "    \"probes\": [{\"gemm_s\": 4, \"copy_s\": 5}, {\"gemm_s\": 6, "
             "\"copy_s\": 7}]},\n"
             "  \"policies\": [\n"
-            "    {\"policy\": \"lru\", \"pass\": {\"count\": 2, \"predicted_s\": 9, "
+            "    {\"policy\": \"lru\", \"emulated\": false, \"pass\": {\"count\": 2, "
+            "\"predicted_s\": 9, "
             "\"measured_s\": 12, \"median_abs_error\": 0.375, \"worst_abs_error\": 0.5}, "
             "\"repeats_spread\": 0.125,\n"
             "     \"operations\": {\"dense\": {\"count\": 1, \"predicted_s\": 2, "
@@ -268,7 +271,8 @@ static void scripts_see_all(void **state)
             "{\"predicted_s\": 0, \"measured_s\": 0}},\n"
             "     \"layers\": [{\"predicted_s\": 2, \"measured_s\": 2.5}, "
             "{\"predicted_s\": 3, \"measured_s\": 2}]},\n"
-            "    {\"policy\": \"b, c\", \"pass\": {\"count\": 2, \"predicted_s\": 11, "
+            "    {\"policy\": \"b, c\", \"emulated\": false, \"pass\": {\"count\": 2, "
+            "\"predicted_s\": 11, "
             "\"measured_s\": 18, \"median_abs_error\": 0.5, \"worst_abs_error\": 0.5}, "
             "\"repeats_spread\": 0,\n"
             "     \"operations\": {\"dense\": {\"count\": 1, \"predicted_s\": 1, "
