@@ -129,6 +129,89 @@ static void test_alignment(void **state)
         agreement_ops_release(&measured[r]);
 }
 
+/* What one of two is: emulated, so that there is no figure of it, or measured. */
+static void is_told(double x, bool emulated)
+{
+    assert_int_equal(isnan(x) != 0, emulated);
+}
+
+static void check_told(const struct agreement *a, bool emulated)
+{
+    assert_int_equal(a->emulated, emulated);
+    assert_int_equal(a->of_pass.count, emulated ? 0 : 2);
+    same(a->of_pass.predicted_s, 41e-3);
+    is_told(a->of_pass.measured_s, emulated);
+    is_told(a->of_pass.median, emulated);
+    is_told(a->spread, emulated);
+    for (int p = 0; p < 2; p++) {
+        same(a->pass[p].predicted_s, (20 + p) * 1e-3);
+        is_told(a->pass[p].measured_s, emulated);
+        is_told(a->pass[p].least_s, emulated);
+        is_told(a->pass[p].most_s, emulated);
+    }
+    for (size_t r = 0; r < a->rows; r++) {
+        is_told(a->row[r].predicted_s, false);
+        is_told(a->row[r].measured_s, emulated);
+    }
+    for (int s = 0; s < RUN_SHARES; s++)
+        is_told(a->measured_share_s[s], emulated);
+    same(a->predicted_share_s[SHARE_DENSE], 20.5e-3);
+    same(a->layer_predicted_s[0], 8e-3);
+    for (int l = 0; l < 2; l++)
+        is_told(a->layer_measured_s[l], emulated);
+    assert_int_equal(a->of_kind[OP_DENSE].count, emulated ? 0 : 4);
+}
+
+/* Two passes of one layer; what they took on what is emulated is not told anywhere, and
+ * what is predicted is. Beside a policy that was measured the other says nothing. */
+static void test_emulated(void **state)
+{
+    static const uint16_t moe_layer[] = {1};
+    struct agreement_ops predicted = {NULL, 0, 0}, measured = {NULL, 0, 0};
+    struct run_pass said[2] = {{.latency = 0}}, done[2] = {{.latency = 0}};
+    const struct run_pass *const all[] = {done};
+    struct agreement_input in = {.label = "near",
+                                 .passes = 2,
+                                 .repeats = 1,
+                                 .emulated = true,
+                                 .predicted = said,
+                                 .measured = all,
+                                 .predicted_ops = &predicted,
+                                 .measured_ops = &measured,
+                                 .decoder_layers = 2,
+                                 .moe_layers = 1,
+                                 .moe_layer = moe_layer};
+    struct agreement a[2];
+
+    (void)state;
+    for (uint32_t p = 0; p < 2; p++) {
+        said[p] = (struct run_pass){.latency = (20 + p) * MS, .rows = 2, .outputs = 1};
+        done[p] = (struct run_pass){.latency = 30 * MS, .rows = 2, .outputs = 1};
+        said[p].share[SHARE_DENSE] = (20 + p) * MS;
+        done[p].share[SHARE_COPY] = 30 * MS;
+        (void)add_pass(&predicted, 1 + p * 8, p * 100 * MS, 4 * MS, false);
+        (void)add_pass(&measured, 1 + p * 8, p * 100 * MS, 5 * MS, p == 1);
+    }
+    agreement_find(&in, &a[0]);
+    in.emulated = false;
+    agreement_find(&in, &a[1]);
+    assert_int_equal(a[0].rows, a[1].rows);
+    check_told(&a[0], true);
+    check_told(&a[1], false);
+    for (int k = 0; k <= OP_KINDS; k++) {
+        struct agreement_error both = agreement_over_all(a, 2, (enum op_kind)k);
+        struct agreement_error one = agreement_over_all(&a[1], 1, (enum op_kind)k);
+
+        assert_int_equal(both.count, one.count);
+        if (one.count > 0)
+            same(both.predicted_s / both.measured_s, one.predicted_s / one.measured_s);
+    }
+    agreement_release(&a[0]);
+    agreement_release(&a[1]);
+    agreement_ops_release(&predicted);
+    agreement_ops_release(&measured);
+}
+
 /* The list grows, and keeps what it had. */
 static void test_many_operations(void **state)
 {
@@ -525,12 +608,12 @@ static void test_printed_speed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alignment),       cmocka_unit_test(test_tau),
-        cmocka_unit_test(test_many_operations), cmocka_unit_test(test_one_sided),
-        cmocka_unit_test(test_counts),          cmocka_unit_test(test_results),
-        cmocka_unit_test(test_every_count),     cmocka_unit_test(test_other_lengths),
-        cmocka_unit_test(test_tally),           cmocka_unit_test(test_worst_layers),
-        cmocka_unit_test(test_printed_speed)};
+        cmocka_unit_test(test_emulated),      cmocka_unit_test(test_alignment),
+        cmocka_unit_test(test_tau),           cmocka_unit_test(test_many_operations),
+        cmocka_unit_test(test_one_sided),     cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_results),       cmocka_unit_test(test_every_count),
+        cmocka_unit_test(test_other_lengths), cmocka_unit_test(test_tally),
+        cmocka_unit_test(test_worst_layers),  cmocka_unit_test(test_printed_speed)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
