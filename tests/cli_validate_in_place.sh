@@ -96,8 +96,9 @@ for figure in ("predicted", "errors"):
 END
 report $? "no time of what is emulated is in any file"
 
-"$moesim" validate "$folder/near.yaml" --passes 4 --warmup 1 --repeat 1 --out "$folder/n" >"$folder/out" 2>"$folder/err"
-[ $? -eq 0 ] && grep -q "^note: " "$folder/out" && grep -q '^near  *[0-9.]* [mun]*s  emulated$' "$folder/out" &&
+"$moesim" validate "$folder/near.yaml" --passes 4 --warmup 1 --repeat 1 --out "$folder/n" \
+    >"$folder/out" 2>"$folder/err" && grep -q "^note: " "$folder/out" &&
+    grep -q '^near  *[0-9.]* [mun]*s  emulated$' "$folder/out" &&
     ! grep -q '^The machine ran\|^Where\|^operation\|^all ' "$folder/out" &&
     "$moesim" report "$folder/n" -o "$folder/bare" >/dev/null 2>"$folder/said" &&
     grep -q '<h1>No pass was timed</h1>' "$folder/bare/report.html"
