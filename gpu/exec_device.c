@@ -19,7 +19,7 @@ struct exec {
     const struct device_ops *o;
     struct block *block;
     struct host_experts *hosts; /* NULL until an operation wants it */
-    op_id hosted; /* experts on the host whose sum is to be added; 0: none */
+    op_id hosted;               /* experts in place whose sum is to be added; 0: none */
     /* Slots. */
     char *pool;
     size_t slot_bytes; /* from one to the next */
@@ -105,6 +105,7 @@ static struct device_stream *stream_of(const struct exec *x, const struct op *op
     case OP_COPY_OUT:
         return s->out;
     case OP_HOST_EXPERTS:
+    case OP_NEAR_EXPERTS:
         return s->trip;
     default:
         return s->compute;
@@ -187,7 +188,7 @@ static int run_experts(struct exec *x, const struct op *op, struct err *e)
     return block_experts(x->block, &g, e);
 }
 
-static int run_host_experts(struct exec *x, const struct op *op, struct err *e)
+static int run_elsewhere(struct exec *x, const struct op *op, struct err *e)
 {
     const struct exec_device_options *o = &x->options;
 
@@ -200,11 +201,14 @@ static int run_host_experts(struct exec *x, const struct op *op, struct err *e)
 
         x->tokens_of[(size_t)op->layer * o->model->experts + id] += op->group.tokens[id];
     }
-    x->counts.host_runs += op->group.count;
+    if (op->kind == OP_NEAR_EXPERTS)
+        x->counts.near_runs += op->group.count;
+    else
+        x->counts.host_runs += op->group.count;
     return host_experts_begin(x->hosts, op, block_normed(x->block), e);
 }
 
-/* The host's experts are computed, and their end is recorded. */
+/* The experts in place are computed, and their end is recorded. */
 static int end_hosted(struct exec *x, struct err *e)
 {
     struct op_logged *d = op_log_find(&x->log, x->hosted);
@@ -246,7 +250,8 @@ static int run(struct exec *x, const struct op *op, struct device_stream *s,
     case OP_COPY_OUT:
         return run_copy_out(x, op, s, e);
     case OP_HOST_EXPERTS:
-        return run_host_experts(x, op, e);
+    case OP_NEAR_EXPERTS:
+        return run_elsewhere(x, op, e);
     case OP_ENCODE: /* rows are gathered and summed by the experts' own kernels */
     case OP_DECODE:
         return 0;
@@ -258,7 +263,7 @@ static int run(struct exec *x, const struct op *op, struct device_stream *s,
 }
 
 /* Enqueues the operation between its events, behind what it comes after. `sum`: what the
- * host's experts gave is to be added before. */
+ * experts in place gave is to be added before. */
 static int enqueue(struct exec *x, const struct op *op, const struct op_logged *d,
                    bool sum, struct err *e)
 {
@@ -275,7 +280,7 @@ static int enqueue(struct exec *x, const struct op *op, const struct op_logged *
         return -1;
     if (run(x, op, s, e) != 0)
         return -1;
-    if (op->kind != OP_HOST_EXPERTS)
+    if (!op_is_elsewhere(op->kind))
         x->o->event_record(x->d, d->end, s);
     return 0;
 }
@@ -305,7 +310,7 @@ static op_id submit(struct exec *x, const struct op *op)
         status = enqueue(x, op, d, sum, &e);
     if (status != 0)
         fail(x, &e);
-    if (op->kind == OP_HOST_EXPERTS && status == 0) {
+    if (op_is_elsewhere(op->kind) && status == 0) {
         d->pending = true;
         x->hosted = id;
     }

@@ -5,10 +5,11 @@
  *
  * Streams: compute, copies in on demand, copies in ahead of use (after demand where the
  * device has priorities), copies out, read-backs, hidden states to and from experts on
- * the host (host_experts.h, whose sum the next operation adds). An operation is enqueued
- * when it is submitted, behind the events of what it comes after, between two events of
- * its own, whose times are its start and end. Everything is launched eagerly, never from
- * a graph. `promote` does nothing, and neither does `cancel`: what is enqueued is done.
+ * the host or near the data (host_experts.h, whose sum the next operation adds). An
+ * operation is enqueued when it is submitted, behind the events of what it comes after,
+ * between two events of its own, whose times are its start and end. Everything is
+ * launched eagerly, never from a graph. `promote` does nothing, and neither does
+ * `cancel`: what is enqueued is done.
  *
  * Times count from begin(). `issued` is when the host had enqueued the operation, or its
  * start where it comes after nothing but its lane: a lane that idles then waits for the
@@ -60,6 +61,7 @@ struct exec_device_counts {
     uint64_t copies_out, out_bytes;
     uint64_t groups;
     uint64_t host_runs;     /* experts computed by the host's processors */
+    uint64_t near_runs;     /* ... in the place of a near-data unit */
     const uint64_t *tokens; /* (layer, expert): rows computed; borrowed */
 };
 

@@ -23,6 +23,14 @@ enum plain { X, SUM, GATHERED, Y, WORK, LIST, PLAINS }; /* the host's own */
 
 enum state { IDLE, TRAVELLING, COMPUTING };
 
+/* Which row is which token's, as device_permute has it. */
+struct routes {
+    uint32_t top_k;
+    uint32_t *token; /* [rows] */
+    uint32_t *row;   /* (tokens, top_k) */
+    float *weight;   /* (tokens, top_k) */
+};
+
 struct host_experts {
     struct device *d;
     const struct device_ops *o;
@@ -39,15 +47,15 @@ struct host_experts {
     struct area local[LOCALS], pinned[PINNEDS], plain[PLAINS];
     enum state state;
     uint32_t tokens; /* of the pass */
-    uint32_t used;   /* tokens that chose any of the experts */
+    uint32_t sent;   /* rows that cross */
+    bool whole;      /* ... which are those of all tokens in their order */
     /* The group, copied: rows are by expert, then by token. */
     uint32_t experts, rows;
     const void **weight; /* [experts] */
     uint32_t *of;        /* [experts] rows of each */
-    uint32_t *row_token; /* [rows] index among the used tokens */
-    uint32_t *token_row; /* (used, top_k) */
-    float *token_weight; /* (used, top_k) */
     uint32_t *place;     /* [model's experts] next row of each; scratch */
+    struct routes cross; /* rows that cross, of the pass's tokens */
+    struct routes run;   /* the group's rows, of those that cross */
 };
 
 static void free_areas(struct host_experts *h)
@@ -143,127 +151,162 @@ static void *grow_plain(struct host_experts *h, enum plain which, size_t bytes)
     return a->p;
 }
 
+static size_t index_bytes(const struct host_experts *h)
+{
+    size_t choices = (size_t)h->tokens * h->cross.top_k;
+
+    return h->sent * sizeof(uint32_t) + choices * (sizeof(uint32_t) + sizeof(float));
+}
+
 /* Nothing uses them: the last group's sum was added before this one's gate. */
 static int make_room(struct host_experts *h, struct err *e)
 {
-    size_t hidden = h->m->hidden, used = h->used * hidden;
-    size_t index = h->tokens * (2 * sizeof(uint32_t) + sizeof(float));
+    size_t hidden = h->m->hidden, sent = h->sent * hidden;
 
-    if (grow(h, &h->local[ROWS], DEVICE_MEMORY_LOCAL, used * h->element, e) != 0 ||
-        grow(h, &h->local[SUMS], DEVICE_MEMORY_LOCAL, used * h->element, e) != 0 ||
-        grow(h, &h->local[INDEX], DEVICE_MEMORY_LOCAL, index, e) != 0 ||
-        grow(h, &h->pinned[OUT], DEVICE_MEMORY_PINNED, used * h->element, e) != 0 ||
-        grow(h, &h->pinned[BACK], DEVICE_MEMORY_PINNED, used * h->element, e) != 0 ||
-        grow(h, &h->pinned[SENT], DEVICE_MEMORY_PINNED, index, e) != 0)
+    if (grow(h, &h->local[ROWS], DEVICE_MEMORY_LOCAL, sent * h->element, e) != 0 ||
+        grow(h, &h->local[SUMS], DEVICE_MEMORY_LOCAL, sent * h->element, e) != 0 ||
+        grow(h, &h->local[INDEX], DEVICE_MEMORY_LOCAL, index_bytes(h), e) != 0 ||
+        grow(h, &h->pinned[OUT], DEVICE_MEMORY_PINNED, sent * h->element, e) != 0 ||
+        grow(h, &h->pinned[BACK], DEVICE_MEMORY_PINNED, sent * h->element, e) != 0 ||
+        grow(h, &h->pinned[SENT], DEVICE_MEMORY_PINNED, index_bytes(h), e) != 0)
         return -1;
-    (void)grow_plain(h, X, used * sizeof(float));
-    (void)grow_plain(h, SUM, used * sizeof(float));
+    (void)grow_plain(h, X, sent * sizeof(float));
+    (void)grow_plain(h, SUM, sent * sizeof(float));
     (void)grow_plain(h, GATHERED, h->rows * hidden * sizeof(float));
     (void)grow_plain(h, Y, h->rows * hidden * sizeof(float));
     (void)grow_plain(h, WORK, (size_t)h->rows * 2 * h->m->expert_ffn * sizeof(float));
     return 0;
 }
 
+/* Room in every list for as many tokens, choices or rows as there may be. */
+static void make_lists(struct host_experts *h, uint32_t top_k)
+{
+    size_t choices = (size_t)h->tokens * top_k;
+    size_t most = choices > h->rows ? choices : h->rows;
+    uint32_t *list = grow_plain(h, LIST, 2 * most * (3 * sizeof *list));
+
+    for (int i = 0; i < 2; i++, list += 3 * most)
+        *(i == 0 ? &h->cross : &h->run) =
+            (struct routes){top_k, list, list + most, (void *)(list + 2 * most)};
+}
+
 /* ---- the group ---- */
 
-/* Keeps of the rows' order what is about tokens that chose any of the experts, which are
- * numbered anew: token[i] is the i-th of them. Where nobody did and all rows are padding,
- * the first token serves. */
-static void keep_used(struct host_experts *h, uint32_t top_k, uint32_t *token)
+/* Each token that chose any of the experts crosses once, and so does its sum. The rows'
+ * order keeps what is about those, numbered anew. Where nobody did and all rows are
+ * padding, the first token serves. */
+static void cross_by_token(struct host_experts *h)
 {
-    h->used = 0;
-    for (uint32_t i = 0; i < h->tokens; i++) {
-        const uint32_t *from = h->token_row + (size_t)i * top_k;
-        uint32_t *to = h->token_row + (size_t)h->used * top_k;
-        bool uses = h->used == 0 && i + 1 == h->tokens;
+    struct routes *c = &h->cross, *r = &h->run;
 
-        for (uint32_t k = 0; k < top_k; k++)
+    c->top_k = 1;
+    for (uint32_t i = 0; i < h->tokens; i++) {
+        const uint32_t *from = r->row + (size_t)i * r->top_k;
+        uint32_t *to = r->row + (size_t)h->sent * r->top_k;
+        bool uses = h->sent == 0 && i + 1 == h->tokens;
+
+        for (uint32_t k = 0; k < r->top_k; k++)
             uses = uses || from[k] != UINT32_MAX;
-        for (uint32_t k = 0; uses && k < top_k; k++) {
-            h->token_weight[(size_t)h->used * top_k + k] =
-                block_token_weight(i, k, top_k);
+        c->row[i] = uses ? h->sent : UINT32_MAX;
+        c->weight[i] = 1.0F;
+        for (uint32_t k = 0; uses && k < r->top_k; k++) {
+            r->weight[(size_t)h->sent * r->top_k + k] =
+                block_token_weight(i, k, r->top_k);
             to[k] = from[k];
             if (to[k] != UINT32_MAX)
-                h->row_token[to[k]] = h->used;
+                r->token[to[k]] = h->sent;
         }
         if (uses)
-            token[h->used++] = i;
+            c->token[h->sent++] = i;
+    }
+    h->whole = h->sent == h->tokens;
+}
+
+/* Each expert's rows cross for it alone, and what it makes of them comes back to be
+ * weighted and added there. */
+static void cross_by_row(struct host_experts *h)
+{
+    struct routes all = h->run;
+
+    h->run = h->cross;
+    h->cross = all;
+    for (uint32_t i = 0; i < h->tokens; i++)
+        for (uint32_t k = 0; k < all.top_k; k++)
+            all.weight[(size_t)i * all.top_k + k] = block_token_weight(i, k, all.top_k);
+    h->run.top_k = 1;
+    for (; h->sent < h->rows; h->sent++) {
+        h->run.token[h->sent] = h->run.row[h->sent] = h->sent;
+        h->run.weight[h->sent] = 1.0F;
     }
 }
 
-static int take_group(struct host_experts *h, const struct op *op, uint32_t *token,
-                      struct err *e)
+static int take_group(struct host_experts *h, const struct op *op, struct err *e)
 {
     const struct op_routing *t = op->group.routing;
     struct rows_group g = {op->group.expert, op->group.count, h->m->experts,
                            op->group.tokens, t};
-    size_t choices = (size_t)t->rows * t->top_k;
-    char *list;
 
     h->tokens = t->rows;
     h->experts = g.count;
-    h->rows = 0;
+    h->rows = h->sent = 0;
+    h->whole = false;
     for (uint32_t i = 0; i < h->experts; i++) {
         h->weight[i] = weights_expert_float(h->w, op->layer, g.expert[i]);
         h->rows += g.tokens[g.expert[i]];
     }
-    list = grow_plain(h, LIST,
-                      h->rows * sizeof(uint32_t) +
-                          choices * (sizeof(uint32_t) + sizeof(float)));
-    h->row_token = (uint32_t *)(void *)list;
-    h->token_row = h->row_token + h->rows;
-    h->token_weight = (float *)(void *)(h->token_row + choices);
-    if (rows_order(&g, h->place, h->of, h->row_token, h->token_row, e) != 0)
+    make_lists(h, t->top_k);
+    if (rows_order(&g, h->place, h->of, h->run.token, h->run.row, e) != 0)
         return -1;
-    keep_used(h, t->top_k, token);
+    if (op->kind == OP_NEAR_EXPERTS)
+        cross_by_row(h);
+    else
+        cross_by_token(h);
     return 0;
 }
 
-/* What the device gathers and scatters by: the token of each row that travels; the row of
- * each token; ones. */
-static void send_index(struct host_experts *h, const uint32_t *token)
+/* The device's gather and scatter of what crosses; the lists lie in `index` as
+ * send_index() puts them. */
+static struct device_permute crossing(const struct host_experts *h, uint32_t *index)
 {
-    uint32_t *sent = h->pinned[SENT].p;
-    float *one = (void *)(sent + 2 * (size_t)h->tokens);
+    size_t choices = (size_t)h->tokens * h->cross.top_k;
 
-    memset(sent, 0xff, 2 * (size_t)h->tokens * sizeof *sent);
-    for (uint32_t i = 0; i < h->used; i++) {
-        sent[i] = token[i];
-        sent[h->tokens + token[i]] = i;
-    }
-    for (uint32_t i = 0; i < h->tokens; i++)
-        one[i] = 1.0F;
-    h->o->copy(h->d, h->trip, h->local[INDEX].p, sent,
-               h->tokens * (2 * sizeof *sent + sizeof(float)));
+    return (struct device_permute){.tokens = h->tokens,
+                                   .rows = h->sent,
+                                   .top_k = h->cross.top_k,
+                                   .hidden = h->m->hidden,
+                                   .row_token = index,
+                                   .token_row = index + h->sent,
+                                   .token_weight = (void *)(index + h->sent + choices)};
+}
+
+static void send_index(struct host_experts *h)
+{
+    size_t choices = (size_t)h->tokens * h->cross.top_k;
+    uint32_t *sent = h->pinned[SENT].p;
+
+    memcpy(sent, h->cross.token, h->sent * sizeof *sent);
+    memcpy(sent + h->sent, h->cross.row, choices * sizeof *sent);
+    memcpy(sent + h->sent + choices, h->cross.weight, choices * sizeof(float));
+    h->o->copy(h->d, h->trip, h->local[INDEX].p, sent, index_bytes(h));
 }
 
 int host_experts_begin(struct host_experts *h, const struct op *op, const void *normed,
                        struct err *e)
 {
-    uint32_t *token = mem_alloc(op->group.routing->rows, sizeof *token);
     const void *from = normed;
-    int status;
 
-    assert(h->state == IDLE);
-    status = take_group(h, op, token, e);
-    if (status == 0)
-        status = make_room(h, e);
-    if (status == 0 && h->used < h->tokens) {
-        struct device_permute p = {.tokens = h->tokens,
-                                   .rows = h->used,
-                                   .top_k = 1,
-                                   .hidden = h->m->hidden,
-                                   .row_token = h->local[INDEX].p};
+    assert(h->state == IDLE && op_is_elsewhere(op->kind));
+    if (take_group(h, op, e) != 0 || make_room(h, e) != 0)
+        return -1;
+    if (!h->whole) {
+        struct device_permute p = crossing(h, h->local[INDEX].p);
 
-        send_index(h, token);
+        send_index(h);
         h->o->gather(h->d, h->trip, &p, normed, h->local[ROWS].p);
         from = h->local[ROWS].p;
     }
-    free(token);
-    if (status != 0)
-        return -1;
     h->o->copy(h->d, h->trip, h->pinned[OUT].p, from,
-               (size_t)h->used * h->m->hidden * h->element);
+               (size_t)h->sent * h->m->hidden * h->element);
     h->o->event_record(h->d, h->there, h->trip);
     h->state = TRAVELLING;
     return h->o->check(h->d, e);
@@ -275,7 +318,7 @@ static void compute(struct host_experts *h)
     const struct device_ops *o = h->cpu->ops;
     size_t hidden = h->m->hidden;
     struct device_permute p = {
-        .tokens = h->used, .top_k = h->m->top_k, .hidden = h->m->hidden};
+        .tokens = h->sent, .top_k = h->run.top_k, .hidden = h->m->hidden};
     uint32_t row = 0;
 
     for (uint32_t w = 0, at = 0; w < h->workers; w++) {
@@ -288,7 +331,7 @@ static void compute(struct host_experts *h)
                                          (size_t)row * 2 * h->m->expert_ffn};
 
         p.rows = 0;
-        p.row_token = h->row_token + row;
+        p.row_token = h->run.token + row;
         for (; at < (uint64_t)h->experts * (w + 1) / h->workers; at++, g.count++)
             p.rows += h->of[at];
         if (g.count > 0) {
@@ -302,9 +345,9 @@ static void compute(struct host_experts *h)
             o->event_hold(h->cpu, h->ready[w], h->worker[0]);
     }
     p.rows = h->rows;
-    p.token_row = h->token_row;
-    p.token_weight = h->token_weight;
-    o->fill(h->cpu, h->worker[0], h->plain[SUM].p, 0, h->used * hidden * sizeof(float));
+    p.token_row = h->run.row;
+    p.token_weight = h->run.weight;
+    o->fill(h->cpu, h->worker[0], h->plain[SUM].p, 0, h->sent * hidden * sizeof(float));
     o->scatter(h->cpu, h->worker[0], &p, h->plain[Y].p, h->plain[SUM].p);
     o->event_record(h->cpu, h->ready[0], h->worker[0]);
 }
@@ -314,7 +357,7 @@ static int begin_computing(struct host_experts *h, struct err *e)
     if (h->o->event_wait(h->d, h->there, e) != 0)
         return -1;
     reference_of_elements(h->type, h->pinned[OUT].p, h->plain[X].p,
-                          (size_t)h->used * h->m->hidden);
+                          (size_t)h->sent * h->m->hidden);
     compute(h);
     h->state = COMPUTING;
     return 0;
@@ -329,7 +372,7 @@ int host_experts_step(struct host_experts *h, struct err *e)
 
 int host_experts_end(struct host_experts *h, struct err *e)
 {
-    size_t count = (size_t)h->used * h->m->hidden;
+    size_t count = (size_t)h->sent * h->m->hidden;
 
     if (h->state == TRAVELLING && begin_computing(h, e) != 0)
         return -1;
@@ -344,20 +387,11 @@ int host_experts_end(struct host_experts *h, struct err *e)
 int host_experts_add(struct host_experts *h, struct device_stream *s, void *hidden,
                      struct err *e)
 {
-    uint32_t *index = h->local[INDEX].p;
+    struct device_permute p = crossing(h, h->local[INDEX].p);
 
-    if (h->used == h->tokens) {
-        h->o->add(h->d, s, hidden, h->local[SUMS].p, (size_t)h->used * h->m->hidden);
-    } else {
-        struct device_permute p = {.tokens = h->tokens,
-                                   .rows = h->used,
-                                   .top_k = 1,
-                                   .hidden = h->m->hidden,
-                                   .token_row = index + h->tokens,
-                                   .token_weight =
-                                       (void *)(index + 2 * (size_t)h->tokens)};
-
+    if (h->whole)
+        h->o->add(h->d, s, hidden, h->local[SUMS].p, (size_t)h->sent * h->m->hidden);
+    else
         h->o->scatter(h->d, s, &p, h->local[SUMS].p, hidden);
-    }
     return h->o->check(h->d, e);
 }

@@ -1,7 +1,12 @@
-/* Experts of a layer on the host's processors, for the device executor: the hidden states
- * of the tokens that chose them come to host memory, workers compute (a stream of the
- * host device each, for every processor but one, in fp32), and one sum per token goes
- * back, to be added to the hidden state. One group at a time.
+/* Experts of a layer that run where their weights are, for the device executor: hidden
+ * states come to host memory, workers compute (a stream of the host device each, for
+ * every processor but one, in fp32), and what they give goes back, to be added to the
+ * hidden state. One group at a time.
+ *
+ * OP_HOST_EXPERTS: of each token that chose any of them the hidden state crosses once,
+ * and one sum comes back. OP_NEAR_EXPERTS: each expert's rows cross for it alone, both
+ * ways, as to a unit beside the memory; no such unit is driven, the same workers stand in
+ * for it, so that what comes out is right and how long it takes means nothing.
  *
  * begin() only enqueues. The workers cannot wait for another device's event, so that the
  * caller's thread lets them begin: step(), now and then, does so once the rows are there,

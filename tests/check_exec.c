@@ -166,10 +166,13 @@ static void check_order(struct exec *x, const struct op *op)
 static op_id submit(struct exec *x, const struct op *op)
 {
     bool crosses = op->kind == OP_NEAR_EXPERTS && op->group.crosses;
-    op_id id = x->last += crosses ? 3 : 1; /* there, computed, and back: three works */
+    op_id id = exec_forward_submit(x, op);
     uint64_t *row;
 
+    /* There, computed, and back: three works where they are simulated. */
+    assert_true(id == x->last + 1 || (crosses && id == x->last + 3));
     assert_true(id < MOST_OPS);
+    x->last = id;
     row = row_of(x, id);
     memcpy(row, x->host, x->words * sizeof *row);
     for (uint32_t i = 0; i < op->after_count; i++) {
@@ -184,7 +187,6 @@ static op_id submit(struct exec *x, const struct op *op)
     }
     add_uses(x, op);
     check_order(x, op);
-    assert_int_equal(exec_forward_submit(x, op), id);
     return id;
 }
 

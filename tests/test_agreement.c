@@ -129,6 +129,89 @@ static void test_alignment(void **state)
         agreement_ops_release(&measured[r]);
 }
 
+/* What one of two is: emulated, so that there is no figure of it, or measured. */
+static void is_told(double x, bool emulated)
+{
+    assert_int_equal(isnan(x) != 0, emulated);
+}
+
+static void check_told(const struct agreement *a, bool emulated)
+{
+    assert_int_equal(a->emulated, emulated);
+    assert_int_equal(a->of_pass.count, emulated ? 0 : 2);
+    same(a->of_pass.predicted_s, 41e-3);
+    is_told(a->of_pass.measured_s, emulated);
+    is_told(a->of_pass.median, emulated);
+    is_told(a->spread, emulated);
+    for (int p = 0; p < 2; p++) {
+        same(a->pass[p].predicted_s, (20 + p) * 1e-3);
+        is_told(a->pass[p].measured_s, emulated);
+        is_told(a->pass[p].least_s, emulated);
+        is_told(a->pass[p].most_s, emulated);
+    }
+    for (size_t r = 0; r < a->rows; r++) {
+        is_told(a->row[r].predicted_s, false);
+        is_told(a->row[r].measured_s, emulated);
+    }
+    for (int s = 0; s < RUN_SHARES; s++)
+        is_told(a->measured_share_s[s], emulated);
+    same(a->predicted_share_s[SHARE_DENSE], 20.5e-3);
+    same(a->layer_predicted_s[0], 8e-3);
+    for (int l = 0; l < 2; l++)
+        is_told(a->layer_measured_s[l], emulated);
+    assert_int_equal(a->of_kind[OP_DENSE].count, emulated ? 0 : 4);
+}
+
+/* Two passes of one layer; what they took on what is emulated is not told anywhere, and
+ * what is predicted is. Beside a policy that was measured the other says nothing. */
+static void test_emulated(void **state)
+{
+    static const uint16_t moe_layer[] = {1};
+    struct agreement_ops predicted = {NULL, 0, 0}, measured = {NULL, 0, 0};
+    struct run_pass said[2] = {{.latency = 0}}, done[2] = {{.latency = 0}};
+    const struct run_pass *const all[] = {done};
+    struct agreement_input in = {.label = "near",
+                                 .passes = 2,
+                                 .repeats = 1,
+                                 .emulated = true,
+                                 .predicted = said,
+                                 .measured = all,
+                                 .predicted_ops = &predicted,
+                                 .measured_ops = &measured,
+                                 .decoder_layers = 2,
+                                 .moe_layers = 1,
+                                 .moe_layer = moe_layer};
+    struct agreement a[2];
+
+    (void)state;
+    for (uint32_t p = 0; p < 2; p++) {
+        said[p] = (struct run_pass){.latency = (20 + p) * MS, .rows = 2, .outputs = 1};
+        done[p] = (struct run_pass){.latency = 30 * MS, .rows = 2, .outputs = 1};
+        said[p].share[SHARE_DENSE] = (20 + p) * MS;
+        done[p].share[SHARE_COPY] = 30 * MS;
+        (void)add_pass(&predicted, 1 + p * 8, p * 100 * MS, 4 * MS, false);
+        (void)add_pass(&measured, 1 + p * 8, p * 100 * MS, 5 * MS, p == 1);
+    }
+    agreement_find(&in, &a[0]);
+    in.emulated = false;
+    agreement_find(&in, &a[1]);
+    assert_int_equal(a[0].rows, a[1].rows);
+    check_told(&a[0], true);
+    check_told(&a[1], false);
+    for (int k = 0; k <= OP_KINDS; k++) {
+        struct agreement_error both = agreement_over_all(a, 2, (enum op_kind)k);
+        struct agreement_error one = agreement_over_all(&a[1], 1, (enum op_kind)k);
+
+        assert_int_equal(both.count, one.count);
+        if (one.count > 0)
+            same(both.predicted_s / both.measured_s, one.predicted_s / one.measured_s);
+    }
+    agreement_release(&a[0]);
+    agreement_release(&a[1]);
+    agreement_ops_release(&predicted);
+    agreement_ops_release(&measured);
+}
+
 /* The list grows, and keeps what it had. */
 static void test_many_operations(void **state)
 {
@@ -314,6 +397,7 @@ static void test_every_count(void **state)
         {offsetof(struct run_counts, swaps), "loads that evict"},
         {offsetof(struct run_counts, bypasses), "bypasses"},
         {offsetof(struct run_counts, host_runs), "experts run on the host"},
+        {offsetof(struct run_counts, near_runs), "experts run near the data"},
         {offsetof(struct run_counts, prefetches), "prefetches"},
         {offsetof(struct run_counts, prefetch_used), "prefetches used"},
         {offsetof(struct run_counts, displaced), "experts loaded again after a prefetch"},
@@ -372,11 +456,11 @@ static op_id count_submitted(struct exec *x, const struct op *op)
 static const struct exec_ops inner_ops = {.name = "inner", .submit = count_submitted};
 
 /* Two layers of four experts: 3 rows of expert 1 and 2 of expert 2 on the GPU, 5 of
- * expert 2 on the host, all of layer 1. */
+ * expert 2 on the host, 4 of expert 3 near the data, all of layer 1. */
 static void test_tally(void **state)
 {
-    static const uint16_t both[] = {1, 2}, one[] = {2};
-    static const uint32_t few[] = {0, 3, 2, 0}, more[] = {0, 0, 5, 0};
+    static const uint16_t both[] = {1, 2}, one[] = {2}, last[] = {3};
+    static const uint32_t few[] = {0, 3, 2, 0}, more[] = {0, 0, 5, 4};
     const struct op ops[] = {
         {.kind = OP_COPY_IN, .class_ = WORK_DEMAND, .copy = {.bytes = 100}},
         {.kind = OP_COPY_IN, .class_ = WORK_DEMAND, .copy = {.bytes = 20}},
@@ -389,6 +473,9 @@ static void test_tally(void **state)
         {.kind = OP_HOST_EXPERTS,
          .layer = 1,
          .group = {.expert = one, .tokens = more, .count = 1}},
+        {.kind = OP_NEAR_EXPERTS,
+         .layer = 1,
+         .group = {.expert = last, .tokens = more, .count = 1}},
         {.kind = OP_DENSE, .layer = 1}};
     static const char *const said[] = {"2 copies on demand",
                                        "1 copies ahead of use",
@@ -396,7 +483,8 @@ static void test_tally(void **state)
                                        "3 bytes copied ahead of use",
                                        "2 copies out",
                                        "12 bytes copied out",
-                                       "1 experts on the host"};
+                                       "1 experts on the host",
+                                       "1 experts near the data"};
     op_id submitted = 0;
     struct tally t, other;
     struct exec *x;
@@ -408,7 +496,7 @@ static void test_tally(void **state)
         assert_int_equal(tally_ops.submit(x, &ops[i]), i + 1);
     assert_ptr_equal(tally_exec_free(x), &submitted);
     for (size_t i = 0; i < 8; i++)
-        assert_int_equal(t.tokens[i], i == 5 ? 3 : i == 6 ? 7 : 0);
+        assert_int_equal(t.tokens[i], i == 5 ? 3 : i == 6 ? 7 : i == 7 ? 4 : 0);
     for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
         struct err e = {.text = ""};
         char wanted[160];
@@ -421,6 +509,7 @@ static void test_tally(void **state)
         other.copies_out += i == 4;
         other.out_bytes += i == 5;
         other.host_runs += i == 6;
+        other.near_runs += i == 7;
         assert_int_equal(tally_compare("lru", &t, &t, &e), 0);
         assert_int_equal(tally_compare("lru", &t, &other, &e), -1);
         (void)snprintf(wanted, sizeof wanted, "policy 'lru': %s were predicted", said[i]);
@@ -431,14 +520,15 @@ static void test_tally(void **state)
     other.copies[WORK_DEMAND] = 2, other.copies[WORK_PREFETCH] = 1;
     other.in_bytes[WORK_DEMAND] = 120, other.in_bytes[WORK_PREFETCH] = 3;
     other.copies_out = 2, other.out_bytes = 12, other.host_runs = 1;
-    other.tokens[7] = 1;
+    other.near_runs = 1;
+    other.tokens[7] = 5;
     {
         struct err e = {.text = ""};
 
         assert_int_equal(tally_compare("lru", &t, &other, &e), -1);
         assert_string_equal(e.text,
                             "policy 'lru': expert 3 of MoE layer 1 was to compute "
-                            "0 rows, but the device computed 1; please report "
+                            "4 rows, but the device computed 5; please report "
                             "this");
     }
     tally_release(&t);
@@ -518,12 +608,12 @@ static void test_printed_speed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alignment),       cmocka_unit_test(test_tau),
-        cmocka_unit_test(test_many_operations), cmocka_unit_test(test_one_sided),
-        cmocka_unit_test(test_counts),          cmocka_unit_test(test_results),
-        cmocka_unit_test(test_every_count),     cmocka_unit_test(test_other_lengths),
-        cmocka_unit_test(test_tally),           cmocka_unit_test(test_worst_layers),
-        cmocka_unit_test(test_printed_speed)};
+        cmocka_unit_test(test_emulated),      cmocka_unit_test(test_alignment),
+        cmocka_unit_test(test_tau),           cmocka_unit_test(test_many_operations),
+        cmocka_unit_test(test_one_sided),     cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_results),       cmocka_unit_test(test_every_count),
+        cmocka_unit_test(test_other_lengths), cmocka_unit_test(test_tally),
+        cmocka_unit_test(test_worst_layers),  cmocka_unit_test(test_printed_speed)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,24 +78,24 @@ static void make(struct made *m)
     m->policy[1].predicted_share_s[SHARE_EXPERT] = 1;
     m->policy[1].measured_share_s[SHARE_EXPERT] = 0.5;
     m->speed = (struct speed){.predicted = {1, 2}, m->probe, 2, 1.5, 1.2, 1.25, 0.9, 2.5};
-    m->report =
-        (struct agreement_report){.version = "moesim 9",
-                                  .date = "2026-01-02",
-                                  .device = "host",
-                                  .device_name = "A CPU",
-                                  .driver = "BLAS",
-                                  .clocks = "3 GHz",
-                                  .element = "fp32",
-                                  .machine = "mine",
-                                  .model = "tiny",
-                                  .trace = "t.h5",
-                                  .seed = 7,
-                                  .repeats = 5,
-                                  .notes = "One. Two.",
-                                  .counts = {1234567, 800, 70, 6, 5, 40, 3000000, 2000},
-                                  .speed = &m->speed,
-                                  .policies = 2,
-                                  .policy = m->policy};
+    m->report = (struct agreement_report){
+        .version = "moesim 9",
+        .date = "2026-01-02",
+        .device = "host",
+        .device_name = "A CPU",
+        .driver = "BLAS",
+        .clocks = "3 GHz",
+        .element = "fp32",
+        .machine = "mine",
+        .model = "tiny",
+        .trace = "t.h5",
+        .seed = 7,
+        .repeats = 5,
+        .notes = "One. Two.",
+        .counts = {1234567, 800, 70, 6, 5, 9, 40, 3000000, 2000},
+        .speed = &m->speed,
+        .policies = 2,
+        .policy = m->policy};
 }
 
 static void printed(const struct agreement_report *r,
@@ -128,7 +128,8 @@ static void people_see_all(void **state)
         "\n"
         "Counts agree, layer by layer, in each executed run of all policies: "
         "1 234 567 accesses, 800 hits, 70\n"
-        "  loads, 6 bypasses, 5 on the host, 40 prefetches; 3.00 MB in, 2.00 kB out.\n"
+        "  loads, 6 bypasses, 5 on the host, 9 near the data, 40 prefetches; 3.00 MB in, "
+        "2.00 kB out.\n"
         "\n"
         "                                   mean pass    error    absolute error     "
         "     repeats\n"
@@ -233,7 +234,8 @@ static void scripts_see_all(void **state)
             "  \"notes\": \"One. Two.\",\n"
             "  \"seed\": 7, \"passes\": 2, \"warmup\": 1, \"repeats\": 5,\n"
             "  \"counts_agree\": {\"accesses\": 1234567, \"hits\": 800, \"loads\": 70, "
-            "\"bypasses\": 6, \"host_runs\": 5, \"prefetches\": 40, \"in_bytes\": "
+            "\"bypasses\": 6, \"host_runs\": 5, \"near_runs\": 9, \"prefetches\": 40, "
+            "\"in_bytes\": "
             "3000000, \"out_bytes\": 2000},\n"
             "  \"tau_b\": 1, \"tau_pairs\": 1,\n"
             "  \"pass\": {\"count\": 4, \"predicted_s\": 20, \"measured_s\": 30, "
@@ -250,7 +252,8 @@ static void scripts_see_all(void **state)
             "    \"probes\": [{\"gemm_s\": 4, \"copy_s\": 5}, {\"gemm_s\": 6, "
             "\"copy_s\": 7}]},\n"
             "  \"policies\": [\n"
-            "    {\"policy\": \"lru\", \"pass\": {\"count\": 2, \"predicted_s\": 9, "
+            "    {\"policy\": \"lru\", \"emulated\": false, \"pass\": {\"count\": 2, "
+            "\"predicted_s\": 9, "
             "\"measured_s\": 12, \"median_abs_error\": 0.375, \"worst_abs_error\": 0.5}, "
             "\"repeats_spread\": 0.125,\n"
             "     \"operations\": {\"dense\": {\"count\": 1, \"predicted_s\": 2, "
@@ -268,7 +271,8 @@ static void scripts_see_all(void **state)
             "{\"predicted_s\": 0, \"measured_s\": 0}},\n"
             "     \"layers\": [{\"predicted_s\": 2, \"measured_s\": 2.5}, "
             "{\"predicted_s\": 3, \"measured_s\": 2}]},\n"
-            "    {\"policy\": \"b, c\", \"pass\": {\"count\": 2, \"predicted_s\": 11, "
+            "    {\"policy\": \"b, c\", \"emulated\": false, \"pass\": {\"count\": 2, "
+            "\"predicted_s\": 11, "
             "\"measured_s\": 18, \"median_abs_error\": 0.5, \"worst_abs_error\": 0.5}, "
             "\"repeats_spread\": 0,\n"
             "     \"operations\": {\"dense\": {\"count\": 1, \"predicted_s\": 1, "
@@ -284,6 +288,117 @@ static void scripts_see_all(void **state)
             "{\"predicted_s\": 1, \"measured_s\": 1}]}\n"
             "  ]\n"
             "}\n");
+}
+
+/* What agreement_find() leaves of a policy that was emulated. */
+static void emulate(struct made *m, int policy)
+{
+    static struct agreement_pass pass[] = {
+        {7, NAN, NAN, NAN, 5, 4}, {8, NAN, NAN, NAN, 2, 1}, {3, NAN, NAN, NAN, 3, 2}};
+    static struct agreement_row row[] = {{1, OP_DENSE, LANE_COMPUTE, 1, 0, 0, 1, NAN}};
+    static double measured[] = {NAN, NAN};
+    struct agreement *a = &m->policy[policy];
+
+    a->emulated = true;
+    a->pass = pass;
+    a->row = row;
+    a->rows = 1;
+    a->layer_measured_s = measured;
+    a->spread = NAN;
+    a->of_pass = agreement_over_all(a, 1, OP_KINDS);
+    a->of_pass.predicted_s = 11;
+    for (int s = 0; s < RUN_SHARES; s++)
+        a->measured_share_s[s] = NAN;
+}
+
+static char *said_by(const struct agreement_report *r,
+                     void (*print)(const struct agreement_report *, FILE *))
+{
+    char *said = NULL;
+    size_t size;
+    FILE *out = open_memstream(&said, &size);
+
+    assert_non_null(out);
+    print(r, out);
+    assert_int_equal(fclose(out), 0);
+    return said;
+}
+
+static void has(const char *said, const char *words, bool wanted)
+{
+    if ((strstr(said, words) != NULL) != wanted)
+        fail_msg("%s '%s' in\n%s", wanted ? "no" : "a", words, said);
+}
+
+/* Its predicted times are told, and nothing in the place of those measured; what is told
+ * of all policies is told of the other. */
+static void no_time_of_what_is_emulated(void **state)
+{
+    struct made m;
+    char *said;
+
+    (void)state;
+    make(&m);
+    emulate(&m, 1);
+    said = said_by(&m.report, agreement_print);
+    has(said,
+        "lru                         4.50 s    6.00 s  -25.0 %   37.5 %   50.0 %       2"
+        "   12.5 %\n"
+        "b, c                        5.50 s  emulated\n"
+        "all                         4.50 s    6.00 s  -25.0 %   37.5 %   50.0 %\n",
+        true);
+    has(said, "Order of the policies: no pair of them differs", true);
+    has(said, "\nb, c                     layer", false);
+    has(said, "a pass shorter than", false);
+    has(said, "nan", false);
+    free(said);
+    said = said_by(&m.report, agreement_print_json);
+    has(said,
+        "{\"policy\": \"b, c\", \"emulated\": true, \"pass\": {\"count\": 0, "
+        "\"predicted_s\": 11, \"measured_s\": null, \"median_abs_error\": null, "
+        "\"worst_abs_error\": null}, \"repeats_spread\": null,\n"
+        "     \"operations\": {},\n"
+        "     \"shares\": {\"dense compute\": {\"predicted_s\": 0, \"measured_s\": null}",
+        true);
+    has(said,
+        "\"layers\": [{\"predicted_s\": 1, \"measured_s\": null}, {\"predicted_s\": 1, "
+        "\"measured_s\": null}]}\n",
+        true);
+    has(said, "\"tau_b\": null, \"tau_pairs\": 0,\n  \"pass\": {\"count\": 2, ", true);
+    free(said);
+    said = said_by(&m.report, agreement_print_passes);
+    has(said, "\"b, c\",1,0,2,1,8,,,\n", true);
+    free(said);
+    said = said_by(&m.report, agreement_print_operations);
+    has(said, "\"b, c\",1,1,dense,compute,,0,1,\n", true);
+    free(said);
+}
+
+/* With nothing measured the predictions are left, and the counts. */
+static void nothing_was_measured(void **state)
+{
+    struct made m;
+    char *said;
+
+    (void)state;
+    make(&m);
+    emulate(&m, 0);
+    emulate(&m, 1);
+    said = said_by(&m.report, agreement_print);
+    has(said, "Counts agree", true);
+    has(said, "lru                         5.50 s  emulated\n", true);
+    has(said, "\nall ", false);
+    has(said, "The machine ran", false);
+    has(said, "operation, all", false);
+    has(said, "Where the error", false);
+    has(said, "nan", false);
+    free(said);
+    said = said_by(&m.report, agreement_print_json);
+    has(said,
+        "\"pass\": {\"count\": 0, \"predicted_s\": null, \"measured_s\": null, "
+        "\"median_abs_error\": null, \"worst_abs_error\": null},\n  \"operations\": {},",
+        true);
+    free(said);
 }
 
 /* ---- the timeline ---- */
@@ -351,6 +466,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(people_see_all),
         cmocka_unit_test(what_is_not_known_is_left_out),
+        cmocka_unit_test(no_time_of_what_is_emulated),
+        cmocka_unit_test(nothing_was_measured),
         cmocka_unit_test(scripts_see_all),
         cmocka_unit_test(a_pass_is_drawn),
     };

@@ -66,6 +66,12 @@ static void every_policy(struct tiny *t)
         "{cache: {name: slru, total_slots: 7, scope: global, staging: 1}}",
         "{cache: {name: lru, slots: 3, preload: linear}, offload: host}",
         "{cache: {name: lru, slots: 4}, prefetch: frequency, offload: fiddler}",
+        "{cache: {name: lru, slots: 3}, offload: {name: monde, hot: 1, link: shared}}",
+        "{cache: {slots: none}, offload: hybrid, schedule: {name: overlapped, loads: "
+        "each}}",
+        "{cache: {name: lru, slots: 3, allocate: profile}, offload: {name: monde, hot: "
+        "0}}",
+        "{offload: {name: layers, count: 2, side: last}}",
     };
     struct tiny_outputs expected = {.count = 0};
 

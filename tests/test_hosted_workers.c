@@ -1,5 +1,6 @@
-/* Experts on the host of a machine that has five processors, whatever there are: one
- * launches and four compute, and the layers give what they give on the device alone. */
+/* Experts in place on a machine that has five processors, whatever there are: one
+ * launches and four compute, on the host or in the place of a near-data unit, and the
+ * layers give what they give on the device alone. */
 #define _GNU_SOURCE /* RTLD_NEXT */
 
 #include <stdarg.h>
@@ -42,24 +43,24 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
     return real(thread, attributes, run, context);
 }
 
-static void test_four_workers(void **state)
+static void run_four(const char *policy, bool near)
 {
     struct model m = tiny_model();
     struct tiny_case there = {.policy =
                                   "{cache: {name: lru, slots: 8, preload: linear}}"},
-                     hosted = {.policy = "{cache: {name: lru, slots: 3}, offload: host}"};
+                     in_place = {.policy = policy};
     struct tiny_outputs expected, outputs;
     struct run_result r;
     struct tiny t;
     uint32_t before;
 
-    (void)state;
     tiny_open(&t, &m, 0);
     tiny_execute(&t, &there, &r, &expected, NULL);
     run_result_release(&r);
     before = streams;
-    tiny_execute(&t, &hosted, &r, &outputs, NULL);
-    assert_true(r.total.counts.host_runs > 0);
+    tiny_execute(&t, &in_place, &r, &outputs, NULL);
+    assert_true((near ? r.total.counts.near_runs : r.total.counts.host_runs) > 0);
+    assert_int_equal(near ? r.total.counts.host_runs : r.total.counts.near_runs, 0);
     run_result_release(&r);
     assert_int_equal(streams - before, 4);
     assert_true(tiny_difference(&outputs, &expected) < 1e-5);
@@ -68,10 +69,23 @@ static void test_four_workers(void **state)
     tiny_close(&t);
 }
 
+static void test_four_workers(void **state)
+{
+    (void)state;
+    run_four("{cache: {name: lru, slots: 3}, offload: host}", false);
+}
+
+static void test_four_near(void **state)
+{
+    (void)state;
+    run_four("{cache: {name: lru, slots: 3}, offload: {name: monde, hot: 1}}", true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_four_workers),
+        cmocka_unit_test(test_four_near),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,6 +27,9 @@ void tiny_open(struct tiny *t, const struct model *m, uint64_t expert_budget_byt
 /* The same on another device, such as cuda:0; one of bf16 gets a model of 16 bits. */
 void tiny_open_on(struct tiny *t, const struct model *m, uint64_t expert_budget_bytes,
                   const char *device);
+/* The same with other routing. */
+void tiny_open_drawn(struct tiny *t, const struct model *m, uint64_t expert_budget_bytes,
+                     const char *device, uint64_t seed);
 void tiny_close(struct tiny *t);
 
 /* Hidden states of all passes, one after another. */

@@ -99,15 +99,16 @@ static size_t add_side(const struct agreement_input *in, const struct agreement_
 
         while (op[i].id > head[pass])
             pass++;
-        items[i] = (struct item){
-            .key = {.pass = pass,
-                    .kind = op[i].kind,
-                    .lane = op[i].lane,
-                    .layer = layer_of(in, &op[i], head[pass]),
-                    .expert = op[i].expert},
-            .side = side,
-            .id = op[i].id,
-            .seconds = t->cancelled ? NAN : sim_time_seconds(t->end - t->start)};
+        items[i] = (struct item){.key = {.pass = pass,
+                                         .kind = op[i].kind,
+                                         .lane = op[i].lane,
+                                         .layer = layer_of(in, &op[i], head[pass]),
+                                         .expert = op[i].expert},
+                                 .side = side,
+                                 .id = op[i].id,
+                                 .seconds = t->cancelled || (side > 0 && in->emulated)
+                                                ? NAN
+                                                : sim_time_seconds(t->end - t->start)};
     }
     free(head);
     free(op);
@@ -222,7 +223,7 @@ static struct agreement_error finish_pairs(struct pairs *p)
     p->sum.count = p->count;
     p->sum.median = median_of(p->error, p->count);
     if (p->count == 0)
-        p->sum.worst = NAN;
+        p->sum.predicted_s = p->sum.measured_s = p->sum.worst = NAN;
     free(p->error);
     return p->sum;
 }
@@ -259,16 +260,31 @@ static void find_layers(struct agreement *a)
 {
     a->layer_predicted_s = mem_zalloc(a->decoder_layers, sizeof(double));
     a->layer_measured_s = mem_zalloc(a->decoder_layers, sizeof(double));
+    for (uint32_t l = 0; a->emulated && l < a->decoder_layers; l++)
+        a->layer_measured_s[l] = NAN;
     for (size_t i = 0; i < a->rows; i++) {
         const struct agreement_row *row = &a->row[i];
 
         if (row->pass < a->warmup || row->pass >= a->passes || row->kind == OP_HOST ||
             row->kind == OP_COPY_OUT || row->layer == a->decoder_layers ||
-            isnan(row->predicted_s) || isnan(row->measured_s))
+            isnan(row->predicted_s) || (isnan(row->measured_s) && !a->emulated))
             continue;
         a->layer_predicted_s[row->layer] += row->predicted_s;
         a->layer_measured_s[row->layer] += row->measured_s;
     }
+}
+
+/* Of what is emulated nothing is measured. */
+static void forget_measured(struct agreement *a)
+{
+    for (uint64_t i = 0; i < a->passes; i++) {
+        struct agreement_pass *p = &a->pass[i];
+
+        p->measured_s = p->least_s = p->most_s = NAN;
+    }
+    for (int s = 0; s < RUN_SHARES; s++)
+        a->measured_share_s[s] = NAN;
+    a->spread = NAN;
 }
 
 static void find_passes(struct agreement *a, const struct agreement_input *in)
@@ -302,14 +318,24 @@ static void find_passes(struct agreement *a, const struct agreement_input *in)
                 p->measured_s > 0.0 ? (p->most_s - p->least_s) / p->measured_s : 0.0;
     }
     a->spread = median_of(spread, in->passes - in->warmup);
+    if (a->emulated)
+        forget_measured(a);
     free(value);
     free(spread);
+}
+
+static void add_predicted(struct agreement *a)
+{
+    a->of_pass.predicted_s = 0.0;
+    for (uint64_t i = a->warmup; i < a->passes; i++)
+        a->of_pass.predicted_s += a->pass[i].predicted_s;
 }
 
 void agreement_find(const struct agreement_input *in, struct agreement *a)
 {
     assert(in->repeats > 0 && in->warmup <= in->passes);
     *a = (struct agreement){.label = in->label,
+                            .emulated = in->emulated,
                             .passes = in->passes,
                             .warmup = in->warmup,
                             .decoder_layers = in->decoder_layers};
@@ -318,6 +344,8 @@ void agreement_find(const struct agreement_input *in, struct agreement *a)
     for (int k = 0; k < OP_KINDS; k++)
         a->of_kind[k] = agreement_over_all(a, 1, (enum op_kind)k);
     a->of_pass = agreement_over_all(a, 1, OP_KINDS);
+    if (a->emulated)
+        add_predicted(a);
     find_layers(a);
 }
 
@@ -392,6 +420,7 @@ static int compare_counts(const char *label, const char *where,
         {"loads that evict", p->swaps, m->swaps},
         {"bypasses", p->bypasses, m->bypasses},
         {"experts run on the host", p->host_runs, m->host_runs},
+        {"experts run near the data", p->near_runs, m->near_runs},
         {"prefetches", p->prefetches, m->prefetches},
         {"prefetches used", p->prefetch_used, m->prefetch_used},
         {"experts loaded again after a prefetch", p->displaced, m->displaced},
@@ -459,6 +488,7 @@ struct agreement_counts agreement_sum_counts(const struct result *r)
         sum.loads += c->loads;
         sum.bypasses += c->bypasses;
         sum.host_runs += c->host_runs;
+        sum.near_runs += c->near_runs;
         sum.prefetches += c->prefetches;
         sum.in_bytes += c->demand_bytes + c->prefetch_bytes;
         sum.out_bytes += c->out_bytes;

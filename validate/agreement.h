@@ -37,6 +37,8 @@ struct agreement_input {
     const char *label;
     uint64_t passes, warmup; /* warm-up passes come first and are among them */
     uint32_t repeats;
+    bool emulated; /* what it was executed on stood in for something else: times of the
+                      executed runs are not looked at */
     const struct run_pass *predicted;       /* [passes] */
     const struct run_pass *const *measured; /* [repeats][passes] */
     const struct agreement_ops *predicted_ops;
@@ -65,13 +67,16 @@ struct agreement_pass {
 /* Of a set of pairs. */
 struct agreement_error {
     size_t count;
-    double predicted_s, measured_s; /* sums */
-    double median, worst;           /* NaN where there is none */
-    size_t worst_at;                /* its index in the set */
+    double predicted_s, measured_s; /* sums; NaN where there is none, like the next */
+    double median, worst;
+    size_t worst_at; /* its index in the set */
 };
 
+/* Where it is emulated, all that would be measured is NaN, and of_pass has the sum of
+ * what is predicted. */
 struct agreement {
     const char *label;
+    bool emulated;
     uint64_t passes, warmup;
     struct agreement_pass *pass; /* [passes] */
     struct agreement_row *row;   /* [rows] by pass, kind, layer, expert, number */
@@ -116,7 +121,8 @@ int agreement_compare_results(const struct result *predicted,
 
 /* What all policies of a run count together. */
 struct agreement_counts {
-    uint64_t accesses, hits, loads, bypasses, host_runs, prefetches, in_bytes, out_bytes;
+    uint64_t accesses, hits, loads, bypasses, host_runs, near_runs, prefetches, in_bytes,
+        out_bytes;
 };
 struct agreement_counts agreement_sum_counts(const struct result *r);
 

@@ -11,9 +11,16 @@
 
 enum { LABEL_COLUMNS = 24, WORST_LAYERS = 3 };
 
-static double mean_pass(double sum_s, const struct agreement_error *x)
+/* Of a sum over the passes that count. */
+static double mean_pass(double sum_s, const struct agreement *a)
 {
-    return x->count == 0 ? NAN : sum_s / (double)x->count;
+    return sum_s / (double)(a->emulated ? a->passes - a->warmup : a->of_pass.count);
+}
+
+/* Whether there is any time to compare with. */
+static bool is_measured(const struct agreement_report *r)
+{
+    return agreement_over_all(r->policy, r->policies, OP_KINDS).count > 0;
 }
 
 double agreement_report_tau(const struct agreement_report *r, size_t *pairs)
@@ -25,8 +32,8 @@ double agreement_report_tau(const struct agreement_report *r, size_t *pairs)
     for (size_t i = 0; i < r->policies; i++) {
         const struct agreement_error *x = &r->policy[i].of_pass;
 
-        predicted[i] = mean_pass(x->predicted_s, x);
-        measured[i] = mean_pass(x->measured_s, x);
+        predicted[i] = mean_pass(x->predicted_s, &r->policy[i]);
+        measured[i] = mean_pass(x->measured_s, &r->policy[i]);
     }
     tau = agreement_tau(predicted, measured, r->policies, AGREEMENT_APART, pairs);
     free(predicted);
@@ -60,12 +67,14 @@ static void print_counts(const struct agreement_report *r, FILE *out)
     text_paragraph(
         out, "", "  ",
         "Counts agree, layer by layer, in each executed run of %s: %s accesses, %s hits, "
-        "%s loads, %s bypasses, %s on the host, %s prefetches; %s in, %s out.",
+        "%s loads, %s bypasses, %s on the host, %s near the data, %s prefetches; %s in, "
+        "%s out.",
         r->policies == 1 ? "the policy" : "all policies",
         text_count((double)c->accesses).text, text_count((double)c->hits).text,
         text_count((double)c->loads).text, text_count((double)c->bypasses).text,
-        text_count((double)c->host_runs).text, text_count((double)c->prefetches).text,
-        text_bytes((double)c->in_bytes).text, text_bytes((double)c->out_bytes).text);
+        text_count((double)c->host_runs).text, text_count((double)c->near_runs).text,
+        text_count((double)c->prefetches).text, text_bytes((double)c->in_bytes).text,
+        text_bytes((double)c->out_bytes).text);
 }
 
 static void print_error(const struct agreement_error *x, double per, FILE *out)
@@ -92,11 +101,18 @@ static void print_policies(const struct agreement_report *r, FILE *out)
         const struct agreement *a = &r->policy[i];
 
         text_cell(out, a->label, LABEL_COLUMNS);
+        if (a->emulated) {
+            text_right(out, 9, text_time(mean_pass(a->of_pass.predicted_s, a)));
+            (void)fputs("  emulated\n", out);
+            continue;
+        }
         print_error(&a->of_pass, (double)a->of_pass.count, out);
         (void)fprintf(out, " %7" PRIu64, a->warmup + a->of_pass.worst_at);
         text_right(out, 8, text_share(a->spread));
         (void)fputc('\n', out);
     }
+    if (all.count == 0)
+        return;
     text_cell(out, "all", LABEL_COLUMNS);
     print_error(&all, (double)all.count, out);
     (void)fputc('\n', out);
@@ -107,6 +123,8 @@ static void print_speed(const struct agreement_report *r, FILE *out)
     const struct speed *s = r->speed;
     struct agreement_error all = agreement_over_all(r->policy, r->policies, OP_KINDS);
 
+    if (all.count == 0)
+        return;
     (void)fputc('\n', out);
     text_paragraph(
         out, "", "  ",
@@ -138,6 +156,8 @@ static void print_order(const struct agreement_report *r, FILE *out)
 
 static void print_kinds(const struct agreement_report *r, FILE *out)
 {
+    if (!is_measured(r))
+        return;
     (void)fputc('\n', out);
     text_cell(out, "operation, all policies", LABEL_COLUMNS);
     (void)fprintf(out, " %9s %9s %8s %8s %8s %7s\n", "predicted", "measured", "of sum",
@@ -196,17 +216,22 @@ static void print_layers(const struct agreement *a, FILE *out)
 
 static void print_causes(const struct agreement_report *r, FILE *out)
 {
+    if (!is_measured(r))
+        return;
     (void)fputs("\nLayers with the largest differences (error of their dense blocks, "
                 "gates, experts and copies)\n",
                 out);
     for (size_t i = 0; i < r->policies; i++)
-        print_layers(&r->policy[i], out);
+        if (!r->policy[i].emulated)
+            print_layers(&r->policy[i], out);
     (void)fputs("\nWhere the error comes from\n", out);
     for (size_t i = 0; i < r->policies; i++) {
         const struct agreement *a = &r->policy[i];
         double total = 0.0, most;
         enum run_share share = agreement_largest_share(a, &most);
 
+        if (a->emulated)
+            continue;
         for (int s = 0; s < RUN_SHARES; s++)
             total += a->measured_share_s[s] - a->predicted_share_s[s];
         text_cell(out, a->label, LABEL_COLUMNS);
@@ -299,7 +324,7 @@ static void print_json_policy(const struct agreement *a, FILE *out)
 {
     (void)fputs("    {\"policy\": ", out);
     json_string(out, a->label);
-    (void)fputs(", \"pass\": ", out);
+    (void)fprintf(out, ", \"emulated\": %s, \"pass\": ", a->emulated ? "true" : "false");
     print_json_error(&a->of_pass, out);
     print_number(", ", "repeats_spread", a->spread, out);
     (void)fputs(",\n     ", out);
@@ -326,9 +351,10 @@ static void print_json_counts(const struct agreement_counts *c, FILE *out)
     (void)fprintf(out,
                   "  \"counts_agree\": {\"accesses\": %" PRIu64 ", \"hits\": %" PRIu64
                   ", \"loads\": %" PRIu64 ", \"bypasses\": %" PRIu64
-                  ", \"host_runs\": %" PRIu64 ", \"prefetches\": %" PRIu64
-                  ", \"in_bytes\": %" PRIu64 ", \"out_bytes\": %" PRIu64 "},\n",
-                  c->accesses, c->hits, c->loads, c->bypasses, c->host_runs,
+                  ", \"host_runs\": %" PRIu64 ", \"near_runs\": %" PRIu64
+                  ", \"prefetches\": %" PRIu64 ", \"in_bytes\": %" PRIu64
+                  ", \"out_bytes\": %" PRIu64 "},\n",
+                  c->accesses, c->hits, c->loads, c->bypasses, c->host_runs, c->near_runs,
                   c->prefetches, c->in_bytes, c->out_bytes);
 }
 
@@ -474,7 +500,7 @@ int agreement_draw(const char *path, const struct agreement_drawing *d, size_t p
     if (t == NULL)
         return -1;
     for (size_t i = 0; i < policies; i++) {
-        for (int s = 0; s < 2; s++) {
+        for (int s = 0; s < 2 && d[i].side[s] != NULL; s++) {
             char *label = mem_format("%s, %s", d[i].label, side[s]);
 
             draw_side(t, timeline_add_process(t, label), d[i].side[s], first, passes);

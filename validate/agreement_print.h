@@ -37,7 +37,7 @@ void agreement_print_operations(const struct agreement_report *r, FILE *out);
  * that counts on, both beginning at 0. */
 struct agreement_drawing {
     const char *label;
-    const struct agreement_ops *side[2]; /* predicted, measured */
+    const struct agreement_ops *side[2]; /* predicted, measured (NULL: emulated) */
 };
 int agreement_draw(const char *path, const struct agreement_drawing *d, size_t policies,
                    uint64_t first, uint64_t passes, struct err *e);

@@ -50,8 +50,9 @@ static void count_op(struct tally *t, const struct op *op)
     } else if (op->kind == OP_COPY_OUT) {
         t->copies_out++;
         t->out_bytes += op->copy.bytes;
-    } else if (op->kind == OP_EXPERTS || op->kind == OP_HOST_EXPERTS) {
+    } else if (op->kind == OP_EXPERTS || op_is_elsewhere(op->kind)) {
         t->host_runs += op->kind == OP_HOST_EXPERTS ? op->group.count : 0;
+        t->near_runs += op->kind == OP_NEAR_EXPERTS ? op->group.count : 0;
         for (uint32_t i = 0; i < op->group.count; i++) {
             uint32_t id = op->group.expert[i];
 
@@ -101,6 +102,7 @@ int tally_compare(const char *label, const struct tally *predicted,
         {"copies out", predicted->copies_out, done_->copies_out},
         {"bytes copied out", predicted->out_bytes, done_->out_bytes},
         {"experts on the host", predicted->host_runs, done_->host_runs},
+        {"experts near the data", predicted->near_runs, done_->near_runs},
     };
 
     for (size_t i = 0; i < sizeof field / sizeof *field; i++)

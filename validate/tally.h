@@ -9,6 +9,7 @@ struct tally {
     uint64_t copies[WORK_CLASSES], in_bytes[WORK_CLASSES]; /* by class */
     uint64_t copies_out, out_bytes;
     uint64_t host_runs; /* experts on the host */
+    uint64_t near_runs; /* ... near the data */
     uint32_t layers, experts;
     uint64_t *tokens; /* (layer, expert): rows computed */
 };

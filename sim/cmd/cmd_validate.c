@@ -122,6 +122,13 @@ static int check_passes(const struct validation *v, struct err *e)
     return 0;
 }
 
+/* Whether the policy runs experts near the data: no such unit is driven, the host's
+ * processors stand in for it. */
+static bool is_emulated(const struct validation *v, uint32_t policy)
+{
+    return v->predicted.tally[policy].near_runs > 0;
+}
+
 /* Once more, with a line of its own. */
 static int execute(struct validation *v, struct cfg *config,
                    const struct experiment_folders *folders, struct err *e)
@@ -152,7 +159,8 @@ static int run_sides(struct validation *v, struct cfg *config,
     v->executed = mem_zalloc(v->flags->repeat, sizeof *v->executed);
     v->device.largest = v->predicted.largest;
     for (uint32_t i = 0; i < v->predicted.policies; i++)
-        v->device.floats = v->device.floats || v->predicted.tally[i].host_runs > 0;
+        v->device.floats =
+            v->device.floats || v->predicted.tally[i].host_runs > 0 || is_emulated(v, i);
     v->device.reserve_bytes = room_reserved(&v->predicted.result, v->info.local_bytes);
     v->device.expert_budget_bytes = v->flags->expert_gib * BYTES_PER_GIB;
     while (status == 0 && v->repeats < v->flags->repeat)
@@ -176,6 +184,7 @@ static void find_agreement(struct validation *v)
                                      .passes = r->policy[i].run.passes,
                                      .warmup = v->flags->warmup,
                                      .repeats = v->repeats,
+                                     .emulated = is_emulated(v, i),
                                      .predicted = v->predicted.pass[i],
                                      .measured = measured,
                                      .predicted_ops = &v->predicted.ops[i],
@@ -194,15 +203,43 @@ static void find_agreement(struct validation *v)
     free(measured);
 }
 
+/* The policies whose times say nothing, in a sentence that begins with a blank; "" where
+ * there is none. Owned. */
+static char *tell_emulated(const struct validation *v)
+{
+    char *labels = mem_strdup(""), *text;
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < v->predicted.result.policies; i++) {
+        if (!is_emulated(v, i))
+            continue;
+        text = mem_format("%s%s'%s'", labels, count++ == 0 ? "" : ", ",
+                          v->predicted.result.policy[i].label);
+        free(labels);
+        labels = text;
+    }
+    text = count == 0
+               ? mem_strdup("")
+               : mem_format(" Near-data unit emulated on this machine's processors "
+                            "(%s %s): counts are compared, but the times measure "
+                            "nothing and are not shown.",
+                            count == 1 ? "policy" : "policies", labels);
+    free(labels);
+    return text;
+}
+
 static char *make_notes(const struct validation *v)
 {
     uint32_t bits = element_bits(v);
     const char *shared = v->device.notes == NULL ? "" : v->device.notes;
+    char *emulated = tell_emulated(v);
+    char *notes =
+        mem_format("Every weight and activation has %u bits on both sides, and kernels "
+                   "are launched one by one.%s%s%s",
+                   bits, emulated, *shared == '\0' ? "" : " ", shared);
 
-    return mem_format(
-        "Every weight and activation has %u bits on both sides, and kernels "
-        "are launched one by one.%s%s",
-        bits, *shared == '\0' ? "" : " ", shared);
+    free(emulated);
+    return notes;
 }
 
 /* Writes one file with what `print` makes of the report. */
@@ -231,7 +268,8 @@ static int write_timeline(const struct validation *v, const char *folder, struct
     for (size_t i = 0; i < v->policies; i++)
         d[i] = (struct agreement_drawing){
             .label = v->policy[i].label,
-            .side = {&v->predicted.ops[i], &v->executed[0].ops[i]}};
+            .side = {&v->predicted.ops[i],
+                     v->policy[i].emulated ? NULL : &v->executed[0].ops[i]}};
     status = agreement_draw(path, d, v->policies, v->flags->warmup, DRAWN, e);
     free(path);
     free(d);

@@ -206,6 +206,7 @@ static void close_device(void *context, struct exec *exec)
     memcpy(t->in_bytes, c.in_bytes, sizeof t->in_bytes);
     t->copies_out = c.copies_out;
     t->host_runs = c.host_runs;
+    t->near_runs = c.near_runs;
     t->out_bytes = c.out_bytes;
     memcpy(t->tokens, c.tokens, (size_t)t->layers * t->experts * sizeof *t->tokens);
     /* The run that shares most says most. */

@@ -115,6 +115,26 @@ static char *describe_cause(const struct validation_page *p)
         signed_share(error_of(worst)).text);
 }
 
+static void print_error(const struct validation_page *p, const struct cfg_node *pass)
+{
+    double median = number_of(pass, "median_abs_error");
+
+    (void)fputs("<section class=\"card answer\">\n", p->out);
+    if (isnan(median)) { /* all policies ran on what is emulated */
+        (void)fputs("<h1>No pass was timed</h1>\n", p->out);
+        return;
+    }
+    (void)fprintf(p->out, "<h1>Predicted passes are off by %s</h1>\n",
+                  text_share(median).text);
+    report_html_paragraph(
+        p->html, "Error",
+        mem_format("median of all passes; at worst %s. In sum predicted %s, measured "
+                   "%s.",
+                   text_share(number_of(pass, "worst_abs_error")).text,
+                   text_time(number_of(pass, "predicted_s")).text,
+                   text_time(number_of(pass, "measured_s")).text));
+}
+
 static void print_answer(const struct validation_page *p)
 {
     const struct cfg_node *pass = part_of(p->root, "pass");
@@ -123,18 +143,7 @@ static void print_answer(const struct validation_page *p)
     char *name = mem_format("%s (%s)", text_of(p->root, "device_name"),
                             text_of(p->root, "device"));
 
-    (void)fprintf(
-        p->out,
-        "<section class=\"card answer\">\n<h1>Predicted passes are off by %s</h1>"
-        "\n",
-        text_share(number_of(pass, "median_abs_error")).text);
-    report_html_paragraph(
-        p->html, "Error",
-        mem_format("median of all passes; at worst %s. In sum predicted %s, measured "
-                   "%s.",
-                   text_share(number_of(pass, "worst_abs_error")).text,
-                   text_time(number_of(pass, "predicted_s")).text,
-                   text_time(number_of(pass, "measured_s")).text));
+    print_error(p, pass);
     report_html_paragraph(p->html, "Counts",
                           mem_strdup("hits, loads and bytes of both sides are equal: a "
                                      "validation where they are not writes nothing."));
