@@ -273,13 +273,16 @@ static void json_answer(const struct cpu_moe *m, const struct cpu_moe_answer *a,
     (void)fprintf(out, "    {\"context\": %" PRIu64 ", \"side\": \"%s\", \"fits\": %s",
                   a->context, cpu_moe_side_name[a->side], a->fits ? "true" : "false");
     if (a->fits) {
+        const struct cpu_moe_run *r = &m->run[a->least];
         char *flag = llama_flag(m, a->side, m->run[a->fastest].count);
 
         (void)fprintf(out, ", \"count\": %u, \"fastest\": %u", (unsigned)a->count,
                       (unsigned)m->run[a->fastest].count);
-        json_memory(&m->run[a->least], a->kv_bytes, out);
-        (void)fputs(", \"llama_cpp\": ", out);
-        json_string(out, m->parallel ? NULL : flag);
+        json_memory(r, a->kv_bytes, out);
+        if (!m->parallel) {
+            (void)fputs(", \"llama_cpp\": ", out);
+            json_string(out, flag);
+        }
         free(flag);
     }
     if (a->why != NULL) {
