@@ -92,6 +92,13 @@ tune "$folder/study.yaml" --n-cpu-moe --set "$room" --set 'policies=[lru-on-dema
     ! grep -q '^4096' "$folder/out"
 report $? "a policy of its own, and contexts that fit"
 
+# The study's own context, and of two policies of one preset the one that is meant.
+tune "$folder/study.yaml" --n-cpu-moe --set "$room" --set workload.context=1000 --json \
+    --set 'policies=[{preset: lru-on-demand, cache: {slots: 2}}, {preset: lru-on-demand, offload: {name: layers, batch: never}}]'
+[ $status -eq 0 ] && [ "$(grep -c '"context": 1000, "side": "first", "fits": true, "count": 2,' "$folder/out")" -eq 1 ] &&
+    ! grep -q '"context": 4096' "$folder/out"
+report $? "the study's own context"
+
 tune "$folder/layers.yaml" --n-cpu-moe --context 1000 --set machine=h100-80g --set 'parallel={gpus: 2}' \
     --set "$room"
 [ $status -eq 0 ] && grep -q '^Memory is that of one GPU' "$folder/out" &&

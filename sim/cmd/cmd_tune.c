@@ -340,6 +340,25 @@ static int tune_into(struct cfg *config, const char *path, const struct folders 
     return status;
 }
 
+static const char tune_help[] =
+    "Searches for the best point of CONFIG's `tune:` within a number of runs:\n\n"
+    "    tune:\n"
+    "      minimise: tpot_p99          # or maximise; a list of two: their front\n"
+    "      over:                       # keys and values as in `sweep:`\n"
+    "        cache.name: [lru, s3fifo, sieve]   # of every policy\n"
+    "        cache.slots: 4..16\n"
+    "        workload.batch: 1..64 log2\n"
+    "      at_most: {ttft_p99: 500 ms, gpu_peak: 70 GB}\n"
+    "      at_least: {hit_rate: 70 %}\n"
+    "      evaluations: 60             # runs, those over a part of the trace too\n"
+    "      seeds: 5                    # runs of the best, to say how sure it is\n\n"
+    "If CONFIG has several policies, which one it should be is searched, too; those\n"
+    "that know what comes later are left out. Goals and limits are figures as in\n"
+    "summary.csv. What is printed as best was run over the whole trace and keeps to\n"
+    "all limits; without such a point the exit status is 1.\n\n"
+    "Two questions have a name, and need no `tune:`: --largest-batch, and\n\n"
+    "    moesim tune traces/samples/tune-n-cpu-moe.yaml --n-cpu-moe --context 32768";
+
 int cmd_tune(int argc, char **argv)
 {
     struct tune_flags flags = {.threads = 1};
@@ -359,30 +378,15 @@ int cmd_tune(int argc, char **argv)
          "is"},
         {"--context", 0, FLAG_TEXT, &flags.contexts, "TOKENS,...",
          "with --n-cpu-moe: lengths that each sequence's KV cache has room for (default: "
-         "the longest request, and powers of two from 4096 to 131072 that fit at all)"},
+         "the study's own, or its longest request and powers of two from 4096 to 131072 "
+         "that "
+         "fit at all)"},
         {"--json", 0, FLAG_SWITCH, &flags.json, NULL, "print JSON instead of text"},
         {"--quiet", 'q', FLAG_SWITCH, &flags.quiet, NULL, "no progress line"},
         {.name = NULL},
     };
     const struct command command = {
-        "moesim tune CONFIG [flags]",
-        "Searches for the best point of CONFIG's `tune:` within a number of runs:\n\n"
-        "    tune:\n"
-        "      minimise: tpot_p99          # or maximise; a list of two: their front\n"
-        "      over:                       # keys and values as in `sweep:`\n"
-        "        cache.name: [lru, s3fifo, sieve]   # of every policy\n"
-        "        cache.slots: 4..16\n"
-        "        workload.batch: 1..64 log2\n"
-        "      at_most: {ttft_p99: 500 ms, gpu_peak: 70 GB}\n"
-        "      at_least: {hit_rate: 70 %}\n"
-        "      evaluations: 60             # runs, those over a part of the trace too\n"
-        "      seeds: 5                    # runs of the best, to say how sure it is\n\n"
-        "If CONFIG has several policies, which one it should be is searched, too; those\n"
-        "that know what comes later are left out. Goals and limits are figures as in\n"
-        "summary.csv. What is printed as best was run over the whole trace and keeps to\n"
-        "all limits; without such a point the exit status is 1.\n\n"
-        "Two questions have a name, and need no `tune:`: --largest-batch, and\n\n"
-        "    moesim tune traces/samples/tune-n-cpu-moe.yaml --n-cpu-moe --context 32768",
+        "moesim tune CONFIG [flags]", tune_help,
         "moesim tune traces/samples/tune.yaml --out out/tune --threads 2", table};
     struct folders folders = {.models = NULL};
     struct err e = {.text = ""};

@@ -3,6 +3,7 @@
 #include "sim/base/mem.h"
 #include "sim/base/pool.h"
 #include "sim/policy/policy.h"
+#include "sim/workload/workload.h"
 #include "traces/trace.h"
 
 #include <inttypes.h>
@@ -29,16 +30,13 @@ static struct cfg *plain_study(const struct cpu_moe_task *t, const struct cpu_mo
                                struct err *e)
 {
     struct cfg *c = cfg_copy(cfg_root(t->study));
-    int status;
 
     cfg_remove(c, "sweep");
     cfg_remove(c, "tune");
-    if (m->policy != NULL)
-        status = experiment_keep_policy(c, m->policy, e);
-    else
-        status = cfg_set(c, NULL, "policies",
-                         "[{name: n-cpu-moe, offload: {name: layers}}]", e);
-    if (status == 0)
+    cfg_keep_item(c, "policies", m->policy_number);
+    if (m->policy != NULL ||
+        cfg_set(c, NULL, "policies", "[{name: n-cpu-moe, offload: {name: layers}}]", e) ==
+            0)
         return c;
     cfg_free(c);
     return NULL;
@@ -53,6 +51,7 @@ struct cfg *cpu_moe_config(const struct cpu_moe_task *t, const struct cpu_moe *m
     if (c == NULL)
         return NULL;
     experiment_open_key(c, "policies.0.offload.count");
+    cfg_remove(c, "workload.context");
     if (put(c, NULL, "policies.0.offload.count", count, e) == 0 &&
         cfg_set(c, NULL, "policies.0.offload.side", cpu_moe_side_name[side], e) == 0 &&
         (context == 0 || put(c, "--context", "workload.context", context, e) == 0))
@@ -92,6 +91,7 @@ static int find_policy(const struct cpu_moe_task *t, struct cpu_moe *m, struct e
         status = is_layers(t, cfg_item(list, i), e);
         if (status != 0) {
             m->policy = status == 1 ? experiment_policy_name(list, i) : NULL;
+            m->policy_number = i;
             break;
         }
     }
@@ -201,9 +201,16 @@ static bool last_fits(const struct cpu_moe *m)
     return any;
 }
 
-/* Those contexts that nobody named. 0 or -1. */
+/* Those contexts that nobody asked for. 0 or -1. */
 static int answer_usual(const struct cpu_moe_task *t, struct cpu_moe *m, struct err *e)
 {
+    const struct cfg_node *workload = cfg_find(cfg_root(t->study), "workload");
+    struct workload_params own = {.context = 0};
+
+    if (cfg_bind(workload, workload_options, &own, e) != 0)
+        return -1;
+    if (own.context > 0)
+        return add_answers(t, m, (uint64_t)own.context, e);
     if (m->longest == 0)
         return err_set(e, "how long requests get is not known beforehand where passes "
                           "depend on time; name the contexts with --context");

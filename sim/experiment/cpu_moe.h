@@ -47,6 +47,7 @@ struct cpu_moe_answer {
 
 struct cpu_moe {
     char *policy;            /* its name in the study; NULL: one of our own; owned */
+    size_t policy_number;    /* in the study's list */
     bool parallel;           /* several GPUs, and bytes are those of one */
     uint32_t layers;         /* MoE layers */
     uint16_t *decoder_layer; /* [layers] of the model's decoder layers; owned */
@@ -63,8 +64,9 @@ struct cpu_moe_task {
     const struct experiment_folders *folders;
     struct shared *shared;
     unsigned threads;
-    /* Tokens, ascending; none: the longest request of the study, and the powers of two
-     * from CPU_MOE_SHORT to CPU_MOE_LONG above it that fit at all. */
+    /* Tokens, ascending; none: the study's own workload.context, or without one its
+     * longest request, and the powers of two from CPU_MOE_SHORT to CPU_MOE_LONG above it
+     * that fit at all. */
     const uint64_t *context;
     size_t contexts;
 };
