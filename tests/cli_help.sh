@@ -126,7 +126,7 @@ while IFS='	' read -r command wanted; do
     echo "$command: $got" && bad=1
 done <<'END'
 run	o:out s:set t:threads -:json -:csv -:params-json -:objective -:policy q:quiet
-tune	o:out s:set t:threads -:largest-batch -:json q:quiet
+tune	o:out s:set t:threads -:largest-batch -:n-cpu-moe -:context -:json q:quiet
 curve	p:policy s:slots b:batch -:scope -:protect -:order m:model -:set o:out t:threads -:json -:csv q:quiet
 check	u:update -:study s:set p:papers -:refit -:json -:junit -:markdown t:threads q:quiet
 explain	-:placement m:map -:policy -:pass -:layer

@@ -1,4 +1,5 @@
 #include "cmd.h"
+#include "tune_cpu_moe.h"
 #include "tune_largest.h"
 #include "tune_print.h"
 #include "sim/base/file.h"
@@ -17,7 +18,8 @@ struct tune_flags {
     const char *out;
     struct flag_list set;
     unsigned threads;
-    bool json, quiet, largest;
+    bool json, quiet, largest, cpu_moe;
+    const char *contexts; /* of --n-cpu-moe; or NULL */
 };
 
 /* ---- the trace in memory ---- */
@@ -266,17 +268,40 @@ static int tune(struct cfg *config, const struct experiment_folders *folders,
     return status;
 }
 
-static int tune_or_largest(struct cfg *config, const struct folders *folders,
-                           const struct tune_flags *flags, const char *out, struct err *e)
+/* A question by name, or the search of `tune:`. 0, 1 (stopped by a signal) or -1. */
+static int ask(struct cfg *config, const struct experiment_folders *folders,
+               struct shared *shared, const struct tune_flags *flags, const char *out,
+               struct err *e)
+{
+    struct tune_largest largest = {folders, shared, flags->threads, flags->json, out};
+    uint64_t context[TUNE_CONTEXTS];
+    struct cpu_moe_task cpu_moe = {.study = config,
+                                   .folders = folders,
+                                   .shared = shared,
+                                   .threads = flags->threads,
+                                   .context = context};
+
+    if (flags->largest)
+        return tune_largest(config, &largest, e);
+    if (!flags->cpu_moe)
+        return tune(config, folders, shared, flags, out, e);
+    if (flags->contexts != NULL) {
+        cpu_moe.contexts = tune_contexts(flags->contexts, context, e);
+        if (cpu_moe.contexts == 0)
+            return -1;
+    }
+    return tune_cpu_moe(&cpu_moe, flags->json, out, e);
+}
+
+static int ask_with_trace(struct cfg *config, const struct folders *folders,
+                          const struct tune_flags *flags, const char *out, struct err *e)
 {
     enum { KEPT_EACH = 64 }; /* of what is shared, for each thread */
     struct experiment_folders where = {folders->models, folders->machines,
                                        folders->presets};
     struct shared *shared = shared_new(KEPT_EACH * flags->threads);
-    struct tune_largest largest = {&where, shared, flags->threads, flags->json, out};
     void *image = take_trace(shared, config);
-    int status = flags->largest ? tune_largest(config, &largest, e)
-                                : tune(config, &where, shared, flags, out, e);
+    int status = ask(config, &where, shared, flags, out, e);
 
     if (status == 1)
         (void)err_set(e, "stopped by a signal, before the search had ended; "
@@ -292,24 +317,47 @@ static int tune_into(struct cfg *config, const char *path, const struct folders 
 {
     static const char *const best[] = {"tune.csv", "best.yaml", "result.h5", NULL};
     static const char *const largest[] = {"largest.csv", NULL};
+    static const char *const cpu_moe[] = {"n-cpu-moe.csv", "best.yaml", NULL};
+    const char *const *own = flags->largest ? largest : flags->cpu_moe ? cpu_moe : best;
     struct folder_out *f;
     int status;
 
     if (flags->out == NULL)
-        return tune_or_largest(config, folders, flags, NULL, e);
-    f = config_folder(config, path, flags->out, flags->largest ? largest : best, e);
+        return ask_with_trace(config, folders, flags, NULL, e);
+    f = config_folder(config, path, flags->out, own, e);
     if (f == NULL)
         return EXIT_BAD;
-    status = tune_or_largest(config, folders, flags, folder_out_name(f), e);
+    status = ask_with_trace(config, folders, flags, folder_out_name(f), e);
     if (status != EXIT_GOOD)
         folder_out_abandon(f, e);
     else if (folder_out_commit(f, e) != 0)
         status = EXIT_BAD;
     else if (!flags->json)
         plain_printf(stdout, "\nWritten: %s/%s\n", flags->out,
-                     flags->largest ? "largest.csv" : "best.yaml, result.h5, tune.csv");
+                     flags->largest   ? "largest.csv"
+                     : flags->cpu_moe ? "best.yaml, n-cpu-moe.csv"
+                                      : "best.yaml, result.h5, tune.csv");
     return status;
 }
+
+static const char tune_help[] =
+    "Searches for the best point of CONFIG's `tune:` within a number of runs:\n\n"
+    "    tune:\n"
+    "      minimise: tpot_p99          # or maximise; a list of two: their front\n"
+    "      over:                       # keys and values as in `sweep:`\n"
+    "        cache.name: [lru, s3fifo, sieve]   # of every policy\n"
+    "        cache.slots: 4..16\n"
+    "        workload.batch: 1..64 log2\n"
+    "      at_most: {ttft_p99: 500 ms, gpu_peak: 70 GB}\n"
+    "      at_least: {hit_rate: 70 %}\n"
+    "      evaluations: 60             # runs, those over a part of the trace too\n"
+    "      seeds: 5                    # runs of the best, to say how sure it is\n\n"
+    "If CONFIG has several policies, which one it should be is searched, too; those\n"
+    "that know what comes later are left out. Goals and limits are figures as in\n"
+    "summary.csv. What is printed as best was run over the whole trace and keeps to\n"
+    "all limits; without such a point the exit status is 1.\n\n"
+    "Two questions have a name, and need no `tune:`: --largest-batch, and\n\n"
+    "    moesim tune traces/samples/tune-n-cpu-moe.yaml --n-cpu-moe --context 32768";
 
 int cmd_tune(int argc, char **argv)
 {
@@ -324,27 +372,21 @@ int cmd_tune(int argc, char **argv)
         {"--largest-batch", 0, FLAG_SWITCH, &flags.largest, NULL,
          "instead: of each policy the largest batch that GPU memory takes, and "
          "what it gives"},
+        {"--n-cpu-moe", 0, FLAG_SWITCH, &flags.cpu_moe, NULL,
+         "instead: of how many MoE layers the experts must stay on the CPU, the first or "
+         "the last ones, so that all else fits beside the KV cache, and how fast that "
+         "is"},
+        {"--context", 0, FLAG_TEXT, &flags.contexts, "TOKENS,...",
+         "with --n-cpu-moe: lengths that each sequence's KV cache has room for (default: "
+         "the study's own, or its longest request and powers of two from 4096 to 131072 "
+         "that "
+         "fit at all)"},
         {"--json", 0, FLAG_SWITCH, &flags.json, NULL, "print JSON instead of text"},
         {"--quiet", 'q', FLAG_SWITCH, &flags.quiet, NULL, "no progress line"},
         {.name = NULL},
     };
     const struct command command = {
-        "moesim tune CONFIG [flags]",
-        "Searches for the best point of CONFIG's `tune:` within a number of runs:\n\n"
-        "    tune:\n"
-        "      minimise: tpot_p99          # or maximise; a list of two: their front\n"
-        "      over:                       # keys and values as in `sweep:`\n"
-        "        cache.name: [lru, s3fifo, sieve]   # of every policy\n"
-        "        cache.slots: 4..16\n"
-        "        workload.batch: 1..64 log2\n"
-        "      at_most: {ttft_p99: 500 ms, gpu_peak: 70 GB}\n"
-        "      at_least: {hit_rate: 70 %}\n"
-        "      evaluations: 60             # runs, those over a part of the trace too\n"
-        "      seeds: 5                    # runs of the best, to say how sure it is\n\n"
-        "If CONFIG has several policies, which one it should be is searched, too; those\n"
-        "that know what comes later are left out. Goals and limits are figures as in\n"
-        "summary.csv. What is printed as best was run over the whole trace and keeps to\n"
-        "all limits; without such a point the exit status is 1.",
+        "moesim tune CONFIG [flags]", tune_help,
         "moesim tune traces/samples/tune.yaml --out out/tune --threads 2", table};
     struct folders folders = {.models = NULL};
     struct err e = {.text = ""};
@@ -356,6 +398,12 @@ int cmd_tune(int argc, char **argv)
     if (count != 1)
         return flags_misuse(&command,
                             "tune takes one configuration file, such as study.yaml");
+    if (flags.largest && flags.cpu_moe)
+        return flags_misuse(&command,
+                            "--largest-batch and --n-cpu-moe are two questions; "
+                            "ask one at a time");
+    if (flags.contexts != NULL && !flags.cpu_moe)
+        return flags_misuse(&command, "--context needs --n-cpu-moe");
     file_catch_signals();
     if (folders_find(&folders, &e) == 0)
         config = config_load(argv[0], &flags.set, &e);

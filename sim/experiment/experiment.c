@@ -493,7 +493,9 @@ static struct experiment_facts facts_of(const struct experiment *x)
 {
     const struct workload_params *w = &x->workload;
     struct experiment_facts f = {.requests = x->requests,
-                                 .most = (uint64_t)w->max_passes};
+                                 .most = (uint64_t)w->max_passes,
+                                 .longest = x->sizes.longest,
+                                 .kv_bytes = x->kv_bytes};
 
     if (w->mode == WORKLOAD_STATIC)
         f.together = (uint64_t)w->batch;
@@ -513,8 +515,8 @@ int experiment_check(struct cfg *config, const struct experiment_folders *folder
     struct experiment x = {.hooks = &none, .folders = folders};
     int status = experiment_prepare(&x, config, false, e);
 
-    if (status == 0 && facts != NULL)
-        *facts = facts_of(&x);
+    if (facts != NULL)
+        *facts = status == 0 ? facts_of(&x) : (struct experiment_facts){.tight = x.tight};
     experiment_release(&x);
     return status;
 }

@@ -118,10 +118,14 @@ struct experiment_facts {
     uint64_t together; /* most of them at once; 0: as recorded */
     uint64_t recorded; /* passes of the trace that it replays; else 0 */
     uint64_t most;     /* passes, where the configuration has a limit; else 0 */
+    uint64_t longest; /* tokens of a request; 0: passes depend on time, or are recorded */
+    uint64_t
+        kv_bytes; /* of the first policy's largest KV cache, on one GPU; 0 likewise */
+    bool tight;   /* refused, and only since GPU memory has no room for some policy */
 };
 
 /* Whether the configuration could be run, as far as is known without reading the trace's
- * rows. Fills `facts` (or NULL). 0 or -1. */
+ * rows. Fills `facts` (or NULL); of a refused one `tight` alone. 0 or -1. */
 int experiment_check(struct cfg *config, const struct experiment_folders *folders,
                      struct experiment_facts *facts, struct err *e);
 

@@ -28,21 +28,22 @@ static int check_needs(const struct experiment *x, const struct policy *p, struc
 }
 
 /* On one of several GPUs: do its weights fit? */
-static int check_gpu(const struct experiment *x, const struct policy *p, struct err *e)
+static int check_gpu(const struct experiment *x, const struct policy *p,
+                     uint64_t *kv_bytes, struct err *e)
 {
     struct model model = experiment_model(x, p);
     struct cost whole = {.model = &model, .machine = x->machine};
     struct parallel_setup setup;
-    uint64_t bytes, kv_bytes;
+    uint64_t bytes;
 
     if (parallel_setup_init(&setup, p, &x->parallel, &x->topology, &whole, x->info,
                             x->expert_bytes, e) != 0)
         return -1;
     bytes = setup.weight_bytes;
-    kv_bytes = run_kv_bytes(setup.cost.model, x->sizes.kv_tokens);
+    *kv_bytes = run_kv_bytes(setup.cost.model, x->sizes.kv_tokens);
     parallel_setup_release(&setup);
     if (bytes <= x->gpu_bytes)
-        return run_refuse_kv(p, x->sizes.kv_pass, kv_bytes, x->gpu_bytes - bytes, e);
+        return run_refuse_kv(p, x->sizes.kv_pass, *kv_bytes, x->gpu_bytes - bytes, e);
     return err_set(e,
                    "policy '%s': the weights of %s on each of %u GPUs take %s, but %s of "
                    "a GPU of %s may be used; take more GPUs, fewer slots, a larger "
@@ -52,16 +53,16 @@ static int check_gpu(const struct experiment *x, const struct policy *p, struct 
                    x->machine->name);
 }
 
-static int check_memory(const struct experiment *x, const struct policy *p, struct err *e)
+static int check_memory(const struct experiment *x, const struct policy *p,
+                        uint64_t *kv_bytes, struct err *e)
 {
     struct model model = experiment_model(x, p);
     uint64_t dense = model_dense_bytes(&model);
     uint64_t cache = job_cache_bytes(x, p), bytes = dense + cache;
 
+    *kv_bytes = run_kv_bytes(&model, x->sizes.kv_tokens);
     if (bytes <= x->gpu_bytes)
-        return run_refuse_kv(p, x->sizes.kv_pass,
-                             run_kv_bytes(&model, x->sizes.kv_tokens),
-                             x->gpu_bytes - bytes, e);
+        return run_refuse_kv(p, x->sizes.kv_pass, *kv_bytes, x->gpu_bytes - bytes, e);
     return err_set_key(e, dense > x->gpu_bytes ? "gpu_memory" : "cache.slots",
                        "policy '%s': model %s needs %s beside its experts and the cache "
                        "%s, together %s, but %s of a GPU of %s may be used; take %sa "
@@ -72,9 +73,13 @@ static int check_memory(const struct experiment *x, const struct policy *p, stru
                        dense > x->gpu_bytes ? "" : "fewer slots, ");
 }
 
-static int check_room(const struct experiment *x, const struct policy *p, struct err *e)
+/* Also tells what the largest KV cache takes of a GPU. */
+static int check_room(const struct experiment *x, const struct policy *p,
+                      uint64_t *kv_bytes, struct err *e)
 {
-    return x->is_parallel ? check_gpu(x, p, e) : check_memory(x, p, e);
+    *kv_bytes = 0;
+    return x->is_parallel ? check_gpu(x, p, kv_bytes, e)
+                          : check_memory(x, p, kv_bytes, e);
 }
 
 /* What the slots of a policy are counted in: the experts of a layer that one GPU has, and
@@ -104,9 +109,11 @@ static bool has_room(const struct experiment *x, const struct policy *p,
 {
     struct policy tried = *p;
     struct err why = {.text = ""};
+    uint64_t kv_bytes;
 
     tried.cache.layer_slots = slots;
-    return resolve(x, &tried, share, &why) == 0 && check_room(x, &tried, &why) == 0;
+    return resolve(x, &tried, share, &why) == 0 &&
+           check_room(x, &tried, &kv_bytes, &why) == 0;
 }
 
 /* `slots: auto`: the most slots that fit; where those are all, it is `all`. */
@@ -165,15 +172,20 @@ static int resolve_slots(const struct experiment *x, struct policy *p, struct er
     return status;
 }
 
-static int check_policy(const struct experiment *x, struct policy *p, struct err *e)
+static int check_policy(struct experiment *x, struct policy *p, struct err *e)
 {
+    uint64_t kv_bytes;
+
     if (check_needs(x, p, e) != 0 || resolve_slots(x, p, e) != 0)
         return -1;
     if (x->is_parallel)
         parallel_fill_cache(p, &x->topology, x->info->experts);
     if (combination_check(x, p, e) != 0)
         return -1;
-    return check_room(x, p, e);
+    x->tight = check_room(x, p, &kv_bytes, e) != 0;
+    if (p == x->policy[0])
+        x->kv_bytes = kv_bytes;
+    return x->tight ? -1 : 0;
 }
 
 unsigned experiment_needs(const struct experiment *x)

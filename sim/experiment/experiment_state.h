@@ -43,6 +43,8 @@ struct experiment {
     uint64_t requests;   /* that a run serves */
     uint64_t rows_total; /* of one run, where that is known beforehand; else 0 */
     struct workload_sizes sizes;
+    uint64_t kv_bytes;      /* of the first policy's largest cache, on one GPU */
+    bool tight;             /* some policy was refused for want of GPU memory */
     bool scores, predicted; /* some policy needs them */
     struct policy **policy;
     uint32_t policies;

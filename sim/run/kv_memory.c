@@ -12,16 +12,18 @@ int run_refuse_kv(const struct policy *p, uint64_t pass, uint64_t bytes, uint64_
                   struct err *e)
 {
     struct text_sizes size;
+    char what[64] = "the context of each sequence";
 
     if (bytes <= room)
         return 0;
     size = text_sizes(bytes, room);
-    return err_set_key(
-        e, "cache.slots",
-        "policy '%s': pass %llu needs %s for its KV cache, but only %s of "
-        "GPU memory are left beside the weights; use fewer expert slots, a "
-        "smaller batch or a larger machine",
-        p->label, (unsigned long long)pass, size.a, size.b);
+    if (pass != WORKLOAD_NO_PASS)
+        (void)snprintf(what, sizeof what, "pass %llu", (unsigned long long)pass);
+    return err_set_key(e, "cache.slots",
+                       "policy '%s': %s needs %s for its KV cache, but only %s of "
+                       "GPU memory are left beside the weights; use fewer expert slots, "
+                       "a smaller batch or a larger machine",
+                       p->label, what, size.a, size.b);
 }
 
 int kv_memory_check(struct runner *c, uint32_t first, uint32_t count,
@@ -29,7 +31,8 @@ int kv_memory_check(struct runner *c, uint32_t first, uint32_t count,
 {
     /* An encoder's keys and values last as long as its layer. */
     uint64_t kept = c->encoding ? 0 : b->kv_tokens + b->cross_tokens;
-    uint64_t bytes = run_kv_bytes(c->setup->cost->model, kept);
+    uint64_t least = c->setup->kv_kept_tokens;
+    uint64_t bytes = run_kv_bytes(c->setup->cost->model, kept > least ? kept : least);
 
     for (uint32_t i = first; i < first + count; i++)
         c->gpu[i].kv_bytes = bytes;

@@ -59,7 +59,9 @@ struct run_setup {
                        where every expert is resident from the start */
     uint64_t
         kv_room_bytes; /* GPU memory left for the KV cache; UINT64_MAX: not checked */
-    bool keep_passes;  /* fill pass_spool */
+    uint64_t kv_kept_tokens; /* KV entries in a home that the cache has room for from the
+                                start; it grows where a pass has more */
+    bool keep_passes;        /* fill pass_spool */
     struct future_reader *future;  /* for oracles; or NULL */
     struct future_writer *record;  /* told every pass, for bounds afterwards; or NULL */
     const struct run_watch *watch; /* NULL: misses are not watched */
@@ -73,7 +75,8 @@ struct run_setup {
 /* GPU memory that so many KV entries of every layer take; behind an encoder of every
  * decoder layer, those of the prompts that it attends to included. */
 uint64_t run_kv_bytes(const struct model *m, uint64_t kv_tokens);
-/* Refuses a pass whose KV cache takes `bytes` where there is less `room`. 0 or -1. */
+/* Refuses a pass (WORKLOAD_NO_PASS: the context that is kept) whose KV cache takes
+ * `bytes` where there is less `room`. 0 or -1. */
 int run_refuse_kv(const struct policy *p, uint64_t pass, uint64_t bytes, uint64_t room,
                   struct err *e);
 

@@ -490,22 +490,25 @@ int workload_next(struct workload *w, sim_time now, const struct pass **pass,
 
 /* Adds the KV entries that a take leaves its request with to its home's. */
 static int add_kv(struct workload *w, struct cursor *c, uint32_t rows, uint32_t homes,
-                  uint64_t *kv_tokens, struct err *e)
+                  uint64_t *kv_tokens, uint64_t *longest, struct err *e)
 {
     uint32_t home = (c->source != VIEW_NO_SOURCE ? c->source : c->request) % homes;
     uint32_t position;
 
     if (cursor_position(c, &w->setup, c->next + rows - 1, &position, e) != 0)
         return -1;
-    if (!w->setup.shape.sides || cursor_prompt_left(c) == 0) /* encoders keep none */
+    if (!w->setup.shape.sides || cursor_prompt_left(c) == 0) { /* encoders keep none */
         kv_tokens[home] += (uint64_t)position + 1;
+        if (*longest <= position)
+            *longest = (uint64_t)position + 1;
+    }
     c->next += rows;
     return 0;
 }
 
 /* The next pass by its sizes alone; `kv_tokens` [homes] is overwritten. */
 static int size_next(struct workload *w, struct pass *p, uint32_t homes,
-                     uint64_t *kv_tokens, struct err *e)
+                     uint64_t *kv_tokens, uint64_t *longest, struct err *e)
 {
     int status;
 
@@ -520,9 +523,34 @@ static int size_next(struct workload *w, struct pass *p, uint32_t homes,
     p->finished_count = 1; /* whoever is done leaves */
     status = plan(w, 0, p, e);
     for (uint32_t i = 0; status == 1 && i < w->take_count; i++)
-        if (add_kv(w, w->take[i].cursor, w->take[i].rows, homes, kv_tokens, e) != 0)
+        if (add_kv(w, w->take[i].cursor, w->take[i].rows, homes, kv_tokens, longest, e) !=
+            0)
             status = -1;
     return status;
+}
+
+/* Room for the KV cache of `context` tokens of each sequence that runs at once. */
+static int keep_context(const struct workload_params *p, uint32_t homes,
+                        struct workload_sizes *sizes, struct err *e)
+{
+    uint64_t context = (uint64_t)p->context;
+    uint64_t sequences =
+        (uint64_t)(p->mode == WORKLOAD_STATIC ? p->batch : p->max_sequences);
+
+    if (context == 0)
+        return 0;
+    if (sizes->longest > context)
+        return err_set_key(e, "workload.context",
+                           "workload: context is %llu, but a request has %llu tokens; "
+                           "give at least as many",
+                           (unsigned long long)context,
+                           (unsigned long long)sizes->longest);
+    sizes->kept_tokens = (sequences + homes - 1) / homes * context;
+    if (sizes->kv_tokens >= sizes->kept_tokens)
+        return 0;
+    sizes->kv_tokens = sizes->kept_tokens;
+    sizes->kv_pass = WORKLOAD_NO_PASS;
+    return 0;
 }
 
 int workload_measure(struct trace *t, const struct model *m,
@@ -536,7 +564,7 @@ int workload_measure(struct trace *t, const struct model *m,
 
     *sizes = (struct workload_sizes){.rows = 0};
     for (uint64_t i = 0; i < most && status == 1 && !file_interrupted(); i++) {
-        status = size_next(w, &w->pass, homes, kv_tokens, e);
+        status = size_next(w, &w->pass, homes, kv_tokens, &sizes->longest, e);
         if (status == 1 && w->take_rows > sizes->rows)
             sizes->rows = w->take_rows;
         for (uint32_t h = 0; status == 1 && h < homes; h++) {
@@ -548,7 +576,7 @@ int workload_measure(struct trace *t, const struct model *m,
     }
     free(kv_tokens);
     workload_free(w);
-    return status < 0 ? -1 : 0;
+    return status < 0 ? -1 : keep_context(p, homes, sizes, e);
 }
 
 /* ---- asking ---- */

@@ -57,6 +57,8 @@ struct workload_params {
     int64_t first_request; /* index in the trace */
     int64_t requests;      /* how many; 0: all */
     int64_t max_passes;    /* stop after so many; 0: no limit */
+    int64_t context; /* tokens of KV cache of each sequence that GPU memory keeps room
+                        for; 0: for those that passes have */
 };
 extern const struct option workload_options[];
 
@@ -107,11 +109,16 @@ struct workload_sizes {
     /* Most KV entries that the requests of a pass have in one home, those of prompts that
      * a decoder attends to included, and that pass. */
     uint64_t kv_tokens, kv_pass;
+    uint64_t longest; /* most KV entries of one request */
+    /* KV entries in a home that room is kept for: `context` of each sequence that runs at
+     * once. kv_tokens are never fewer, and WORKLOAD_NO_PASS where these are the most. */
+    uint64_t kept_tokens;
 };
+#define WORKLOAD_NO_PASS UINT64_MAX
 /* Walks through the passes of a workload by their sizes, without reading routing. Its
  * requests live in `homes` places, as a crew deals them out. What is not known beforehand
- * is 0: all where passes depend on time, KV entries of recorded passes in several homes.
- */
+ * is 0: all but what `context` keeps where passes depend on time, KV entries of recorded
+ * passes in several homes. Refuses a `context` that is shorter than a request. */
 int workload_measure(struct trace *t, const struct model *m,
                      const struct workload_params *p, uint32_t homes, uint64_t seed,
                      struct workload_sizes *sizes, struct err *e);

@@ -33,6 +33,9 @@ const struct option workload_options[] = {
     {"requests", OPT_INT, AT(requests), "0", 0, 4e9, NULL, "how many; 0: all"},
     {"max_passes", OPT_INT, AT(max_passes), "0", 0, 1e15, NULL,
      "stop after so many passes; 0: no limit"},
+    {"context", OPT_INT, AT(context), "0", 0, 1e9, NULL,
+     "tokens of KV cache of each sequence that GPU memory keeps room for, as engines' "
+     "context length; 0: for those that passes have"},
     {.name = NULL},
 };
 #undef AT
@@ -79,6 +82,11 @@ static int check_recorded(const struct workload_params *p, struct err *e)
             e, "workload.mode",
             "workload: mode: recorded serves whole passes, so first_request "
             "and requests must be 0; use max_passes, or slice the trace");
+    if (p->context != 0)
+        return err_set_key(
+            e, "workload.context",
+            "workload: mode: recorded has the sequences that were recorded, so context "
+            "must be 0; choose mode: static or continuous");
     return 0;
 }
 
