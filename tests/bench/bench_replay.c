@@ -89,8 +89,7 @@ static double replay(struct bench *b, bool look_ahead, struct run_result *result
     struct cost cost = {.model = b->model, .machine = b->machine};
     struct exec_sim_options options = {
         .cost = cost,
-        .event_driven =
-            policy_prefetch(b->policy)->step != NULL || b->policy->cache.write_back,
+        .event_driven = policy_copies_aside(b->policy),
     };
     clockid_t clock = b->gpus > 0 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
     double begun = seconds(clock);
