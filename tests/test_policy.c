@@ -240,8 +240,7 @@ static void what_presets_choose(void **unused)
 }
 
 /* `options` are among those of its plug-in. */
-static void check_offload(const char *preset, const char *plugin,
-                          const char *options)
+static void check_offload(const char *preset, const char *plugin, const char *options)
 {
     struct reading r = read_good(preset);
     char *text = cfg_describe(r.policy->plugin[SLOT_OFFLOAD]->options,
