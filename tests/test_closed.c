@@ -159,18 +159,18 @@ static void test_many_rows_stream_the_weights(void **state)
     (void)state;
     w->workload.batch = 2;
     set_token_time(w, 5);
-    t = run_mode(w, "{offload: {name: layers, count: 1, batch: 2}}", true);
+    t = run_both(w, "{offload: {name: layers, count: 1, batch: 2}}");
     assert_int_equal(t.layer[0].host_runs, 0);
     assert_int_equal(t.layer[0].bypasses, 3);
     assert_int_equal(t.layer[0].demand_bytes, 3 * WORLD_BYTES);
     assert_int_equal(t.layer[1].hits, 3);
-    t = run_mode(w, "{offload: {name: layers, count: 1, batch: 3}}", true);
+    t = run_both(w, "{offload: {name: layers, count: 1, batch: 3}}");
     assert_int_equal(t.layer[0].host_runs, 3);
     assert_int_equal(t.layer[0].bypasses, 0);
-    t = run_mode(w, "{offload: {name: layers, count: 1, batch: never}}", true);
+    t = run_both(w, "{offload: {name: layers, count: 1, batch: never}}");
     assert_int_equal(t.layer[0].host_runs, 3);
     /* The other layer may have a cache of its own. */
-    t = run_mode(w, "{cache: {slots: 1}, offload: {name: layers, count: 1}}", true);
+    t = run_both(w, "{cache: {slots: 1}, offload: {name: layers, count: 1}}");
     assert_int_equal(t.layer[0].host_runs, 3);
     assert_int_equal(t.layer[1].loads + t.layer[1].bypasses, 3);
     run_world_free(w);

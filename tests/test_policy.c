@@ -189,8 +189,9 @@ static void every_preset_loads(void **unused)
         r = read_good(names[count]);
         assert_string_equal(r.policy->label, names[count]);
         assert_string_equal(r.policy->preset, names[count]);
-        /* Capacity is the user's. */
-        assert_int_equal(r.policy->cache.layer_slots, 0);
+        /* Capacity is the user's, or none. */
+        assert_true(r.policy->cache.layer_slots == 0 ||
+                    r.policy->cache.layer_slots == CACHE_SLOTS_NONE);
         assert_int_equal(r.policy->cache.bytes, 0);
         release(&r);
         if (count > 0)
@@ -236,6 +237,42 @@ static void what_presets_choose(void **unused)
     r = read_good("static-gating-lm");
     assert_false(policy_lossless(r.policy));
     release(&r);
+}
+
+/* `options` are among those of its plug-in. */
+static void check_offload(const char *preset, const char *plugin, const char *options)
+{
+    struct reading r = read_good(preset);
+    char *text = cfg_describe(r.policy->plugin[SLOT_OFFLOAD]->options,
+                              r.policy->params[SLOT_OFFLOAD]);
+
+    check_name(r.policy, SLOT_OFFLOAD, plugin);
+    if (strstr(text, options) == NULL)
+        fail_msg("%s has %s, not %s", preset, text, options);
+    free(text);
+    release(&r);
+}
+
+static void where_presets_run_experts(void **unused)
+{
+    static const char *const monde[] = {"monde", "monde-near-only", "monde-fetch-only"};
+
+    (void)unused;
+    check_offload("monde", "monde", "hot=rule alpha=1 link=overlap");
+    check_offload("monde-near-only", "monde", "hot=0 ");
+    check_offload("monde-fetch-only", "monde", "hot=all ");
+    check_offload("fiddler", "fiddler", "form=paper objective=sum");
+    check_offload("fiddler-released", "fiddler", "form=released objective=sum");
+    check_offload("llama-n-cpu-moe", "layers", "count=all side=first batch=32");
+    check_offload("llama-cpu-moe", "layers", "count=all ");
+    check_offload("expert-cache-hybrid", "hybrid", "fetch=2 rule=fixed");
+    for (size_t i = 0; i < sizeof monde / sizeof *monde; i++) {
+        struct reading r = read_good(monde[i]);
+
+        assert_int_equal(r.policy->cache.layer_slots, CACHE_SLOTS_NONE);
+        assert_int_equal(r.policy->schedule.loads, LOADS_EACH);
+        release(&r);
+    }
 }
 
 static void defaults(void **unused)
@@ -470,6 +507,7 @@ int main(void)
         cmocka_unit_test(every_plugin_by_name),
         cmocka_unit_test(every_preset_loads),
         cmocka_unit_test(what_presets_choose),
+        cmocka_unit_test(where_presets_run_experts),
         cmocka_unit_test(defaults),
         cmocka_unit_test(labels),
         cmocka_unit_test(keys_override_one_by_one),

@@ -102,6 +102,9 @@ struct exec *exec_sim_new(const struct exec_sim_options *o)
                     root > in->bytes_per_s ? root : in->bytes_per_s);
     if (m->has_storage)
         engine_add_link(x->engine, "storage", m->storage_read.bytes_per_s);
+    if (!o->event_driven) /* a link has one lane there; they never meet */
+        x->dram = (uint16_t)engine_add_link(x->engine, "host DRAM, experts",
+                                            m->host.dram_bytes_per_s);
     x->observe = o->observe;
     x->observe_context = o->observe_context;
     if (o->observe != NULL)

@@ -82,6 +82,21 @@ static bool is_sooner_on_gpu(const struct fiddler *f, const struct view *v,
     return host > gpu;
 }
 
+/* Rows alone decide, which are often as many as the last one's. */
+static void judge_each(const struct fiddler *f, const struct view *v,
+                       const uint16_t *missing, uint32_t count, uint8_t *where)
+{
+    uint32_t rows = 0;
+    uint8_t last = OFFLOAD_FETCH;
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (i == 0 || v->tokens[missing[i]] != rows)
+            last = is_sooner_on_gpu(f, v, missing[i]) ? OFFLOAD_FETCH : OFFLOAD_IN_PLACE;
+        rows = v->tokens[missing[i]];
+        where[i] = last;
+    }
+}
+
 static void decide(const void *params, const struct view *v, const uint16_t *missing,
                    uint32_t count, uint16_t *order, uint8_t *where)
 {
@@ -90,9 +105,7 @@ static void decide(const void *params, const struct view *v, const uint16_t *mis
     uint32_t copied;
 
     if (f->objective == OBJECTIVE_SUM) {
-        for (uint32_t i = 0; i < count; i++)
-            where[i] =
-                is_sooner_on_gpu(f, v, missing[i]) ? OFFLOAD_FETCH : OFFLOAD_IN_PLACE;
+        judge_each(f, v, missing, count, where);
         return;
     }
     c = costs(f, v, missing, count);

@@ -3,7 +3,9 @@
  * (all). Passes of few rows run them on the host. From `batch` rows on their weights are
  * streamed to the GPU, pass by pass, and not kept (ggml's offload of operations,
  * GGML_OP_OFFLOAD_MIN_BATCH, 32 where nothing else is said). The other layers' experts
- * have the cache; without a size it holds all of them.
+ * have the cache; without a size it holds all of them. A layer either loads or runs in
+ * place, and the next one begins when it is done, so that on one GPU the two never share
+ * the host's memory.
  *
  * `whole: yes` leaves nothing of those layers on the GPU, as --n-gpu-layers does for the
  * last ones: every pass computes them on the host, and rows cross at their borders only.
@@ -66,12 +68,6 @@ static bool streams(const void *params)
     return ((const struct layers *)params)->batch != BATCH_NEVER;
 }
 
-static bool shares(const void *params)
-{
-    (void)params;
-    return true;
-}
-
 const struct offload_type offload_layers = {
     .plugin = {.slot = SLOT_OFFLOAD,
                .name = "layers",
@@ -85,7 +81,6 @@ const struct offload_type offload_layers = {
                .options = options,
                .params_size = sizeof(struct layers)},
     .decide = decide,
-    .shares = shares,
     .closes = closes,
     .streams = streams,
 };

@@ -184,16 +184,18 @@ static void move_one(struct division *d, const struct offload_costs *c, uint16_t
         d->run = (d->run > d->copies ? d->run : d->copies) + c->gpu(c->context, &one);
 }
 
-static struct offload_times ends(const struct division *d, const struct offload_costs *c)
+static sim_time gpu_end(const struct division *d, const struct offload_costs *c)
 {
-    struct offload_times t = {.gpu = d->run};
+    sim_time begun = c->busy > d->copies ? c->busy : d->copies;
 
-    if (d->copied.distinct > 0 && !c->each)
-        t.gpu =
-            (c->busy > d->copies ? c->busy : d->copies) + c->gpu(c->context, &d->copied);
-    if (d->rest.distinct > 0)
-        t.in_place = c->in_place(c->context, &d->rest, d->sum);
-    return t;
+    if (d->copied.distinct == 0 || c->each)
+        return d->run;
+    return begun + c->gpu(c->context, &d->copied);
+}
+
+static sim_time in_place_end(const struct division *d, const struct offload_costs *c)
+{
+    return d->rest.distinct > 0 ? c->in_place(c->context, &d->rest, d->sum) : 0;
 }
 
 struct offload_times offload_times_of(const struct offload_costs *c,
@@ -204,9 +206,11 @@ struct offload_times offload_times_of(const struct offload_costs *c,
 
     for (uint32_t i = 0; i < copied; i++)
         move_one(&d, c, order[i]);
-    return ends(&d, c);
+    return (struct offload_times){gpu_end(&d, c), in_place_end(&d, c)};
 }
 
+/* The GPU is never done before the last copy has come, and more copies come later: once
+ * that is no earlier than what was found, nothing else is. */
 uint32_t offload_best(const struct offload_costs *c, const uint16_t *order,
                       uint32_t count, uint32_t most)
 {
@@ -215,14 +219,18 @@ uint32_t offload_best(const struct offload_costs *c, const uint16_t *order,
     uint32_t best = 0;
 
     for (uint32_t copied = 0;; copied++) {
-        struct offload_times t = ends(&d, c);
-        sim_time end = t.gpu > t.in_place ? t.gpu : t.in_place;
+        sim_time end = gpu_end(&d, c);
 
+        if (end < least) {
+            sim_time in_place = in_place_end(&d, c);
+
+            end = end > in_place ? end : in_place;
+        }
         if (end < least) {
             least = end;
             best = copied;
         }
-        if (copied == count || copied == most)
+        if (copied == count || copied == most || d.copies + c->copy >= least)
             return best;
         move_one(&d, c, order[copied]);
     }

@@ -81,6 +81,21 @@ static int run_group(const struct bench *b, struct run_setup *s,
     return status;
 }
 
+/* Layers that keep no expert, and slots that are a word, as experiments have them. 0 or
+ * -1. */
+static int resolve(struct bench *b, const struct run_setup *s, struct err *e)
+{
+    struct cache_params *p = &b->policy->cache;
+
+    policy_close_layers(b->policy, s->trace->layers);
+    if (b->gpus > 0 || p->slots > 0)
+        return 0;
+    return cache_resolve(p, s->trace->layers, s->trace->experts, s->expert_bytes, e) ==
+                   NULL
+               ? 0
+               : -1;
+}
+
 /* One replay; with `look_ahead`, only finds the future. Returns seconds, or -1. */
 static double replay(struct bench *b, bool look_ahead, struct run_result *result,
                      struct err *e)
@@ -89,8 +104,7 @@ static double replay(struct bench *b, bool look_ahead, struct run_result *result
     struct cost cost = {.model = b->model, .machine = b->machine};
     struct exec_sim_options options = {
         .cost = cost,
-        .event_driven =
-            policy_prefetch(b->policy)->step != NULL || b->policy->cache.write_back,
+        .event_driven = policy_copies_aside(b->policy),
     };
     clockid_t clock = b->gpus > 0 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC;
     double begun = seconds(clock);
@@ -117,7 +131,9 @@ static double replay(struct bench *b, bool look_ahead, struct run_result *result
     s.exec = count ? exec_count_new() : exec_sim_new(&options);
     s.workload = workload_new(t, b->model, &b->workload,
                               (policy_needs(b->policy) & NEED_SCORES) != 0, false, 1, e);
-    if (s.workload != NULL && look_ahead) {
+    if (s.workload != NULL && resolve(b, &s, e) != 0) {
+        status = -1;
+    } else if (s.workload != NULL && look_ahead) {
         s.record =
             future_writer_new(s.trace->layers, s.trace->experts, CACHE_ORDER_ID, e);
         status = s.record == NULL ? -1 : run_routing(&s, e);

@@ -38,6 +38,22 @@ CACHES = {"heat-protected-lru": "layer", "least-stale-ewma": "layer", "least-sta
           "moe-infinity": "layer"}
 CACHE_MOST = 900
 
+# Offloads of a replay of one row a pass: machine and policy. Those in SHARING load beside experts on
+# the CPU, for which the engine has to be driven by events, as "events" is: LRU in all else.
+OFFLOADS = {
+    "host": ("h200", "{cache: {name: pin, slots: 16}, offload: host}"),
+    "layers": ("h200", "{cache: {name: lru, slots: 16}, offload: {name: layers, count: 12}}"),
+    "monde": ("a100-monde", "{cache: {slots: none}, offload: monde, "
+                            "schedule: {name: overlapped, loads: each}}"),
+    "monde best": ("a100-monde", "{cache: {slots: none}, offload: {name: monde, hot: best}}"),
+    "fiddler": ("h200", "{cache: {name: pin, slots: 16}, offload: fiddler}"),
+    "hybrid": ("h200", "{cache: {name: lru, slots: 16}, offload: hybrid}"),
+    "hybrid fixed": ("h200", "{cache: {name: lru, slots: 16}, "
+                             "offload: {name: hybrid, rule: fixed, fetch: 2}}"),
+    "events": ("h200", "{cache: {name: lru, slots: 16}, offload: {name: hybrid, rule: fixed}}"),
+}
+SHARING = ("fiddler", "hybrid", "hybrid fixed")
+
 
 def weighing(cache):
     """A policy with such a cache of half of GPT-OSS-20B's experts, in slots of a set."""
