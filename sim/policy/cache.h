@@ -181,13 +181,22 @@ struct cache_config {
     const void *algorithm_params;
     struct cache_params params;
     uint32_t layers, experts;
-    const uint64_t *expert_bytes;      /* [layers] */
+    const uint64_t *expert_bytes; /* [layers] */
+    /* [layers] Each expert is there a second time, in fewer bits: expert x of a layer as
+     * x + experts, so small (cache_low()). Its size is `bytes`. NULL: none is. */
+    const uint64_t *low_bytes;
     const uint64_t *profile;           /* (layer, expert) or NULL */
     bool future;                       /* next uses will be given */
     const struct cache_use *first_use; /* (layer, expert), so that an oracle can judge
                                           what is preloaded; or NULL */
     uint64_t seed;
 };
+
+/* What an expert in fewer bits is to such a cache. */
+static inline uint32_t cache_low(const struct cache_config *config, uint32_t expert)
+{
+    return expert + config->experts;
+}
 
 struct cache;
 
@@ -220,6 +229,9 @@ void cache_end_sequences(struct cache *c, uint32_t ended, uint32_t running);
 /* Starts the next step: these experts are active in it (ascending ids). */
 void cache_begin_step(struct cache *c, uint32_t layer, const uint16_t *active,
                       uint32_t count);
+
+/* One more is: an expert in fewer bits that is accessed in place of an active one. */
+void cache_add_active(struct cache *c, uint32_t layer, uint32_t expert);
 
 struct cache_eviction {
     uint32_t layer, expert, slot;
