@@ -323,8 +323,7 @@ static const struct refusal {
      "or rows, such as cache: lru"},
     {lowered_by_slots, "cache.slots",
      ": offload: {offload} holds experts in two sizes, which slots do not count; give "
-     "the "
-     "cache's size in bytes, such as cache: {bytes: 25%%}"},
+     "the cache's size in bytes, such as cache: {bytes: 25%}"},
     {lowered_and_prefetched, "prefetch",
      ": prefetch: {prefetch} does not know in how many bits an expert will be wanted "
      "(offload: {offload}); choose prefetch: none"},

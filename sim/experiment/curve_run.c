@@ -306,11 +306,6 @@ static int check_policy(const struct experiment *x, const struct policy *p, stru
         status = err_set_key(e, p->cache.bytes > 0 ? "cache.bytes" : "cache.slots",
                              "a curve goes over all sizes of the cache; leave its "
                              "size out");
-    else if (policy_does(p, ACT_LOWER))
-        status = err_set_key(e, "offload",
-                             "offload: %s holds experts in two sizes, and a curve has "
-                             "slots of one; sweep cache.bytes instead",
-                             policy_offload(p)->plugin.name);
     else if ((policy_cache(p)->plugin.needs & NEED_ROWS) != 0)
         status =
             err_set_key(e, "cache",
