@@ -182,8 +182,9 @@ struct cache_config {
     struct cache_params params;
     uint32_t layers, experts;
     const uint64_t *expert_bytes; /* [layers] */
-    /* [layers] Each expert is there a second time, in fewer bits: expert x of a layer as
-     * x + experts, so small (cache_low()). Its size is `bytes`. NULL: none is. */
+    /* [layers] of experts that are there a second time, in fewer bits: expert x of a
+     * layer as x + experts, whatever asks for one. Such a cache's size is in bytes. NULL:
+     * none is. */
     const uint64_t *low_bytes;
     const uint64_t *profile;           /* (layer, expert) or NULL */
     bool future;                       /* next uses will be given */
@@ -191,12 +192,6 @@ struct cache_config {
                                           what is preloaded; or NULL */
     uint64_t seed;
 };
-
-/* What an expert in fewer bits is to such a cache. */
-static inline uint32_t cache_low(const struct cache_config *config, uint32_t expert)
-{
-    return expert + config->experts;
-}
 
 struct cache;
 

@@ -43,6 +43,15 @@ float precision_spares(const struct run_setup *s)
     return (float)(1 - share_of(s));
 }
 
+float precision_spared(const struct residency *r, const struct expert_group *group)
+{
+    uint32_t low = 0;
+
+    for (uint32_t i = 0; i < group->count; i++)
+        low += r->slot[group->slot[i]].low;
+    return (float)low * r->spared;
+}
+
 struct precision *precision_new(const struct gpu *g)
 {
     const struct policy *policy = g->setup->policy;

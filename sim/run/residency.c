@@ -25,16 +25,6 @@ static void remember_copy(struct expert_copies *list, op_id id, uint32_t layer,
     list->copy[list->count++] = (struct expert_copy){layer, asked};
 }
 
-/* Experts' worth of weights that the group does not read. */
-SELDOM float spared_by(const struct residency *r, const struct expert_group *group)
-{
-    uint32_t low = 0;
-
-    for (uint32_t i = 0; i < group->count; i++)
-        low += r->slot[group->slot[i]].low;
-    return (float)low * r->spared;
-}
-
 static struct cost_experts group_work(const struct gpu *g,
                                       const struct expert_group *group)
 {
@@ -49,7 +39,7 @@ static struct cost_experts group_work(const struct gpu *g,
     for (uint32_t i = 0; i < group->count; i++)
         cost_experts_add(&work, g->step.tokens[group->expert[i]], &g->residency.tiles);
     if (g->residency.spared > 0)
-        work.spared = spared_by(&g->residency, group);
+        work.spared = precision_spared(&g->residency, group);
     return work;
 }
 

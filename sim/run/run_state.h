@@ -490,6 +490,8 @@ struct step_accesses precision_take(struct gpu *g, struct step_accesses all);
  * 0 if none is. */
 uint64_t *precision_bytes(const struct run_setup *s, uint32_t layers);
 float precision_spares(const struct run_setup *s);
+/* Experts' worth of weights that a group does not read. */
+float precision_spared(const struct residency *r, const struct expert_group *group);
 
 /* ---- predictor.c ---- */
 
