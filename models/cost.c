@@ -237,7 +237,8 @@ static double expert_products_s(const struct cost *c, const struct rates *r,
     double wide = (c->model->matrices - 1) * inner;
     double rows = (double)x->rows;
     double computed = computed_expert_rows(c, (double)x->padded_rows, x->distinct);
-    double weight_bytes = x->distinct * c->model->expert_bits / 8.0;
+    double read = x->distinct - (double)x->spared;
+    double weight_bytes = read * c->model->expert_bits / 8.0;
     double flops_per_s = r->flops_per_s * g->expert_gemm_efficiency;
     double in_s = together(
         &g->rows, 2.0 * computed * hidden * wide / flops_per_s,

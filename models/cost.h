@@ -34,6 +34,8 @@ struct cost_batch {
 /* The expert work of one layer, or of a part of it. */
 struct cost_experts {
     uint32_t distinct;    /* experts with at least one row: their weights are read */
+    float spared;         /* ... but so many experts' worth of them, as some are there in
+                             fewer bits: an expert with b bits for B counts 1 - b / B */
     uint64_t rows;        /* sum over experts of their tokens */
     uint64_t padded_rows; /* ... each padded as machine_tiles_pad() */
     uint64_t masked_rows; /* rows of experts elsewhere that the activation and un-permute

@@ -18,6 +18,8 @@ static void draw_counts(struct rng *g, struct run_counts *c)
     c->bypasses = rng_below(g, 50);
     c->host_runs = rng_below(g, 30);
     c->near_runs = c->host_runs / 3;
+    c->low_loads = c->loads / 9;
+    c->low_uses = 2 * c->low_loads;
     c->accesses = c->hits + c->loads + c->bypasses + run_in_place(c);
     c->activations = 2 * c->accesses;
     c->dropped = rng_below(g, 3);
@@ -41,6 +43,8 @@ static void add_counts(struct run_counts *to, const struct run_counts *c)
     to->bypasses += c->bypasses;
     to->host_runs += c->host_runs;
     to->near_runs += c->near_runs;
+    to->low_uses += c->low_uses;
+    to->low_loads += c->low_loads;
     to->accesses += c->accesses;
     to->activations += c->activations;
     to->dropped += c->dropped;

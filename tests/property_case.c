@@ -441,8 +441,7 @@ static const char *draw_offload(const struct property_case *c, struct rng *r, bo
         "fiddler",
         "{name: hybrid, fetch: 1}",
         "{name: layers, count: 1, batch: 3}",
-        "{name: layers, count: 1, side: last, whole: yes, "
-        "batch: never}",
+        "{name: layers, side: last, whole: yes, batch: never}",
         "monde",
         "{name: monde, hot: 1, link: shared}"};
     const char *offload = hosts ? PICK(r, offloads) : "fetch";

@@ -508,6 +508,8 @@ void run_counts_equal(const struct run_counts *a, const struct run_counts *b, bo
     assert_int_equal(a->bypasses, b->bypasses);
     assert_int_equal(a->host_runs, b->host_runs);
     assert_int_equal(a->near_runs, b->near_runs);
+    assert_int_equal(a->low_uses, b->low_uses);
+    assert_int_equal(a->low_loads, b->low_loads);
     assert_int_equal(a->prefetches, b->prefetches);
     assert_int_equal(a->prefetch_used, b->prefetch_used);
     assert_int_equal(a->displaced, b->displaced);

@@ -197,6 +197,8 @@ static void what_is_declared_is_done(void **state)
         case SLOT_OFFLOAD:
             if (((const struct offload_type *)type)->decide != NULL)
                 acts = ((*all)->acts & ACT_NEAR) != 0 ? ACT_NEAR : ACT_HOST;
+            if (((const struct offload_type *)type)->lower != NULL)
+                acts |= ACT_LOWER;
             break;
         case SLOT_SCHEDULE:
             acts = ((const struct schedule_type *)type)->stages != NULL ? ACT_STAGES : 0;

@@ -80,6 +80,7 @@ static const struct {
     {SLOT_PREFETCH, "previous-token", VARIANT_STANDARD, true, 0},
     {SLOT_OFFLOAD, "fetch", VARIANT_STANDARD, true, 0},
     {SLOT_OFFLOAD, "fiddler", VARIANT_PAPER, true, 0},
+    {SLOT_OFFLOAD, "hobbit", VARIANT_RECONSTRUCTION, false, NEED_SCORES},
     {SLOT_OFFLOAD, "host", VARIANT_STANDARD, true, 0},
     {SLOT_OFFLOAD, "hybrid", VARIANT_STANDARD, true, 0},
     {SLOT_OFFLOAD, "layers", VARIANT_RELEASED, true, 0},

@@ -160,6 +160,8 @@ static char *policy_with(const struct plugin *p)
     if (places && (strcmp(p->name, "optimal") == 0 || /* a search over few slots only */
                    (p->needs & NEED_MAP) != 0))       /* cli_place.sh */
         return NULL;
+    if ((p->acts & ACT_LOWER) != 0)
+        return mem_format("cache: {name: lru, bytes: 50%%}, offload: %s", p->name);
     return mem_format("%s%s: %s", places ? "" : "cache: {name: lru, slots: 2}, ",
                       policy_slot_name(p->slot), p->name);
 }
@@ -202,6 +204,29 @@ static void each_plugin_counts_alike(void **state)
         tried++;
     }
     assert_true(tried > 35);
+}
+
+/* An expert that always comes as it is is fetched; of the others fewer bytes come. */
+static void experts_in_fewer_bits(void **state)
+{
+    const struct lab *l = *state;
+    const char *const hobbit =
+        "cache: {name: lru, bytes: 40%}, offload: {name: hobbit, bits: 4, t1: ";
+    char *never = mem_format("%s1}", hobbit), *often = mem_format("%s0.2}", hobbit);
+    struct run_counts a = counts_of(l, l->all, "event", never);
+    struct run_counts b =
+        counts_of(l, l->all, "event", "cache: {name: lru, bytes: 40%}, offload: fetch");
+    struct run_counts low = counts_of(l, l->all, "event", often);
+    uint64_t bytes = b.demand_bytes / (b.loads + b.bypasses);
+
+    run_counts_equal(&a, &b, true);
+    assert_true(low.low_loads > 0 && low.low_uses > low.low_loads);
+    assert_int_equal(low.demand_bytes,
+                     (low.loads + low.bypasses - low.low_loads) * bytes +
+                         low.low_loads * bytes / 4);
+    assert_true(low.demand_bytes < b.demand_bytes);
+    free(never);
+    free(often);
 }
 
 /* Whatever the order of the accesses. */
@@ -263,6 +288,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(each_plugin_counts_alike, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(experts_in_fewer_bits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(each_cache_is_one_of_a_gpu, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_oracle_prefetches, set_up, tear_down),
     };

@@ -137,7 +137,7 @@ static void heads_have_words(void **state)
         must_know_head(c->head);
     for (const struct print_column *c = print_extra_columns; c->has != NULL; c++, heads++)
         must_know_head(c->head);
-    assert_int_equal(heads, 8 + 10 + 16);
+    assert_int_equal(heads, 8 + 10 + 18);
 }
 
 /* Options of plug-ins have their help in `moesim list policies`. */

@@ -86,14 +86,14 @@ static const struct cost_memo *find_expert_cost(struct exec *x,
         rng_mix(w->rows * 0x9e3779b1U + w->padded_rows * 0x85ebca77U + w->distinct);
     struct expert_memo *memo = &x->expert[hash % EXPERT_MEMO];
 
-    if (w->rows == w->distinct && w->distinct < SINGLE_MEMO) {
+    if (w->rows == w->distinct && w->distinct < SINGLE_MEMO && w->spared == 0) {
         struct cost_memo *single = &x->single[w->distinct];
 
         remember_cost(x, single, cost_expert_group(&x->cost, w), COST_EXPERTS);
         return single;
     }
     if (memo->key.distinct != w->distinct || memo->key.rows != w->rows ||
-        memo->key.padded_rows != w->padded_rows) {
+        memo->key.padded_rows != w->padded_rows || memo->key.spared != w->spared) {
         memo->key = *w;
         remember_cost(x, &memo->cost, cost_expert_group(&x->cost, w), COST_EXPERTS);
     }
@@ -205,7 +205,7 @@ static inline op_id submit_experts(struct exec *x, const struct op *op)
 
     if (op->group.loop > 0)
         return submit_eager_experts(x, op);
-    if (w->rows != w->distinct || w->distinct >= SINGLE_MEMO ||
+    if (w->rows != w->distinct || w->distinct >= SINGLE_MEMO || w->spared > 0 ||
         x->single[w->distinct].gpu == 0)
         return submit_new_experts(x, op);
     return submit_kernels(x, op, &x->single[w->distinct]);

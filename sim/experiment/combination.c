@@ -123,6 +123,78 @@ static bool hosted_from_elsewhere(const struct facts *f)
            (f->x->home != TIER_HOST || f->x->host_bytes != UINT64_MAX);
 }
 
+/* ---- of experts in fewer bits ---- */
+
+static bool lowers(const struct facts *f)
+{
+    return does(f, ACT_LOWER);
+}
+
+static bool lowered_and_foreseen(const struct facts *f)
+{
+    return lowers(f) && ((policy_cache(f->p)->plugin.needs &
+                          (NEED_FUTURE | NEED_PROFILE | NEED_ROWS)) != 0 ||
+                         f->p->cache.allocate != CACHE_ALLOCATE_EVEN);
+}
+
+static bool lowered_by_slots(const struct facts *f)
+{
+    return lowers(f) && f->p->cache.slots > 0;
+}
+
+static bool lowered_and_prefetched(const struct facts *f)
+{
+    return lowers(f) && does(f, ACT_PREFETCH);
+}
+
+static bool lowered_and_watched(const struct facts *f)
+{
+    return lowers(f) && f->x->watch.text != NULL;
+}
+
+static bool lowered_and_written_back(const struct facts *f)
+{
+    return lowers(f) && f->p->cache.write_back;
+}
+
+static bool lowered_and_spare(const struct facts *f)
+{
+    return lowers(f) && f->p->cache.spare > 0;
+}
+
+static bool lowered_and_rerouted(const struct facts *f)
+{
+    return lowers(f) && does(f, ACT_REROUTE);
+}
+
+static bool lowered_shards(const struct facts *f)
+{
+    return lowers(f) && does(f, ACT_SHARD);
+}
+
+static bool lowered_one_by_one(const struct facts *f)
+{
+    return lowers(f) &&
+           (f->p->schedule.experts != EXPERTS_GROUPED || f->p->schedule.empty);
+}
+
+static bool lowered_in_parts(const struct facts *f)
+{
+    return lowers(f) && f->parts > 1;
+}
+
+static bool lowered_on_device(const struct facts *f)
+{
+    return lowers(f) && f->x->hooks->element_bits > 0;
+}
+
+static bool lowered_above_model(const struct facts *f)
+{
+    const struct offload_type *o = policy_offload(f->p);
+
+    return lowers(f) && o->bits(f->p->params[SLOT_OFFLOAD]) > f->x->model->expert_bits;
+}
+
 /* ---- of an encoder-decoder model ---- */
 
 static bool encodes(const struct facts *f)
@@ -280,6 +352,42 @@ static const struct refusal {
     {oracle_of_timed_passes, NULL,
      " is an oracle: it needs a workload whose passes do not depend on time; choose "
      "arrivals: closed"},
+    {lowered_and_foreseen, "cache",
+     ": cache: {cache} goes by what is known of experts in one number of bits, and "
+     "offload: {offload} holds them in two; choose a cache that needs no future, profile "
+     "or rows, such as cache: lru"},
+    {lowered_by_slots, "cache.slots",
+     ": offload: {offload} holds experts in two sizes, which slots do not count; give "
+     "the cache's size in bytes, such as cache: {bytes: 25%}"},
+    {lowered_and_prefetched, "prefetch",
+     ": prefetch: {prefetch} does not know in how many bits an expert will be wanted "
+     "(offload: {offload}); choose prefetch: none"},
+    {lowered_and_watched, "watch",
+     ": watch does not know in how many bits an expert will be wanted (offload: "
+     "{offload}); leave watch out"},
+    {lowered_and_written_back, "cache.write_back",
+     ": write_back swaps an expert's only copy, and offload: {offload} has two of them; "
+     "leave write_back out"},
+    {lowered_and_spare, "cache.spare",
+     ": spare slots are of one size, and offload: {offload} holds experts in two; leave "
+     "spare out"},
+    {lowered_and_rerouted, "offload",
+     ": offload: {offload} goes by the scores of the experts that were recorded, and "
+     "gate: {gate} or select: {select} changes which ones run; leave those two out"},
+    {lowered_shards, "place",
+     ": place: {place} has a slice of every expert on every GPU, and offload: {offload} "
+     "loads whole ones; choose another place"},
+    {lowered_one_by_one, "schedule",
+     ": schedule: experts: serial and empty: yes have no rule for experts in fewer bits "
+     "(offload: {offload}); leave them out"},
+    {lowered_in_parts, "offload",
+     ": offload: {offload} decides on a layer's rows at once; schedule: {schedule} runs "
+     "them in {parts} parts; choose another"},
+    {lowered_on_device, "offload",
+     ": offload: {offload} has no kernels for experts in fewer bits; choose offload: "
+     "fetch"},
+    {lowered_above_model, "offload.bits",
+     ": offload: {offload} loads experts in fewer bits than {model} has; give fewer"},
     {oracle_of_residency, "select",
      " is an oracle, but what select: {select} lets rows execute depends on what is "
      "resident, which nobody knows beforehand; choose another cache or prefetch, or "

@@ -138,7 +138,7 @@ static bool prefetches_nothing(const struct setting *s)
 
 static bool hosts_nothing(const struct setting *s)
 {
-    return does(s, ACT_IN_PLACE) && misses_nothing(s);
+    return (does(s, ACT_IN_PLACE) || does(s, ACT_LOWER)) && misses_nothing(s);
 }
 
 /* Only an algorithm that filters, or that would rather not keep what came, lets an expert

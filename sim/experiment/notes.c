@@ -27,6 +27,11 @@ static bool asks_what_is_resident(const struct experiment *x, uint32_t i)
     return policy_does(x->policy[i], ACT_RESIDENCY);
 }
 
+static bool lowers(const struct experiment *x, uint32_t i)
+{
+    return policy_does(x->policy[i], ACT_LOWER);
+}
+
 static bool is_lossy(const struct experiment *x, uint32_t i)
 {
     return !x->policy[i]->dense && !policy_lossless(x->policy[i]);
@@ -151,6 +156,15 @@ char *experiment_result_notes(const struct experiment *x, const struct result *r
         notes = add_note(notes, mem_format("experts may run in place (%s): no bound on "
                                            "bytes and time is known there, only on hits",
                                            acting));
+    free(acting);
+    acting = list_policies(x, lowers);
+    if (acting != NULL)
+        notes = add_note(
+            notes,
+            mem_format("experts may come in fewer bits (%s), so that what the model "
+                       "computes is less exact by an amount that no trace tells; "
+                       "no bound on hits, bytes or time is known there",
+                       acting));
     free(acting);
     if (!x->timeless)
         notes = add_note(notes, mem_strdup("passes depend on time: each policy forms its "

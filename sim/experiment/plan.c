@@ -153,12 +153,19 @@ static struct job *make_balanced(struct experiment *x, const struct job *of)
     return job;
 }
 
-/* Whether references say what time it could have taken at best: what runs in place, and
- * what is chosen by what is resident, would be other work with every expert resident.
- */
+/* Whether references say what time it could have taken at best: what runs in place, or in
+ * fewer bits, and what is chosen by what is resident, would be other work with every
+ * expert resident. */
 static bool has_time_bounds(const struct policy *p)
 {
-    return !p->dense && !policy_does(p, ACT_IN_PLACE) && !policy_does(p, ACT_RESIDENCY);
+    return !p->dense && !policy_does(p, ACT_IN_PLACE) && !policy_does(p, ACT_RESIDENCY) &&
+           !policy_does(p, ACT_LOWER);
+}
+
+/* Whether there is any bound: experts of two sizes have none on hits either. */
+static bool has_bounds(const struct policy *p)
+{
+    return !p->dense && !policy_does(p, ACT_LOWER);
 }
 
 enum reference { REFERENCE_GRAPH, REFERENCE_EAGER, REFERENCE_BELADY, REFERENCES };
@@ -267,7 +274,7 @@ static void plan_init(struct plan *plan, struct experiment *x)
         struct job *job = make_job(x, x->policy[i]);
 
         job->number = i;
-        if (x->p.bounds && !x->is_parallel && !x->policy[i]->dense)
+        if (x->p.bounds && !x->is_parallel && has_bounds(x->policy[i]))
             job->bounds = &plan->bounds[i];
         if (x->timeline != NULL)
             draw(x, job);
@@ -355,7 +362,7 @@ static void fill_bounds(const struct experiment *x, const struct plan *plan, uin
     const struct job *eager = plan->reference[REFERENCE_EAGER][i];
     const struct job *belady = plan->reference[REFERENCE_BELADY][i];
 
-    b->present = x->p.bounds && plan->job[i]->result.finished && !x->policy[i]->dense;
+    b->present = x->p.bounds && plan->job[i]->result.finished && has_bounds(x->policy[i]);
     if (!b->present)
         return;
     if (x->is_parallel) {

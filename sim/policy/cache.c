@@ -67,13 +67,14 @@ static uint32_t choose_victim(const struct cache *c, struct cache_set *s,
 
 /* Where sizes differ several victims may be needed: is there enough to evict? Nothing is
  * evicted for an expert that cannot be kept anyway. */
-static bool could_fit(const struct cache *c, const struct cache_set *s, uint64_t bytes,
+static bool could_fit(const struct cache *c, const struct cache_set *s, uint32_t object,
                       bool demand)
 {
-    uint64_t room = s->bytes - s->used_bytes;
+    uint64_t room = s->bytes - s->used_bytes, bytes;
 
     if (!c->ragged || !s->env.protect || (c->prefer && demand))
         return true;
+    bytes = cache_object_bytes(c, s, object);
     for (uint32_t x = 0; x < s->env.objects && room < bytes; x++) {
         if (s->slot[x] != CACHE_NONE && s->env.stamp[x] != s->env.step)
             room += cache_object_bytes(c, s, x);
@@ -81,14 +82,13 @@ static bool could_fit(const struct cache *c, const struct cache_set *s, uint64_t
     return room >= bytes;
 }
 
-static bool make_room(struct cache *c, struct cache_set *s, uint32_t object,
-                      uint64_t bytes, bool demand)
+static bool make_room(struct cache *c, struct cache_set *s, uint32_t object, bool demand)
 {
     bool protect = s->env.protect;
 
-    if (!cache_fits(c, s, bytes) && !could_fit(c, s, bytes, demand))
+    if (!cache_fits(c, s, object, 0) && !could_fit(c, s, object, demand))
         return false;
-    while (!cache_fits(c, s, bytes)) {
+    while (!cache_fits(c, s, object, 0)) {
         uint32_t victim = choose_victim(c, s, object, demand);
 
         if (victim != CACHE_NONE)
@@ -144,6 +144,12 @@ void cache_begin_step(struct cache *c, uint32_t layer, const uint16_t *active,
         l->stamp[active[i]] = step;
     if (c->held_count != 0)
         begin_aside(c, layer, active, count);
+}
+
+void cache_add_active(struct cache *c, uint32_t layer, uint32_t expert)
+{
+    assert(layer == c->step_layer && expert < c->experts);
+    c->layer[layer].stamp[expert] = c->step;
 }
 
 /* Gives a slot away for the oldest spare. */
@@ -206,7 +212,7 @@ static __attribute__((noinline)) struct cache_result miss(struct cache *c, uint3
         return bypass(c);
     if (c->algorithm->miss != NULL)
         c->algorithm->miss(s->state, object);
-    if (!admitted(c, s, object) || !make_room(c, s, object, c->bytes[layer], true))
+    if (!admitted(c, s, object) || !make_room(c, s, object, true))
         return bypass(c);
     return (struct cache_result){.outcome = CACHE_LOAD,
                                  .slot = settle(c, s, object),
@@ -356,7 +362,7 @@ struct cache_result cache_prefetch(struct cache *c, uint32_t layer, uint32_t exp
         s->env.protect = true;
         room = (c->closed == NULL || !c->closed[layer]) &&
                (c->algorithm->admit == NULL || c->algorithm->admit(s->state, object)) &&
-               make_room(c, s, object, c->bytes[layer], false);
+               make_room(c, s, object, false);
         s->env.protect = protect;
         unmark_held(c, s);
         result = (struct cache_result){.outcome = CACHE_BYPASS,

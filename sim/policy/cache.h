@@ -181,7 +181,11 @@ struct cache_config {
     const void *algorithm_params;
     struct cache_params params;
     uint32_t layers, experts;
-    const uint64_t *expert_bytes;      /* [layers] */
+    const uint64_t *expert_bytes; /* [layers] */
+    /* [layers] of experts that are there a second time, in fewer bits: expert x of a
+     * layer as x + experts, whatever asks for one. Such a cache's size is in bytes. NULL:
+     * none is. */
+    const uint64_t *low_bytes;
     const uint64_t *profile;           /* (layer, expert) or NULL */
     bool future;                       /* next uses will be given */
     const struct cache_use *first_use; /* (layer, expert), so that an oracle can judge
@@ -220,6 +224,9 @@ void cache_end_sequences(struct cache *c, uint32_t ended, uint32_t running);
 /* Starts the next step: these experts are active in it (ascending ids). */
 void cache_begin_step(struct cache *c, uint32_t layer, const uint16_t *active,
                       uint32_t count);
+
+/* One more is: an expert in fewer bits that is accessed in place of an active one. */
+void cache_add_active(struct cache *c, uint32_t layer, uint32_t expert);
 
 struct cache_eviction {
     uint32_t layer, expert, slot;

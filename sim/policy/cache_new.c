@@ -24,6 +24,40 @@ static uint64_t min_of(const uint64_t *value, uint32_t count)
     return min;
 }
 
+/* Of the smallest thing that it can hold. */
+static uint64_t least_bytes(const struct cache_config *config)
+{
+    uint64_t least = min_of(config->expert_bytes, config->layers);
+    uint64_t low =
+        config->low_bytes == NULL ? least : min_of(config->low_bytes, config->layers);
+
+    return low < least ? low : least;
+}
+
+/* What a cache of two forms of each expert cannot do. */
+static int check_forms(const struct cache_config *config, struct err *e)
+{
+    const struct plugin *plugin = &config->algorithm->plugin;
+
+    if (config->low_bytes == NULL)
+        return 0;
+    if (config->params.slots > 0)
+        return err_set_key(e, "cache.slots",
+                           "experts take different room in different numbers of bits; "
+                           "give 'bytes' instead, such as cache: {bytes: 25%%}");
+    if (config->experts > UINT16_MAX / 2)
+        return err_set(e,
+                       "the cache takes at most %u experts of a layer in two numbers "
+                       "of bits",
+                       UINT16_MAX / 2);
+    if ((plugin->needs & (NEED_FUTURE | NEED_PROFILE | NEED_ROWS)) != 0)
+        return err_set_key(e, "cache",
+                           "cache policy '%s' knows experts in one number of bits only; "
+                           "choose another, such as cache: lru",
+                           plugin->name);
+    return 0;
+}
+
 static int check_allocation(const struct cache_config *config, struct err *e)
 {
     uint64_t least = min_of(config->expert_bytes, config->layers);
@@ -66,6 +100,8 @@ static int check(const struct cache_config *config, struct err *e)
                            "(over all layers) and 'bytes', above 0; %s, such as "
                            "cache: {slots: 4}",
                            p->slots > 0 ? "keep one of them" : "give one");
+    if (check_forms(config, e) != 0)
+        return -1;
     if (config->layers > UINT16_MAX || config->experts > UINT16_MAX)
         return err_set(e, "the cache takes at most %u layers of %u experts", UINT16_MAX,
                        UINT16_MAX);
@@ -102,23 +138,49 @@ static int check(const struct cache_config *config, struct err *e)
     }
     if (check_allocation(config, e) != 0)
         return -1;
-    if (p->spare > 0 && min_of(config->expert_bytes, config->layers) !=
-                            max_of(config->expert_bytes, config->layers))
+    if (p->spare > 0 &&
+        least_bytes(config) != max_of(config->expert_bytes, config->layers))
         return err_set_key(
             e, "cache.spare",
             "spare slots go from layer to layer, whose experts differ in "
             "size here (%llu to %llu bytes); leave out spare",
-            (unsigned long long)min_of(config->expert_bytes, config->layers),
+            (unsigned long long)least_bytes(config),
             (unsigned long long)max_of(config->expert_bytes, config->layers));
     if (global && p->bytes > 0 &&
-        max_of(config->expert_bytes, config->layers) /
-                min_of(config->expert_bytes, config->layers) >=
-            UINT16_MAX)
+        max_of(config->expert_bytes, config->layers) / least_bytes(config) >= UINT16_MAX)
         return err_set_key(e, "cache.bytes",
                            "expert sizes differ by more than %u times; give 'slots' "
                            "instead of 'bytes'",
                            UINT16_MAX);
     return 0;
+}
+
+/* What the smallest object of a layer, or of all `layers`, takes. */
+static uint64_t smallest(const struct cache *c, uint32_t layer)
+{
+    uint64_t least = UINT64_MAX;
+
+    for (uint32_t i = 0; i < c->layers; i++) {
+        uint64_t bytes = c->low_bytes != NULL && c->low_bytes[i] < c->bytes[i]
+                             ? c->low_bytes[i]
+                             : c->bytes[i];
+
+        if ((layer == c->layers || layer == i) && bytes < least)
+            least = bytes;
+    }
+    return least;
+}
+
+/* Bytes that a set of two forms may take: its share, and not more than all its experts do
+ * as they are. */
+static uint64_t set_bytes(const struct cache *c, const struct cache_params *p, uint32_t i)
+{
+    uint64_t all = 0, share = c->per_layer ? p->bytes / c->layers : p->bytes;
+
+    for (uint32_t l = 0; l < c->layers; l++)
+        if (!c->per_layer || l == i)
+            all += c->bytes[l] * (c->experts / 2);
+    return share < all ? share : all;
 }
 
 /* Slots of set `i`. */
@@ -132,8 +194,8 @@ static uint32_t set_capacity(const struct cache *c, const struct cache_params *p
     if (c->per_layer && cache_closes(p, i))
         return 1; /* which is never taken */
     if (p->bytes > 0)
-        slots = c->per_layer ? p->bytes / open / c->bytes[i]
-                             : p->bytes / min_of(c->bytes, c->layers);
+        slots = c->per_layer ? p->bytes / open / smallest(c, i)
+                             : p->bytes / smallest(c, c->layers);
     return slots < objects ? (uint32_t)slots : objects;
 }
 
@@ -165,6 +227,11 @@ static uint64_t total_capacity(const struct cache *c, const struct cache_params 
 {
     uint64_t sum = 0, all;
 
+    if (c->low_bytes != NULL) {
+        for (uint32_t i = 0; i < c->sets; i++)
+            sum += c->set[i].bytes;
+        return sum;
+    }
     if (c->per_layer) {
         for (uint32_t i = 0; i < c->layers; i++)
             if (!cache_set_is_closed(c, &c->set[i]))
@@ -182,6 +249,10 @@ static void copy_config(struct cache *c, const struct cache_config *config)
 
     c->bytes = mem_alloc(c->layers, sizeof *c->bytes);
     memcpy(c->bytes, config->expert_bytes, c->layers * sizeof *c->bytes);
+    if (config->low_bytes != NULL) {
+        c->low_bytes = mem_alloc(c->layers, sizeof *c->low_bytes);
+        memcpy(c->low_bytes, config->low_bytes, c->layers * sizeof *c->low_bytes);
+    }
     c->slot = mem_alloc(all, sizeof *c->slot);
     memset(c->slot, 0xff, all * sizeof *c->slot);
     c->stamp = mem_zalloc(all, sizeof *c->stamp);
@@ -192,7 +263,7 @@ static void copy_config(struct cache *c, const struct cache_config *config)
         for (uint32_t i = 0; i < c->layers; i++)
             c->closed[i] = cache_closes(&config->params, i);
     }
-    if (config->profile != NULL) {
+    if (config->profile != NULL && config->low_bytes == NULL) {
         c->profile = mem_alloc(all, sizeof *c->profile);
         memcpy(c->profile, config->profile, all * sizeof *c->profile);
     }
@@ -245,7 +316,7 @@ static void make_sets(struct cache *c, const struct cache_config *config)
 
         s->first_object = (uint32_t)first;
         s->slot = c->slot + first;
-        s->bytes = p->bytes;
+        s->bytes = c->low_bytes != NULL ? set_bytes(c, p, i) : p->bytes;
         s->env = (struct cache_env){
             .objects = c->per_layer ? c->experts : c->layers * c->experts,
             .capacity = slots[i],
@@ -283,7 +354,7 @@ static uint32_t most_victims(const struct cache *c)
 
     if (!c->ragged)
         return 1;
-    ratio = c->max_bytes / min_of(c->bytes, c->layers) + 1;
+    ratio = c->max_bytes / smallest(c, c->layers) + 1;
     return ratio < c->slots ? (uint32_t)ratio : c->slots;
 }
 
@@ -332,7 +403,7 @@ static bool may_start(const struct cache *c, const struct cache_set *s, uint32_t
                       uint64_t bytes)
 {
     return may_keep(c, s, object) && s->slot[object] == CACHE_NONE &&
-           cache_fits(c, s, bytes + (c->ragged ? cache_object_bytes(c, s, object) : 0)) &&
+           !cache_object_is_low(c, object) && cache_fits(c, s, object, bytes) &&
            (c->algorithm->admit == NULL || c->algorithm->admit(s->state, object));
 }
 
@@ -368,8 +439,7 @@ static void preload(struct cache *c, struct cache_set *s, int what)
     if (c->algorithm->preload != NULL)
         count = c->algorithm->preload(s->state, object);
     for (uint32_t i = 0; i < count; i++) {
-        if (may_keep(c, s, object[i]) &&
-            cache_fits(c, s, c->ragged ? cache_object_bytes(c, s, object[i]) : 0))
+        if (may_keep(c, s, object[i]) && cache_fits(c, s, object[i], 0))
             (void)cache_settle(c, s, object[i]);
     }
     if (what == CACHE_PRELOAD_LINEAR)
@@ -402,14 +472,14 @@ struct cache *cache_new(const struct cache_config *config, struct err *e)
     c->second_miss = p->admission == CACHE_ADMIT_SECOND_MISS;
     c->future = config->future;
     c->layers = config->layers;
-    c->experts = config->experts;
+    c->experts = config->low_bytes != NULL ? 2 * config->experts : config->experts;
     c->sets = c->per_layer ? c->layers : 1;
     c->staging = p->staging > 0 ? (uint32_t)p->staging : 1;
     c->spares = (uint32_t)p->spare;
     copy_config(c, config);
     c->max_bytes = max_of(c->bytes, c->layers);
-    c->ragged =
-        !c->per_layer && p->bytes > 0 && min_of(c->bytes, c->layers) != c->max_bytes;
+    c->ragged = c->low_bytes != NULL || (!c->per_layer && p->bytes > 0 &&
+                                         min_of(c->bytes, c->layers) != c->max_bytes);
     make_sets(c, config);
     if (c->spares > 0)
         make_spares(c);
@@ -434,6 +504,7 @@ void cache_free(struct cache *c)
     free(c->evicted);
     free(c->spare);
     free(c->bytes);
+    free(c->low_bytes);
     free(c->layer_of);
     free(c->next_use);
     free(c->profile);

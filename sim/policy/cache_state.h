@@ -60,6 +60,9 @@ struct cache {
     uint8_t *missed;            /* (layer, expert) missed once; NULL: admit always */
     uint16_t *layer_of;         /* (layer, expert) -> layer; NULL for per-layer sets */
     uint64_t *bytes;            /* [layers] of one expert */
+    uint64_t *low_bytes;        /* [layers] ... in fewer bits: of the upper half of a
+                                   layer's objects, which `experts` counts, too; NULL: none
+                                   is */
     uint64_t *profile;          /* (layer, expert) or NULL */
     uint64_t max_bytes, capacity_bytes;
     void *memory; /* states of all sets */
@@ -74,17 +77,27 @@ static inline bool cache_set_is_closed(const struct cache *c, const struct cache
     return c->closed != NULL && c->per_layer && c->closed[s->first_object / c->experts];
 }
 
+/* Whether an object of a set is an expert in fewer bits. */
+static inline bool cache_object_is_low(const struct cache *c, uint32_t object)
+{
+    return c->low_bytes != NULL && object % c->experts >= c->experts / 2;
+}
+
 static inline uint64_t cache_object_bytes(const struct cache *c,
                                           const struct cache_set *s, uint32_t object)
 {
-    return c->bytes[c->per_layer ? s->first_object / c->experts : c->layer_of[object]];
+    uint32_t layer = c->per_layer ? s->first_object / c->experts : c->layer_of[object];
+
+    return cache_object_is_low(c, object) ? c->low_bytes[layer] : c->bytes[layer];
 }
 
-/* Is there room without evicting? */
+/* Is there room for an object, beside so many bytes, without evicting? */
 static inline bool cache_fits(const struct cache *c, const struct cache_set *s,
-                              uint64_t bytes)
+                              uint32_t object, uint64_t beside)
 {
-    return s->free_count != 0 && (!c->ragged || s->used_bytes + bytes <= s->bytes);
+    return s->free_count != 0 &&
+           (!c->ragged ||
+            s->used_bytes + beside + cache_object_bytes(c, s, object) <= s->bytes);
 }
 
 /* Makes an object that fits resident; returns its slot. */

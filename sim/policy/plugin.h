@@ -50,8 +50,9 @@ enum policy_act {
     ACT_HOST = 1 << 4,     /* may run experts on the host's processors */
     ACT_NEAR = 1 << 5,     /* may run experts on a unit beside their memory */
     ACT_IN_PLACE = ACT_HOST | ACT_NEAR,
-    ACT_STAGES = 1 << 6,   /* takes a layer of several GPUs through stages of its own */
-    ACT_RESIDENCY = 1 << 7 /* what is accessed depends on what is resident */
+    ACT_STAGES = 1 << 6,    /* takes a layer of several GPUs through stages of its own */
+    ACT_RESIDENCY = 1 << 7, /* what is accessed depends on what is resident */
+    ACT_LOWER = 1 << 8      /* may load experts in fewer bits */
 };
 
 enum policy_variant {

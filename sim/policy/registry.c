@@ -57,6 +57,7 @@ extern const struct prefetch_type prefetch_oracle;
 extern const struct prefetch_type prefetch_previous_token;
 extern const struct offload_type offload_fetch;
 extern const struct offload_type offload_fiddler;
+extern const struct offload_type offload_hobbit;
 extern const struct offload_type offload_host;
 extern const struct offload_type offload_hybrid;
 extern const struct offload_type offload_layers;
@@ -120,6 +121,7 @@ static const struct plugin *const plugins[] = {
     &prefetch_previous_token.plugin,
     &offload_fetch.plugin,
     &offload_fiddler.plugin,
+    &offload_hobbit.plugin,
     &offload_host.plugin,
     &offload_hybrid.plugin,
     &offload_layers.plugin,

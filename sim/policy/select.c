@@ -98,6 +98,11 @@ static inline double exponential(double x)
     return sum * n;
 }
 
+double select_exponential(double x)
+{
+    return x >= LEAST ? exponential(x) : 0;
+}
+
 /* The softmax of logits, from the largest one down, so that nothing overflows. */
 static void softmax(const float *z, uint32_t count, float most, float least, double *mass)
 {

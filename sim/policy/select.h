@@ -83,6 +83,9 @@ void select_tally_clear(struct select_tally *t);
  * rest follow in any order. */
 void select_greatest(uint16_t *list, uint32_t count, uint32_t keep, const double *value);
 
+/* e^x for x <= 0, the same on every machine; 0 where it is no normal number. */
+double select_exponential(double x);
+
 /* ---- for who runs them ---- */
 
 /* Memory that grows with the rows of a step. Zeroed at first. */

@@ -103,7 +103,7 @@ struct prefetch_type {
     uint32_t (*step)(void *state, const struct view *v, struct prefetch_want *want);
 };
 
-/* ---- offload: where a non-resident expert runs ---- */
+/* ---- offload: where a non-resident expert runs, and in how many bits ---- */
 
 enum offload_where {
     OFFLOAD_FETCH,   /* its weights are copied to the GPU, which runs it */
@@ -135,6 +135,12 @@ struct offload_type {
     struct offload_closed (*closes)(const void *params, uint32_t layers);
     /* ACT_NEAR: whether rows that cross share the link with copies. NULL: no. */
     bool (*crosses)(const void *params);
+    /* ACT_LOWER, together: bits per weight of experts that are loaded in fewer than the
+     * model has, */
+    double (*bits)(const void *params);
+    /* ... and which of the step's experts will do so: sets low[expert], false throughout,
+     * of those in v->active. The view is of all rows of the layer, by the model's ids. */
+    void (*lower)(const void *params, const struct view *v, bool *low);
 };
 
 /* ---- schedule: how copies and compute are arranged ---- */

@@ -235,6 +235,13 @@ static void print_link(const struct run_result *run, FILE *out)
             text_share(
                 result_busy_share(run, sim_time_seconds(run->total.share[SHARE_HOSTED])))
                 .text);
+    if (c->low_uses > 0)
+        text_paragraph(
+            out, "    ", "      ",
+            "In fewer bits: %s of the loads, and %s of the accesses were served so; what "
+            "the model computes is less exact there.",
+            text_count((double)c->low_loads).text,
+            text_share(explain_share((double)c->low_uses, (double)c->accesses)).text);
     if (run->counts_only)
         return;
     text_paragraph(

@@ -161,6 +161,11 @@ const struct glossary_word glossary_words[] = {
      "The policy leaves what the model computes as it is. One that is lossy drops or "
      "changes choices: compare its speed with care.",
      "lossy", POLICIES},
+    {"low precision",
+     "Experts that offload: hobbit copies in fewer bits than the model has, for the rows "
+     "that weigh them little: how many were loaded so, and how many accesses one of them "
+     "served.",
+     "low_uses|low_loads|used in few bits|loads in few bits", POLICIES},
     {"machine",
      "The modelled hardware: every number of it has a unit and a source, and some are "
      "estimates.",

@@ -52,6 +52,12 @@ static bool has_near(const struct result_policy *p, const struct result_summary 
     return p->run.total.counts.near_runs > 0;
 }
 
+static bool has_low(const struct result_policy *p, const struct result_summary *s)
+{
+    (void)s;
+    return p->run.total.counts.low_uses > 0;
+}
+
 static double hit_rate(const struct result_policy *p, const struct result_summary *s)
 {
     (void)p;
@@ -86,6 +92,18 @@ static double near_data(const struct result_policy *p, const struct result_summa
 {
     (void)s;
     return share_of(p->run.total.counts.near_runs, &p->run.total.counts);
+}
+
+static double low_uses(const struct result_policy *p, const struct result_summary *s)
+{
+    (void)s;
+    return share_of(p->run.total.counts.low_uses, &p->run.total.counts);
+}
+
+static double low_loads(const struct result_policy *p, const struct result_summary *s)
+{
+    (void)s;
+    return (double)p->run.total.counts.low_loads;
 }
 
 static double dropped(const struct result_policy *p, const struct result_summary *s)
@@ -166,6 +184,8 @@ const struct print_column print_extra_columns[] = {
     {{"", "swaps"}, has_swaps, swaps, print_whole_number},
     {{"ran on", "the host"}, has_hosted, hosted, text_share},
     {{"ran near", "the data"}, has_near, near_data, text_share},
+    {{"used in", "few bits"}, has_low, low_uses, text_share},
+    {{"loads in", "few bits"}, has_low, low_loads, print_whole_number},
     {{"choices", "changed"}, has_select, changed, text_share},
     {{"choices", "left out"}, has_select, fewer, text_share},
     {{"gate mass", "lost"}, has_select, mass_lost, text_share},

@@ -18,6 +18,8 @@
         COUNT(type, prefix, at, bypasses, RESULT_U64),                                   \
         COUNT(type, prefix, at, host_runs, RESULT_U64),                                  \
         COUNT(type, prefix, at, near_runs, RESULT_U64),                                  \
+        COUNT(type, prefix, at, low_uses, RESULT_U64),                                   \
+        COUNT(type, prefix, at, low_loads, RESULT_U64),                                  \
         COUNT(type, prefix, at, prefetches, RESULT_U64),                                 \
         COUNT(type, prefix, at, prefetch_used, RESULT_U64),                              \
         COUNT(type, prefix, at, displaced, RESULT_U64),                                  \

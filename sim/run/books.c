@@ -186,6 +186,8 @@ void books_add(struct run_counts *sum, const struct run_counts *c)
     sum->bypasses += c->bypasses;
     sum->host_runs += c->host_runs;
     sum->near_runs += c->near_runs;
+    sum->low_uses += c->low_uses;
+    sum->low_loads += c->low_loads;
     sum->prefetches += c->prefetches;
     sum->prefetch_used += c->prefetch_used;
     sum->displaced += c->displaced;
@@ -271,6 +273,10 @@ int books_check(const struct run_setup *s, const struct run_result *r, struct er
         return err_set(e,
                        "the runner's books do not balance: accesses are not hits + loads "
                        "+ bypasses + host runs + near runs; please report this");
+    if (c->low_loads > c->low_uses || c->low_loads > c->loads + c->bypasses ||
+        c->low_uses - c->low_loads > c->hits)
+        return err_set(e, "the runner's books do not balance: experts in fewer bits are "
+                          "no loads or no hits; please report this");
     for (uint32_t i = 0; i < r->watched; i++) {
         const struct run_counts *layer = &r->layer[r->watch[i].layer].counts;
 

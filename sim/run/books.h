@@ -44,17 +44,19 @@ const char *run_share_name(enum run_share share);
 
 /* Counts of a pass or of a layer. Bytes are weights over the host (or storage) link. */
 struct run_counts {
-    uint64_t activations;   /* tokens x top_k executed, after drops */
-    uint64_t dropped;       /* choices dropped by the gate */
-    uint64_t accesses;      /* distinct experts per step: hits + all misses below */
-    uint64_t hits;          /* resident, or on its way by prefetch */
-    uint64_t late;          /* ... of those, not there yet when its turn came */
-    uint64_t loads;         /* misses that were kept */
-    uint64_t swaps;         /* ... of those, for which something resident was evicted */
-    uint64_t bypasses;      /* misses that went through a staging slot */
-    uint64_t host_runs;     /* misses that ran on the host and loaded nothing */
-    uint64_t near_runs;     /* ... on a near-data unit */
-    uint64_t prefetches;    /* loads ahead of use */
+    uint64_t activations; /* tokens x top_k executed, after drops */
+    uint64_t dropped;     /* choices dropped by the gate */
+    uint64_t accesses;    /* distinct experts per step: hits + all misses below */
+    uint64_t hits;        /* resident, or on its way by prefetch */
+    uint64_t late;        /* ... of those, not there yet when its turn came */
+    uint64_t loads;       /* misses that were kept */
+    uint64_t swaps;       /* ... of those, for which something resident was evicted */
+    uint64_t bypasses;    /* misses that went through a staging slot */
+    uint64_t host_runs;   /* misses that ran on the host and loaded nothing */
+    uint64_t near_runs;   /* ... on a near-data unit */
+    uint64_t low_uses;    /* accesses that an expert in fewer bits served, hit or miss */
+    uint64_t low_loads;   /* ... of those, loaded so */
+    uint64_t prefetches;  /* loads ahead of use */
     uint64_t prefetch_used; /* prefetched experts that were accessed before eviction */
     uint64_t displaced; /* misses that loaded an expert which a prefetch had evicted */
     uint64_t demand_bytes, prefetch_bytes, wasted_bytes, out_bytes;

@@ -38,6 +38,8 @@ static struct cost_experts group_work(const struct gpu *g,
     }
     for (uint32_t i = 0; i < group->count; i++)
         cost_experts_add(&work, g->step.tokens[group->expert[i]], &g->residency.tiles);
+    if (g->residency.spared > 0)
+        work.spared = precision_spared(&g->residency, group);
     return work;
 }
 
@@ -204,10 +206,10 @@ static void wait_also(struct gpu *g, op_id id)
     g->residency.wait_for[g->residency.wait_count++] = id;
 }
 
-/* Loads an expert into a slot, after all that wait_also() named and whatever still fills
- * or reads the slot. */
+/* Loads an expert of so many bytes into a slot, after all that wait_also() named and
+ * whatever still fills or reads the slot. */
 static op_id copy_in(struct gpu *g, uint32_t layer, uint32_t expert, uint32_t slot,
-                     enum work_class class_)
+                     enum work_class class_, uint64_t bytes)
 {
     struct expert_slot *s = &g->residency.slot[slot];
     struct op op = {
@@ -227,7 +229,7 @@ static op_id copy_in(struct gpu *g, uint32_t layer, uint32_t expert, uint32_t sl
     op.after_count = g->residency.wait_count;
     op.copy.expert = expert;
     op.copy.slot = slot;
-    op.copy.bytes = g->setup->expert_bytes[layer];
+    op.copy.bytes = bytes;
     op.copy.chunk_bytes = g->setup->chunk_bytes;
     op.copy.home = home_of(g, layer, expert);
     s->ready = lanes_submit(&g->lanes, &op);
@@ -296,14 +298,15 @@ EITHER void evict(struct gpu *g, const struct cache_result *c, bool spares)
 
 /* Loads an expert that the cache has a slot for, and takes its victims away. */
 EITHER op_id exchange(struct gpu *g, uint32_t layer, uint32_t expert,
-                      const struct cache_result *c, enum work_class class_, bool spares)
+                      const struct cache_result *c, enum work_class class_,
+                      uint64_t bytes, bool spares)
 {
     op_id copy;
 
     evict(g, c, spares);
     if (is_in_open_group(g, &g->residency.slot[c->slot]))
         submit_groups(g); /* a staging or spare slot used twice in this step */
-    copy = copy_in(g, layer, expert, c->slot, class_);
+    copy = copy_in(g, layer, expert, c->slot, class_, bytes);
     if (spares && g->residency.write_back)
         for (uint32_t i = 0; i < c->evicted_count; i++)
             write_back(g, &c->evicted[i]);
@@ -384,12 +387,14 @@ static void book_displaced(struct gpu *g, uint32_t expert)
 }
 
 EITHER void load_missing(struct gpu *g, uint32_t expert, const struct cache_result *c,
-                         bool paced)
+                         bool low, bool paced)
 {
     struct run_layer *books = g->step.books;
-    uint64_t bytes = g->setup->expert_bytes[g->step.layer];
     struct residency *r = &g->residency;
-    op_id copy = exchange(g, g->step.layer, expert, c, WORK_DEMAND, paced && r->spares);
+    uint64_t bytes =
+        low ? r->low_bytes[g->step.layer] : g->setup->expert_bytes[g->step.layer];
+    op_id copy =
+        exchange(g, g->step.layer, expert, c, WORK_DEMAND, bytes, paced && r->spares);
 
     if (c->outcome == CACHE_BYPASS) {
         g->counts.bypasses++;
@@ -409,6 +414,8 @@ EITHER void load_missing(struct gpu *g, uint32_t expert, const struct cache_resu
     remember_copy(&r->demand, copy, g->step.layer, 0);
     if (r->watched)
         watch_miss(g, expert);
+    if (paced)
+        r->slot[c->slot].low = low;
     if (!paced || r->in_flight == 0) {
         join_group(g, group_of_loads(g), expert, c->slot, copy);
         return;
@@ -438,8 +445,9 @@ void residency_load_early(struct gpu *g, uint32_t layer, uint32_t expert, uint32
         return;
     }
     *displaced_at(g, layer, expert) = false;
-    copy = g->residency.spares ? exchange(g, layer, expert, &c, WORK_PREFETCH, true)
-                               : exchange(g, layer, expert, &c, WORK_PREFETCH, false);
+    copy = g->residency.spares
+               ? exchange(g, layer, expert, &c, WORK_PREFETCH, bytes, true)
+               : exchange(g, layer, expert, &c, WORK_PREFETCH, bytes, false);
     remember_copy(&g->residency.ahead, copy, layer, 0);
     if (g->residency.watched)
         watch_copy_ahead(g, copy);
@@ -469,8 +477,16 @@ static uint32_t access_all(struct gpu *g, struct step_accesses all)
             return hits;
         c = cache_access(g->residency.cache, g->step.layer, expert[i],
                          use == NULL ? CACHE_UNUSED : use[i]);
-        load_missing(g, expert[i], &c, false);
+        load_missing(g, expert[i], &c, false, false);
     }
+}
+
+static void book_low(struct gpu *g, bool loaded)
+{
+    g->counts.low_uses++;
+    g->step.books->counts.low_uses++;
+    g->counts.low_loads += loaded;
+    g->step.books->counts.low_loads += loaded;
 }
 
 /* The same of a paced cache, until a load may not be asked for yet: then the rest is
@@ -481,21 +497,25 @@ static uint32_t access_some(struct gpu *g, struct step_accesses all)
     uint32_t hits = 0;
 
     for (uint32_t i = 0; i < all.count; i++) {
-        uint32_t expert = all.expert[i];
+        uint32_t form = all.expert[i];
+        bool low = form >= g->experts;
+        uint32_t expert = low ? form - g->experts : form;
         struct cache_result c;
 
         if (r->in_flight > 0 && r->flying == r->in_flight &&
-            cache_slot_of(r->cache, g->step.layer, expert) == CACHE_NONE) {
+            cache_slot_of(r->cache, g->step.layer, form) == CACHE_NONE) {
             r->left = (struct step_accesses){
                 all.expert + i, all.use == NULL ? NULL : all.use + i, all.count - i};
             return hits;
         }
-        c = cache_access(r->cache, g->step.layer, expert,
+        c = cache_access(r->cache, g->step.layer, form,
                          all.use == NULL ? CACHE_UNUSED : all.use[i]);
         if (c.outcome == CACHE_HIT)
             use_recent(g, expert, c.slot);
         else
-            load_missing(g, expert, &c, true);
+            load_missing(g, expert, &c, low, true);
+        if (low)
+            book_low(g, c.outcome != CACHE_HIT);
         hits += c.outcome == CACHE_HIT;
     }
     return hits;
@@ -552,6 +572,8 @@ bool residency_step(struct gpu *g)
     if (r->paced) {
         book_accesses(g, g->step.active_count - all.count, 0); /* those on the host */
         r->flying = r->landed = 0;
+        if (g->precision != NULL)
+            all = precision_take(g, all);
         return access_rest(g, r->turn != NULL ? hits_first(g, all) : all);
     }
     hits = access_all(g, all);

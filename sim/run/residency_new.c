@@ -51,7 +51,10 @@ void residency_init(struct gpu *g)
         r->turned = mem_alloc(g->experts, sizeof *r->turned);
         r->turned_use = mem_alloc(g->experts, sizeof *r->turned_use);
     }
-    r->paced = r->spares || r->turn != NULL || s->policy->cache.in_flight > 0;
+    r->low_bytes = precision_bytes(s, g->layers);
+    r->spared = precision_spares(s);
+    r->paced = r->spares || r->turn != NULL || r->low_bytes != NULL ||
+               s->policy->cache.in_flight > 0;
     r->found = mem_alloc(g->experts, sizeof *r->found);
     if (policy_does(g->setup->policy, ACT_PREFETCH))
         r->displaced = mem_zalloc((size_t)g->layers * g->experts, sizeof *r->displaced);
@@ -69,6 +72,7 @@ void residency_release(struct residency *r)
     free(r->slot);
     free(r->found);
     free(r->displaced);
+    free(r->low_bytes);
     free(r->group_id);
     free(r->wait_for);
     free(r->turn);
@@ -125,6 +129,7 @@ int residency_begin(struct gpu *g, const uint64_t *profile, struct err *e)
         .layers = g->layers,
         .experts = g->experts,
         .expert_bytes = s->expert_bytes,
+        .low_bytes = r->low_bytes,
         .profile = profile,
         .future = s->future != NULL,
         .seed = s->seed,

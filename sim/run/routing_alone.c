@@ -250,7 +250,7 @@ void routing_alone_pass(struct runner *c)
 {
     struct step *step = &c->gpu->step;
 
-    step->single = c->pass->rows == 1 && !c->reroutes && !c->runs_all;
+    step->single = c->pass->rows == 1 && !c->reroutes && !c->runs_all && !c->lowers;
     step->routing.rows = c->pass->rows;
     step->routing.stride = c->reroutes ? c->top_k : (size_t)c->layers * c->candidates;
     c->most_rows = 0;

@@ -51,7 +51,7 @@ static struct view see(const struct runner *c, uint32_t layer, uint32_t first,
     v.row = rows->row + first;
     v.choice = rows->choice + at * c->top_k;
     v.choice_stride = c->top_k;
-    if (c->selecting.chooses) {
+    if (c->selecting.chooses || c->lowers) {
         v.score = rows->score + at * c->candidates;
         v.candidate = rows->candidate + at * c->candidates;
     }

@@ -289,7 +289,7 @@ static void gather_values(const struct runner *c, void *to, const void *from,
                    cell);
 }
 
-/* What a select sees, in passes in which it chooses. */
+/* What a select sees, in passes in which it chooses, or who goes by scores. */
 static void gather_candidates(struct runner *c)
 {
     struct spread_rows *r = &c->spread->rows;
@@ -310,7 +310,7 @@ static void gather_rows(struct runner *c)
     const struct pass *p = c->pass;
 
     gather_choices(c);
-    if (c->selecting.chooses)
+    if (c->selecting.chooses || c->lowers)
         gather_candidates(c);
     if (p->predicted != NULL)
         gather_values(c, rows->predicted, p->predicted, c->predicted,

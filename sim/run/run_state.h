@@ -6,6 +6,7 @@
  *       step                   what it runs of the current layer
  *       residency              its cache, slots, expert groups and copies
  *       hosted                 its experts that run on the host
+ *       precision              its experts that do in fewer bits
  *     predictor              what to load early, of all experts of the model
  *     spread                 where rows and experts are; NULL where a GPU is alone
  *
@@ -80,7 +81,8 @@ struct lanes {
 
 /* ---- one layer of a pass on one GPU ---- */
 
-/* The experts that a step takes from the cache, in the order of the accesses. */
+/* The experts that a step takes from the cache, in the order of the accesses; in fewer
+ * bits where they are the cache's second forms. */
 struct step_accesses {
     const uint16_t *expert;
     const struct cache_use *use; /* each one's next use, or NULL */
@@ -116,6 +118,7 @@ struct expert_slot {
     op_id stopped;   /* a copy into it that nobody waited for in the end; 0: none */
     uint64_t group;  /* number of the last expert group that reads it; 0: none */
     bool prefetched; /* loaded ahead, not used yet */
+    bool low;        /* filled in fewer bits */
 };
 
 /* Experts of this step that will run together. */
@@ -150,12 +153,14 @@ struct residency {
     struct cache *cache;
     struct machine_tiles tiles;
     bool split, copies_wait, write_back; /* of the policy */
-    bool paced;      /* spares, hits first, or a limit of loads in flight: accesses go one
-                        after the other */
-    bool spares;     /* a load takes a spare slot, and does not wait for its victim */
+    bool paced;  /* spares, hits first, a limit of loads in flight, or experts in fewer
+                    bits: accesses go one after the other */
+    bool spares; /* a load takes a spare slot, and does not wait for its victim */
     bool one_stream; /* copies in both directions come one after another, as issued, and
                         compute after those before it */
     bool watched;    /* misses are told to the watch */
+    uint64_t *low_bytes; /* [layers] of an expert in fewer bits; NULL: none is */
+    float spared;        /* ... the share of its weights that is not read; 0: none is */
     struct expert_slot *slot;
     struct expert_group resident, missing; /* not submitted yet */
     uint64_t group_next, group_first;      /* the next number; the first of this pass */
@@ -180,8 +185,9 @@ struct residency {
     uint32_t landed;              /* [landed] are in their group */
 };
 
-struct hosted; /* hosted.c */
-struct watch;  /* watch.c */
+struct hosted;    /* hosted.c */
+struct precision; /* precision.c */
+struct watch;     /* watch.c */
 
 struct gpu {
     struct runner *runner;
@@ -196,7 +202,8 @@ struct gpu {
     struct lanes lanes;
     struct step step;
     struct residency residency;
-    struct hosted *hosted; /* NULL: every missing expert is fetched */
+    struct hosted *hosted;       /* NULL: every missing expert is fetched */
+    struct precision *precision; /* NULL: in the bits that it has */
     /* Reused: only what differs is set anew. The dense block's batch is of the rows whose
      * attention the GPU computes, the gate's of those whose experts it looks for. */
     struct op dense, gate;
@@ -326,6 +333,7 @@ struct runner {
     bool reroutes;        /* a gate or select rewrites choices */
     bool pads;            /* experts run on capacities */
     bool runs_all;        /* a GPU alone: experts without a row run, too */
+    bool lowers;          /* experts may come in fewer bits, by their scores */
     bool encodes; /* kernels of their own arrange rows before and after the experts */
     /* The current layer, all GPUs together. */
     struct view view; /* what gate, select, offload and prefetch see */
@@ -334,7 +342,7 @@ struct runner {
     struct predictor predictor; /* state NULL: none */
     struct watch *watch;        /* NULL: none */
     bool asks;                  /* there is one of these two */
-    bool shows;                 /* ... or experts on the host: the view is to be filled */
+    bool shows; /* ... or an offload that decides: the view is to be filled */
     /* A GPU alone: which of its experts rows choose. */
     uint64_t most_rows;  /* that experts run on in a layer of this pass; */
     uint64_t known_rows; /* of that whose activations are known */
@@ -477,6 +485,21 @@ struct step_accesses hosted_take(struct gpu *g, struct step_accesses all);
 void hosted_join(struct gpu *g, const struct op *op, sim_time *share);
 /* Books the pass's waits for them, which were booked as waits for copies, anew. */
 void hosted_attribute(struct runner *c, struct gpu *g);
+
+/* ---- precision.c: experts in fewer bits ---- */
+
+/* NULL if the policy loads all as they are. */
+struct precision *precision_new(const struct gpu *g);
+void precision_free(struct precision *p);
+/* Decides in which form the step accesses each expert: as it is where that is wanted or
+ * resident, else in fewer bits. Once the cache has begun the step. */
+struct step_accesses precision_take(struct gpu *g, struct step_accesses all);
+/* What one in fewer bits takes of each layer, owned; and what is not read of it. NULL and
+ * 0 if none is. */
+uint64_t *precision_bytes(const struct run_setup *s, uint32_t layers);
+float precision_spares(const struct run_setup *s);
+/* Experts' worth of weights that a group does not read. */
+float precision_spared(const struct residency *r, const struct expert_group *group);
 
 /* ---- predictor.c ---- */
 

@@ -93,6 +93,7 @@ static void gpu_init(struct runner *c, uint32_t rank)
     residency_init(g);
     init_loop(g);
     g->hosted = hosted_new(g);
+    g->precision = precision_new(g);
 }
 
 static void gpu_release(struct gpu *g)
@@ -100,6 +101,7 @@ static void gpu_release(struct gpu *g)
     lanes_release(&g->lanes);
     residency_release(&g->residency);
     hosted_free(g->hosted);
+    precision_free(g->precision);
     if (g->step.turn != g->step.active)
         free(g->step.turn);
     free(g->step.active);
@@ -123,6 +125,7 @@ static int runner_init(struct runner *c, const struct run_setup *s,
     c->pads = policy_does(s->policy, ACT_PAD);
     c->dense_bytes = model_dense_bytes(s->cost->model);
     c->reroutes = policy_does(s->policy, ACT_REROUTE);
+    c->lowers = policy_does(s->policy, ACT_LOWER);
     c->runs_all = c->pads || s->policy->schedule.empty;
     c->has_sides = s->cost->model->encoder_layers > 0;
     c->span = (struct run_span){.to = s->cost->model->layers,
@@ -155,7 +158,7 @@ static int runner_init(struct runner *c, const struct run_setup *s,
     if (c->spread == NULL)
         routing_alone_init(c);
     c->asks = c->predictor.state != NULL || c->watch != NULL;
-    c->shows = c->asks || c->gpu->hosted != NULL;
+    c->shows = c->asks || c->lowers || c->gpu->hosted != NULL;
     return 0;
 }
 
