@@ -208,8 +208,8 @@ static void test_every_count(void **state)
     static const uint64_t context[] = {20, 500, 4000};
     static const char *const policies[] = {
         "",
-        "policies: [lru-on-demand, {name: mine, offload: {name: layers, batch: 4, "
-        "count: 2, side: last}}]\n",
+        ("policies: [lru-on-demand, {name: mine, offload: {name: layers, batch: 4, "
+         "count: 2, side: last}}]\n"),
         "policies: [{name: mine, schedule: serial, offload: layers}]\n",
     };
 
