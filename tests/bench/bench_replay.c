@@ -87,7 +87,8 @@ static int resolve(struct bench *b, const struct run_setup *s, struct err *e)
 {
     struct cache_params *p = &b->policy->cache;
 
-    policy_close_layers(b->policy, s->trace->layers);
+    policy_close_layers(b->policy, s->trace->layers, s->trace->moe_layer,
+                        s->cost->model->layers);
     if (b->gpus > 0 || p->slots > 0)
         return 0;
     return cache_resolve(p, s->trace->layers, s->trace->experts, s->expert_bytes, e) ==
